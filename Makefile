@@ -1,0 +1,91 @@
+# Portico: every command a developer needs. `make` alone lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+UV_VERSION := 0.13.9
+T ?= tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lock run format lint types contracts test test-unit test-contract test-integration test-e2e check migration migrate dead-code audit
+
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Start here
+run: .venv/ready ## Start everything: servers, migrations, first administrator, API (Ctrl-C stops it)
+	@exec $(BIN)/portico run
+
+test: .venv/ready ## Run every test against real servers
+	$(BIN)/pytest $(T)
+
+check: format-check lint types contracts coverage ## Everything CI runs
+
+##@ Set up
+setup: .venv/ready ## Make the virtual environment and install the locked dependencies
+
+.venv/ready: requirements-dev.lock pyproject.toml
+	@echo "Portico: making .venv and installing the locked dependencies (once)…"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Portico needs Python 3.11 or newer; set PYTHON=…"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+lock: ## Lock the newest dependencies that pyproject.toml allows
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -c requirements.lock pyproject.toml --group local --group lint --group test -o requirements-dev.lock
+
+##@ Keep the code clean
+format: .venv/ready ## Format the code and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+format-check: .venv/ready
+	$(BIN)/ruff format --check .
+
+lint: .venv/ready ## Lint: ruff, codespell, unused dependencies, slots
+	$(BIN)/ruff check .
+	$(BIN)/codespell
+	$(BIN)/deptry .
+	$(BIN)/python -m slotscheck domain application
+
+types: .venv/ready ## Type-check: mypy strict, pyright strict on domain and application
+	$(BIN)/mypy
+	$(BIN)/basedpyright --level error
+
+contracts: .venv/ready ## Check the import contracts of the architecture
+	$(BIN)/lint-imports
+
+dead-code: .venv/ready ## Advisory: code that nothing seems to use
+	-$(BIN)/vulture
+
+audit: .venv/ready ## Advisory: known vulnerabilities in the locked dependencies
+	-$(BIN)/pip-audit --require-hashes -r requirements.lock
+
+##@ Test (T=path narrows each)
+test-unit: .venv/ready ## Unit tests: no server, seconds
+	$(BIN)/pytest tests/unit
+
+test-contract: .venv/ready ## Every port against memory and the real adapter
+	$(BIN)/pytest tests/contract
+
+test-integration: .venv/ready ## Adapters and HTTP against real servers
+	$(BIN)/pytest tests/integration
+
+test-e2e: .venv/ready ## Real processes, real sockets
+	$(BIN)/pytest tests/e2e
+
+coverage: .venv/ready
+	$(BIN)/coverage erase
+	$(BIN)/pytest --cov --cov-report= $(T)
+	$(BIN)/coverage report
+
+##@ Database
+migration: .venv/ready ## Write a migration from the tables: make migration m="what changes"
+	@test -n "$(m)" || { echo 'usage: make migration m="what changes"'; exit 2; }
+	$(BIN)/portico migrate --autogenerate "$(m)"
+	$(BIN)/pytest tests/integration -k migration
+
+migrate: .venv/ready ## Bring the database to the newest schema
+	$(BIN)/portico migrate

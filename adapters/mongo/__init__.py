@@ -1,0 +1,1 @@
+"""Ports kept in MongoDB. Only `client` imports the driver."""

@@ -1,0 +1,1 @@
+"""Ports kept in PostgreSQL with SQLAlchemy Core. No rule of the domain lives here."""

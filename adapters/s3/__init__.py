@@ -1,0 +1,1 @@
+"""Ports kept in an S3-compatible store."""

@@ -1,0 +1,1 @@
+"""What Portico can do: use cases, and the ports they need. Knows the domain, nothing else."""

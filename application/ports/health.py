@@ -1,0 +1,14 @@
+"""What readiness asks of each dependency."""
+
+from typing import Protocol
+
+
+class Probe(Protocol):
+    """One dependency that can be up or down."""
+
+    name: str
+    """How operators call it: `postgres`, `redis`, …"""
+
+    async def check(self) -> None:
+        """Return if the dependency answers; raise anything if it does not. The caller sets the time-out."""
+        ...

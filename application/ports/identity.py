@@ -1,0 +1,79 @@
+"""What identity needs from outside: users in the store, and password hashing."""
+
+from datetime import datetime
+from typing import Protocol
+
+from domain.identity import Password, User, UserId
+
+
+class UserRepository(Protocol):
+    """Users of one unit of work. Every method hands out copies."""
+
+    async def add(self, user: User) -> None:
+        """Store a new user; raise `UsernameTaken` or `EmailTaken`."""
+        ...
+
+    async def find(self, user_id: UserId) -> User | None:
+        """Return the user if there is one."""
+        ...
+
+    async def lock(self, user_id: UserId) -> User:
+        """Return the user, whom nobody else can lock or save until this unit of work ends; raise `UserNotFound`."""
+        ...
+
+    async def save(self, user: User) -> None:
+        """Store every field of a locked user; raise `UserNotFound`, `UsernameTaken` or `EmailTaken`."""
+        ...
+
+    async def find_by_login(self, name: str) -> User | None:
+        """Return whose username, or else whose email, is `name` (case aside); None for any text that is neither."""
+        ...
+
+    async def record_login(
+        self, user_id: UserId, *, verified: str, rehashed: str | None, at: datetime
+    ) -> bool:
+        """Note a log-in at `at`, and store `rehashed` if there is one.
+
+        Return False, and change nothing, if the user is gone or disabled, or has another hash than the
+        `verified` one by now.
+        """
+        ...
+
+    async def has_active_administrator(self) -> bool:
+        """Tell whether somebody could administrate."""
+        ...
+
+    async def serialise_administrators(self) -> None:
+        """Wait until no other unit of work is between this call and its end."""
+        ...
+
+
+class PasswordHasher(Protocol):
+    """Slow, salted password hashes, computed off the event loop.
+
+    Both coroutines raise `Unavailable` at once if too many hashes are waiting. A hash that has begun is
+    finished even if its caller is cancelled.
+    """
+
+    async def hash(self, password: Password) -> str:
+        """Return a new hash with the parameters of today, in PHC string format."""
+        ...
+
+    async def verify(self, password: Password, stored: str | None) -> bool:
+        """Tell whether `stored` is a hash of `password`.
+
+        With None, or with what is no hash, take as long as for a hash of today's parameters and return False.
+        """
+        ...
+
+    def needs_rehash(self, stored: str) -> bool:
+        """Tell whether `stored` was made with other parameters than today's."""
+        ...
+
+
+class CommonPasswords(Protocol):
+    """The passwords that attackers try first."""
+
+    def __contains__(self, folded: str, /) -> bool:
+        """Tell whether the case-folded text is one of them."""
+        ...

@@ -1,0 +1,174 @@
+"""What sessions need from outside: tokens, the session store, the password transport, throttles."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from application.settings import Limit
+from domain.identity import UserId
+from domain.sessions import (
+    AccessClaims,
+    RefreshClaims,
+    Rotation,
+    SealedPassword,
+    Session,
+    SessionId,
+    TokenId,
+)
+
+
+class Tokens(Protocol):
+    """Signed tokens. Verifying raises `InvalidToken` for everything that is not exactly one of ours."""
+
+    def issue_access(self, claims: AccessClaims) -> str:
+        """Sign an access token with the active access key."""
+        ...
+
+    def verify_access(self, token: str, *, allow_expired: bool = False) -> AccessClaims:
+        """Return the claims of a living access token, or of one that merely expired if that is allowed."""
+        ...
+
+    def issue_refresh(self, claims: RefreshClaims) -> str:
+        """Sign a refresh token with the active refresh key; equal claims give an equal token."""
+        ...
+
+    def verify_refresh(self, token: str) -> RefreshClaims:
+        """Return the claims of a living refresh token."""
+        ...
+
+    def public_keys(self) -> Sequence[Mapping[str, str]]:
+        """Return the JWKs (RFC 7517) with which others verify access tokens.
+
+        Those are the next, the active, and the retired ones until their last token has expired.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransportKey:
+    """The public key under which clients encrypt passwords."""
+
+    key_id: str
+    pem: str
+    jwk: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedPassword:
+    """A decrypted ciphertext, and the digest (hex) that no other ciphertext has."""
+
+    plaintext: bytes = field(repr=False)
+    digest: str
+
+
+class PasswordTransport(Protocol):
+    """RSA-OAEP with SHA-256 and MGF1-SHA-256, without a label."""
+
+    def public_key(self) -> TransportKey:
+        """Return the key to encrypt with now."""
+        ...
+
+    async def open(self, sealed: SealedPassword) -> OpenedPassword | None:
+        """Return what was inside, or None whatever is wrong: alphabet, length, key, padding.
+
+        Runs off the event loop and raises `Unavailable` if too much is waiting there.
+        """
+        ...
+
+
+class SeenCiphertexts(Protocol):
+    """Which ciphertexts were shown before, so that a copied one opens nothing."""
+
+    async def first_use(self, digest: str, *, within: timedelta) -> bool:
+        """Tell whether `digest` is shown for the first time in `within`; of many callers at once one is first."""
+        ...
+
+
+class SessionStore(Protocol):
+    """Living sessions. Raises `Unavailable` rather than guess."""
+
+    async def open(self, session: Session, *, idle: timedelta, cap: int) -> None:
+        """Store a session that ends when `idle` passes without a rotation; beyond `cap` of its user the oldest end."""
+        ...
+
+    async def find(self, user_id: UserId, session_id: SessionId) -> Session | None:
+        """Return the session if it is alive."""
+        ...
+
+    async def of_user(self, user_id: UserId) -> Sequence[Session]:
+        """Return the living sessions of a user, the most recently opened first."""
+        ...
+
+    async def rotate(
+        self,
+        shown: RefreshClaims,
+        *,
+        successor: TokenId,
+        fingerprint: str,
+        now: datetime,
+        idle: timedelta,
+        grace: timedelta,
+        limit: Limit,
+    ) -> Rotation:
+        """Decide in one atomic step what becomes of the shown refresh token.
+
+        Its session's current token: `successor` takes its place. The previous one within `grace` of its
+        rotation: the same successor again, at no cost. Another one, or another `fingerprint`: the session
+        is ended. Rotations beyond `limit` are refused and change nothing.
+        """
+        ...
+
+    async def end(self, user_id: UserId, session_id: SessionId) -> bool:
+        """End a session; tell whether there was one."""
+        ...
+
+    async def end_all(self, user_id: UserId, *, keep: SessionId | None = None) -> int:
+        """End all sessions of a user but `keep`; return how many."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogInAttempt:
+    """Who tries to log in, from where; `name` as typed, whether somebody has it or not."""
+
+    name: str
+    address: str
+    device: str
+    """Stands for the device: the fingerprint of its agent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """One attempt, paid for before any costly work. `locked`: it must fail, whatever the password."""
+
+    attempt: LogInAttempt
+    locked: bool
+    known_device: bool
+
+
+class LogInThrottle(Protocol):
+    """Limits log-in attempts per account (existing or not), per address, and in total."""
+
+    async def reserve(self, attempt: LogInAttempt, *, now: datetime) -> Reservation:
+        """Pay for one attempt in all buckets, or in none and raise `Throttled`.
+
+        A device that has logged in to this account before has an account bucket and a lock of its own.
+        """
+        ...
+
+    async def succeeded(self, reservation: Reservation, *, now: datetime) -> None:
+        """Give the account bucket its attempt back, forget its failures, and remember the device."""
+        ...
+
+    async def failed(self, reservation: Reservation, *, now: datetime) -> None:
+        """Count a failure; enough in a row lock the account for a while that doubles, and passes by itself."""
+        ...
+
+
+class RateLimiter(Protocol):
+    """Limits anything else by a key."""
+
+    async def hit(self, bucket: str, key: str, limit: Limit, *, now: datetime) -> None:
+        """Pay for one use, or raise `Throttled`."""
+        ...

@@ -1,0 +1,41 @@
+"""What every use case may need from the machine."""
+
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+
+class Clock(Protocol):
+    """The time."""
+
+    def now(self) -> datetime:
+        """Return the present instant, aware, in UTC."""
+        ...
+
+
+class IdGenerator(Protocol):
+    """Fresh ids."""
+
+    def new(self) -> UUID:
+        """Return a UUID (version 7) that nobody has seen before; later ones sort after earlier ones."""
+        ...
+
+
+class Secrets(Protocol):
+    """Secrets that nobody can guess."""
+
+    def one_time_password(self) -> str:
+        """Return a password of at least 96 bits that is easy to read aloud."""
+        ...
+
+
+class Schema(Protocol):
+    """The shape of the relational store."""
+
+    async def upgrade(self) -> None:
+        """Bring the store to the newest schema; any number of processes may do so at once."""
+        ...
+
+    async def is_current(self) -> bool:
+        """Tell whether the store has the schema that this code needs."""
+        ...

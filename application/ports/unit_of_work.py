@@ -1,0 +1,37 @@
+"""One transaction of the relational store, and the repositories that live in it."""
+
+from types import TracebackType
+from typing import Protocol, Self
+
+from application.ports.identity import UserRepository
+
+
+class UnitOfWork(Protocol):
+    """A transaction. Leaving the block without `commit` undoes everything."""
+
+    users: UserRepository
+
+    async def __aenter__(self) -> Self:
+        """Begin; raise `Unavailable` if the store is down."""
+        ...
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Undo what was not committed and give the connection back."""
+        ...
+
+    async def commit(self) -> None:
+        """Make everything since the start of the block durable, or raise and change nothing."""
+        ...
+
+
+class UnitOfWorkFactory(Protocol):
+    """Makes units of work."""
+
+    def __call__(self) -> UnitOfWork:
+        """Return one that has not begun; enter it with `async with`."""
+        ...

@@ -1,0 +1,1 @@
+"""One verb per class; its fields are ports. No framework, no technology."""

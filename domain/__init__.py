@@ -1,0 +1,1 @@
+"""The rules of Portico, in pure Python: no I/O, no clock, no framework."""

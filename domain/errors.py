@@ -1,0 +1,57 @@
+"""What can go wrong, by kind. An error is a fact with a stable code; entrypoints decide how it looks."""
+
+from datetime import timedelta
+from typing import ClassVar
+
+
+class PorticoError(Exception):
+    """A fact that stops a use case. `code` is stable, the text is for people."""
+
+    code: ClassVar[str]
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class NotFound(PorticoError):
+    """What was asked for does not exist, or not for this caller."""
+
+
+class Conflict(PorticoError):
+    """The change contradicts what is stored."""
+
+
+class Unauthenticated(PorticoError):
+    """Nobody has shown who they are."""
+
+
+class Forbidden(PorticoError):
+    """The caller is known and may not do this."""
+
+
+class Invalid(PorticoError):
+    """A value breaks a rule; `field` names it in the words of the use case (`new_password`)."""
+
+    def __init__(self, detail: str, *, field: str) -> None:
+        super().__init__(detail)
+        self.field = field
+
+
+class TooMany(PorticoError):
+    """A limit is used up; `retry_after` says when asking again makes sense."""
+
+    def __init__(self, detail: str, *, retry_after: timedelta) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class Unavailable(PorticoError):
+    """Something this needs is down or full; nothing was changed, and asking again is safe."""
+
+    code = "platform.unavailable"
+
+    def __init__(self, dependency: str, *, retry_after: timedelta = timedelta(seconds=1)) -> None:
+        super().__init__(f"{dependency} is not available right now")
+        self.dependency = dependency
+        self.retry_after = retry_after

@@ -1,0 +1,310 @@
+"""Identity: users, their names, and what makes a password acceptable."""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+from uuid import UUID
+
+from domain.errors import Conflict, Forbidden, Invalid, NotFound
+from domain.text import fold, problem_with, tidy
+
+UserId = NewType("UserId", UUID)
+
+
+@dataclass(frozen=True, slots=True)
+class Username:
+    """What a person logs in with: 5 to 100 characters, no white space, no `@` (that is an email)."""
+
+    value: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", unicodedata.normalize("NFKC", self.value).strip())
+        problem = problem_with(self.value, shortest=5, longest=100)
+        if problem is None and re.search(r"[\s@]", self.value):
+            problem = "must not contain white space or @"
+        if problem is not None:
+            raise InvalidUsername(problem)
+
+    @property
+    def key(self) -> str:
+        """The form in which two usernames are the same person."""
+        return fold(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Email:
+    """An address of at most 254 characters (RFC 5321 §4.5.3.1.3); only its shape is checked."""
+
+    value: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", tidy(self.value))
+        problem = problem_with(self.value, shortest=3, longest=254)
+        if problem is None and not re.fullmatch(r"[^\s@]{1,64}@[^\s@.]+(\.[^\s@.]+)*", self.value):
+            problem = "is not an email address"
+        if problem is not None:
+            raise InvalidEmail(problem)
+
+    @property
+    def key(self) -> str:
+        """The form in which two addresses are the same mailbox."""
+        return fold(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class PersonName:
+    """How a person is called: 2 to 100 characters on one line."""
+
+    value: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", tidy(self.value))
+        problem = problem_with(self.value, shortest=2, longest=100)
+        if problem is not None:
+            raise InvalidName(problem)
+
+
+@dataclass(frozen=True, slots=True)
+class Password:
+    """A password in clear, NFKC-normalised (NIST SP 800-63B-4 §3.1.1.2), never shown by `repr`."""
+
+    value: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", unicodedata.normalize("NFKC", self.value))
+
+
+class UserStatus(StrEnum):
+    """Whether a user may act at all."""
+
+    ACTIVE = "active"
+    DISABLED = "disabled"
+
+
+@dataclass(slots=True, kw_only=True)
+class User:
+    """A person who can log in."""
+
+    id: UserId
+    username: Username
+    email: Email
+    name: PersonName
+    password_hash: str = field(repr=False)
+    status: UserStatus = UserStatus.ACTIVE
+    is_admin: bool = False
+    must_change_password: bool = False
+    created_at: datetime
+    updated_at: datetime
+    password_changed_at: datetime
+    last_login_at: datetime | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether log-in and requests are accepted."""
+        return self.status is UserStatus.ACTIVE
+
+    def rename(self, name: PersonName, *, at: datetime) -> None:
+        """Be called `name` from now on."""
+        self.name = name
+        self.updated_at = at
+
+    def change_email(self, email: Email, *, at: datetime) -> None:
+        """Be reached at `email` from now on."""
+        self.email = email
+        self.updated_at = at
+
+    def change_password(self, password_hash: str, *, at: datetime) -> None:
+        """Take a password that the person chose; a forced change is thereby done."""
+        self.password_hash = password_hash
+        self.must_change_password = False
+        self.password_changed_at = at
+        self.updated_at = at
+
+    def identifiers(self) -> tuple[str, ...]:
+        """Return the words about this person that a password must not be made of."""
+        return self.username.value, self.email.value, self.name.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PasswordPolicy:
+    """Which passwords are accepted (NIST SP 800-63B-4 §3.1.1.2, OWASP ASVS 5.0 V6.2): no rules of composition."""
+
+    shortest: int = 12
+    longest: int = 128
+
+    def check(
+        self,
+        password: Password,
+        *,
+        identifiers: Iterable[str],
+        is_common: Callable[[str], bool],
+        field: str = "password",
+    ) -> None:
+        """Raise `PasswordRejected` with the first rule that `password` breaks."""
+        text = password.value
+        if len(text) < self.shortest:
+            rule, detail = "too_short", f"needs at least {self.shortest} characters"
+        elif len(text) > self.longest:
+            rule, detail = "too_long", f"may have at most {self.longest} characters"
+        elif problem_with(text, shortest=0, longest=self.longest):
+            rule, detail = "not_text", "has a character that cannot be typed"
+        elif any(is_common(form) for form in _plain_forms(text)):
+            rule, detail = "too_common", "is among the passwords that attackers try first"
+        elif _is_made_of(text, (*identifiers, "portico")):
+            rule, detail = (
+                "too_similar",
+                "is too similar to the username, the email, the name or Portico",
+            )
+        else:
+            return
+        raise PasswordRejected(rule, detail, field=field)
+
+
+_LEET = str.maketrans("013457@$!", "oieastasi")
+
+
+def _plain_forms(text: str) -> Iterator[str]:
+    """Yield `text` without the decoration that people add to a common password."""
+    folded = text.casefold()
+    for form in (folded, folded.translate(_LEET)):
+        bare = re.sub(r"^[\W\d_]+|[\W\d_]+$", "", form)
+        for candidate in (form, bare):
+            repeated = re.fullmatch(r"(.+?)\1+", candidate, re.DOTALL)
+            unit = repeated.group(1) if repeated else candidate
+            # One to four characters over and over are in nobody's list, and in every attack.
+            yield "password" if repeated and len(unit) <= 4 else unit  # noqa: PLR2004
+    yield folded
+
+
+def _is_made_of(text: str, identifiers: Iterable[str]) -> bool:
+    """Tell whether fewer than eight characters remain once the words about a person are taken out."""
+    folded = text.casefold()
+    for form in (folded, folded.translate(_LEET)):
+        words = {w for i in identifiers for w in (i.casefold(), *re.split(r"[\W_]+", i.casefold()))}
+        rest = form
+        for word in sorted(words, key=len, reverse=True):
+            if len(word) >= 4:  # noqa: PLR2004 - a shorter word is in every other sentence
+                rest = rest.replace(word, "").replace(word[::-1], "")
+        if rest != form and len(rest) < 8:  # noqa: PLR2004 - NIST's floor for any password
+            return True
+    return False
+
+
+class InvalidUsername(Invalid):
+    """The username breaks a rule."""
+
+    code = "identity.invalid_username"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"The username {problem}", field="username")
+
+
+class InvalidEmail(Invalid):
+    """The email address breaks a rule."""
+
+    code = "identity.invalid_email"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"The email {problem}", field="email")
+
+
+class InvalidName(Invalid):
+    """The person's name breaks a rule."""
+
+    code = "identity.invalid_name"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"The name {problem}", field="name")
+
+
+class PasswordRejected(Invalid):
+    """The new password breaks the policy; `rule` says which part of it."""
+
+    code = "identity.password_rejected"
+
+    def __init__(self, rule: str, detail: str, *, field: str = "password") -> None:
+        super().__init__(f"The password {detail}", field=field)
+        self.rule = rule
+
+
+class WrongPassword(Invalid):
+    """The caller's present password is not what they typed."""
+
+    code = "identity.wrong_password"
+
+    def __init__(self) -> None:
+        super().__init__("The present password is wrong", field="old_password")
+
+
+class UnreadablePassword(Invalid):
+    """A new password did not arrive as the transport of `domain.sessions` wants it."""
+
+    code = "identity.unreadable_password"
+
+    def __init__(self, *, field: str) -> None:
+        super().__init__(
+            "The password could not be decrypted, is too old, or was sent before; "
+            "fetch the public key and encrypt it again",
+            field=field,
+        )
+
+
+class UsernameTaken(Conflict):
+    """Another user has this username, upper and lower case aside."""
+
+    code = "identity.username_taken"
+
+    def __init__(self, username: Username) -> None:
+        super().__init__(f"The username {username.value} is taken")
+        self.username = username
+
+
+class EmailTaken(Conflict):
+    """Another user has this email address, upper and lower case aside."""
+
+    code = "identity.email_taken"
+
+    def __init__(self, email: Email) -> None:
+        super().__init__(f"{email.value} is already registered")
+        self.email = email
+
+
+class UserNotFound(NotFound):
+    """There is no such user."""
+
+    code = "identity.user_not_found"
+
+    def __init__(self, user_id: UserId) -> None:
+        super().__init__(f"There is no user {user_id}")
+        self.user_id = user_id
+
+
+class RegistrationClosed(Forbidden):
+    """Accounts are made by administrators here."""
+
+    code = "identity.registration_closed"
+
+    def __init__(self) -> None:
+        super().__init__("Registration is closed; ask an administrator for an account")
+
+
+class AdministratorExists(Conflict):
+    """The first administrator was made before."""
+
+    code = "identity.administrator_exists"
+
+    def __init__(self) -> None:
+        super().__init__("There is an active administrator already")
+
+
+class PasswordChangeRequired(Forbidden):
+    """A one-time password opens nothing but the change of password."""
+
+    code = "identity.password_change_required"
+
+    def __init__(self) -> None:
+        super().__init__("Change your password first; until then nothing else is open to you")
