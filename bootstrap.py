@@ -3,8 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from dependency_injector import containers, providers
-
 from adapters.memory.identity import MemoryUnitOfWork, MemoryUsers
 from adapters.memory.sessions import (
     MemoryLogInThrottle,
@@ -32,6 +30,8 @@ from adapters.security.pool import HashingPool
 from adapters.security.tokens import JoseTokens
 from adapters.security.transport import RsaPasswordTransport
 from adapters.system import SystemClock, SystemSecrets, Uuid7Generator
+from dependency_injector import containers, providers
+
 from application.settings import Settings, UnsafeSettings
 from application.use_cases import health, identity, sessions
 

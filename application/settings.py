@@ -234,9 +234,12 @@ class Settings:
 
     def problems(self) -> tuple["Problem", ...]:
         """Return every choice that must not be run with, in the order of the fields."""
-        return tuple(self._problems())
+        problems = [*self._problems_anywhere()]
+        if self.environment.deployed:
+            problems += self._problems_when_deployed()
+        return tuple(problems)
 
-    def _problems(self) -> Iterator["Problem"]:
+    def _problems_anywhere(self) -> Iterator["Problem"]:
         if self.http.cors_credentials and "*" in self.http.cors_origins:
             yield Problem(
                 "PORTICO_HTTP_CORS_ORIGINS",
@@ -253,8 +256,8 @@ class Settings:
                     yield Problem(
                         variable, "must be set (`portico run` starts servers of its own instead)"
                     )
-        if self.environment.debug:
-            return
+
+    def _problems_when_deployed(self) -> Iterator["Problem"]:
         if self.stores is Stores.MEMORY:
             yield Problem(
                 "PORTICO_STORES",
