@@ -1,9 +1,21 @@
 """What identity needs from outside: users in the store, and password hashing."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from domain.identity import Password, User, UserId
+from application.paging import Page, PageRequest
+from domain.access import RoleCode
+from domain.identity import Password, User, UserId, UserStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserFilter:
+    """Which users to list; `keyword` is a literal part of the username, the email or the name."""
+
+    keyword: str | None = None
+    status: UserStatus | None = None
+    role: RoleCode | None = None
 
 
 class UserRepository(Protocol):
@@ -39,8 +51,16 @@ class UserRepository(Protocol):
         """
         ...
 
-    async def has_active_administrator(self) -> bool:
-        """Tell whether somebody could administrate."""
+    async def has_active_administrator(self, *, other_than: UserId | None = None) -> bool:
+        """Tell whether somebody, or somebody else, could administrate."""
+        ...
+
+    async def page(self, which: UserFilter, page: PageRequest) -> Page[User]:
+        """Return one page, ordered by username."""
+        ...
+
+    async def delete(self, user_id: UserId) -> None:
+        """Remove a locked user, and with them their hold on roles."""
         ...
 
     async def serialise_administrators(self) -> None:

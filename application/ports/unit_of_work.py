@@ -3,13 +3,19 @@
 from types import TracebackType
 from typing import Protocol, Self
 
+from application.ports.access import RoleRepository
+from application.ports.documents import Outbox
 from application.ports.identity import UserRepository
+from application.ports.routes import PermissionRepository
 
 
 class UnitOfWork(Protocol):
     """A transaction. Leaving the block without `commit` undoes everything."""
 
     users: UserRepository
+    roles: RoleRepository
+    permissions: PermissionRepository
+    outbox: Outbox
 
     async def __aenter__(self) -> Self:
         """Begin; raise `Unavailable` if the store is down."""

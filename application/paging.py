@@ -1,0 +1,46 @@
+"""Pages of lists that can grow, and cursors of lists that grow without bound."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+from uuid import UUID
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """The `number`th page (from 1) of `size` records."""
+
+    number: int = 1
+    size: int = 20
+
+    @property
+    def offset(self) -> int:
+        """How many records come before the page."""
+        return (self.number - 1) * self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page, and how many records there are in all."""
+
+    records: Sequence[T]
+    total: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Cursor:
+    """A place in a list that is ordered by time, newest first: right after this record."""
+
+    at: datetime
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Slice(Generic[T]):
+    """Some records, and the cursor that goes on after them; None at the end."""
+
+    records: Sequence[T]
+    next: Cursor | None

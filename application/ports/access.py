@@ -1,0 +1,131 @@
+"""What access needs from outside: roles in the store, and versions that tell when they changed."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from application.paging import Page, PageRequest
+from domain.access import Access, Role, RoleCode, RoleId, RoleStatus
+from domain.identity import User, UserId
+from domain.sessions import SessionId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleFilter:
+    """Which roles to list; `keyword` is a literal part of the name or the code."""
+
+    keyword: str | None = None
+    status: RoleStatus | None = None
+
+
+class RoleRepository(Protocol):
+    """Roles of one unit of work, and who has them. Every method hands out copies."""
+
+    async def add(self, role: Role) -> None:
+        """Store a new role; raise `RoleNameTaken` or `RoleCodeTaken`."""
+        ...
+
+    async def find(self, role_id: RoleId) -> Role | None:
+        """Return the role if there is one."""
+        ...
+
+    async def lock(self, role_ids: Collection[RoleId]) -> Sequence[Role]:
+        """Return those roles, which nobody else can change until this unit of work ends; raise `RoleNotFound`."""
+        ...
+
+    async def save(self, role: Role) -> None:
+        """Store every field of a locked role; raise `RoleNameTaken` or `RoleCodeTaken`."""
+        ...
+
+    async def delete(self, role_ids: Collection[RoleId]) -> None:
+        """Remove locked roles, and take them from whoever has them."""
+        ...
+
+    async def page(self, which: RoleFilter, page: PageRequest) -> Page[Role]:
+        """Return one page, ordered by code."""
+        ...
+
+    async def all(self) -> Sequence[Role]:
+        """Return every role, ordered by code."""
+        ...
+
+    async def by_codes(self, codes: Collection[RoleCode]) -> Sequence[Role]:
+        """Return the roles that have these codes; unknown codes are left out."""
+        ...
+
+    async def of_users(self, user_ids: Collection[UserId]) -> Mapping[UserId, Sequence[Role]]:
+        """Return the roles of each of these users, ordered by code; in one statement."""
+        ...
+
+    async def assign(self, user_id: UserId, role_ids: Collection[RoleId]) -> None:
+        """Give a user exactly these roles; raise `RoleNotFound` if one is gone by now."""
+        ...
+
+    async def holders(self, role_ids: Collection[RoleId]) -> Mapping[RoleId, int]:
+        """Return how many users have each of these roles."""
+        ...
+
+    async def users_with(self, role_id: RoleId, page: PageRequest) -> Page[User]:
+        """Return one page of the users who have a role, ordered by username."""
+        ...
+
+    async def access_of(self, user_id: UserId) -> Access | None:
+        """Return what a user may do right now, in one statement; None if there is no such user."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What one look says about a user and one of their sessions."""
+
+    session_alive: bool
+    version: str
+    """Another text after every change to the access of this user."""
+    settled: bool
+    """False while a change is under way: then the relational store decides, and nothing is remembered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A change of access that has begun."""
+
+    id: str
+    user_ids: Collection[UserId]
+    everyone: bool
+
+
+class AccessVersions(Protocol):
+    """Tells every process when what it remembers of somebody's access is out of date.
+
+    Raises `Unavailable` rather than guess. A version that was lost with its store is never seen again.
+    """
+
+    async def look(self, user_id: UserId, session_id: SessionId) -> Standing:
+        """Return the standing in at most one round trip, which concurrent callers may share."""
+        ...
+
+    async def begin(
+        self, change_id: str, user_ids: Collection[UserId], *, everyone: bool
+    ) -> Change:
+        """Make these users (or all) unsettled and move their versions.
+
+        If nobody calls `finish`, they settle by themselves after `SETTLE_AFTER`, at a version that
+        nothing was remembered under.
+        """
+        ...
+
+    async def finish(self, change: Change) -> None:
+        """Move the versions again, and settle unless another change is under way."""
+        ...
+
+
+class AccessCache(Protocol):
+    """Remembers what users may do, shared by all processes."""
+
+    async def get(self, user_id: UserId, version: str) -> Access | None:
+        """Return what was put under exactly this version, if it is still there."""
+        ...
+
+    async def put(self, user_id: UserId, version: str, access: Access) -> None:
+        """Remember for no longer than an access token lives; only the newest version of a user is kept."""
+        ...

@@ -1,0 +1,377 @@
+"""Users as administrators see them: list, make, change, remove, and their sessions."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from application.paging import Page, PageRequest
+from application.ports.identity import UserFilter
+from application.ports.sessions import SessionStore
+from application.ports.system import Clock, IdGenerator, Secrets
+from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
+from application.use_cases.access import ChangeAccess
+from application.use_cases.documents import RecordAudit
+from application.use_cases.identity import ChoosePassword
+from application.use_cases.sessions import Caller, UnsealPassword
+from domain.access import (
+    BeyondOwnAccess,
+    OwnAccess,
+    Role,
+    RoleCode,
+    UnknownRoles,
+    LastAdministrator,
+    check_ceiling,
+)
+from domain.identity import (
+    Email,
+    Password,
+    PersonName,
+    UnreadablePassword,
+    User,
+    UserId,
+    Username,
+    UserNotFound,
+    UserStatus,
+)
+from domain.sessions import SealedPassword, Session, SessionId, SessionNotFound
+
+
+@dataclass(frozen=True, slots=True)
+class UserWithRoles:
+    """A user, and the roles they have, disabled ones too."""
+
+    user: User
+    roles: Sequence[Role]
+
+
+@dataclass(frozen=True, slots=True)
+class NewUser:
+    """A user who was made or whose password was reset; a one-time password is shown this once."""
+
+    user: User
+    roles: Sequence[Role]
+    one_time_password: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ListUsers:
+    """Show one page of the users that a filter finds."""
+
+    uow: UnitOfWorkFactory
+
+    async def __call__(self, which: UserFilter, page: PageRequest) -> Page[UserWithRoles]:
+        async with self.uow() as uow:
+            users = await uow.users.page(which, page)
+            roles = await uow.roles.of_users([user.id for user in users.records])
+        return Page([UserWithRoles(user, roles.get(user.id, ())) for user in users.records], users.total)
+
+
+@dataclass(frozen=True, slots=True)
+class GetUser:
+    """Show one user."""
+
+    uow: UnitOfWorkFactory
+
+    async def __call__(self, user_id: UserId) -> UserWithRoles:
+        async with self.uow() as uow:
+            user = await uow.users.find(user_id)
+            if user is None:
+                raise UserNotFound(user_id)
+            roles = await uow.roles.of_users([user_id])
+        return UserWithRoles(user, roles.get(user_id, ()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserDraft:
+    """Who shall be made; without a password they get a one-time password."""
+
+    username: Username
+    email: Email
+    name: PersonName
+    password: SealedPassword | None = None
+    roles: frozenset[RoleCode] = frozenset()
+    status: UserStatus = UserStatus.ACTIVE
+    is_admin: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CreateUser:
+    """Make an account for somebody, with no more access than the caller has."""
+
+    uow: UnitOfWorkFactory
+    unseal: UnsealPassword
+    choose: ChoosePassword
+    secrets: Secrets
+    clock: Clock
+    ids: IdGenerator
+    audit: RecordAudit
+
+    async def __call__(self, caller: Caller, draft: UserDraft) -> NewUser:
+        """Raise `UnreadablePassword`, `PasswordRejected`, `UnknownRoles`, `BeyondOwnAccess` or a conflict."""
+        if draft.is_admin and not caller.access.is_admin:
+            raise BeyondOwnAccess(["administration"])
+        one_time = None
+        if draft.password is None:
+            one_time = self.secrets.one_time_password()
+            password = Password(one_time)
+        else:
+            opened = await self.unseal(draft.password)
+            if opened is None:
+                raise UnreadablePassword(field="password")
+            password = opened
+        now = self.clock.now()
+        user = User(
+            id=UserId(self.ids.new()),
+            username=draft.username,
+            email=draft.email,
+            name=draft.name,
+            password_hash=await self.choose(
+                password, identifiers=(draft.username.value, draft.email.value, draft.name.value)
+            ),
+            status=draft.status,
+            is_admin=draft.is_admin,
+            must_change_password=one_time is not None,
+            created_at=now,
+            updated_at=now,
+            password_changed_at=now,
+        )
+        async with self.uow() as uow:
+            roles = await _roles(uow, draft.roles)
+            check_ceiling(caller.access, {grant for role in roles for grant in role.grants})
+            await uow.users.add(user)
+            await uow.roles.assign(user.id, [role.id for role in roles])
+            await self.audit(
+                uow,
+                "users.created",
+                caller.origin,
+                actor=caller.user_id,
+                target=f"user:{user.id}",
+                details=_facts(user, roles),
+            )
+            await uow.commit()
+        return NewUser(user, roles, one_time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserChange:
+    """What shall be different; None leaves it as it is."""
+
+    username: Username | None = None
+    email: Email | None = None
+    name: PersonName | None = None
+    status: UserStatus | None = None
+    is_admin: bool | None = None
+    roles: frozenset[RoleCode] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeUser:
+    """Change somebody's data, status or roles; in force at their next request."""
+
+    change: ChangeAccess
+    store: SessionStore
+    clock: Clock
+    audit: RecordAudit
+
+    async def __call__(self, caller: Caller, user_id: UserId, wanted: UserChange) -> UserWithRoles:
+        """Raise `UserNotFound`, `OwnAccess`, `BeyondOwnAccess`, `LastAdministrator`, `UnknownRoles` or a conflict."""
+        async with self.change([user_id]) as uow:
+            await uow.users.serialise_administrators()
+            user, roles = await _lock_within_reach(uow, caller, user_id)
+            before = _facts(user, roles)
+            if wanted.roles is not None:
+                roles = await self._assign(uow, caller, user, roles, wanted.roles)
+            await self._decide_administration(uow, caller, user, wanted)
+            user.username = wanted.username or user.username
+            user.email = wanted.email or user.email
+            user.name = wanted.name or user.name
+            user.updated_at = self.clock.now()
+            await uow.users.save(user)
+            await self.audit(
+                uow,
+                "users.changed",
+                caller.origin,
+                actor=caller.user_id,
+                target=f"user:{user.id}",
+                details=_difference(before, _facts(user, roles)),
+            )
+        if not user.is_active:
+            await self.store.end_all(user.id)
+        return UserWithRoles(user, roles)
+
+    async def _assign(
+        self,
+        uow: UnitOfWork,
+        caller: Caller,
+        user: User,
+        present: Sequence[Role],
+        wanted: frozenset[RoleCode],
+    ) -> Sequence[Role]:
+        if {role.code for role in present} == wanted:
+            return present
+        if user.id == caller.user_id:
+            raise OwnAccess
+        roles = await _roles(uow, wanted)
+        check_ceiling(
+            caller.access,
+            {grant for role in roles for grant in role.grants},
+            already={grant for role in present for grant in role.grants},
+        )
+        await uow.roles.assign(user.id, [role.id for role in roles])
+        return roles
+
+    async def _decide_administration(
+        self, uow: UnitOfWork, caller: Caller, user: User, wanted: UserChange
+    ) -> None:
+        was_administrator = user.is_admin and user.is_active
+        if wanted.is_admin and not user.is_admin and not caller.access.is_admin:
+            raise BeyondOwnAccess(["administration"])
+        if wanted.is_admin is not None:
+            user.is_admin = wanted.is_admin
+        if wanted.status is not None:
+            user.status = wanted.status
+        if was_administrator and not (user.is_admin and user.is_active):
+            await _check_not_last_administrator(uow, user.id)
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteUser:
+    """Remove somebody; what they did stays in the audit log."""
+
+    change: ChangeAccess
+    store: SessionStore
+    audit: RecordAudit
+
+    async def __call__(self, caller: Caller, user_id: UserId) -> None:
+        """Raise `UserNotFound`, `BeyondOwnAccess` or `LastAdministrator`."""
+        async with self.change([user_id]) as uow:
+            await uow.users.serialise_administrators()
+            user, roles = await _lock_within_reach(uow, caller, user_id)
+            if user.is_admin and user.is_active:
+                await _check_not_last_administrator(uow, user_id)
+            await uow.users.delete(user_id)
+            await self.audit(
+                uow,
+                "users.deleted",
+                caller.origin,
+                actor=caller.user_id,
+                target=f"user:{user_id}",
+                details=_facts(user, roles),
+            )
+        await self.store.end_all(user_id)
+
+
+@dataclass(frozen=True, slots=True)
+class ResetPassword:
+    """Give somebody a one-time password and end all their sessions."""
+
+    change: ChangeAccess
+    choose: ChoosePassword
+    secrets: Secrets
+    store: SessionStore
+    clock: Clock
+    audit: RecordAudit
+
+    async def __call__(self, caller: Caller, user_id: UserId) -> NewUser:
+        """Raise `UserNotFound` or `BeyondOwnAccess`."""
+        one_time = self.secrets.one_time_password()
+        chosen = await self.choose(Password(one_time), identifiers=())
+        async with self.change([user_id]) as uow:
+            user, roles = await _lock_within_reach(uow, caller, user_id)
+            user.change_password(chosen, at=self.clock.now())
+            user.must_change_password = True
+            await uow.users.save(user)
+            await self.audit(
+                uow,
+                "users.password_reset",
+                caller.origin,
+                actor=caller.user_id,
+                target=f"user:{user_id}",
+            )
+        await self.store.end_all(user_id)
+        return NewUser(user, roles, one_time)
+
+
+@dataclass(frozen=True, slots=True)
+class ListUserSessions:
+    """Show where somebody is logged in."""
+
+    uow: UnitOfWorkFactory
+    store: SessionStore
+
+    async def __call__(self, user_id: UserId) -> Sequence[Session]:
+        async with self.uow() as uow:
+            if await uow.users.find(user_id) is None:
+                raise UserNotFound(user_id)
+        return await self.store.of_user(user_id)
+
+
+@dataclass(frozen=True, slots=True)
+class EndUserSessions:
+    """End one or all of somebody's sessions."""
+
+    uow: UnitOfWorkFactory
+    store: SessionStore
+    audit: RecordAudit
+
+    async def __call__(self, caller: Caller, user_id: UserId, session_id: SessionId | None = None) -> int:
+        """Return how many ended; raise `UserNotFound`, `BeyondOwnAccess` or `SessionNotFound`."""
+        async with self.uow() as uow:
+            await _lock_within_reach(uow, caller, user_id)
+            await self.audit(
+                uow,
+                "sessions.ended",
+                caller.origin,
+                actor=caller.user_id,
+                target=f"user:{user_id}" if session_id is None else f"session:{session_id}",
+                details={"user": str(user_id)},
+            )
+            # Ended before the entry is committed: an entry without an end would be a lie.
+            if session_id is None:
+                ended = await self.store.end_all(user_id)
+            else:
+                ended = int(await self.store.end(user_id, session_id))
+                if not ended:
+                    raise SessionNotFound(session_id)
+            await uow.commit()
+        return ended
+
+
+async def _roles(uow: UnitOfWork, codes: Collection[RoleCode]) -> Sequence[Role]:
+    roles = await uow.roles.by_codes(codes)
+    unknown = {code.value for code in codes} - {role.code.value for role in roles}
+    if unknown:
+        raise UnknownRoles(unknown)
+    return roles
+
+
+async def _lock_within_reach(
+    uow: UnitOfWork, caller: Caller, user_id: UserId
+) -> tuple[User, Sequence[Role]]:
+    """Lock a user who may do no more than the caller: who resets a password can log in with it."""
+    user = await uow.users.lock(user_id)
+    roles = (await uow.roles.of_users([user_id])).get(user_id, ())
+    if user.id != caller.user_id:
+        if user.is_admin and not caller.access.is_admin:
+            raise BeyondOwnAccess(["administration"])
+        check_ceiling(caller.access, {g for role in roles if role.is_active for g in role.grants})
+    return user, roles
+
+
+async def _check_not_last_administrator(uow: UnitOfWork, user_id: UserId) -> None:
+    if not await uow.users.has_active_administrator(other_than=user_id):
+        raise LastAdministrator(user_id)
+
+
+def _facts(user: User, roles: Sequence[Role]) -> dict[str, object]:
+    return {
+        "username": user.username.value,
+        "email": user.email.value,
+        "name": user.name.value,
+        "status": user.status.value,
+        "isAdmin": user.is_admin,
+        "roles": sorted(role.code.value for role in roles),
+    }
+
+
+def _difference(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, object]:
+    return {key: {"from": before[key], "to": after[key]} for key in after if before[key] != after[key]}

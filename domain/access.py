@@ -1,0 +1,315 @@
+"""Access: permission codes, roles, and who may grant what."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from functools import lru_cache
+from typing import NewType
+from uuid import UUID
+
+from domain.errors import Conflict, Forbidden, Invalid, NotFound
+from domain.identity import UserId
+from domain.text import problem_with, tidy
+
+RoleId = NewType("RoleId", UUID)
+
+LONGEST_CODE = 300
+
+# `{}` because a code holds a path template; `*` only makes sense in patterns.
+_EXACT = re.compile(r"[A-Z]{3,10}:[A-Za-z0-9/._~{}:@!$&'()+,;=%-]{1,256}")
+_PATTERN = re.compile(r"(?:[A-Z]{3,10}|\*):(?:\*\*|(?:/[A-Za-z0-9._~{}:@!$&'()+,;=%-]+|/\*\*?)+)")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PermissionCode:
+    """`METHOD:/path/template`, for example `GET:/api/v1/users/{user_id}`; derived from a route, never typed."""
+
+    value: str
+
+    def __post_init__(self) -> None:
+        if not _EXACT.fullmatch(self.value):
+            raise InvalidGrant(self.value)
+
+    @classmethod
+    def of(cls, method: str, path: str) -> "PermissionCode":
+        """Return the code of a route; HEAD is GET without a body, so it needs no permission of its own."""
+        return cls(f"{'GET' if method == 'HEAD' else method}:{path}")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Grant:
+    """What a role gives: an exact permission code, or a pattern such as `*:/api/v1/roles/**` or `GET:**`.
+
+    In a pattern `*` stands for one method or one segment of the path, and `**` for any number of segments,
+    none included.
+    """
+
+    value: str
+
+    def __post_init__(self) -> None:
+        if not _EXACT.fullmatch(self.value) and not _PATTERN.fullmatch(self.value):
+            raise InvalidGrant(self.value)
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether this stands for more than one code."""
+        return "*" in self.value
+
+    def covers(self, other: str) -> bool:
+        """Tell whether everything that `other`, a code or a pattern, allows is allowed by this."""
+        if not self.is_pattern:
+            return self.value == other
+        method, path = self.value.split(":", 1)
+        other_method, other_path = other.split(":", 1)
+        return method in {"*", other_method} and _covers(_segments(path), _segments(other_path))
+
+
+@lru_cache(maxsize=4096)
+def _segments(path: str) -> tuple[str, ...]:
+    return tuple(path.removeprefix("/").split("/"))
+
+
+def _covers(pattern: tuple[str, ...], path: tuple[str, ...]) -> bool:
+    """Match segment by segment; a `*` of `path` is any one segment, so only `*` and `**` cover it."""
+    # One row of the usual table for globs: reached[i] says that pattern[:i] covers what was read.
+    reached = [True] + [False] * len(pattern)
+    for i, segment in enumerate(pattern):
+        reached[i + 1] = reached[i] and segment == "**"
+    for word in path:
+        after = [False] * (len(pattern) + 1)
+        for i, segment in enumerate(pattern):
+            if segment == "**":
+                after[i + 1] = reached[i + 1] or reached[i] or after[i]
+            elif word != "**":
+                after[i + 1] = reached[i] and segment in {"*", word}
+        reached = after
+    return reached[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """What one user may do, compiled: exact codes are looked up, and only patterns are tried in turn."""
+
+    exact: frozenset[str] = frozenset()
+    patterns: tuple[Grant, ...] = ()
+
+    @classmethod
+    def of(cls, grants: Iterable[Grant]) -> "Grants":
+        """Compile the grants of any number of roles."""
+        unique = set(grants)
+        return cls(
+            exact=frozenset(g.value for g in unique if not g.is_pattern),
+            patterns=tuple(sorted(g for g in unique if g.is_pattern)),
+        )
+
+    def allow(self, code: str) -> bool:
+        """Tell whether `code`, an exact code or a pattern, is within these grants."""
+        return code in self.exact or any(pattern.covers(code) for pattern in self.patterns)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """What the guard knows of a user: whether they may act at all, and what their active roles give."""
+
+    is_active: bool
+    is_admin: bool
+    must_change_password: bool
+    grants: Grants
+
+    def allows(self, code: str) -> bool:
+        """Tell whether the user may use `code`; administrators may use all."""
+        return self.is_admin or self.grants.allow(code)
+
+
+class RoleStatus(StrEnum):
+    """Whether a role grants anything."""
+
+    ACTIVE = "active"
+    DISABLED = "disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class RoleCode:
+    """The short name by which users hold a role: 2 to 64 of `a-z 0-9 . _ -`, a letter first."""
+
+    value: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9._-]{1,63}", self.value):
+            raise InvalidRole(
+                "code", "must have 2 to 64 of a-z, 0-9, '.', '_' and '-', a letter first"
+            )
+
+
+@dataclass(slots=True, kw_only=True)
+class Role:
+    """A named set of grants. `buttons` and `routers` are opaque strings for front ends."""
+
+    id: RoleId
+    code: RoleCode
+    name: str
+    description: str = ""
+    status: RoleStatus = RoleStatus.ACTIVE
+    grants: frozenset[Grant] = frozenset()
+    buttons: frozenset[str] = frozenset()
+    routers: frozenset[str] = frozenset()
+    created_at: datetime
+    updated_at: datetime
+
+    def __post_init__(self) -> None:
+        self.name = tidy(self.name)
+        self.description = self.description.strip()
+        for name, text, shortest, longest in (
+            ("name", self.name, 2, 100),
+            ("description", self.description.replace("\n", " "), 0, 500),
+            *(("button_permissions", word, 1, 200) for word in self.buttons),
+            *(("router_permissions", word, 1, 200) for word in self.routers),
+        ):
+            problem = problem_with(text, shortest=shortest, longest=longest)
+            if problem is not None:
+                raise InvalidRole(name, problem)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether this role grants anything."""
+        return self.status is RoleStatus.ACTIVE
+
+
+def grants_of(roles: Iterable[Role]) -> Grants:
+    """Return what these roles give together; a disabled role gives nothing."""
+    return Grants.of(grant for role in roles if role.is_active for grant in role.grants)
+
+
+class InvalidGrant(Invalid):
+    """The text is neither a permission code nor a pattern."""
+
+    code = "access.invalid_grant"
+
+    def __init__(self, value: str) -> None:
+        super().__init__(
+            f"{value[:LONGEST_CODE]!r} is neither METHOD:/path nor a pattern such as *:/api/v1/roles/**",
+            field="permissions",
+        )
+
+
+class InvalidRole(Invalid):
+    """A field of a role breaks a rule."""
+
+    code = "access.invalid_role"
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"The role's {name.replace('_', ' ')} {problem}", field=name)
+
+
+class UnknownPermissions(Invalid):
+    """Exact codes that no route has."""
+
+    code = "access.unknown_permissions"
+
+    def __init__(self, unknown: Iterable[str]) -> None:
+        self.unknown = tuple(sorted(unknown))
+        super().__init__(f"No route has the code {', '.join(self.unknown)}", field="permissions")
+
+
+class UnknownRoles(Invalid):
+    """Role codes that no role has."""
+
+    code = "access.unknown_roles"
+
+    def __init__(self, unknown: Iterable[str]) -> None:
+        self.unknown = tuple(sorted(unknown))
+        super().__init__(f"There is no role {', '.join(self.unknown)}", field="roles")
+
+
+class RoleNotFound(NotFound):
+    """There is no such role."""
+
+    code = "access.role_not_found"
+
+    def __init__(self, *role_ids: RoleId) -> None:
+        super().__init__(f"There is no role {', '.join(str(role_id) for role_id in role_ids)}")
+        self.role_ids = role_ids
+
+
+class RoleNameTaken(Conflict):
+    """Another role has this name."""
+
+    code = "access.role_name_taken"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is a role named {name} already")
+
+
+class RoleCodeTaken(Conflict):
+    """Another role has this code."""
+
+    code = "access.role_code_taken"
+
+    def __init__(self, code: RoleCode) -> None:
+        super().__init__(f"There is a role with the code {code.value} already")
+
+
+class RoleInUse(Conflict):
+    """Users hold the role; `force` takes it from them."""
+
+    code = "access.role_in_use"
+
+    def __init__(self, code: RoleCode, users: int) -> None:
+        super().__init__(
+            f"{users} users have the role {code.value}; delete it with force to take it from them"
+        )
+        self.users = users
+
+
+class PermissionDenied(Forbidden):
+    """The caller's roles do not give this permission."""
+
+    code = "access.permission_denied"
+
+    def __init__(self, permission: str) -> None:
+        super().__init__(f"This needs the permission {permission}")
+        self.permission = permission
+
+
+class BeyondOwnAccess(Forbidden):
+    """Nobody grants what they do not hold."""
+
+    code = "access.beyond_own_access"
+
+    def __init__(self, beyond: Iterable[str]) -> None:
+        self.beyond = tuple(sorted(beyond))
+        super().__init__(
+            f"You do not hold {', '.join(self.beyond)} yourself, so you cannot give it"
+        )
+
+
+class OwnAccess(Forbidden):
+    """Nobody edits their own roles, or a role that they have."""
+
+    code = "access.own_access"
+
+    def __init__(self) -> None:
+        super().__init__("You cannot change your own access; ask another administrator")
+
+
+class LastAdministrator(Conflict):
+    """Somebody must be left who can administrate."""
+
+    code = "access.last_administrator"
+
+    def __init__(self, user_id: UserId) -> None:
+        super().__init__("This is the last active administrator; make another one first")
+        self.user_id = user_id
+
+
+def check_ceiling(
+    caller: Access, wanted: Iterable[Grant], *, already: Iterable[Grant] = ()
+) -> None:
+    """Raise `BeyondOwnAccess` if `wanted` has more than the caller holds; what was given before may stay."""
+    if caller.is_admin:
+        return
+    beyond = {g.value for g in set(wanted) - set(already) if not caller.allows(g.value)}
+    if beyond:
+        raise BeyondOwnAccess(beyond)
