@@ -242,7 +242,7 @@ class Settings:
     def _problems_anywhere(self) -> Iterator["Problem"]:
         if self.http.cors_credentials and "*" in self.http.cors_origins:
             yield Problem(
-                "PORTICO_HTTP_CORS_ORIGINS",
+                "PORTICO_CORS_ORIGINS",
                 "must name origins: `*` together with credentials lets every site act for its visitors",
             )
         if self.stores is Stores.SERVERS:
