@@ -10,7 +10,7 @@ from typing import NewType
 from uuid import UUID
 
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
-from domain.text import fold, problem_with, tidy
+from domain.text import compatible, fold, problem_with, tidy
 
 UserId = NewType("UserId", UUID)
 
@@ -22,7 +22,7 @@ class Username:
     value: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "value", unicodedata.normalize("NFKC", self.value).strip())
+        object.__setattr__(self, "value", compatible(self.value))
         problem = problem_with(self.value, shortest=5, longest=100)
         if problem is None and re.search(r"[\s@]", self.value):
             problem = "must not contain white space or @"
@@ -53,6 +53,16 @@ class Email:
     def key(self) -> str:
         """The form in which two addresses are the same mailbox."""
         return fold(self.value)
+
+
+def login_name(text: str) -> Username | Email | None:
+    """Return what `text` names its user by: a username, or else an email, or nothing that anybody has."""
+    for kind in (Username, Email):
+        try:
+            return kind(text)
+        except Invalid:
+            continue
+    return None
 
 
 @dataclass(frozen=True, slots=True)
