@@ -212,7 +212,7 @@ class Container(containers.DeclarativeContainer):
 def build(settings: Settings) -> Container:
     """Return the container of these settings; raise `UnsafeSettings` with everything that is wrong with them."""
     keys, key_problems = load_keys(settings.keys, settings.environment)
-    problems = (*settings.problems(), *key_problems)
+    problems = tuple(dict.fromkeys((*settings.problems(), *key_problems)))
     if problems or keys is None:
         raise UnsafeSettings(problems)
     return Container(settings=providers.Object(settings), keys=providers.Object(keys))

@@ -269,11 +269,7 @@ class Settings:
             ("PORTICO_TRANSPORT_KEY", self.keys.transport),
         ):
             if ring.active is None:
-                yield Problem(
-                    variable,
-                    f"must be set in {self.environment}: an RSA private key (PEM) or a file; "
-                    "`portico make-keys` makes one",
-                )
+                yield missing_key(variable, self.environment)
         if (
             self.passwords.memory_kib < _LEAST_ARGON2_MEMORY_KIB
             or self.passwords.time_cost < _LEAST_ARGON2_TIME
@@ -300,6 +296,14 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.variable} {self.message}"
+
+
+def missing_key(variable: str, environment: Environment) -> Problem:
+    """Return what is wrong when a purpose has no key in use."""
+    return Problem(
+        variable,
+        f"must be set in {environment}: an RSA private key (PEM) or a file; `portico make-keys` makes one",
+    )
 
 
 class UnsafeSettings(Exception):
