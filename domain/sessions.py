@@ -11,7 +11,8 @@ from typing import NewType
 from uuid import UUID
 
 from domain.errors import NotFound, TooMany, Unauthenticated
-from domain.identity import Password, UserId
+from domain.identity import Password, UserId, login_name
+from domain.text import fold
 
 SessionId = NewType("SessionId", UUID)
 TokenId = NewType("TokenId", UUID)
@@ -157,6 +158,12 @@ def lock_ladder(*, first: timedelta, longest: timedelta) -> tuple[timedelta, ...
     while timedelta(0) < ladder[-1] < longest:
         ladder.append(min(2 * ladder[-1], longest))
     return tuple(ladder)
+
+
+def account_of(name: str) -> str:
+    """Return what all log-in attempts on one account have in common, whether anybody has it or not."""
+    named = login_name(name)
+    return named.key if named is not None else fold(name.strip())
 
 
 def network_of(address: str) -> str:

@@ -24,10 +24,10 @@ from domain.sessions import (
     FAILURES_FORGOTTEN_AFTER,
     MOST_KNOWN_DEVICES,
     Throttled,
+    account_of,
     lock_ladder,
     network_of,
 )
-from domain.text import fold
 
 
 class RedisLogInThrottle(LogInThrottle):
@@ -95,7 +95,7 @@ class RedisLogInThrottle(LogInThrottle):
         return f"throttle:{{log-in}}:devices:{self._account(attempt)}"
 
     def _account(self, attempt: LogInAttempt) -> str:
-        return self._digest(fold(attempt.name.strip()))
+        return self._digest(account_of(attempt.name))
 
     def _device(self, attempt: LogInAttempt) -> str:
         return self._digest(f"{attempt.device} {network_of(attempt.address)}")
