@@ -129,6 +129,14 @@ def _pem(value: str) -> str:
     return text
 
 
+def _key_dir(value: object) -> object:
+    """Read the keys in a directory."""
+    try:
+        return read_key_dir(Path(value).expanduser()) if isinstance(value, str | Path) else value
+    except OSError as error:
+        raise ValueError from error
+
+
 _A_KEY = "an RSA private key (PEM), or the path of a file with one"
 
 Word = Annotated[str, Field(pattern=r"^[!-~]{1,100}$"), Kind("one word of ASCII characters")]
@@ -273,7 +281,11 @@ class Variables(BaseModel):
     s3_timeout: Timeout = _DEFAULT.s3.timeout
     """For connecting, and for each answer."""
 
-    keys_dir: Annotated[Path, Kind("a directory made by `portico make-keys`")] | None = None
+    keys_dir: Annotated[
+        KeySettings,
+        BeforeValidator(_key_dir),
+        Kind("a readable directory of keys; `portico make-keys` makes one"),
+    ] = KeySettings()
     """The directory of all keys; the variables below replace the keys in it one by one."""
     access_key: Pem | None = None
     """The key that signs access tokens."""
@@ -595,7 +607,7 @@ def _settings(given: Variables) -> Settings:
 
 
 def _keys(given: Variables) -> KeySettings:
-    stored = KeySettings() if given.keys_dir is None else read_key_dir(given.keys_dir)
+    stored = given.keys_dir
     return KeySettings(
         access=_ring(
             stored.access, given.access_key, given.access_key_next, given.access_key_retired
