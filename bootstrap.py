@@ -63,7 +63,7 @@ class Container(containers.DeclarativeContainer):
     schema = providers.Selector(
         stores,
         memory=providers.Singleton(MemorySchema),
-        servers=providers.Singleton(PostgresSchema, engine),
+        servers=providers.Singleton(PostgresSchema, settings.provided.postgres),
     )
     session_store = providers.Selector(
         stores,

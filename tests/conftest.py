@@ -54,7 +54,6 @@ def worker(pytestconfig: pytest.Config) -> int:
 def migrated_url(servers: Servers, worker: int) -> str:
     """Return a database of this worker's own with the newest schema."""
     # Slow to import, and most unit tests do not need it.
-    from adapters.postgres.engine import postgres_engine  # noqa: PLC0415
     from adapters.postgres.schema import PostgresSchema  # noqa: PLC0415
 
     name = f"portico_test_{worker}"
@@ -67,11 +66,7 @@ def migrated_url(servers: Servers, worker: int) -> str:
             await connection.execute(f"CREATE DATABASE {name}")
         finally:
             await connection.close()
-        engine = postgres_engine(PostgresSettings(url=url))
-        try:
-            await PostgresSchema(engine).upgrade()
-        finally:
-            await engine.dispose()
+        await PostgresSchema(PostgresSettings(url=url)).upgrade()
 
     asyncio.run(make())
     return url
