@@ -14,14 +14,17 @@ import signal
 import sys
 from collections.abc import Sequence
 
-# linux/prctl.h, linux/capability.h
+# linux/prctl.h, linux/securebits.h, linux/capability.h
 _PR_SET_PDEATHSIG = 1
 _PR_SET_KEEPCAPS = 8
+_PR_SET_SECUREBITS = 28
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
+_SECBIT_NO_SETUID_FIXUP = 1 << 2
 _CAPABILITY_VERSION_3 = 0x20080522
 _CAP_DAC_OVERRIDE = 1
 _CAP_DAC_READ_SEARCH = 2
+_CAP_SETPCAP = 8
 
 
 def main(argv: Sequence[str]) -> None:
@@ -79,7 +82,7 @@ def become(uid: int, *, reach: Sequence[str]) -> None:
     os.setgroups([])
     os.setgid(pwd.getpwuid(uid).pw_gid)
     os.setuid(uid)
-    hidden = [path for path in reach if not os.access(path, os.R_OK | os.X_OK)]
+    hidden = [path for path in reach if not os.access(path, os.X_OK)]
     if hidden and linux:
         _keep_passing_through()
     elif hidden:
@@ -101,18 +104,31 @@ class _Data(ctypes.Structure):
 
 def _keep_passing_through() -> None:
     libc = _libc()
-    header = _Header(_CAPABILITY_VERSION_3, 0)
-    data = (_Data * 2)()
-    _check(libc.capget(ctypes.byref(header), data))
+    held = _capabilities(libc)
     # The narrower one first; containers often have only the other.
     for capability in (_CAP_DAC_READ_SEARCH, _CAP_DAC_OVERRIDE):
-        bit = 1 << capability
-        if data[0].permitted & bit:
-            kept = (_Data * 2)(_Data(bit, bit, bit), _Data(0, 0, 0))
-            _check(libc.capset(ctypes.byref(header), kept))
+        kept = 1 << capability
+        if held & kept:
+            _hold(libc, kept | 1 << _CAP_SETPCAP, inheritable=kept)
+            # Or access(2), with which PostgreSQL looks at its own files, would ignore capabilities.
+            _check(libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0))
+            _hold(libc, kept, inheritable=kept)
             _check(libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, capability, 0, 0))
             return
     sys.exit("root may not look into every folder here; start as another user than root")
+
+
+def _capabilities(libc: ctypes.CDLL) -> int:
+    """Return which of the first 32 capabilities this process may use."""
+    data = (_Data * 2)()
+    _check(libc.capget(ctypes.byref(_Header(_CAPABILITY_VERSION_3, 0)), data))
+    return int(data[0].permitted)
+
+
+def _hold(libc: ctypes.CDLL, capabilities: int, *, inheritable: int) -> None:
+    """Give up all other capabilities."""
+    data = (_Data * 2)(_Data(capabilities, capabilities, inheritable), _Data(0, 0, 0))
+    _check(libc.capset(ctypes.byref(_Header(_CAPABILITY_VERSION_3, 0)), data))
 
 
 def _libc() -> ctypes.CDLL:
