@@ -51,6 +51,7 @@ from domain.identity import PasswordPolicy
 from domain.sessions import AgentBinding
 
 _PREFIX = "PORTICO_"
+_PREFIX_OF_TESTS = "PORTICO_TEST_"
 _DEFAULT = Settings()
 
 
@@ -206,7 +207,7 @@ Pems = Annotated[
 class Variables(BaseModel):
     """Every variable, without its prefix. The docstring of each says what it does."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True)
 
     environment: Annotated[
         Environment,
@@ -409,6 +410,8 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - each value ha
     `UnsafeSettings` with every variable that is unknown or wrong. Whether the whole is safe to run with is for
     `Settings.problems` to say.
     """
+    if unknown := overrides.keys() - Variables.model_fields.keys():
+        raise TypeError(f"no such variable: {', '.join(sorted(unknown))}")
     given, problems = _read(overrides.get("environment"))
     try:
         variables = Variables.model_validate(given | overrides)
@@ -493,10 +496,11 @@ def _misplaced(source: Mapping[str, str]) -> Iterator[Problem]:
                 yield Problem(variable, f"must not be set together with {twin}")
         elif (
             variable.startswith(_PREFIX)
+            and not variable.startswith(_PREFIX_OF_TESTS)
             and variable not in _NAMES
             and not _is_service_link(variable, text)
         ):
-            close = difflib.get_close_matches(variable, (*_NAMES, *_SECRET_FILES), n=1)
+            close = difflib.get_close_matches(variable, (*_NAMES, *_SECRET_FILES), n=1, cutoff=0.85)
             hint = f"; is {close[0]} meant?" if close else ""
             yield Problem(variable, f"is not known{hint}")
 
