@@ -3,6 +3,9 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from dependency_injector import containers, providers
+
+from adapters.environment import load_settings
 from adapters.memory.identity import MemoryUnitOfWork, MemoryUsers
 from adapters.memory.sessions import (
     MemoryLogInThrottle,
@@ -13,6 +16,7 @@ from adapters.memory.sessions import (
 from adapters.memory.system import MemorySchema
 from adapters.mongo.client import mongo_client
 from adapters.mongo.health import MongoProbe
+from adapters.observability import configure_logging
 from adapters.postgres.engine import postgres_engine
 from adapters.postgres.health import PostgresProbe
 from adapters.postgres.schema import PostgresSchema
@@ -30,10 +34,10 @@ from adapters.security.pool import HashingPool
 from adapters.security.tokens import JoseTokens
 from adapters.security.transport import RsaPasswordTransport
 from adapters.system import SystemClock, SystemSecrets, Uuid7Generator
-from dependency_injector import containers, providers
-
 from application.settings import Settings, UnsafeSettings
 from application.use_cases import health, identity, sessions
+
+__all__ = ["Container", "build", "configure_logging", "load_settings", "running"]
 
 
 class Container(containers.DeclarativeContainer):
