@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from entrypoints.local.lock import locked
 from entrypoints.local.stack import SERVERS, local_stack
 
 _T = TypeVar("_T")
@@ -83,8 +84,9 @@ class ServersOfTheRun:
                 variables |= self._open.enter_context(CONTAINERS[name]())
         elif missing:
             directory = Path(self._directory.name) / "stack"
+            lock = await self._open.enter_async_context(locked(directory))
             stack = await self._open.enter_async_context(
-                local_stack(directory, start=missing, durable=False)
+                local_stack(directory, lock, start=missing, durable=False)
             )
             variables |= stack.variables
         return Servers(

@@ -35,15 +35,17 @@ class Child:
         return await self.process.wait()
 
     async def stop(self, *, within: float) -> None:
-        """Ask it to stop, and kill its group if it is still there after `within` seconds."""
+        """Ask it to stop; kill what is left of its group then, or after `within` seconds, or when cancelled."""
         with suppress(ProcessLookupError):
             self.process.send_signal(self.stop_signal)
         try:
             async with asyncio.timeout(within):
                 await self.process.wait()
         except TimeoutError:
+            pass
+        finally:
             self.kill()
-            await self.process.wait()
+        await self.process.wait()
 
     def kill(self) -> None:
         """End it and its group at once."""

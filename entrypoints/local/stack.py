@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from entrypoints.local.children import Child, Spec, spawn
-from entrypoints.local.lock import locked, owner
+from entrypoints.local.lock import owner
 from entrypoints.local.log import Log
 from entrypoints.local.mongo import Mongo
 from entrypoints.local.postgres import Postgres
@@ -30,7 +30,7 @@ SERVERS = frozenset(_KINDS)
 _START_WITHIN = 60.0
 _STOP_WITHIN = 10.0
 _PORT_TAKEN = re.compile(r"address already in use", re.IGNORECASE)
-_ATTEMPTS = 3
+_RETRIES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,6 @@ class Stack:
     """Running servers by name."""
 
     servers: Mapping[str, Running]
-    lock: int
-    """The descriptor that other children of the stack's owner must inherit."""
 
     @property
     def variables(self) -> dict[str, str]:
@@ -76,31 +74,27 @@ class _State:
 @asynccontextmanager
 async def local_stack(
     directory: Path,
+    lock: int,
     *,
     start: Collection[str] = SERVERS,
     durable: bool = True,
     report: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[Stack]:
-    """Own the directory, start the named servers in it, and stop them on the way out.
+    """Start the named servers in the directory that `lock` (see `locked`) owns; stop them on the way out.
 
-    `report` is told the name of each server that is ready. Raises `AlreadyRunning`, `ServerFailed`
-    or `WheelMissing`.
+    `report` is told the name of each server that is ready. Raises `ServerFailed` or `WheelMissing`.
     """
-    async with locked(directory) as lock:
-        state = _read(directory) or _State()
-        # Before any start: a secret that was given to a server must not be lost.
-        _write(directory, state)
-        starter = _Starter(_absolute(directory), state, lock, durable)
-        try:
-            stack = Stack(await starter.start(start, report), lock)
-            ports = state.ports | {k: v for r in stack.servers.values() for k, v in r.ports.items()}
-            _write(
-                directory,
-                replace(state, ports=ports, pid=os.getpid(), variables=stack.variables),
-            )
-            yield stack
-        finally:
-            await starter.stop()
+    state = _read(directory) or _State()
+    # Before any start: a secret that was given to a server must not be lost.
+    _write(directory, state)
+    starter = _Starter(_absolute(directory), state, lock, durable, report)
+    try:
+        stack = Stack(await starter.start(start))
+        ports = state.ports | {k: v for r in stack.servers.values() for k, v in r.ports.items()}
+        _write(directory, replace(state, ports=ports, pid=os.getpid(), variables=stack.variables))
+        yield stack
+    finally:
+        await starter.stop()
 
 
 def running_stack(directory: Path) -> Mapping[str, str] | None:
@@ -117,16 +111,14 @@ class _Starter:
     state: _State
     lock: int
     durable: bool
+    report: Callable[[str], None]
     children: list[Child] = field(default_factory=list)
+    servers: list[Server] = field(default_factory=list)
 
-    async def start(
-        self, names: Collection[str], report: Callable[[str], None]
-    ) -> Mapping[str, Running]:
+    async def start(self, names: Collection[str]) -> Mapping[str, Running]:
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = {
-                    name: group.create_task(self._start(_KINDS[name], report)) for name in names
-                }
+                tasks = {name: group.create_task(self._start(_KINDS[name])) for name in names}
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
         return {name: task.result() for name, task in tasks.items()}
@@ -136,21 +128,22 @@ class _Starter:
             for child in self.children:
                 child.kill()
         await asyncio.gather(*(child.stop(within=_STOP_WITHIN) for child in self.children))
+        for path in (path for server in self.servers for path in server.leftovers()):
+            path.unlink(missing_ok=True)
 
-    async def _start(self, kind: type[Server], report: Callable[[str], None]) -> Running:
-        for attempt in range(1, _ATTEMPTS + 1):
-            log = Log(self.directory / "logs" / f"{kind.name}.log")
+    async def _start(self, kind: type[Server]) -> Running:
+        wanted: Mapping[str, int] = self.state.ports
+        for _ in range(_RETRIES):
             try:
-                running = await self._attempt(kind, log, self.state.ports if attempt == 1 else {})
+                return await self._attempt(kind, wanted)
             except ServerFailed as failure:
-                if attempt == _ATTEMPTS or not _PORT_TAKEN.search(failure.log):
+                if not _PORT_TAKEN.search(failure.log):
                     raise
-            else:
-                report(kind.name)
-                return running
-        raise AssertionError("unreachable")
+            wanted = {}
+        return await self._attempt(kind, wanted)
 
-    async def _attempt(self, kind: type[Server], log: Log, wanted: Mapping[str, int]) -> Running:
+    async def _attempt(self, kind: type[Server], wanted: Mapping[str, int]) -> Running:
+        log = Log(self.directory / "logs" / f"{kind.name}.log")
         ports = choose_ports(kind.components, wanted)
         server = kind(
             Place(
@@ -161,6 +154,7 @@ class _Starter:
                 durable=self.durable,
             )
         )
+        self.servers.append(server)
         await server.prepare()
         with log.opened() as output:
             child = await spawn(
@@ -168,6 +162,7 @@ class _Starter:
             )
         self.children.append(child)
         await self._until_ready(server, child, log)
+        self.report(kind.name)
         return Running(server, ports, child, log)
 
     async def _until_ready(self, server: Server, child: Child, log: Log) -> None:
@@ -188,7 +183,7 @@ class _Starter:
         raise ServerFailed(server.name, what, log.tail())
 
     async def _run(self, log: Log, spec: Spec, stdin: bytes) -> str:
-        """Run a program to its end; see `Run`."""
+        """Run a program to its end; see `Place.run`."""
         with log.opened() as output:
             start = output.tell()
             child = await spawn(
