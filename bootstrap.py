@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 from dependency_injector import containers, providers
 
@@ -28,6 +29,7 @@ from adapters.redis.throttle import RedisLogInThrottle, RedisRateLimiter
 from adapters.s3.client import S3Client
 from adapters.s3.health import S3Probe
 from adapters.security.common_passwords import ZxcvbnCommonPasswords
+from adapters.security.key_directory import make_keys, rotate_keys
 from adapters.security.keys import Keys, load_keys
 from adapters.security.passwords import Argon2PasswordHasher
 from adapters.security.pool import HashingPool
@@ -37,7 +39,16 @@ from adapters.system import SystemClock, SystemSecrets, Uuid7Generator
 from application.settings import Settings, UnsafeSettings
 from application.use_cases import health, identity, sessions
 
-__all__ = ["Container", "build", "configure_logging", "load_settings", "running"]
+__all__ = [
+    "Container",
+    "build",
+    "configure_logging",
+    "load_settings",
+    "make_keys",
+    "rotate_keys",
+    "running",
+    "write_migration",
+]
 
 
 class Container(containers.DeclarativeContainer):
@@ -203,6 +214,7 @@ class Container(containers.DeclarativeContainer):
     create_first_administrator = providers.Factory(
         identity.CreateFirstAdministrator,
         uow=uow.provider,
+        hasher=hasher,
         choose=choose_password,
         clock=clock,
         ids=ids,
@@ -220,6 +232,11 @@ def build(settings: Settings) -> Container:
     if problems or keys is None:
         raise UnsafeSettings(problems)
     return Container(settings=providers.Object(settings), keys=providers.Object(keys))
+
+
+async def write_migration(settings: Settings, message: str) -> Path | None:
+    """Write the step from the database to the tables of this code; return None if there is nothing to do."""
+    return await PostgresSchema(settings.postgres).write_migration(message)
 
 
 @asynccontextmanager
