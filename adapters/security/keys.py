@@ -34,7 +34,7 @@ class RsaKey:
 
     id: str
     """The RFC 7638 thumbprint of its public half."""
-    private: rsa.RSAPrivateKey = field(repr=False)
+    private: rsa.RSAPrivateKey = field(repr=False, compare=False)
     until: int | None = None
     """When a retired key stops being accepted, in unix seconds."""
 
@@ -121,6 +121,13 @@ def load_keys(
     return Keys(access=access, refresh=refresh, transport=transport, name_key=name_key), ()
 
 
+def thumbprint(public: rsa.RSAPublicNumbers) -> str:
+    """Return what everybody calls this key who follows RFC 7638."""
+    # §3: the required members alone, sorted, without white space.
+    canonical = json.dumps(_jwk(public), sort_keys=True, separators=(",", ":"))
+    return _base64url(hashlib.sha256(canonical.encode()).digest())
+
+
 class _Unfit(Exception):
     """What is wrong with a key, in words that follow the name of its variable."""
 
@@ -205,7 +212,7 @@ def _load(pem: str, until: int | None) -> RsaKey:
     public = private.public_key().public_numbers()
     if public.e < _LEAST_EXPONENT:
         raise _Unfit(f"has the public exponent {public.e}; make one with {_LEAST_EXPONENT}")
-    return RsaKey(_thumbprint(public), private, until)
+    return RsaKey(thumbprint(public), private, until)
 
 
 def _keys_of_two_purposes(rings: Mapping[str, RsaKeyRing | None]) -> Iterator[Problem]:
@@ -222,12 +229,6 @@ def _keys_of_two_purposes(rings: Mapping[str, RsaKeyRing | None]) -> Iterator[Pr
 def _derive(key: RsaKey, purpose: bytes) -> bytes:
     secret = key.private.private_numbers().d
     return HKDF(hashes.SHA256(), length=32, salt=None, info=purpose).derive(_big_endian(secret))
-
-
-def _thumbprint(public: rsa.RSAPublicNumbers) -> str:
-    # RFC 7638 §3: the required members alone, sorted, without white space.
-    canonical = json.dumps(_jwk(public), sort_keys=True, separators=(",", ":"))
-    return _base64url(hashlib.sha256(canonical.encode()).digest())
 
 
 def _jwk(public: rsa.RSAPublicNumbers) -> dict[str, str]:
