@@ -3,8 +3,6 @@
 import asyncio
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from itertools import count
-from uuid import UUID
 
 import pytest
 
@@ -13,28 +11,24 @@ from adapters.redis.sessions import RedisSessionStore
 from application.ports.sessions import SessionStore
 from application.settings import Limit
 from domain.identity import UserId
-from domain.sessions import (
-    RefreshClaims,
-    Rotation,
-    RotationOutcome,
-    Session,
-    SessionId,
-    TokenId,
-)
+from domain.sessions import Rotation, RotationOutcome, Session, TokenId
 from tests.fakes.backend import Backend
 from tests.fakes.clock import MovableClock
+from tests.fakes.sessions import (
+    ABSOLUTE,
+    ADA,
+    CHROME,
+    FIREFOX,
+    GRACE,
+    GRACE_HOPPER,
+    IDLE,
+    a_session,
+    a_token_id,
+    token_of,
+)
 
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
-IDLE, ABSOLUTE, GRACE = 7 * DAY, 30 * DAY, 10 * SECOND
 LIMIT = Limit(60, 60)
-FIREFOX, CHROME = "f" * 32, "c" * 32
-ADA, GRACE_HOPPER = UserId(UUID(int=1)), UserId(UUID(int=2))
-
-_ids = count(1000)
-
-
-def an_id() -> UUID:
-    return UUID(int=next(_ids))
 
 
 @dataclass(slots=True)
@@ -47,19 +41,7 @@ class World:
     async def log_in(
         self, user_id: UserId = ADA, *, cap: int = 20, ends_after: timedelta = ABSOLUTE
     ) -> Session:
-        now = self.clock.now()
-        session = Session(
-            id=SessionId(an_id()),
-            user_id=user_id,
-            token_id=TokenId(an_id()),
-            token_issued_at=now,
-            created_at=now,
-            last_seen_at=now,
-            ends_at=now + ends_after,
-            fingerprint=FIREFOX,
-            agent="Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-            address="2001:db8::1",
-        )
+        session = a_session(user_id=user_id, at=self.clock.now(), ends_after=ends_after)
         await self.store.open(session, idle=IDLE, cap=cap)
         return session
 
@@ -75,7 +57,7 @@ class World:
         """Show the token that whoever holds `holder` got last."""
         return await self.store.rotate(
             token_of(holder),
-            successor=successor or TokenId(an_id()),
+            successor=successor or a_token_id(),
             fingerprint=fingerprint,
             now=self.clock.now(),
             idle=IDLE,
@@ -92,17 +74,6 @@ class World:
 
     async def is_alive(self, session: Session) -> bool:
         return await self.store.find(session.user_id, session.id) is not None
-
-
-def token_of(holder: Session) -> RefreshClaims:
-    return RefreshClaims(
-        user_id=holder.user_id,
-        session_id=holder.id,
-        token_id=holder.token_id,
-        issued_at=holder.token_issued_at,
-        expires_at=min(holder.token_issued_at + IDLE, holder.ends_at),
-        fingerprint=holder.fingerprint,
-    )
 
 
 @pytest.fixture
@@ -123,7 +94,7 @@ async def test_nothing_is_lost_of_what_an_agent_says_or_of_a_microsecond(world: 
     session = await world.log_in()
     odd = replace(
         session,
-        id=SessionId(an_id()),
+        id=a_session().id,
         agent='"кот" \u00fc\x00\r\n\U0001f600',
         address="",
         created_at=session.created_at + timedelta(microseconds=123_457),
@@ -133,7 +104,7 @@ async def test_nothing_is_lost_of_what_an_agent_says_or_of_a_microsecond(world: 
 
 
 async def test_a_session_that_was_never_opened_is_not_found(world: World) -> None:
-    assert await world.store.find(ADA, SessionId(an_id())) is None
+    assert await world.store.find(ADA, a_session().id) is None
 
 
 async def test_a_session_is_found_for_its_user_alone(world: World) -> None:
@@ -263,7 +234,7 @@ async def test_a_session_that_is_over_is_not_counted_among_the_ended(world: Worl
 async def test_the_current_token_is_replaced_by_its_successor(world: World) -> None:
     session = await world.log_in()
     await world.clock.pass_time(timedelta(minutes=9, microseconds=250_000))
-    successor = TokenId(an_id())
+    successor = a_token_id()
 
     rotation = await world.refresh(session, successor=successor)
 
@@ -324,7 +295,7 @@ async def test_the_very_call_whose_answer_was_lost_is_repeated_whatever_the_grac
     world: World,
 ) -> None:
     session = await world.log_in()
-    successor = TokenId(an_id())
+    successor = a_token_id()
     lost = await world.refresh(session, successor=successor, grace=timedelta(0))
     again = await world.refresh(session, successor=successor, grace=timedelta(0))
     assert again == Rotation(outcome=RotationOutcome.REPEATED, session=lost.session)
@@ -347,7 +318,7 @@ async def test_the_grace_period_is_for_the_same_kind_of_device(world: World) -> 
 
 async def test_the_token_of_an_unknown_session_raises_no_alarm(world: World) -> None:
     session = await world.log_in()
-    stranger = replace(session, id=SessionId(an_id()))
+    stranger = replace(session, id=a_session().id)
     assert await world.refresh(stranger) == Rotation(outcome=RotationOutcome.UNKNOWN)
     assert await world.is_alive(session)
 
@@ -357,7 +328,7 @@ async def test_a_store_that_went_back_in_time_logs_out_without_alarm(world: Worl
     before = await world.log_in()
     later = replace(
         before,
-        token_id=TokenId(an_id()),
+        token_id=a_token_id(),
         token_issued_at=before.token_issued_at + timedelta(minutes=10),
     )
     assert await world.refresh(later) == Rotation(outcome=RotationOutcome.UNKNOWN)
