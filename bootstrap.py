@@ -2,7 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
+from dependency_injector import containers, providers
+
+from adapters.environment import load_settings
 from adapters.memory.identity import MemoryUnitOfWork, MemoryUsers
 from adapters.memory.sessions import (
     MemoryLogInThrottle,
@@ -13,6 +17,7 @@ from adapters.memory.sessions import (
 from adapters.memory.system import MemorySchema
 from adapters.mongo.client import mongo_client
 from adapters.mongo.health import MongoProbe
+from adapters.observability import configure_logging
 from adapters.postgres.engine import postgres_engine
 from adapters.postgres.health import PostgresProbe
 from adapters.postgres.schema import PostgresSchema
@@ -24,16 +29,26 @@ from adapters.redis.throttle import RedisLogInThrottle, RedisRateLimiter
 from adapters.s3.client import S3Client
 from adapters.s3.health import S3Probe
 from adapters.security.common_passwords import ZxcvbnCommonPasswords
+from adapters.security.key_directory import make_keys, rotate_keys
 from adapters.security.keys import Keys, load_keys
 from adapters.security.passwords import Argon2PasswordHasher
 from adapters.security.pool import HashingPool
 from adapters.security.tokens import JoseTokens
 from adapters.security.transport import RsaPasswordTransport
 from adapters.system import SystemClock, SystemSecrets, Uuid7Generator
-from dependency_injector import containers, providers
-
 from application.settings import Settings, UnsafeSettings
 from application.use_cases import health, identity, sessions
+
+__all__ = [
+    "Container",
+    "build",
+    "configure_logging",
+    "load_settings",
+    "make_keys",
+    "rotate_keys",
+    "running",
+    "write_migration",
+]
 
 
 class Container(containers.DeclarativeContainer):
@@ -63,7 +78,7 @@ class Container(containers.DeclarativeContainer):
     schema = providers.Selector(
         stores,
         memory=providers.Singleton(MemorySchema),
-        servers=providers.Singleton(PostgresSchema, engine),
+        servers=providers.Singleton(PostgresSchema, settings.provided.postgres),
     )
     session_store = providers.Selector(
         stores,
@@ -199,6 +214,7 @@ class Container(containers.DeclarativeContainer):
     create_first_administrator = providers.Factory(
         identity.CreateFirstAdministrator,
         uow=uow.provider,
+        hasher=hasher,
         choose=choose_password,
         clock=clock,
         ids=ids,
@@ -212,10 +228,15 @@ class Container(containers.DeclarativeContainer):
 def build(settings: Settings) -> Container:
     """Return the container of these settings; raise `UnsafeSettings` with everything that is wrong with them."""
     keys, key_problems = load_keys(settings.keys, settings.environment)
-    problems = (*settings.problems(), *key_problems)
+    problems = tuple(dict.fromkeys((*settings.problems(), *key_problems)))
     if problems or keys is None:
         raise UnsafeSettings(problems)
     return Container(settings=providers.Object(settings), keys=providers.Object(keys))
+
+
+async def write_migration(settings: Settings, message: str) -> Path | None:
+    """Write the step from the database to the tables of this code; return None if there is nothing to do."""
+    return await PostgresSchema(settings.postgres).write_migration(message)
 
 
 @asynccontextmanager

@@ -242,7 +242,7 @@ class Settings:
     def _problems_anywhere(self) -> Iterator["Problem"]:
         if self.http.cors_credentials and "*" in self.http.cors_origins:
             yield Problem(
-                "PORTICO_HTTP_CORS_ORIGINS",
+                "PORTICO_CORS_ORIGINS",
                 "must name origins: `*` together with credentials lets every site act for its visitors",
             )
         if self.stores is Stores.SERVERS:
@@ -257,6 +257,31 @@ class Settings:
                         variable, "must be set (`portico run` starts servers of its own instead)"
                     )
 
+        if self.stores is Stores.MEMORY and self.http.workers > 1:
+            yield Problem(
+                "PORTICO_HTTP_WORKERS",
+                "must be 1 with PORTICO_STORES=memory: processes do not share their memory",
+            )
+        yield from self._contradictions()
+
+    def _contradictions(self) -> Iterator["Problem"]:
+        if bool(self.s3.access_key) != bool(self.s3.secret_key):
+            yield Problem("PORTICO_S3_ACCESS_KEY, PORTICO_S3_SECRET_KEY", "must be set together")
+        lifetimes = self.sessions
+        if not lifetimes.access_lifetime <= lifetimes.refresh_idle <= lifetimes.refresh_absolute:
+            yield Problem(
+                "PORTICO_REFRESH_IDLE",
+                "must lie between PORTICO_ACCESS_LIFETIME and PORTICO_REFRESH_ABSOLUTE",
+            )
+        if self.passwords.policy.longest < self.passwords.policy.shortest:
+            yield Problem(
+                "PORTICO_PASSWORD_MAX_LENGTH", "must be at least PORTICO_PASSWORD_MIN_LENGTH"
+            )
+        if self.throttle.longest_lock < self.throttle.first_lock:
+            yield Problem(
+                "PORTICO_THROTTLE_LONGEST_LOCK", "must be at least PORTICO_THROTTLE_FIRST_LOCK"
+            )
+
     def _problems_when_deployed(self) -> Iterator["Problem"]:
         if self.stores is Stores.MEMORY:
             yield Problem(
@@ -269,11 +294,7 @@ class Settings:
             ("PORTICO_TRANSPORT_KEY", self.keys.transport),
         ):
             if ring.active is None:
-                yield Problem(
-                    variable,
-                    f"must be set in {self.environment}: an RSA private key (PEM) or a file; "
-                    "`portico make-keys` makes one",
-                )
+                yield missing_key(variable, self.environment)
         if (
             self.passwords.memory_kib < _LEAST_ARGON2_MEMORY_KIB
             or self.passwords.time_cost < _LEAST_ARGON2_TIME
@@ -300,6 +321,14 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.variable} {self.message}"
+
+
+def missing_key(variable: str, environment: Environment) -> Problem:
+    """Return what is wrong when a purpose has no key in use."""
+    return Problem(
+        variable,
+        f"must be set in {environment}: an RSA private key (PEM) or a file; `portico make-keys` makes one",
+    )
 
 
 class UnsafeSettings(Exception):

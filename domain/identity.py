@@ -10,24 +10,28 @@ from typing import NewType
 from uuid import UUID
 
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
-from domain.text import fold, problem_with, tidy
+from domain.text import compatible, fold, has_invisible, mixes_alphabets, problem_with, tidy
 
 UserId = NewType("UserId", UUID)
 
 
 @dataclass(frozen=True, slots=True)
 class Username:
-    """What a person logs in with: 5 to 100 characters, no white space, no `@` (that is an email)."""
+    """What a person logs in with: 5 to 100 characters that can be seen, no white space, no `@` (that is an email)."""
 
     value: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "value", unicodedata.normalize("NFKC", self.value).strip())
+        object.__setattr__(self, "value", compatible(self.value))
         problem = problem_with(self.value, shortest=5, longest=100)
-        if problem is None and re.search(r"[\s@]", self.value):
-            problem = "must not contain white space or @"
         if problem is not None:
             raise InvalidUsername(problem)
+        if re.search(r"[\s@]", self.value):
+            raise InvalidUsername("must not contain white space or @")
+        if has_invisible(self.value):
+            raise InvalidUsername("must not contain invisible characters")
+        if mixes_alphabets(self.value):
+            raise InvalidUsername("must not mix Latin, Greek and Cyrillic letters: some look alike")
 
     @property
     def key(self) -> str:
@@ -44,15 +48,27 @@ class Email:
     def __post_init__(self) -> None:
         object.__setattr__(self, "value", tidy(self.value))
         problem = problem_with(self.value, shortest=3, longest=254)
-        if problem is None and not re.fullmatch(r"[^\s@]{1,64}@[^\s@.]+(\.[^\s@.]+)*", self.value):
-            problem = "is not an email address"
         if problem is not None:
             raise InvalidEmail(problem)
+        if has_invisible(self.value):
+            raise InvalidEmail("must not contain invisible characters")
+        if not re.fullmatch(r"[^\s@]{1,64}@[^\s@.]+(\.[^\s@.]+)*", self.value):
+            raise InvalidEmail("is not an email address")
 
     @property
     def key(self) -> str:
         """The form in which two addresses are the same mailbox."""
         return fold(self.value)
+
+
+def login_name(text: str) -> Username | Email | None:
+    """Return what `text` names its user by: a username, or else an email, or nothing that anybody has."""
+    for kind in (Username, Email):
+        try:
+            return kind(text)
+        except Invalid:
+            continue
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,24 +185,35 @@ _LEET = str.maketrans("013457@$!", "oieastasi")
 
 def _plain_forms(text: str) -> Iterator[str]:
     """Yield `text` without the decoration that people add to a common password."""
-    folded = text.casefold()
-    for form in (folded, folded.translate(_LEET)):
-        bare = re.sub(r"^[\W\d_]+|[\W\d_]+$", "", form)
-        for candidate in (form, bare):
-            repeated = re.fullmatch(r"(.+?)\1+", candidate, re.DOTALL)
-            unit = repeated.group(1) if repeated else candidate
+    folded = fold(text)
+    bare = _undecorated(folded)
+    plain = folded.translate(_LEET)
+    for form in (folded, plain, bare, bare.translate(_LEET), _undecorated(plain)):
+        yield form
+        if repeated := re.fullmatch(r"(.+?)\1+", form, re.DOTALL):
+            unit = repeated[1]
             # One to four characters over and over are in nobody's list, and in every attack.
-            yield "password" if repeated and len(unit) <= 4 else unit  # noqa: PLR2004
-    yield folded
+            yield "password" if len(unit) <= 4 else unit  # noqa: PLR2004
+            yield _undecorated(unit)
+
+
+def _undecorated(text: str) -> str:
+    """Return `text` from its first to its last letter."""
+    letters = re.search(r"[^\W\d_](?:.*[^\W\d_])?", text, re.DOTALL)
+    return letters[0] if letters else ""
 
 
 def _is_made_of(text: str, identifiers: Iterable[str]) -> bool:
     """Tell whether fewer than eight characters remain once the words about a person are taken out."""
-    folded = text.casefold()
-    for form in (folded, folded.translate(_LEET)):
-        words = {w for i in identifiers for w in (i.casefold(), *re.split(r"[\W_]+", i.casefold()))}
+    folded = fold(text)
+    known = [fold(identifier) for identifier in identifiers]
+    plain = {word for i in known for word in (i, *re.split(r"[\W_]+", i))}
+    for form, words in (
+        (folded, plain),
+        (folded.translate(_LEET), plain | {word.translate(_LEET) for word in plain}),
+    ):
         rest = form
-        for word in sorted(words, key=len, reverse=True):
+        for word in sorted(sorted(words), key=len, reverse=True):
             if len(word) >= 4:  # noqa: PLR2004 - a shorter word is in every other sentence
                 rest = rest.replace(word, "").replace(word[::-1], "")
         if rest != form and len(rest) < 8:  # noqa: PLR2004 - NIST's floor for any password

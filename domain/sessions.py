@@ -6,11 +6,13 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from ipaddress import IPv6Address, ip_address
 from typing import NewType
 from uuid import UUID
 
 from domain.errors import NotFound, TooMany, Unauthenticated
-from domain.identity import Password, UserId
+from domain.identity import Password, UserId, login_name
+from domain.text import fold
 
 SessionId = NewType("SessionId", UUID)
 TokenId = NewType("TokenId", UUID)
@@ -139,6 +141,46 @@ def fingerprint(user_agent: str | None, binding: AgentBinding) -> str:
 
 def _first(table: tuple[tuple[str, str], ...], agent: str) -> str | None:
     return next((name for name, pattern in table if re.search(pattern, agent)), None)
+
+
+# --- guessing ----------------------------------------------------------------------------------
+
+FAILURES_FORGOTTEN_AFTER = timedelta(days=1)
+"""Failures in a row are remembered until this long after the last one, or after the lock that it brought."""
+
+MOST_KNOWN_DEVICES = 20
+"""Devices remembered per account; the one that logged in longest ago makes room."""
+
+
+def lock_ladder(*, first: timedelta, longest: timedelta) -> tuple[timedelta, ...]:
+    """Return how long each lock in a row lasts: `first`, doubling; the last one, `longest`, is for all that follow."""
+    ladder = [min(first, longest)]
+    while timedelta(0) < ladder[-1] < longest:
+        ladder.append(min(2 * ladder[-1], longest))
+    return tuple(ladder)
+
+
+def account_of(name: str) -> str:
+    """Return what all log-in attempts on one account have in common, whether anybody has it or not."""
+    named = login_name(name)
+    return named.key if named is not None else fold(name.strip())
+
+
+def network_of(address: str) -> str:
+    """Return what one guesser can be expected to control: an IPv4 address, or the /64 of an IPv6 address.
+
+    An IPv4 address mapped into IPv6 is that IPv4 address (RFC 4291 §2.5.5.2). What is no address at all shares
+    one bucket: nobody gets a fresh one by making up text.
+    """
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return "unknown"
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    if isinstance(parsed, IPv6Address):
+        return f"{IPv6Address(int(parsed) >> 64 << 64)}/64"
+    return str(parsed)
 
 
 # --- the password on its way ------------------------------------------------------------------

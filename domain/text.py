@@ -1,27 +1,64 @@
 """Text that came from outside: normalised, bounded, and free of characters that cannot be stored or shown."""
 
+import re
 import unicodedata
+from typing import Literal
 
-# Control characters (NUL among them: PostgreSQL cannot store it), lone surrogates, and the
-# direction overrides that make one name look like another.
-_REFUSED_CATEGORIES = frozenset({"Cc", "Cs"})
+# Control characters (NUL among them: PostgreSQL cannot store it), lone surrogates, line and paragraph
+# separators, and the direction overrides that make one name look like another.
+_REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _REFUSED = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+# Unicode's Default_Ignorable_Code_Point, and the Braille blank.
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    "\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
 
 
 def problem_with(text: str, *, shortest: int, longest: int) -> str | None:
-    """Say what keeps `text` from being one line of `shortest` to `longest` characters, or None."""
+    """Say what keeps `text` from being one line of `shortest` to `longest` characters, or None.
+
+    Invisible characters count for the upper bound alone: some scripts and emoji need them.
+    """
     if any(c in _REFUSED or unicodedata.category(c) in _REFUSED_CATEGORIES for c in text[:longest]):
         return "has a character that is not allowed"
-    if not shortest <= len(text) <= longest:
+    if len(text) > longest or len(_INVISIBLE.sub("", text)) < shortest:
         return f"must have {shortest} to {longest} characters"
     return None
 
 
+def has_invisible(text: str) -> bool:
+    """Tell whether `text` has a character that leaves no trace when it is shown."""
+    return _INVISIBLE.search(text) is not None
+
+
+def mixes_alphabets(text: str) -> bool:
+    """Tell whether `text` has letters of more than one of the alphabets that look alike (after UTS 39 §5)."""
+    words = (unicodedata.name(c, "").partition(" ")[0] for c in text if c.isalpha())
+    return len({"LATIN", "GREEK", "CYRILLIC"}.intersection(words)) > 1
+
+
 def tidy(text: str) -> str:
     """Return `text` composed (NFC) and without white space around it."""
-    return unicodedata.normalize("NFC", text).strip()
+    return _normalize("NFC", text).strip()
 
 
 def fold(text: str) -> str:
     """Return the form in which two texts that people read as the same are equal (NFKC, case-folded)."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return _normalize("NFKC", _normalize("NFKC", text).casefold())
+
+
+def compatible(text: str) -> str:
+    """Return `text` without the differences of mere appearance (NFKC) and without white space around it."""
+    return _normalize("NFKC", text).strip()
+
+
+# Four code points compose to one at the most, so what is longer is too long for every rule here.
+_LONGEST_WORTH_NORMALIZING = 4 * 254
+
+
+def _normalize(form: Literal["NFC", "NFKC"], text: str) -> str:
+    # The time is quadratic in a run of combining marks: 100,000 of them would stop the process for seconds.
+    return text if len(text) > _LONGEST_WORTH_NORMALIZING else unicodedata.normalize(form, text)

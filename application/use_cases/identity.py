@@ -163,8 +163,10 @@ class ChangePassword:
                 raise WrongPassword  # changed by somebody else while we were hashing
             user.change_password(chosen, at=self.clock.now())
             await uow.users.save(user)
+            # Before the commit, not after it: if the store of sessions is down nothing is changed, and no
+            # session outlives the password that opened it. Log-ins wait for the lock on the user meanwhile.
+            await self.store.end_all(caller.user_id, keep=caller.session_id)
             await uow.commit()
-        await self.store.end_all(caller.user_id, keep=caller.session_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +182,7 @@ class CreateFirstAdministrator:
     """Make the administrator that everything else starts with, unless there is one."""
 
     uow: UnitOfWorkFactory
+    hasher: PasswordHasher
     choose: ChoosePassword
     clock: Clock
     ids: IdGenerator
@@ -188,7 +191,6 @@ class CreateFirstAdministrator:
     async def __call__(self, wanted: FirstAdministrator) -> NewAdministrator:
         """Raise `AdministratorExists`, or what is wrong with the wanted values."""
         now = self.clock.now()
-        one_time = None if wanted.password is not None else self.secrets.one_time_password()
         username, email, name = (
             Username(wanted.username),
             Email(wanted.email),
@@ -198,15 +200,22 @@ class CreateFirstAdministrator:
             await uow.users.serialise_administrators()
             if await uow.users.has_active_administrator():
                 raise AdministratorExists
+            one_time: str | None = None
+            if wanted.password is None:
+                one_time = self.secrets.one_time_password()
+                # The policy is for what people think up.
+                password_hash = await self.hasher.hash(Password(one_time))
+            else:
+                password_hash = await self.choose(
+                    Password(wanted.password),
+                    identifiers=(username.value, email.value, name.value),
+                )
             user = User(
                 id=UserId(self.ids.new()),
                 username=username,
                 email=email,
                 name=name,
-                password_hash=await self.choose(
-                    Password(wanted.password if wanted.password is not None else one_time or ""),
-                    identifiers=(username.value, email.value, name.value),
-                ),
+                password_hash=password_hash,
                 is_admin=True,
                 must_change_password=one_time is not None,
                 created_at=now,

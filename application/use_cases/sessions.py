@@ -1,7 +1,9 @@
 """Log-in, the rotation of refresh tokens, devices, and log-out."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 
 from application.ports.identity import PasswordHasher
 from application.ports.sessions import (
@@ -37,6 +39,9 @@ from domain.sessions import (
     is_fresh,
     parse_plaintext,
 )
+
+_MARGIN = timedelta(seconds=1)
+"""What the clocks of two stores may drift apart in a few minutes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +130,7 @@ class UnsealPassword:
             if not is_fresh(unsealed, self.clock.now(), window=window):
                 return None
             # A clock may be `window` ahead as well as behind, so a copy stays fresh for twice as long.
-            if not await self.seen.first_use(opened.digest, within=2 * window):
+            if not await self.seen.first_use(opened.digest, within=2 * window + _MARGIN):
                 return None
         return unsealed.password
 
@@ -141,6 +146,7 @@ class IssueTokens:
 
     def __call__(self, session: Session) -> TokenPair:
         now = self.clock.now().replace(microsecond=0)
+        access_expires_at = min(now + self.settings.access_lifetime, session.ends_at)
         refresh_expires_at = min(
             session.token_issued_at + self.settings.refresh_idle, session.ends_at
         )
@@ -151,7 +157,7 @@ class IssueTokens:
                     session_id=session.id,
                     token_id=TokenId(self.ids.new()),
                     issued_at=now,
-                    expires_at=now + self.settings.access_lifetime,
+                    expires_at=access_expires_at,
                     authenticated_at=session.created_at,
                 )
             ),
@@ -166,7 +172,7 @@ class IssueTokens:
                     fingerprint=session.fingerprint,
                 )
             ),
-            expires_in=int(self.settings.access_lifetime.total_seconds()),
+            expires_in=int((access_expires_at - now).total_seconds()),
             refresh_expires_in=max(0, int((refresh_expires_at - now).total_seconds())),
         )
 
@@ -340,13 +346,19 @@ class LogOut:
     store: SessionStore
 
     async def __call__(self, *, access_token: str | None, refresh_token: str | None) -> None:
-        """Take an access token, expired or not, or a refresh token; raise `InvalidToken` if neither is ours."""
-        claims: AccessClaims | RefreshClaims
-        if access_token is None and refresh_token is not None:
-            claims = self.tokens.verify_refresh(refresh_token)
-        else:
-            claims = self.tokens.verify_access(access_token or "", allow_expired=True)
+        """Take an access token, expired or not, or else a refresh token; raise `InvalidToken` if neither is ours."""
+        claims = self._claims(access_token, refresh_token)
         await self.store.end(claims.user_id, claims.session_id)
+
+    def _claims(
+        self, access_token: str | None, refresh_token: str | None
+    ) -> AccessClaims | RefreshClaims:
+        if refresh_token is None:
+            return self.tokens.verify_access(access_token or "", allow_expired=True)
+        if access_token is not None:
+            with suppress(InvalidToken):
+                return self.tokens.verify_access(access_token, allow_expired=True)
+        return self.tokens.verify_refresh(refresh_token)
 
 
 @dataclass(frozen=True, slots=True)

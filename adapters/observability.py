@@ -1,0 +1,154 @@
+"""What the service says about itself: one logger configuration for our code and every library's.
+
+Lines are JSON where machines read them (STAGING, PRODUCTION) and text where people do (LOCAL, TESTING).
+"""
+
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Mapping
+from datetime import datetime
+from enum import Enum
+from pathlib import PurePath
+from typing import TextIO
+from uuid import UUID
+
+import structlog
+from structlog.tracebacks import ExceptionDictTransformer
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
+
+from application.settings import Settings
+
+_MASK = "[masked]"
+_SECRET_NAME = re.compile(
+    r"passw(or)?d|token|authori[sz]ation|cookie|secret|ciphertext|credential|private_?key|api_?key",
+    re.IGNORECASE,
+)
+# JSON Web Tokens, and the user and password in an address, wherever they occur in a text.
+_SECRET_TEXT = re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*|(?<=://)[^/@\s]*:[^/@\s]*(?=@)")
+# C0 with CR, LF and ESC, DEL, C1, and the two other line ends of Unicode.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL_BUT_LINE_END = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+
+# These write what they send and receive at DEBUG or INFO, or a line per request of their own.
+_TALKATIVE = (
+    "aiobotocore",
+    "boto3",
+    "botocore",
+    "engineio",
+    "engineio.client",
+    "engineio.server",
+    "pymongo",
+    "socketio",
+    "socketio.client",
+    "socketio.server",
+    "sqlalchemy.engine",
+    "uvicorn.access",
+)
+# These bring handlers of their own; without them their lines come to ours.
+_WITH_HANDLERS = (*_TALKATIVE, "celery", "celery.task", "kombu", "uvicorn", "uvicorn.error")
+
+
+def configure_logging(settings: Settings) -> None:
+    """Send every log line of the process to standard error, in one form; calling it again changes nothing more.
+
+    Lines carry an ISO 8601 time in UTC, the level, the logger, and what `structlog.contextvars` holds. Keys that
+    look secret, tokens, and passwords in addresses are masked; control characters are escaped.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.contextvars.merge_contextvars, *_facts()],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *(_as_json() if settings.environment.deployed else _as_text()),
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=settings.log_level, force=True)
+    for name in _WITH_HANDLERS:
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.contextvars.merge_contextvars,
+            *_facts(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _facts() -> list[Processor]:
+    return [
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+
+
+def _as_json() -> list[Processor]:
+    return [
+        structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
+        clean,
+        structlog.processors.EventRenamer("message"),
+        structlog.processors.JSONRenderer(sort_keys=True),
+    ]
+
+
+def _as_text() -> list[Processor]:
+    return [
+        clean,
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=_indented_traceback
+        ),
+    ]
+
+
+def clean(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Mask what is secret, and escape what would break out of its line or command a terminal."""
+    return {
+        key: value if key == "exc_info" else _cleaned(key, value) for key, value in event.items()
+    }
+
+
+def _cleaned(key: str, value: object) -> object:
+    if _SECRET_NAME.search(key):
+        return _MASK
+    match value:
+        case Mapping():
+            return {str(k): _cleaned(str(k), v) for k, v in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_cleaned("", v) for v in value]
+        case bool() | int() | float() | None if not isinstance(value, Enum):
+            return value
+        case str() | Enum() | UUID() | PurePath() | datetime():
+            return _printable(str(value))
+        case _:
+            return _printable(repr(value))
+
+
+def _printable(text: str) -> str:
+    return _CONTROL.sub(_escape, _SECRET_TEXT.sub(_MASK, text))
+
+
+def _escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode("ascii")
+
+
+def _indented_traceback(out: TextIO, exc_info: ExcInfo) -> None:
+    # Every line is indented, so that no message of an exception can look like a log line.
+    text = _SECRET_TEXT.sub(_MASK, "".join(traceback.format_exception(*exc_info)))
+    out.writelines(
+        f"\n    {line}" for line in _CONTROL_BUT_LINE_END.sub(_escape, text).splitlines()
+    )

@@ -1,0 +1,96 @@
+"""The pool of connections. Only this module knows how PostgreSQL is reached."""
+
+import asyncio
+from datetime import timedelta
+from functools import partial
+from typing import Any, cast
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import asyncpg
+from sqlalchemy import event
+from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from adapters.postgres.errors import raise_if_unavailable, unavailable
+from application.settings import PostgresSettings
+
+# libpq takes these in a URL to tune itself; asyncpg would send them to the server, which refuses them.
+_LIBPQ_ONLY = frozenset(
+    {
+        "channel_binding",
+        "connect_timeout",
+        "fallback_application_name",
+        "gssencmode",
+        "keepalives",
+        "keepalives_count",
+        "keepalives_idle",
+        "keepalives_interval",
+        "load_balance_hosts",
+        "sslsni",
+    }
+)
+
+
+def postgres_engine(
+    settings: PostgresSettings, *, statement_timeout: timedelta | None = None
+) -> AsyncEngine:
+    """Return an engine that connects when it is first used and commits each statement by itself.
+
+    `settings.timeout` bounds everything; work that takes longer than requests may brings a
+    `statement_timeout` of its own.
+    """
+    patience = statement_timeout or settings.timeout
+    driver = partial(
+        asyncpg.connect,
+        _dsn(settings.url or ""),
+        timeout=settings.timeout.total_seconds(),
+        command_timeout=patience.total_seconds(),
+        server_settings={
+            "application_name": "portico",
+            # Compiling plans as cheap as ours costs more than running them.
+            "jit": "off",
+            # The server gives up first: then a slow statement does not cost the connection as well.
+            "statement_timeout": f"{patience / timedelta(milliseconds=1) * 0.9:.0f}",
+            # A client that died with a lock in its hand keeps it no longer than this.
+            "idle_in_transaction_session_timeout": "60s",
+        },
+    )
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=driver,
+        isolation_level="AUTOCOMMIT",
+        pool_size=settings.pool_size,
+        max_overflow=0,
+        pool_timeout=settings.timeout.total_seconds(),
+        hide_parameters=True,  # there are password hashes among them, and errors are logged
+    )
+    event.listen(engine.sync_engine, "checkout", _replace_if_closed)
+    event.listen(engine.sync_engine, "handle_error", raise_if_unavailable)
+    return engine
+
+
+async def connect(engine: AsyncEngine) -> AsyncConnection:
+    """Return a connection of the pool; raise `Unavailable` if there is none within the time-out."""
+    pool = cast("AsyncAdaptedQueuePool", engine.pool)
+    try:
+        async with asyncio.timeout(pool.timeout()):  # waiting in the queue and connecting, together
+            return await engine.connect()
+    except asyncpg.ClientConfigurationError:
+        raise  # not the server's fault: the URL is wrong
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError) as error:
+        raise unavailable() from error
+
+
+def _dsn(url: str) -> str:
+    """Return `url` without what only libpq understands; everything else asyncpg reads like libpq."""
+    parts = urlsplit(url)
+    query = [(name, value) for name, value in parse_qsl(parts.query) if name not in _LIBPQ_ONLY]
+    return urlunsplit(parts._replace(query=urlencode(query)))
+
+
+def _replace_if_closed(connection: Any, _record: object, _proxy: object) -> None:  # noqa: ANN401 - the event's type
+    # When a server goes away the event loop closes the socket, so looking costs nothing. A ping would
+    # cost every use of the pool a round trip, and the connection can still break right after it.
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError

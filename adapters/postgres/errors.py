@@ -1,0 +1,49 @@
+"""Where errors of the driver end: as facts of the domain or, if they are bugs of ours, as they are."""
+
+from collections.abc import Mapping
+
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import IntegrityError
+
+from domain.errors import PorticoError, Unavailable
+
+# SQLSTATEs that mean "not now" and not "wrong" (PostgreSQL documentation, appendix A).
+_NOT_NOW = (
+    "08",  # connection exceptions
+    "53",  # insufficient resources: connections, memory, disk
+    "57P",  # shutting down, starting up, crashed
+    "25006",  # read-only: the server is no longer the primary
+    "25P03",  # the transaction idled for too long
+    "40001",  # serialisation failure
+    "40P01",  # deadlock
+    "55P03",  # a lock was not to be had in time
+    "57014",  # the statement took too long
+)
+
+
+def conflict(error: IntegrityError, known: Mapping[str, PorticoError]) -> Exception:
+    """Return what breaking the constraint that `error` names means, or `error` if nobody foresaw it."""
+    constraint = getattr(error.driver_exception, "constraint_name", None)
+    return known.get(constraint, error) if constraint else error
+
+
+def unavailable() -> Unavailable:
+    """Return the one error that stands for a database that is down, unreachable, too slow or full."""
+    return Unavailable("PostgreSQL")
+
+
+def raise_if_unavailable(context: ExceptionContext) -> None:
+    """Raise `Unavailable` for what the server or the network did; a listener of the event `handle_error`."""
+    error = context.original_exception
+    if not isinstance(error, Exception):
+        return  # cancelled: SQLAlchemy closes the connection
+    if isinstance(error, OSError):
+        # The socket broke, or the driver waited in vain (`TimeoutError`). Neither an answer that still
+        # comes nor a polite goodbye, which would wait in vain again, is of any use.
+        context.is_disconnect = True
+        if context.connection is not None and (
+            driver := context.connection.connection.driver_connection
+        ):
+            driver.terminate()
+    if context.is_disconnect or (getattr(error, "sqlstate", None) or "").startswith(_NOT_NOW):
+        raise unavailable() from error

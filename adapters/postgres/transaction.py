@@ -1,0 +1,61 @@
+"""How repositories speak to the database: statements to read, statements to write, one commit."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import CursorResult, Executable
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.postgres.errors import conflict
+from domain.errors import PorticoError
+
+
+class Transaction:
+    """A transaction that begins with the first write, so that what only reads takes one round trip.
+
+    Nobody can tell: READ COMMITTED shows a statement what is committed when it starts, in a transaction
+    or outside.
+    """
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+        self._begun = False
+        self._failure: Exception | None = None
+
+    async def read(self, statement: Executable) -> CursorResult[Any]:
+        """Execute what neither changes nor locks anything."""
+        return await self._connection.execute(statement)
+
+    async def write(
+        self, statement: Executable, *, conflicts: Mapping[str, PorticoError] | None = None
+    ) -> CursorResult[Any]:
+        """Execute what changes or locks something; raise the error in `conflicts` of a constraint that breaks."""
+        if not self._begun:
+            await self._begin()
+        try:
+            return await self._connection.execute(statement)
+        except IntegrityError as error:
+            self._failure = conflict(error, conflicts or {})
+            raise self._failure from error
+        except Exception as error:
+            self._failure = error
+            raise
+
+    async def commit(self) -> None:
+        """Make the writes durable; after one that failed, raise its error again."""
+        if self._failure is not None:
+            # The server would answer COMMIT with a rollback, and the driver would not say so.
+            raise self._failure
+        if self._begun:
+            await self._connection.commit()
+
+    async def _begin(self) -> None:
+        if self._connection.in_transaction():
+            await (
+                self._connection.commit()
+            )  # says so to SQLAlchemy only; the reads committed themselves
+        self._connection = await self._connection.execution_options(
+            isolation_level="READ COMMITTED"
+        )
+        self._begun = True

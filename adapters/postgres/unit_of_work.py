@@ -1,0 +1,38 @@
+"""`UnitOfWork` on one connection of the pool."""
+
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.postgres.engine import connect
+from adapters.postgres.identity import PostgresUserRepository
+from adapters.postgres.transaction import Transaction
+from application.ports.unit_of_work import UnitOfWork
+from domain.errors import Unavailable
+
+
+class PostgresUnitOfWork(UnitOfWork):
+    """A connection from the start of the block to its end, and the repositories that share it."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def __aenter__(self) -> Self:
+        self._connection = await connect(self._engine)
+        self._transaction = Transaction(self._connection)
+        self.users = PostgresUserRepository(self._transaction)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with suppress(Unavailable):  # a connection that is lost has undone everything
+            await self._connection.__aexit__(exc_type, exc, traceback)
+
+    async def commit(self) -> None:
+        await self._transaction.commit()

@@ -1,0 +1,83 @@
+"""The Redis client. Every command has a deadline, and what goes wrong with the server becomes `Unavailable` here."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from redis import exceptions
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from application.settings import RedisSettings
+from domain.errors import Unavailable
+
+# Per process and event loop. A command holds a connection for a fraction of a millisecond, so a burst
+# is served by few; what comes on top waits for its turn instead of failing.
+_CONNECTIONS = 32
+
+# The server is away, starting, full, a replica, or without its cluster. Authentication is among them as a
+# ConnectionError: until the operator mends the password, nothing works and nothing is allowed.
+_UNAVAILABLE = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.OutOfMemoryError,
+    exceptions.ReadOnlyError,
+    exceptions.ClusterError,
+    exceptions.ClusterDownError,
+    exceptions.MasterDownError,
+    exceptions.TryAgainError,
+    TimeoutError,
+)
+
+# The driver has no class for these: cannot persist, too few replicas, another script will not end.
+_UNAVAILABLE_CODES = ("MISCONF ", "NOREPLICAS ", "BUSY ")
+
+
+class RedisClient(Redis):
+    """`Redis` whose commands answer within `timeout`, waiting for a connection included, or raise `Unavailable`."""
+
+    def __init__(self, pool: BlockingConnectionPool, *, timeout: timedelta) -> None:
+        super().__init__(connection_pool=pool)
+        self.auto_close_connection_pool = True
+        self._timeout = timeout.total_seconds()
+
+    async def execute_command(self, *args: object, **options: object) -> object:
+        with unavailable_when_down():
+            async with asyncio.timeout(self._timeout):
+                return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # the driver's own gap
+
+
+@contextmanager
+def unavailable_when_down() -> Iterator[None]:
+    """Turn every error that means "not now" into `Unavailable`; leave those that mean a mistake of ours alone."""
+    try:
+        yield
+    except _UNAVAILABLE as error:
+        raise Unavailable("Redis") from error
+    except exceptions.ResponseError as error:
+        if str(error).startswith(_UNAVAILABLE_CODES):
+            raise Unavailable("Redis") from error
+        raise
+
+
+def redis_client(settings: RedisSettings) -> RedisClient:
+    """Return a client that connects when it is first used; close it with `aclose`."""
+    timeout = settings.timeout.total_seconds()
+    pool = BlockingConnectionPool.from_url(
+        settings.url or "",
+        max_connections=_CONNECTIONS,
+        timeout=timeout,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        # No command is sent twice behind the caller's back: whether the first one was executed is not known,
+        # and a log-in attempt would be paid for, or a failure counted, again. The pool replaces connections
+        # that the server closed before it hands them out, so a restarted server needs no retry.
+        retry=Retry(NoBackoff(), retries=0),
+        decode_responses=True,
+        # One shape of replies from every version of the driver. With RESP3 the pool would also expect
+        # pushed messages, and could no longer tell a connection that the server closed from a living one.
+        protocol=2,
+    )
+    return RedisClient(pool, timeout=settings.timeout)

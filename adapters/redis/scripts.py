@@ -1,0 +1,52 @@
+"""Lua scripts: each runs as one atomic step of the server, and what it is given and gives back."""
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from typing import Any, cast
+
+from redis.exceptions import NoScriptError
+
+from adapters.redis.client import RedisClient
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Script:
+    """The `.lua` files of this package named by `parts`, joined: shared functions first, then what to do."""
+
+    def __init__(self, client: RedisClient, *parts: str) -> None:
+        package = files("adapters.redis")
+        self._text = "\n".join(package.joinpath(f"{part}.lua").read_text("utf-8") for part in parts)
+        # The name under which the server caches a script; no secret depends on it.
+        self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
+        self._client = client
+
+    async def __call__(self, keys: list[str], *args: str | int) -> list[Any]:
+        """Run the script; every one of them answers with an array."""
+        operands = (len(keys), *keys, *args)
+        try:
+            reply = await self._client.execute_command("EVALSHA", self._sha, *operands)
+        except NoScriptError:
+            # A server that restarted, or another node. Nothing was run, and EVAL caches it again.
+            reply = await self._client.execute_command("EVAL", self._text, *operands)
+        return cast("list[Any]", reply)
+
+
+def microseconds(time: datetime | timedelta) -> int:
+    """Return an instant (since 1970) or a duration as scripts take it.
+
+    Microseconds are what `datetime` resolves, so nothing is lost, and a Lua number holds them exactly until 2255.
+    """
+    return (time - _EPOCH if isinstance(time, datetime) else time) // _MICROSECOND
+
+
+def instant(microseconds: str | int) -> datetime:
+    """Return the instant that many microseconds after 1970."""
+    return _EPOCH + int(microseconds) * _MICROSECOND
+
+
+def duration(microseconds: str | int) -> timedelta:
+    """Return a duration of that many microseconds."""
+    return int(microseconds) * _MICROSECOND

@@ -1,0 +1,247 @@
+"""The RSA keys of this process: read, checked, and named by their thumbprints."""
+
+import hashlib
+import json
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from adapters.security.key_directory import active_file, make_keys, next_file, retired_until
+from application.settings import (
+    Environment,
+    KeyRing,
+    KeySettings,
+    Problem,
+    RetiredKey,
+    missing_key,
+)
+
+_LEAST_BITS = 2048  # NIST SP 800-131A
+_LEAST_EXPONENT = 65537  # NIST SP 800-56B §6.2
+
+
+@dataclass(frozen=True, slots=True)
+class RsaKey:
+    """A private key that passed every check of `load_keys`."""
+
+    id: str
+    """The RFC 7638 thumbprint of its public half."""
+    private: rsa.RSAPrivateKey = field(repr=False, compare=False)
+    until: int | None = None
+    """When a retired key stops being accepted, in unix seconds."""
+
+    def accepted_at(self, now: datetime) -> bool:
+        """Tell whether what it signed may still be believed."""
+        return self.until is None or now.timestamp() < self.until
+
+    def public_jwk(self, *, use: str, algorithm: str) -> dict[str, str]:
+        """Return the public half as a JWK (RFC 7517)."""
+        return {
+            **_jwk(self.private.public_key().public_numbers()),
+            "kid": self.id,
+            "use": use,
+            "alg": algorithm,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RsaKeyRing:
+    """The keys of one purpose, no two of them equal."""
+
+    active: RsaKey
+    next: RsaKey | None = None
+    retired: tuple[RsaKey, ...] = ()
+
+    def __iter__(self) -> Iterator[RsaKey]:
+        """Yield every key: the next one, the active one, the retired ones."""
+        if self.next is not None:
+            yield self.next
+        yield self.active
+        yield from self.retired
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """One ring per purpose; no key is in two of them."""
+
+    access: RsaKeyRing
+    refresh: RsaKeyRing
+    transport: RsaKeyRing
+    name_key: bytes = field(repr=False)
+    """32 bytes under which account names are hashed, so that no store of attempts tells who has an account."""
+
+
+def read_key_dir(directory: Path) -> KeySettings:
+    """Return what is in a directory of `key_directory`; what is not there is absent from its ring.
+
+    Raise `OSError` if the directory or a file in it cannot be read.
+    """
+    return KeySettings(
+        access=_read_ring(directory, "access"),
+        refresh=_read_ring(directory, "refresh"),
+        transport=_read_ring(directory, "transport"),
+    )
+
+
+def load_keys(
+    settings: KeySettings, environment: Environment
+) -> tuple[Keys | None, tuple[Problem, ...]]:
+    """Return the keys and no problem, or None and everything that is wrong. No problem shows a key.
+
+    Keys that are missing come from `settings.generate_in`, where they are made if need be; never when deployed.
+    """
+    problems: list[Problem] = []
+    if settings.generate_in is not None and environment.debug:
+        try:
+            settings = _completed(settings, settings.generate_in)
+        except OSError as error:
+            problem = f"must be a directory in which keys can be made and read: {error.strerror}"
+            return None, (Problem("PORTICO_DATA_DIR", problem),)
+    rings = {
+        variable: _load_ring(variable, ring, environment, problems)
+        for variable, ring in (
+            ("PORTICO_ACCESS_KEY", settings.access),
+            ("PORTICO_REFRESH_KEY", settings.refresh),
+            ("PORTICO_TRANSPORT_KEY", settings.transport),
+        )
+    }
+    problems += _keys_of_two_purposes(rings)
+    access, refresh, transport = rings.values()
+    if problems or access is None or refresh is None or transport is None:
+        return None, tuple(problems)
+    name_key = _derive(refresh.active, b"portico account names")
+    return Keys(access=access, refresh=refresh, transport=transport, name_key=name_key), ()
+
+
+def thumbprint(public: rsa.RSAPublicNumbers) -> str:
+    """Return what everybody calls this key who follows RFC 7638."""
+    # §3: the required members alone, sorted, without white space.
+    canonical = json.dumps(_jwk(public), sort_keys=True, separators=(",", ":"))
+    return _base64url(hashlib.sha256(canonical.encode()).digest())
+
+
+class _Unfit(Exception):
+    """What is wrong with a key, in words that follow the name of its variable."""
+
+
+def _completed(settings: KeySettings, directory: Path) -> KeySettings:
+    rings = {
+        "access": settings.access,
+        "refresh": settings.refresh,
+        "transport": settings.transport,
+    }
+    missing = [purpose for purpose, ring in rings.items() if not ring.active]
+    if not missing:
+        return settings
+    make_keys(directory, missing, with_next=False)
+    made = read_key_dir(directory)
+    return KeySettings(
+        access=settings.access if settings.access.active else made.access,
+        refresh=settings.refresh if settings.refresh.active else made.refresh,
+        transport=settings.transport if settings.transport.active else made.transport,
+    )
+
+
+def _read_ring(directory: Path, purpose: str) -> KeyRing:
+    # In this order, whatever `rotate_keys` does meanwhile, the key that it puts in use is among those read.
+    following = _read(directory / next_file(purpose))
+    active = _read(directory / active_file(purpose))
+    retired = []
+    for path in sorted(directory.iterdir()):
+        until = retired_until(purpose, path.name)
+        if until is not None and (pem := _read(path)):
+            retired.append(RetiredKey(pem=pem, until_unix=until))
+    return KeyRing(active=active, next=following, retired=tuple(retired))
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except FileNotFoundError:
+        return None
+
+
+def _load_ring(
+    variable: str, ring: KeyRing, environment: Environment, problems: list[Problem]
+) -> RsaKeyRing | None:
+    """Return the ring, or None without an active key. Add what is wrong to `problems`."""
+
+    def load(suffix: str, pem: str, until: int | None = None) -> RsaKey | None:
+        try:
+            return _load(pem, until)
+        except _Unfit as unfit:
+            problems.append(Problem(variable + suffix, str(unfit)))
+            return None
+
+    if not ring.active:
+        problems.append(missing_key(variable, environment))
+    active = load("", ring.active) if ring.active else None
+    following = load("_NEXT", ring.next) if ring.next else None
+    retired = [load("_RETIRED", key.pem, key.until_unix) for key in ring.retired]
+    if active is None:
+        return None
+    # A directory that is rotated while it is read may show one key in two roles.
+    if following is not None and following.id == active.id:
+        following = None
+    in_use = {active.id, following.id if following else ""}
+    latest = {key.id: key for key in retired if key is not None and key.id not in in_use}
+    return RsaKeyRing(active=active, next=following, retired=tuple(latest.values()))
+
+
+def _load(pem: str, until: int | None) -> RsaKey:
+    if "-----BEGIN " not in pem:
+        raise _Unfit("is no PEM text; was a placeholder left in?")
+    try:
+        private = load_pem_private_key(pem.encode(), password=None)
+    except TypeError:
+        raise _Unfit("is encrypted; give the key without a pass phrase") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise _Unfit("is no intact private key, or one of less than 1024 bits") from None
+    if not isinstance(private, rsa.RSAPrivateKey):
+        raise _Unfit("must be an RSA key")
+    if private.key_size < _LEAST_BITS:
+        raise _Unfit(f"has {private.key_size} bits; at least {_LEAST_BITS} are needed")
+    public = private.public_key().public_numbers()
+    if public.e < _LEAST_EXPONENT:
+        raise _Unfit(f"has the public exponent {public.e}; make one with {_LEAST_EXPONENT}")
+    return RsaKey(thumbprint(public), private, until)
+
+
+def _keys_of_two_purposes(rings: Mapping[str, RsaKeyRing | None]) -> Iterator[Problem]:
+    owners: dict[int, str] = {}
+    for variable, ring in rings.items():
+        for key in ring or ():
+            owner = owners.setdefault(key.private.public_key().public_numbers().n, variable)
+            if owner != variable:
+                yield Problem(
+                    variable, f"has a key in common with {owner}; each purpose needs its own"
+                )
+
+
+def _derive(key: RsaKey, purpose: bytes) -> bytes:
+    secret = key.private.private_numbers().d
+    return HKDF(hashes.SHA256(), length=32, salt=None, info=purpose).derive(_big_endian(secret))
+
+
+def _jwk(public: rsa.RSAPublicNumbers) -> dict[str, str]:
+    return {
+        "kty": "RSA",
+        "n": _base64url(_big_endian(public.n)),
+        "e": _base64url(_big_endian(public.e)),
+    }
+
+
+def _big_endian(number: int) -> bytes:
+    return number.to_bytes((number.bit_length() + 7) // 8, "big")
+
+
+def _base64url(data: bytes) -> str:
+    return urlsafe_b64encode(data).rstrip(b"=").decode("ascii")

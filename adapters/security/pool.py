@@ -1,0 +1,46 @@
+"""The threads in which argon2 and RSA run, so that they never hold up the event loop."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from application.settings import PasswordSettings
+from domain.errors import Unavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class HashingPool:
+    """At most `workers` calls run (one per core if that is None), at most `queue` more wait.
+
+    Threads start with the first calls. Both libraries release the interpreter lock while they compute.
+    """
+
+    def __init__(self, settings: PasswordSettings) -> None:
+        workers = settings.workers or os.cpu_count() or 1
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="hashing")
+        self._permits = threading.BoundedSemaphore(workers + settings.queue)
+
+    async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what `function` returns; raise `Unavailable` at once when the queue is full or the pool closed.
+
+        Who is cancelled while waiting gives the place up. A call that has begun is finished in its thread, and
+        keeps its place until then: otherwise impatient clients could start more work than there are threads for.
+        """
+        if not self._permits.acquire(blocking=False):
+            raise Unavailable("Password hashing")
+        try:
+            call = self._threads.submit(function, *args, **kwargs)
+        except RuntimeError as closed:
+            self._permits.release()
+            raise Unavailable("Password hashing") from closed
+        call.add_done_callback(lambda _: self._permits.release())
+        return await asyncio.wrap_future(call)
+
+    def close(self) -> None:
+        """Cancel the calls that wait, and return when those that run have ended."""
+        self._threads.shutdown(cancel_futures=True)

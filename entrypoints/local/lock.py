@@ -1,0 +1,98 @@
+"""One running Portico per data directory."""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+_LEFTOVERS_END_WITHIN = 30.0
+
+
+class AlreadyRunning(Exception):
+    """Something runs in the data directory."""
+
+    def __init__(self, directory: Path, pid: int | None) -> None:
+        who = f"Portico is already running in {directory}"
+        super().__init__(
+            f"{who} (pid {pid}); stop it first, or set PORTICO_DATA_DIR to another directory"
+            if pid
+            else f"{who} is still being stopped: what it started has not ended yet"
+        )
+        self.directory = directory
+        self.pid = pid
+
+
+@asynccontextmanager
+async def locked(directory: Path) -> AsyncIterator[int]:
+    """Own the directory; raise `AlreadyRunning` if another process does.
+
+    Yields the descriptor of the lock. Children that inherit it keep the directory owned until the last
+    of them has ended, so nothing is started beside what a killed process left behind.
+    """
+    descriptor = _open(directory)
+    try:
+        await _acquire(descriptor, directory)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield descriptor
+        os.ftruncate(descriptor, 0)
+    finally:
+        # Closed, never unlocked: unlocking would take it from children that still hold it.
+        os.close(descriptor)
+
+
+def owner(directory: Path) -> int | None:
+    """Return the pid of the process that owns the directory, or None if nobody does."""
+    try:
+        descriptor = os.open(_lock_file(directory), os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _living_pid(descriptor)
+    else:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _open(directory: Path) -> int:
+    # Others may pass through but not look: PostgreSQL may have to run as another user.
+    directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+    return os.open(_lock_file(directory), os.O_RDWR | os.O_CREAT, 0o600)
+
+
+async def _acquire(descriptor: int, directory: Path) -> None:
+    try:
+        async with asyncio.timeout(_LEFTOVERS_END_WITHIN):
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if pid := _living_pid(descriptor):
+                        raise AlreadyRunning(directory, pid) from None
+                    await asyncio.sleep(0.05)  # a lock of flock(2) cannot be awaited
+                else:
+                    return
+    except TimeoutError:
+        raise AlreadyRunning(directory, None) from None
+
+
+def _living_pid(descriptor: int) -> int | None:
+    text = os.pread(descriptor, 20, 0)
+    if not text.isdigit():
+        return None
+    try:
+        os.kill(int(text), 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return int(text)
+
+
+def _lock_file(directory: Path) -> Path:
+    return directory / "lock"

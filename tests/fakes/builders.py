@@ -1,0 +1,50 @@
+"""Things in a valid state, of which a test names only what it is about."""
+
+from datetime import UTC, datetime
+from itertools import count
+from typing import TypedDict, Unpack
+from uuid import UUID
+
+from domain.identity import Email, PersonName, User, UserId, Username, UserStatus
+
+A_MOMENT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+_numbers = count(1)
+
+
+class UserChanges(TypedDict, total=False):
+    """What else may differ from an active user with a password of their own."""
+
+    id: UserId
+    password_hash: str
+    status: UserStatus
+    is_admin: bool
+    must_change_password: bool
+    created_at: datetime
+    updated_at: datetime
+    password_changed_at: datetime
+    last_login_at: datetime | None
+
+
+def a_user(
+    *,
+    username: str | None = None,
+    email: str | None = None,
+    name: str | None = None,
+    **changes: Unpack[UserChanges],
+) -> User:
+    """Return a user whose id, username and email nobody else has, unless they are given."""
+    number = next(_numbers)
+    user = User(
+        id=UserId(UUID(int=number)),
+        username=Username(username or f"user-{number}"),
+        email=Email(email or f"user-{number}@example.org"),
+        name=PersonName(name or f"User {number}"),
+        password_hash=f"$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$hash{number}",
+        created_at=A_MOMENT,
+        updated_at=A_MOMENT,
+        password_changed_at=A_MOMENT,
+    )
+    for field, value in changes.items():
+        setattr(user, field, value)
+    return user

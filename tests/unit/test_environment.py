@@ -1,0 +1,487 @@
+"""How variables, `.env` files and secret files become settings, and that the documentation of them is true.
+
+`python -m tests.unit.test_environment` writes the documentation anew.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+from pydantic import ByteSize
+
+from adapters.environment import Variables, kind_of, load_settings, variable_of
+from application.settings import (
+    Environment,
+    KeySettings,
+    Limit,
+    RetiredKey,
+    Settings,
+    Stores,
+    UnsafeSettings,
+)
+from domain.sessions import AgentBinding
+from tests.fakes.security import a_pem
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / ".env.example"
+TABLE = ROOT / "docs" / "configuration.md"
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Work in an empty directory, without the variables of whoever runs the tests."""
+    for name in [*os.environ]:  # noqa: TID251 - only to forget it
+        if name.upper().startswith("PORTICO_") or name.upper() == "ENVIRONMENT":
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def problems(**overrides: object) -> dict[str, str]:
+    """Return what is wrong, by variable."""
+    with pytest.raises(UnsafeSettings) as refused:
+        load_settings(**overrides)
+    return {problem.variable: problem.message for problem in refused.value.problems}
+
+
+# --- where values come from ---------------------------------------------------------------------
+
+
+def test_without_any_variable_the_settings_are_the_defaults_of_production() -> None:
+    defaults = Settings()
+    assert load_settings() == replace(
+        defaults, sessions=replace(defaults.sessions, require_fresh_ciphertext=True)
+    )
+
+
+def test_the_process_environment_beats_the_file_of_the_environment_beats_the_general_file(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "STAGING")
+    (here / ".env").write_text("PORTICO_HTTP_PORT=1\nPORTICO_HTTP_WORKERS=1\nPORTICO_AUDIENCE=a\n")
+    (here / ".env.staging").write_text("PORTICO_HTTP_PORT=2\nPORTICO_HTTP_WORKERS=2\n")
+    (here / ".env.local").write_text("PORTICO_HTTP_PORT=9\n")
+    monkeypatch.setenv("PORTICO_HTTP_PORT", "3")
+
+    settings = load_settings()
+
+    assert settings.environment is Environment.STAGING
+    assert (settings.http.port, settings.http.workers) == (3, 2)
+    assert settings.sessions.audience == "a"
+    assert load_settings(http_port=4).http.port == 4
+
+
+def test_the_general_file_may_name_the_environment(here: Path) -> None:
+    (here / ".env").write_text("ENVIRONMENT=local\n")
+    (here / ".env.local").write_text("PORTICO_HTTP_PORT=2\n")
+
+    settings = load_settings()
+
+    assert (settings.environment, settings.http.port) == (Environment.LOCAL, 2)
+
+
+def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORTICO_POSTGRES_URL", "")
+    monkeypatch.setenv("PORTICO_HTTP_PORT", "")
+
+    assert load_settings() == load_settings(http_port=8000)
+
+
+def test_a_secret_may_be_in_a_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "password").write_text("correct horse\n")
+    monkeypatch.setenv("PORTICO_ADMIN_PASSWORD_FILE", str(here / "password"))
+
+    assert load_settings().first_administrator.password == "correct horse"
+
+
+def test_a_secret_of_the_process_beats_the_secret_file_of_a_file(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / ".env").write_text(f"PORTICO_S3_SECRET_KEY_FILE={here / 'missing'}\n")
+    monkeypatch.setenv("PORTICO_S3_SECRET_KEY", "given")
+
+    assert load_settings().s3.secret_key == "given"
+
+
+def test_a_key_is_pem_text_or_a_line_of_it_or_a_file_with_it(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access, refresh, transport = a_pem("access"), a_pem("refresh"), a_pem("transport")
+    (here / "key.pem").write_text(transport)
+    (here / "secret").write_text(access)
+    monkeypatch.setenv("PORTICO_ACCESS_KEY_FILE", str(here / "secret"))
+    monkeypatch.setenv("PORTICO_REFRESH_KEY", refresh.replace("\n", "\\n"))
+    monkeypatch.setenv("PORTICO_TRANSPORT_KEY", str(here / "key.pem"))
+
+    keys = load_settings().keys
+
+    assert keys.access.active is not None
+    assert keys.access.active.strip() == access.strip()
+    assert (keys.refresh.active, keys.transport.active) == (refresh, transport)
+
+
+def test_a_key_in_a_dotenv_file_may_span_lines(here: Path) -> None:
+    (here / ".env").write_text(f'PORTICO_ACCESS_KEY="{a_pem("access")}"\n')
+
+    assert load_settings().keys.access.active == a_pem("access")
+
+
+def test_retired_keys_follow_one_another() -> None:
+    first, second = a_pem("access"), a_pem("refresh")
+
+    retired = load_settings(access_key_retired=first + second).keys.access.retired
+
+    assert retired == (RetiredKey(pem=first.strip()), RetiredKey(pem=second.strip()))
+
+
+def test_a_directory_of_keys_is_read_and_a_variable_replaces_a_key_in_it(here: Path) -> None:
+    (here / "access.active.pem").write_text(a_pem("access"))
+    (here / "refresh.active.pem").write_text(a_pem("refresh"))
+
+    keys = load_settings(keys_dir=str(here), refresh_key=a_pem("other")).keys
+
+    assert (keys.access.active, keys.refresh.active) == (a_pem("access"), a_pem("other"))
+    assert keys.transport.active is None
+
+
+@pytest.mark.parametrize("environment", Environment)
+def test_keys_are_made_in_debug_environments_alone(environment: Environment) -> None:
+    generate_in = load_settings(environment=environment, data_dir="data").keys.generate_in
+
+    assert generate_in == (Path("data/keys") if environment.debug else None)
+
+
+@pytest.mark.parametrize("environment", Environment)
+def test_encrypted_passwords_must_be_fresh_where_the_service_is_deployed(
+    environment: Environment,
+) -> None:
+    sessions = load_settings(environment=environment).sessions
+    assert sessions.require_fresh_ciphertext is environment.deployed
+
+    sessions = load_settings(environment=environment, require_fresh_ciphertext="on").sessions
+    assert sessions.require_fresh_ciphertext
+
+
+# --- what values mean ---------------------------------------------------------------------------
+
+
+def test_every_variable_reaches_the_setting_it_is_named_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, text in {
+        "ENVIRONMENT": "testing",
+        "PORTICO_STORES": "memory",
+        "PORTICO_LOG_LEVEL": "debug",
+        "PORTICO_HTTP_HOST": "::",
+        "PORTICO_HTTP_TRUSTED_PROXIES": "10.0.0.0/8, ::1",
+        "PORTICO_HTTP_HSTS": "yes",
+        "PORTICO_HTTP_BODY_LIMIT": "2MiB",
+        "PORTICO_HTTP_STOP_TIMEOUT": "1.5s",
+        "PORTICO_CORS_ORIGINS": "https://a.example.org,http://localhost:5173",
+        "PORTICO_POSTGRES_URL": "postgresql://user@/db?host=/run/postgres",
+        "PORTICO_REDIS_URL": "rediss://:p%40ss@[::1]:6380/1",
+        "PORTICO_MONGO_URL": "mongodb://u:p@one:27017,two:27018/?replicaSet=rs",
+        "PORTICO_S3_URL": "http://127.0.0.1:8333",
+        "PORTICO_ISSUER": "https://id.example.org/",
+        "PORTICO_ACCESS_LIFETIME": "5m",
+        "PORTICO_REFRESH_IDLE": "12h",
+        "PORTICO_REFRESH_ABSOLUTE": "7d",
+        "PORTICO_REFRESH_GRACE": "0",
+        "PORTICO_AGENT_BINDING": "strict",
+        "PORTICO_PASSWORD_MIN_LENGTH": "8",
+        "PORTICO_THROTTLE_GLOBAL": "5000/60",
+        "PORTICO_THROTTLE_LOCK_AFTER": "3",
+    }.items():
+        monkeypatch.setenv(name, text)
+
+    settings = load_settings()
+
+    assert (settings.environment, settings.stores) == (Environment.TESTING, Stores.MEMORY)
+    assert settings.log_level == "DEBUG"
+    assert settings.http.host == "::"
+    assert settings.http.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1"))
+    assert settings.http.hsts
+    assert settings.http.body_limit == 2 * 1024 * 1024
+    assert settings.http.stop_timeout == timedelta(seconds=1.5)
+    assert settings.http.cors_origins == ("https://a.example.org", "http://localhost:5173")
+    assert settings.postgres.url == "postgresql://user@/db?host=/run/postgres"
+    assert settings.redis.url == "rediss://:p%40ss@[::1]:6380/1"
+    assert settings.mongo.url == "mongodb://u:p@one:27017,two:27018/?replicaSet=rs"
+    assert settings.s3.url == "http://127.0.0.1:8333"
+    assert settings.sessions.issuer == "https://id.example.org"
+    assert settings.sessions.access_lifetime == timedelta(minutes=5)
+    assert settings.sessions.refresh_idle == timedelta(hours=12)
+    assert settings.sessions.refresh_absolute == timedelta(days=7)
+    assert settings.sessions.refresh_grace == timedelta(0)
+    assert settings.sessions.agent_binding is AgentBinding.STRICT
+    assert settings.passwords.policy.shortest == 8
+    assert settings.throttle.everyone == Limit(5000, 60)
+    assert settings.throttle.failures_before_lock == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("environment", "DEV"),
+        ("stores", "disk"),
+        ("log_level", "LOUD"),
+        ("http_host", "a b"),
+        ("http_port", "eighty"),
+        ("http_port", "65536"),
+        ("http_workers", "0"),
+        ("http_trusted_proxies", "10.0.0.1/8"),
+        ("http_trusted_proxies", "proxy.example.org"),
+        ("http_hsts", "perhaps"),
+        ("http_body_limit", "much"),
+        ("http_stop_timeout", "soon"),
+        ("http_stop_timeout", "-1"),
+        ("cors_origins", "app.example.org"),
+        ("cors_origins", "https://app.example.org/path"),
+        ("postgres_url", "mysql://db/portico"),
+        ("postgres_url", "postgresql:///portico"),
+        ("postgres_url", "postgresql://db:port/portico"),
+        ("redis_url", "redis:///0"),
+        ("redis_url", "http://[::1"),
+        ("mongo_url", "documents:27017"),
+        ("mongo_database", "a/b"),
+        ("s3_url", "s3.example.org"),
+        ("s3_bucket", "Bucket_"),
+        ("keys_dir", "nowhere"),
+        ("access_key", "changeme"),
+        ("access_key_retired", "nowhere.pem"),
+        ("issuer", "portico"),
+        ("access_lifetime", "0"),
+        ("refresh_absolute", "10y"),
+        ("refresh_grace", "61"),
+        ("agent_binding", "loose"),
+        ("require_fresh_ciphertext", "2"),
+        ("argon2_memory_kib", "1"),
+        ("argon2_parallelism", "65"),
+        ("password_min_length", "7"),
+        ("password_max_length", "63"),
+        ("throttle_account", "10"),
+        ("throttle_account", "0/300"),
+        ("throttle_account", "10/0"),
+        ("throttle_account", "-1/300"),
+        ("registration", "sometimes"),
+        ("admin_username", "root"),
+        ("admin_email", "nobody"),
+        ("admin_name", "A"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_it_must_be_and_never_shown(
+    name: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable_of(name), text)
+
+    assert problems() == {variable_of(name): f"must be {kind_of(name).expects}"}
+
+
+def test_all_that_is_wrong_is_said_at_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / ".env").write_text("PORTICO_HTP_PORT=80\nPORTICO_HTTP_WORKERS=many\n")
+    monkeypatch.setenv("PORTICO_REDIS_URL", "http://:hunter2@cache")
+    monkeypatch.setenv("PORTICO_ADMIN_PASSWORD_FILE", str(here / "missing"))
+
+    with pytest.raises(UnsafeSettings) as refused:
+        load_settings(http_port="eighty")
+
+    assert {problem.variable for problem in refused.value.problems} == {
+        "PORTICO_HTP_PORT",
+        "PORTICO_HTTP_WORKERS",
+        "PORTICO_REDIS_URL",
+        "PORTICO_ADMIN_PASSWORD_FILE",
+        "PORTICO_HTTP_PORT",
+    }
+    assert "hunter2" not in str(refused.value)
+    assert "eighty" not in str(refused.value)
+
+
+def test_a_misspelt_variable_is_found_and_the_right_one_suggested(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PORTICO_POSTGRESS_URL", "postgresql://db")
+    monkeypatch.setenv("PORTICO_XYZZY", "1")
+
+    assert problems() == {
+        "PORTICO_POSTGRESS_URL": "is not known; is PORTICO_POSTGRES_URL meant?",
+        "PORTICO_XYZZY": "is not known",
+    }
+
+
+def test_variables_that_kubernetes_makes_up_are_no_mistake(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, text in {
+        "PORTICO_SERVICE_HOST": "10.0.0.1",
+        "PORTICO_SERVICE_PORT": "8000",
+        "PORTICO_SERVICE_PORT_WEB": "8000",
+        "PORTICO_PORT": "tcp://10.0.0.1:8000",
+        "PORTICO_API_PORT_8000_TCP_ADDR": "10.0.0.1",
+        "PORTICO_API_PORT_8000_TCP": "tcp://10.0.0.1:8000",
+    }.items():
+        monkeypatch.setenv(name, text)
+
+    assert load_settings() == load_settings(http_port=8000)
+
+
+def test_variables_of_the_test_run_are_not_for_the_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PORTICO_TEST_POSTGRES_URL", "postgresql://db")
+
+    assert load_settings().postgres.url is None
+
+
+def test_a_secret_is_given_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "url").write_text("redis://one")
+    monkeypatch.setenv("PORTICO_REDIS_URL", "redis://two")
+    monkeypatch.setenv("PORTICO_REDIS_URL_FILE", str(here / "url"))
+
+    assert problems() == {
+        "PORTICO_REDIS_URL_FILE": "must not be set together with PORTICO_REDIS_URL"
+    }
+
+
+def test_only_secrets_are_read_from_files_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORTICO_HTTP_PORT_FILE", "/dev/null")
+
+    assert "is not known" in problems()["PORTICO_HTTP_PORT_FILE"]
+
+
+def test_a_dotenv_file_that_is_no_text_is_named(here: Path) -> None:
+    (here / ".env").write_bytes(b"PORTICO_HTTP_HOST=\xff\xfe")
+
+    assert problems() == {".env": "must be a readable file of UTF-8 text"}
+
+
+def test_an_override_that_names_nothing_is_refused() -> None:
+    with pytest.raises(TypeError, match="htp_port"):
+        load_settings(htp_port=80)
+
+
+def test_nothing_that_shows_the_variables_shows_a_secret() -> None:
+    assert "hunter2" not in repr(Variables(admin_password="hunter2"))
+    assert "hunter2" not in str(Variables(admin_password="hunter2"))
+
+
+# --- the documentation --------------------------------------------------------------------------
+
+_SECTIONS = {
+    "environment": "The process",
+    "http_host": "HTTP",
+    "postgres_url": "Servers",
+    "keys_dir": "Keys",
+    "issuer": "Sessions",
+    "argon2_memory_kib": "Passwords",
+    "throttle_account": "Throttling",
+    "registration": "Accounts",
+}
+
+
+def test_the_example_lists_every_variable_with_its_default() -> None:
+    assert EXAMPLE.read_text() == example(), f"run: python -m {__spec__.name}"
+
+
+def test_the_table_lists_every_variable_with_its_default() -> None:
+    assert TABLE.read_text() == table(), f"run: python -m {__spec__.name}"
+
+
+def test_the_defaults_in_the_example_are_the_defaults(here: Path) -> None:
+    lines = EXAMPLE.read_text().splitlines()
+    assignments = [line[1:] for line in lines if line.startswith("#") and not line.startswith("# ")]
+    (here / ".env").write_text("\n".join(assignments))
+    with_the_example = load_settings()
+    (here / ".env").unlink()
+
+    assert len(assignments) == len(Variables.model_fields)
+    assert with_the_example == load_settings()
+
+
+def example() -> str:
+    """Return what `.env.example` must be."""
+    lines = [
+        "# Every variable of Portico and its default; docs/configuration.md has the same as a table.",
+        "# Copy this file to .env, or to .env.local, .env.testing, .env.staging or .env.production,",
+        "# and take away the # before what you change. The process environment beats them all.",
+        "# Each variable marked (secret) may instead name a file: PORTICO_ADMIN_PASSWORD_FILE=/run/secrets/admin",
+    ]
+    for name, field in Variables.model_fields.items():
+        if name in _SECTIONS:
+            lines += ["", "", f"# --- {_SECTIONS[name]} ---"]
+        kind = kind_of(name)
+        secret = " (secret)" if kind.secret else ""
+        lines += ["", f"# {field.description}", f"# Must be {kind.expects}.{secret}"]
+        lines += [f"#{variable_of(name)}={spelt(field.default)}"]
+    return "\n".join(lines) + "\n"
+
+
+def table() -> str:
+    """Return what `docs/configuration.md` must be."""
+    return "\n".join(_table()) + "\n"
+
+
+def _table() -> Iterator[str]:
+    yield _PREFACE
+    for name, field in Variables.model_fields.items():
+        if name in _SECTIONS:
+            yield f"\n## {_SECTIONS[name]}\n"
+            yield "| variable | default | must be | what it does |"
+            yield "|---|---|---|---|"
+        kind = kind_of(name)
+        default = f"`{spelt(field.default)}`" if spelt(field.default) else ""
+        secret = " (secret)" if kind.secret else ""
+        yield f"| `{variable_of(name)}` | {default} | {kind.expects}{secret} | {field.description} |"
+
+
+_PREFACE = """\
+# Configuration
+
+Settings are read once, at the start of a process. The process environment beats `.env.<environment>` (`.env.local`,
+`.env.testing`, `.env.staging`, `.env.production`), which beats `.env`; both files are looked for in the working
+directory. An empty variable is one that is not set.
+
+A wrong or unknown variable stops the start with exit code 2 and one message that lists everything that is wrong; it
+names variables and what they must be, and never shows a value. STAGING and PRODUCTION refuse, beyond that, what is
+merely convenient: state in memory, missing or weak keys, weak password hashes, an issuer without `https://`.
+
+Each variable marked (secret) may come from a file instead, as Docker and Kubernetes mount them:
+`PORTICO_POSTGRES_URL_FILE=/run/secrets/postgres_url`. A key may also be given as the path of a PEM file, or as PEM text
+on one line with `\\n` for its line ends; `portico make-keys` makes a directory of all of them for `PORTICO_KEYS_DIR`.
+
+In Kubernetes set `enableServiceLinks: false`, or do not name a service `portico-http` or the like: its links would
+be taken for the variables below."""
+
+
+def spelt(value: object) -> str:
+    """Return how a default is written in the environment."""
+    match value:
+        case None | KeySettings() | tuple():
+            text = ""
+        case bool():
+            text = "on" if value else "off"
+        case timedelta():
+            text = spelt_duration(value)
+        case Limit():
+            text = f"{value.attempts}/{value.seconds}"
+        case ByteSize():
+            text = value.human_readable(separator="").replace(".0", "")
+        case _:
+            text = str(value)
+    return text
+
+
+def spelt_duration(value: timedelta) -> str:
+    """Return `value` in the largest unit that divides it."""
+    for unit, length in {"d": 86400, "h": 3600, "m": 60}.items():
+        if value and value % timedelta(seconds=length) == timedelta(0):
+            return f"{value // timedelta(seconds=length)}{unit}"
+    return f"{value.total_seconds():g}s"
+
+
+if __name__ == "__main__":
+    EXAMPLE.write_text(example())
+    TABLE.write_text(table())

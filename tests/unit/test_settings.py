@@ -1,0 +1,167 @@
+"""Which settings are refused, and how."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from application.settings import (
+    Environment,
+    HttpSettings,
+    KeyRing,
+    KeySettings,
+    Limit,
+    MongoSettings,
+    PasswordSettings,
+    PostgresSettings,
+    Problem,
+    RedisSettings,
+    S3Settings,
+    SessionSettings,
+    Settings,
+    Stores,
+    ThrottleSettings,
+    UnsafeSettings,
+)
+from domain.identity import PasswordPolicy
+
+SAFE = Settings(
+    postgres=PostgresSettings(url="postgresql://db/portico"),
+    redis=RedisSettings(url="redis://cache"),
+    mongo=MongoSettings(url="mongodb://documents"),
+    s3=S3Settings(url="https://s3.example.org", access_key="id", secret_key="secret"),
+    keys=KeySettings(
+        access=KeyRing(active="pem"), refresh=KeyRing(active="pem"), transport=KeyRing(active="pem")
+    ),
+    sessions=SessionSettings(issuer="https://id.example.org"),
+)
+LOCAL_DEMO = Settings(environment=Environment.LOCAL, stores=Stores.MEMORY)
+
+
+def refused(settings: Settings) -> list[str]:
+    """Return the variables that are refused."""
+    return [problem.variable for problem in settings.problems()]
+
+
+def test_the_environment_is_production_unless_something_else_is_said() -> None:
+    assert Settings().environment is Environment.PRODUCTION
+
+
+@pytest.mark.parametrize("environment", Environment)
+def test_debug_and_deployed_are_opposites(environment: Environment) -> None:
+    assert environment.debug is (environment in {Environment.LOCAL, Environment.TESTING})
+    assert environment.deployed is not environment.debug
+
+
+@pytest.mark.parametrize("environment", Environment)
+def test_safe_settings_are_safe_everywhere(environment: Environment) -> None:
+    assert refused(replace(SAFE, environment=environment)) == []
+
+
+def test_a_demo_in_memory_needs_no_server_and_no_key() -> None:
+    assert refused(LOCAL_DEMO) == []
+
+
+def test_everything_that_is_wrong_is_said_at_once_in_production() -> None:
+    assert refused(Settings()) == [
+        "PORTICO_POSTGRES_URL",
+        "PORTICO_REDIS_URL",
+        "PORTICO_MONGO_URL",
+        "PORTICO_S3_URL",
+        "PORTICO_ACCESS_KEY",
+        "PORTICO_REFRESH_KEY",
+        "PORTICO_TRANSPORT_KEY",
+        "PORTICO_ISSUER",
+    ]
+
+
+@pytest.mark.parametrize("environment", [Environment.STAGING, Environment.PRODUCTION])
+@pytest.mark.parametrize(
+    ("variable", "change"),
+    [
+        ("PORTICO_STORES", {"stores": Stores.MEMORY}),
+        ("PORTICO_ACCESS_KEY", {"keys": replace(SAFE.keys, access=KeyRing())}),
+        ("PORTICO_REFRESH_KEY", {"keys": replace(SAFE.keys, refresh=KeyRing())}),
+        ("PORTICO_TRANSPORT_KEY", {"keys": replace(SAFE.keys, transport=KeyRing(next="pem"))}),
+        ("PORTICO_ARGON2", {"passwords": PasswordSettings(memory_kib=19455)}),
+        ("PORTICO_ARGON2", {"passwords": PasswordSettings(time_cost=1)}),
+        ("PORTICO_ISSUER", {"sessions": SessionSettings(issuer="http://id.example.org")}),
+        ("PORTICO_ISSUER", {"sessions": SessionSettings()}),
+    ],
+)
+def test_what_is_convenient_on_a_laptop_is_refused_where_people_rely_on_it(
+    environment: Environment, variable: str, change: dict[str, object]
+) -> None:
+    settings = replace(SAFE, environment=environment, **change)  # type: ignore[arg-type]
+
+    (problem,) = settings.problems()
+    assert problem.variable.startswith(variable)
+    assert environment in problem.message
+    assert refused(replace(settings, environment=Environment.LOCAL)) == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "change"),
+    [
+        ("PORTICO_POSTGRES_URL", {"postgres": PostgresSettings()}),
+        (
+            "PORTICO_CORS_ORIGINS",
+            {"http": HttpSettings(cors_origins=("*",), cors_credentials=True)},
+        ),
+        ("PORTICO_S3_ACCESS_KEY", {"s3": replace(SAFE.s3, secret_key="")}),
+        (
+            "PORTICO_REFRESH_IDLE",
+            {"sessions": replace(SAFE.sessions, refresh_idle=timedelta(days=31))},
+        ),
+        (
+            "PORTICO_REFRESH_IDLE",
+            {"sessions": replace(SAFE.sessions, access_lifetime=timedelta(days=8))},
+        ),
+        (
+            "PORTICO_PASSWORD_MAX_LENGTH",
+            {"passwords": PasswordSettings(policy=PasswordPolicy(shortest=100, longest=64))},
+        ),
+        (
+            "PORTICO_THROTTLE_LONGEST_LOCK",
+            {"throttle": ThrottleSettings(longest_lock=timedelta(seconds=1))},
+        ),
+    ],
+)
+def test_what_cannot_work_is_refused_everywhere(variable: str, change: dict[str, object]) -> None:
+    for environment in Environment:
+        settings = replace(SAFE, environment=environment, **change)  # type: ignore[arg-type]
+        assert [name.startswith(variable) for name in refused(settings)] == [True]
+
+
+def test_memory_cannot_be_shared_by_two_processes() -> None:
+    assert refused(replace(LOCAL_DEMO, http=HttpSettings(workers=2))) == ["PORTICO_HTTP_WORKERS"]
+
+
+def test_sites_may_be_named_together_with_credentials() -> None:
+    http = HttpSettings(cors_origins=("https://app.example.org",), cors_credentials=True)
+    assert refused(replace(SAFE, http=http)) == []
+
+
+def test_a_limit_gives_its_attempts_back_evenly() -> None:
+    assert Limit(10, 300).interval == timedelta(seconds=30)
+
+
+def test_the_audience_of_refresh_tokens_is_one_that_no_other_service_has() -> None:
+    assert SAFE.sessions.refresh_audience == "https://id.example.org/refresh"
+    assert SAFE.sessions.refresh_audience != SAFE.sessions.audience
+
+
+def test_a_ring_lists_the_key_in_use_first() -> None:
+    assert KeyRing(active="one", next="two").pems() == ("one", "two")
+    assert KeyRing().pems() == ()
+
+
+def test_the_error_is_one_line_per_problem() -> None:
+    error = UnsafeSettings((Problem("PORTICO_A", "must be a"), Problem("PORTICO_B", "must be b")))
+    assert str(error) == "PORTICO_A must be a\nPORTICO_B must be b"
+
+
+def test_nothing_that_shows_settings_shows_a_secret() -> None:
+    shown = repr(SAFE)
+    for secret in ("pem", "'secret'", "postgresql://", "redis://", "mongodb://"):
+        assert secret not in shown
