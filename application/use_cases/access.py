@@ -10,8 +10,8 @@ from application.ports.access import AccessCache, AccessVersions, Change, RoleFi
 from application.ports.sessions import Tokens
 from application.ports.system import Clock, IdGenerator
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
+from application.use_cases.caller import Caller, Origin
 from application.use_cases.documents import RecordAudit
-from application.use_cases.sessions import Caller, Origin
 from domain.access import (
     Access,
     Grant,
@@ -184,7 +184,12 @@ class CreateRole:
             check_ceiling(caller.access, draft.grants)
             await uow.roles.add(role)
             await self.audit(
-                uow, "roles.created", caller.origin, actor=caller.user_id, target=f"role:{role.id}", details=_facts(role)
+                uow,
+                "roles.created",
+                caller.origin,
+                actor=caller.user_id,
+                target=f"role:{role.id}",
+                details=_facts(role),
             )
             await uow.commit()
         return role
@@ -350,4 +355,6 @@ def _facts(role: Role) -> dict[str, object]:
 
 
 def _difference(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, object]:
-    return {key: {"from": before[key], "to": after[key]} for key in after if before[key] != after[key]}
+    return {
+        key: {"from": before[key], "to": after[key]} for key in after if before[key] != after[key]
+    }

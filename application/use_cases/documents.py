@@ -7,7 +7,7 @@ from application.paging import Cursor, Slice
 from application.ports.documents import AuditFilter, AuditLog
 from application.ports.system import Clock, IdGenerator
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
-from application.use_cases.origin import Origin
+from application.use_cases.caller import Origin
 from domain.documents import AuditEntry, AuditId, AuditOutcome
 from domain.identity import UserId
 
@@ -75,5 +75,7 @@ class ListAudit:
 
     log: AuditLog
 
-    async def __call__(self, which: AuditFilter, *, after: Cursor | None, most: int) -> Slice[AuditEntry]:
+    async def __call__(
+        self, which: AuditFilter, *, after: Cursor | None, most: int
+    ) -> Slice[AuditEntry]:
         return await self.log.find(which, after=after, most=most)

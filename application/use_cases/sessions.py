@@ -20,6 +20,9 @@ from application.ports.sessions import (
 from application.ports.system import Clock, IdGenerator
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import SessionSettings, ThrottleSettings
+from application.use_cases.caller import Caller, Origin
+from application.use_cases.documents import RecordAudit
+from domain.documents import AuditOutcome
 from domain.errors import PorticoError
 from domain.identity import Password, User, UserId
 from domain.sessions import (
@@ -45,14 +48,6 @@ _MARGIN = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Device:
-    """Where a request comes from: the address that the trusted proxies report, and the User-Agent."""
-
-    address: str
-    agent: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenPair:
     """A fresh access and refresh token, and how many seconds each will live."""
 
@@ -70,19 +65,6 @@ class LoggedIn:
     user: User
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """Who makes a request: an active user in a living session."""
-
-    user: User
-    session_id: SessionId
-
-    @property
-    def user_id(self) -> UserId:
-        """The id of the caller."""
-        return self.user.id
-
-
 @dataclass(frozen=True, slots=True)
 class GetTransportKey:
     """Hand out the key under which a password is encrypted."""
@@ -92,10 +74,10 @@ class GetTransportKey:
     clock: Clock
     throttle: ThrottleSettings
 
-    async def __call__(self, device: Device) -> TransportKey:
+    async def __call__(self, origin: Origin) -> TransportKey:
         """Raise `Throttled` when one address asks too often."""
         await self.limiter.hit(
-            "transport-key", device.address, self.throttle.public, now=self.clock.now()
+            "transport-key", origin.address, self.throttle.public, now=self.clock.now()
         )
         return self.transport.public_key()
 
@@ -188,9 +170,17 @@ class CheckPassword:
     hasher: PasswordHasher
     throttle: LogInThrottle
     clock: Clock
+    audit: RecordAudit
 
-    async def __call__(self, reservation: Reservation, password: Password | None) -> User:
-        """Return the active user; raise `InvalidCredentials` after counting the failure."""
+    async def __call__(
+        self,
+        reservation: Reservation,
+        password: Password | None,
+        origin: Origin,
+        *,
+        noted_as: str = "sessions.log_in_failed",
+    ) -> User:
+        """Return the active user; raise `InvalidCredentials` after counting and noting the failure."""
         async with self.uow() as uow:
             user = await uow.users.find_by_login(reservation.attempt.name)
         believable = user is not None and password is not None and not reservation.locked
@@ -202,8 +192,21 @@ class CheckPassword:
         if user is None or not matches or not user.is_active:
             if not reservation.locked:
                 await self.throttle.failed(reservation, now=self.clock.now())
+            await self._note_failure(noted_as, user, origin)
             raise InvalidCredentials
         return user
+
+    async def _note_failure(self, action: str, user: User | None, origin: Origin) -> None:
+        # Not the name: now and then somebody types the password into the wrong field.
+        async with self.uow() as uow:
+            await self.audit(
+                uow,
+                action,
+                origin,
+                target=f"user:{user.id}" if user else "",
+                outcome=AuditOutcome.FAILURE,
+            )
+            await uow.commit()
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,36 +222,37 @@ class LogIn:
     issue: IssueTokens
     clock: Clock
     ids: IdGenerator
+    audit: RecordAudit
     settings: SessionSettings
 
     async def __call__(
-        self, name: str, password: SealedPassword | Password, device: Device
+        self, name: str, password: SealedPassword | Password, origin: Origin
     ) -> LoggedIn:
         """Raise `Throttled` before any costly work, `InvalidCredentials` after it.
 
         A password in clear comes from the log-in form of the docs page alone.
         """
-        agent = fingerprint(device.agent, self.settings.agent_binding)
+        agent = fingerprint(origin.agent, self.settings.agent_binding)
         reservation = await self.throttle.reserve(
-            LogInAttempt(name=name, address=device.address, device=agent), now=self.clock.now()
+            LogInAttempt(name=name, address=origin.address, device=agent), now=self.clock.now()
         )
         opened = await self.unseal(password) if isinstance(password, SealedPassword) else password
-        user = await self.check(reservation, opened)
+        user = await self.check(reservation, opened, origin)
         rehashed = None
         if opened is not None and self.hasher.needs_rehash(user.password_hash):
             rehashed = await self.hasher.hash(opened)
 
-        session = self._session(user, device, agent)
+        session = self._session(user, origin, agent)
         await self.store.open(session, idle=self.settings.refresh_idle, cap=self.settings.cap)
         # After the session is open, not before: whoever changes the password or disables the user in
         # this moment either ends this session or makes this update miss. None slips through.
-        if not await self._record(user, rehashed, session):
+        if not await self._record(user, rehashed, session, origin):
             await self.store.end(user.id, session.id)
             raise InvalidCredentials
         await self.throttle.succeeded(reservation, now=self.clock.now())
         return LoggedIn(tokens=self.issue(session), user=user)
 
-    def _session(self, user: User, device: Device, agent: str) -> Session:
+    def _session(self, user: User, origin: Origin, agent: str) -> Session:
         now = self.clock.now().replace(microsecond=0)
         return Session(
             id=SessionId(self.ids.new()),
@@ -259,16 +263,26 @@ class LogIn:
             last_seen_at=now,
             ends_at=now + self.settings.refresh_absolute,
             fingerprint=agent,
-            agent=(device.agent or "")[:256],
-            address=device.address,
+            agent=(origin.agent or "")[:256],
+            address=origin.address,
         )
 
-    async def _record(self, user: User, rehashed: str | None, session: Session) -> bool:
+    async def _record(
+        self, user: User, rehashed: str | None, session: Session, origin: Origin
+    ) -> bool:
         try:
             async with self.uow() as uow:
                 user.last_login_at = self.clock.now()
                 recorded = await uow.users.record_login(
                     user.id, verified=user.password_hash, rehashed=rehashed, at=user.last_login_at
+                )
+                await self.audit(
+                    uow,
+                    "sessions.logged_in" if recorded else "sessions.log_in_failed",
+                    origin,
+                    actor=user.id if recorded else None,
+                    target=f"session:{session.id}" if recorded else f"user:{user.id}",
+                    outcome=AuditOutcome.SUCCESS if recorded else AuditOutcome.FAILURE,
                 )
                 await uow.commit()
         except PorticoError:
@@ -287,10 +301,11 @@ class RefreshSession:
     issue: IssueTokens
     clock: Clock
     ids: IdGenerator
+    audit: RecordAudit
     settings: SessionSettings
     throttle: ThrottleSettings
 
-    async def __call__(self, refresh_token: str, device: Device) -> TokenPair:
+    async def __call__(self, refresh_token: str, origin: Origin) -> TokenPair:
         """Raise `InvalidToken`, `SessionCompromised` after ending the session, or `Throttled`."""
         shown = self.tokens.verify_refresh(refresh_token)
         async with self.uow() as uow:
@@ -301,7 +316,7 @@ class RefreshSession:
         rotation = await self.store.rotate(
             shown,
             successor=TokenId(self.ids.new()),
-            fingerprint=fingerprint(device.agent, self.settings.agent_binding),
+            fingerprint=fingerprint(origin.agent, self.settings.agent_binding),
             now=self.clock.now(),
             idle=self.settings.refresh_idle,
             grace=self.settings.refresh_grace,
@@ -309,6 +324,7 @@ class RefreshSession:
         )
         match rotation.outcome:
             case RotationOutcome.REUSED | RotationOutcome.AGENT_CHANGED:
+                await self._note_theft(shown, rotation.outcome, origin)
                 raise SessionCompromised(shown.user_id, shown.session_id, rotation.outcome)
             case RotationOutcome.THROTTLED:
                 raise Throttled(rotation.retry_after)
@@ -317,25 +333,56 @@ class RefreshSession:
                     raise InvalidToken("its session is over")
                 return self.issue(rotation.session)
 
+    async def _note_theft(
+        self, shown: RefreshClaims, outcome: RotationOutcome, origin: Origin
+    ) -> None:
+        async with self.uow() as uow:
+            await self.audit(
+                uow,
+                "sessions.compromised",
+                origin,
+                target=f"session:{shown.session_id}",
+                outcome=AuditOutcome.FAILURE,
+                details={"user": str(shown.user_id), "because": outcome.value},
+            )
+            await uow.commit()
+
 
 @dataclass(frozen=True, slots=True)
-class Authenticate:
-    """Find out who makes a request."""
+class EndSessions:
+    """End sessions of one user, and note who did it; the note exists exactly if they ended."""
 
     uow: UnitOfWorkFactory
-    tokens: Tokens
     store: SessionStore
+    audit: RecordAudit
 
-    async def __call__(self, access_token: str) -> Caller:
-        """Raise `InvalidToken` unless the token is ours, its session lives, and its user is active."""
-        claims = self.tokens.verify_access(access_token)
-        if await self.store.find(claims.user_id, claims.session_id) is None:
-            raise InvalidToken("its session is over")
+    async def one(
+        self, action: str, origin: Origin, *, actor: UserId, of: UserId, session_id: SessionId
+    ) -> bool:
+        """End one session; tell whether there was one."""
         async with self.uow() as uow:
-            user = await uow.users.find(claims.user_id)
-        if user is None or not user.is_active:
-            raise InvalidToken("the user is disabled or gone")
-        return Caller(user=user, session_id=claims.session_id)
+            await self.audit(
+                uow,
+                action,
+                origin,
+                actor=actor,
+                target=f"session:{session_id}",
+                details={"user": str(of)},
+            )
+            ended = await self.store.end(of, session_id)
+            if ended:
+                await uow.commit()
+        return ended
+
+    async def all(self, action: str, origin: Origin, *, actor: UserId, of: UserId) -> int:
+        """End all sessions; return how many."""
+        async with self.uow() as uow:
+            ended = await self.store.end_all(of)
+            await self.audit(
+                uow, action, origin, actor=actor, target=f"user:{of}", details={"sessions": ended}
+            )
+            await uow.commit()
+        return ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,12 +390,20 @@ class LogOut:
     """End the session that a token belongs to. Ending an ended session is no error."""
 
     tokens: Tokens
-    store: SessionStore
+    end: EndSessions
 
-    async def __call__(self, *, access_token: str | None, refresh_token: str | None) -> None:
+    async def __call__(
+        self, origin: Origin, *, access_token: str | None, refresh_token: str | None
+    ) -> None:
         """Take an access token, expired or not, or else a refresh token; raise `InvalidToken` if neither is ours."""
         claims = self._claims(access_token, refresh_token)
-        await self.store.end(claims.user_id, claims.session_id)
+        await self.end.one(
+            "sessions.logged_out",
+            origin,
+            actor=claims.user_id,
+            of=claims.user_id,
+            session_id=claims.session_id,
+        )
 
     def _claims(
         self, access_token: str | None, refresh_token: str | None
@@ -365,10 +420,15 @@ class LogOut:
 class LogOutEverywhere:
     """End every session of the caller, this one included."""
 
-    store: SessionStore
+    end: EndSessions
 
     async def __call__(self, caller: Caller) -> int:
-        return await self.store.end_all(caller.user_id)
+        return await self.end.all(
+            "sessions.logged_out_everywhere",
+            caller.origin,
+            actor=caller.user_id,
+            of=caller.user_id,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,8 +445,14 @@ class ListSessions:
 class EndSession:
     """End one session of the caller."""
 
-    store: SessionStore
+    end: EndSessions
 
     async def __call__(self, caller: Caller, session_id: SessionId) -> None:
-        if not await self.store.end(caller.user_id, session_id):
+        if not await self.end.one(
+            "sessions.ended",
+            caller.origin,
+            actor=caller.user_id,
+            of=caller.user_id,
+            session_id=session_id,
+        ):
             raise SessionNotFound(session_id)

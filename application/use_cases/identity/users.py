@@ -4,21 +4,23 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from application.paging import Page, PageRequest
-from application.ports.identity import UserFilter
+from application.ports.identity import PasswordHasher, UserFilter
 from application.ports.sessions import SessionStore
 from application.ports.system import Clock, IdGenerator, Secrets
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
 from application.use_cases.access import ChangeAccess
+from application.use_cases.caller import Caller
 from application.use_cases.documents import RecordAudit
-from application.use_cases.identity import ChoosePassword
-from application.use_cases.sessions import Caller, UnsealPassword
+from application.use_cases.identity.passwords import ChoosePassword
+from application.use_cases.identity.profile import UserWithRoles
+from application.use_cases.sessions import EndSessions, UnsealPassword
 from domain.access import (
     BeyondOwnAccess,
+    LastAdministrator,
     OwnAccess,
     Role,
     RoleCode,
     UnknownRoles,
-    LastAdministrator,
     check_ceiling,
 )
 from domain.identity import (
@@ -33,14 +35,6 @@ from domain.identity import (
     UserStatus,
 )
 from domain.sessions import SealedPassword, Session, SessionId, SessionNotFound
-
-
-@dataclass(frozen=True, slots=True)
-class UserWithRoles:
-    """A user, and the roles they have, disabled ones too."""
-
-    user: User
-    roles: Sequence[Role]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +56,9 @@ class ListUsers:
         async with self.uow() as uow:
             users = await uow.users.page(which, page)
             roles = await uow.roles.of_users([user.id for user in users.records])
-        return Page([UserWithRoles(user, roles.get(user.id, ())) for user in users.records], users.total)
+        return Page(
+            [UserWithRoles(user, roles.get(user.id, ())) for user in users.records], users.total
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +95,7 @@ class CreateUser:
 
     uow: UnitOfWorkFactory
     unseal: UnsealPassword
+    hasher: PasswordHasher
     choose: ChoosePassword
     secrets: Secrets
     clock: Clock
@@ -112,21 +109,16 @@ class CreateUser:
         one_time = None
         if draft.password is None:
             one_time = self.secrets.one_time_password()
-            password = Password(one_time)
+            password_hash = await self.hasher.hash(Password(one_time))
         else:
-            opened = await self.unseal(draft.password)
-            if opened is None:
-                raise UnreadablePassword(field="password")
-            password = opened
+            password_hash = await self._chosen(draft, draft.password)
         now = self.clock.now()
         user = User(
             id=UserId(self.ids.new()),
             username=draft.username,
             email=draft.email,
             name=draft.name,
-            password_hash=await self.choose(
-                password, identifiers=(draft.username.value, draft.email.value, draft.name.value)
-            ),
+            password_hash=password_hash,
             status=draft.status,
             is_admin=draft.is_admin,
             must_change_password=one_time is not None,
@@ -149,6 +141,13 @@ class CreateUser:
             )
             await uow.commit()
         return NewUser(user, roles, one_time)
+
+    async def _chosen(self, draft: UserDraft, sealed: SealedPassword) -> str:
+        password = await self.unseal(sealed)
+        if password is None:
+            raise UnreadablePassword(field="password")
+        identifiers = draft.username.value, draft.email.value, draft.name.value
+        return await self.choose(password, identifiers=identifiers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +185,8 @@ class ChangeUser:
             user.name = wanted.name or user.name
             user.updated_at = self.clock.now()
             await uow.users.save(user)
+            if not user.is_active:
+                await self.store.end_all(user.id)
             await self.audit(
                 uow,
                 "users.changed",
@@ -194,8 +195,6 @@ class ChangeUser:
                 target=f"user:{user.id}",
                 details=_difference(before, _facts(user, roles)),
             )
-        if not user.is_active:
-            await self.store.end_all(user.id)
         return UserWithRoles(user, roles)
 
     async def _assign(
@@ -257,7 +256,7 @@ class DeleteUser:
                 target=f"user:{user_id}",
                 details=_facts(user, roles),
             )
-        await self.store.end_all(user_id)
+            await self.store.end_all(user_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +264,7 @@ class ResetPassword:
     """Give somebody a one-time password and end all their sessions."""
 
     change: ChangeAccess
-    choose: ChoosePassword
+    hasher: PasswordHasher
     secrets: Secrets
     store: SessionStore
     clock: Clock
@@ -274,7 +273,7 @@ class ResetPassword:
     async def __call__(self, caller: Caller, user_id: UserId) -> NewUser:
         """Raise `UserNotFound` or `BeyondOwnAccess`."""
         one_time = self.secrets.one_time_password()
-        chosen = await self.choose(Password(one_time), identifiers=())
+        chosen = await self.hasher.hash(Password(one_time))
         async with self.change([user_id]) as uow:
             user, roles = await _lock_within_reach(uow, caller, user_id)
             user.change_password(chosen, at=self.clock.now())
@@ -287,7 +286,7 @@ class ResetPassword:
                 actor=caller.user_id,
                 target=f"user:{user_id}",
             )
-        await self.store.end_all(user_id)
+            await self.store.end_all(user_id)
         return NewUser(user, roles, one_time)
 
 
@@ -310,30 +309,27 @@ class EndUserSessions:
     """End one or all of somebody's sessions."""
 
     uow: UnitOfWorkFactory
-    store: SessionStore
-    audit: RecordAudit
+    end: EndSessions
 
-    async def __call__(self, caller: Caller, user_id: UserId, session_id: SessionId | None = None) -> int:
+    async def __call__(
+        self, caller: Caller, user_id: UserId, session_id: SessionId | None = None
+    ) -> int:
         """Return how many ended; raise `UserNotFound`, `BeyondOwnAccess` or `SessionNotFound`."""
         async with self.uow() as uow:
             await _lock_within_reach(uow, caller, user_id)
-            await self.audit(
-                uow,
-                "sessions.ended",
-                caller.origin,
-                actor=caller.user_id,
-                target=f"user:{user_id}" if session_id is None else f"session:{session_id}",
-                details={"user": str(user_id)},
+        if session_id is None:
+            return await self.end.all(
+                "sessions.ended", caller.origin, actor=caller.user_id, of=user_id
             )
-            # Ended before the entry is committed: an entry without an end would be a lie.
-            if session_id is None:
-                ended = await self.store.end_all(user_id)
-            else:
-                ended = int(await self.store.end(user_id, session_id))
-                if not ended:
-                    raise SessionNotFound(session_id)
-            await uow.commit()
-        return ended
+        if not await self.end.one(
+            "sessions.ended",
+            caller.origin,
+            actor=caller.user_id,
+            of=user_id,
+            session_id=session_id,
+        ):
+            raise SessionNotFound(session_id)
+        return 1
 
 
 async def _roles(uow: UnitOfWork, codes: Collection[RoleCode]) -> Sequence[Role]:
@@ -374,4 +370,6 @@ def _facts(user: User, roles: Sequence[Role]) -> dict[str, object]:
 
 
 def _difference(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, object]:
-    return {key: {"from": before[key], "to": after[key]} for key in after if before[key] != after[key]}
+    return {
+        key: {"from": before[key], "to": after[key]} for key in after if before[key] != after[key]
+    }

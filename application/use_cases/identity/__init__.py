@@ -1,0 +1,1 @@
+"""Users as themselves and as administrators see them; registration, passwords, the first administrator."""

@@ -1,0 +1,109 @@
+"""How a password is chosen, and changed by its owner."""
+
+from dataclasses import dataclass
+
+from application.ports.identity import CommonPasswords, PasswordHasher
+from application.ports.sessions import LogInAttempt, LogInThrottle, SessionStore
+from application.ports.system import Clock
+from application.ports.unit_of_work import UnitOfWorkFactory
+from application.settings import SessionSettings
+from application.use_cases.access import ChangeAccess
+from application.use_cases.caller import Caller
+from application.use_cases.documents import RecordAudit
+from application.use_cases.sessions import CheckPassword, UnsealPassword
+from domain.identity import (
+    Password,
+    PasswordPolicy,
+    PasswordRejected,
+    UnreadablePassword,
+    UserNotFound,
+    WrongPassword,
+)
+from domain.sessions import InvalidCredentials, SealedPassword, fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class ChoosePassword:
+    """Turn a new password into its hash, if the policy accepts it."""
+
+    hasher: PasswordHasher
+    common: CommonPasswords
+    policy: PasswordPolicy
+
+    async def __call__(
+        self, password: Password, *, identifiers: tuple[str, ...], field: str = "password"
+    ) -> str:
+        """Return the hash; raise `PasswordRejected` with the rule that failed."""
+        self.policy.check(
+            password, identifiers=identifiers, is_common=self.common.__contains__, field=field
+        )
+        return await self.hasher.hash(password)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePassword:
+    """Let the caller change their password; every other session of theirs ends."""
+
+    uow: UnitOfWorkFactory
+    change: ChangeAccess
+    throttle: LogInThrottle
+    unseal: UnsealPassword
+    check: CheckPassword
+    choose: ChoosePassword
+    store: SessionStore
+    clock: Clock
+    audit: RecordAudit
+    settings: SessionSettings
+
+    async def __call__(self, caller: Caller, old: SealedPassword, new: SealedPassword) -> None:
+        """Raise `WrongPassword`, `UnreadablePassword` or `PasswordRejected`.
+
+        Raise `Throttled` too: a stolen session must not become a place to guess in.
+        """
+        async with self.uow() as uow:
+            user = await uow.users.find(caller.user_id)
+        if user is None:
+            raise UserNotFound(caller.user_id)
+        reservation = await self.throttle.reserve(
+            LogInAttempt(
+                name=user.username.value,
+                address=caller.origin.address,
+                device=fingerprint(caller.origin.agent, self.settings.agent_binding),
+            ),
+            now=self.clock.now(),
+        )
+        opened_old = await self.unseal(old)
+        try:
+            checked = await self.check(
+                reservation, opened_old, caller.origin, noted_as="users.password_change_failed"
+            )
+        except InvalidCredentials:
+            raise WrongPassword from None
+        await self.throttle.succeeded(reservation, now=self.clock.now())
+        opened_new = await self.unseal(new)
+        if opened_new is None:
+            raise UnreadablePassword(field="new_password")
+        if opened_new == opened_old:
+            raise PasswordRejected(
+                "unchanged", "must differ from the present one", field="new_password"
+            )
+        chosen = await self.choose(
+            opened_new, identifiers=checked.identifiers(), field="new_password"
+        )
+
+        async with self.change([caller.user_id]) as uow:
+            user = await uow.users.lock(caller.user_id)
+            if user.password_hash != checked.password_hash:
+                raise WrongPassword  # changed by somebody else while we were hashing
+            user.change_password(chosen, at=self.clock.now())
+            await uow.users.save(user)
+            await self.audit(
+                uow,
+                "users.password_changed",
+                caller.origin,
+                actor=user.id,
+                target=f"user:{user.id}",
+            )
+            # Before the commit, not after it: if the store of sessions is down nothing is changed, and no
+            # session outlives the password that opened it. Log-ins wait for the lock on the user meanwhile.
+            await self.store.end_all(user.id, keep=caller.session_id)

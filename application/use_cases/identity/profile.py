@@ -1,0 +1,66 @@
+"""What users see of themselves, and may change."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from application.ports.system import Clock
+from application.ports.unit_of_work import UnitOfWorkFactory
+from application.use_cases.caller import Caller
+from application.use_cases.documents import RecordAudit
+from domain.access import Role
+from domain.identity import Email, PersonName, User, UserNotFound
+
+
+@dataclass(frozen=True, slots=True)
+class UserWithRoles:
+    """A user, and the roles they have, disabled ones too."""
+
+    user: User
+    roles: Sequence[Role]
+
+
+@dataclass(frozen=True, slots=True)
+class GetProfile:
+    """Show the caller to themselves."""
+
+    uow: UnitOfWorkFactory
+
+    async def __call__(self, caller: Caller) -> UserWithRoles:
+        async with self.uow() as uow:
+            user = await uow.users.find(caller.user_id)
+            if user is None:
+                raise UserNotFound(caller.user_id)
+            roles = await uow.roles.of_users([user.id])
+        return UserWithRoles(user, roles.get(user.id, ()))
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateProfile:
+    """Let the caller change how they are called and reached."""
+
+    uow: UnitOfWorkFactory
+    clock: Clock
+    audit: RecordAudit
+
+    async def __call__(
+        self, caller: Caller, *, name: PersonName | None, email: Email | None
+    ) -> UserWithRoles:
+        """Return the changed user; raise `EmailTaken`."""
+        async with self.uow() as uow:
+            user = await uow.users.lock(caller.user_id)
+            if name is not None:
+                user.rename(name, at=self.clock.now())
+            if email is not None:
+                user.change_email(email, at=self.clock.now())
+            await uow.users.save(user)
+            await self.audit(
+                uow,
+                "users.profile_changed",
+                caller.origin,
+                actor=user.id,
+                target=f"user:{user.id}",
+                details={"name": user.name.value, "email": user.email.value},
+            )
+            roles = await uow.roles.of_users([user.id])
+            await uow.commit()
+        return UserWithRoles(user, roles.get(user.id, ()))

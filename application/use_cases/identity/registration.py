@@ -1,0 +1,141 @@
+"""How accounts come to be without an administrator: registration, and the first administrator."""
+
+from dataclasses import dataclass
+
+from application.ports.identity import PasswordHasher
+from application.ports.sessions import RateLimiter
+from application.ports.system import Clock, IdGenerator, Secrets
+from application.ports.unit_of_work import UnitOfWorkFactory
+from application.settings import FirstAdministrator, Registration, ThrottleSettings
+from application.use_cases.caller import Origin
+from application.use_cases.documents import RecordAudit
+from application.use_cases.identity.passwords import ChoosePassword
+from application.use_cases.sessions import UnsealPassword
+from domain.identity import (
+    AdministratorExists,
+    Email,
+    Password,
+    PersonName,
+    RegistrationClosed,
+    UnreadablePassword,
+    User,
+    UserId,
+    Username,
+)
+from domain.sessions import SealedPassword
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """Let a person make their own account, where that is allowed."""
+
+    uow: UnitOfWorkFactory
+    unseal: UnsealPassword
+    choose: ChoosePassword
+    limiter: RateLimiter
+    clock: Clock
+    ids: IdGenerator
+    audit: RecordAudit
+    registration: Registration
+    throttle: ThrottleSettings
+
+    async def __call__(
+        self,
+        username: Username,
+        email: Email,
+        name: PersonName,
+        password: SealedPassword,
+        origin: Origin,
+    ) -> User:
+        """Raise `RegistrationClosed`, `Throttled`, `UnreadablePassword`, `PasswordRejected` or a conflict."""
+        if self.registration is Registration.CLOSED:
+            raise RegistrationClosed
+        now = self.clock.now()
+        await self.limiter.hit("register", origin.address, self.throttle.public, now=now)
+        opened = await self.unseal(password)
+        if opened is None:
+            raise UnreadablePassword(field="password")
+        user = User(
+            id=UserId(self.ids.new()),
+            username=username,
+            email=email,
+            name=name,
+            password_hash=await self.choose(
+                opened, identifiers=(username.value, email.value, name.value)
+            ),
+            created_at=now,
+            updated_at=now,
+            password_changed_at=now,
+        )
+        async with self.uow() as uow:
+            await uow.users.add(user)
+            await self.audit(
+                uow, "users.registered", origin, actor=user.id, target=f"user:{user.id}"
+            )
+            await uow.commit()
+        return user
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewAdministrator:
+    """Who was made; `one_time_password` is shown once, and is None if the operator chose one."""
+
+    user: User
+    one_time_password: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CreateFirstAdministrator:
+    """Make the administrator that everything else starts with, unless there is one."""
+
+    uow: UnitOfWorkFactory
+    hasher: PasswordHasher
+    choose: ChoosePassword
+    clock: Clock
+    ids: IdGenerator
+    secrets: Secrets
+    audit: RecordAudit
+
+    async def __call__(self, wanted: FirstAdministrator) -> NewAdministrator:
+        """Raise `AdministratorExists`, or what is wrong with the wanted values."""
+        now = self.clock.now()
+        username, email, name = (
+            Username(wanted.username),
+            Email(wanted.email),
+            PersonName(wanted.name),
+        )
+        async with self.uow() as uow:
+            await uow.users.serialise_administrators()
+            if await uow.users.has_active_administrator():
+                raise AdministratorExists
+            one_time: str | None = None
+            if wanted.password is None:
+                one_time = self.secrets.one_time_password()
+                # The policy is for what people think up.
+                password_hash = await self.hasher.hash(Password(one_time))
+            else:
+                password_hash = await self.choose(
+                    Password(wanted.password),
+                    identifiers=(username.value, email.value, name.value),
+                )
+            user = User(
+                id=UserId(self.ids.new()),
+                username=username,
+                email=email,
+                name=name,
+                password_hash=password_hash,
+                is_admin=True,
+                must_change_password=one_time is not None,
+                created_at=now,
+                updated_at=now,
+                password_changed_at=now,
+            )
+            await uow.users.add(user)
+            await self.audit(
+                uow,
+                "users.first_administrator_created",
+                Origin(address=""),
+                target=f"user:{user.id}",
+            )
+            await uow.commit()
+        return NewAdministrator(user=user, one_time_password=one_time)
