@@ -125,7 +125,7 @@ class DescribedAPI(FastAPI):
         responses.pop("422", None)
         for response in responses.values():
             response["headers"] = _header_references("X-Request-ID")
-            for content in response["content"].values():
+            for content in response.get("content", {}).values():
                 content["example"] = example(content["schema"], schemas)
         for status in traits.error_statuses():
             responses[str(status)] = {"$ref": f"#/components/responses/{status}"}

@@ -297,7 +297,19 @@ async def log_in_from_docs(
     )
 
 
-@well_known_router.get("/jwks.json", response_model=JwkSetBody, dependencies=[PublicRoute])
+class JwkSetResponse(HttpResponse):
+    """A JSON Web Key Set, in its own media type (RFC 7517 §8.5.2)."""
+
+    media_type = "application/jwk-set+json"
+
+
+@well_known_router.get(
+    "/jwks.json",
+    response_model=JwkSetBody,
+    response_class=JwkSetResponse,
+    responses={304: {"description": "The client has this version already."}},
+    dependencies=[PublicRoute],
+)
 async def get_public_keys(request: Request, get_public_keys: GetPublicKeysDep) -> HttpResponse:
     """Get the keys with which access tokens are verified: the next, the active, and the retired ones in use."""
     keys = [dict(key) for key in await get_public_keys()]
@@ -306,7 +318,7 @@ async def get_public_keys(request: Request, get_public_keys: GetPublicKeysDep) -
     headers = {"ETag": etag, "Cache-Control": "public, max-age=300"}
     if _is_known(etag, request.headers.get("if-none-match")):
         return HttpResponse(status_code=304, headers=headers)
-    return HttpResponse(content, headers=headers, media_type="application/jwk-set+json")
+    return JwkSetResponse(content, headers=headers)
 
 
 def _one_refresh_token(header: str | None, body: RefreshTokenBody | None) -> str | None:
