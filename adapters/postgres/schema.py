@@ -83,16 +83,18 @@ def _upgrade(connection: Connection) -> None:
     if _comes_from_a_later_version(connection):
         _log.warning("The database comes from a later version of Portico; it is left as it is")
         return
-    command.upgrade(_config(connection), "head")
+    command.upgrade(alembic_config(connection), "head")
 
 
 def _is_current(connection: Connection) -> bool:
-    wanted = ScriptDirectory.from_config(_config()).get_heads()
+    wanted = ScriptDirectory.from_config(alembic_config()).get_heads()
     return _steps_taken(connection) == set(wanted) or _comes_from_a_later_version(connection)
 
 
 def _comes_from_a_later_version(connection: Connection) -> bool:
-    known = {step.revision for step in ScriptDirectory.from_config(_config()).walk_revisions()}
+    known = {
+        step.revision for step in ScriptDirectory.from_config(alembic_config()).walk_revisions()
+    }
     return not _steps_taken(connection) <= known
 
 
@@ -107,7 +109,7 @@ def _write_migration(connection: Connection, message: str) -> Script | None:
             steps.clear()
 
     script = command.revision(
-        _config(connection),
+        alembic_config(connection),
         message,
         autogenerate=True,
         process_revision_directives=unless_empty,
@@ -119,7 +121,7 @@ def _lock_timeout(patience: timedelta) -> TextClause:
     return text(f"SET lock_timeout = {patience / timedelta(milliseconds=1):.0f}")
 
 
-def _config(connection: Connection | None = None) -> Config:
+def alembic_config(connection: Connection | None = None) -> Config:
     """Return alembic's configuration; `pyproject.toml`, where there is one, adds how new steps are named."""
     config = Config(
         toml_file=_ROOT / "pyproject.toml",

@@ -36,7 +36,11 @@ _UNAVAILABLE_CODES = ("MISCONF ", "NOREPLICAS ", "BUSY ")
 
 
 class RedisClient(Redis):
-    """`Redis` whose commands answer within `timeout`, waiting for a connection included, or raise `Unavailable`."""
+    """`Redis` whose commands answer within `timeout`, or raise `Unavailable`.
+
+    That is the time for all of it: waiting for a connection, connecting, the command. Pipelines and subscriptions
+    do not go this way; whoever uses one sets its deadline, with `asyncio.timeout` inside `unavailable_when_down`.
+    """
 
     def __init__(self, pool: BlockingConnectionPool, *, timeout: timedelta) -> None:
         super().__init__(connection_pool=pool)
@@ -64,13 +68,14 @@ def unavailable_when_down() -> Iterator[None]:
 
 def redis_client(settings: RedisSettings) -> RedisClient:
     """Return a client that connects when it is first used; close it with `aclose`."""
-    timeout = settings.timeout.total_seconds()
     pool = BlockingConnectionPool.from_url(
         settings.url or "",
         max_connections=_CONNECTIONS,
-        timeout=timeout,
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
+        socket_connect_timeout=settings.timeout.total_seconds(),
+        # `RedisClient` sets the deadline for waiting, writing and reading. Another one on each write would go
+        # through `asyncio.wait_for`, which on Python 3.11 can swallow the cancellation that the deadline is.
+        timeout=None,
+        socket_timeout=None,
         # No command is sent twice behind the caller's back: whether the first one was executed is not known,
         # and a log-in attempt would be paid for, or a failure counted, again. The pool replaces connections
         # that the server closed before it hands them out, so a restarted server needs no retry.

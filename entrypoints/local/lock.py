@@ -7,21 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from entrypoints.local.errors import AlreadyRunning
+
 _LEFTOVERS_END_WITHIN = 30.0
-
-
-class AlreadyRunning(Exception):
-    """Something runs in the data directory."""
-
-    def __init__(self, directory: Path, pid: int | None) -> None:
-        who = f"Portico is already running in {directory}"
-        super().__init__(
-            f"{who} (pid {pid}); stop it first, or set PORTICO_DATA_DIR to another directory"
-            if pid
-            else f"{who} is still being stopped: what it started has not ended yet"
-        )
-        self.directory = directory
-        self.pid = pid
 
 
 @asynccontextmanager

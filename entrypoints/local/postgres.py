@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from entrypoints.local.children import Spec, User
-from entrypoints.local.servers import HOST, Place, Server, ServerFailed, packaged
+from entrypoints.local.errors import ServerFailed
+from entrypoints.local.servers import HOST, Place, Server, packaged
 from entrypoints.local.wire import exchange
 
 _USER = "portico"

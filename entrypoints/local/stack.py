@@ -13,12 +13,13 @@ from pathlib import Path
 from types import MappingProxyType
 
 from entrypoints.local.children import Child, Spec, spawn
+from entrypoints.local.errors import ServerFailed
 from entrypoints.local.lock import owner
 from entrypoints.local.log import Log
 from entrypoints.local.mongo import Mongo
 from entrypoints.local.postgres import Postgres
 from entrypoints.local.s3 import S3
-from entrypoints.local.servers import Place, Server, ServerFailed, choose_ports
+from entrypoints.local.servers import Place, Server, choose_ports
 from entrypoints.local.valkey import Valkey
 
 _KINDS: Mapping[str, type[Server]] = MappingProxyType(

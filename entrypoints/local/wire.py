@@ -6,11 +6,13 @@ from contextlib import suppress
 from entrypoints.local.servers import HOST
 
 
-async def exchange(port: int, message: bytes, size: int, *, timeout_s: float = 1) -> bytes:
+async def exchange(
+    port: int, message: bytes, size: int, *, host: str = HOST, timeout_s: float = 1
+) -> bytes:
     """Send `message` and return the first `size` bytes of the answer, or fewer if it ends or takes too long."""
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_connection(HOST, port)
+            reader, writer = await asyncio.open_connection(host, port)
             try:
                 writer.write(message)
                 return await reader.readexactly(size)

@@ -1,26 +1,12 @@
-"""RSA keys that tests share, because making one takes longer than most tests, and a clock that stands still."""
+"""RSA keys that tests share: making and checking one takes longer than most tests."""
 
-from dataclasses import dataclass
-from datetime import datetime
 from functools import cache
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from adapters.security.keys import Keys, load_keys
-from application.ports.system import Clock
 from application.settings import Environment, KeyRing, KeySettings
-from tests.fakes.builders import A_MOMENT
-
-
-@dataclass
-class StoppedClock(Clock):
-    """Moves only when a test moves it."""
-
-    instant: datetime = A_MOMENT
-
-    def now(self) -> datetime:
-        return self.instant
 
 
 @cache

@@ -15,12 +15,14 @@ from jose import jws
 from jose.backends.cryptography_backend import CryptographyRSAKey
 
 from adapters.security.tokens import JoseTokens
+from application.ports.system import Clock
 from application.settings import KeyRing, RetiredKey, SessionSettings
 from domain.identity import UserId
 from domain.sessions import AccessClaims, InvalidToken, RefreshClaims, SessionId, TokenId
 from tests.fakes.builders import A_MOMENT
+from tests.fakes.clock import MovableClock
 from tests.fakes.forgery import Forger, base64url, decoded
-from tests.fakes.security import StoppedClock, a_pem, keys_with
+from tests.fakes.security import a_pem, keys_with
 
 SETTINGS = SessionSettings(issuer="https://id.example.org", audience="api", client_id="web")
 NOW = int(A_MOMENT.timestamp())
@@ -52,9 +54,9 @@ def refresh_claims(**changes: Any) -> RefreshClaims:
     return replace(claims, **changes)
 
 
-def tokens_with(clock: StoppedClock | None = None, **rings: KeyRing) -> JoseTokens:
+def tokens_with(clock: Clock | None = None, **rings: KeyRing) -> JoseTokens:
     keys = keys_with(**rings)
-    return JoseTokens(keys.access, keys.refresh, SETTINGS, clock or StoppedClock())
+    return JoseTokens(keys.access, keys.refresh, SETTINGS, clock or MovableClock())
 
 
 def an_access_forger() -> Forger:
@@ -270,20 +272,22 @@ def test_a_rotation_logs_nobody_out() -> None:
         assert verifier.verify_refresh(signer.issue_refresh(refresh_claims())) == refresh_claims()
 
 
-def test_a_retired_key_is_forgotten_when_its_time_has_passed() -> None:
+async def test_a_retired_key_is_forgotten_when_its_time_has_passed() -> None:
     """Who finds it in an old backup cannot sign with it."""
-    clock = StoppedClock()
+    clock = MovableClock()
     token = tokens_with(access=before()).issue_access(access_claims())
     tokens = tokens_with(clock, access=after())
-    clock.instant = A_MOMENT + timedelta(hours=1)
+    await clock.pass_time(timedelta(hours=1))
 
     error = refusal_of(lambda text: tokens.verify_access(text, allow_expired=True), token)
 
     assert error.reason == "its key was retired too long ago"
 
 
-def test_the_published_keys_are_the_next_the_active_and_the_retired_ones_until_their_time() -> None:
-    clock = StoppedClock()
+async def test_the_published_keys_are_the_next_the_active_and_the_retired_ones_until_their_time() -> (
+    None
+):
+    clock = MovableClock()
     tokens = tokens_with(clock, access=after())
 
     def published() -> list[str]:
@@ -291,7 +295,7 @@ def test_the_published_keys_are_the_next_the_active_and_the_retired_ones_until_t
 
     newer, new, old = (key.id for key in keys_with(access=after()).access)
     assert published() == [newer, new, old]
-    clock.instant = A_MOMENT + timedelta(hours=1)
+    await clock.pass_time(timedelta(hours=1))
     assert published() == [newer, new]
 
 

@@ -1,0 +1,83 @@
+"""The block that says where everything is, once everything is there."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from application.settings import HttpSettings, Settings
+from application.use_cases.identity import NewAdministrator
+from bootstrap import Container
+from entrypoints.cli import console
+from entrypoints.cli.administrator import can_make_administrator, first_administrator
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """How the first administrator logs in, as far as it may be shown."""
+
+    username: str
+    password: str | None = field(repr=False)
+    hint: str
+
+
+async def credentials(container: Container) -> Credentials:
+    """Make the first administrator if there is none yet and somebody would know the password."""
+    settings = container.settings()
+    wanted = settings.first_administrator
+    if not can_make_administrator(settings):
+        return Credentials(wanted.username, None, "set PORTICO_ADMIN_PASSWORD to make this user")
+    made: NewAdministrator | None = await first_administrator(container)
+    if made is None:
+        return Credentials(wanted.username, None, "as before; it was shown when the user was made")
+    if made.one_time_password is None:
+        return Credentials(made.user.username.value, None, "as in PORTICO_ADMIN_PASSWORD")
+    return Credentials(
+        made.user.username.value,
+        made.one_time_password,
+        "it is shown this once, and must be changed after the first log-in",
+    )
+
+
+def announce(settings: Settings, shown: Credentials, *, json: bool) -> None:
+    """Print it, in lines of a label and a value or as one line of JSON."""
+    address = address_of(settings.http)
+    docs = f"{address}/docs" if settings.environment.debug else None
+    data = settings.data_dir.resolve()
+    if json:
+        console.show_json(
+            {
+                "api": address,
+                "docs": docs,
+                "username": shown.username,
+                "password": shown.password,
+                "data_dir": str(data),
+            }
+        )
+        return
+    lines = {
+        "API": address,
+        "Docs": docs,
+        "Username": shown.username,
+        "Password": f"{shown.password}   ({shown.hint})" if shown.password else f"({shown.hint})",
+        "Data": data,
+        "Server logs": logs_in(data),
+        "Stop": "Ctrl-C",
+    }
+    text = "\n".join(f"  {label:<12}  {value}" for label, value in lines.items() if value)
+    console.show(f"\nPortico is ready\n{text}\n")
+
+
+def address_of(http: HttpSettings) -> str:
+    """Return the address under which this machine reaches the API."""
+    host = reachable_host(http)
+    return f"http://{f'[{host}]' if ':' in host else host}:{http.port}"
+
+
+def reachable_host(http: HttpSettings) -> str:
+    """Return the host to connect to: what listens on every address listens on the loopback one."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(http.host, http.host)  # noqa: S104 - compared
+
+
+def logs_in(data: Path) -> Path | None:
+    """Return the folder with the logs of servers started here, if there were any."""
+    folder = data / "logs"
+    return folder if folder.is_dir() else None

@@ -1,0 +1,78 @@
+"""`portico api`: uvicorn with our settings."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from math import ceil
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+import bootstrap
+from application.settings import Settings
+from entrypoints.cli.connection import answered, as_overrides, unconfigured
+from entrypoints.cli.errors import MigrationsMissing, PortTaken
+from entrypoints.local.servers import is_free
+from entrypoints.local.stack import running_stack
+
+# By name: entrypoints do not know each other, and every worker process loads it for itself.
+APPLICATION = "entrypoints.http.app:create_app"
+
+
+def serve(*, host: str | None, port: int | None, workers: int | None) -> None:
+    """Serve until a signal says stop; raise `UnsafeSettings`, `PortTaken`, `DependencyDown` or `MigrationsMissing`."""
+    given = {"http_host": host, "http_port": port, "http_workers": workers}
+    overrides = {name: value for name, value in given.items() if value is not None}
+    settings = bootstrap.load_settings(**overrides)
+    missing = unconfigured(settings)
+    if missing and (variables := running_stack(settings.data_dir)):
+        overrides |= as_overrides(variables, missing)
+        settings = bootstrap.load_settings(**overrides)
+    bootstrap.configure_logging(settings)
+    if settings.http.port and not is_free(settings.http.port, settings.http.host):
+        raise PortTaken(settings.http.host, settings.http.port)
+    # Raises what is wrong with the settings here, in words, and not in each worker as a traceback.
+    bootstrap.build(settings)
+    if settings.http.workers > 1:
+        # uvicorn replaces a worker that cannot start by another one, for ever.
+        asyncio.run(_ready(settings))
+    hand_on(overrides)
+    # uvicorn stops in peace, and then sends itself the signal again.
+    signal.signal(signal.SIGTERM, _end)
+    uvicorn.run(APPLICATION, factory=True, workers=settings.http.workers, **options(settings))
+
+
+def options(settings: Settings) -> dict[str, Any]:
+    """Return how uvicorn serves: log lines, proxies and the server's name are the application's affair."""
+    return {
+        "host": settings.http.host,
+        "port": settings.http.port,
+        "loop": "uvloop",
+        "http": "httptools",
+        "lifespan": "on",
+        "log_config": None,
+        "access_log": False,
+        "proxy_headers": False,
+        "server_header": False,
+        "timeout_graceful_shutdown": ceil(settings.http.stop_timeout.total_seconds()),
+    }
+
+
+def hand_on(overrides: Mapping[str, object]) -> None:
+    """Give settings to what is loaded later and to worker processes, which ask the environment."""
+    variables = {f"PORTICO_{name.upper()}": str(value) for name, value in overrides.items()}
+    os.environ.update(variables)  # noqa: TID251 - written for `adapters.environment`, not read
+
+
+async def _ready(settings: Settings) -> None:
+    async with bootstrap.running(bootstrap.build(settings)) as container:
+        await answered(container)
+        if not await container.schema().is_current():
+            raise MigrationsMissing
+
+
+def _end(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(0)

@@ -1,0 +1,181 @@
+"""What can be asked of `portico`. Each command imports what it needs when it runs, so `--help` is instant."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from application.settings import UnsafeSettings
+from domain.errors import PorticoError, Unavailable
+from entrypoints.cli import console
+from entrypoints.cli.errors import DependencyDown, ExitCode, Refused
+from entrypoints.local.errors import LocalStackError
+
+_EXIT_CODES = """
+Exit codes: 0 done; 2 wrong settings or arguments; 3 a server that Portico needs does not answer; 1 anything else.
+
+Settings come from the environment, `.env.<environment>` and `.env`; docs/configuration.md lists them all.
+"""
+
+app = typer.Typer(
+    name="portico",
+    help="Portico: accounts, sessions and permissions behind one HTTP API.",
+    epilog=_EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+
+
+@app.command()
+def run(*, json: Json = False) -> None:
+    """Start everything: servers, migrations, the first administrator, the API. Ctrl-C stops it.
+
+    PostgreSQL, Redis, MongoDB and S3 servers are started for every one whose address is not configured, with their
+    data in PORTICO_DATA_DIR. Once all is ready, one block on standard output says where it is and how to log in.
+    """
+    from entrypoints.cli.run import run as run_everything
+
+    run_everything(json=json)
+
+
+@app.command()
+def api(
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on. [default: PORTICO_HTTP_HOST]")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on. [default: PORTICO_HTTP_PORT]")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that serve. [default: PORTICO_HTTP_WORKERS]")
+    ] = None,
+) -> None:
+    """Serve the HTTP API.
+
+    It waits half a minute for its servers, and refuses to start while migrations are missing. SIGTERM ends it
+    once the requests in flight are answered, after PORTICO_HTTP_STOP_TIMEOUT at the latest.
+    """
+    from entrypoints.cli.api import serve
+
+    serve(host=host, port=port, workers=workers)
+
+
+@app.command()
+def migrate(
+    *,
+    autogenerate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MESSAGE",
+            help="Write the migration that leads from the database to the tables in the code.",
+        ),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; exit with 1 if migrations are missing.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Bring the database to the newest schema. Any number of processes may do so at once."""
+    from entrypoints.cli import migrate as command
+
+    if check and autogenerate is not None:
+        raise typer.BadParameter("cannot be combined with --check", param_hint="--autogenerate")
+    if autogenerate is not None:
+        asyncio.run(command.write(autogenerate, json=json))
+    elif check:
+        asyncio.run(command.check(json=json))
+    else:
+        asyncio.run(command.upgrade(json=json))
+
+
+@app.command()
+def create_admin(
+    *,
+    username: Annotated[str | None, typer.Option(help="[default: PORTICO_ADMIN_USERNAME]")] = None,
+    email: Annotated[str | None, typer.Option(help="[default: PORTICO_ADMIN_EMAIL]")] = None,
+    name: Annotated[str | None, typer.Option(help="[default: PORTICO_ADMIN_NAME]")] = None,
+    json: Json = False,
+) -> None:
+    """Make the first administrator, unless there is an active one already.
+
+    The password is that of PORTICO_ADMIN_PASSWORD. Without it, LOCAL and TESTING make a one-time password and
+    print it once; STAGING and PRODUCTION refuse.
+    """
+    from entrypoints.cli.administrator import create
+
+    wanted = {"admin_username": username, "admin_email": email, "admin_name": name}
+    asyncio.run(create({k: v for k, v in wanted.items() if v is not None}, json=json))
+
+
+@app.command()
+def make_keys(
+    directory: Annotated[
+        Path, typer.Argument(help="Where PORTICO_KEYS_DIR points to. Made if it is missing.")
+    ],
+    *,
+    rotate: Annotated[
+        bool,
+        typer.Option(
+            "--rotate",
+            help="Retire the active keys and put the next ones in use; restart every process afterwards.",
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Make the RSA keys for access tokens, refresh tokens and passwords, or rotate them.
+
+    Keys that exist are never overwritten.
+    """
+    from entrypoints.cli.keys import make
+
+    make(directory, rotate=rotate, json=json)
+
+
+@app.command()
+def openapi(
+    file: Annotated[
+        Path | None, typer.Argument(help="Where to write it. [default: standard output]")
+    ] = None,
+) -> None:
+    """Write the OpenAPI document of the API as JSON. Needs no settings and no server."""
+    from entrypoints.cli.openapi import write
+
+    write(file)
+
+
+@app.command()
+def doctor(*, json: Json = False) -> None:
+    """Check every setting and everything that Portico needs, and say what to do.
+
+    The exit code is that of the worst finding.
+    """
+    from entrypoints.cli.doctor import examine
+
+    raise typer.Exit(asyncio.run(examine(json=json)))
+
+
+def main() -> None:
+    """Run the command of the command line; failures that are not bugs end in one message and an exit code."""
+    code = 0
+    try:
+        app()
+    except UnsafeSettings as error:
+        for problem in error.problems:
+            console.fail(str(problem))
+        code = ExitCode.WRONG_SETTINGS
+    except (DependencyDown, Unavailable) as error:
+        console.fail(str(error))
+        code = ExitCode.DEPENDENCY_DOWN
+    except (Refused, LocalStackError, PorticoError) as error:
+        console.fail(str(error))
+        code = ExitCode.FAILED
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

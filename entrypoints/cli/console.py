@@ -1,0 +1,33 @@
+"""How `portico` speaks: results on standard output, everything else on standard error."""
+
+import json
+import sys
+from collections.abc import Mapping
+
+from rich.console import Console
+
+stderr = Console(stderr=True, highlight=False, emoji=False)
+
+
+def say(text: str) -> None:
+    """Tell a person how it goes."""
+    stderr.print(text, style="dim", markup=False, soft_wrap=True)
+
+
+def fail(text: str) -> None:
+    """Tell a person what went wrong."""
+    first, _, rest = text.partition("\n")
+    stderr.print(f"portico: {first}", style="bold red", markup=False, soft_wrap=True)
+    if rest:
+        stderr.print(rest, markup=False, soft_wrap=True)
+
+
+def show(text: str) -> None:
+    """Print a result; it has arrived wherever standard output leads when this returns."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def show_json(result: Mapping[str, object]) -> None:
+    """Print a result for a script, as one line."""
+    show(json.dumps(result))

@@ -1,0 +1,61 @@
+"""Why a command cannot do what it was asked."""
+
+from collections.abc import Iterable
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What scripts can rely on."""
+
+    FAILED = 1
+    WRONG_SETTINGS = 2
+    DEPENDENCY_DOWN = 3
+
+
+class Refused(Exception):
+    """Something that whoever asked can put right; the text says how."""
+
+
+class PortTaken(Refused):
+    """Another program listens where the API should."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(
+            f"Port {port} of {host} is taken; stop what listens there, or set PORTICO_HTTP_PORT"
+        )
+        self.host = host
+        self.port = port
+
+
+class ProcessEnded(Refused):
+    """A process that should have gone on has ended."""
+
+    def __init__(self, name: str, exit_code: int) -> None:
+        super().__init__(f"{name} ended with exit code {exit_code}; its last lines are above")
+        self.name = name
+        self.exit_code = exit_code
+
+
+class NotReady(Refused):
+    """The API started and never became ready."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"The API was not ready within {seconds:.0f} s; its last lines are above")
+
+
+class MigrationsMissing(Refused):
+    """The database has another schema than this code needs."""
+
+    def __init__(self) -> None:
+        super().__init__("Migrations are missing; run `portico migrate`")
+
+
+class DependencyDown(Exception):
+    """A server that Portico needs did not answer in time."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = tuple(sorted(names))
+        variables = ", ".join(f"PORTICO_{name.upper()}_URL" for name in self.names)
+        super().__init__(
+            f"No answer from {', '.join(self.names)}; is it up, and is {variables} right?"
+        )

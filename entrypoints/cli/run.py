@@ -1,0 +1,191 @@
+"""`portico run`: one supervisor for everything that a laptop needs."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import NoReturn
+
+import uvicorn
+from uvicorn.importer import import_from_string
+
+import bootstrap
+from application.settings import HttpSettings, Settings, Stores
+from entrypoints.cli import announcement, console
+from entrypoints.cli.api import APPLICATION, options
+from entrypoints.cli.connection import answered, as_overrides, unconfigured
+from entrypoints.cli.errors import NotReady, PortTaken, ProcessEnded
+from entrypoints.local.children import Child, Spec, spawn
+from entrypoints.local.lock import locked
+from entrypoints.local.servers import choose_ports, is_free
+from entrypoints.local.stack import Running, local_stack
+from entrypoints.local.wire import exchange
+
+_PROCESSES: Mapping[str, tuple[str, ...]] = {"api": ("api",)}
+"""What to start once the servers are there: a name, and the arguments of `portico`."""
+
+_READY_WITHIN = 60.0
+_MARGIN = 5.0
+"""How many seconds a process may take to stop beyond the time that its requests in flight have."""
+
+
+def run(*, json: bool) -> None:
+    """Start everything, say where it is, and supervise it until a signal says stop, or a part of it ends.
+
+    Nothing is left running when this returns or raises. Raise `UnsafeSettings`, `AlreadyRunning`,
+    `PortTaken`, `ServerFailed`, `WheelMissing`, `DependencyDown`, `ProcessEnded` or `NotReady`.
+    """
+    console.say("Portico is starting…")
+    with suppress(asyncio.CancelledError):
+        asyncio.run(_run(json=json))
+
+
+async def _run(*, json: bool) -> None:
+    with _cancelled_by_signals():
+        settings = bootstrap.load_settings()
+        async with locked(settings.data_dir) as lock:
+            port = _free_port(settings.http)
+            if settings.stores is Stores.MEMORY:
+                await _run_in_this_process(bootstrap.load_settings(http_port=port), json=json)
+            else:
+                await _run_processes(settings, port, lock, json=json)
+
+
+# --- on servers ---------------------------------------------------------------------------------
+
+
+async def _run_processes(settings: Settings, port: int, lock: int, *, json: bool) -> None:
+    missing = unconfigured(settings)
+    async with local_stack(
+        settings.data_dir,
+        lock,
+        start=missing,
+        report=lambda name: console.say(f"  {name} is ready"),
+    ) as servers:
+        overrides = {"http_port": port, **as_overrides(servers.variables, missing)}
+        settings = bootstrap.load_settings(**overrides)
+        try:
+            async with asyncio.TaskGroup() as watchers:
+                for server in servers.servers.values():
+                    watchers.create_task(_raise_when_died(server))
+                async with bootstrap.running(bootstrap.build(settings)) as container:
+                    await answered(container)
+                    console.say("  migrating the database")
+                    await container.schema().upgrade()
+                    credentials = await announcement.credentials(container)
+                async with _processes(settings, overrides, lock, watchers):
+                    await _until_ready(settings.http)
+                    announcement.announce(settings, credentials, json=json)
+                    await asyncio.Event().wait()
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+
+
+@asynccontextmanager
+async def _processes(
+    settings: Settings, overrides: Mapping[str, object], lock: int, watchers: asyncio.TaskGroup
+) -> AsyncIterator[None]:
+    environment = {
+        **os.environ,  # noqa: TID251 - handed on to children, not read
+        **{f"PORTICO_{name.upper()}": str(value) for name, value in overrides.items()},
+    }
+    children: list[Child] = []
+    watching: list[asyncio.Task[NoReturn]] = []
+    try:
+        for name, arguments in _PROCESSES.items():
+            console.say(f"  starting {name}")
+            spec = Spec(
+                name=name,
+                command=(sys.executable, "-m", "entrypoints.cli.app", *arguments),
+                environment=environment,
+                # It has processes of its own to stop.
+                orphan_signal=signal.SIGTERM,
+                inherited=(lock,),
+            )
+            child = await spawn(spec, output=sys.stderr.fileno())
+            children.append(child)
+            watching.append(watchers.create_task(_raise_when_ended(child)))
+        yield
+    finally:
+        for watcher in watching:
+            watcher.cancel()
+        patience = settings.http.stop_timeout.total_seconds() + _MARGIN
+        await asyncio.gather(*(child.stop(within=patience) for child in children))
+
+
+async def _raise_when_died(server: Running) -> NoReturn:
+    raise await server.died()
+
+
+async def _raise_when_ended(child: Child) -> NoReturn:
+    raise ProcessEnded(child.name, await child.exited())
+
+
+# --- in memory ----------------------------------------------------------------------------------
+
+
+class _Server(uvicorn.Server):
+    """A server whose supervisor takes the signals."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _run_in_this_process(settings: Settings, *, json: bool) -> None:
+    bootstrap.configure_logging(settings)
+    container = bootstrap.build(settings)
+    credentials = await announcement.credentials(container)
+    app = import_from_string(APPLICATION)(container=container)
+    server = _Server(uvicorn.Config(app, **options(settings)))
+    serving = asyncio.create_task(server.serve())
+    try:
+        await _until_ready(settings.http)
+        announcement.announce(settings, credentials, json=json)
+        await asyncio.shield(serving)
+    finally:
+        server.should_exit = True
+        await serving
+
+
+# --- what both have -----------------------------------------------------------------------------
+
+
+@contextmanager
+def _cancelled_by_signals() -> Iterator[None]:
+    """Cancel the current task at a signal that says stop; at the second one, cancel its clean-up as well."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def stop() -> None:
+        console.say("Stopping…")
+        if task is not None:
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop)
+    yield
+
+
+def _free_port(http: HttpSettings) -> int:
+    if http.port == 0:
+        return choose_ports(("http",), {})["http"]
+    if not is_free(http.port, http.host):
+        raise PortTaken(http.host, http.port)
+    return http.port
+
+
+async def _until_ready(http: HttpSettings) -> None:
+    host = announcement.reachable_host(http)
+    request = f"GET /readyz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+    expected = b"HTTP/1.1 200"
+    try:
+        async with asyncio.timeout(_READY_WITHIN):
+            while True:
+                with suppress(OSError):
+                    if await exchange(http.port, request, len(expected), host=host) == expected:
+                        return
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise NotReady(_READY_WITHIN) from None

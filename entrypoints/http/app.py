@@ -1,0 +1,74 @@
+"""The application: routes, what surrounds them, and its life from start to stop."""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+import bootstrap
+from application.settings import HttpSettings, Settings
+from bootstrap import Container
+from domain.errors import PorticoError
+from entrypoints.http import docs, health, sessions, v1
+from entrypoints.http.errors import problem_handler
+from entrypoints.http.middleware import middleware
+from entrypoints.http.openapi import DescribedAPI
+from entrypoints.http.security import refuse_undeclared
+from entrypoints.http.startup import ready
+from entrypoints.http.wiring import attach
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    container: Container | None = None,
+    routers: Iterable[APIRouter] = (),
+) -> FastAPI:
+    """Return the application of `container`, or of the one that `settings` (by default: the environment) describe.
+
+    `routers` are served besides our own. Raise `UnsafeSettings`, or `UndeclaredRoute` if a route does not say who
+    may call it.
+    """
+    if container is None:
+        container = bootstrap.build(settings or bootstrap.load_settings())
+    settings = container.settings()
+    app = application(settings.http, debug=settings.environment.debug, routers=routers)
+    attach(app.state, container)
+    return app
+
+
+def application(http: HttpSettings, *, debug: bool, routers: Iterable[APIRouter] = ()) -> FastAPI:
+    """Return the application without a container: enough to describe it, not to serve it."""
+    app = DescribedAPI(
+        debug_environment=debug,
+        lifespan=_lifespan,
+        middleware=middleware(http, auth_prefixes=(v1.AUTH_PREFIX,)),
+        exception_handlers={
+            PorticoError: problem_handler,
+            HTTPException: problem_handler,
+            RequestValidationError: problem_handler,
+        },
+        redirect_slashes=False,
+    )
+    # One level deep: FastAPI matches a request once more for each router inside a router.
+    for router in v1.routers(debug=debug):
+        app.include_router(router, prefix=v1.PREFIX)
+    app.include_router(sessions.well_known_router)
+    app.include_router(health.router)
+    if debug:
+        app.include_router(docs.router)
+    for router in routers:
+        app.include_router(router)
+    refuse_undeclared(app.routes)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    container: Container = app.state.container
+    async with bootstrap.running(container):
+        await ready(container)
+        refuse_undeclared(app.routes)  # some may have come later
+        yield

@@ -1,0 +1,87 @@
+"""The docs pages of debug environments: Swagger UI and ReDoc, served from here, without internet access.
+
+Their scripts are files, so that their content security policy allows no inline script.
+"""
+
+from importlib.resources import files
+from pathlib import Path
+
+import fastapi_offline
+from fastapi import APIRouter
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+
+from entrypoints.http.security import DebugOnlyDep, PublicRoute
+
+router = APIRouter(include_in_schema=False, dependencies=[PublicRoute])
+
+_FILES = Path(str(files(fastapi_offline))) / "static"
+_ASSETS = frozenset(
+    {"swagger-ui.css", "swagger-ui-bundle.js", "redoc.standalone.js", "favicon.png"}
+)
+# Both pages set styles from their scripts, and ReDoc searches in a worker that it makes of a blob.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; worker-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+# Every address is relative: a proxy may serve all of this under a prefix.
+_SWAGGER_UI = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Portico</title>
+<link rel="icon" href="docs/assets/favicon.png">
+<link rel="stylesheet" href="docs/assets/swagger-ui.css">
+<div id="swagger-ui"></div>
+<script src="docs/assets/swagger-ui-bundle.js"></script>
+<script src="docs/assets/start.js"></script>
+</html>
+"""
+_START = """SwaggerUIBundle({
+  url: "openapi.json",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  displayRequestDuration: true,
+  persistAuthorization: false,
+  presets: [SwaggerUIBundle.presets.apis, SwaggerUIBundle.SwaggerUIStandalonePreset],
+});
+"""
+_REDOC = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Portico</title>
+<link rel="icon" href="docs/assets/favicon.png">
+<redoc spec-url="openapi.json"></redoc>
+<script src="docs/assets/redoc.standalone.js"></script>
+</html>
+"""
+
+
+@router.get("/openapi.json")
+async def openapi(request: Request, _: DebugOnlyDep) -> Response:
+    """Describe the API for machines."""
+    return JSONResponse(request.app.openapi())
+
+
+@router.get("/docs")
+async def swagger_ui(_: DebugOnlyDep) -> Response:
+    """Try the API out."""
+    return HTMLResponse(_SWAGGER_UI, headers={"Content-Security-Policy": _POLICY})
+
+
+@router.get("/redoc")
+async def redoc(_: DebugOnlyDep) -> Response:
+    """Read about the API."""
+    return HTMLResponse(_REDOC, headers={"Content-Security-Policy": _POLICY})
+
+
+@router.get("/docs/assets/{name}")
+async def asset(name: str, _: DebugOnlyDep) -> Response:
+    """Get a script, a style or a picture of the pages."""
+    if name == "start.js":
+        return Response(_START, media_type="text/javascript")
+    if name not in _ASSETS:
+        raise HTTPException(404)
+    return FileResponse(_FILES / name, headers={"Cache-Control": "max-age=3600"})

@@ -1,0 +1,106 @@
+"""What the layers of the HTTP entrypoint tell each other about one request and its response."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Any
+from uuid import UUID
+
+from starlette.types import Scope
+
+_KEY = "portico.exchange"
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and its response; dependencies and error handlers add what they find out."""
+
+    request_id: str
+    status: int | None = None
+    """None until the response has begun."""
+    user_id: UUID | None = None
+    error: str | None = None
+    reason: str | None = None
+    """Why, for the log only."""
+
+    def findings(self) -> dict[str, object]:
+        """Return what was found out about the request, for its log line."""
+        found = {"user_id": self.user_id, "error": self.error, "reason": self.reason}
+        return {key: value for key, value in found.items() if value}
+
+
+def begin(scope: Scope, request_id: str) -> Exchange:
+    """Attach a new exchange to `scope`."""
+    exchange = scope[_KEY] = Exchange(request_id)
+    return exchange
+
+
+def exchange_of(scope: Scope) -> Exchange:
+    """Return the exchange that `scope` belongs to."""
+    exchange: Exchange = scope[_KEY]
+    return exchange
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """Return the first value of a header (its name in lower case)."""
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    for key, value in headers:
+        if key == name:
+            return value.decode("latin-1")
+    return None
+
+
+def route_path(scope: Scope) -> str:
+    """Return the path as the routes know it, without what a proxy put before it."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
+def route_template(scope: Scope) -> str | None:
+    """Return the full path template of the route that was chosen, such as `/api/v1/auth/sessions/{session_id}`."""
+    # An included router keeps the whole template here; `scope["route"]` lacks the prefixes.
+    context: Any = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
+    template: str | None = getattr(context, "path_format", None)
+    return template
+
+
+def client_address(scope: Scope, trusted: tuple[IPv4Network | IPv6Network, ...]) -> str:
+    """Return the address of the client, as far as those who report it are trusted.
+
+    `X-Forwarded-For` is read from its end, where the nearest proxy wrote, past every trusted address: the first
+    one that is not trusted is the client, whatever stands before it. Without a peer (a Unix socket) it is loopback.
+    """
+    peer = scope.get("client")
+    address = _parse(peer[0] if peer else "") or IPv4Address("127.0.0.1")
+    if not trusted or not _among(address, trusted):
+        return str(address)
+    values = [value for key, value in scope["headers"] if key == b"x-forwarded-for"]
+    for hop in reversed(b",".join(values).decode("latin-1").split(",")):
+        reported = _parse(hop)
+        if reported is None:
+            break
+        address = reported
+        if not _among(address, trusted):
+            break
+    return str(address)
+
+
+def _among(
+    address: IPv4Address | IPv6Address, networks: tuple[IPv4Network | IPv6Network, ...]
+) -> bool:
+    return any(address in network for network in networks)
+
+
+def _parse(text: str) -> IPv4Address | IPv6Address | None:
+    """Read `1.2.3.4`, `1.2.3.4:5678`, `::1` or `[::1]:5678`; None for anything else."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        return address.ipv4_mapped
+    return address

@@ -1,0 +1,37 @@
+"""Whether the process lives, and whether it can do its work."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from application.use_cases.health import CheckReadiness
+from bootstrap import Container
+from entrypoints.http.envelope import Body, Response
+from entrypoints.http.errors import NotReady
+from entrypoints.http.security import PublicRoute
+from entrypoints.http.wiring import use_case
+
+router = APIRouter(tags=["health"])
+
+CheckReadinessDep = Annotated[CheckReadiness, Depends(use_case(Container.check_readiness))]
+
+
+class ReadinessBody(Body):
+    """The dependencies that answer: all of them."""
+
+    up: list[str]
+
+
+@router.get("/livez", dependencies=[PublicRoute])
+async def check_liveness() -> Response[None]:
+    """Say that the process answers."""
+    return Response(data=None)
+
+
+@router.get("/readyz", dependencies=[PublicRoute])
+async def check_readiness(check_readiness: CheckReadinessDep) -> Response[ReadinessBody]:
+    """Say whether every dependency answers; the answer is at most a second old."""
+    readiness = await check_readiness()
+    if not readiness.is_ready:
+        raise NotReady(readiness.down)
+    return Response(data=ReadinessBody(up=list(readiness.up)))

@@ -1,0 +1,286 @@
+"""What surrounds every request, outermost first, in plain ASGI.
+
+The order is in `middleware`: nothing that answers stands outside of what gives each response its id and its headers.
+"""
+
+import json
+import math
+import re
+import secrets
+import time
+from typing import Any, NoReturn
+
+import structlog
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from application.settings import HttpSettings
+from entrypoints.http.errors import problem_response
+from entrypoints.http.exchange import (
+    begin,
+    client_address,
+    exchange_of,
+    header,
+    route_path,
+    route_template,
+)
+
+_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cache-control", b"no-store"),
+)
+_HSTS = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("portico.http")
+
+
+def middleware(settings: HttpSettings, *, auth_prefixes: tuple[str, ...]) -> list[Middleware]:
+    """Return the layers, outermost first; bodies under `auth_prefixes` have the smaller limit."""
+    layers = [
+        Middleware(ExchangeMiddleware, settings),
+        Middleware(SecurityHeadersMiddleware, hsts=settings.hsts),
+        Middleware(ErrorMiddleware),
+    ]
+    if settings.cors_origins:
+        layers += [
+            Middleware(
+                StrictCORSMiddleware,
+                allow_origins=settings.cors_origins,
+                allow_credentials=settings.cors_credentials,
+                allow_methods=("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
+                allow_headers=("Authorization", "X-Refresh-Token", "X-Request-ID"),
+                expose_headers=("X-Request-ID", "Retry-After", "WWW-Authenticate", "ETag"),
+            ),
+            # Once more inside, so that a browser lets its page read an unexpected error.
+            Middleware(ErrorMiddleware),
+        ]
+    return [*layers, Middleware(BodyMiddleware, settings, auth_prefixes)]
+
+
+class ExchangeMiddleware:
+    """Gives each request an id and its response the same, and writes one log line about both.
+
+    HEAD is answered like GET, without the content (RFC 9110 §9.3.2).
+    """
+
+    def __init__(self, app: ASGIApp, settings: HttpSettings) -> None:
+        self._app = app
+        self._trusted_proxies = settings.trusted_proxies
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        method: str = scope["method"]
+        is_head = method == "HEAD"
+        if is_head:
+            scope = {**scope, "method": "GET"}
+        request_id = header(scope, b"x-request-id") or ""
+        if not _SANE_REQUEST_ID.fullmatch(request_id):
+            request_id = secrets.token_hex(16)
+        exchange = begin(scope, request_id)
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                exchange.status = int(message["status"])
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id.encode("ascii")),
+                ]
+            elif is_head and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            _log.info(
+                "request",
+                method=method,
+                route=route_template(scope),
+                status=exchange.status,
+                duration_ms=round((time.perf_counter() - began) * 1000, 2),
+                client=client_address(scope, self._trusted_proxies),
+                **exchange.findings(),
+            )
+
+
+class SecurityHeadersMiddleware:
+    """Adds to each response the headers it does not have yet: strict by default, loosened only by who knows better."""
+
+    def __init__(self, app: ASGIApp, *, hsts: bool) -> None:
+        self._app = app
+        self._headers = (*_SECURITY_HEADERS, _HSTS) if hsts else _SECURITY_HEADERS
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                sent = message["headers"]
+                names = {name for name, _ in sent}
+                message["headers"] = [*sent, *(h for h in self._headers if h[0] not in names)]
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+class ErrorMiddleware:
+    """Answers what nothing further inside has answered."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, send)
+        except Exception as error:
+            response = problem_response(scope, error)
+            if exchange_of(scope).status is not None:
+                # Half a response is out. All that can be said now is that the rest will not come.
+                raise
+            await response(scope, receive, send)
+
+
+class StrictCORSMiddleware(CORSMiddleware):
+    """CORS whose refusals are problems like every other error."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        response = super().preflight_response(request_headers)
+        if response.status_code >= 400:  # noqa: PLR2004 - the first status that is an error
+            raise HTTPException(
+                response.status_code,
+                bytes(response.body).decode(),
+                headers={"Vary": response.headers["Vary"]},
+            )
+        return response
+
+
+class BodyMiddleware:
+    """Bounds bodies while they are read, and refuses JSON that two parsers could read differently.
+
+    JSON must be I-JSON (RFC 7493): UTF-8 without a byte order mark, no name twice in an object, no lone surrogates,
+    no NaN or Infinity.
+    """
+
+    def __init__(
+        self, app: ASGIApp, settings: HttpSettings, auth_prefixes: tuple[str, ...]
+    ) -> None:
+        self._app = app
+        self._limit = settings.body_limit
+        self._auth_limit = settings.auth_body_limit
+        self._auth_prefixes = auth_prefixes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        is_auth = route_path(scope).startswith(self._auth_prefixes)
+        left = self._auth_limit if is_auth else self._limit
+
+        async def bounded_receive() -> Message:
+            nonlocal left
+            message = await receive()
+            if message["type"] == "http.request":
+                left -= len(message.get("body", b""))
+                if left < 0:
+                    raise HTTPException(413, "The body is too large")
+            return message
+
+        if _is_json(header(scope, b"content-type")):
+            await self._app(scope, await _checked(bounded_receive), send)
+        else:
+            await self._app(scope, bounded_receive, send)
+
+
+def _is_json(content_type: str | None) -> bool:
+    if content_type is None:
+        return False
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type == "application/json" or (
+        media_type.startswith("application/") and media_type.endswith("+json")
+    )
+
+
+async def _checked(receive: Receive) -> Receive:
+    """Read a whole JSON body, check it, and return what hands it out again."""
+    chunks: list[bytes] = []
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            break
+        chunks.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    body = b"".join(chunks)
+    if body and not more:
+        check_json(body)
+    unread: list[Message] = [{"type": "http.request", "body": body, "more_body": more}]
+
+    async def receive_again() -> Message:
+        return unread.pop() if unread else await receive()
+
+    return receive_again
+
+
+def check_json(body: bytes) -> None:
+    """Raise 400 unless `body` is I-JSON (RFC 7493)."""
+    try:
+        value = _decoder.decode(body.decode("utf-8"))
+        if b"\\u" in body:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except _NotIJSON as error:
+        problem = str(error)
+    except json.JSONDecodeError as error:
+        problem = f"it is no JSON from line {error.lineno}, column {error.colno} on"
+    except UnicodeError:
+        problem = "it is not UTF-8, or has half a surrogate pair"
+    except RecursionError:
+        problem = "it is nested too deeply"
+    except ValueError:
+        problem = "a number is too long"
+    else:
+        return
+    raise HTTPException(400, f"The body is not acceptable JSON: {problem}")
+
+
+class _NotIJSON(ValueError):
+    """JSON that parsers may read differently."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise _NotIJSON("an object has the same name twice")
+    return members
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise _NotIJSON("a number is too large")
+    return number
+
+
+def _no_constant(_name: str) -> NoReturn:
+    raise _NotIJSON("NaN and Infinity are not numbers")
+
+
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_constant
+)

@@ -1,0 +1,279 @@
+"""The description of the API (OpenAPI 3.1): what operations have in common is derived here from what each route is.
+
+A route's author writes neither error responses nor security nor examples.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.params import Form
+from fastapi.routing import RouteContext, iter_route_contexts
+from pydantic.alias_generators import to_camel
+
+from entrypoints.http import security
+from entrypoints.http.errors import PROBLEM_JSON, SLUG_OF_STATUS, Problem, title_of
+from entrypoints.http.v1 import PREFIX
+
+Schema = dict[str, Any]
+
+_DESCRIPTION = """\
+Log in with `POST /api/v1/auth/login` and send the access token as `Authorization: Bearer …`. Every success has one
+envelope, every error is a problem (RFC 9457) in the same words, and every response has an `X-Request-ID`.
+"""
+_TAGS = (
+    {"name": "sessions", "description": "Keys, log-in, refresh, log-out, devices."},
+    {"name": "identity", "description": "Accounts and passwords."},
+    {"name": "health", "description": "For those who operate the service."},
+)
+_SCHEMES = {
+    "accessToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+    "refreshToken": {"type": "apiKey", "in": "header", "name": "X-Refresh-Token"},
+}
+_PASSWORD_SCHEME = {
+    "type": "oauth2",
+    "description": "For this page alone: deployed environments have no such log-in.",
+    "flows": {"password": {"tokenUrl": f"{PREFIX}/auth/login/swagger", "scopes": {}}},
+}
+_HEADERS = {
+    "X-Request-ID": {
+        "description": "What to quote when asking for help.",
+        "schema": {"type": "string"},
+    },
+    "WWW-Authenticate": {
+        "description": "How to authenticate (RFC 6750).",
+        "schema": {"type": "string"},
+    },
+    "Retry-After": {
+        "description": "Seconds after which asking again makes sense.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+}
+# Status → the error that is the example, and when it comes.
+_ERRORS: Mapping[int, tuple[str, str]] = {
+    400: (
+        SLUG_OF_STATUS[400],
+        "The request is malformed: no acceptable JSON, or at odds with itself.",
+    ),
+    401: ("sessions.invalid_token", "The token or the password is missing or not valid."),
+    403: ("identity.password_change_required", "The caller is known and may not do this."),
+    404: (SLUG_OF_STATUS[404], "There is no such thing, or not for this caller."),
+    409: ("identity.email_taken", "The change contradicts what is stored."),
+    413: (SLUG_OF_STATUS[413], "The body is too large."),
+    415: (SLUG_OF_STATUS[415], "The body is not of the media type that this takes."),
+    422: (SLUG_OF_STATUS[422], "A value breaks a rule; `errors` says which."),
+    429: ("sessions.throttled", "Too many attempts."),
+    500: (SLUG_OF_STATUS[500], "Something went wrong here."),
+    503: ("platform.unavailable", "Something this needs is down or full; nothing was changed."),
+}
+_HEADERS_OF_STATUS = {401: ("WWW-Authenticate",), 429: ("Retry-After",), 503: ("Retry-After",)}
+
+
+class DescribedAPI(FastAPI):
+    """A FastAPI application that describes itself in full."""
+
+    def __init__(self, *, debug_environment: bool, **options: Any) -> None:  # noqa: ANN401 - FastAPI's own
+        super().__init__(
+            title="Portico",
+            version=version("portico"),
+            description=_DESCRIPTION,
+            openapi_tags=[dict(tag) for tag in _TAGS],
+            openapi_url=None,  # `docs` serves it, declared like every other route
+            generate_unique_id_function=lambda route: to_camel(route.name),
+            **options,
+        )
+        self._debug_environment = debug_environment
+
+    def openapi(self) -> Schema:
+        if self.openapi_schema is None:
+            self.openapi_schema = self._complete(super().openapi())
+        return self.openapi_schema
+
+    def _complete(self, document: Schema) -> Schema:
+        components = document.setdefault("components", {})
+        schemas = components.setdefault("schemas", {})
+        problem = Problem.model_json_schema(
+            mode="serialization", ref_template="#/components/schemas/{model}"
+        )
+        schemas |= {**problem.pop("$defs"), "Problem": problem}
+        components["headers"] = _HEADERS
+        components["responses"] = {
+            str(status): _error_response(status, schemas) for status in _ERRORS
+        }
+        components["securitySchemes"] = {
+            **_SCHEMES,
+            **({"password": _PASSWORD_SCHEME} if self._debug_environment else {}),
+        }
+        for route in iter_route_contexts(self.routes):
+            for method in (route.methods or ()) if route.include_in_schema else ():
+                operation = document["paths"][route.path_format][method.lower()]
+                self._complete_operation(operation, Traits.of(route), schemas)
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        return document
+
+    def _complete_operation(self, operation: Schema, traits: "Traits", schemas: Schema) -> None:
+        operation["summary"] = operation["summary"].capitalize()
+        operation["security"] = list(traits.security(debug=self._debug_environment))
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            content["example"] = example(content["schema"], schemas)
+        responses = operation["responses"]
+        responses.pop("422", None)
+        for response in responses.values():
+            response["headers"] = _header_references("X-Request-ID")
+            for content in response.get("content", {}).values():
+                content["example"] = example(content["schema"], schemas)
+        for status in traits.error_statuses():
+            responses[str(status)] = {"$ref": f"#/components/responses/{status}"}
+        operation["responses"] = dict(sorted(responses.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a route is, as far as its answers depend on it."""
+
+    authenticated: bool
+    closed_to_one_time_passwords: bool
+    takes_access_token: bool
+    takes_refresh_token: bool
+    hands_out_tokens: bool
+    takes_device: bool
+    takes_form: bool
+    takes_body: bool
+    takes_parameters: bool
+    names_a_thing: bool
+    creates: bool
+    changes: bool
+    asks_somebody: bool
+
+    @classmethod
+    def of(cls, route: RouteContext) -> "Traits":
+        """Look at a route."""
+        dependant: Dependant = route.dependant
+        calls = set(_calls(dependant))
+        fields = getattr(route.response_model, "model_fields", {})
+        data = (
+            getattr(fields["data"].annotation, "model_fields", {}) if "data" in fields else fields
+        )
+        return cls(
+            authenticated=bool(
+                calls & {security.caller, security.caller_with_any_password, security.access_claims}
+            ),
+            closed_to_one_time_passwords=security.caller in calls,
+            takes_access_token=security.access_token in calls,
+            takes_refresh_token=security.refresh_token in calls,
+            hands_out_tokens="access_token" in data,
+            takes_device=security.device in calls,
+            takes_form=route.body_field is not None
+            and isinstance(route.body_field.field_info, Form),
+            takes_body=route.body_field is not None,
+            takes_parameters=any(
+                d.path_params or d.query_params or d.header_params for d in _tree(dependant)
+            ),
+            names_a_thing=bool(dependant.path_params),
+            creates=route.status_code == HTTPStatus.CREATED,
+            changes=bool((route.methods or set()) & {"PUT", "PATCH"}),
+            asks_somebody=bool(calls - {security.public}),
+        )
+
+    def security(self, *, debug: bool) -> Iterator[dict[str, list[str]]]:
+        """Yield the ways to authenticate, any of which is enough; none for everybody."""
+        if self.authenticated or self.takes_access_token:
+            yield {"accessToken": []}
+            if debug:
+                yield {"password": []}
+        if self.takes_refresh_token:
+            yield {"refreshToken": []}
+            if self.takes_body:
+                yield {}  # the body has the token
+
+    def error_statuses(self) -> Iterator[int]:
+        """Yield the statuses of the errors that can be the answer."""
+        if self.takes_body:
+            yield from (400, 413, 422)
+            if not self.takes_form:
+                yield 415
+        if self.takes_parameters:
+            yield 422
+        if (
+            self.authenticated
+            or self.takes_access_token
+            or self.takes_refresh_token
+            or self.hands_out_tokens
+        ):
+            yield 401
+        if self.closed_to_one_time_passwords or (self.creates and not self.authenticated):
+            yield 403
+        if self.names_a_thing:
+            yield 404
+        if self.creates or self.changes:
+            yield 409
+        if self.takes_device:
+            yield 429
+        if self.asks_somebody:
+            yield 503
+        yield 500
+
+
+def example(schema: Schema, schemas: Mapping[str, Schema]) -> Any:  # noqa: ANN401 - any JSON
+    """Return a value that `schema` accepts, from the examples of its fields."""
+    match schema:
+        case (
+            {"examples": [shown, *_]}
+            | {"const": shown}
+            | {"default": shown}
+            | {"enum": [shown, *_]}
+        ):
+            return shown
+        case {"$ref": str(reference)}:
+            return example(schemas[reference.rpartition("/")[2]], schemas)
+        case {"anyOf": [first, *_]}:
+            return example(first, schemas)
+        case {"properties": dict(properties)}:
+            return {name: example(part, schemas) for name, part in properties.items()}
+        case {"type": "array", "items": dict(items)}:
+            return [example(items, schemas)]
+        case _:
+            return None
+
+
+def _error_response(status: int, schemas: Mapping[str, Schema]) -> Schema:
+    slug, description = _ERRORS[status]
+    shown = example(schemas["Problem"], schemas) | {
+        "type": f"urn:portico:error:{slug}",
+        "title": title_of(slug),
+        "status": status,
+        "detail": description,
+        "code": status,
+        "message": description,
+        "error": slug,
+    }
+    if status != HTTPStatus.UNPROCESSABLE_ENTITY:
+        shown["errors"] = []
+    return {
+        "description": description,
+        "headers": _header_references("X-Request-ID", *_HEADERS_OF_STATUS.get(status, ())),
+        "content": {
+            PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": shown}
+        },
+    }
+
+
+def _header_references(*names: str) -> Schema:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _tree(dependant: Dependant) -> Iterator[Dependant]:
+    yield dependant
+    for dependency in dependant.dependencies:
+        yield from _tree(dependency)
+
+
+def _calls(dependant: Dependant) -> Iterator[Callable[..., Any]]:
+    for dependency in _tree(dependant):
+        if dependency is not dependant and dependency.call is not None:
+            yield dependency.call

@@ -1,0 +1,172 @@
+"""Who calls: what a route asks for in its signature, and how it says who may call it.
+
+Every route is declared in its `dependencies`: `PublicRoute`, `AuthenticatedRoute` or, for the few that a one-time
+password opens too, `OneTimePasswordRoute`. `refuse_undeclared` keeps the application from starting otherwise.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import structlog
+from fastapi import Depends
+from fastapi.routing import APIRoute, iter_route_contexts
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.routing import BaseRoute
+
+from application.ports.sessions import Tokens
+from application.use_cases.sessions import Authenticate, Caller, Device
+from bootstrap import Container
+from domain.errors import Unauthenticated
+from domain.identity import PasswordChangeRequired, User
+from domain.sessions import AccessClaims, NotAuthenticated, RefreshClaims
+from entrypoints.http.exchange import client_address, exchange_of, header
+from entrypoints.http.wiring import settings_of, use_case, use_cases_of
+
+# --- what a request carries ---------------------------------------------------------------------
+
+
+async def access_token(request: Request) -> str | None:
+    """Return the token of `Authorization: Bearer …`, unverified; None if there is no such header."""
+    return _bearer_token(request)
+
+
+async def refresh_token(request: Request) -> str | None:
+    """Return the `X-Refresh-Token` header, unverified."""
+    return header(request.scope, b"x-refresh-token")
+
+
+async def user_agent(request: Request) -> str | None:
+    """Return the `User-Agent` header."""
+    return header(request.scope, b"user-agent")
+
+
+async def device(request: Request) -> Device:
+    """Return where the request comes from; a route that takes it may answer 429."""
+    return Device(
+        address=client_address(request.scope, settings_of(request).http.trusted_proxies),
+        agent=header(request.scope, b"user-agent"),
+    )
+
+
+HeaderAccessTokenDep = Annotated[str | None, Depends(access_token)]
+HeaderRefreshTokenDep = Annotated[str | None, Depends(refresh_token)]
+HeaderUserAgentDep = Annotated[str | None, Depends(user_agent)]
+DeviceDep = Annotated[Device, Depends(device)]
+
+
+# --- what is verified ---------------------------------------------------------------------------
+
+_TokensDep = Annotated[Tokens, Depends(use_case(Container.tokens))]
+
+
+async def access_claims(token: HeaderAccessTokenDep, tokens: _TokensDep) -> AccessClaims:
+    """Return what a living access token says. Its session may be over: `CallerDep` asks for that too."""
+    if token is None:
+        raise NotAuthenticated
+    return tokens.verify_access(token)
+
+
+class NoRefreshToken(Unauthenticated):
+    """The request carries no refresh token."""
+
+    code = "sessions.no_refresh_token"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Send the refresh token as `X-Refresh-Token`, or as `refreshToken` in the body"
+        )
+
+
+async def refresh_claims(token: HeaderRefreshTokenDep, tokens: _TokensDep) -> RefreshClaims:
+    """Return what the refresh token in the header says. It may be used up: only a refresh tells."""
+    if token is None:
+        raise NoRefreshToken
+    return tokens.verify_refresh(token)
+
+
+# One dependency, not a chain: FastAPI spends more on each than this does on its work.
+async def caller(request: Request) -> Caller:
+    """Return who calls; raise `PasswordChangeRequired` if a one-time password is all they have shown."""
+    found = await caller_with_any_password(request)
+    if found.user.must_change_password:
+        raise PasswordChangeRequired
+    return found
+
+
+async def caller_with_any_password(request: Request) -> Caller:
+    """Return who calls, even if they must change their password first."""
+    token = _bearer_token(request)
+    if token is None:
+        raise NotAuthenticated
+    authenticate: Authenticate = use_cases_of(request)["authenticate"]
+    found = await authenticate(token)
+    exchange_of(request.scope).user_id = found.user_id
+    structlog.contextvars.bind_contextvars(user_id=found.user_id)
+    return found
+
+
+CallerDep = Annotated[Caller, Depends(caller)]
+AnyPasswordCallerDep = Annotated[Caller, Depends(caller_with_any_password)]
+
+
+async def user(caller: CallerDep) -> User:
+    """Return the caller as they are stored."""
+    return caller.user
+
+
+UserAccessJWTDep = Annotated[AccessClaims, Depends(access_claims)]
+UserRefreshJWTDep = Annotated[RefreshClaims, Depends(refresh_claims)]
+UserDBDep = Annotated[User, Depends(user)]
+
+
+# --- who may call -------------------------------------------------------------------------------
+
+
+async def public() -> None:
+    """Let everybody call."""
+
+
+async def debug_only(request: Request) -> None:
+    """Answer 404, as if there were no such route, outside of debug environments."""
+    if not settings_of(request).environment.debug:
+        raise HTTPException(404)
+
+
+PublicRoute = Depends(public)
+AuthenticatedRoute = Depends(caller)
+OneTimePasswordRoute = Depends(caller_with_any_password)
+DebugOnlyDep = Annotated[None, Depends(debug_only)]
+
+_DECLARATIONS = frozenset({public, caller, caller_with_any_password})
+
+
+class UndeclaredRoute(RuntimeError):
+    """Some routes do not say who may call them, so nobody may, and the application does not start."""
+
+    def __init__(self, routes: Sequence[str]) -> None:
+        super().__init__(
+            "These routes must have exactly one of PublicRoute, AuthenticatedRoute and OneTimePasswordRoute "
+            f"in their `dependencies`: {', '.join(routes)}"
+        )
+        self.routes = routes
+
+
+def refuse_undeclared(routes: Sequence[BaseRoute]) -> None:
+    """Raise `UndeclaredRoute` unless each route declares once who may call it."""
+    undeclared = [
+        f"{','.join(sorted(route.methods or ())) or 'ANY'} {route.path}"
+        for route in iter_route_contexts(routes)
+        if not isinstance(route.original_route, APIRoute)
+        or len(_DECLARATIONS.intersection(d.dependency for d in route.dependencies)) != 1
+    ]
+    if undeclared:
+        raise UndeclaredRoute(undeclared)
+
+
+def _bearer_token(request: Request) -> str | None:
+    authorization = header(request.scope, b"authorization")
+    if authorization is None:
+        return None
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None

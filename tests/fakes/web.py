@@ -1,0 +1,149 @@
+"""The HTTP application over a world in memory, and a client that holds every response to what all of them promise."""
+
+from collections.abc import Iterable, Mapping, MutableMapping
+from contextlib import AsyncExitStack
+from functools import cache
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import structlog
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import RouteContext, iter_route_contexts
+
+from application.settings import HttpSettings
+from application.use_cases.sessions import Device
+from domain.identity import User
+from entrypoints.http.app import application, create_app
+from tests.fakes.world import LAPTOP, PASSWORD, World
+
+_ON_EVERY_RESPONSE = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
+_MEMBERS_OF_A_PROBLEM = {
+    "type",
+    "title",
+    "status",
+    "detail",
+    "instance",
+    "code",
+    "message",
+    "ts",
+    "data",
+    "error",
+    "requestId",
+    "errors",
+}
+
+
+@cache
+def _documented(*, debug: bool) -> Mapping[str, Any]:
+    paths: Mapping[str, Any] = application(HttpSettings(), debug=debug).openapi()["paths"]
+    return paths
+
+
+class Web:
+    """An application, a client, and the world behind both."""
+
+    def __init__(self, world: World, *, routers: Iterable[APIRouter] = ()) -> None:
+        self.world = world
+        self.app: FastAPI = create_app(container=world.container, routers=routers)
+        self.client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(
+                self.app, raise_app_exceptions=False, client=(LAPTOP.address, 50000)
+            ),
+            base_url="http://portico.test",
+            headers={"User-Agent": LAPTOP.agent or ""},
+            event_hooks={"response": [self._check]},
+        )
+        self.logs: list[MutableMapping[str, Any]] = []
+        """The log lines since the block was entered."""
+        self._stack = AsyncExitStack()
+        self._documented = _documented(debug=world.container.settings().environment.debug)
+
+    async def __aenter__(self) -> Self:
+        self.logs = self._stack.enter_context(
+            structlog.testing.capture_logs([structlog.contextvars.merge_contextvars])
+        )
+        await self._stack.enter_async_context(self.client)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stack.__aexit__(exc_type, exc, traceback)
+
+    # --- what a client does ---
+
+    def sealed(self, password: str, *, field: str = "password") -> dict[str, str | None]:
+        """Return the fields of a body that carry `password`."""
+        sealed = self.world.seal(password)
+        return {field: sealed.ciphertext, "kid": sealed.key_id}
+
+    async def log_in(self, user: User, password: str = PASSWORD) -> dict[str, Any]:
+        """Log in and return the data of the answer."""
+        response = await self.client.post(
+            "/api/v1/auth/login",
+            json={"username": user.username.value, **self.sealed(password)},
+        )
+        assert response.status_code == 200, response.text
+        data: dict[str, Any] = response.json()["data"]
+        return data
+
+    async def bearer(self, user: User, device: Device = LAPTOP) -> dict[str, str]:
+        """Return the headers of a user who has logged in."""
+        _, tokens = await self.world.log_in_as(user, device)
+        return {"Authorization": f"Bearer {tokens.access_token}"}
+
+    # --- what every response promises ---
+
+    def route_of(self, method: str, path: str) -> RouteContext | None:
+        """Return which route answers."""
+        for route in iter_route_contexts(self.app.routes):
+            if route.path_regex.match(path) and method in (route.methods or ()):
+                return route
+        return None
+
+    async def _check(self, response: httpx.Response) -> None:
+        await response.aread()
+        for name, value in _ON_EVERY_RESPONSE.items():
+            assert response.headers[name] == value
+        assert "content-security-policy" in response.headers
+        assert "cache-control" in response.headers
+        assert response.headers["x-request-id"]
+        if response.status_code >= 400:
+            assert response.headers["content-type"] == "application/problem+json"
+            assert response.headers["cache-control"] == "no-store"
+            if response.request.method != "HEAD":
+                self._check_problem(response)
+        self._check_documented(response)
+
+    def _check_problem(self, response: httpx.Response) -> None:
+        problem = response.json()
+        assert problem.keys() == _MEMBERS_OF_A_PROBLEM
+        assert problem["code"] == problem["status"] == response.status_code
+        assert problem["type"] == f"urn:portico:error:{problem['error']}"
+        assert problem["message"] == problem["detail"]
+        assert problem["data"] is None
+        assert problem["requestId"] == response.headers["x-request-id"]
+        assert ("www-authenticate" in response.headers) == (response.status_code == 401)
+        assert ("retry-after" in response.headers) == (response.status_code in {429, 503})
+
+    def _check_documented(self, response: httpx.Response) -> None:
+        method = "GET" if response.request.method == "HEAD" else response.request.method
+        route = self.route_of(method, response.request.url.path)
+        if route is None or route.path_format is None:
+            return
+        if route.path_format not in self._documented:
+            return
+        documented = self._documented[route.path_format][method.lower()]["responses"]
+        assert str(response.status_code) in documented, (
+            f"{method} {route.path_format} answers {response.status_code}, which OpenAPI does not say"
+        )
+        if response.is_success:
+            content = documented[str(response.status_code)]["content"]
+            assert response.headers["content-type"] in content

@@ -1,0 +1,250 @@
+"""The history of the schema: each step up and down, together what `tables` says, any number of times at once."""
+
+import asyncio
+import runpy
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.postgres.engine import connect, postgres_engine
+from adapters.postgres.schema import PostgresSchema, alembic_config
+from adapters.postgres.tables import AdvisoryLock, metadata
+from application.settings import PostgresSettings
+from domain.errors import Unavailable
+from tests.servers import Servers
+
+_ROOT = Path(__file__).parents[2]
+_HISTORY = ScriptDirectory.from_config(alembic_config())
+_STEPS = [step.revision for step in _HISTORY.walk_revisions()][::-1]
+
+
+@pytest.fixture
+async def empty(servers: Servers, worker: int) -> AsyncIterator[PostgresSettings]:
+    """Return a database without any schema."""
+    name = f"portico_test_{worker}_migrations"
+    admin = await asyncpg.connect(servers.postgres_url, timeout=10)
+    await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    await admin.execute(f"CREATE DATABASE {name}")
+    url = urlsplit(servers.postgres_url)._replace(path=f"/{name}").geturl()
+    yield PostgresSettings(url=url, timeout=timedelta(seconds=10))
+    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await admin.close()
+
+
+@asynccontextmanager
+async def connection_to(settings: PostgresSettings) -> AsyncIterator[AsyncConnection]:
+    engine = postgres_engine(settings)
+    async with aclosing(await connect(engine)) as connection:
+        yield await connection.execution_options(isolation_level="READ COMMITTED")
+    await engine.dispose()
+
+
+async def alembic(settings: PostgresSettings, run: Callable[[Config], None]) -> None:
+    async with connection_to(settings) as connection:
+        await connection.run_sync(lambda sync: run(alembic_config(sync)))
+
+
+async def catalogue(settings: PostgresSettings) -> set[tuple[str, ...]]:
+    """Return what PostgreSQL says about everything that the schema consists of."""
+    async with connection_to(settings) as connection:
+        return {tuple(row) for row in await connection.execute(text(_CATALOGUE))}
+
+
+_CATALOGUE = """
+SELECT 'column', format('%s.%s', attrelid::regclass, attname),
+       concat_ws(' ', format_type(atttypid, atttypmod), attcollation::regcollation,
+                 CASE WHEN attnotnull THEN 'NOT NULL' END, attidentity, attgenerated,
+                 pg_get_expr(adbin, adrelid))
+  FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+ WHERE attnum > 0 AND NOT attisdropped
+   AND attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r')
+   AND attrelid::regclass::text <> 'alembic_version'
+UNION ALL
+SELECT 'constraint', format('%s.%s', conrelid::regclass, conname), pg_get_constraintdef(oid)
+  FROM pg_constraint
+ WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text <> 'alembic_version'
+UNION ALL
+SELECT 'index', indexname, indexdef FROM pg_indexes
+ WHERE schemaname = 'public' AND tablename <> 'alembic_version'
+UNION ALL
+SELECT 'type', typname, typtype::text FROM pg_type
+ WHERE typnamespace = 'public'::regnamespace AND typtype IN ('e', 'd')
+UNION ALL
+SELECT 'relation', relname, relkind::text FROM pg_class
+ WHERE relnamespace = 'public'::regnamespace AND relkind IN ('S', 'v', 'm')
+UNION ALL
+SELECT 'function', oid::regprocedure::text, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+UNION ALL
+SELECT 'trigger', format('%s.%s', tgrelid::regclass, tgname), pg_get_triggerdef(oid)
+  FROM pg_trigger WHERE NOT tgisinternal
+"""
+
+
+# --- the steps ---
+
+
+async def test_every_step_up_can_be_taken_back(empty: PostgresSettings) -> None:
+    """And taken again: a step down leaves exactly what was there before the step up."""
+    for step in _STEPS:
+        before = await catalogue(empty)
+        await alembic(empty, partial(command.upgrade, revision=step))
+        after = await catalogue(empty)
+
+        await alembic(empty, partial(command.downgrade, revision="-1"))
+        assert await catalogue(empty) == before
+
+        await alembic(empty, partial(command.upgrade, revision=step))
+        assert await catalogue(empty) == after != before
+
+
+async def test_all_steps_together_make_what_the_tables_say(empty: PostgresSettings) -> None:
+    await PostgresSchema(empty).upgrade()
+    migrated = await catalogue(empty)
+
+    async with connection_to(empty) as connection:
+        await connection.execute(text("DROP SCHEMA public CASCADE"))
+        await connection.execute(text("CREATE SCHEMA public"))
+        await connection.run_sync(metadata.create_all)
+        await connection.commit()
+
+    assert await catalogue(empty) == migrated
+
+
+def test_the_steps_form_one_line() -> None:
+    """Two steps after the same one, as two branches may bring, have to be put in order."""
+    assert len(_HISTORY.get_heads()) == len(_HISTORY.get_bases()) == 1
+
+
+# --- bringing a database up to date ---
+
+
+async def test_a_database_is_current_once_every_step_is_taken(empty: PostgresSettings) -> None:
+    schema = PostgresSchema(empty)
+    assert not await schema.is_current()
+
+    await schema.upgrade()
+    assert await schema.is_current()
+
+    await alembic(empty, partial(command.downgrade, revision="-1"))
+    assert not await schema.is_current()
+
+
+async def test_upgrading_what_is_current_changes_nothing(empty: PostgresSettings) -> None:
+    await PostgresSchema(empty).upgrade()
+    before = await catalogue(empty)
+
+    await PostgresSchema(empty).upgrade()
+
+    assert await catalogue(empty) == before
+
+
+async def test_any_number_of_processes_may_upgrade_at_once(empty: PostgresSettings) -> None:
+    await asyncio.gather(*(PostgresSchema(empty).upgrade() for _ in range(8)))
+
+    assert await PostgresSchema(empty).is_current()
+
+
+async def test_nobody_waits_forever_for_others_to_migrate(empty: PostgresSettings) -> None:
+    schema = PostgresSchema(empty, patience_with_others=timedelta(milliseconds=200))
+    async with connection_to(empty) as other:
+        await other.execute(text(f"SELECT pg_advisory_lock({AdvisoryLock.MIGRATIONS})"))
+
+        with pytest.raises(Unavailable):
+            await schema.upgrade()
+
+    await schema.upgrade()
+    assert await schema.is_current()
+
+
+async def test_a_database_of_a_later_version_is_current_and_left_alone(
+    empty: PostgresSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """So that a release can be rolled back: migrations expand first, and contract a release later."""
+    schema = PostgresSchema(empty)
+    await schema.upgrade()
+    async with connection_to(empty) as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = 'from_the_future'"))
+        await connection.commit()
+
+    await schema.upgrade()
+
+    assert await schema.is_current()
+    assert "comes from a later version" in caplog.text
+    async with connection_to(empty) as connection:
+        version = await connection.scalar(text("SELECT version_num FROM alembic_version"))
+    assert version == "from_the_future"
+
+
+@pytest.mark.parametrize("ask", [PostgresSchema.upgrade, PostgresSchema.is_current])
+async def test_without_a_database_the_answer_is_that_it_is_unavailable(
+    ask: Callable[[PostgresSchema], Awaitable[object]], unused_tcp_port: int
+) -> None:
+    schema = PostgresSchema(
+        PostgresSettings(url=f"postgresql://nobody@127.0.0.1:{unused_tcp_port}/x")
+    )
+    started = time.monotonic()
+
+    with pytest.raises(Unavailable):
+        await ask(schema)
+
+    assert time.monotonic() - started < 2
+
+
+# --- writing the next step ---
+
+
+async def test_a_change_of_the_tables_becomes_the_next_step(
+    empty: PostgresSettings, tmp_path: Path
+) -> None:
+    """Done to a copy of the project, which shows at the same time that nothing depends on where it lies."""
+    for package in ("adapters", "application", "domain", "migrations"):
+        shutil.copytree(_ROOT / package, tmp_path / package)
+    shutil.copy(_ROOT / "pyproject.toml", tmp_path)
+    tables = tmp_path / "adapters/postgres/tables.py"
+    tables.write_text(f'{tables.read_text()}\nusers.append_column(Column("nickname", Text))\n')
+
+    written = await python(tmp_path, _WRITE_MIGRATION, empty.url or "")
+
+    (path, again) = (Path(line) for line in written.splitlines())
+    assert path.parent == tmp_path / "migrations/versions"
+    assert path.name.endswith("_a_nickname.py")
+    assert again == Path("None")
+    step = runpy.run_path(str(path))
+    assert step["down_revision"] == _STEPS[-1]
+
+
+_WRITE_MIGRATION = """
+import asyncio, sys
+from adapters.postgres.schema import PostgresSchema
+from application.settings import PostgresSettings
+
+async def main():
+    schema = PostgresSchema(PostgresSettings(url=sys.argv[1]))
+    print(await schema.write_migration("a nickname"))
+    print(await schema.write_migration("and nothing else"))
+
+asyncio.run(main())
+"""
+
+
+async def python(directory: Path, code: str, *arguments: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, *arguments, cwd=directory, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    return output.decode()

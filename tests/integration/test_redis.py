@@ -1,0 +1,511 @@
+"""Redis itself: what the keys look like, how long they live, and what its failures become."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from time import monotonic
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis import exceptions
+
+from adapters.memory.sessions import MemoryLogInThrottle, MemorySessionStore
+from adapters.redis.client import RedisClient, redis_client, unavailable_when_down
+from adapters.redis.health import RedisProbe
+from adapters.redis.sessions import RedisSeenCiphertexts, RedisSessionStore
+from adapters.redis.throttle import RedisLogInThrottle, RedisRateLimiter
+from application.ports.sessions import LogInAttempt, LogInThrottle, Reservation, SessionStore
+from application.settings import Limit, RedisSettings, ThrottleSettings
+from domain.errors import Unavailable
+from domain.sessions import Session, Throttled
+from tests.fakes.builders import A_MOMENT
+from tests.fakes.clock import ClockWithRedis
+from tests.fakes.sessions import (
+    ADA,
+    CHROME,
+    FIREFOX,
+    GRACE,
+    IDLE,
+    a_session,
+    a_token_id,
+    token_of,
+)
+from tests.valkey import Valkey
+
+SECOND = timedelta(seconds=1)
+IMPATIENT = 0.2 * SECOND
+SESSION = a_session()
+ATTEMPT = LogInAttempt(name="ada.lovelace", address="2001:db8::1", device=FIREFOX)
+RESERVATION = Reservation(attempt=ATTEMPT, locked=False, known_device=False)
+NAME_KEY = b"k" * 32
+
+
+def rotate(client: RedisClient, session: Session = SESSION) -> Awaitable[object]:
+    return RedisSessionStore(client).rotate(
+        token_of(session),
+        successor=a_token_id(),
+        fingerprint=FIREFOX,
+        now=A_MOMENT,
+        idle=IDLE,
+        grace=GRACE,
+        limit=Limit(60, 60),
+    )
+
+
+def throttle(client: RedisClient) -> RedisLogInThrottle:
+    return RedisLogInThrottle(client, ThrottleSettings(), NAME_KEY)
+
+
+Call = Callable[[RedisClient], Awaitable[object]]
+
+WRITES: dict[str, Call] = {
+    "open": lambda client: RedisSessionStore(client).open(SESSION, idle=IDLE, cap=20),
+    "rotate": rotate,
+    "first_use": lambda client: RedisSeenCiphertexts(client).first_use("0" * 64, within=SECOND),
+    "reserve": lambda client: throttle(client).reserve(ATTEMPT, now=A_MOMENT),
+    "failed": lambda client: throttle(client).failed(RESERVATION, now=A_MOMENT),
+    "succeeded": lambda client: throttle(client).succeeded(RESERVATION, now=A_MOMENT),
+    "hit": lambda client: RedisRateLimiter(client).hit("b", "k", Limit(9, 9), now=A_MOMENT),
+}
+ENDS: dict[str, Call] = {
+    "end": lambda client: RedisSessionStore(client).end(ADA, SESSION.id),
+    "end_all": lambda client: RedisSessionStore(client).end_all(ADA),
+}
+READS: dict[str, Call] = {
+    "find": lambda client: RedisSessionStore(client).find(ADA, SESSION.id),
+    "of_user": lambda client: RedisSessionStore(client).of_user(ADA),
+    "check": lambda client: RedisProbe(client).check(),
+}
+EVERYTHING = WRITES | ENDS | READS
+
+
+@asynccontextmanager
+async def client_of(url: str, *, patience: timedelta = 10 * SECOND) -> AsyncIterator[RedisClient]:
+    client = redis_client(RedisSettings(url=url, timeout=patience))
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+@pytest.fixture
+async def client(redis_url: str) -> AsyncIterator[RedisClient]:
+    async with client_of(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Valkey]:
+    with Valkey(tmp_path) as server:
+        yield server
+
+
+async def keys(client: RedisClient) -> list[str]:
+    return sorted([key async for key in client.scan_iter()])
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            if await condition():
+                return
+            await asyncio.sleep(0.01)
+
+
+# --- keys ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.server
+async def test_one_users_keys_carry_the_user_in_their_first_braces(client: RedisClient) -> None:
+    session = a_session()
+    await RedisSessionStore(client).open(session, idle=IDLE, cap=20)
+    assert await keys(client) == [
+        f"auth:refresh:<{{{ADA}}}>:<{{{session.token_id}}}>",
+        f"auth:session:<{{{ADA}}}>:<{{{session.id}}}>",
+        f"auth:sessions:<{{{ADA}}}>",
+    ]
+    assert await client.hgetall(f"auth:refresh:<{{{ADA}}}>:<{{{session.token_id}}}>") == {
+        "session": str(session.id),
+        "agent": FIREFOX,
+        "created_at": str(int(A_MOMENT.timestamp()) * 1_000_000),
+    }
+
+
+@pytest.mark.server
+async def test_only_the_current_refresh_token_of_a_session_has_a_key(client: RedisClient) -> None:
+    session = a_session()
+    store = RedisSessionStore(client)
+    await store.open(session, idle=IDLE, cap=20)
+    await rotate(client, session)
+    current = await store.find(ADA, session.id)
+    assert current is not None
+    refresh_keys = [key for key in await keys(client) if key.startswith("auth:refresh:")]
+    assert refresh_keys == [f"auth:refresh:<{{{ADA}}}>:<{{{current.token_id}}}>"]
+
+
+@pytest.mark.server
+async def test_every_key_has_a_time_to_live_from_its_first_moment(client: RedisClient) -> None:
+    for call in WRITES.values():
+        await call(client)
+        for key in await keys(client):
+            assert await client.pttl(key) > 0, key
+
+
+@pytest.mark.server
+async def test_a_set_of_sessions_lives_as_long_as_the_longest_of_them(client: RedisClient) -> None:
+    store = RedisSessionStore(client)
+    await store.open(a_session(), idle=IDLE, cap=20)
+    await store.open(a_session(ends_after=SECOND), idle=IDLE, cap=20)
+    assert await client.pttl(f"auth:sessions:<{{{ADA}}}>") > 6 * 24 * 3600 * 1000
+
+
+@pytest.mark.server
+async def test_of_a_session_that_ended_no_key_is_left(client: RedisClient) -> None:
+    store = RedisSessionStore(client)
+    sessions = [a_session() for _ in range(3)]
+    for session in sessions:
+        await store.open(session, idle=IDLE, cap=2)
+        await rotate(client, session)
+    await store.end(ADA, sessions[-1].id)
+    await store.end_all(ADA)
+    assert await keys(client) == []
+
+
+@pytest.mark.server
+async def test_a_success_leaves_of_an_account_that_it_knows_the_device(client: RedisClient) -> None:
+    login = throttle(client)
+    await login.failed(await login.reserve(ATTEMPT, now=A_MOMENT), now=A_MOMENT)
+    later = A_MOMENT + timedelta(hours=1)
+    await login.succeeded(await login.reserve(ATTEMPT, now=later), now=later)
+    assert [key for key in await keys(client) if ":account:" in key] == []
+    assert len([key for key in await keys(client) if ":devices:" in key]) == 1
+
+
+@pytest.mark.server
+async def test_nothing_in_redis_tells_who_tried_to_log_in(client: RedisClient) -> None:
+    for call in ("reserve", "failed", "succeeded"):
+        await WRITES[call](client)
+    for key in await keys(client):
+        assert ATTEMPT.name not in key
+        assert ATTEMPT.name.encode() not in (await client.dump(key) or b"")
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("call", ["open", "first_use", "hit"])
+async def test_the_server_itself_forgets_what_has_expired(client: RedisClient, call: str) -> None:
+    soon = timedelta(milliseconds=50)
+    short: dict[str, Call] = {
+        "open": lambda client: RedisSessionStore(client).open(SESSION, idle=soon, cap=20),
+        "first_use": lambda client: RedisSeenCiphertexts(client).first_use("0" * 64, within=soon),
+        "hit": lambda client: RedisRateLimiter(client).hit("b", "k", Limit(20, 1), now=A_MOMENT),
+    }
+    await short[call](client)
+
+    async def is_empty() -> bool:
+        return not await keys(client)
+
+    await eventually(is_empty)
+
+
+async def test_every_call_keeps_to_one_slot_of_a_cluster(tmp_path: Path) -> None:
+    """A server in cluster mode refuses a command, and a script, whose keys lie in two slots."""
+    with Valkey(tmp_path, "--cluster-enabled", "yes") as server:
+        async with client_of(server.url) as client:
+            await client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+
+            async def is_up() -> bool:
+                return "cluster_state:ok" in str(await client.execute_command("CLUSTER", "INFO"))
+
+            await eventually(is_up)
+            for call in EVERYTHING.values():
+                await call(client)
+            store = RedisSessionStore(client)
+            for _ in range(3):
+                session = a_session()
+                await store.open(session, idle=IDLE, cap=2)
+                await rotate(client, session)
+            assert len(await store.of_user(ADA)) == 2
+            assert await store.end_all(ADA) == 2
+
+
+# --- scripts ------------------------------------------------------------------------------------
+
+
+@pytest.mark.server
+async def test_a_server_that_forgot_the_scripts_gets_them_again(client: RedisClient) -> None:
+    store = RedisSessionStore(client)
+    await store.open(SESSION, idle=IDLE, cap=20)
+    await client.script_flush()
+    assert list(await store.of_user(ADA)) == [SESSION]
+
+
+@pytest.mark.server
+async def test_a_mistake_of_ours_is_no_failure_of_the_server(client: RedisClient) -> None:
+    with pytest.raises(exceptions.ResponseError):
+        await client.execute_command("NO SUCH COMMAND")
+    with pytest.raises(exceptions.ResponseError):
+        await client.eval("return redis.call('GET')", 0)
+
+
+# --- failures -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", EVERYTHING.values(), ids=EVERYTHING)
+async def test_when_nothing_listens_every_call_is_unavailable(call: Call, unused_port: int) -> None:
+    async with client_of(f"redis://127.0.0.1:{unused_port}/0") as client:
+        with pytest.raises(Unavailable, match="Redis"):
+            await call(client)
+
+
+@pytest.fixture
+def unused_port(tmp_path: Path) -> int:
+    return Valkey(tmp_path).port
+
+
+async def test_when_the_server_hangs_every_call_is_unavailable_within_the_timeout(
+    server: Valkey,
+) -> None:
+    async with client_of(server.url, patience=IMPATIENT) as client:
+        await READS["check"](client)
+        server.pause()
+        for call in EVERYTHING.values():
+            started = monotonic()
+            with pytest.raises(Unavailable):
+                await call(client)
+            assert monotonic() - started < 2 * IMPATIENT.total_seconds()
+        server.resume()
+
+
+async def test_when_the_server_hangs_those_who_wait_for_a_connection_wait_no_longer_than_others(
+    server: Valkey,
+) -> None:
+    async with client_of(server.url, patience=2 * IMPATIENT) as client:
+        server.pause()
+        started = monotonic()
+        answers = await asyncio.gather(
+            *(READS["find"](client) for _ in range(200)), return_exceptions=True
+        )
+        assert monotonic() - started < 4 * IMPATIENT.total_seconds()
+        assert {type(answer) for answer in answers} == {Unavailable}
+        server.resume()
+
+
+async def test_the_first_call_after_a_restart_succeeds(server: Valkey) -> None:
+    async with client_of(server.url) as client:
+        store = RedisSessionStore(client)
+        await store.open(SESSION, idle=IDLE, cap=20)
+        await asyncio.gather(*(store.find(ADA, SESSION.id) for _ in range(20)))
+        await server.kill()
+        with pytest.raises(Unavailable):
+            await store.find(ADA, SESSION.id)
+        await server.start()
+        found = await asyncio.gather(*(store.find(ADA, SESSION.id) for _ in range(20)))
+        assert found == [SESSION] * 20
+
+
+async def test_the_first_call_after_a_hang_succeeds(server: Valkey) -> None:
+    async with client_of(server.url, patience=IMPATIENT) as client:
+        await READS["check"](client)
+        server.pause()
+        with pytest.raises(Unavailable):
+            await READS["check"](client)
+        server.resume()
+        await READS["check"](client)
+
+
+@pytest.mark.server
+async def test_a_burst_waits_for_connections_instead_of_failing(client: RedisClient) -> None:
+    store = RedisSessionStore(client)
+    await store.open(SESSION, idle=IDLE, cap=20)
+    found = await asyncio.gather(*(store.find(ADA, SESSION.id) for _ in range(1000)))
+    assert found == [SESSION] * 1000
+
+
+@pytest.mark.parametrize("name", sorted(WRITES.keys() - {"succeeded"}))
+async def test_when_memory_is_full_nothing_is_added_and_every_session_can_be_ended(
+    server: Valkey, name: str
+) -> None:
+    async with client_of(server.url) as client:
+        store = RedisSessionStore(client)
+        await store.open(SESSION, idle=IDLE, cap=20)
+        await client.config_set("maxmemory", 1)
+        with pytest.raises(Unavailable):
+            await WRITES[name](client)
+        assert await store.find(ADA, SESSION.id) == SESSION
+        assert await store.end(ADA, SESSION.id)
+
+
+@pytest.mark.parametrize("call", (WRITES | ENDS).values(), ids=WRITES | ENDS)
+async def test_a_replica_and_a_primary_without_replicas_take_no_writes(
+    server: Valkey, call: Call
+) -> None:
+    async with client_of(server.url) as client:
+        await RedisSessionStore(client).open(SESSION, idle=IDLE, cap=20)
+        await client.config_set("min-replicas-to-write", 1)
+        with pytest.raises(Unavailable):
+            await call(client)
+        await client.config_set("min-replicas-to-write", 0)
+        await client.execute_command("REPLICAOF", "127.0.0.1", server.port)
+        with pytest.raises(Unavailable):
+            await call(client)
+
+
+async def test_a_server_that_is_busy_with_a_script_is_unavailable(server: Valkey) -> None:
+    async with client_of(server.url) as client:
+        await client.config_set("busy-reply-threshold", 10)
+        endless = asyncio.create_task(client.execute_command("EVAL", "while true do end", 0))
+
+        async def is_unavailable() -> bool:
+            try:
+                await READS["find"](client)
+            except Unavailable:
+                return True
+            return False
+
+        await eventually(is_unavailable)
+        await client.script_kill()
+        with pytest.raises(exceptions.ResponseError):
+            await endless
+        await READS["find"](client)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        exceptions.ConnectionError("refused"),
+        exceptions.TimeoutError("timed out"),
+        exceptions.BusyLoadingError("loading the dataset in memory"),
+        exceptions.AuthenticationError("invalid password"),
+        exceptions.ClusterDownError("the cluster is down"),
+        exceptions.TryAgainError("the slot is moving"),
+        exceptions.MasterDownError("link with the primary is down"),
+        exceptions.ResponseError("MISCONF cannot persist to disk"),
+        TimeoutError(),
+    ],
+    ids=lambda error: f"{type(error).__module__}.{type(error).__name__}",
+)
+def test_a_server_that_cannot_serve_is_unavailable(error: Exception) -> None:
+    with pytest.raises(Unavailable), unavailable_when_down():
+        raise error
+
+
+# --- memory and Redis decide alike --------------------------------------------------------------
+
+PASSES = st.sampled_from([0, 1, 4, 10, 61, 600, 86_400, 6 * 86_400 + 1])
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["log in", "refresh", "refresh", "refresh", "replay", "replay", "stray", "end", "list"]
+        ),
+        st.integers(0, 2),
+        st.integers(1, 3),
+        st.sampled_from([FIREFOX] * 9 + [CHROME]),
+        PASSES,
+    ),
+    max_size=40,
+)
+ANY_WORLD = settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60
+)
+
+
+@pytest.mark.server
+@ANY_WORLD
+@given(steps=STEPS)
+async def test_memory_and_redis_agree_about_sessions(
+    client: RedisClient, steps: list[tuple[str, int, int, str, int]]
+) -> None:
+    await client.flushdb()
+    clock = ClockWithRedis(client)
+    stores: list[SessionStore] = [RedisSessionStore(client), MemorySessionStore(clock)]
+    histories: list[list[Session]] = []
+    for step, which, back, agent, seconds in steps:
+        await clock.pass_time(timedelta(seconds=seconds))
+        history = histories[-1 - which] if which < len(histories) else None
+        answers: list[object]
+        if step == "log in" or history is None:
+            session = a_session(at=clock.now())
+            histories.append([session])
+            for store in stores:
+                await store.open(session, idle=IDLE, cap=2)
+            answers = ["opened", "opened"]
+        elif step == "end":
+            answers = [await store.end(ADA, history[0].id) for store in stores]
+        elif step == "list":
+            answers = [await store.of_user(ADA) for store in stores]
+        else:
+            shown = token_of(history[-1] if step == "refresh" else history[-back:][0])
+            if step == "stray":
+                shown = replace(shown, token_id=a_token_id(), issued_at=clock.now())
+            successor = a_token_id()
+            rotations = [
+                await store.rotate(
+                    shown,
+                    successor=successor,
+                    fingerprint=agent,
+                    now=clock.now(),
+                    idle=IDLE,
+                    grace=GRACE,
+                    limit=Limit(3, 60),
+                )
+                for store in stores
+            ]
+            rotated = rotations[0].session
+            if rotated is not None and rotated not in history:
+                history.append(rotated)
+            answers = [*rotations]
+        assert answers[0] == answers[1], step
+        listed = [await store.of_user(ADA) for store in stores]
+        assert listed[0] == listed[1]
+
+
+@pytest.mark.server
+@ANY_WORLD
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["ada", "bob"]),
+            st.sampled_from(["192.0.2.1", "192.0.2.2"]),
+            st.sampled_from([FIREFOX, CHROME]),
+            st.sampled_from(["fail", "fail", "fail", "succeed", "leave"]),
+            PASSES,
+        ),
+        max_size=40,
+    )
+)
+async def test_memory_and_redis_agree_about_log_in_attempts(
+    client: RedisClient, steps: list[tuple[str, str, str, str, int]]
+) -> None:
+    await client.flushdb()
+    clock = ClockWithRedis(client)
+    limits = ThrottleSettings(
+        account=Limit(6, 60), address=Limit(9, 60), everyone=Limit(12, 60), failures_before_lock=3
+    )
+    throttles: list[LogInThrottle] = [
+        RedisLogInThrottle(client, limits, NAME_KEY),
+        MemoryLogInThrottle(limits),
+    ]
+    for name, address, device, ending, seconds in steps:
+        await clock.pass_time(timedelta(seconds=seconds))
+        attempt = LogInAttempt(name=name, address=address, device=device)
+        answers = [await _attempted(throttle, attempt, ending, clock) for throttle in throttles]
+        assert answers[0] == answers[1]
+
+
+async def _attempted(
+    throttle: LogInThrottle, attempt: LogInAttempt, ending: str, clock: ClockWithRedis
+) -> Reservation | timedelta:
+    now = clock.now()
+    try:
+        reservation = await throttle.reserve(attempt, now=now)
+    except Throttled as refusal:
+        return refusal.retry_after
+    if ending == "succeed":
+        await throttle.succeeded(reservation, now=now)
+    elif ending == "fail":
+        await throttle.failed(reservation, now=now)
+    return reservation

@@ -1,0 +1,144 @@
+"""What the import contracts cannot say; for what they can, see `[tool.importlinter]`."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from typing_extensions import get_protocol_members, is_protocol
+
+import adapters
+import application.ports
+
+ROOT = Path(__file__).parents[2]
+LAYERS = ("domain", "application", "adapters", "entrypoints")
+
+# Ports that nothing in memory has to stand in for.
+NOTHING_TO_STAND_IN_FOR = {
+    "Probe": "memory is never down",
+    "UnitOfWorkFactory": "the class of the units of work is one",
+}
+
+
+def sources(*folders: str) -> list[str]:
+    """Return every Python file below `folders`."""
+    return sorted(
+        str(path.relative_to(ROOT)) for folder in folders for path in (ROOT / folder).rglob("*.py")
+    )
+
+
+def parsed(source: str) -> ast.Module:
+    return ast.parse((ROOT / source).read_text())
+
+
+def imported_by(source: str) -> set[str]:
+    """Return the first word of every module that a file imports, wherever in it."""
+    names: set[str] = set()
+    for node in ast.walk(parsed(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return {name.partition(".")[0] for name in names}
+
+
+def modules_of(package: ModuleType) -> Iterator[ModuleType]:
+    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        yield importlib.import_module(found.name)
+
+
+def classes_of(package: ModuleType) -> list[type]:
+    """Return every class that is defined in a module of `package`."""
+    return [
+        cls
+        for module in modules_of(package)
+        for _, cls in inspect.getmembers(module, inspect.isclass)
+        if cls.__module__ == module.__name__
+    ]
+
+
+PORTS = [cls for cls in classes_of(application.ports) if is_protocol(cls)]
+ADAPTERS = [cls for cls in classes_of(adapters) if not is_protocol(cls)]
+IMPLEMENTATIONS = [(port, cls) for port in PORTS for cls in ADAPTERS if port in cls.__mro__]
+
+
+# --- imports ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", sources("domain", "application"))
+def test_domain_and_application_import_the_standard_library_and_each_other(source: str) -> None:
+    assert imported_by(source) <= {*sys.stdlib_module_names, "domain", "application"}
+
+
+@pytest.mark.parametrize("source", sources("domain"))
+def test_the_domain_does_not_know_the_application(source: str) -> None:
+    assert "application" not in imported_by(source)
+
+
+def test_the_composition_root_does_not_know_who_asks_it() -> None:
+    assert "entrypoints" not in imported_by("bootstrap.py")
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "source", [source for source in sources(*LAYERS) if source.endswith("__init__.py")]
+)
+def test_an_init_file_says_what_lives_there_and_does_nothing(source: str) -> None:
+    assert ast.get_docstring(parsed(source))
+    assert len(parsed(source).body) == 1
+
+
+# --- ports and adapters -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("port", PORTS, ids=lambda port: port.__name__)
+def test_every_port_has_an_adapter_that_needs_no_server(port: type) -> None:
+    without_server = {
+        cls
+        for implemented, cls in IMPLEMENTATIONS
+        if implemented is port
+        and cls.__module__.startswith(("adapters.memory.", "adapters.system"))
+    }
+    assert bool(without_server) is (port.__name__ not in NOTHING_TO_STAND_IN_FOR)
+
+
+@pytest.mark.parametrize("port", PORTS, ids=lambda port: port.__name__)
+def test_an_adapter_that_is_named_for_a_port_inherits_it(port: type) -> None:
+    named_for_it = [cls for cls in ADAPTERS if cls.__name__.endswith(port.__name__)]
+
+    assert [cls.__qualname__ for cls in named_for_it if port not in cls.__mro__] == []
+
+
+@pytest.mark.parametrize(
+    ("port", "adapter"),
+    IMPLEMENTATIONS,
+    ids=[f"{adapter.__name__}-{port.__name__}" for port, adapter in IMPLEMENTATIONS],
+)
+def test_no_adapter_forgets_a_method_of_its_port(port: type, adapter: type) -> None:
+    """An inherited `...` answers None to everything."""
+    methods = {name for name in get_protocol_members(port) if name in vars(port)}
+    definers = {name: next(cls for cls in adapter.__mro__ if name in vars(cls)) for name in methods}
+    assert {name for name, definer in definers.items() if is_protocol(definer)} == set()
+
+
+@pytest.mark.parametrize("port", PORTS, ids=lambda port: port.__name__)
+def test_every_method_of_a_port_has_its_promise_in_its_docstring(port: type) -> None:
+    methods = [name for name in get_protocol_members(port) if name in vars(port)]
+    assert [name for name in methods if not inspect.getdoc(vars(port)[name])] == []
+
+
+def test_this_test_sees_the_ports_and_their_adapters() -> None:
+    names = {(port.__name__, adapter.__name__) for port, adapter in IMPLEMENTATIONS}
+    assert {
+        ("SessionStore", "MemorySessionStore"),
+        ("SessionStore", "RedisSessionStore"),
+        ("UserRepository", "MemoryUserRepository"),
+        ("Clock", "SystemClock"),
+    } <= names

@@ -1,0 +1,266 @@
+"""Registration, a user's own data, and the first administrator."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from application.settings import (
+    FirstAdministrator,
+    Limit,
+    PasswordSettings,
+    Registration,
+    Settings,
+    ThrottleSettings,
+)
+from application.use_cases.sessions import Device
+from domain.identity import (
+    AdministratorExists,
+    Email,
+    EmailTaken,
+    InvalidUsername,
+    PasswordPolicy,
+    PasswordRejected,
+    PersonName,
+    RegistrationClosed,
+    UnreadablePassword,
+    User,
+    Username,
+    UsernameTaken,
+    UserStatus,
+)
+from domain.sessions import SealedPassword, Throttled
+from tests.fakes.builders import a_user
+from tests.fakes.world import IN_MEMORY, LAPTOP, PASSWORD, PHONE, World
+
+OPEN = replace(IN_MEMORY, registration=Registration.OPEN)
+
+
+async def register(
+    world: World,
+    *,
+    username: str = "ada.lovelace",
+    email: str = "ada@example.org",
+    password: str | SealedPassword = PASSWORD,
+    device: Device = LAPTOP,
+) -> User:
+    """Register Ada, or somebody a little like her."""
+    return await world.container.register()(
+        Username(username),
+        Email(email),
+        PersonName("Ada Lovelace"),
+        world.seal(password) if isinstance(password, str) else password,
+        device,
+    )
+
+
+# --- registration -------------------------------------------------------------------------------
+
+
+async def test_a_person_who_registers_is_an_active_user_without_privileges() -> None:
+    world = World(OPEN)
+
+    ada = await register(world)
+
+    stored = world.stored(ada)
+    assert (stored.username, stored.email) == (Username("ada.lovelace"), Email("ada@example.org"))
+    assert stored.is_active
+    assert not stored.is_admin
+    assert not stored.must_change_password
+    assert stored.created_at == stored.password_changed_at == world.clock.now()
+    assert (await world.log_in("ada.lovelace")).user.id == ada.id
+
+
+async def test_registration_is_closed_unless_it_is_opened(world: World) -> None:
+    with pytest.raises(RegistrationClosed):
+        await register(world)
+    assert world.users.committed == {}
+
+
+async def test_names_and_addresses_are_taken_whatever_their_case() -> None:
+    world = World(OPEN)
+    await register(world)
+
+    with pytest.raises(UsernameTaken):
+        await register(world, username="ADA.Lovelace", email="other@example.org")
+    with pytest.raises(EmailTaken):
+        await register(world, username="other", email="ADA@example.org")
+    assert len(world.users.committed) == 1
+
+
+async def test_of_many_who_want_one_name_at_once_one_gets_it() -> None:
+    world = World(OPEN)
+
+    answers = await asyncio.gather(
+        *(register(world, email=f"ada-{number}@example.org") for number in range(5)),
+        return_exceptions=True,
+    )
+
+    assert [type(answer) for answer in answers].count(User) == 1
+    assert len(world.users.committed) == 1
+
+
+async def test_a_password_that_does_not_open_is_said_to_be_unreadable() -> None:
+    world = World(OPEN)
+    with pytest.raises(UnreadablePassword) as error:
+        await register(world, password=SealedPassword("garbage"))
+    assert error.value.field == "password"
+
+
+@pytest.mark.parametrize(
+    ("password", "rule"),
+    [("short", "too_short"), ("password1234", "too_common"), ("ada@example.org", "too_similar")],
+)
+async def test_a_bad_password_makes_no_account(password: str, rule: str) -> None:
+    world = World(OPEN)
+    with pytest.raises(PasswordRejected) as error:
+        await register(world, password=password)
+
+    assert error.value.rule == rule
+    assert world.users.committed == {}
+
+
+async def test_one_address_registers_only_so_often() -> None:
+    world = World(replace(OPEN, throttle=ThrottleSettings(public=Limit(2, 60))))
+    for number in range(2):
+        await register(world, username=f"ada-{number}", email=f"ada-{number}@example.org")
+
+    with pytest.raises(Throttled):
+        await register(world, username="ada-3", email="ada-3@example.org")
+    await register(world, device=PHONE)
+
+
+# --- a user's own data --------------------------------------------------------------------------
+
+
+async def test_a_user_changes_how_they_are_called_and_reached(world: World) -> None:
+    ada = await world.given(a_user())
+    caller, _ = await world.log_in_as(ada)
+    await world.pass_time(hours=1)
+    update = world.container.update_profile()
+
+    await update(caller, name=PersonName("Ada King"), email=None)
+    changed = await update(caller, name=None, email=Email("king@example.org"))
+
+    assert world.stored(ada) == changed
+    assert (changed.name, changed.email) == (PersonName("Ada King"), Email("king@example.org"))
+    assert changed.updated_at == world.clock.now()
+
+
+async def test_a_user_cannot_be_reached_at_the_address_of_another(world: World) -> None:
+    await world.given(a_user(email="bob@example.org"))
+    ada = await world.given(a_user(email="ada@example.org"))
+    caller, _ = await world.log_in_as(ada)
+
+    with pytest.raises(EmailTaken):
+        await world.container.update_profile()(
+            caller, name=PersonName("Ada King"), email=Email("BOB@example.org")
+        )
+
+    assert world.stored(ada).email == Email("ada@example.org")
+    assert world.stored(ada).name == ada.name
+
+
+async def test_a_user_may_write_their_own_address_differently(world: World) -> None:
+    ada = await world.given(a_user(email="ada@example.org"))
+    caller, _ = await world.log_in_as(ada)
+
+    await world.container.update_profile()(caller, name=None, email=Email("Ada@Example.org"))
+
+    assert world.stored(ada).email.value == "Ada@Example.org"
+
+
+# --- the first administrator --------------------------------------------------------------------
+
+
+async def test_the_first_administrator_gets_a_one_time_password(world: World) -> None:
+    made = await world.container.create_first_administrator()(FirstAdministrator())
+
+    assert made.one_time_password is not None
+    assert made.user.is_admin
+    logged_in = await world.log_in("admin", made.one_time_password)
+    assert logged_in.user.must_change_password
+
+
+async def test_an_operator_may_choose_the_password_of_the_first_administrator(
+    world: World,
+) -> None:
+    wanted = FirstAdministrator(username="operator", password=PASSWORD)
+
+    made = await world.container.create_first_administrator()(wanted)
+
+    assert made.one_time_password is None
+    assert not (await world.log_in("operator")).user.must_change_password
+
+
+async def test_a_one_time_password_is_not_measured_by_the_policy() -> None:
+    """The policy is for what people think up; a random one is strong whatever its length."""
+    long = PasswordSettings(policy=PasswordPolicy(shortest=64))
+    world = World(replace(IN_MEMORY, passwords=long))
+
+    made = await world.container.create_first_administrator()(FirstAdministrator())
+
+    assert made.one_time_password is not None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "error"),
+    [
+        (FirstAdministrator(password="changeme"), PasswordRejected),
+        (FirstAdministrator(password=""), PasswordRejected),
+        (FirstAdministrator(username="root"), InvalidUsername),
+    ],
+)
+async def test_what_the_operator_chooses_must_be_good(
+    world: World, wanted: FirstAdministrator, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        await world.container.create_first_administrator()(wanted)
+    assert world.users.committed == {}
+
+
+async def test_there_is_one_first_administrator(world: World) -> None:
+    create = world.container.create_first_administrator()
+    await create(FirstAdministrator())
+
+    with pytest.raises(AdministratorExists):
+        await create(FirstAdministrator(username="another", email="another@example.org"))
+
+
+async def test_of_two_processes_that_start_at_once_one_makes_the_administrator(
+    world: World,
+) -> None:
+    create = world.container.create_first_administrator()
+
+    answers = await asyncio.gather(
+        *(
+            create(FirstAdministrator(username=f"admin-{n}", email=f"admin-{n}@example.org"))
+            for n in range(3)
+        ),
+        return_exceptions=True,
+    )
+
+    assert sum(isinstance(answer, AdministratorExists) for answer in answers) == 2
+    assert len(world.users.committed) == 1
+
+
+async def test_a_disabled_administrator_is_no_administrator(world: World) -> None:
+    await world.given(a_user(is_admin=True, status=UserStatus.DISABLED))
+
+    made = await world.container.create_first_administrator()(FirstAdministrator())
+
+    assert made.user.is_admin
+
+
+async def test_the_name_of_the_first_administrator_may_be_taken_by_somebody_else(
+    world: World,
+) -> None:
+    await world.given(a_user(username="admin"))
+
+    with pytest.raises(UsernameTaken):
+        await world.container.create_first_administrator()(FirstAdministrator())
+
+
+def test_the_password_of_the_first_administrator_is_shown_by_nothing() -> None:
+    settings = Settings(first_administrator=FirstAdministrator(password="hunter2"))
+    assert "hunter2" not in repr(settings)

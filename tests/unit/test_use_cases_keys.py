@@ -1,0 +1,32 @@
+"""The keys that are handed out."""
+
+from dataclasses import replace
+
+import pytest
+
+from application.settings import Limit, ThrottleSettings
+from domain.sessions import Throttled
+from tests.fakes.world import IN_MEMORY, LAPTOP, PHONE, World
+
+
+async def test_everybody_may_have_the_key_that_passwords_are_encrypted_with(world: World) -> None:
+    key = await world.container.get_transport_key()(LAPTOP)
+
+    assert key == world.transport.public_key()
+
+
+async def test_one_address_asks_for_it_only_so_often() -> None:
+    world = World(replace(IN_MEMORY, throttle=ThrottleSettings(public=Limit(2, 60))))
+    ask = world.container.get_transport_key()
+    for _ in range(2):
+        await ask(LAPTOP)
+
+    with pytest.raises(Throttled):
+        await ask(LAPTOP)
+    await ask(PHONE)
+    await world.pass_time(seconds=30)
+    await ask(LAPTOP)
+
+
+async def test_other_services_may_have_the_keys_that_verify_access_tokens(world: World) -> None:
+    assert await world.container.get_public_keys()() == world.container.tokens().public_keys()
