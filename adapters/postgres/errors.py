@@ -22,10 +22,11 @@ _NOT_NOW = (
 )
 
 
-def conflict(error: IntegrityError, known: Mapping[str, PorticoError]) -> Exception:
-    """Return what breaking the constraint that `error` names means, or `error` if nobody foresaw it."""
-    constraint = getattr(error.driver_exception, "constraint_name", None)
-    return known.get(constraint, error) if constraint else error
+def conflict(error: Exception, known: Mapping[str, PorticoError]) -> PorticoError | None:
+    """Return what it means that a constraint was broken, if that is the error and somebody foresaw it."""
+    if not isinstance(error, IntegrityError):
+        return None
+    return known.get(getattr(error.driver_exception, "constraint_name", None) or "")
 
 
 def unavailable() -> Unavailable:

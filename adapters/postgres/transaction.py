@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import CursorResult, Executable
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.errors import conflict
@@ -52,11 +51,11 @@ class Transaction:
         self._raise_failure()
         try:
             return await self._connection.execute(statement)
-        except IntegrityError as error:
-            self._failure = conflict(error, conflicts)
-            raise self._failure from error
         except Exception as error:
-            self._failure = error
+            foreseen = conflict(error, conflicts)
+            self._failure = foreseen or error
+            if foreseen:
+                raise foreseen from error
             raise
 
     def _raise_failure(self) -> None:

@@ -7,7 +7,11 @@ from application.ports.identity import UserRepository
 
 
 class UnitOfWork(Protocol):
-    """A transaction. Leaving the block without `commit` undoes everything."""
+    """A transaction. Leaving the block without `commit` undoes everything.
+
+    Whatever needs the store raises `Unavailable` if it is down, too slow, or gave up on a deadlock. After
+    an error of the store, conflicts included, the transaction is over: everything raises that error again.
+    """
 
     users: UserRepository
 
@@ -25,7 +29,10 @@ class UnitOfWork(Protocol):
         ...
 
     async def commit(self) -> None:
-        """Make everything since the start of the block durable, or raise and change nothing."""
+        """Make everything since the start of the block durable, or raise and change nothing.
+
+        Only if the store is lost in this very moment does `Unavailable` leave open which of the two happened.
+        """
         ...
 
 
