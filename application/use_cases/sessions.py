@@ -329,13 +329,28 @@ class Authenticate:
     async def __call__(self, access_token: str) -> Caller:
         """Raise `InvalidToken` unless the token is ours, its session lives, and its user is active."""
         claims = self.tokens.verify_access(access_token)
-        if await self.store.find(claims.user_id, claims.session_id) is None:
+        session = await self.store.find(claims.user_id, claims.session_id)
+        return await self._caller(session)
+
+    async def with_refresh_token(self, refresh_token: str) -> Caller:
+        """Find out whose refresh token it is without using it up.
+
+        Raise `InvalidToken` unless it is the one that its session would rotate next, and its user is active.
+        """
+        claims = self.tokens.verify_refresh(refresh_token)
+        session = await self.store.find(claims.user_id, claims.session_id)
+        if session is not None and session.token_id != claims.token_id:
+            raise InvalidToken("it has a successor")
+        return await self._caller(session)
+
+    async def _caller(self, session: Session | None) -> Caller:
+        if session is None:
             raise InvalidToken("its session is over")
         async with self.uow() as uow:
-            user = await uow.users.find(claims.user_id)
+            user = await uow.users.find(session.user_id)
         if user is None or not user.is_active:
             raise InvalidToken("the user is disabled or gone")
-        return Caller(user=user, session_id=claims.session_id)
+        return Caller(user=user, session_id=session.id)
 
 
 @dataclass(frozen=True, slots=True)
