@@ -90,8 +90,7 @@ class MemoryUserRepository(UserRepository):
 
     def commit(self) -> None:
         """Show the writes to everybody and let go of the locks, or raise and change nothing."""
-        if self._failure is not None:
-            raise self._failure
+        self._raise_failure()
         for user in self._written.values():
             self._refuse_taken(user)
         self._store.committed.update(self._written)
@@ -104,6 +103,7 @@ class MemoryUserRepository(UserRepository):
             self._held.popitem()[1].release()
 
     async def _lock(self, what: Hashable) -> None:
+        self._raise_failure()
         if what not in self._held:
             lock = self._store.lock(what)
             await lock.acquire()
@@ -125,7 +125,12 @@ class MemoryUserRepository(UserRepository):
         if self._first(lambda other: other.id != user.id and other.email.key == user.email.key):
             raise EmailTaken(user.email)
 
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
     def _first(self, condition: Callable[[User], bool]) -> User | None:
+        self._raise_failure()
         visible = self._store.committed | self._written
         return next((replace(user) for user in visible.values() if condition(user)), None)
 

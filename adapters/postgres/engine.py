@@ -3,16 +3,16 @@
 import asyncio
 from datetime import timedelta
 from functools import partial
-from typing import Any, cast
+from typing import cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
-from sqlalchemy import event
+from sqlalchemy import AdaptedConnection, event
 from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolProxiedConnection
 
-from adapters.postgres.errors import raise_if_unavailable, unavailable
+from adapters.postgres.errors import hang_up, raise_if_unavailable, unavailable
 from application.settings import PostgresSettings
 
 # libpq takes these in a URL to tune itself; asyncpg would send them to the server, which refuses them.
@@ -52,8 +52,11 @@ def postgres_engine(
             "jit": "off",
             # The server gives up first: then a slow statement does not cost the connection as well.
             "statement_timeout": f"{patience / timedelta(milliseconds=1) * 0.9:.0f}",
-            # A client that died with a lock in its hand keeps it no longer than this.
+            # A client that stands still or is gone keeps its locks no longer than a minute.
             "idle_in_transaction_session_timeout": "60s",
+            "tcp_keepalives_idle": "30",
+            "tcp_keepalives_interval": "10",
+            "tcp_keepalives_count": "3",
         },
     )
     engine = create_async_engine(
@@ -66,6 +69,7 @@ def postgres_engine(
         hide_parameters=True,  # there are password hashes among them, and errors are logged
     )
     event.listen(engine.sync_engine, "checkout", _replace_if_closed)
+    event.listen(engine.sync_engine, "close", _hang_up_if_idle)
     event.listen(engine.sync_engine, "handle_error", raise_if_unavailable)
     return engine
 
@@ -76,8 +80,6 @@ async def connect(engine: AsyncEngine) -> AsyncConnection:
     try:
         async with asyncio.timeout(pool.timeout()):  # waiting in the queue and connecting, together
             return await engine.connect()
-    except asyncpg.ClientConfigurationError:
-        raise  # not the server's fault: the URL is wrong
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError) as error:
         raise unavailable() from error
 
@@ -89,8 +91,16 @@ def _dsn(url: str) -> str:
     return urlunsplit(parts._replace(query=urlencode(query)))
 
 
-def _replace_if_closed(connection: Any, _record: object, _proxy: object) -> None:  # noqa: ANN401 - the event's type
+def _replace_if_closed(
+    connection: AdaptedConnection, _: ConnectionPoolEntry, __: PoolProxiedConnection
+) -> None:
     # When a server goes away the event loop closes the socket, so looking costs nothing. A ping would
     # cost every use of the pool a round trip, and the connection can still break right after it.
     if connection.driver_connection.is_closed():
         raise DisconnectionError
+
+
+def _hang_up_if_idle(connection: AdaptedConnection, entry: ConnectionPoolEntry) -> None:
+    # Nothing is left to be said, and a frozen server would not return a goodbye.
+    if not entry.in_use:
+        hang_up(connection)

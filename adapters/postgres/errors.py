@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.engine import AdaptedConnection, ExceptionContext
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.pool import ManagesConnection
 
 from domain.errors import PorticoError, Unavailable
 
@@ -21,10 +22,11 @@ _NOT_NOW = (
 )
 
 
-def conflict(error: IntegrityError, known: Mapping[str, PorticoError]) -> Exception:
-    """Return what breaking the constraint that `error` names means, or `error` if nobody foresaw it."""
-    constraint = getattr(error.driver_exception, "constraint_name", None)
-    return known.get(constraint, error) if constraint else error
+def conflict(error: Exception, known: Mapping[str, PorticoError]) -> PorticoError | None:
+    """Return what it means that a constraint was broken, if that is the error and somebody foresaw it."""
+    if not isinstance(error, IntegrityError):
+        return None
+    return known.get(getattr(error.driver_exception, "constraint_name", None) or "")
 
 
 def unavailable() -> Unavailable:
@@ -35,15 +37,22 @@ def unavailable() -> Unavailable:
 def raise_if_unavailable(context: ExceptionContext) -> None:
     """Raise `Unavailable` for what the server or the network did; a listener of the event `handle_error`."""
     error = context.original_exception
-    if not isinstance(error, Exception):
-        return  # cancelled: SQLAlchemy closes the connection
     if isinstance(error, OSError):
-        # The socket broke, or the driver waited in vain (`TimeoutError`). Neither an answer that still
-        # comes nor a polite goodbye, which would wait in vain again, is of any use.
-        context.is_disconnect = True
-        if context.connection is not None and (
-            driver := context.connection.connection.driver_connection
-        ):
-            driver.terminate()
-    if context.is_disconnect or (getattr(error, "sqlstate", None) or "").startswith(_NOT_NOW):
+        # The socket broke, or the driver waited in vain (`TimeoutError`): the other connections of the
+        # pool are as old and no better.
+        context.is_disconnect = context.invalidate_pool_on_disconnect = True
+    connection = context.connection
+    if context.is_disconnect and connection is not None and not connection.invalidated:
+        # Lost, or cancelled in the middle. A goodbye might be waited for in vain; what still runs on
+        # the server ends at its own time-out.
+        hang_up(connection.connection)
+    if isinstance(error, Exception) and (
+        context.is_disconnect or (getattr(error, "sqlstate", None) or "").startswith(_NOT_NOW)
+    ):
         raise unavailable() from error
+
+
+def hang_up(connection: ManagesConnection | AdaptedConnection) -> None:
+    """Close the socket without a word."""
+    if connection.driver_connection is not None:
+        connection.driver_connection.terminate()

@@ -10,7 +10,11 @@ from application.ports.routes import PermissionRepository
 
 
 class UnitOfWork(Protocol):
-    """A transaction. Leaving the block without `commit` undoes everything."""
+    """A transaction. Leaving the block without `commit` undoes everything.
+
+    Whatever needs the store raises `Unavailable` if it is down, too slow, or gave up on a deadlock. After
+    an error of the store, conflicts included, the transaction is over: everything raises that error again.
+    """
 
     users: UserRepository
     roles: RoleRepository
@@ -31,7 +35,10 @@ class UnitOfWork(Protocol):
         ...
 
     async def commit(self) -> None:
-        """Make everything since the start of the block durable, or raise and change nothing."""
+        """Make everything since the start of the block durable, or raise and change nothing.
+
+        Only if the store is lost in this very moment does `Unavailable` leave open which of the two happened.
+        """
         ...
 
 

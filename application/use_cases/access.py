@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from application.paging import Page, PageRequest
 from application.ports.access import AccessCache, AccessVersions, Change, RoleFilter
-from application.ports.sessions import Tokens
+from application.ports.sessions import SessionStore, Tokens
 from application.ports.system import Clock, IdGenerator
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
 from application.use_cases.caller import Caller, Origin
@@ -28,7 +28,7 @@ from domain.access import (
 )
 from domain.errors import Unavailable
 from domain.identity import PasswordChangeRequired, User, UserId
-from domain.sessions import InvalidToken
+from domain.sessions import InvalidToken, SessionId
 
 _MOST_REMEMBERED = 10_000
 
@@ -43,6 +43,7 @@ class Guard:
 
     uow: UnitOfWorkFactory
     tokens: Tokens
+    store: SessionStore
     versions: AccessVersions
     cache: AccessCache
     _remembered: dict[UserId, tuple[str, Access]] = field(default_factory=dict, init=False)
@@ -62,17 +63,7 @@ class Guard:
         role of the user gives the permission.
         """
         claims = self.tokens.verify_access(access_token)
-        standing = await self.versions.look(claims.user_id, claims.session_id)
-        if not standing.session_alive:
-            raise InvalidToken("its session is over")
-        if not standing.settled:
-            access = await self._read(claims.user_id)
-        else:
-            version, access = self._remembered.get(claims.user_id, ("", None))
-            if access is None or version != standing.version:
-                access = await self._recall(claims.user_id, standing.version)
-        if access is None or not access.is_active:
-            raise InvalidToken("the user is disabled or gone")
+        access = await self._access(claims.user_id, claims.session_id)
         if access.must_change_password and not password_may_be_due:
             raise PasswordChangeRequired
         if permission is not None and not access.allows(permission):
@@ -80,6 +71,34 @@ class Guard:
         return Caller(
             user_id=claims.user_id, session_id=claims.session_id, access=access, origin=origin
         )
+
+    async def with_refresh_token(self, refresh_token: str, origin: Origin) -> Caller:
+        """Return whose refresh token it is, without using it up.
+
+        Raise `InvalidToken` unless it is the one that its living session would rotate next, and its user is active.
+        """
+        claims = self.tokens.verify_refresh(refresh_token)
+        session = await self.store.find(claims.user_id, claims.session_id)
+        if session is None or session.token_id != claims.token_id:
+            raise InvalidToken("it has a successor, or its session is over")
+        access = await self._access(claims.user_id, claims.session_id)
+        return Caller(
+            user_id=claims.user_id, session_id=claims.session_id, access=access, origin=origin
+        )
+
+    async def _access(self, user_id: UserId, session_id: SessionId) -> Access:
+        standing = await self.versions.look(user_id, session_id)
+        if not standing.session_alive:
+            raise InvalidToken("its session is over")
+        if not standing.settled:
+            access = await self._read(user_id)
+        else:
+            version, access = self._remembered.get(user_id, ("", None))
+            if access is None or version != standing.version:
+                access = await self._recall(user_id, standing.version)
+        if access is None or not access.is_active:
+            raise InvalidToken("the user is disabled or gone")
+        return access
 
     async def _recall(self, user_id: UserId, version: str) -> Access | None:
         access = await self.cache.get(user_id, version)

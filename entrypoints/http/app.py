@@ -32,7 +32,10 @@ def create_app(
     may call it.
     """
     if container is None:
-        container = bootstrap.build(settings or bootstrap.load_settings())
+        # A process of its own, as when uvicorn starts one: it has its log lines to form, too.
+        settings = settings or bootstrap.load_settings()
+        bootstrap.configure_logging(settings)
+        container = bootstrap.build(settings)
     settings = container.settings()
     app = application(settings.http, debug=settings.environment.debug, routers=routers)
     attach(app.state, container)

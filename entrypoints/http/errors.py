@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
 
 import structlog
 from fastapi.exceptions import RequestValidationError
@@ -35,7 +34,7 @@ from domain.errors import (
 from domain.identity import PasswordRejected
 from domain.sessions import InvalidToken, SessionCompromised
 from entrypoints.http.envelope import Body
-from entrypoints.http.exchange import exchange_of, route_path
+from entrypoints.http.exchange import exchange_of, quoted_path, route_path
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -165,7 +164,7 @@ def problem_response(scope: Scope, error: Exception) -> Response:
         title=title_of(slug),
         status=status,
         detail=detail,
-        instance=quote(scope["path"][:1000], errors="replace"),
+        instance=quoted_path(scope),
         code=status,
         message=detail,
         ts=int(time.time()),

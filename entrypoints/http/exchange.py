@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 from starlette.types import Scope
@@ -53,6 +54,11 @@ def route_path(scope: Scope) -> str:
     """Return the path as the routes know it, without what a proxy put before it."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
+
+
+def quoted_path(scope: Scope) -> str:
+    """Return the path that was asked for as printable ASCII (RFC 3986 §2.1), cut to where it gets absurd."""
+    return quote(scope["path"][:200], errors="replace")
 
 
 def route_template(scope: Scope) -> str | None:

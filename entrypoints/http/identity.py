@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Depends
 from pydantic import Field, field_validator
-from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from application.use_cases.identity import ChangePassword, Register, UpdateProfile
@@ -123,11 +122,17 @@ class RegisterBody(Body):
     kid: KeyId = None
 
 
+def _never_null(schema: dict[str, Any]) -> None:
+    """Describe a field that may be left out and may not be null."""
+    schema |= next(branch for branch in schema.pop("anyOf") if branch != {"type": "null"})
+    del schema["default"]
+
+
 class UpdateProfileBody(Body):
     """What changes; what is left out stays."""
 
-    name: NameText | SkipJsonSchema[None] = None
-    email: EmailText | SkipJsonSchema[None] = None
+    name: NameText | None = Field(default=None, json_schema_extra=_never_null)
+    email: EmailText | None = Field(default=None, json_schema_extra=_never_null)
 
     @field_validator("name", "email", mode="before")
     @classmethod

@@ -25,6 +25,7 @@ from entrypoints.http.exchange import (
     client_address,
     exchange_of,
     header,
+    quoted_path,
     route_path,
     route_template,
 )
@@ -104,10 +105,12 @@ class ExchangeMiddleware:
         try:
             await self._app(scope, receive, send_with_id)
         finally:
+            route = route_template(scope)
             _log.info(
                 "request",
                 method=method,
-                route=route_template(scope),
+                route=route,
+                **({} if route else {"path": quoted_path(scope)}),
                 status=exchange.status,
                 duration_ms=round((time.perf_counter() - began) * 1000, 2),
                 client=client_address(scope, self._trusted_proxies),

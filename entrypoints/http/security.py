@@ -100,10 +100,15 @@ async def caller_with_any_password(request: Request) -> Caller:
     if token is None:
         raise NotAuthenticated
     authenticate: Authenticate = use_cases_of(request)["authenticate"]
-    found = await authenticate(token)
-    exchange_of(request.scope).user_id = found.user_id
-    structlog.contextvars.bind_contextvars(user_id=found.user_id)
-    return found
+    return _noted(request, await authenticate(token))
+
+
+async def refreshing_caller(request: Request, token: HeaderRefreshTokenDep) -> Caller:
+    """Return whose refresh token is in the header; it stays unused."""
+    if token is None:
+        raise NoRefreshToken
+    authenticate: Authenticate = use_cases_of(request)["authenticate"]
+    return _noted(request, await authenticate.with_refresh_token(token))
 
 
 CallerDep = Annotated[Caller, Depends(caller)]
@@ -118,6 +123,7 @@ async def user(caller: CallerDep) -> User:
 UserAccessJWTDep = Annotated[AccessClaims, Depends(access_claims)]
 UserRefreshJWTDep = Annotated[RefreshClaims, Depends(refresh_claims)]
 UserDBDep = Annotated[User, Depends(user)]
+UserRefreshDep = Annotated[Caller, Depends(refreshing_caller)]
 
 
 # --- who may call -------------------------------------------------------------------------------
@@ -162,6 +168,12 @@ def refuse_undeclared(routes: Sequence[BaseRoute]) -> None:
     ]
     if undeclared:
         raise UndeclaredRoute(undeclared)
+
+
+def _noted(request: Request, caller: Caller) -> Caller:
+    exchange_of(request.scope).user_id = caller.user_id
+    structlog.contextvars.bind_contextvars(user_id=caller.user_id)
+    return caller
 
 
 def _bearer_token(request: Request) -> str | None:

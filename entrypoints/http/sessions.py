@@ -1,7 +1,6 @@
 """Sessions: keys, log-in, refresh, log-out, and the caller's devices."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Literal, Self
@@ -11,6 +10,7 @@ from fastapi import APIRouter, Depends, Form
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import JSONResponse
 from starlette.responses import Response as HttpResponse
 
 from application.ports.sessions import TransportKey
@@ -297,7 +297,7 @@ async def log_in_from_docs(
     )
 
 
-class JwkSetResponse(HttpResponse):
+class JwkSetResponse(JSONResponse):
     """A JSON Web Key Set, in its own media type (RFC 7517 §8.5.2)."""
 
     media_type = "application/jwk-set+json"
@@ -312,13 +312,13 @@ class JwkSetResponse(HttpResponse):
 )
 async def get_public_keys(request: Request, get_public_keys: GetPublicKeysDep) -> HttpResponse:
     """Get the keys with which access tokens are verified: the next, the active, and the retired ones in use."""
-    keys = [dict(key) for key in await get_public_keys()]
-    content = json.dumps({"keys": keys}, sort_keys=True, separators=(",", ":")).encode()
-    etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    response = JwkSetResponse({"keys": [dict(key) for key in await get_public_keys()]})
+    etag = f'"{hashlib.sha256(response.body).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "public, max-age=300"}
     if _is_known(etag, request.headers.get("if-none-match")):
         return HttpResponse(status_code=304, headers=headers)
-    return JwkSetResponse(content, headers=headers)
+    response.headers.update(headers)
+    return response
 
 
 def _one_refresh_token(header: str | None, body: RefreshTokenBody | None) -> str | None:

@@ -300,14 +300,20 @@ async def test_a_name_that_was_given_up_can_be_taken(uow: UnitOfWorkFactory) -> 
     await given(uow, a_user(email="ada@example.org"))
 
 
-async def test_a_unit_of_work_that_met_a_conflict_commits_nothing(uow: UnitOfWorkFactory) -> None:
-    """`commit` says so by raising the conflict again, even if somebody caught it."""
+async def test_a_unit_of_work_that_met_a_conflict_is_over(uow: UnitOfWorkFactory) -> None:
+    """Even if somebody catches the conflict: it is raised again by whatever comes next, and nothing is stored."""
     taken, welcome = a_user(username="lovelace"), a_user()
     await given(uow, taken)
     async with uow() as work:
         await work.users.add(welcome)
         with pytest.raises(UsernameTaken):
             await work.users.add(a_user(username="lovelace"))
+        with pytest.raises(UsernameTaken):
+            await work.users.find(taken.id)
+        with pytest.raises(UsernameTaken):
+            await work.users.lock(taken.id)
+        with pytest.raises(UsernameTaken):
+            await work.users.add(a_user())
         with pytest.raises(UsernameTaken):
             await work.commit()
 

@@ -5,6 +5,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -209,6 +210,12 @@ def test_a_key_shown_in_two_roles_counts_once_and_until_the_later_time() -> None
     assert [key.until for key in ring.retired] == [4]
 
 
+def test_a_next_key_that_is_in_use_already_is_no_second_one() -> None:
+    ring = keys_with(access=KeyRing(active=a_pem("access"), next=a_pem("access"))).access
+
+    assert ring.next is None
+
+
 # --- where missing ones come from ---------------------------------------------------------------
 
 
@@ -247,6 +254,13 @@ def test_a_configured_key_is_used_beside_those_that_are_made(tmp_path: Path) -> 
         "refresh.active.pem",
         "transport.active.pem",
     ]
+
+
+def test_nothing_is_made_when_nothing_is_missing(tmp_path: Path) -> None:
+    settings = replace(key_settings(), generate_in=tmp_path / "keys")
+
+    assert load_keys(settings, Environment.LOCAL) == (keys_with(), ())
+    assert not (tmp_path / "keys").exists()
 
 
 def test_no_key_is_made_where_people_rely_on_it(tmp_path: Path) -> None:

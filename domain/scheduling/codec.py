@@ -1,0 +1,126 @@
+"""Schedules as plain data: what the API takes, the database holds and a configuration says."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, fields
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from domain.scheduling.errors import InvalidDefinition
+from domain.scheduling.json_values import is_number, is_object
+from domain.scheduling.schedules import (
+    Clocked,
+    Crontab,
+    Interval,
+    Period,
+    Schedule,
+    Solar,
+    SolarEvent,
+)
+
+
+def read_schedule(kind: object, data: object) -> Schedule:
+    """Return the schedule that plain data describes; raise `InvalidDefinition` that names every field that is wrong.
+
+    `data` maps the names of the fields of the class (snake_case) to text and numbers; `at` may be a datetime.
+    """
+    schedule_class = _CLASSES.get(kind) if isinstance(kind, str) else None
+    if schedule_class is None:
+        raise InvalidDefinition({"kind": f"must be one of {', '.join(_CLASSES)}"})
+    if not is_object(data):
+        raise InvalidDefinition({"schedule": "must be an object"})
+    known = {field.name: field for field in _plain_fields(schedule_class)}
+    problems = {
+        f"schedule.{str(name)[:50]}": f"is not a field of {kind} schedules"
+        for name in data
+        if name not in known
+    }
+    values: dict[str, object] = {}
+    for name, field in known.items():
+        try:
+            if name in data:
+                values[name] = _READERS.get(name, _text)(data[name])
+            elif field.default is MISSING:
+                problems[f"schedule.{name}"] = "is missing"
+        except _Unfit as error:
+            problems[f"schedule.{name}"] = str(error)
+    if problems:
+        raise InvalidDefinition(problems)
+    return schedule_class(**values)
+
+
+def schedule_data(schedule: Schedule) -> dict[str, str | int | float]:
+    """Return plain data from which `read_schedule` makes an equal schedule."""
+    return {field.name: _plain(getattr(schedule, field.name)) for field in _plain_fields(schedule)}
+
+
+_CLASSES: Mapping[str, Callable[..., Schedule]] = {
+    schedule_class.kind: schedule_class for schedule_class in (Interval, Crontab, Solar, Clocked)
+}
+
+
+def _plain_fields(schedule: Any) -> list[Field[Any]]:  # noqa: ANN401 - a class or an instance of one
+    return [field for field in fields(schedule) if field.init]
+
+
+def _plain(value: str | float | datetime) -> str | int | float:
+    match value:
+        case datetime():
+            return value.isoformat().replace("+00:00", "Z")
+        case StrEnum():
+            return value.value
+        case _:
+            return value
+
+
+class _Unfit(ValueError):
+    """The value is of the wrong type; the message goes on where the name of the field ends."""
+
+
+def _text(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)  # minute: 5
+    if not isinstance(value, str):
+        raise _Unfit("must be text")
+    return value
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _Unfit("must be a whole number")
+    return value
+
+
+def _number(value: object) -> float:
+    if not is_number(value):
+        raise _Unfit("must be a number")
+    return value
+
+
+def _one_of(choices: type[StrEnum]) -> Callable[[object], StrEnum]:
+    def read(value: object) -> StrEnum:
+        if not isinstance(value, str) or value not in list(choices):
+            raise _Unfit(f"must be one of {', '.join(choices)}")
+        return choices(value)
+
+    return read
+
+
+def _moment(value: object) -> datetime:
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        moment = None
+    if not isinstance(moment, datetime):
+        raise _Unfit("must be a date and a time (2026-11-01T05:00:00Z)")
+    return moment
+
+
+_READERS: Mapping[str, Callable[[object], object]] = {
+    "every": _whole,
+    "period": _one_of(Period),
+    "event": _one_of(SolarEvent),
+    "latitude": _number,
+    "longitude": _number,
+    "at": _moment,
+}

@@ -1,0 +1,38 @@
+"""What is wrong with a periodic task, and what its store may answer."""
+
+from collections.abc import Mapping
+
+from domain.errors import Conflict, Invalid, NotFound
+
+
+class InvalidDefinition(Invalid):
+    """A definition breaks rules; `problems` says all of them, by field (`schedule.minute`, `options.priority`)."""
+
+    code = "scheduling.invalid_definition"
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        super().__init__(
+            "; ".join(f"{field} {problem}" for field, problem in problems.items()),
+            field=next(iter(problems)),
+        )
+        self.problems = dict(problems)
+
+
+class PeriodicTaskNotFound(NotFound):
+    """There is no such periodic task."""
+
+    code = "scheduling.task_not_found"
+
+    def __init__(self, task_id: object) -> None:
+        super().__init__(f"There is no periodic task {task_id}")
+        self.task_id = task_id
+
+
+class PeriodicTaskNameTaken(Conflict):
+    """Another periodic task has this name."""
+
+    code = "scheduling.name_taken"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is a periodic task named {name} already")
+        self.name = name

@@ -1,0 +1,143 @@
+"""When a schedule fires next. All of it happens on the UTC timeline; a zone only says what its clocks show then."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, tzinfo
+
+from domain.scheduling.errors import InvalidDefinition
+from domain.scheduling.schedules import Clocked, Crontab, Interval, Schedule, Solar
+
+Sun = Callable[[Solar, datetime], datetime | None]
+"""Astronomy, which the domain leaves to a library: the first event of that kind at that place strictly after an
+instant (aware, UTC), or None if there is none within a year."""
+
+RESOLUTION = timedelta(microseconds=1)
+"""The shortest time there is between two instants."""
+
+
+def no_sun(solar: Solar, _after: datetime) -> datetime | None:
+    """Stand in where no astronomy is at hand: refuse every solar schedule."""
+    raise InvalidDefinition({"kind": f"cannot be {solar.kind} here: no astronomy is installed"})
+
+
+def next_fire(
+    schedule: Schedule, after: datetime, *, anchor: datetime, sun: Sun = no_sun
+) -> datetime | None:
+    """Return the first instant strictly after `after` at which `schedule` fires (aware, UTC), or None if it never will.
+
+    `after` and `anchor` are aware. Intervals fire at `anchor` plus each multiple of their length, so that no restart
+    moves them. Crontabs follow the clocks of their zone (after Vixie cron): times that the clocks skip fire once, at
+    the first instant after the gap; times that they show twice fire the first time only, or both times if the hour
+    is a wildcard or has a step. The calendar ends with the year 9998.
+    """
+    after = after.astimezone(UTC)
+    if after >= _END:
+        return None
+    match schedule:
+        case Interval():
+            return _next_multiple(schedule.length, after, anchor)
+        case Crontab():
+            return _next_on_the_clock(schedule, max(after, _BEGINNING))
+        case Solar():
+            return _next_event(schedule, after, sun)
+        case Clocked():
+            return schedule.at if schedule.at > after else None
+
+
+_BEGINNING = datetime(1, 1, 3, tzinfo=UTC)
+_END = datetime(9998, 12, 30, tzinfo=UTC)
+_SECOND = timedelta(seconds=1)
+_MINUTE = timedelta(minutes=1)
+_HOUR = timedelta(hours=1)
+_DAY = timedelta(days=1)
+_NO_OFFSET = timedelta(0)
+
+
+def _next_multiple(length: timedelta, after: datetime, anchor: datetime) -> datetime | None:
+    fire = after + length - (after - anchor) % length
+    return fire if fire < _END else None
+
+
+def _next_event(solar: Solar, after: datetime, sun: Sun) -> datetime | None:
+    # Astronomy is iterative: asked from another instant it answers milliseconds differently, and a slot is its
+    # instant. So the events of a day are always computed from its midnight on, whoever asks, and when.
+    start = _midnight(after)
+    while True:
+        event = sun(solar, start)
+        if event is None:
+            return None
+        event = event.astimezone(UTC).replace(microsecond=0)
+        if event >= _midnight(start) + _DAY:
+            start = _midnight(event)
+        elif event > after:
+            return event
+        else:
+            start = event + _HOUR  # well clear of it; no event comes twice within hours
+
+
+def _midnight(moment: datetime) -> datetime:
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _next_on_the_clock(crontab: Crontab, after: datetime) -> datetime | None:
+    """Find the next minute that the crontab names on its clocks, then the instant at which they show it.
+
+    Clocks that go back only show what they have shown. So later times come first, unless `after` is itself
+    within a time that they show twice.
+    """
+    zone = crontab.zone
+    local = after.astimezone(zone)
+    shown = local.replace(tzinfo=None, fold=0)
+    start = _whole_minute(shown + RESOLUTION)
+    before, since = _offsets(zone, shown)
+    if before == since:
+        wall = crontab.table.first_from(start)
+    else:
+        change = _change(zone, after - (before - since) * local.fold, within=before - since)
+        gone_back_at, gone_back_to = _wall(change, before), _wall(change, since)
+        if local.fold and not crontab.repeats:
+            start = max(start, _whole_minute(gone_back_at))
+        wall = crontab.table.first_from(start)
+        if not local.fold and crontab.repeats and (wall is None or wall >= gone_back_at):
+            wall = crontab.table.first_from(_whole_minute(gone_back_to))
+    return None if wall is None else _instant(zone, wall, after)
+
+
+def _instant(zone: tzinfo, wall: datetime, after: datetime) -> datetime:
+    """Return the first instant after `after` at which the clocks show `wall`, or the end of the gap that skips it."""
+    before, since = _offsets(zone, wall)
+    instant = (wall - before).replace(tzinfo=UTC)
+    if before < since:
+        return _change(zone, instant - (since - before), within=since - before)
+    return instant if instant > after else (wall - since).replace(tzinfo=UTC)
+
+
+def _offsets(zone: tzinfo, wall: datetime) -> tuple[timedelta, timedelta]:
+    """Return the offsets of `wall` read as before and as since a change (PEP 495); they differ near one only.
+
+    The first is greater where `wall` is shown twice, and less where it is skipped.
+    """
+    return zone.utcoffset(wall) or _NO_OFFSET, zone.utcoffset(wall.replace(fold=1)) or _NO_OFFSET
+
+
+def _change(zone: tzinfo, earlier: datetime, *, within: timedelta) -> datetime:
+    """Return the first instant after `earlier` with another offset; it is known to come `within` so much."""
+    earlier = earlier.replace(microsecond=0)
+    offset = earlier.astimezone(zone).utcoffset()
+    low, high = 0, within // _SECOND
+    while high - low > 1:
+        middle = (low + high) // 2
+        if (earlier + timedelta(seconds=middle)).astimezone(zone).utcoffset() == offset:
+            low = middle
+        else:
+            high = middle
+    return earlier + timedelta(seconds=high)
+
+
+def _wall(instant: datetime, offset: timedelta) -> datetime:
+    return (instant + offset).replace(tzinfo=None)
+
+
+def _whole_minute(wall: datetime) -> datetime:
+    """Return the first whole minute not before `wall`."""
+    floor = wall.replace(second=0, microsecond=0)
+    return floor if floor == wall else floor + _MINUTE

@@ -1,0 +1,58 @@
+"""JSON: what arguments, headers and options are, because a message carries them and a `jsonb` column holds them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import TypeAlias, TypeGuard
+
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+
+_DEEPEST = 20
+
+
+def is_object(value: object) -> TypeGuard[dict[object, object]]:
+    """Tell whether `value` may be a JSON object; what its names and values are is another question."""
+    return isinstance(value, dict)
+
+
+def is_list(value: object) -> TypeGuard[Sequence[object]]:
+    """Tell whether `value` may be a JSON list."""
+    return isinstance(value, list | tuple)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Tell whether `value` is a number; to Python, true is one too."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def problem_with_json(value: object, *, depth: int = 0) -> str | None:
+    """Say what keeps `value` from being sent and stored, or None."""
+    if is_list(value) or is_object(value):
+        if depth == _DEEPEST:
+            return f"is nested more than {_DEEPEST} levels deep"
+        if is_object(value) and not all(isinstance(name, str) for name in value):
+            return "has a name that is not text"
+        items = chain(value, value.values()) if is_object(value) else iter(value)
+        problems = (problem_with_json(item, depth=depth + 1) for item in items)
+        return next(filter(None, problems), None)
+    return _problem_with_scalar(value)
+
+
+def _problem_with_scalar(value: object) -> str | None:
+    problem = None
+    match value:
+        case bool() | None:
+            pass
+        case str():
+            # PostgreSQL takes no NUL, and UTF-8 no lone surrogate.
+            if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value):
+                problem = "has a character that cannot be stored"
+        case int():
+            if not -(2**63) <= value < 2**63:
+                problem = "has a whole number that 64 bits cannot hold"
+        case float():
+            if not math.isfinite(value):
+                problem = "has a number that is not finite"
+        case _:
+            problem = "has a value that JSON cannot say"
+    return problem

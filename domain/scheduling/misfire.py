@@ -1,0 +1,75 @@
+"""Which slots to run now, and what becomes of those that passed while nothing ran."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from itertools import chain
+
+from domain.scheduling.firing import RESOLUTION
+from domain.scheduling.slots import Jitter
+from domain.scheduling.timetable import Timetable
+
+
+class Misfire(StrEnum):
+    """What becomes of the slots that passed while no beat was there."""
+
+    SKIP = "skip"
+    """None of them runs."""
+    RUN_ONCE = "run_once"
+    """The last of them runs."""
+    RUN_ALL = "run_all"
+    """All of them run, oldest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """The answer for one task at one moment."""
+
+    slots: tuple[datetime, ...]
+    """What to run now, oldest first."""
+    settled_until: datetime
+    """Every slot up to here is run or given up; the next question starts here."""
+    next_slot: datetime | None
+    """The first slot that is not settled, or None if there will be none."""
+
+
+def due_slots(
+    timetable: Timetable,
+    *,
+    settled_until: datetime,
+    now: datetime,
+    up_since: datetime,
+    misfire: Misfire,
+    grace: timedelta | None,
+    jitter: Jitter,
+    limit: int,
+) -> Due:
+    """Return which slots after `settled_until` are to run at `now`: at most `limit` (one or more) in one answer.
+
+    A slot's time lasts from its instant to the end of its jitter. What was over before `up_since`, when a beat
+    came up that has stood ready ever since, was missed: `misfire` decides. All later slots run, so that a change
+    of leader loses none. No slot runs later than `grace` after its time (None: however late).
+    """
+    missed_until = min(up_since, now) - jitter.longest - RESOLUTION
+    after = settled_until
+    if grace is not None:
+        after = max(after, now - jitter.longest - grace - RESOLUTION)
+    missed: Iterator[datetime] = iter(())
+    if after < missed_until and misfire is not Misfire.RUN_ALL:
+        if misfire is Misfire.RUN_ONCE:
+            last = timetable.last_between(after, missed_until)
+            missed = iter(() if last is None else (last,))
+        after = missed_until
+
+    run: list[datetime] = []
+    for slot in chain(missed, timetable.between(after, now)):
+        if slot + jitter.delay(slot) > now or len(run) == limit:
+            return Due(slots=tuple(run), settled_until=slot - RESOLUTION, next_slot=slot)
+        run.append(slot)
+    settled_until = max(settled_until, now)
+    return Due(
+        slots=tuple(run),
+        settled_until=settled_until,
+        next_slot=timetable.next_after(settled_until),
+    )

@@ -1,0 +1,148 @@
+"""How the message of a periodic task is published: the options of Celery's `apply_async` that are JSON."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from domain.scheduling.errors import InvalidDefinition
+from domain.scheduling.json_values import Json, is_number, is_object, problem_with_json
+from domain.text import problem_with
+
+
+@dataclass(frozen=True, slots=True)
+class PublishingOptions:
+    """Options of `apply_async`: only those that are given, so that what is configured holds for all others.
+
+    Times are in seconds. What the schedule decides (`countdown`, `eta`), what the slot decides (`task_id`) and
+    what is no JSON (`link`, `producer`) are not among them.
+    """
+
+    given: Mapping[str, Json] = field(default_factory=dict[str, Json], hash=False)
+
+    def __post_init__(self) -> None:
+        if not is_object(self.given):
+            raise InvalidDefinition({"options": "must be an object"})
+        problems = {f"options.{name}": problem for name, problem in _problems(self.given)}
+        if problems:
+            raise InvalidDefinition(problems)
+        object.__setattr__(self, "given", dict(self.given))
+
+    @property
+    def expires(self) -> timedelta | None:
+        """How long the message may wait for a worker, if that was given."""
+        seconds = self.given.get("expires")
+        return timedelta(seconds=seconds) if is_number(seconds) else None
+
+
+def _problems(given: Mapping[object, object]) -> Iterator[tuple[str, str]]:
+    for name, value in given.items():
+        check = _CHECKS.get(str(name))
+        problem = check(value) if check else "is not a publishing option of a periodic task"
+        if problem:
+            yield str(name)[:50], problem
+    soft, hard = given.get("soft_time_limit"), given.get("time_limit")
+    if is_number(soft) and is_number(hard) and soft > hard:
+        yield "soft_time_limit", "must not be longer than time_limit"
+
+
+def _text(value: object) -> str | None:
+    return (
+        problem_with(value, shortest=1, longest=255) if isinstance(value, str) else "must be text"
+    )
+
+
+def _flag(value: object) -> str | None:
+    return None if isinstance(value, bool) else "must be true or false"
+
+
+def _number(lowest: int, highest: int) -> Callable[[object], str | None]:
+    def check(value: object) -> str | None:
+        if is_number(value) and lowest <= value <= highest:
+            return None
+        return f"must be a number from {lowest} to {highest}"
+
+    return check
+
+
+def _whole(lowest: int, highest: int) -> Callable[[object], str | None]:
+    def check(value: object) -> str | None:
+        if isinstance(value, int) and is_number(value) and lowest <= value <= highest:
+            return None
+        return f"must be a whole number from {lowest} to {highest}"
+
+    return check
+
+
+def _headers(value: object) -> str | None:
+    if not is_object(value):
+        return "must be an object"
+    taken = _CELERY_HEADERS & value.keys()
+    return f"must not set {min(taken)}: Celery does" if taken else problem_with_json(value)
+
+
+def _retry_policy(value: object) -> str | None:
+    if not is_object(value):
+        return "must be an object"
+    for name, number in value.items():
+        check = _RETRY_POLICY.get(str(name))
+        if check is None:
+            return f"must only have {', '.join(_RETRY_POLICY)}"
+        if problem := check(number):
+            return f"has {name}, which {problem}"
+    return None
+
+
+# The headers of Celery's own message, protocol 2.
+_CELERY_HEADERS = frozenset(
+    {
+        "lang",
+        "task",
+        "id",
+        "shadow",
+        "eta",
+        "expires",
+        "group",
+        "group_index",
+        "retries",
+        "timelimit",
+        "root_id",
+        "parent_id",
+        "argsrepr",
+        "kwargsrepr",
+        "origin",
+        "ignore_result",
+        "replaced_task_nesting",
+        "stamped_headers",
+        "stamps",
+    }
+)
+_YEAR = 366 * 24 * 3600
+_RETRY_POLICY: Mapping[str, Callable[[object], str | None]] = {
+    "max_retries": _whole(0, 1000),
+    "interval_start": _number(0, 3600),
+    "interval_step": _number(0, 3600),
+    "interval_max": _number(0, 3600),
+}
+_CHECKS: Mapping[str, Callable[[object], str | None]] = {
+    "queue": _text,
+    "exchange": _text,
+    "exchange_type": _text,
+    "routing_key": _text,
+    "priority": _whole(0, 255),
+    "expires": _number(1, _YEAR),
+    "headers": _headers,
+    "time_limit": _number(1, _YEAR),
+    "soft_time_limit": _number(1, _YEAR),
+    "retry": _flag,
+    "retry_policy": _retry_policy,
+    "serializer": _text,
+    "compression": _text,
+    "delivery_mode": _whole(1, 2),
+    "mandatory": _flag,
+    "ignore_result": _flag,
+    "shadow": _text,
+    "argsrepr": _text,
+    "kwargsrepr": _text,
+    "timeout": _number(0, 3600),
+    "confirm_timeout": _number(0, 3600),
+}

@@ -1,0 +1,195 @@
+"""The four kinds of schedule as values: what is wrong cannot be made, what is made is frozen and hashable."""
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from functools import cache
+from typing import ClassVar
+from zoneinfo import ZoneInfo
+
+from domain.scheduling.crontab import (
+    DAY_OF_MONTH,
+    DAY_OF_WEEK,
+    HOUR,
+    MINUTE,
+    MONTH_OF_YEAR,
+    CronFieldError,
+    CronTable,
+    cron_table,
+    has_a_date,
+    read_field,
+)
+from domain.scheduling.errors import InvalidDefinition
+
+
+class Period(StrEnum):
+    """What an interval is counted in. All are exact: a day is 24 hours, whatever the clocks do."""
+
+    WEEKS = "weeks"
+    DAYS = "days"
+    HOURS = "hours"
+    MINUTES = "minutes"
+    SECONDS = "seconds"
+    MILLISECONDS = "milliseconds"
+    MICROSECONDS = "microseconds"
+
+
+SHORTEST_INTERVAL = timedelta(milliseconds=100)
+"""A beat that finds, claims and publishes each slot by itself keeps up with this."""
+LONGEST_INTERVAL = timedelta(days=36_525)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Every `every` `period`, counted from an anchor: 100 ms to 100 years."""
+
+    kind: ClassVar[str] = "interval"
+
+    every: int
+    period: Period
+    length: timedelta = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise InvalidDefinition({"schedule.every": "must be at least 1"})
+        try:
+            length = timedelta(**{self.period.value: self.every})
+        except OverflowError:
+            length = timedelta.max
+        if length < SHORTEST_INTERVAL:
+            raise InvalidDefinition({"schedule.every": "must come to 100 milliseconds or more"})
+        if length > LONGEST_INTERVAL:
+            raise InvalidDefinition({"schedule.every": "must come to 100 years or less"})
+        object.__setattr__(self, "length", length)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crontab:
+    """The minutes that all five fields name, on the clocks of `timezone` (an IANA name).
+
+    As in Celery, and unlike in crontab(5), a day must suit both `day_of_month` and `day_of_week`: `1-7` with `mon`
+    is the first Monday of a month. Sunday is 0 or 7.
+    """
+
+    kind: ClassVar[str] = "crontab"
+
+    minute: str = "*"
+    hour: str = "*"
+    day_of_month: str = "*"
+    month_of_year: str = "*"
+    day_of_week: str = "*"
+    timezone: str = "UTC"
+    table: CronTable = field(init=False, compare=False, repr=False)
+    zone: ZoneInfo = field(init=False, compare=False, repr=False)
+    repeats: bool = field(init=False, compare=False, repr=False)
+    """Whether an hour that the clocks show twice counts twice: only if the hour is a wildcard or has a step."""
+
+    def __post_init__(self) -> None:
+        problems: dict[str, str] = {}
+        named: dict[str, frozenset[int]] = {}
+        for name, cron_field in _CRON_FIELDS.items():
+            try:
+                named[name] = read_field(cron_field, getattr(self, name))
+            except CronFieldError as error:
+                problems[f"schedule.{name}"] = str(error)
+        if {"day_of_month", "month_of_year"} <= named.keys() and not has_a_date(
+            named["day_of_month"], named["month_of_year"]
+        ):
+            problems["schedule.day_of_month"] = "is a day that none of the months has"
+        try:
+            object.__setattr__(self, "zone", _zone(self.timezone))
+        except LookupError:
+            problems["schedule.timezone"] = "must be the name of a time zone, such as Europe/Berlin"
+        if problems:
+            raise InvalidDefinition(problems)
+        object.__setattr__(self, "table", cron_table(*named.values()))
+        every_hour = len(named["hour"]) == HOUR.size
+        object.__setattr__(self, "repeats", every_hour or "/" in self.hour)
+
+
+_CRON_FIELDS = {
+    "minute": MINUTE,
+    "hour": HOUR,
+    "day_of_month": DAY_OF_MONTH,
+    "month_of_year": MONTH_OF_YEAR,
+    "day_of_week": DAY_OF_WEEK,
+}
+
+
+@cache
+def _zone(name: str) -> ZoneInfo:
+    """Return the zone called `name`; raise `LookupError` if there is none.
+
+    `right/…` counts leap seconds, and the other two are whatever this machine says: none means one thing everywhere.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_+\-/]{1,64}", name) or re.match(
+        r"right/|localtime$|posixrules$", name
+    ):
+        raise LookupError(name)
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError) as error:  # `../x`, and a folder of zones such as `America`
+        raise LookupError(name) from error
+
+
+class SolarEvent(StrEnum):
+    """A moment of the sun's day, by Celery's names."""
+
+    DAWN_ASTRONOMICAL = "dawn_astronomical"
+    DAWN_NAUTICAL = "dawn_nautical"
+    DAWN_CIVIL = "dawn_civil"
+    SUNRISE = "sunrise"
+    SOLAR_NOON = "solar_noon"
+    SUNSET = "sunset"
+    DUSK_CIVIL = "dusk_civil"
+    DUSK_NAUTICAL = "dusk_nautical"
+    DUSK_ASTRONOMICAL = "dusk_astronomical"
+
+
+@dataclass(frozen=True, slots=True)
+class Solar:
+    """Each time `event` happens at a place (degrees, north and east positive)."""
+
+    kind: ClassVar[str] = "solar"
+
+    event: SolarEvent
+    latitude: float
+    longitude: float
+
+    def __post_init__(self) -> None:
+        problems = {
+            f"schedule.{name}": f"must be between -{limit} and {limit} degrees"
+            for name, value, limit in (
+                ("latitude", self.latitude, 90),
+                ("longitude", self.longitude, 180),
+            )
+            if not abs(value) <= limit  # so that NaN is refused too
+        }
+        if problems:
+            raise InvalidDefinition(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Clocked:
+    """Once, at an instant."""
+
+    kind: ClassVar[str] = "clocked"
+
+    at: datetime
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "at", in_utc(self.at, field="schedule.at"))
+
+
+Schedule = Interval | Crontab | Solar | Clocked
+
+
+def in_utc(moment: datetime, *, field: str) -> datetime:
+    """Return `moment` in UTC; raise `InvalidDefinition` if nobody can say when it is."""
+    if moment.utcoffset() is None:
+        raise InvalidDefinition({field: "must say its offset from UTC (…Z or …+01:00)"})
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise InvalidDefinition({field: "is out of range"}) from None

@@ -1,0 +1,204 @@
+"""Periodic tasks: what runs, when, how it is published, and what may be changed about it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from domain.scheduling.errors import InvalidDefinition
+from domain.scheduling.firing import Sun
+from domain.scheduling.json_values import Json, is_list, is_object, problem_with_json
+from domain.scheduling.misfire import Due, Misfire, due_slots
+from domain.scheduling.options import PublishingOptions
+from domain.scheduling.schedules import Clocked, Schedule, in_utc
+from domain.scheduling.slots import Jitter, PeriodicTaskId
+from domain.scheduling.timetable import Timetable
+from domain.text import problem_with, tidy
+
+LONGEST_JITTER = timedelta(days=1)
+LONGEST_GRACE = timedelta(days=3660)
+MOST_RUNS = 2**31 - 1
+MOST_SLOTS_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """What people decide about a periodic task. A change makes another (`dataclasses.replace`), and checks it."""
+
+    name: str
+    """Unique, 1 to 200 characters on one line."""
+    description: str = ""
+    task: str
+    """The registered name of the Celery task."""
+    schedule: Schedule
+    args: Sequence[Json] = field(default=(), hash=False)
+    kwargs: Mapping[str, Json] = field(default_factory=dict[str, Json], hash=False)
+    options: PublishingOptions = field(default_factory=PublishingOptions)
+    start_at: datetime | None = None
+    """No slot is before this instant; intervals count from it."""
+    end_at: datetime | None = None
+    """No slot is after this instant."""
+    one_off: bool = False
+    """Whether the first run is the last."""
+    max_runs: int | None = None
+    max_running: int | None = None
+    """How many runs may be going on at once; a slot that finds them all taken is given up."""
+    jitter: timedelta = timedelta(0)
+    """How much later than its slot a run may come, at random."""
+    misfire: Misfire = Misfire.RUN_ONCE
+    misfire_grace: timedelta | None = None
+    """How late a run may be, jitter aside (None: however late)."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", tidy(self.name))
+        for bound in ("start_at", "end_at"):
+            moment = getattr(self, bound)
+            if moment is not None:
+                object.__setattr__(self, bound, in_utc(moment, field=bound))
+        problems = {name: problem for name, problem in self._problems() if problem}
+        if problems:
+            raise InvalidDefinition(problems)
+        object.__setattr__(self, "args", tuple(self.args))
+        object.__setattr__(self, "kwargs", dict(self.kwargs))
+
+    def _problems(self) -> Iterator[tuple[str, str | None]]:
+        yield "name", problem_with(self.name, shortest=1, longest=200)
+        yield "task", problem_with(self.task, shortest=1, longest=255)
+        yield "description", _problem_with_prose(self.description, longest=2000)
+        yield "args", problem_with_json(self.args) if is_list(self.args) else "must be a list"
+        yield (
+            "kwargs",
+            problem_with_json(self.kwargs) if is_object(self.kwargs) else "must be an object",
+        )
+        if self.end_at is not None and self.start_at is not None and self.end_at < self.start_at:
+            yield "end_at", "must not be before start_at"
+        if isinstance(self.schedule, Clocked) and not self._includes(self.schedule.at):
+            yield "schedule.at", "must not be before start_at or after end_at"
+        for name, most in (("max_runs", self.max_runs), ("max_running", self.max_running)):
+            if most is not None and not 1 <= most <= MOST_RUNS:
+                yield name, f"must be from 1 to {MOST_RUNS}"
+        if not timedelta(0) <= self.jitter <= LONGEST_JITTER:
+            yield "jitter", "must be from nothing to a day"
+        if (
+            self.misfire_grace is not None
+            and not timedelta(0) <= self.misfire_grace <= LONGEST_GRACE
+        ):
+            yield "misfire_grace", f"must be from nothing to {LONGEST_GRACE.days} days"
+
+    def _includes(self, moment: datetime) -> bool:
+        return (self.start_at is None or self.start_at <= moment) and (
+            self.end_at is None or moment <= self.end_at
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where a task stands in its timetable. The beat keeps it, apart from the definition, which it never writes."""
+
+    settled_until: datetime | None = None
+    """Every slot up to here was run or given up."""
+    runs: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class PeriodicTask:
+    """A task that runs by a schedule, from when it was enabled until it is paused or over."""
+
+    id: PeriodicTaskId
+    definition: Definition
+    enabled: bool = True
+    enabled_at: datetime
+    """Slots up to here are not owed: the task did not exist, or was paused."""
+    created_at: datetime
+    updated_at: datetime
+
+    def redefine(self, definition: Definition, *, at: datetime) -> None:
+        """Be defined anew. What was settled stays settled, so the next slot follows the last one, not the change."""
+        self.definition = definition
+        self.updated_at = at
+
+    def pause(self, *, at: datetime) -> None:
+        """Run no more until resumed."""
+        if self.enabled:
+            self.enabled = False
+            self.updated_at = at
+
+    def resume(self, *, at: datetime, catch_up: bool = False) -> None:
+        """Run again from the next slot on; with `catch_up`, the slots of the pause were missed: `misfire` decides."""
+        if not self.enabled:
+            self.enabled = True
+            self.enabled_at = self.enabled_at if catch_up else at
+            self.updated_at = at
+
+    def timetable(self, sun: Sun) -> Timetable:
+        """Return the slots of the task, whether or not it is enabled."""
+        definition = self.definition
+        return Timetable(
+            schedule=definition.schedule,
+            anchor=definition.start_at or self.created_at,
+            start_at=definition.start_at,
+            end_at=definition.end_at,
+            sun=sun,
+        )
+
+    def jitter(self) -> Jitter:
+        """Return how much later than its slot each run comes."""
+        return Jitter(self.id, self.definition.jitter)
+
+    def runs_left(self, standing: Standing) -> int | None:
+        """Return how many runs are still to come, or None if nothing limits them."""
+        most = 1 if self.definition.one_off else self.definition.max_runs
+        return None if most is None else max(0, most - standing.runs)
+
+    def may_start(self, *, running: int) -> bool:
+        """Tell whether one more run may begin while `running` others are going on."""
+        return self.definition.max_running is None or running < self.definition.max_running
+
+    def due(self, standing: Standing, *, now: datetime, up_since: datetime, sun: Sun) -> Due:
+        """Return the slots to run at `now`, at most `MOST_SLOTS_AT_ONCE`, and where the task stands after them.
+
+        `up_since` is when the beat that asks came up, whether it led or stood by: see `due_slots`.
+        """
+        settled_until = max(standing.settled_until or self.enabled_at, self.enabled_at)
+        left = self.runs_left(standing)
+        if not self.enabled or left == 0:
+            return Due(slots=(), settled_until=settled_until, next_slot=None)
+        due = due_slots(
+            self.timetable(sun),
+            settled_until=settled_until,
+            now=now,
+            up_since=up_since,
+            misfire=self.definition.misfire,
+            grace=self.definition.misfire_grace,
+            jitter=self.jitter(),
+            limit=MOST_SLOTS_AT_ONCE if left is None else min(left, MOST_SLOTS_AT_ONCE),
+        )
+        return replace(due, next_slot=None) if len(due.slots) == left else due
+
+    def lifetime(self, slot: datetime, *, sun: Sun) -> timedelta | None:
+        """Return how long the message of `slot` may wait for a worker before it is dropped (None: for ever).
+
+        By default as long as it is from this slot to the next, so that turns do not pile up behind a worker that is
+        down. A task that wants all of its missed turns (`run_all`) wants these too.
+        """
+        if self.definition.options.expires is not None:
+            return self.definition.options.expires
+        if self.definition.misfire is Misfire.RUN_ALL:
+            return None
+        following = self.timetable(sun).next_after(slot)
+        return None if following is None else following - slot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadableTask:
+    """A stored definition that breaks the rules because it was written past them: shown with its reason, never run."""
+
+    id: PeriodicTaskId
+    name: str
+    stored: Mapping[str, Json] = field(hash=False)
+    reason: str
+
+
+def _problem_with_prose(text: str, *, longest: int) -> str | None:
+    return (
+        f"may have at most {longest} characters" if len(text) > longest else problem_with_json(text)
+    )

@@ -1,0 +1,98 @@
+"""A network that a test can break: a TCP link to a server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+
+@dataclass(slots=True)
+class Link:
+    """Passes on what both ends say. Frozen, it takes everything and delivers nothing, and nobody is told."""
+
+    host: str
+    port: int
+    questions: int = 0
+    """How often clients spoke: the round trips, in protocols that await each answer."""
+    _passable: asyncio.Event = field(default_factory=asyncio.Event)
+    _connections: set[asyncio.Task[None]] = field(default_factory=set)
+    _listening: asyncio.Server | None = None
+
+    def url(self, url: str) -> str:
+        """Return the URL of the server as it is reached through this link."""
+        assert self._listening is not None
+        port = self._listening.sockets[0].getsockname()[1]
+        parts = urlsplit(url)
+        credentials, at, _ = parts.netloc.rpartition("@")
+        return parts._replace(netloc=f"{credentials}{at}127.0.0.1:{port}").geturl()
+
+    def freeze(self) -> None:
+        """Deliver nothing any more."""
+        self._passable.clear()
+
+    def thaw(self) -> None:
+        """Deliver what was held back, and everything from now on."""
+        self._passable.set()
+
+    def reroute(self) -> None:
+        """Deliver everything on new connections; those that were frozen stay so for ever."""
+        self._passable = asyncio.Event()
+        self._passable.set()
+
+    async def open(self) -> None:
+        """Begin to listen."""
+        self._passable.set()
+        self._listening = await asyncio.start_server(self._connect, "127.0.0.1")
+
+    async def close(self) -> None:
+        """End every connection."""
+        if self._listening is not None:
+            self._listening.close()
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.create_task(self._serve(reader, writer, self._passable))
+        self._connections.add(connection)
+
+    async def _serve(
+        self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter, passable: asyncio.Event
+    ) -> None:
+        async def pass_on(
+            source: asyncio.StreamReader, target: asyncio.StreamWriter, *, asks: bool
+        ) -> None:
+            with suppress(ConnectionError):
+                while said := await source.read(2**20):
+                    self.questions += asks
+                    await passable.wait()
+                    target.write(said)
+                    await target.drain()
+            target.close()
+
+        try:
+            await passable.wait()
+            with suppress(OSError):
+                server, to_server = await asyncio.open_connection(self.host, self.port)
+                try:
+                    await asyncio.gather(
+                        pass_on(client, to_server, asks=True),
+                        pass_on(server, to_client, asks=False),
+                    )
+                finally:
+                    to_server.close()
+        finally:
+            to_client.close()
+
+
+@asynccontextmanager
+async def link_to(url: str) -> AsyncIterator[Link]:
+    """Lay a link to the server of `url`."""
+    parts = urlsplit(url)
+    link = Link(parts.hostname or "", parts.port or 0)
+    await link.open()
+    try:
+        yield link
+    finally:
+        await link.close()

@@ -1,0 +1,325 @@
+"""Who may call: declarations, tokens, one-time passwords, and the dependencies of a route's author."""
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+from fastapi import APIRouter
+from fastapi.routing import iter_route_contexts
+from fastapi.staticfiles import StaticFiles
+
+from application.settings import Environment, HttpSettings
+from domain.identity import UserStatus
+from entrypoints.http.app import application, create_app
+from entrypoints.http.envelope import Response
+from entrypoints.http.security import (
+    AnyPasswordCallerDep,
+    AuthenticatedRoute,
+    CallerDep,
+    DebugOnlyDep,
+    HeaderAccessTokenDep,
+    HeaderRefreshTokenDep,
+    HeaderUserAgentDep,
+    OneTimePasswordRoute,
+    PublicRoute,
+    UndeclaredRoute,
+    UserAccessJWTDep,
+    UserDBDep,
+    UserRefreshDep,
+    UserRefreshJWTDep,
+    public,
+)
+from tests.fakes.builders import a_user
+from tests.fakes.web import Web
+from tests.fakes.world import IN_MEMORY, PHONE, World
+
+SESSIONS = "/api/v1/auth/sessions"
+USER_INFO = "/api/v1/auth/user/info"
+
+router = APIRouter(prefix="/fake")
+
+
+@router.get("/values", dependencies=[PublicRoute])
+async def values(
+    access: HeaderAccessTokenDep, refresh: HeaderRefreshTokenDep, agent: HeaderUserAgentDep
+) -> Response[list[str | None]]:
+    return Response(data=[access, refresh, agent])
+
+
+@router.get("/access-claims", dependencies=[PublicRoute])
+async def access_claims(claims: UserAccessJWTDep) -> Response[UUID]:
+    return Response(data=claims.session_id)
+
+
+@router.get("/refresh-claims", dependencies=[PublicRoute])
+async def refresh_claims(claims: UserRefreshJWTDep) -> Response[UUID]:
+    return Response(data=claims.session_id)
+
+
+@router.get("/caller", dependencies=[AuthenticatedRoute])
+async def show_caller(caller: CallerDep, user: UserDBDep) -> Response[list[UUID]]:
+    return Response(data=[caller.user_id, caller.session_id, user.id])
+
+
+@router.get("/any-password", dependencies=[OneTimePasswordRoute])
+async def show_any_caller(caller: AnyPasswordCallerDep) -> Response[UUID]:
+    return Response(data=caller.user_id)
+
+
+@router.get("/refreshing", dependencies=[PublicRoute])
+async def show_refreshing(caller: UserRefreshDep) -> Response[UUID]:
+    return Response(data=caller.user_id)
+
+
+@router.get("/debug", dependencies=[PublicRoute])
+async def debug(_: DebugOnlyDep) -> Response[None]:
+    return Response(data=None)
+
+
+@pytest.fixture
+async def fake_web(world: World) -> AsyncIterator[Web]:
+    async with Web(world, routers=[router]) as web:
+        yield web
+
+
+# --- declarations -------------------------------------------------------------------------------
+
+
+def test_a_route_that_does_not_say_who_may_call_keeps_the_application_from_starting(
+    world: World,
+) -> None:
+    undeclared = APIRouter(prefix="/api/v1")
+
+    @undeclared.get("/secrets/{secret_id}")
+    async def secrets(secret_id: str) -> None: ...
+
+    @undeclared.post("/secrets")
+    async def make_secret(_caller: CallerDep) -> None: ...
+
+    with pytest.raises(UndeclaredRoute) as refusal:
+        create_app(container=world.container, routers=[undeclared])
+
+    assert refusal.value.routes == ["GET /api/v1/secrets/{secret_id}", "POST /api/v1/secrets"]
+
+
+def test_a_route_that_says_two_things_keeps_the_application_from_starting(world: World) -> None:
+    unsure = APIRouter(dependencies=[PublicRoute])
+
+    @unsure.get("/unsure", dependencies=[AuthenticatedRoute])
+    async def unsure_route() -> None: ...
+
+    with pytest.raises(UndeclaredRoute):
+        create_app(container=world.container, routers=[unsure])
+
+
+def test_a_mounted_application_cannot_say_who_may_call(world: World) -> None:
+    mounting = APIRouter()
+    mounting.mount("/files", StaticFiles(directory="."))
+
+    with pytest.raises(UndeclaredRoute):
+        create_app(container=world.container, routers=[mounting])
+
+
+async def test_a_route_that_was_added_later_keeps_the_application_from_starting(web: Web) -> None:
+    web.app.get("/late")(public)
+
+    with pytest.raises(UndeclaredRoute):
+        async with web.app.router.lifespan_context(web.app):
+            pass
+
+
+# --- every route against every wrong token ------------------------------------------------------
+
+
+def closed_routes() -> Iterator[tuple[str, str]]:
+    """Yield method and path of each route that wants a caller."""
+    for route in iter_route_contexts(application(HttpSettings(), debug=True).routes):
+        if AuthenticatedRoute in route.dependencies or OneTimePasswordRoute in route.dependencies:
+            for method in sorted(route.methods or ()):
+                path = str(route.path).replace("{session_id}", str(UUID(int=0)))
+                yield method, path
+
+
+CLOSED_ROUTES = list(closed_routes())
+
+
+def test_there_are_routes_that_want_a_caller() -> None:
+    assert ("GET", SESSIONS) in CLOSED_ROUTES
+    assert len(CLOSED_ROUTES) >= 6
+
+
+NOT_SHOWN = ("sessions.not_authenticated", 'Bearer realm="portico"')
+NOT_OURS = ("sessions.invalid_token", 'Bearer realm="portico", error="invalid_token"')
+WRONG_HEADERS = {
+    None: NOT_SHOWN,
+    "Basic YWRhOmFkYQ==": NOT_SHOWN,
+    "garbage": NOT_SHOWN,
+    "Bearer": NOT_OURS,
+    "Bearer ": NOT_OURS,
+    "Bearer x": NOT_OURS,
+    "bearer a.b.c": NOT_OURS,
+    f"Bearer {'x' * 5000}": NOT_OURS,
+}
+
+
+@pytest.mark.parametrize(("method", "path"), CLOSED_ROUTES)
+@pytest.mark.parametrize("authorization", WRONG_HEADERS, ids=lambda value: str(value)[:12])
+async def test_a_closed_route_answers_401_to_whoever_has_no_token_of_ours(
+    web: Web, method: str, path: str, authorization: str | None
+) -> None:
+    headers = {} if authorization is None else {"Authorization": authorization}
+
+    response = await web.client.request(method, path, headers=headers)
+
+    assert response.status_code == 401
+    told = (response.json()["error"], response.headers["www-authenticate"])
+    assert told == WRONG_HEADERS[authorization]
+
+
+async def test_a_refresh_token_is_no_access_token(web: Web) -> None:
+    tokens = await web.log_in(await web.world.given(a_user()))
+
+    response = await web.client.get(
+        SESSIONS, headers={"Authorization": f"Bearer {tokens['refreshToken']}"}
+    )
+
+    assert response.status_code == 401
+
+
+async def test_a_disabled_user_is_cut_off_at_the_next_request(web: Web) -> None:
+    ada = await web.world.given(a_user())
+    bearer = await web.bearer(ada)
+    await web.world.change(ada, status=UserStatus.DISABLED)
+
+    response = await web.client.get(SESSIONS, headers=bearer)
+
+    assert response.status_code == 401
+    assert response.json()["error"] == "sessions.invalid_token"
+
+
+async def test_who_may_not_call_learns_nothing_about_what_is_wrong_with_the_request(
+    web: Web,
+) -> None:
+    for method, path in (("DELETE", f"{SESSIONS}/no-uuid"), ("PATCH", USER_INFO)):
+        response = await web.client.request(method, path, json={"unknown": 1})
+
+        assert response.status_code == 401
+
+
+# --- one-time passwords -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("method", "path"), CLOSED_ROUTES)
+async def test_a_one_time_password_opens_user_info_the_change_of_password_and_log_out(
+    web: Web, method: str, path: str
+) -> None:
+    bearer = await web.bearer(await web.world.given(a_user(must_change_password=True)))
+
+    response = await web.client.request(method, path, headers=bearer)
+
+    if (method, path) in {
+        ("GET", USER_INFO),
+        ("POST", "/api/v1/auth/password"),
+        ("POST", "/api/v1/auth/logout/all"),
+    }:
+        assert response.status_code in {200, 422}
+    else:
+        assert response.status_code == 403
+        assert response.json()["error"] == "identity.password_change_required"
+
+
+async def test_a_one_time_password_logs_out(web: Web) -> None:
+    bearer = await web.bearer(await web.world.given(a_user(must_change_password=True)))
+
+    response = await web.client.post("/api/v1/auth/logout", headers=bearer)
+
+    assert response.status_code == 200
+
+
+# --- what a route's author gets -----------------------------------------------------------------
+
+
+async def test_raw_values_are_what_was_sent(fake_web: Web) -> None:
+    sent = {"Authorization": "Bearer  abc ", "X-Refresh-Token": "def", "User-Agent": "thing/1"}
+
+    response = await fake_web.client.get("/fake/values", headers=sent)
+
+    assert response.json()["data"] == ["abc", "def", "thing/1"]
+
+
+async def test_raw_values_may_be_absent(fake_web: Web) -> None:
+    del fake_web.client.headers["User-Agent"]
+
+    response = await fake_web.client.get("/fake/values")
+
+    assert response.json()["data"] == [None, None, None]
+
+
+async def test_verified_claims_outlive_their_session_and_not_their_expiry(fake_web: Web) -> None:
+    tokens = await fake_web.log_in(await fake_web.world.given(a_user()))
+    access = {"Authorization": f"Bearer {tokens['accessToken']}"}
+    refresh = {"X-Refresh-Token": tokens["refreshToken"]}
+    await fake_web.client.post("/api/v1/auth/logout", headers=access)
+
+    for path, headers in (("access", access), ("refresh", refresh)):
+        response = await fake_web.client.get(f"/fake/{path}-claims", headers=headers)
+        assert response.status_code == 200
+
+    await fake_web.world.pass_time(days=8)
+    for path, headers in (
+        ("access", access),
+        ("refresh", refresh),
+        ("access", {}),
+        ("refresh", {}),
+    ):
+        response = await fake_web.client.get(f"/fake/{path}-claims", headers=headers)
+        assert response.status_code == 401
+
+
+async def test_the_caller_is_an_active_user_in_a_living_session(fake_web: Web) -> None:
+    ada = await fake_web.world.given(a_user())
+    bearer = await fake_web.bearer(ada)
+    (session,) = await fake_web.world.sessions(ada)
+
+    response = await fake_web.client.get("/fake/caller", headers=bearer)
+
+    assert response.json()["data"] == [str(ada.id), str(session.id), str(ada.id)]
+
+
+async def test_the_caller_of_a_refresh_has_the_token_that_is_next(fake_web: Web) -> None:
+    ada = await fake_web.world.given(a_user())
+    tokens = await fake_web.log_in(ada)
+    headers = {"X-Refresh-Token": tokens["refreshToken"]}
+    path = "/fake/refreshing"
+
+    for _ in range(2):
+        response = await fake_web.client.get(path, headers=headers)
+        assert response.json()["data"] == str(ada.id)
+
+    await fake_web.client.post("/api/v1/auth/token/refresh", headers=headers)
+    assert (await fake_web.client.get(path, headers=headers)).status_code == 401
+    assert (await fake_web.client.get(path)).status_code == 401
+
+
+async def test_two_devices_of_one_user_are_two_callers(fake_web: Web) -> None:
+    ada = await fake_web.world.given(a_user())
+    callers = [
+        (await fake_web.client.get("/fake/caller", headers=bearer)).json()["data"]
+        for bearer in (await fake_web.bearer(ada), await fake_web.bearer(ada, PHONE))
+    ]
+
+    assert callers[0][0] == callers[1][0]
+    assert callers[0][1] != callers[1][1]
+
+
+@pytest.mark.parametrize("environment", list(Environment))
+async def test_what_is_for_debugging_is_not_there_when_deployed(environment: Environment) -> None:
+    world = World(replace(IN_MEMORY, environment=environment))
+    async with Web(world, routers=[router]) as web:
+        response = await web.client.get("/fake/debug")
+        unknown = await web.client.get("/fake/unknown")
+
+    assert response.status_code == (200 if environment.debug else 404)
+    if not environment.debug:
+        assert response.json()["detail"] == unknown.json()["detail"]

@@ -1,0 +1,335 @@
+"""Periodic tasks: what may be said about them, and what pausing, resuming and changing them does."""
+
+from copy import deepcopy
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from domain.scheduling.errors import InvalidDefinition
+from domain.scheduling.firing import no_sun
+from domain.scheduling.json_values import Json
+from domain.scheduling.misfire import Due, Misfire
+from domain.scheduling.options import PublishingOptions
+from domain.scheduling.schedules import Clocked, Interval, Period
+from domain.scheduling.tasks import PeriodicTask, Standing
+from tests.fakes.scheduling import a_definition, a_periodic_task, cron
+
+HOUR = timedelta(hours=1)
+
+
+def at(clock: str) -> datetime:
+    """Return that time on 15 June 2026."""
+    return datetime.fromisoformat(f"2026-06-15 {clock}").replace(tzinfo=UTC)
+
+
+def due(
+    task: PeriodicTask,
+    now: datetime,
+    standing: Standing | None = None,
+    *,
+    up_since: datetime | None = None,
+) -> Due:
+    """Return what is due to a beat that is up since midnight."""
+    return task.due(standing or Standing(), now=now, up_since=up_since or at("00:00"), sun=no_sun)
+
+
+# --- definitions ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"name": ""}, "name"),
+        ({"name": "x" * 201}, "name"),
+        ({"name": "two\nlines"}, "name"),
+        ({"task": ""}, "task"),
+        ({"task": "a\0b"}, "task"),
+        ({"description": "x" * 2001}, "description"),
+        ({"description": "\0"}, "description"),
+        ({"args": "abc"}, "args"),
+        ({"args": {"a": 1}}, "args"),
+        ({"args": [object()]}, "args"),
+        ({"args": [float("nan")]}, "args"),
+        ({"args": [2**64]}, "args"),
+        ({"args": ["\ud800"]}, "args"),
+        ({"kwargs": [1]}, "kwargs"),
+        ({"kwargs": {1: 2}}, "kwargs"),
+        ({"kwargs": {"a": {"b": ["\0"]}}}, "kwargs"),
+        ({"start_at": at("12:00").replace(tzinfo=None)}, "start_at"),
+        ({"end_at": at("12:00").replace(tzinfo=None)}, "end_at"),
+        ({"start_at": at("12:00"), "end_at": at("11:59")}, "end_at"),
+        ({"schedule": Clocked(at("12:00")), "start_at": at("12:01")}, "schedule.at"),
+        ({"schedule": Clocked(at("12:00")), "end_at": at("11:00")}, "schedule.at"),
+        ({"max_runs": 0}, "max_runs"),
+        ({"max_runs": 2**31}, "max_runs"),
+        ({"max_running": 0}, "max_running"),
+        ({"jitter": timedelta(seconds=-1)}, "jitter"),
+        ({"jitter": timedelta(days=1, seconds=1)}, "jitter"),
+        ({"misfire_grace": timedelta(seconds=-1)}, "misfire_grace"),
+        ({"misfire_grace": timedelta.max}, "misfire_grace"),
+    ],
+)
+def test_a_definition_that_makes_no_sense_is_refused_by_field(
+    changes: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidDefinition) as refused:
+        a_definition(**changes)
+
+    assert list(refused.value.problems) == [field]
+
+
+def test_all_that_is_wrong_with_a_definition_is_said_at_once() -> None:
+    with pytest.raises(InvalidDefinition) as refused:
+        a_definition(name="", args="no list", max_runs=-1)
+
+    assert refused.value.problems == {
+        "name": "must have 1 to 200 characters",
+        "args": "must be a list",
+        "max_runs": "must be from 1 to 2147483647",
+    }
+
+
+def test_arguments_may_be_any_json() -> None:
+    kwargs = {"a": [None, True, 1, 2.5, "x", {"b": []}], "ü": -(2**63)}
+
+    assert a_definition(kwargs=kwargs).kwargs == kwargs
+
+
+def test_arguments_are_not_nested_without_end() -> None:
+    nested: list[Any] = []
+    for _ in range(20):
+        nested = [nested]
+
+    with pytest.raises(InvalidDefinition, match="is nested more than 20 levels deep"):
+        a_definition(args=nested)
+
+
+def test_start_and_end_are_kept_in_utc() -> None:
+    tokyo = cron("* * * * *", "Asia/Tokyo").zone
+
+    assert a_definition(start_at=at("12:00").astimezone(tokyo)).start_at == at("12:00")
+
+
+# --- publishing options -----------------------------------------------------------------------------
+
+
+def test_options_are_kept_as_given() -> None:
+    given: dict[str, Json] = {
+        "queue": "reports",
+        "exchange": "e",
+        "routing_key": "r.k",
+        "priority": 9,
+        "expires": 30,
+        "headers": {"x-tenant": "t1"},
+        "time_limit": 60,
+        "soft_time_limit": 59.5,
+        "retry": True,
+        "retry_policy": {"max_retries": 3, "interval_start": 0.2},
+        "serializer": "json",
+        "compression": "gzip",
+        "delivery_mode": 2,
+        "ignore_result": True,
+        "shadow": "nightly",
+        "argsrepr": "(…)",
+    }
+
+    options = PublishingOptions(given)
+
+    assert options.given == given
+    assert options.expires == timedelta(seconds=30)
+    assert deepcopy(options) == options
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("queue", 5, "must be text"),
+        ("queue", "", "must have 1 to 255 characters"),
+        ("routing_key", "x" * 256, "must have 1 to 255 characters"),
+        ("priority", "high", "must be a whole number from 0 to 255"),
+        ("priority", 256, "must be a whole number from 0 to 255"),
+        ("priority", 1.0, "must be a whole number from 0 to 255"),
+        ("priority", True, "must be a whole number from 0 to 255"),
+        ("expires", 0, "must be a number from 1 to 31622400"),
+        ("expires", "2026-06-15T12:00:00Z", "must be a number from 1 to 31622400"),
+        ("expires", float("nan"), "must be a number from 1 to 31622400"),
+        ("headers", ["x"], "must be an object"),
+        ("headers", {"id": "1"}, "must not set id: Celery does"),
+        ("headers", {"x": object()}, "has a value that JSON cannot say"),
+        ("time_limit", None, "must be a number from 1 to 31622400"),
+        ("retry", "yes", "must be true or false"),
+        ("retry_policy", 3, "must be an object"),
+        (
+            "retry_policy",
+            {"max_retries": -1},
+            "has max_retries, which must be a whole number from 0 to 1000",
+        ),
+        (
+            "retry_policy",
+            {"max_tries": 1},
+            "must only have max_retries, interval_start, interval_step, interval_max",
+        ),
+        ("delivery_mode", 3, "must be a whole number from 1 to 2"),
+        ("countdown", 5, "is not a publishing option of a periodic task"),
+        ("eta", "now", "is not a publishing option of a periodic task"),
+        ("task_id", "1", "is not a publishing option of a periodic task"),
+        ("quue", "reports", "is not a publishing option of a periodic task"),
+    ],
+)
+def test_an_option_of_the_wrong_type_is_named(name: str, value: Any, problem: str) -> None:
+    with pytest.raises(InvalidDefinition) as refused:
+        PublishingOptions({name: value})
+
+    assert refused.value.problems == {f"options.{name}": problem}
+
+
+def test_a_soft_limit_comes_before_the_hard_one() -> None:
+    with pytest.raises(InvalidDefinition) as refused:
+        PublishingOptions({"soft_time_limit": 61, "time_limit": 60})
+
+    assert refused.value.field == "options.soft_time_limit"
+
+
+def test_options_are_an_object() -> None:
+    not_an_object: Any = ["queue"]
+
+    with pytest.raises(InvalidDefinition) as refused:
+        PublishingOptions(not_an_object)
+
+    assert refused.value.field == "options"
+
+
+# --- the life of a task -----------------------------------------------------------------------------
+
+
+def test_a_new_task_owes_no_slot_from_before_it_was_made() -> None:
+    task = a_periodic_task(created_at=at("09:30"), start_at=at("01:00"), misfire=Misfire.RUN_ALL)
+
+    answer = due(task, at("09:30"), up_since=at("09:30"))
+
+    assert answer.slots == ()
+    assert answer.next_slot == at("10:00")
+
+
+def test_an_interval_counts_from_its_start_and_else_from_its_making() -> None:
+    every_hour = Interval(1, Period.HOURS)
+
+    made = a_periodic_task(created_at=at("09:30"), schedule=every_hour)
+    started = a_periodic_task(created_at=at("09:30"), schedule=every_hour, start_at=at("01:10"))
+    starting = a_periodic_task(created_at=at("09:30"), schedule=every_hour, start_at=at("11:00"))
+
+    assert due(made, at("09:30")).next_slot == at("10:30")
+    assert due(started, at("09:30")).next_slot == at("10:10")
+    assert due(starting, at("09:30")).next_slot == at("11:00")
+
+
+def test_a_restart_every_ten_minutes_neither_starves_nor_moves_an_hourly_interval() -> None:
+    task = a_periodic_task(created_at=at("00:00"), schedule=Interval(1, Period.HOURS))
+    standing = Standing()
+    ran: list[datetime] = []
+    for minutes in range(7, 24 * 60, 10):
+        restarted_at = at("00:00") + timedelta(minutes=minutes)
+        answer = due(task, restarted_at, standing, up_since=restarted_at)
+        ran += answer.slots
+        standing = Standing(settled_until=answer.settled_until, runs=len(ran))
+
+    assert ran == [at("00:00") + HOUR * n for n in range(1, 24)]
+
+
+def test_a_paused_task_runs_nothing_and_resumes_with_its_next_slot() -> None:
+    task = a_periodic_task(created_at=at("00:00"), misfire=Misfire.RUN_ALL)
+    standing = Standing(settled_until=at("02:00"), runs=2)
+
+    task.pause(at=at("02:30"))
+    paused = due(task, at("06:30"), standing)
+    task.resume(at=at("06:30"))
+    resumed = due(task, at("06:30"), standing)
+
+    assert paused == Due(slots=(), settled_until=at("02:00"), next_slot=None)
+    assert resumed.slots == ()
+    assert resumed.next_slot == at("07:00")
+    assert task.updated_at == at("06:30")
+
+
+def test_a_task_that_resumes_may_catch_up_by_its_policy() -> None:
+    task = a_periodic_task(created_at=at("00:00"), misfire=Misfire.RUN_ONCE)
+    task.pause(at=at("02:30"))
+
+    task.resume(at=at("06:30"), catch_up=True)
+
+    standing = Standing(settled_until=at("02:00"), runs=2)
+    assert due(task, at("06:30"), standing, up_since=at("06:30")).slots == (at("06:00"),)
+
+
+def test_to_resume_a_task_that_runs_changes_nothing() -> None:
+    task = a_periodic_task(created_at=at("00:00"))
+
+    task.resume(at=at("06:30"))
+
+    assert task.enabled_at == task.updated_at == at("00:00")
+
+
+def test_a_changed_task_goes_on_from_its_last_slot() -> None:
+    """The slot of 03:00 passed while the change was being saved: it is late, not lost."""
+    task = a_periodic_task(created_at=at("00:00"))
+    standing = Standing(settled_until=at("02:00"), runs=2)
+
+    task.redefine(replace(task.definition, schedule=cron("*/30 * * * *")), at=at("03:00:00.2"))
+
+    answer = due(task, at("03:00:00.4"), standing, up_since=at("02:45"))
+    assert answer.slots == (at("02:30"), at("03:00"))
+    assert answer.next_slot == at("03:30")
+    assert task.updated_at == at("03:00:00.2")
+
+
+def test_a_one_off_task_runs_once() -> None:
+    task = a_periodic_task(created_at=at("00:00"), one_off=True, misfire=Misfire.RUN_ALL)
+
+    first = due(task, at("03:10"))
+    after_it = due(task, at("04:10"), Standing(settled_until=first.settled_until, runs=1))
+
+    assert first.slots == (at("01:00"),)
+    assert first.next_slot is after_it.next_slot is None
+    assert after_it.slots == ()
+
+
+def test_a_task_ends_with_the_last_of_its_runs() -> None:
+    task = a_periodic_task(created_at=at("00:00"), max_runs=3)
+
+    assert task.runs_left(Standing(runs=1)) == 2
+    assert due(task, at("02:10"), Standing(settled_until=at("01:00"), runs=1)).next_slot == at(
+        "03:00"
+    )
+    assert due(task, at("03:10"), Standing(settled_until=at("02:00"), runs=2)).next_slot is None
+    assert due(task, at("04:10"), Standing(settled_until=at("03:00"), runs=3)).slots == ()
+    assert task.runs_left(Standing(runs=4)) == 0
+
+
+def test_without_a_limit_a_task_goes_on() -> None:
+    assert a_periodic_task().runs_left(Standing(runs=10**9)) is None
+
+
+def test_a_task_that_is_still_running_may_not_start_too_often() -> None:
+    task = a_periodic_task(max_running=2)
+
+    assert task.may_start(running=1)
+    assert not task.may_start(running=2)
+    assert a_periodic_task().may_start(running=1000)
+
+
+def test_a_message_waits_until_the_next_slot_unless_it_is_told_otherwise() -> None:
+    daily = a_periodic_task(created_at=at("00:00"), schedule=cron("0 12 * * *"))
+    told = a_periodic_task(options=PublishingOptions({"expires": 90}), misfire=Misfire.RUN_ALL)
+
+    assert daily.lifetime(at("12:00"), sun=no_sun) == 24 * HOUR
+    assert told.lifetime(at("12:00"), sun=no_sun) == timedelta(seconds=90)
+
+
+def test_a_message_that_must_run_or_has_no_successor_waits_for_ever() -> None:
+    every_run = a_periodic_task(misfire=Misfire.RUN_ALL)
+    once = a_periodic_task(schedule=Clocked(at("12:00")))
+
+    assert every_run.lifetime(at("12:00"), sun=no_sun) is None
+    assert once.lifetime(at("12:00"), sun=no_sun) is None
