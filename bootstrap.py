@@ -1,5 +1,6 @@
 """The composition root: settings → adapters → use cases. Entrypoints ask it; nothing else knows it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -248,6 +249,7 @@ async def running(container: Container) -> AsyncIterator[Container]:
         if container.settings().stores == "servers":
             stack.push_async_callback(container.engine().dispose)
             stack.push_async_callback(container.redis().aclose)
-            stack.callback(container.mongo().close)
+            # It says goodbye over blocking sockets.
+            stack.push_async_callback(asyncio.to_thread, container.mongo().close)
             stack.push_async_callback(container.s3().aclose)
         yield container
