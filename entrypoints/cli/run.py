@@ -100,8 +100,8 @@ async def _processes(
                 name=name,
                 command=(sys.executable, "-m", "entrypoints.cli.app", *arguments),
                 environment=environment,
-                # It has processes of its own to stop.
-                orphan_signal=signal.SIGTERM,
+                # Several workers are processes of its own, which it must stop.
+                orphan_signal=signal.SIGTERM if settings.http.workers > 1 else signal.SIGKILL,
                 inherited=(lock,),
             )
             child = await spawn(spec, output=sys.stderr.fileno())
