@@ -26,7 +26,7 @@ from entrypoints.local.wire import exchange
 _PROCESSES: Mapping[str, tuple[str, ...]] = {"api": ("api",)}
 """What to start once the servers are there: a name, and the arguments of `portico`."""
 
-_READY_WITHIN = 60.0
+_READY_WITHIN = 120.0
 _MARGIN = 5.0
 """How many seconds a process may take to stop beyond the time that its requests in flight have."""
 
