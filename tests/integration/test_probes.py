@@ -28,7 +28,7 @@ from application.use_cases.health import CheckReadiness
 from tests.fakes.link import Link, link_to
 
 PATIENT = timedelta(seconds=10)
-IMPATIENT = timedelta(milliseconds=500)
+IMPATIENT = timedelta(seconds=1.5)
 KINDS = ["postgres", "redis", "mongo", "s3"]
 
 
