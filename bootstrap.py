@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dependency_injector import containers, providers
 
-from adapters.environment import load_settings
+from adapters.environment.load import load_settings
 from adapters.memory.identity import MemoryUnitOfWork, MemoryUsers
 from adapters.memory.sessions import (
     MemoryLogInThrottle,
