@@ -17,6 +17,8 @@ PATIENCE = 30.0
 """Seconds to wait for servers that do not answer."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0
+# The first questions of a process are slow to ask.
+_WORTH_A_WORD = 1.0
 
 
 @asynccontextmanager
@@ -70,7 +72,7 @@ async def answered(
             return
         if loop.time() >= end:
             raise DependencyDown(down)
-        if pause > _FIRST_PAUSE:  # the first question of all may have been slow to ask
-            report(f"No answer from {', '.join(down)} yet; asking again in {pause:g} s")
+        if pause >= _WORTH_A_WORD:
+            report(f"No answer from {', '.join(down)} yet; asking again")
         await asyncio.sleep(min(pause, max(end - loop.time(), 0)))
         pause = min(pause * 2, _LONGEST_PAUSE)
