@@ -5,6 +5,9 @@ BIN := .venv/bin
 UV_VERSION := 0.13.9
 T ?= tests
 
+# The commands that a developer runs by hand are LOCAL ones unless the environment says otherwise.
+run migrate migration: export ENVIRONMENT ?= LOCAL
+
 .DEFAULT_GOAL := help
 .PHONY: help setup lock run format lint types contracts test test-unit test-contract test-integration test-e2e check migration migrate dead-code audit
 

@@ -1,12 +1,13 @@
 """The composition root: settings → adapters → use cases. Entrypoints ask it; nothing else knows it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from dependency_injector import containers, providers
 
-from adapters.environment import load_settings
+from adapters.environment.load import load_settings
 from adapters.memory.identity import MemoryUnitOfWork, MemoryUsers
 from adapters.memory.sessions import (
     MemoryLogInThrottle,
@@ -248,6 +249,7 @@ async def running(container: Container) -> AsyncIterator[Container]:
         if container.settings().stores == "servers":
             stack.push_async_callback(container.engine().dispose)
             stack.push_async_callback(container.redis().aclose)
-            stack.callback(container.mongo().close)
+            # It says goodbye over blocking sockets.
+            stack.push_async_callback(asyncio.to_thread, container.mongo().close)
             stack.push_async_callback(container.s3().aclose)
         yield container

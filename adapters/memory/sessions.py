@@ -225,11 +225,11 @@ class MemoryLogInThrottle(LogInThrottle):
             raise Throttled(longest_wait)
 
         (account.full_at, _), (self._networks[network], _), (self._everyone, _) = paid
-        account.forgotten_at = max(account.forgotten_at, account.full_at)
         locked = account.locked_until > now
         if not locked and account.failures + 1 >= limits.failures_before_lock:
             # The attempt holds the lock until it is settled, so that a second one finds the account locked.
             account.locked_until = now + limits.first_lock
+        account.forgotten_at = max(account.forgotten_at, account.full_at, account.locked_until)
         return replace(reservation, locked=locked)
 
     async def succeeded(self, reservation: Reservation, *, now: datetime) -> None:

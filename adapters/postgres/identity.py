@@ -55,10 +55,10 @@ class PostgresUserRepository(UserRepository):
 
     async def find_by_login(self, name: str) -> User | None:
         match login_name(name):
-            case Username() as username:
-                return await self._find(users.c.username_key == username.key)
-            case Email() as email:
-                return await self._find(users.c.email_key == email.key)
+            case Username(key=key):
+                return await self._find(users.c.username_key == key)
+            case Email(key=key):
+                return await self._find(users.c.email_key == key)
             case None:
                 return None
 

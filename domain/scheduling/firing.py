@@ -53,8 +53,8 @@ _NO_OFFSET = timedelta(0)
 
 
 def _next_multiple(length: timedelta, after: datetime, anchor: datetime) -> datetime | None:
-    fire = after + length - (after - anchor) % length
-    return fire if fire < _END else None
+    wait = length - (after - anchor) % length
+    return after + wait if wait < _END - after else None
 
 
 def _next_event(solar: Solar, after: datetime, sun: Sun) -> datetime | None:

@@ -11,9 +11,9 @@ from entrypoints.cli import console
 from entrypoints.cli.connection import connected
 
 
-async def create(wanted: Mapping[str, str], *, json: bool) -> None:
+async def create(wanted: Mapping[str, str], *, patience: float, json: bool) -> None:
     """Make the first administrator and say so; see `first_administrator`."""
-    async with connected(**wanted) as container:
+    async with connected(patience=patience, **wanted) as container:
         administrator = await first_administrator(container)
     if json:
         console.show_json(

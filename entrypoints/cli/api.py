@@ -1,6 +1,7 @@
 """`portico api`: uvicorn with our settings."""
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -18,12 +19,16 @@ from entrypoints.cli.errors import MigrationsMissing, PortTaken
 from entrypoints.local.servers import is_free
 from entrypoints.local.stack import running_stack
 
+_log = logging.getLogger("portico.cli")
+
 # By name: entrypoints do not know each other, and every worker process loads it for itself.
 APPLICATION = "entrypoints.http.app:create_app"
 
 
-def serve(*, host: str | None, port: int | None, workers: int | None) -> None:
+def serve(*, host: str | None, port: int | None, workers: int | None, patience: float) -> None:
     """Serve until a signal says stop; raise `UnsafeSettings`, `PortTaken`, `DependencyDown` or `MigrationsMissing`."""
+    # Until uvicorn listens to it; and once it has stopped in peace, when it sends itself the signal again.
+    signal.signal(signal.SIGTERM, _end)
     given = {"http_host": host, "http_port": port, "http_workers": workers}
     overrides = {name: value for name, value in given.items() if value is not None}
     settings = bootstrap.load_settings(**overrides)
@@ -34,14 +39,10 @@ def serve(*, host: str | None, port: int | None, workers: int | None) -> None:
     bootstrap.configure_logging(settings)
     if settings.http.port and not is_free(settings.http.port, settings.http.host):
         raise PortTaken(settings.http.host, settings.http.port)
-    # Raises what is wrong with the settings here, in words, and not in each worker as a traceback.
-    bootstrap.build(settings)
-    if settings.http.workers > 1:
-        # uvicorn replaces a worker that cannot start by another one, for ever.
-        asyncio.run(_ready(settings))
+    # The application asks the same when it starts. But there, uvicorn hears no signal meanwhile, prints
+    # a traceback, and replaces a worker that cannot start by another one, for ever.
+    asyncio.run(_ready(settings, patience))
     hand_on(overrides)
-    # uvicorn stops in peace, and then sends itself the signal again.
-    signal.signal(signal.SIGTERM, _end)
     uvicorn.run(APPLICATION, factory=True, workers=settings.http.workers, **options(settings))
 
 
@@ -67,9 +68,9 @@ def hand_on(overrides: Mapping[str, object]) -> None:
     os.environ.update(variables)  # noqa: TID251 - written for `adapters.environment`, not read
 
 
-async def _ready(settings: Settings) -> None:
+async def _ready(settings: Settings, patience: float) -> None:
     async with bootstrap.running(bootstrap.build(settings)) as container:
-        await answered(container)
+        await answered(container, patience=patience, report=_log.warning)
         if not await container.schema().is_current():
             raise MigrationsMissing
 

@@ -31,6 +31,11 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 
 
+Wait = Annotated[
+    float, typer.Option(metavar="SECONDS", min=0, help="How long to wait for servers.")
+]
+
+
 @app.command()
 def run(*, json: Json = False) -> None:
     """Start everything: servers, migrations, the first administrator, the API. Ctrl-C stops it.
@@ -54,15 +59,16 @@ def api(
     workers: Annotated[
         int | None, typer.Option(help="Processes that serve. [default: PORTICO_HTTP_WORKERS]")
     ] = None,
+    wait: Wait = 30,
 ) -> None:
     """Serve the HTTP API.
 
-    It waits half a minute for its servers, and refuses to start while migrations are missing. SIGTERM ends it
-    once the requests in flight are answered, after PORTICO_HTTP_STOP_TIMEOUT at the latest.
+    It refuses to start while a server does not answer or migrations are missing. SIGTERM ends it once the requests
+    in flight are answered, after PORTICO_HTTP_STOP_TIMEOUT at the latest.
     """
     from entrypoints.cli.api import serve
 
-    serve(host=host, port=port, workers=workers)
+    serve(host=host, port=port, workers=workers, patience=wait)
 
 
 @app.command()
@@ -78,6 +84,7 @@ def migrate(
     check: Annotated[
         bool, typer.Option("--check", help="Change nothing; exit with 1 if migrations are missing.")
     ] = False,
+    wait: Wait = 30,
     json: Json = False,
 ) -> None:
     """Bring the database to the newest schema. Any number of processes may do so at once."""
@@ -86,11 +93,11 @@ def migrate(
     if check and autogenerate is not None:
         raise typer.BadParameter("cannot be combined with --check", param_hint="--autogenerate")
     if autogenerate is not None:
-        asyncio.run(command.write(autogenerate, json=json))
+        asyncio.run(command.write(autogenerate, patience=wait, json=json))
     elif check:
-        asyncio.run(command.check(json=json))
+        asyncio.run(command.check(patience=wait, json=json))
     else:
-        asyncio.run(command.upgrade(json=json))
+        asyncio.run(command.upgrade(patience=wait, json=json))
 
 
 @app.command()
@@ -99,6 +106,7 @@ def create_admin(
     username: Annotated[str | None, typer.Option(help="[default: PORTICO_ADMIN_USERNAME]")] = None,
     email: Annotated[str | None, typer.Option(help="[default: PORTICO_ADMIN_EMAIL]")] = None,
     name: Annotated[str | None, typer.Option(help="[default: PORTICO_ADMIN_NAME]")] = None,
+    wait: Wait = 30,
     json: Json = False,
 ) -> None:
     """Make the first administrator, unless there is an active one already.
@@ -109,7 +117,8 @@ def create_admin(
     from entrypoints.cli.administrator import create
 
     wanted = {"admin_username": username, "admin_email": email, "admin_name": name}
-    asyncio.run(create({k: v for k, v in wanted.items() if v is not None}, json=json))
+    given = {k: v for k, v in wanted.items() if v is not None}
+    asyncio.run(create(given, patience=wait, json=json))
 
 
 @app.command()

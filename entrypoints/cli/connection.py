@@ -1,7 +1,7 @@
 """How a command gets to servers: configured ones, else those of a running `portico run`, else its own for a while."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -13,12 +13,16 @@ from entrypoints.cli.errors import DependencyDown
 from entrypoints.local.lock import locked
 from entrypoints.local.stack import SERVERS, local_stack, running_stack
 
-# Half a minute in all.
-_PATIENCE = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+PATIENCE = 30.0
+"""Seconds to wait for servers that do not answer."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0
+# The first questions of a process are slow to ask.
+_WORTH_A_WORD = 1.0
 
 
 @asynccontextmanager
-async def connected(**overrides: Any) -> AsyncIterator[Container]:  # noqa: ANN401 - as `load_settings`
+async def connected(*, patience: float, **overrides: Any) -> AsyncIterator[Container]:  # noqa: ANN401 - as `load_settings`
     """Yield the container of the settings once PostgreSQL answers; raise `UnsafeSettings` or `DependencyDown`."""
     settings = bootstrap.load_settings(**overrides)
     async with AsyncExitStack() as stack:
@@ -33,7 +37,7 @@ async def connected(**overrides: Any) -> AsyncIterator[Container]:  # noqa: ANN4
                 variables = servers.variables
             settings = bootstrap.load_settings(**overrides, **as_overrides(variables, missing))
         container = await stack.enter_async_context(bootstrap.running(bootstrap.build(settings)))
-        await answered(container, {"postgres"})
+        await answered(container, {"postgres"}, patience=patience)
         yield container
 
 
@@ -51,14 +55,24 @@ def as_overrides(variables: Mapping[str, str], names: Collection[str]) -> dict[s
     return {name: value for name, value in plain.items() if name.startswith(prefixes)}
 
 
-async def answered(container: Container, names: Collection[str] = SERVERS) -> None:
-    """Wait until the named servers answer; raise `DependencyDown` after half a minute."""
-    for seconds in (*_PATIENCE, None):
+async def answered(
+    container: Container,
+    names: Collection[str] = SERVERS,
+    *,
+    patience: float = PATIENCE,
+    report: Callable[[str], None] = console.say,
+) -> None:
+    """Ask the named servers, in ever longer intervals, until all answer; raise `DependencyDown` after `patience` s."""
+    loop = asyncio.get_running_loop()
+    end, pause = loop.time() + patience, _FIRST_PAUSE
+    while True:
         readiness = await container.check_readiness()()
-        down = set(readiness.down).intersection(names)
+        down = sorted(set(readiness.down).intersection(names))
         if not down:
             return
-        if seconds is None:
+        if loop.time() >= end:
             raise DependencyDown(down)
-        console.say(f"No answer from {', '.join(sorted(down))} yet; asking again in {seconds:g} s")
-        await asyncio.sleep(seconds)
+        if pause >= _WORTH_A_WORD:
+            report(f"No answer from {', '.join(down)} yet; asking again")
+        await asyncio.sleep(min(pause, max(end - loop.time(), 0)))
+        pause = min(pause * 2, _LONGEST_PAUSE)

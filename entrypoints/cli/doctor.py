@@ -8,11 +8,11 @@ from application.settings import Settings, UnsafeSettings
 from bootstrap import Container
 from domain.errors import Unavailable
 from entrypoints.cli import console
-from entrypoints.cli.connection import as_overrides, unconfigured
+from entrypoints.cli.connection import answered, as_overrides, unconfigured
 from entrypoints.cli.errors import DependencyDown, ExitCode, MigrationsMissing, PortTaken
 from entrypoints.local.lock import owner
 from entrypoints.local.servers import is_free
-from entrypoints.local.stack import running_stack
+from entrypoints.local.stack import SERVERS, running_stack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,15 +75,24 @@ def _port(settings: Settings) -> Finding:
 
 async def _dependencies(container: Container) -> AsyncIterator[Finding]:
     async with bootstrap.running(container):
-        readiness = await container.check_readiness()()
-        for name in readiness.up:
-            yield Finding(check=name, detail="answers")
-        for name in readiness.down:
-            yield Finding(
-                check=name, detail=str(DependencyDown([name])), exit_code=ExitCode.DEPENDENCY_DOWN
-            )
-        if "postgres" in readiness.up:
+        try:
+            await answered(container, patience=2)
+        except DependencyDown as error:
+            down = error.names
+        else:
+            down = ()
+        for name in sorted(SERVERS):
+            yield _server(name, answers=name not in down)
+        if "postgres" not in down:
             yield await _schema(container)
+
+
+def _server(name: str, *, answers: bool) -> Finding:
+    if answers:
+        return Finding(check=name, detail="answers")
+    return Finding(
+        check=name, detail=str(DependencyDown([name])), exit_code=ExitCode.DEPENDENCY_DOWN
+    )
 
 
 async def _schema(container: Container) -> Finding:

@@ -6,9 +6,9 @@ from entrypoints.cli.connection import connected
 from entrypoints.cli.errors import MigrationsMissing
 
 
-async def upgrade(*, json: bool) -> None:
+async def upgrade(*, patience: float, json: bool) -> None:
     """Bring the database to the newest schema."""
-    async with connected() as container:
+    async with connected(patience=patience) as container:
         await container.schema().upgrade()
     if json:
         console.show_json({"current": True})
@@ -16,9 +16,9 @@ async def upgrade(*, json: bool) -> None:
         console.show("The database has the newest schema")
 
 
-async def check(*, json: bool) -> None:
+async def check(*, patience: float, json: bool) -> None:
     """Raise `MigrationsMissing` unless the database has the newest schema."""
-    async with connected() as container:
+    async with connected(patience=patience) as container:
         current = await container.schema().is_current()
     if json:
         console.show_json({"current": current})
@@ -28,9 +28,9 @@ async def check(*, json: bool) -> None:
         console.show("The database has the newest schema")
 
 
-async def write(message: str, *, json: bool) -> None:
+async def write(message: str, *, patience: float, json: bool) -> None:
     """Write the migration that leads from the database to the tables in the code."""
-    async with connected() as container:
+    async with connected(patience=patience) as container:
         path = await bootstrap.write_migration(container.settings(), message)
     if json:
         console.show_json({"file": str(path) if path else None})

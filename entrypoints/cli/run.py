@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import NoReturn
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.importer import import_from_string
 
 import bootstrap
@@ -26,7 +27,7 @@ from entrypoints.local.wire import exchange
 _PROCESSES: Mapping[str, tuple[str, ...]] = {"api": ("api",)}
 """What to start once the servers are there: a name, and the arguments of `portico`."""
 
-_READY_WITHIN = 60.0
+_READY_WITHIN = 120.0
 _MARGIN = 5.0
 """How many seconds a process may take to stop beyond the time that its requests in flight have."""
 
@@ -43,14 +44,14 @@ def run(*, json: bool) -> None:
 
 
 async def _run(*, json: bool) -> None:
-    with _cancelled_by_signals():
-        settings = bootstrap.load_settings()
-        async with locked(settings.data_dir) as lock:
-            port = _free_port(settings.http)
-            if settings.stores is Stores.MEMORY:
-                await _run_in_this_process(bootstrap.load_settings(http_port=port), json=json)
-            else:
-                await _run_processes(settings, port, lock, json=json)
+    _cancel_on_signals()
+    settings = bootstrap.load_settings()
+    async with locked(settings.data_dir) as lock:
+        port = _free_port(settings.http)
+        if settings.stores is Stores.MEMORY:
+            await _run_in_this_process(bootstrap.load_settings(http_port=port), json=json)
+        else:
+            await _run_processes(settings, port, lock, json=json)
 
 
 # --- on servers ---------------------------------------------------------------------------------
@@ -100,8 +101,8 @@ async def _processes(
                 name=name,
                 command=(sys.executable, "-m", "entrypoints.cli.app", *arguments),
                 environment=environment,
-                # It has processes of its own to stop.
-                orphan_signal=signal.SIGTERM,
+                # Several workers are processes of its own, which it must stop.
+                orphan_signal=signal.SIGTERM if settings.http.workers > 1 else signal.SIGKILL,
                 inherited=(lock,),
             )
             child = await spawn(spec, output=sys.stderr.fileno())
@@ -141,11 +142,16 @@ async def _run_in_this_process(settings: Settings, *, json: bool) -> None:
     app = import_from_string(APPLICATION)(container=container)
     server = _Server(uvicorn.Config(app, **options(settings)))
     serving = asyncio.create_task(server.serve())
+    becoming_ready = asyncio.create_task(_until_ready(settings.http))
     try:
-        await _until_ready(settings.http)
+        await asyncio.wait({serving, becoming_ready}, return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            raise ProcessEnded("api", STARTUP_FAILURE)
+        await becoming_ready
         announcement.announce(settings, credentials, json=json)
         await asyncio.shield(serving)
     finally:
+        becoming_ready.cancel()
         server.should_exit = True
         await serving
 
@@ -153,19 +159,19 @@ async def _run_in_this_process(settings: Settings, *, json: bool) -> None:
 # --- what both have -----------------------------------------------------------------------------
 
 
-@contextmanager
-def _cancelled_by_signals() -> Iterator[None]:
+def _cancel_on_signals() -> None:
     """Cancel the current task at a signal that says stop; at the second one, cancel its clean-up as well."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
     def stop() -> None:
-        console.say("Stopping…")
         if task is not None:
             task.cancel()
+        with suppress(OSError):  # the terminal may be gone
+            console.say("Stopping…")
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, stop)
-    yield
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) wants it
+            loop.add_signal_handler(number, stop)
 
 
 def _free_port(http: HttpSettings) -> int:

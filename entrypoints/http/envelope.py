@@ -7,7 +7,6 @@ from typing import Annotated, Generic, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError
 
 T = TypeVar("T")
 
@@ -69,7 +68,7 @@ class PageQuery(Body):
 
 def _without_nul(text: str) -> str:
     if "\0" in text:
-        raise PydanticCustomError("nul_character", "Input should not contain a NUL character")
+        raise ValueError("Input should not contain a NUL character")
     return text
 
 

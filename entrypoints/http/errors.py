@@ -221,18 +221,24 @@ def _field_errors(error: PorticoError) -> Iterator[FieldError]:
 
 def _told(error: Mapping[str, Any]) -> FieldError:
     kind: str = error["type"]
-    message: str = error["msg"]
+    message: str = error["msg"].removeprefix("Value error, ")
     if kind.endswith("_parsing"):
         # What follows the comma quotes what was sent.
         message = message.partition(",")[0]
-    # A field that should not be there keeps the name it came with, as far as it looks like a name.
-    name = _as_sent if kind == "extra_forbidden" else to_camel
-    loc = tuple(part if isinstance(part, int) else name(part) for part in error["loc"])
-    return FieldError(loc=loc, msg=message, type=kind)
+    # A field that should not be there keeps the name it came with.
+    parts = error["loc"] if kind == "extra_forbidden" else map(_in_camel_case, error["loc"])
+    return FieldError(loc=tuple(map(_name_or_nothing, parts)), msg=message, type=kind)
 
 
-def _as_sent(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z_][\w.-]{0,63}", name, re.ASCII) else "…"
+def _in_camel_case(part: str | int) -> str | int:
+    return to_camel(part) if isinstance(part, str) else part
+
+
+def _name_or_nothing(part: str | int) -> str | int:
+    """Keep what looks like the name of a field; a client chooses the rest, and it may be a password."""
+    if isinstance(part, str) and not re.fullmatch(r"[A-Za-z_][\w.-]{0,63}", part, re.ASCII):
+        return "…"
+    return part
 
 
 def _allowed_methods(scope: Scope) -> str:

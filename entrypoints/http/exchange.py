@@ -1,6 +1,7 @@
 """What the layers of the HTTP entrypoint tell each other about one request and its response."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 from urllib.parse import quote
@@ -96,6 +97,7 @@ def _among(
     return any(address in network for network in networks)
 
 
+@lru_cache(maxsize=4096)
 def _parse(text: str) -> IPv4Address | IPv6Address | None:
     """Read `1.2.3.4`, `1.2.3.4:5678`, `::1` or `[::1]:5678`; None for anything else."""
     text = text.strip()

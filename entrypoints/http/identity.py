@@ -7,7 +7,6 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends
 from pydantic import Field, field_validator
-from pydantic_core import PydanticCustomError
 
 from application.use_cases.identity import ChangePassword, Register, UpdateProfile
 from bootstrap import Container
@@ -138,7 +137,7 @@ class UpdateProfileBody(Body):
     @classmethod
     def _not_null(cls, value: object) -> object:
         if value is None:
-            raise PydanticCustomError("null", "Input should not be null; leave the field out")
+            raise ValueError("Input should not be null; leave the field out")
         return value
 
 

@@ -95,7 +95,7 @@ class ExchangeMiddleware:
             if message["type"] == "http.response.start":
                 exchange.status = int(message["status"])
                 message["headers"] = [
-                    *message["headers"],
+                    *message.get("headers", ()),
                     (b"x-request-id", request_id.encode("ascii")),
                 ]
             elif is_head and message["type"] == "http.response.body":

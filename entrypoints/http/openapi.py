@@ -70,6 +70,7 @@ _ERRORS: Mapping[int, tuple[str, str]] = {
     500: (SLUG_OF_STATUS[500], "Something went wrong here."),
     503: ("platform.unavailable", "Something this needs is down or full; nothing was changed."),
 }
+_FASTAPI_SUCCESS = "Successful Response"
 _HEADERS_OF_STATUS = {401: ("WWW-Authenticate",), 429: ("Retry-After",), 503: ("Retry-After",)}
 
 
@@ -125,6 +126,8 @@ class DescribedAPI(FastAPI):
         responses.pop("422", None)
         for response in responses.values():
             response["headers"] = _header_references("X-Request-ID")
+            if response["description"] == _FASTAPI_SUCCESS:
+                response["description"] = "Successful."
             for content in response.get("content", {}).values():
                 content["example"] = example(content["schema"], schemas)
         for status in traits.error_statuses():

@@ -32,7 +32,7 @@ class Place:
     run: Callable[[Spec, bytes], Awaitable[str]]
     """Runs a program to its end with this on stdin; returns what it said, raises `ServerFailed` if it fails."""
     durable: bool = True
-    """False: what is written need not survive a power cut, and everything is faster."""
+    """False: what is written need not outlive the servers; starting, writing and stopping are faster."""
 
 
 class Server(ABC):

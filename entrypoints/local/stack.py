@@ -125,9 +125,6 @@ class _Starter:
         return {name: task.result() for name, task in tasks.items()}
 
     async def stop(self) -> None:
-        if not self.durable:
-            for child in self.children:
-                child.kill()
         await asyncio.gather(*(child.stop(within=_STOP_WITHIN) for child in self.children))
         for path in (path for server in self.servers for path in server.leftovers()):
             path.unlink(missing_ok=True)
@@ -157,10 +154,11 @@ class _Starter:
         )
         self.servers.append(server)
         await server.prepare()
+        spec = replace(server.spec(), inherited=(self.lock,))
+        if not self.durable:
+            spec = replace(spec, stop_signal=spec.orphan_signal)
         with log.opened() as output:
-            child = await spawn(
-                replace(server.spec(), inherited=(self.lock,)), output=output.fileno()
-            )
+            child = await spawn(spec, output=output.fileno())
         self.children.append(child)
         await self._until_ready(server, child, log)
         self.report(kind.name)

@@ -237,6 +237,18 @@ async def test_five_failures_in_a_row_lock_the_account_for_a_while(world: World)
     assert not await world.is_locked(OWNER)
 
 
+async def test_a_lock_starts_when_the_failure_is_known(world: World) -> None:
+    """Between reserving an attempt and the failure lies the time that a password takes to verify."""
+    await world.fail(times=4)
+    reservation = await world.reserve()
+    await world.clock.pass_time(20 * SECOND)
+    await world.throttle.failed(reservation, now=world.clock.now())
+    await world.clock.pass_time(29 * SECOND)
+    assert await world.is_locked()
+    await world.clock.pass_time(SECOND)
+    assert not await world.is_locked()
+
+
 async def test_each_further_failure_doubles_the_lock_up_to_the_longest(world: World) -> None:
     await world.fail(times=5)
     for seconds in (30, 60, 120, 240, 480, 960, 1920, 3600, 3600, 3600):
@@ -282,6 +294,15 @@ async def test_failures_far_apart_are_still_in_a_row_within_a_day(world: World) 
     assert await world.is_locked()
 
 
+async def test_a_lock_lasts_however_long_it_is(world: World) -> None:
+    world.configure(replace(OPEN, first_lock=3 * DAY, longest_lock=3 * DAY))
+    await world.fail(times=5)
+    await world.clock.pass_time(3 * DAY - SECOND)
+    assert await world.is_locked()
+    await world.clock.pass_time(SECOND)
+    assert not await world.is_locked()
+
+
 async def test_two_guesses_at_once_do_not_both_slip_in_before_the_lock(world: World) -> None:
     await world.fail(times=5)
     await world.clock.pass_time(30 * SECOND)
@@ -299,10 +320,11 @@ async def test_a_right_password_frees_the_account_that_its_attempt_held(world: W
 async def test_an_attempt_that_is_never_settled_holds_the_account_for_the_first_lock_only(
     world: World,
 ) -> None:
-    await world.fail(times=4)
+    world.configure(replace(OPEN, failures_before_lock=1))
     await world.reserve()
+    await world.clock.pass_time(29 * SECOND)
     assert await world.is_locked()
-    await world.clock.pass_time(30 * SECOND)
+    await world.clock.pass_time(SECOND)
     assert not await world.is_locked()
 
 
@@ -367,6 +389,18 @@ async def test_a_device_is_remembered_from_its_last_log_in_on_for_as_long_as_con
     assert (await world.reserve(OWNER)).known_device
     await world.clock.pass_time(DAY)
     assert not (await world.reserve(OWNER)).known_device
+
+
+async def test_a_device_is_forgotten_though_another_one_of_its_account_is_still_known(
+    world: World,
+) -> None:
+    another = replace(OWNER, device="another")
+    await world.succeed(OWNER)
+    await world.clock.pass_time(60 * DAY)
+    await world.succeed(another)
+    await world.clock.pass_time(30 * DAY)
+    assert not (await world.reserve(OWNER)).known_device
+    assert (await world.reserve(another)).known_device
 
 
 async def test_twenty_devices_are_known_and_the_one_used_longest_ago_makes_room(

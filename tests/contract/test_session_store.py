@@ -53,13 +53,14 @@ class World:
         grace: timedelta = GRACE,
         limit: Limit = LIMIT,
         successor: TokenId | None = None,
+        clock_ahead: timedelta = timedelta(0),
     ) -> Rotation:
         """Show the token that whoever holds `holder` got last."""
         return await self.store.rotate(
             token_of(holder),
             successor=successor or a_token_id(),
             fingerprint=fingerprint,
-            now=self.clock.now(),
+            now=self.clock.now() + clock_ahead,
             idle=IDLE,
             grace=grace,
             limit=limit,
@@ -183,11 +184,20 @@ async def test_a_rotation_starts_the_idle_time_anew_but_never_moves_the_absolute
         await world.clock.pass_time(6 * DAY - 60 * SECOND)
         session = await world.refreshed(session)
         assert session.ends_at == opened.ends_at
+        assert list(await world.store.of_user(ADA)) == [session]
     await world.clock.pass_time(4 * 60 * SECOND)
     assert await world.is_alive(session)
     await world.clock.pass_time(60 * SECOND)
     assert not await world.is_alive(session)
     assert (await world.refresh(session)).outcome is RotationOutcome.UNKNOWN
+
+
+async def test_a_process_whose_clock_is_ahead_does_not_refresh_beyond_the_absolute_end(
+    world: World,
+) -> None:
+    session = await world.log_in(ends_after=DAY)
+    assert (await world.refresh(session, clock_ahead=DAY)).outcome is RotationOutcome.UNKNOWN
+    assert not await world.is_alive(session)
 
 
 async def test_a_repeated_refresh_does_not_prolong_the_session(world: World) -> None:

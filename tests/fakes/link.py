@@ -45,6 +45,10 @@ class Link:
         self._passable.set()
         self._listening = await asyncio.start_server(self._connect, "127.0.0.1")
 
+    async def until_unused(self) -> None:
+        """Wait until every client has ended its connections."""
+        await asyncio.gather(*self._connections)
+
     async def close(self) -> None:
         """End every connection."""
         if self._listening is not None:

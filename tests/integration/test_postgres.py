@@ -30,9 +30,9 @@ from entrypoints.local.stack import local_stack
 from tests.fakes.builders import A_MOMENT, a_user
 from tests.fakes.link import Link, link_to
 
-IMPATIENT = timedelta(milliseconds=500)
-SOON = 5.0
-"""Seconds; far more than `IMPATIENT`, far less than forever: this machine may be busy."""
+IMPATIENT = timedelta(seconds=1.5)
+SOON = 6.0
+"""Seconds; well over `IMPATIENT`, far less than forever: the machine may be busy."""
 
 
 @pytest.fixture
@@ -537,6 +537,12 @@ async def test_whoever_gives_up_at_any_moment_leaves_no_connection_and_no_lock_b
 # --- restarted ---
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where the server of these tests keeps its data, from test to test."""
+    return tmp_path_factory.mktemp("postgres")
+
+
 @asynccontextmanager
 async def server_in(directory: Path, *, kill: bool = False) -> AsyncIterator[PostgresSettings]:
     """Run a server whose address and data outlast it; in the end it is shut down, or killed."""
@@ -553,10 +559,10 @@ async def server_in(directory: Path, *, kill: bool = False) -> AsyncIterator[Pos
 
 @pytest.mark.parametrize("kill", [False, True], ids=["restarted", "killed"])
 async def test_a_restart_between_units_of_work_costs_no_error(
-    tmp_path: Path, engines: AsyncExitStack, *, kill: bool
+    home: Path, engines: AsyncExitStack, *, kill: bool
 ) -> None:
     user = a_user()
-    async with server_in(tmp_path, kill=kill) as settings:
+    async with server_in(home, kill=kill) as settings:
         await PostgresSchema(settings).upgrade()
         engine = engine_of(settings, engines)
         await given(engine, user)
@@ -565,7 +571,7 @@ async def test_a_restart_between_units_of_work_costs_no_error(
     with pytest.raises(Unavailable):
         await value(engine, "SELECT 1")
 
-    async with server_in(tmp_path):
+    async with server_in(home):
         await fill(engine)
         async with PostgresUnitOfWork(engine) as work:
             assert await work.users.find(user.id) == user
@@ -573,11 +579,11 @@ async def test_a_restart_between_units_of_work_costs_no_error(
 
 @pytest.mark.parametrize("kill", [False, True], ids=["restarted", "killed"])
 async def test_a_server_that_goes_away_in_the_middle_has_undone_everything(
-    tmp_path: Path, engines: AsyncExitStack, *, kill: bool
+    home: Path, engines: AsyncExitStack, *, kill: bool
 ) -> None:
     user, other = a_user(), a_user()
     async with AsyncExitStack() as block:
-        async with server_in(tmp_path, kill=kill) as settings:
+        async with server_in(home, kill=kill) as settings:
             await PostgresSchema(settings).upgrade()
             engine = engine_of(settings, engines)
             await given(engine, other)
@@ -589,7 +595,7 @@ async def test_a_server_that_goes_away_in_the_middle_has_undone_everything(
         with pytest.raises(Unavailable):
             await work.commit()
 
-    async with server_in(tmp_path), PostgresUnitOfWork(engine) as work:
+    async with server_in(home), PostgresUnitOfWork(engine) as work:
         assert await work.users.find(user.id) is None
         assert await work.users.find(other.id) == other
 

@@ -164,6 +164,17 @@ async def test_a_set_of_sessions_lives_as_long_as_the_longest_of_them(client: Re
 
 
 @pytest.mark.server
+async def test_whoever_looks_at_the_set_removes_what_has_expired(client: RedisClient) -> None:
+    clock, store = ClockWithRedis(client), RedisSessionStore(client)
+    await store.open(a_session(ends_after=SECOND), idle=IDLE, cap=20)
+    lasting = a_session()
+    await store.open(lasting, idle=IDLE, cap=20)
+    await clock.pass_time(2 * SECOND)
+    await store.of_user(ADA)
+    assert await client.zrange(f"auth:sessions:<{{{ADA}}}>", 0, -1) == [str(lasting.id)]
+
+
+@pytest.mark.server
 async def test_of_a_session_that_ended_no_key_is_left(client: RedisClient) -> None:
     store = RedisSessionStore(client)
     sessions = [a_session() for _ in range(3)]

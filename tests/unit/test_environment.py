@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from pydantic import ByteSize
 
-from adapters.environment import Variables, kind_of, load_settings, variable_of
+from adapters.environment.load import load_settings
+from adapters.environment.variables import Variables, kind_of, variable_of
 from application.settings import (
     Environment,
     KeySettings,
@@ -356,6 +357,29 @@ def test_a_dotenv_file_that_is_no_text_is_named(here: Path) -> None:
     (here / ".env").write_bytes(b"PORTICO_HTTP_HOST=\xff\xfe")
 
     assert problems() == {".env": "must be a readable file of UTF-8 text"}
+
+
+def test_an_override_may_have_the_type_of_its_setting(here: Path) -> None:
+    settings = load_settings(
+        environment=Environment.LOCAL,
+        data_dir=here,
+        keys_dir=KeySettings(),
+        cors_origins=("https://app.example.org",),
+        throttle_account=Limit(1, 2),
+        refresh_grace=timedelta(seconds=3),
+        postgres_url=None,
+    )
+
+    assert settings.data_dir == here
+    assert settings.http.cors_origins == ("https://app.example.org",)
+    assert settings.throttle.account == Limit(1, 2)
+    assert settings.sessions.refresh_grace == timedelta(seconds=3)
+
+
+def test_a_file_that_holds_no_key_is_no_key(here: Path) -> None:
+    (here / "key.pem").write_text("changeme")
+
+    assert problems(access_key=str(here / "key.pem")).keys() == {"PORTICO_ACCESS_KEY"}
 
 
 def test_an_override_that_names_nothing_is_refused() -> None:

@@ -681,6 +681,24 @@ async def test_a_peer_without_an_address_is_this_machine() -> None:
     assert await address(["198.51.100.7"], peer=None) == "127.0.0.1"
 
 
+# --- versions -----------------------------------------------------------------------------------
+
+
+async def test_a_version_2_stands_beside_version_1(world: World) -> None:
+    v2 = APIRouter(prefix="/api/v2", dependencies=[PublicRoute])
+
+    @v2.get("/auth/keys/public")
+    async def get_transport_key_v2() -> Response[str]:
+        return Response(data="another key")
+
+    async with Web(world, routers=[v2]) as web:
+        new = await web.client.get("/api/v2/auth/keys/public")
+        old = await web.client.get("/api/v1/auth/keys/public")
+
+    assert new.json()["data"] == "another key"
+    assert old.json()["data"]["kid"] == "memory"
+
+
 # --- text that stays text -----------------------------------------------------------------------
 
 

@@ -131,6 +131,13 @@ def test_a_clock_that_is_set_back_runs_nothing_twice() -> None:
     assert answer == Due(slots=(), settled_until=at("03:00"), next_slot=at("04:00"))
 
 
+def test_a_clock_that_is_set_back_to_before_the_beat_came_up_runs_nothing_early() -> None:
+    answer = due(at("01:30"), up_since=at("05:30"))
+
+    assert answer.slots == (at("01:00"),)
+    assert answer.next_slot == at("02:00")
+
+
 # --- after none was up -------------------------------------------------------------------------------
 
 
@@ -303,4 +310,14 @@ def test_a_slot_waits_for_its_jitter_and_is_not_missed_before_its_jitter_is_over
     assert early.slots == ()
     assert early.next_slot == at("01:00")
     assert on_time.slots == late.slots == (at("01:00"),)
+    assert too_late.slots == ()
+
+
+def test_grace_begins_when_the_jitter_is_over() -> None:
+    grace, jitter = timedelta(minutes=5), timedelta(minutes=50)
+
+    in_time = due(at("01:55"), grace=grace, jitter=jitter)
+    too_late = due(at("01:55") + MICROSECOND, grace=grace, jitter=jitter)
+
+    assert in_time.slots == (at("01:00"),)
     assert too_late.slots == ()

@@ -91,6 +91,11 @@ def test_a_client_that_is_no_browser_is_known_by_its_product() -> None:
     assert of_family("curl/8.16.0") != of_family("Wget/1.25.0")
 
 
+def test_only_the_beginning_of_a_long_header_counts() -> None:
+    chrome = WINDOWS_CHROME.format(major=141, minor=0, patch=0)
+    assert of_family(chrome + " " * 1024 + "Edg/141.0.0.0") == of_family(chrome)
+
+
 def test_a_strict_binding_compares_the_exact_header() -> None:
     strict = AgentBinding.STRICT
     assert fingerprint("curl/8.16.0", strict) == fingerprint("curl/8.16.0", strict)

@@ -46,6 +46,22 @@ async def test_a_user_who_is_gone_is_cut_off_at_the_next_request(world: World) -
         await world.authenticate(tokens)
 
 
+async def test_the_next_refresh_token_of_a_session_says_who_would_refresh(world: World) -> None:
+    ada = await world.given(a_user())
+    caller, tokens = await world.log_in_as(ada)
+    who = world.container.authenticate().with_refresh_token
+    assert await who(tokens.refresh_token) == caller
+
+    successors = await world.refresh(tokens)
+
+    assert await who(successors.refresh_token) == await world.authenticate(successors)
+    with pytest.raises(InvalidToken):
+        await who(tokens.refresh_token)
+    await world.change(ada, status=UserStatus.DISABLED)
+    with pytest.raises(InvalidToken):
+        await who(successors.refresh_token)
+
+
 # --- devices ------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,89 @@
+"""Where values come from: the process environment, then `.env.<environment>`, then `.env`; and secret files."""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource
+
+from adapters.environment.variables import NAMES, PREFIX, SECRET_FILES, kind_of
+from application.settings import Environment, Problem
+
+_PREFIX_OF_TESTS = "PORTICO_TEST_"
+
+
+def read(environment: object) -> tuple[dict[str, Any], list[Problem]]:
+    """Return what the sources say by attribute of `Variables`, and what is wrong with them."""
+    problems: list[Problem] = []
+    process = _present(EnvSettingsSource(BaseSettings).env_vars)
+    general = _dotenv(Path(".env"), problems)
+    environment = environment or process.get("ENVIRONMENT") or general.get("ENVIRONMENT")
+    special: dict[str, str] = {}
+    if str(environment).upper() in Environment.__members__:
+        special = _dotenv(Path(f".env.{str(environment).lower()}"), problems)
+
+    values: dict[str, Any] = {}
+    for source in (general, special, process):
+        problems += _misplaced(source)
+        for variable, text in source.items():
+            if variable in NAMES:
+                values[NAMES[variable]] = text
+            elif variable in SECRET_FILES:
+                values[SECRET_FILES[variable]] = Path(text)
+    if environment:
+        values["environment"] = environment
+    problems += _open_secret_files(values)
+    return values, problems
+
+
+def _present(variables: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the variables that have a value: an empty one is how compose files say that there is none."""
+    return {name.upper(): value for name, value in variables.items() if value}
+
+
+def _dotenv(path: Path, problems: list[Problem]) -> dict[str, str]:
+    try:
+        return _present(DotEnvSettingsSource(BaseSettings, env_file=path).env_vars)
+    except (OSError, UnicodeDecodeError):
+        problems.append(Problem(str(path), "must be a readable file of UTF-8 text"))
+        return {}
+
+
+def _misplaced(source: Mapping[str, str]) -> Iterator[Problem]:
+    """Yield the variables of one source that mean nothing, or the same twice."""
+    for variable, text in source.items():
+        if variable in SECRET_FILES:
+            twin = variable.removesuffix("_FILE")
+            if twin in source:
+                yield Problem(variable, f"must not be set together with {twin}")
+        elif (
+            variable.startswith(PREFIX)
+            and not variable.startswith(_PREFIX_OF_TESTS)
+            and variable not in NAMES
+            and not _is_service_link(variable, text)
+        ):
+            close = difflib.get_close_matches(variable, (*NAMES, *SECRET_FILES), n=1, cutoff=0.85)
+            hint = f"; is {close[0]} meant?" if close else ""
+            yield Problem(variable, f"is not known{hint}")
+
+
+def _is_service_link(variable: str, text: str) -> bool:
+    """Tell whether Kubernetes added this for a service called `portico` or `portico-…`."""
+    return text.startswith(("tcp://", "udp://", "sctp://")) or bool(
+        re.search(r"_SERVICE_(HOST|PORT)(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)_\w+$", variable)
+    )
+
+
+def _open_secret_files(values: dict[str, Any]) -> Iterator[Problem]:
+    """Replace the path of a secret by what is in the file."""
+    for variable, name in SECRET_FILES.items():
+        path = values.get(name)
+        if isinstance(path, Path):
+            try:
+                values[name] = path.expanduser().read_text("utf-8").rstrip("\r\n")
+            except (OSError, UnicodeDecodeError):
+                del values[name]
+                expected = kind_of(name).expects
+                yield Problem(variable, f"must be the path of a readable file with {expected}")

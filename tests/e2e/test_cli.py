@@ -1,0 +1,361 @@
+"""The commands beside `portico run`: what they do, what they print, how they end."""
+
+import asyncio
+import json
+import re
+import signal
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import httpx
+import pytest
+
+from entrypoints.cli import app
+from entrypoints.local.servers import choose_ports
+from tests.e2e.command import addresses, environment, portico, starting
+from tests.servers import Servers
+
+COMMANDS = ("run", "api", "migrate", "create-admin", "make-keys", "openapi", "doctor")
+NOWHERE = "127.0.0.1:1"
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, object]:
+        result: dict[str, object] = json.loads(self.out)
+        return result
+
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Command:
+    """Return `portico` without the time that a new process takes; variables are keyword arguments."""
+
+    def run(*arguments: str, **variables: str) -> Result:
+        wanted = environment(tmp_path, **variables)
+        with monkeypatch.context() as patch:
+            patch.chdir(tmp_path)
+            patch.setattr(sys, "argv", ["portico", *arguments])
+            for name in ("ENVIRONMENT", *(n for n in wanted if n.startswith("PORTICO_"))):
+                patch.setenv(name, wanted[name])
+            with pytest.raises(SystemExit) as ended:
+                app.main()
+        captured = capfd.readouterr()
+        return Result(int(ended.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory of keys as `portico make-keys` makes it."""
+    directory = tmp_path_factory.mktemp("keys") / "keys"
+    made = portico("make-keys", str(directory), "--json", directory=directory.parent)
+    assert made.returncode == 0, made.stderr
+    assert sorted(json.loads(made.stdout)["files"]) == sorted(map(str, directory.iterdir()))
+    return directory
+
+
+@pytest.fixture
+def port() -> int:
+    """Return a port that nothing listens on."""
+    return choose_ports(("http",), {})["http"]
+
+
+@pytest.fixture
+def new_database(servers: Servers, worker: int) -> Iterator[str]:
+    """Return the address of a database without a table."""
+    name = f"portico_test_cli_{worker}"
+
+    async def execute(*statements: str) -> None:
+        connection = await asyncpg.connect(servers.postgres_url)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    drop = f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"
+    asyncio.run(execute(drop, f"CREATE DATABASE {name}"))
+    yield urlunsplit(urlsplit(servers.postgres_url)._replace(path=f"/{name}"))
+    asyncio.run(execute(drop))
+
+
+# --- for people and scripts -----------------------------------------------------------------------
+
+
+def test_portico_alone_lists_its_commands(command: Command) -> None:
+    result = command("--help")
+
+    assert result.code == 0
+    assert [name for name in COMMANDS if name not in result.out] == []
+    assert "Exit codes" in result.out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(command: Command, name: str) -> None:
+    result = command(name, "--help")
+
+    assert result.code == 0
+    assert f"Usage: portico {name}" in result.out
+
+
+def test_all_wrong_settings_are_told_at_once(command: Command) -> None:
+    """One line for each, in words, and never the value: it may be a secret."""
+    result = command(
+        "migrate", PORTICO_HTTP_PORT="http", PORTICO_POSTGRES_URL="s3cret", PORTICO_HTP_HOST="x"
+    )
+
+    assert result.code == 2
+    assert sorted(re.findall(r"^portico: (PORTICO_\w+)", result.err, re.MULTILINE)) == [
+        "PORTICO_HTP_HOST",
+        "PORTICO_HTTP_PORT",
+        "PORTICO_POSTGRES_URL",
+    ]
+    assert "Traceback" not in result.err
+    assert "s3cret" not in result.err
+
+
+def test_unsafe_settings_are_refused_by_name(command: Command) -> None:
+    result = command("create-admin", ENVIRONMENT="PRODUCTION", PORTICO_STORES="memory")
+
+    assert result.code == 2
+    for variable in ("STORES", "ACCESS_KEY", "REFRESH_KEY", "TRANSPORT_KEY", "ISSUER"):
+        assert f"PORTICO_{variable} must be" in result.err
+
+
+@pytest.mark.server
+def test_a_server_that_does_not_answer_has_an_exit_code_of_its_own(
+    command: Command, servers: Servers
+) -> None:
+    away = addresses(servers, PORTICO_POSTGRES_URL=f"postgresql://portico@{NOWHERE}/portico")
+    result = command("migrate", "--wait", "1", **away)
+
+    assert result.code == 3
+    assert "No answer from postgres yet; asking again" in result.err
+    assert "is PORTICO_POSTGRES_URL right?" in result.err
+    assert "Traceback" not in result.err
+
+
+# --- migrate --------------------------------------------------------------------------------------
+
+
+def test_migrate_brings_an_empty_database_to_the_newest_schema(
+    command: Command, servers: Servers, new_database: str
+) -> None:
+    variables = addresses(servers, PORTICO_POSTGRES_URL=new_database)
+
+    before = command("migrate", "--check", "--json", **variables)
+    migrated = command("migrate", **variables)
+    again = command("migrate", "--json", **variables)
+    after = command("migrate", "--check", **variables)
+
+    assert (before.code, before.json) == (1, {"current": False})
+    assert "portico migrate" in before.err
+    assert migrated.code == 0
+    assert (again.code, again.json) == (0, {"current": True})
+    assert (after.code, after.out) == (0, "The database has the newest schema\n")
+
+
+def test_no_migration_is_written_while_tables_and_migrations_agree(
+    command: Command, servers: Servers, new_database: str
+) -> None:
+    variables = addresses(servers, PORTICO_POSTGRES_URL=new_database)
+
+    result = command("migrate", "--autogenerate", "nothing", "--json", **variables)
+
+    assert (result.code, result.json) == (0, {"file": None})
+
+
+def test_checking_and_writing_a_migration_exclude_each_other(command: Command) -> None:
+    result = command("migrate", "--check", "--autogenerate", "x")
+
+    assert result.code == 2
+    assert "--autogenerate" in result.err
+
+
+# --- create-admin ---------------------------------------------------------------------------------
+
+
+def test_the_first_administrator_is_made_once(
+    command: Command, servers: Servers, postgres_url: str
+) -> None:
+    variables = addresses(servers, PORTICO_POSTGRES_URL=postgres_url)
+
+    first = command("create-admin", "--username", "grace", "--json", **variables)
+    second = command("create-admin", "--username", "hopper", "--json", **variables)
+
+    assert (first.code, first.json["created"], first.json["username"]) == (0, True, "grace")
+    assert len(str(first.json["one_time_password"])) >= 20
+    assert (second.code, second.json["created"]) == (0, False)
+
+
+def test_production_makes_no_password_that_nobody_would_learn(
+    command: Command, servers: Servers, postgres_url: str, keys: Path
+) -> None:
+    variables = addresses(
+        servers,
+        ENVIRONMENT="PRODUCTION",
+        PORTICO_POSTGRES_URL=postgres_url,
+        PORTICO_KEYS_DIR=str(keys),
+        PORTICO_ISSUER="https://portico.example.org",
+    )
+
+    refused = command("create-admin", **variables)
+    made = command("create-admin", PORTICO_ADMIN_PASSWORD="purple elephants at noon", **variables)
+
+    assert refused.code == 2
+    assert "PORTICO_ADMIN_PASSWORD must be set in PRODUCTION" in refused.err
+    assert (made.code, made.out) == (0, "Username        admin\n")
+
+
+def test_a_password_that_the_policy_refuses_is_a_wrong_setting(
+    command: Command, servers: Servers, postgres_url: str
+) -> None:
+    variables = addresses(servers, PORTICO_POSTGRES_URL=postgres_url)
+
+    result = command("create-admin", PORTICO_ADMIN_PASSWORD="short", **variables)
+
+    assert result.code == 2
+    assert "PORTICO_ADMIN_PASSWORD is refused: " in result.err
+
+
+# --- make-keys ------------------------------------------------------------------------------------
+
+
+def test_keys_are_for_their_owner_alone_and_never_overwritten(command: Command, keys: Path) -> None:
+    before = {path.name: path.read_bytes() for path in keys.iterdir()}
+
+    again = command("make-keys", str(keys))
+
+    assert {stat.S_IMODE(path.stat().st_mode) for path in keys.iterdir()} == {0o600}
+    assert again.code == 0
+    assert "--rotate" in again.out
+    assert {path.name: path.read_bytes() for path in keys.iterdir()} == before
+
+
+def test_rotation_puts_the_next_keys_in_use(command: Command, keys: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "keys"
+    directory.mkdir()
+    for path in keys.iterdir():
+        (directory / path.name).write_bytes(path.read_bytes())
+
+    rotated = command("make-keys", str(directory), "--rotate", "--json")
+
+    assert rotated.code == 0
+    assert "Restart every process" in rotated.err
+    for purpose in ("access", "refresh", "transport"):
+        following = (keys / f"{purpose}.next.pem").read_bytes()
+        assert (directory / f"{purpose}.active.pem").read_bytes() == following
+
+
+def test_a_place_that_cannot_hold_keys_is_named(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    result = command("make-keys", str(tmp_path / "file" / "keys"))
+
+    assert result.code == 1
+    assert f"{tmp_path / 'file' / 'keys'} cannot hold keys: Not a directory" in result.err
+
+
+# --- openapi --------------------------------------------------------------------------------------
+
+
+def test_the_api_is_described_without_settings_and_servers(
+    command: Command, tmp_path: Path
+) -> None:
+    shown = command("openapi", ENVIRONMENT="PRODUCTION")
+    written = command("openapi", "openapi.json", ENVIRONMENT="PRODUCTION")
+
+    assert (shown.code, written.code) == (0, 0)
+    assert str(shown.json["openapi"]).startswith("3.1")
+    assert json.loads((tmp_path / "openapi.json").read_text()) == shown.json
+    assert list(tmp_path.iterdir()) == [tmp_path / "openapi.json"]
+
+
+# --- doctor ---------------------------------------------------------------------------------------
+
+
+def test_the_doctor_finds_nothing_where_nothing_is_wrong(
+    command: Command, servers: Servers, postgres_url: str
+) -> None:
+    variables = addresses(servers, PORTICO_POSTGRES_URL=postgres_url)
+
+    result = command("doctor", **variables)
+
+    assert result.code == 0, result.out
+    assert "✗" not in result.out
+    assert "schema       has every migration" in result.out
+
+
+def test_the_doctor_names_what_is_down_and_what_is_missing(
+    command: Command, servers: Servers, new_database: str
+) -> None:
+    variables = addresses(
+        servers, PORTICO_POSTGRES_URL=new_database, PORTICO_REDIS_URL=f"redis://{NOWHERE}"
+    )
+
+    result = command("doctor", "--json", **variables)
+
+    findings = {f["check"]: f for f in json.loads(result.out)["findings"]}
+    assert result.code == 3
+    assert findings["redis"]["exit_code"] == 3
+    assert findings["mongo"]["exit_code"] == 0
+    assert "portico migrate" in findings["schema"]["detail"]
+
+
+def test_the_doctor_names_wrong_settings(command: Command) -> None:
+    result = command("doctor", PORTICO_HTTP_PORT="http")
+
+    assert result.code == 2
+    assert "✗ settings     PORTICO_HTTP_PORT must be a port" in result.out
+
+
+def test_the_doctor_knows_that_run_starts_what_is_not_configured(command: Command) -> None:
+    result = command("doctor")
+
+    assert result.code == 0
+    assert "`portico run` starts its own" in result.out
+
+
+# --- api ------------------------------------------------------------------------------------------
+
+
+def test_the_api_refuses_to_serve_an_old_schema(
+    servers: Servers, new_database: str, tmp_path: Path
+) -> None:
+    variables = addresses(servers, PORTICO_POSTGRES_URL=new_database)
+
+    refused = portico("api", directory=tmp_path, **variables)
+
+    assert refused.returncode == 1
+    assert "Migrations are missing; run `portico migrate`" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_several_workers_serve_and_stop_together(
+    servers: Servers, postgres_url: str, port: int, tmp_path: Path
+) -> None:
+    variables = addresses(servers, PORTICO_POSTGRES_URL=postgres_url)
+    arguments = ("api", "--workers", "2", "--port", str(port))
+    with starting(*arguments, directory=tmp_path, **variables) as api:
+        api.wait_until(lambda: api.said().count("Application startup complete") == 2)
+        ready = httpx.get(f"http://127.0.0.1:{port}/readyz")
+
+        assert ready.status_code == 200
+        assert len(api.family()) >= 3
+        assert api.stop(signal.SIGTERM) == 0

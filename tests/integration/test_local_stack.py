@@ -1,0 +1,265 @@
+"""The local stack: real servers from wheels, started, stopped, killed."""
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aioboto3
+import asyncpg
+import pytest
+from pymongo import MongoClient
+from redis import Redis
+
+from entrypoints.local.errors import AlreadyRunning, ServerFailed, WheelMissing
+from entrypoints.local.lock import locked, owner
+from entrypoints.local.servers import packaged
+from entrypoints.local.stack import SERVERS, Stack, local_stack, running_stack
+from tests.processes import family_of, kill_all, survivors
+
+pytestmark = pytest.mark.server
+
+
+# --- what is kept, and what is left ---------------------------------------------------------------
+
+
+async def test_what_was_stored_survives_kill_9_of_everything(tmp_path: Path) -> None:
+    """Whatever a client was told is stored stays, and so do addresses and passwords."""
+    with a_holder(tmp_path) as first:
+        await store(first.variables, "kept")
+        family = family_of(first.pid)
+        kill_all(family)
+        assert not survivors(family, within=10)
+
+    with a_holder(tmp_path) as second:
+        assert second.variables == first.variables
+        assert await stored(second.variables) == dict.fromkeys(SERVERS, "kept")
+
+
+def test_servers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
+    """When that is killed nobody is left who could stop them, so the kernel does."""
+    with a_holder(tmp_path) as holder:
+        family = family_of(holder.pid)
+        os.kill(holder.pid, signal.SIGKILL)
+
+        assert len(family) > len(SERVERS)
+        assert not survivors(family, within=10)
+    assert owner(tmp_path) is None
+    assert running_stack(tmp_path) is None
+
+
+async def test_stopping_leaves_no_process(tmp_path: Path) -> None:
+    async with a_stack(tmp_path, *SERVERS) as stack:
+        pids = [server.child.process.pid for server in stack.servers.values()]
+        family = family_of(*pids)
+
+    assert not survivors(family, within=0)
+    assert running_stack(tmp_path) is None
+
+
+def test_a_program_is_guarded_without_help_from_the_kernel(tmp_path: Path) -> None:
+    """Systems other than Linux cannot tell a child that its parent has ended."""
+    code = (
+        "import os, signal, time; from entrypoints.local import launcher\n"
+        "if os.fork() == 0:\n"
+        "    launcher.guard_against_parent(os.getppid(), signal.SIGKILL); print(flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:  # noqa: S603 - ours
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        family = family_of(parent.pid)
+        assert len(family) == 3
+        parent.kill()
+    assert not survivors(family, within=10)
+
+
+# --- one owner per directory ----------------------------------------------------------------------
+
+
+async def test_a_directory_has_one_owner(tmp_path: Path) -> None:
+    async with locked(tmp_path):
+        with pytest.raises(AlreadyRunning, match=rf"pid {os.getpid()}\)") as refused:
+            await enter(locked(tmp_path))
+
+    assert refused.value.pid == os.getpid()
+    async with locked(tmp_path):
+        assert owner(tmp_path) == os.getpid()
+
+
+async def test_other_processes_find_a_running_stack(tmp_path: Path) -> None:
+    """They read its addresses, secrets included, from a file that is for its owner alone."""
+    async with a_stack(tmp_path, "redis") as stack:
+        assert running_stack(tmp_path) == stack.variables
+
+    assert running_stack(tmp_path) is None
+    assert stat.S_IMODE((tmp_path / "stack.json").stat().st_mode) == 0o600
+
+
+async def test_a_port_that_was_taken_meanwhile_is_replaced(tmp_path: Path) -> None:
+    async with a_stack(tmp_path, "redis") as stack:
+        port = stack.servers["redis"].server.port
+    with socket.socket() as squatter:
+        squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        squatter.bind(("127.0.0.1", port))
+        squatter.listen()
+        async with a_stack(tmp_path, "redis") as stack:
+            assert stack.servers["redis"].server.port != port
+
+
+# --- PostgreSQL -----------------------------------------------------------------------------------
+
+
+async def test_folders_above_the_data_keep_their_permissions(tmp_path: Path) -> None:
+    """PostgreSQL refuses to be root; the user that it is then need not be able to enter a private home."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    async with a_stack(home / "data", "postgres") as stack:
+        url = stack.variables["PORTICO_POSTGRES_URL"]
+        connection = await asyncpg.connect(url)
+        try:
+            assert await connection.fetchval("SELECT current_database()") == "portico"
+        finally:
+            await connection.close()
+
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+
+
+async def test_half_a_cluster_is_made_again(tmp_path: Path) -> None:
+    """A first start that was killed half way is no reason to fail for ever."""
+    unfinished = tmp_path / "postgres.unfinished"
+    unfinished.mkdir()
+    (unfinished / "PG_VERSION").write_text("18\n")
+
+    async with a_stack(tmp_path, "postgres") as stack:
+        assert stack.servers
+
+    assert not unfinished.exists()
+
+
+async def test_the_pid_of_a_killed_server_may_be_somebody_elses_by_now(tmp_path: Path) -> None:
+    async with a_stack(tmp_path, "postgres"):
+        pass
+    # As a kill -9 and a new numbering of processes would leave it.
+    (tmp_path / "postgres" / "postmaster.pid").write_text(f"{os.getppid()}\n")
+
+    async with a_stack(tmp_path, "postgres") as stack:
+        assert stack.servers
+
+
+# --- failures -------------------------------------------------------------------------------------
+
+
+async def test_a_server_that_cannot_start_is_named_with_its_last_words(tmp_path: Path) -> None:
+    async with a_stack(tmp_path, "postgres"):
+        pass
+    (tmp_path / "postgres" / "PG_VERSION").write_text("9.6\n")
+
+    with pytest.raises(ServerFailed, match="postgres could not start") as failed:
+        await enter(a_stack(tmp_path, "postgres", "redis"))
+
+    assert "incompatible" in failed.value.log
+    assert owner(tmp_path) is None
+
+
+async def test_a_server_that_dies_is_named_with_its_exit_code(tmp_path: Path) -> None:
+    async with a_stack(tmp_path, "redis") as stack:
+        redis = stack.servers["redis"]
+        redis.child.kill()
+        failure = await redis.died()
+
+    assert failure.what == "ended with exit code -9"
+    assert "Ready to accept connections" in failure.log
+
+
+def test_a_wheel_that_is_not_installed_is_named() -> None:
+    with pytest.raises(WheelMissing, match="no-such-wheel is not installed"):
+        packaged("no-such-wheel", "bin/server")
+
+
+# --- helpers --------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def a_stack(directory: Path, *names: str) -> AsyncIterator[Stack]:
+    async with (
+        locked(directory) as lock,
+        local_stack(directory, lock, start=names, durable=False) as stack,
+    ):
+        yield stack
+
+
+@dataclass(frozen=True)
+class Holder:
+    pid: int
+    variables: Mapping[str, str]
+
+
+@contextmanager
+def a_holder(directory: Path) -> Iterator[Holder]:
+    """Start a process that keeps all servers open in the directory."""
+    command = [sys.executable, str(Path(__file__).with_name("stack_holder.py")), str(directory)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 - ours
+        try:
+            assert process.stdout is not None
+            yield Holder(process.pid, json.loads(process.stdout.readline()))
+        finally:
+            process.kill()
+
+
+async def enter(context: AbstractAsyncContextManager[object]) -> None:
+    async with context:
+        pytest.fail("This should have been refused")
+
+
+async def store(variables: Mapping[str, str], text: str) -> None:
+    """Store the text on every server."""
+    async with connections(variables) as (postgres, redis, mongo, s3):
+        await postgres.execute("CREATE TABLE kept (text text)")
+        await postgres.execute("INSERT INTO kept VALUES ($1)", text)
+        redis.set("kept", text)
+        mongo["portico"]["kept"].insert_one({"text": text})
+        await s3.put_object(Bucket=variables["PORTICO_S3_BUCKET"], Key="kept", Body=text.encode())
+
+
+async def stored(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the text that each server has."""
+    async with connections(variables) as (postgres, redis, mongo, s3):
+        found = await s3.get_object(Bucket=variables["PORTICO_S3_BUCKET"], Key="kept")
+        return {
+            "postgres": await postgres.fetchval("SELECT text FROM kept"),
+            "redis": redis.get("kept"),
+            "mongo": mongo["portico"]["kept"].find_one()["text"],
+            "s3": (await found["Body"].read()).decode(),
+        }
+
+
+@asynccontextmanager
+async def connections(variables: Mapping[str, str]) -> AsyncIterator[tuple[Any, Any, Any, Any]]:
+    postgres = await asyncpg.connect(variables["PORTICO_POSTGRES_URL"])
+    s3 = aioboto3.Session().client(
+        "s3",
+        region_name="us-east-1",
+        endpoint_url=variables["PORTICO_S3_URL"],
+        aws_access_key_id=variables["PORTICO_S3_ACCESS_KEY"],
+        aws_secret_access_key=variables["PORTICO_S3_SECRET_KEY"],
+    )
+    try:
+        with (
+            Redis.from_url(variables["PORTICO_REDIS_URL"], decode_responses=True) as redis,
+            # MongoDB answers before it writes, unless it is asked not to.
+            MongoClient[dict[str, Any]](variables["PORTICO_MONGO_URL"], journal=True) as mongo,
+        ):
+            async with s3 as client:
+                yield postgres, redis, mongo, client
+    finally:
+        await postgres.close()
