@@ -234,7 +234,7 @@ class MemoryLogInThrottle(LogInThrottle):
 
     async def succeeded(self, reservation: Reservation, *, now: datetime) -> None:
         account = self._account(reservation)
-        account.full_at -= self._settings.account.interval
+        account.full_at = max(account.full_at, now) - self._settings.account.interval
         account.failures, account.locked_until = 0, _LONG_AGO
         devices = self._devices.setdefault(account_of(reservation.attempt.name), {})
         devices[_device(reservation.attempt)] = now + self._settings.known_device

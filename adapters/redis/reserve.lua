@@ -1,7 +1,8 @@
 -- Pay for one log-in attempt in three buckets, or in none.
--- KEYS: account, the account on this device, network, everyone, the account's known devices. ARGV: see below.
--- Returns {wait, locked, known}; nothing was paid if there is a wait.
-local now, device, failures_before_lock, first_lock = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+-- KEYS: account, the account on this device, network, everyone, the account's known devices. ARGV: as named here,
+-- then interval and attempts of each bucket. Returns {wait, locked, known}; nothing was paid if there is a wait.
+local now, device = tonumber(ARGV[1]), ARGV[2]
+local failures_before_lock, first_lock = tonumber(ARGV[3]), tonumber(ARGV[4])
 
 local known = (tonumber(redis.call('ZSCORE', KEYS[5], device)) or 0) > now
 local account = known and KEYS[2] or KEYS[1]

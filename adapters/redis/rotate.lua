@@ -1,7 +1,8 @@
 -- Decide what becomes of a refresh token, and do it.
--- KEYS: set, session, the token that was shown, its successor. ARGV: see below; times in microseconds.
+-- KEYS: set, session, the token that was shown, its successor. ARGV: as named here; times in microseconds.
 -- Returns {outcome, wait, the session's fields and values}; the outcomes are those of domain.sessions.
-local session_id, shown, shown_issued_at, fingerprint, successor = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local session_id, shown, shown_issued_at = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local fingerprint, successor = ARGV[4], ARGV[5]
 local now, idle, grace = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local interval, attempts = tonumber(ARGV[9]), tonumber(ARGV[10])
 

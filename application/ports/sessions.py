@@ -115,7 +115,8 @@ class SessionStore(Protocol):
 
         Its session's current token: `successor` takes its place. The previous one within `grace` of its
         rotation: the same successor again, at no cost. Another one, or another `fingerprint`: the session
-        is ended. Rotations beyond `limit` are refused and change nothing.
+        is ended. Rotations beyond `limit` are refused and change nothing. A token issued later than all that
+        the store knows of: the store went back in time; the session is ended, without alarm (`UNKNOWN`).
         """
         ...
 
@@ -153,7 +154,8 @@ class LogInThrottle(Protocol):
     async def reserve(self, attempt: LogInAttempt, *, now: datetime) -> Reservation:
         """Pay for one attempt in all buckets, or in none and raise `Throttled`.
 
-        A device that has logged in to this account before has an account bucket and a lock of its own.
+        A device that has logged in to this account before, from this network, has an account bucket and a lock
+        of its own. While one more failure would lock, one attempt at a time is let in unlocked.
         """
         ...
 

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import bootstrap
 from application.settings import Settings, Stores
+from application.use_cases.health import CheckReadiness
 from bootstrap import Container
 from entrypoints.cli import console
 from entrypoints.cli.errors import DependencyDown
@@ -17,8 +19,9 @@ PATIENCE = 30.0
 """Seconds to wait for servers that do not answer."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0
-# The first questions of a process are slow to ask.
 _WORTH_A_WORD = 1.0
+# The first question of a process is slow to ask: it loads the clients.
+_ANSWER_WITHIN = timedelta(seconds=10)
 
 
 @asynccontextmanager
@@ -63,16 +66,18 @@ async def answered(
     report: Callable[[str], None] = console.say,
 ) -> None:
     """Ask the named servers, in ever longer intervals, until all answer; raise `DependencyDown` after `patience` s."""
+    check = CheckReadiness(
+        probes=[probe for probe in container.probes() if probe.name in names],
+        clock=container.clock(),
+        cached_for=timedelta(0),
+        timeout=_ANSWER_WITHIN,
+    )
     loop = asyncio.get_running_loop()
     end, pause = loop.time() + patience, _FIRST_PAUSE
-    while True:
-        readiness = await container.check_readiness()()
-        down = sorted(set(readiness.down).intersection(names))
-        if not down:
-            return
+    while not (readiness := await check()).is_ready:
         if loop.time() >= end:
-            raise DependencyDown(down)
+            raise DependencyDown(readiness.down)
         if pause >= _WORTH_A_WORD:
-            report(f"No answer from {', '.join(down)} yet; asking again")
+            report(f"No answer from {', '.join(readiness.down)} yet; asking again")
         await asyncio.sleep(min(pause, max(end - loop.time(), 0)))
         pause = min(pause * 2, _LONGEST_PAUSE)

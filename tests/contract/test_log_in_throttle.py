@@ -213,6 +213,14 @@ async def test_giving_back_twice_saves_nothing_up(world: World) -> None:
     assert await world.attempts(ATTACKER) == 2
 
 
+async def test_a_success_may_take_longer_than_its_attempt_is_remembered(world: World) -> None:
+    world.configure(replace(OPEN, account=Limit(2, 300)))
+    reservation = await world.reserve()
+    await world.clock.pass_time(DAY)
+    await world.throttle.succeeded(reservation, now=world.clock.now())
+    assert await world.attempts(ATTACKER) == 2
+
+
 async def test_a_success_still_costs_its_address(world: World) -> None:
     """An attacker with an account of their own must not refill the bucket by logging in."""
     world.configure(replace(OPEN, address=Limit(3, 300)))

@@ -143,7 +143,7 @@ def test_a_server_that_does_not_answer_has_an_exit_code_of_its_own(
     command: Command, servers: Servers
 ) -> None:
     away = addresses(servers, PORTICO_POSTGRES_URL=f"postgresql://portico@{NOWHERE}/portico")
-    result = command("migrate", "--wait", "1", **away)
+    result = command("migrate", "--wait", "3", **away)
 
     assert result.code == 3
     assert "No answer from postgres yet; asking again" in result.err

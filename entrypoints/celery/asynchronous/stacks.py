@@ -1,0 +1,97 @@
+"""Celery's stacks of tasks and requests (`current_task`, `self.request`), made right inside coroutines.
+
+Celery keeps them per thread, but all coroutines of a process share one thread. Here a coroutine, what it gathers and
+what it gives to `asyncio.to_thread` go on with the stacks of the thread that waits for it; a context variable says so.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from celery import Task
+from celery._state import _task_stack  # type: ignore[attr-defined]  # celery-types leaves it out
+from celery.app.task import Context
+from celery.exceptions import ImproperlyConfigured
+from celery.utils.threads import _LocalStack, get_ident
+
+_execution: ContextVar["Execution | None"] = ContextVar("execution", default=None)
+
+
+def _owner() -> Any:  # noqa: ANN401  Celery's are numbers or greenlets
+    """Return whose stacks are meant: those of an execution, or else of the thread (or greenlet)."""
+    execution = _execution.get()
+    return get_ident() if execution is None else execution.owner
+
+
+def follow_coroutines(stack: _LocalStack[Any]) -> None:
+    """Make coroutines find what is theirs on `stack`; raise `ImproperlyConfigured` if it is of another kind."""
+    if not isinstance(stack, _LocalStack):
+        raise ImproperlyConfigured(
+            "Async tasks need Celery's default stacks; remove USE_FAST_LOCALS from the environment"
+        )
+    stack.__ident_func__ = _owner  # type: ignore[misc]  # Celery's own hook; celery-types lacks the setter
+
+
+follow_coroutines(_task_stack)
+
+
+class Execution:
+    """The task, the innermost of them, that is executed where this object is made, and its request."""
+
+    __slots__ = ("owner", "request", "task")
+
+    def __init__(self) -> None:
+        self.owner: object = _owner()
+        self.task: Task[..., Any] | None = _task_stack.top
+        self.request: Context | None = self.task.request_stack.top if self.task else None
+
+    @property
+    def id(self) -> str:
+        """The id of the message that is executed, or nothing."""
+        return (self.request and self.request.id) or ""
+
+    def __str__(self) -> str:
+        """Return the name of the task and the id of its message."""
+        if self.task is None:
+            return "a coroutine"
+        return f"{self.task.name}[{self.id}]" if self.id else self.task.name
+
+    def go_on(self) -> None:
+        """Go on with this execution in the context of the caller, whatever thread that is in."""
+        _execution.set(self)
+        if self.task:
+            self.task.app.set_current()
+
+    def end(self) -> None:
+        """From now on, what still goes on with this execution belongs to no task."""
+        self.owner = self
+
+
+@contextmanager
+def direct_call(
+    task: Task[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Iterator[None]:
+    """Make `task` the current one in the block, as Celery does when a task is called like a function.
+
+    The block has copies of the stacks, so that what many such blocks push at once does not mix.
+    """
+    outer = [*_task_stack.stack]
+    requests = {each.request_stack: [*each.request_stack.stack] for each in outer}
+    execution = Execution()
+    execution.owner = execution
+    token = _execution.set(execution)
+    try:
+        for each in outer:
+            _task_stack.push(each)
+        for stack, copies in requests.items():
+            for request in copies:
+                stack.push(request)
+        _task_stack.push(task)
+        task.request_stack.push(Context({**vars(task.request), "args": args, "kwargs": kwargs}))
+        yield
+    finally:
+        for each in _task_stack.stack:
+            each.request_stack.__release_local__()
+        _task_stack.__release_local__()
+        _execution.reset(token)

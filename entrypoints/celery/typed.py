@@ -1,0 +1,291 @@
+"""`TypedCelery`: Celery whose tasks know their arguments and their result, for mypy and pyright alike."""
+
+import inspect
+import warnings
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import (
+    Any,
+    Concatenate,
+    Generic,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    overload,
+)
+
+from celery import Celery, Task
+from celery.canvas import Signature
+from celery.result import AsyncResult
+from celery.utils.time import maybe_make_aware
+
+from entrypoints.celery.asynchronous.tasks import AsyncTask, AsyncWorker, on_process_loop
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+Self_contra = TypeVar("Self_contra", bound=Task[..., Any], contravariant=True)
+
+_ROUTING = ("queue", "exchange", "exchange_type", "routing_key", "delivery_mode", "priority")
+
+
+class MessageOptions(TypedDict, total=False):
+    """What may be said of a task for all its messages, and again for one of them."""
+
+    queue: str
+    """The queue to send to; without one `task_routes` decides."""
+    exchange: str
+    """The exchange to send to, in place of a queue."""
+    exchange_type: str
+    """`direct`, `topic` or `fanout`."""
+    routing_key: str
+    """The routing key to send with, in place of that of the queue."""
+    delivery_mode: Literal[1, 2]
+    """1 for messages that the broker may lose when it restarts, 2 for those that it keeps."""
+    priority: int
+    """0 to 9; RabbitMQ delivers the highest number first, Redis the lowest."""
+    serializer: str
+    """`json`, or another one that kombu knows."""
+    expires: float | datetime
+    """Seconds from now, or an instant, after which no worker begins it."""
+    time_limit: float
+    """Seconds after which the process that runs it is killed (prefork only)."""
+    soft_time_limit: float
+    """Seconds after which `SoftTimeLimitExceeded` is raised in it (prefork; coroutines in every pool)."""
+    ignore_result: bool
+    """Whether what it returns is thrown away."""
+
+
+class TaskOptions(MessageOptions, total=False):
+    """What may be said where a task is defined. What is not said is left to the configuration."""
+
+    name: str
+    """What messages call it; by default its module and function."""
+    base: "type[TypedTask[..., Any]]"
+    """The class to derive its own class from."""
+    typing: bool
+    """Whether arguments are checked against its signature before they are sent."""
+    shared: bool
+    """Whether every other Celery application of the process gets it too; not so by default."""
+    lazy: bool
+    """Whether it may be made when it is first used."""
+    longest_delay: timedelta | None
+    """The countdown that may pass without a warning: one hour, or None for any."""
+    acks_late: bool
+    """Whether a message is acknowledged after it was run, and thus run again if the worker dies."""
+    acks_on_failure: bool
+    """With `acks_late`: whether one that failed is acknowledged."""
+    acks_on_timeout: bool
+    """With `acks_late`: whether one that ran into its time limit is acknowledged."""
+    reject_on_worker_lost: bool
+    """With `acks_late`: whether one whose process died is put back into the queue."""
+    retry_on_worker_lost: bool
+    """Whether one whose process died is retried, up to `max_retries`."""
+    max_retries: int | None
+    """How often it may be retried; None for no end."""
+    default_retry_delay: float
+    """Seconds before a retry that names no time of its own."""
+    autoretry_for: Sequence[type[BaseException]]
+    """What, when raised, makes it retry."""
+    dont_autoretry_for: Sequence[type[BaseException]]
+    """Exceptions to `autoretry_for`."""
+    retry_kwargs: Mapping[str, Any]
+    """What an automatic retry gives to `retry`, such as `max_retries` or `countdown`."""
+    retry_backoff: bool | float
+    """Whether each automatic retry waits twice as long as the one before; a number is the first wait in seconds."""
+    retry_backoff_max: int
+    """The longest of these waits in seconds."""
+    retry_jitter: bool
+    """Whether these waits are random, up to what they would be."""
+    throws: tuple[type[Exception], ...]
+    """Failures that are logged as INFO without a traceback."""
+    rate_limit: str | float | None
+    """The most that one worker begins: `10/s`, `10/m`, `10/h`, or a number per second."""
+    track_started: bool
+    """Whether the result backend learns when it begins."""
+    trail: bool
+    """Whether results know the tasks that it published."""
+    send_events: bool
+    """Whether workers that send events send them for it."""
+    store_errors_even_if_ignored: bool
+    """With `ignore_result`: whether failures are stored all the same."""
+    store_eager_result: bool
+    """Whether eager execution stores results."""
+    resultrepr_maxsize: int
+    """How many characters of a result appear in logs and events."""
+    pydantic_strict: bool
+    """With `pydantic`: whether values are not converted."""
+    pydantic_context: dict[str, Any]
+    """With `pydantic`: what validators find in their context."""
+    pydantic_dump_kwargs: dict[str, Any]
+    """With `pydantic`: what is given to `model_dump`."""
+
+
+class PublishOptions(MessageOptions, total=False):
+    """What may be said of one message. What is not said is left to the task and to the configuration."""
+
+    task_id: str
+    """The id of the message; by default a new one."""
+    countdown: float
+    """Seconds before a worker may begin it. Workers keep such messages in memory: mind `longest_delay`."""
+    eta: datetime
+    """The instant (aware) before which no worker begins it."""
+    shadow: str
+    """What logs and monitors call it instead of its name."""
+    link: Signature[Any] | list[Signature[Any]]
+    """What to publish, with its result, when it has succeeded."""
+    link_error: Signature[Any] | list[Signature[Any]]
+    """What to publish when it has failed."""
+    headers: Mapping[str, Any]
+    """Further headers of the message."""
+    compression: str
+    """`zlib`, or another one that kombu knows."""
+    retry: bool
+    """Whether publishing is tried again while the broker cannot be reached."""
+    retry_policy: Mapping[str, Any]
+    """How: `max_retries`, `interval_start`, `interval_step`, `interval_max` (seconds)."""
+    add_to_parent: bool
+    """Whether the task that publishes it lists it among its children."""
+
+
+class LongDelayWarning(UserWarning):
+    """A message is meant for much later, and workers would hold it until then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publisher(Generic[P, R_co]):
+    """A task, and what its messages are published with."""
+
+    task: "TypedTask[P, R_co]"
+    options: PublishOptions
+
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R_co]:
+        """Publish a message."""
+        return self.task.apply_async(args, kwargs, **self.options)
+
+
+class TypedTask(AsyncTask[P, R_co]):
+    """A task that takes `P` and returns `R_co`; for an `async def`, `R_co` is what awaiting it gives.
+
+    `delay`, `si` and `acall` are checked. `s` is not, for others of a chain may supply arguments; `apply_async` cannot
+    be, but `options(…).delay(…)` is.
+    """
+
+    publishing: Mapping[str, Any] = MappingProxyType({})
+    """Where its messages go, as said in the decorator."""
+    longest_delay: timedelta | None = timedelta(hours=1)
+    _has_warned = False
+
+    def options(self, **options: Unpack[PublishOptions]) -> Publisher[P, R_co]:
+        """Return what publishes with these options: `task.options(queue="mail").delay(…)`."""
+        return Publisher(self, options)
+
+    def apply_async(
+        self,
+        args: tuple[Any, ...] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        *more: Any,  # noqa: ANN401  as Celery's
+        **options: Any,  # noqa: ANN401  as Celery's
+    ) -> AsyncResult[R_co]:
+        """Publish a message; warn, once per task, with `LongDelayWarning` if it is for later than `longest_delay`."""
+        if not self._has_warned and self.longest_delay is not None:
+            delay = self._delay(options)
+            if delay > self.longest_delay:
+                self._has_warned = True
+                warnings.warn(
+                    f"{self.name} is published {delay} ahead, and a worker would hold it in memory until then; "
+                    "make it a periodic task (`clocked`), or say `longest_delay=None`",
+                    LongDelayWarning,
+                    stacklevel=2,
+                )
+        return super().apply_async(args, kwargs, *more, **options)
+
+    def _delay(self, options: Mapping[str, Any]) -> timedelta:
+        eta = options.get("eta")
+        if isinstance(eta, datetime):
+            return maybe_make_aware(eta, self.app.timezone) - self.app.now()
+        return timedelta(seconds=options.get("countdown") or 0)
+
+    def _get_exec_options(self) -> dict[str, Any]:
+        options = super()._get_exec_options()  # type: ignore[misc]  # celery-types leaves it out
+        return {**options, **self.publishing}
+
+
+class TaskDecorator(Protocol):
+    """Makes a task of a function."""
+
+    @overload
+    def __call__(self, fun: Callable[P, Coroutine[Any, Any, R]], /) -> TypedTask[P, R]: ...
+    @overload
+    def __call__(self, fun: Callable[P, R], /) -> TypedTask[P, R]: ...
+
+
+class BoundTaskDecorator(Protocol):
+    """Makes a task of a function whose first parameter is the task itself."""
+
+    @overload
+    def __call__(
+        self, fun: Callable[Concatenate[Self_contra, P], Coroutine[Any, Any, R]], /
+    ) -> TypedTask[P, R]: ...
+    @overload
+    def __call__(self, fun: Callable[Concatenate[Self_contra, P], R], /) -> TypedTask[P, R]: ...
+
+
+class TypedCelery(Celery):
+    """Celery with precise types and async tasks."""
+
+    task_cls = f"{__name__}:TypedTask"
+
+    @overload  # type: ignore[override]  # celery-types' overloads forget what the function takes and returns
+    def task(self, fun: Callable[P, Coroutine[Any, Any, R]], /) -> TypedTask[P, R]: ...
+    @overload
+    def task(self, fun: Callable[P, R], /) -> TypedTask[P, R]: ...
+    @overload
+    def task(
+        self, *, pydantic: Literal[True], bind: Literal[True], **options: Unpack[TaskOptions]
+    ) -> Callable[[Callable[Concatenate[Self_contra, P], object]], TypedTask[P, Any]]: ...
+    @overload
+    def task(
+        self,
+        *,
+        pydantic: Literal[True],
+        bind: Literal[False] = False,
+        **options: Unpack[TaskOptions],
+    ) -> Callable[[Callable[P, object]], TypedTask[P, Any]]: ...
+    @overload
+    def task(
+        self, *, bind: Literal[True], **options: Unpack[TaskOptions]
+    ) -> BoundTaskDecorator: ...
+    @overload
+    def task(
+        self, *, bind: Literal[False] = False, **options: Unpack[TaskOptions]
+    ) -> TaskDecorator: ...
+    def task(self, *args: Any, **options: Any) -> Any:
+        """Make a task of a function: `@app.task`, or with options, such as `@app.task(queue="mail", bind=True)`.
+
+        With `pydantic=True` models among the arguments and the result travel as JSON, so results are dicts.
+        """
+        options.setdefault("shared", False)
+        # As attributes of the task these are deprecated; Celery 6 ignores them.
+        if publishing := {name: options.pop(name) for name in _ROUTING if name in options}:
+            options["publishing"] = publishing
+        return super().task(*args, **options)
+
+    def on_init(self) -> None:
+        super().on_init()
+        self.steps["worker"].add(AsyncWorker)
+
+    def _task_from_fun(
+        self,
+        fun: Callable[..., Any],
+        *args: Any,  # noqa: ANN401  as Celery's
+        **options: Any,  # noqa: ANN401  as Celery's
+    ) -> Task[..., Any]:
+        if inspect.iscoroutinefunction(fun):
+            fun = on_process_loop(fun)
+        return super()._task_from_fun(fun, *args, **options)

@@ -1,0 +1,56 @@
+"""Who is counted as one guesser, what as one account, and how long locks last."""
+
+from datetime import timedelta
+
+import pytest
+
+from domain.sessions import account_of, lock_ladder, network_of
+
+SECOND = timedelta(seconds=1)
+
+
+def test_each_lock_is_twice_as_long_as_the_one_before_up_to_the_longest() -> None:
+    ladder = lock_ladder(first=30 * SECOND, longest=3600 * SECOND)
+    assert [lock // SECOND for lock in ladder] == [30, 60, 120, 240, 480, 960, 1920, 3600]
+
+
+@pytest.mark.parametrize(
+    ("first", "longest", "ladder"),
+    [(60, 60, [60]), (90, 60, [60]), (0, 60, [0]), (40, 60, [40, 60])],
+)
+def test_a_ladder_of_locks_ends_at_the_longest(first: int, longest: int, ladder: list[int]) -> None:
+    locks = lock_ladder(first=first * SECOND, longest=longest * SECOND)
+    assert [lock // SECOND for lock in locks] == ladder
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:0:1:ffff::1", "2001:db8:0:1::/64"),
+        ("2001:DB8:0:1::", "2001:db8:0:1::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+        ("192.0.2.7, 10.0.0.1", "unknown"),
+        ("", "unknown"),
+    ],
+)
+def test_a_guesser_is_an_ipv4_address_or_the_64_of_an_ipv6_address(
+    address: str, network: str
+) -> None:
+    assert network_of(address) == network
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Ada.Lovelace", "ada.lovelace"),
+        (" ada.lovelace ", "ada.lovelace"),
+        ("\uff41\uff44\uff41.lovelace", "ada.lovelace"),
+        ("Ada@Example.ORG", "ada@example.org"),
+        ("No One At All", "no one at all"),
+    ],
+)
+def test_spellings_that_find_one_user_are_one_account(one: str, other: str) -> None:
+    assert account_of(one) == account_of(other)
