@@ -105,6 +105,14 @@ class MongoSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentSettings:
+    """What is kept in MongoDB, and for how long."""
+
+    audit_retention: timedelta = timedelta(days=365)
+    """After this time an audit entry is removed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class S3Settings:
     """An S3-compatible store."""
 
@@ -225,6 +233,7 @@ class Settings:
     postgres: PostgresSettings = PostgresSettings()
     redis: RedisSettings = RedisSettings()
     mongo: MongoSettings = MongoSettings()
+    documents: DocumentSettings = DocumentSettings()
     s3: S3Settings = S3Settings()
     keys: KeySettings = KeySettings()
     sessions: SessionSettings = SessionSettings()

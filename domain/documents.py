@@ -1,15 +1,28 @@
 """Documents: what is written once and read by time or by key."""
 
-from collections.abc import Mapping
+import json
+import math
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import NewType
+from typing import NewType, TypeAlias
 from uuid import UUID
 
+from domain.errors import Conflict, NotFound
 from domain.identity import UserId
 
 AuditId = NewType("AuditId", UUID)
+DocumentId: TypeAlias = UUID | str | int
+
+LARGEST_DETAILS = 64 * 1024
+"""Bytes of JSON that an audit entry holds at most."""
+
+# Of details that are too large. A character takes 6 bytes of JSON at the most, so this always fits.
+_LONGEST_EXCERPT = 8_000
+_LONGEST_TEXTS = {"action": 100, "target": 300, "address": 100, "agent": 256, "request_id": 128}
+_DEEPEST = 20
 
 
 class AuditOutcome(StrEnum):
@@ -21,7 +34,12 @@ class AuditOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """Who did what, on what, from where, when, and with what result. Never changed, never holds a secret."""
+    """Who did what, on what, from where, when, and with what result. Never changed, never holds a secret.
+
+    Every store can hold every entry, so that none of them is lost or keeps others waiting: texts are cut,
+    characters that cannot be stored are replaced, and details become JSON values. Of details that exceed
+    `LARGEST_DETAILS` remain `{"excerpt": <how their JSON begins>, "bytes": <how long it was>}`.
+    """
 
     id: AuditId
     at: datetime
@@ -37,3 +55,82 @@ class AuditEntry:
     request_id: str = ""
     details: Mapping[str, object] = field(default_factory=dict)
     """JSON values."""
+
+    def __post_init__(self) -> None:
+        for name, longest in _LONGEST_TEXTS.items():
+            object.__setattr__(self, name, _storable_text(getattr(self, name)[:longest]))
+        object.__setattr__(self, "details", _storable_details(self.details))
+
+
+def _storable_details(details: Mapping[str, object]) -> dict[str, object]:
+    if not details:
+        return {}
+    storable = _storable_object(details, depth=1)
+    text = json.dumps(storable, ensure_ascii=False, separators=(",", ":"))
+    size = len(text.encode())
+    if size <= LARGEST_DETAILS:
+        return storable
+    return {"excerpt": text[:_LONGEST_EXCERPT], "bytes": size}
+
+
+def _storable_object(value: Mapping[str, object], *, depth: int) -> dict[str, object]:
+    return {
+        _storable_text(str(name)): _storable(item, depth=depth + 1) for name, item in value.items()
+    }
+
+
+def _storable(value: object, *, depth: int) -> object:
+    """Return the JSON value that says what `value` does; what JSON has no word for becomes text."""
+    storable: object
+    match value:
+        case None | bool():
+            storable = value
+        case str():
+            storable = _storable_text(value)
+        case int() if -(2**63) <= value < 2**63:
+            storable = int(value)
+        case int():
+            storable = hex(value)  # in decimal the interpreter refuses to write long ones
+        case float() if math.isfinite(value):
+            storable = float(value)
+        case Mapping() | list() | tuple() | AbstractSet() if depth > _DEEPEST:
+            storable = "…"
+        case Mapping():
+            storable = _storable_object(value, depth=depth)
+        case list() | tuple() | AbstractSet():
+            items: Iterable[object] = value
+            storable = [_storable(item, depth=depth + 1) for item in items]
+        case _:
+            storable = _storable_text(str(value))
+    return storable
+
+
+def _storable_text(text: str) -> str:
+    # PostgreSQL takes no NUL, and UTF-8 no lone surrogate.
+    if text.isascii() and "\0" not in text:
+        return str(text)
+    return text.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+class DocumentNotFound(NotFound):
+    """There are no documents with these ids."""
+
+    code = "documents.not_found"
+
+    def __init__(self, *ids: DocumentId) -> None:
+        super().__init__(f"There is no document {_listed(ids)}")
+        self.ids = ids
+
+
+class DocumentExists(Conflict):
+    """There are documents with these ids already, or with something else that only one may have."""
+
+    code = "documents.exists"
+
+    def __init__(self, *ids: DocumentId) -> None:
+        super().__init__(f"There is a document {_listed(ids)} already")
+        self.ids = ids
+
+
+def _listed(ids: Iterable[DocumentId]) -> str:
+    return ", ".join(str(document_id) for document_id in ids)

@@ -111,6 +111,12 @@ Lifetime = Annotated[
     Field(ge=timedelta(seconds=1), le=timedelta(days=366)),
     Kind("1s to 366d, such as 30s, 10m, 12h or 7d"),
 ]
+Retention = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    Field(ge=timedelta(days=1), le=timedelta(days=10_000)),
+    Kind("1d to 10000d"),
+]
 AtMostAMinute = Annotated[
     timedelta,
     BeforeValidator(_duration),

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from adapters.environment.sources import read
 from adapters.environment.variables import Variables, kind_of, variable_of
 from application.settings import (
+    DocumentSettings,
     FirstAdministrator,
     HttpSettings,
     KeyRing,
@@ -78,6 +79,7 @@ def _settings(given: Variables) -> Settings:
         mongo=MongoSettings(
             url=given.mongo_url, database=given.mongo_database, timeout=given.mongo_timeout
         ),
+        documents=DocumentSettings(audit_retention=given.audit_retention),
         s3=S3Settings(
             url=given.s3_url,
             region=given.s3_region,

@@ -24,6 +24,7 @@ from adapters.environment.kinds import (
     Port,
     PostgresUrl,
     RedisUrl,
+    Retention,
     Secret,
     Switch,
     Timeout,
@@ -98,6 +99,8 @@ class Variables(BaseModel):
     """The MongoDB database."""
     mongo_timeout: Timeout = _DEFAULT.mongo.timeout
     """For connecting, and for each operation."""
+    audit_retention: Retention = _DEFAULT.documents.audit_retention
+    """How long an entry stays in the audit log. To change it, the MongoDB user needs the role dbAdmin."""
     s3_url: HttpUrl | None = None
     """The S3-compatible store: files."""
     s3_region: Word = _DEFAULT.s3.region

@@ -1,1 +1,1 @@
-"""Ports kept in MongoDB. Only `client` imports the driver."""
+"""Ports kept in MongoDB. Only `client` imports Motor; errors, options and BSON are the driver's below it."""

@@ -1,12 +1,22 @@
-"""The connection to MongoDB. Only this module imports the driver."""
+"""The connection to MongoDB. Only this module imports Motor."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
-from motor.motor_asyncio import AsyncIOMotorClient
+from motor.motor_asyncio import (
+    AsyncIOMotorClient,
+    AsyncIOMotorClientSession,
+    AsyncIOMotorCollection,
+)
 
+from adapters.mongo.errors import unavailable_when_down
 from application.settings import MongoSettings
 
-MongoClient: TypeAlias = AsyncIOMotorClient[dict[str, Any]]
+Document: TypeAlias = dict[str, Any]
+MongoClient: TypeAlias = AsyncIOMotorClient[Document]
+MongoCollection: TypeAlias = AsyncIOMotorCollection[Document]
+MongoSession: TypeAlias = AsyncIOMotorClientSession
 
 
 def mongo_client(settings: MongoSettings) -> MongoClient:
@@ -22,6 +32,20 @@ def mongo_client(settings: MongoSettings) -> MongoClient:
         # Bounds what no operation waits for: the driver's own watch over the servers.
         connectTimeoutMS=milliseconds,
         serverSelectionTimeoutMS=milliseconds,
+        # The outbox forgets what was acknowledged here, so it must survive the loss of the primary.
+        w="majority",
         tz_aware=True,
         uuidRepresentation="standard",
     )
+
+
+@asynccontextmanager
+async def transaction(client: MongoClient) -> AsyncIterator[MongoSession]:
+    """Do what the block does with the session together at its end, or not at all if an error leaves the block.
+
+    Raise `Unavailable` if it could not be done; only if the server is lost in the very moment of the end does
+    that leave open which of the two happened. Needs a replica set.
+    """
+    with unavailable_when_down():
+        async with await client.start_session() as session, session.start_transaction():
+            yield session

@@ -1,7 +1,11 @@
 """The audit log: how entries get into it, and who reads them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from application.paging import Cursor, Slice
 from application.ports.documents import AuditFilter, AuditLog
@@ -9,6 +13,7 @@ from application.ports.system import Clock, IdGenerator
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
 from application.use_cases.caller import Origin
 from domain.documents import AuditEntry, AuditId, AuditOutcome
+from domain.errors import Unavailable
 from domain.identity import UserId
 
 
@@ -18,6 +23,8 @@ class RecordAudit:
 
     clock: Clock
     ids: IdGenerator
+    recorded: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set for the courier of this process."""
 
     async def __call__(
         self,
@@ -30,7 +37,7 @@ class RecordAudit:
         outcome: AuditOutcome = AuditOutcome.SUCCESS,
         details: Mapping[str, object] | None = None,
     ) -> None:
-        """`details` are JSON values without secrets."""
+        """`details` are without secrets."""
         await uow.outbox.add(
             AuditEntry(
                 id=AuditId(self.ids.new()),
@@ -40,11 +47,12 @@ class RecordAudit:
                 actor=actor,
                 target=target,
                 address=origin.address,
-                agent=(origin.agent or "")[:256],
+                agent=origin.agent or "",
                 request_id=origin.request_id,
                 details=details or {},
             )
         )
+        self.recorded.set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +64,124 @@ class DeliverOutbox:
 
     uow: UnitOfWorkFactory
     log: AuditLog
-    batch: int = 500
+    batch: int = 200
 
     async def __call__(self) -> int:
-        """Return how many were delivered, up to `batch`; raise `Unavailable` and keep them if the log is down."""
+        """Return how many were delivered, up to `batch`; raise `Unavailable` and keep them if the log is down.
+
+        If the log refuses an entry for another reason, which is a mistake of ours, that one is kept, all others
+        are delivered, and the log's error is raised.
+        """
         async with self.uow() as uow:
             entries = await uow.outbox.take(self.batch)
-            if entries:
-                await self.log.append(entries)
-                await uow.outbox.remove([entry.id for entry in entries])
-                await uow.commit()
+            if not entries:
+                return 0
+            refused = await self._append(entries)
+            await uow.outbox.remove([entry.id for entry in entries if entry.id not in refused])
+            await uow.commit()
+        for error in refused.values():
+            raise error
         return len(entries)
+
+    async def _append(self, entries: Sequence[AuditEntry]) -> Mapping[AuditId, Exception]:
+        """Return why what was refused was refused."""
+        try:
+            await self.log.append(entries)
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other entries must not wait for it
+            if len(entries) == 1:
+                return {entries[0].id: error}
+            alone = [await self._append([entry]) for entry in entries]
+            return {entry_id: error for each in alone for entry_id, error in each.items()}
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """Nothing, or not everything, gets through since now; the courier keeps trying."""
+
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """Everything gets through again, and nothing was lost."""
+
+
+Report: TypeAlias = Callable[[Interrupted | Resumed], None]
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxCourier:
+    """Deliver for as long as this process lives. Every process may have one, and all may deliver at once.
+
+    An entry leaves soon after it was recorded in this process, and within `every` seconds if another one
+    recorded it and is gone.
+    """
+
+    deliver: DeliverOutbox
+    recorded: asyncio.Event
+    """The one that `RecordAudit` sets."""
+    every: float = 1.0
+    settle: float = 0.05
+    """Seconds after which what was recorded should be committed; what is recorded meanwhile goes along."""
+    longest_pause: float = 5.0
+    """Seconds between two attempts, at most, while the log or the outbox is down."""
+    last_call: float = 5.0
+    """Seconds that a stopping process gives to what is left. What does not make it is kept for the next one."""
+
+    @asynccontextmanager
+    async def running(self, report: Report) -> AsyncIterator[None]:
+        """Deliver while the block runs, and at its end what is left; report when an outage begins and ends."""
+        stopping = asyncio.Event()
+        rounds = asyncio.create_task(self._rounds(stopping, report), name="outbox courier")
+        try:
+            yield
+        finally:
+            stopping.set()
+            self.recorded.set()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.last_call):
+                    await rounds
+
+    async def _rounds(self, stopping: asyncio.Event, report: Report) -> None:
+        prepared, failures = False, 0
+        while not stopping.is_set():
+            try:
+                if not prepared:
+                    await self.deliver.log.prepare()
+                prepared = True
+                await self._deliver_all()
+            except Exception as error:  # noqa: BLE001 - a courier that dies would leave everything undelivered
+                if not failures:
+                    report(Interrupted(error))
+                failures += 1
+                await _wait(stopping, self._pause(failures))
+            else:
+                if failures:
+                    report(Resumed())
+                failures = 0
+                await _wait(self.recorded, self.every)
+                if self.recorded.is_set():
+                    self.recorded.clear()
+                    await _wait(stopping, self.settle)
+        with suppress(Exception):
+            await self._deliver_all()
+
+    async def _deliver_all(self) -> None:
+        while await self.deliver() == self.deliver.batch:
+            pass
+
+    def _pause(self, failures: int) -> float:
+        longest = min(self.longest_pause, 0.1 * 2 ** min(failures, 10))
+        return random.uniform(longest / 2, longest)  # noqa: S311 - so that processes do not come all at once
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 @dataclass(frozen=True, slots=True)

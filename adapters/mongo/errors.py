@@ -1,0 +1,57 @@
+"""Where errors of the driver end: as `Unavailable` or, if they are bugs of ours, as they are."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure, PyMongoError
+
+from domain.errors import Unavailable
+
+# Codes of the server that mean "not now" and not "wrong", beyond those that the driver has classes or labels for.
+_NOT_NOW = frozenset(
+    {
+        13,  # Unauthorized and
+        18,  # AuthenticationFailed: until the operator mends the password or the role, nothing works
+        24,  # LockTimeout
+        64,  # WriteConcernTimeout
+        91,  # ShutdownInProgress
+        112,  # WriteConflict
+        189,  # PrimarySteppedDown
+        251,  # NoSuchTransaction: an error before has ended it, or it took too long
+        11600,  # InterruptedAtShutdown
+        14031,  # OutOfDiskSpace
+    }
+)
+_LABELS = (
+    "RetryableWriteError",
+    "TransientTransactionError",
+    "UnknownTransactionCommitResult",
+    "SystemOverloadedError",
+)
+
+DUPLICATE = 11000
+"""The code for a key that only one document may have."""
+
+
+@contextmanager
+def unavailable_when_down() -> Iterator[None]:
+    """Turn every error that means "not now" into `Unavailable`; leave those that mean a mistake of ours alone."""
+    try:
+        yield
+    except PyMongoError as error:
+        if _is_not_now(error):
+            raise Unavailable("MongoDB") from error
+        raise
+
+
+def _is_not_now(error: PyMongoError) -> bool:
+    if isinstance(error, ConnectionFailure) or error.timeout:
+        return True
+    if any(error.has_error_label(label) for label in _LABELS):
+        return True
+    if isinstance(error, BulkWriteError):
+        refused = error.details.get("writeErrors", ())
+        return bool(error.details.get("writeConcernErrors")) or any(
+            one["code"] in _NOT_NOW for one in refused
+        )
+    return isinstance(error, OperationFailure) and error.code in _NOT_NOW
