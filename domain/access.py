@@ -49,7 +49,9 @@ class Grant:
     value: str
 
     def __post_init__(self) -> None:
-        if not _EXACT.fullmatch(self.value) and not _PATTERN.fullmatch(self.value):
+        if len(self.value) > LONGEST_CODE or not (
+            _EXACT.fullmatch(self.value) or _PATTERN.fullmatch(self.value)
+        ):
             raise InvalidGrant(self.value)
 
     @property
@@ -58,7 +60,10 @@ class Grant:
         return "*" in self.value
 
     def covers(self, other: str) -> bool:
-        """Tell whether everything that `other`, a code or a pattern, allows is allowed by this."""
+        """Tell whether everything that `other`, a code or a pattern, allows is allowed by this.
+
+        Exact for codes. Of two patterns that say the same in different words it may find that neither covers the other.
+        """
         if not self.is_pattern:
             return self.value == other
         method, path = self.value.split(":", 1)
@@ -98,15 +103,20 @@ class Grants:
     @classmethod
     def of(cls, grants: Iterable[Grant]) -> "Grants":
         """Compile the grants of any number of roles."""
-        unique = set(grants)
-        return cls(
-            exact=frozenset(g.value for g in unique if not g.is_pattern),
-            patterns=tuple(sorted(g for g in unique if g.is_pattern)),
-        )
+        return _compiled(frozenset(grants))
 
     def allow(self, code: str) -> bool:
         """Tell whether `code`, an exact code or a pattern, is within these grants."""
         return code in self.exact or any(pattern.covers(code) for pattern in self.patterns)
+
+
+@lru_cache(maxsize=1024)
+def _compiled(grants: frozenset[Grant]) -> Grants:
+    """Return the same object for the same grants: many users have the same roles."""
+    return Grants(
+        exact=frozenset(grant.value for grant in grants if not grant.is_pattern),
+        patterns=tuple(sorted(grant for grant in grants if grant.is_pattern)),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,8 +52,9 @@ def postgres_engine(
             "jit": "off",
             # The server gives up first: then a slow statement does not cost the connection as well.
             "statement_timeout": f"{patience / timedelta(milliseconds=1) * 0.9:.0f}",
-            # A client that stands still or is gone keeps its locks no longer than a minute.
-            "idle_in_transaction_session_timeout": "60s",
+            # A client that stands still or is gone does not keep its locks for longer, and a COMMIT that was
+            # on its way for longer finds nobody: changes of access count on that (`UnitOfWork.commit`).
+            "idle_in_transaction_session_timeout": "30s",
             "tcp_keepalives_idle": "30",
             "tcp_keepalives_interval": "10",
             "tcp_keepalives_count": "3",

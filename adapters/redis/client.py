@@ -1,9 +1,10 @@
 """The Redis client. Every command has a deadline, and what goes wrong with the server becomes `Unavailable` here."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 from redis import exceptions
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -38,8 +39,9 @@ _UNAVAILABLE_CODES = ("MISCONF ", "NOREPLICAS ", "BUSY ")
 class RedisClient(Redis):
     """`Redis` whose commands answer within `timeout`, or raise `Unavailable`.
 
-    That is the time for all of it: waiting for a connection, connecting, the command. Pipelines and subscriptions
-    do not go this way; whoever uses one sets its deadline, with `asyncio.timeout` inside `unavailable_when_down`.
+    That is the time for all of it: waiting for a connection, connecting, the command. The driver's pipelines and
+    subscriptions do not go this way; whoever uses one sets its deadline, with `asyncio.timeout` inside
+    `unavailable_when_down`.
     """
 
     def __init__(self, pool: BlockingConnectionPool, *, timeout: timedelta) -> None:
@@ -51,6 +53,25 @@ class RedisClient(Redis):
         with unavailable_when_down():
             async with asyncio.timeout(self._timeout):
                 return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # the driver's own gap
+
+    async def execute_commands(self, commands: Sequence[tuple[str, ...]]) -> list[Any]:
+        """Send them all, then read the answers as the server gives them; raise the first error.
+
+        One round trip and no transaction, at half the cost of the driver's pipeline.
+        """
+        pool = self.connection_pool
+        with unavailable_when_down():
+            async with asyncio.timeout(self._timeout):
+                connection = await pool.get_connection()  # type: ignore[no-untyped-call]  # the driver's own gap
+                try:
+                    await connection.send_packed_command(connection.pack_commands(commands))
+                    return [await connection.read_response() for _ in commands]
+                except BaseException:
+                    # Answers may be on their way that nobody will read.
+                    await connection.disconnect(nowait=True)
+                    raise
+                finally:
+                    await pool.release(connection)
 
 
 @contextmanager

@@ -46,7 +46,7 @@ class RedisSessionStore(SessionStore):
         await self._open(
             [
                 _sessions_key(session.user_id),
-                _session_key(session.user_id, session.id),
+                session_key(session.user_id, session.id),
                 _refresh_key(session.user_id, session.token_id),
             ],
             str(session.id),
@@ -59,7 +59,7 @@ class RedisSessionStore(SessionStore):
 
     async def find(self, user_id: UserId, session_id: SessionId) -> Session | None:
         stored = cast(
-            "dict[str, str]", await self._client.hgetall(_session_key(user_id, session_id))
+            "dict[str, str]", await self._client.hgetall(session_key(user_id, session_id))
         )
         return _to_session(user_id, session_id, stored) if stored else None
 
@@ -84,7 +84,7 @@ class RedisSessionStore(SessionStore):
         outcome, wait, fields = await self._rotate(
             [
                 _sessions_key(shown.user_id),
-                _session_key(shown.user_id, shown.session_id),
+                session_key(shown.user_id, shown.session_id),
                 _refresh_key(shown.user_id, shown.token_id),
                 _refresh_key(shown.user_id, successor),
             ],
@@ -130,7 +130,8 @@ def _sessions_key(user_id: UserId) -> str:
     return f"auth:sessions:<{{{user_id}}}>"
 
 
-def _session_key(user_id: UserId, session_id: SessionId) -> str:
+def session_key(user_id: UserId, session_id: SessionId) -> str:
+    """Return the key that exists while the session lives."""
     return f"auth:session:<{{{user_id}}}>:<{{{session_id}}}>"
 
 

@@ -37,7 +37,8 @@ class UnitOfWork(Protocol):
     async def commit(self) -> None:
         """Make everything since the start of the block durable, or raise and change nothing.
 
-        Only if the store is lost in this very moment does `Unavailable` leave open which of the two happened.
+        Only if the store is lost, or the caller cancelled, in this very moment is it open which of the two
+        happens; then it has happened within 45 seconds after the last statement before.
         """
         ...
 

@@ -1,8 +1,9 @@
 """The guard, the one way to change what somebody may do, and roles."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from application.paging import Page, PageRequest
@@ -30,15 +31,14 @@ from domain.errors import Unavailable
 from domain.identity import PasswordChangeRequired, User, UserId
 from domain.sessions import InvalidToken, SessionId
 
-_MOST_REMEMBERED = 10_000
-
 
 @dataclass(slots=True)
 class Guard:
     """Find out who makes a request, and whether they may. One per process.
 
     A warm request costs one look at the versions and no SQL. What this process remembers of a user counts
-    only under the version that the look returned, so a change is in force at the next request everywhere.
+    only under the version that the look returned, so a change is in force at the next request everywhere:
+    `AccessVersions` says why.
     """
 
     uow: UnitOfWorkFactory
@@ -46,7 +46,10 @@ class Guard:
     store: SessionStore
     versions: AccessVersions
     cache: AccessCache
-    _remembered: dict[UserId, tuple[str, Access]] = field(default_factory=dict, init=False)
+    most_remembered: int = 10_000
+    _remembered: OrderedDict[UserId, tuple[str, Access]] = field(
+        default_factory=OrderedDict, init=False, repr=False
+    )
 
     async def __call__(
         self,
@@ -90,27 +93,30 @@ class Guard:
         standing = await self.versions.look(user_id, session_id)
         if not standing.session_alive:
             raise InvalidToken("its session is over")
-        if not standing.settled:
-            access = await self._read(user_id)
+        if standing.settled:
+            access = await self._recall(user_id, standing.version)
         else:
-            version, access = self._remembered.get(user_id, ("", None))
-            if access is None or version != standing.version:
-                access = await self._recall(user_id, standing.version)
+            access = await self._read(user_id)
         if access is None or not access.is_active:
             raise InvalidToken("the user is disabled or gone")
         return access
 
     async def _recall(self, user_id: UserId, version: str) -> Access | None:
+        remembered_version, access = self._remembered.get(user_id, ("", None))
+        if access is not None and remembered_version == version:
+            self._remembered.move_to_end(user_id)
+            return access
         access = await self.cache.get(user_id, version)
         if access is None:
-            # The version was looked up before this read, so what is read is at least as new.
             access = await self._read(user_id)
-            if access is not None:
+            if access is None:
+                return None
+            with suppress(Unavailable):  # too full to be written, say; this process knows now
                 await self.cache.put(user_id, version, access)
-        if access is not None:
-            if len(self._remembered) >= _MOST_REMEMBERED:
-                self._remembered.pop(next(iter(self._remembered)))
-            self._remembered[user_id] = (version, access)
+        self._remembered[user_id] = version, access
+        self._remembered.move_to_end(user_id)
+        if len(self._remembered) > self.most_remembered:
+            self._remembered.popitem(last=False)
         return access
 
     async def _read(self, user_id: UserId) -> Access | None:
@@ -120,7 +126,7 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class ChangeAccess:
-    """The one way to change what somebody may do: versions move before the commit and after it.
+    """The one way to change what somebody may do.
 
     Every writer of roles, of who has them, and of a user's status goes through here. A crash between any
     two steps leaves the users unsettled for a while: slower for them, never stale.
@@ -130,35 +136,29 @@ class ChangeAccess:
     versions: AccessVersions
     ids: IdGenerator
 
-    # Far below the time after which an unfinished change settles by itself (a minute), so that
-    # no commit can come later than that.
-    LONGEST = 20.0
-
     @asynccontextmanager
     async def __call__(
         self, user_ids: Collection[UserId] = (), *, everyone: bool = False
     ) -> AsyncIterator[UnitOfWork]:
         """Give a unit of work, and commit it at the end of the block unless that raises."""
-        change = await self.versions.begin(str(self.ids.new()), user_ids, everyone=everyone)
+        change = Change(id=str(self.ids.new()), user_ids=tuple(user_ids), everyone=everyone)
+        await self.versions.begin(change)
+        undecided = False
         try:
-            async with asyncio.timeout(self.LONGEST), self.uow() as uow:
+            async with self.uow() as uow:
                 yield uow
+                await self.versions.hold(change)
+                undecided = True
                 await uow.commit()
-        except TimeoutError:
-            raise Unavailable("PostgreSQL") from None
+                undecided = False
         finally:
-            await asyncio.shield(self._finish(change))
+            # A commit that was not heard of may still come, so it stays under way until that is out of the question.
+            if not undecided:
+                await asyncio.shield(self._finish(change))
 
     async def _finish(self, change: Change) -> None:
-        for pause in (0.05, 0.2, 0.0):
-            try:
-                await self.versions.finish(change)
-            except Unavailable:
-                # The change is committed or undone by now. Whoever asks reads PostgreSQL until the
-                # mark lapses, so the caller need not hear of it.
-                await asyncio.sleep(pause)
-            else:
-                return
+        with suppress(Unavailable):  # the change is decided, and settles by itself
+            await self.versions.finish(change)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

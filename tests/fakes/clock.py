@@ -1,5 +1,6 @@
 """Time that passes when a test says so."""
 
+import re
 from datetime import datetime, timedelta
 
 from adapters.redis.client import RedisClient
@@ -22,7 +23,7 @@ class MovableClock(Clock):
 
 
 class ClockWithRedis(MovableClock):
-    """Takes a Redis database along: what a key has left to live shrinks by the time that passes."""
+    """Takes a Redis database along: what a key, or a change of access, has left shrinks by the time that passes."""
 
     def __init__(self, client: RedisClient) -> None:
         super().__init__()
@@ -35,3 +36,9 @@ class ClockWithRedis(MovableClock):
             left = await self._client.pttl(key)
             if left >= 0:
                 await self._client.pexpire(key, left - milliseconds)
+        changes = await self._client.hget("auth:version", "changes")
+        if changes:
+            aged = re.sub(
+                r"(?m)^\d+", lambda ends_at: str(int(ends_at[0]) - milliseconds), str(changes)
+            )
+            await self._client.hset("auth:version", "changes", aged)

@@ -173,7 +173,7 @@ async def test_a_session_has_the_name_and_the_limits_of_the_service(
 
     says = [await value(engine, f"SHOW {name}") for name in names]
 
-    assert says == ["portico", "off", "1800ms", "1min"]
+    assert says == ["portico", "off", "1800ms", "30s"]
 
 
 async def test_the_pool_never_has_more_connections_than_allowed(engine: AsyncEngine) -> None:

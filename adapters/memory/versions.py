@@ -1,0 +1,92 @@
+"""Versions of access and the cache under them in memory, with the semantics of `adapters.redis.access`."""
+
+import itertools
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from application.ports.access import (
+    REMEMBER_FOR,
+    SETTLE_AFTER,
+    AccessCache,
+    AccessVersions,
+    Change,
+    Standing,
+)
+from application.ports.sessions import SessionStore
+from application.ports.system import Clock
+from domain.access import Access
+from domain.errors import Unavailable
+from domain.identity import UserId
+from domain.sessions import SessionId
+
+
+class MemoryAccessVersions(AccessVersions):
+    """Numbers that nobody gets twice. Memory loses nothing, so everyone is settled from the start."""
+
+    def __init__(self, sessions: SessionStore, clock: Clock) -> None:
+        self._sessions = sessions
+        self._clock = clock
+        self._numbers = itertools.count()
+        self._everyones = 0
+        self._users: dict[UserId, int] = {}
+        self._under_way: dict[str, tuple[Change, datetime]] = {}
+
+    async def look(self, user_id: UserId, session_id: SessionId) -> Standing:
+        now = self._clock.now()
+        period = int(now.timestamp()) // int(REMEMBER_FOR.total_seconds())
+        return Standing(
+            session_alive=await self._sessions.find(user_id, session_id) is not None,
+            version=f"{self._everyones} {self._users.get(user_id)} {period}",
+            settled=not any(
+                change.everyone or user_id in change.user_ids for change in self._changes()
+            ),
+        )
+
+    async def begin(self, change: Change) -> None:
+        self._under_way = {c.id: self._under_way[c.id] for c in self._changes()}
+        self._mark(change)
+        self._move(change)
+
+    async def hold(self, change: Change) -> None:
+        if change not in self._changes():
+            raise Unavailable("the store of versions")
+        self._mark(change)
+
+    async def finish(self, change: Change) -> None:
+        self._under_way.pop(change.id, None)
+        self._move(change)
+
+    def _mark(self, change: Change) -> None:
+        self._under_way[change.id] = change, self._clock.now() + SETTLE_AFTER
+
+    def _changes(self) -> Iterator[Change]:
+        now = self._clock.now()
+        return (change for change, ends_at in self._under_way.values() if ends_at > now)
+
+    def _move(self, change: Change) -> None:
+        number = next(self._numbers)
+        if change.everyone:
+            self._everyones = number
+        for user_id in change.user_ids:
+            self._users[user_id] = number
+
+
+class MemoryAccessCache(AccessCache):
+    """One entry per user."""
+
+    def __init__(self, clock: Clock, ttl: timedelta) -> None:
+        self._clock = clock
+        self._ttl = ttl
+        self._entries: dict[UserId, tuple[str, Access, datetime]] = {}
+
+    async def get(self, user_id: UserId, version: str) -> Access | None:
+        match self._entries.get(user_id):
+            case (stored_version, access, ends_at) if (
+                stored_version == version and ends_at > self._clock.now()
+            ):
+                return access
+            case _:
+                return None
+
+    async def put(self, user_id: UserId, version: str, access: Access) -> None:
+        self._entries[user_id] = version, access, self._clock.now() + self._ttl

@@ -1,0 +1,212 @@
+"""Versions of access and the cache under them, in Redis.
+
+- `auth:version`: hash, everything that tells whether remembered access is still good. `run` names the run of the
+  server that wrote it (`run_id` of INFO), `nonce` is everyone's version and the field `<user_id>` one user's, `changes`
+  has a line per change under way. It is one key, so that it can only be lost as a whole, which is noticed: a server
+  that was restarted, emptied, restored from a backup or replaced by its replica never revives a version, nor forgets
+  a change under way.
+- `auth:permission:<{user_id}>`: string, what the user may do and the version it was read under
+
+Outside of this is a server that was replaced without its knowledge and is still asked. An account of Redis with few
+rights needs INFO besides reading, writing and scripts.
+"""
+
+import asyncio
+import json
+import secrets
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import lru_cache
+from typing import cast
+
+from adapters.redis.client import RedisClient
+from adapters.redis.scripts import Script
+from adapters.redis.sessions import session_key
+from application.ports.access import (
+    REMEMBER_FOR,
+    SETTLE_AFTER,
+    AccessCache,
+    AccessVersions,
+    Change,
+    Standing,
+)
+from domain.access import Access, Grant, Grants
+from domain.errors import Unavailable
+from domain.identity import UserId
+from domain.sessions import SessionId
+
+_VERSIONS = "auth:version"
+_EVERYONE = "*"
+_MILLISECOND = timedelta(milliseconds=1)
+
+_Question = tuple[UserId, SessionId]
+
+
+class RedisAccessVersions(AccessVersions):
+    """Scripts to write; to read, plain commands in a pipeline that concurrent callers share.
+
+    One pipeline is under way at a time, and what is asked meanwhile goes into the next one. When it fails, those
+    who wait for the next one hear of it too: their time is running as well.
+    """
+
+    def __init__(
+        self,
+        client: RedisClient,
+        *,
+        settle_after: timedelta = SETTLE_AFTER,
+        remember_for: timedelta = REMEMBER_FOR,
+    ) -> None:
+        self._client = client
+        self._settle_after = settle_after // _MILLISECOND
+        self._remember_for = remember_for // _MILLISECOND
+        self._take_over = Script(client, "versions", "take_over")
+        self._begin = Script(client, "versions", "begin")
+        self._hold = Script(client, "versions", "hold")
+        self._finish = Script(client, "versions", "finish")
+        self._asked: list[tuple[_Question, asyncio.Future[Standing]]] = []
+        self._answering: asyncio.Task[None] | None = None
+
+    async def look(self, user_id: UserId, session_id: SessionId) -> Standing:
+        answer: asyncio.Future[Standing] = asyncio.get_running_loop().create_future()
+        self._asked.append(((user_id, session_id), answer))
+        if self._answering is None:
+            # It starts after whatever is ready to run now, and finds all that these ask.
+            self._answering = asyncio.create_task(self._answer())
+        return await answer
+
+    async def begin(self, change: Change) -> None:
+        await self._begin([_VERSIONS], *self._operands(), change.id, _users(change))
+
+    async def hold(self, change: Change) -> None:
+        (held,) = await self._hold([_VERSIONS], *self._operands(), change.id, _users(change))
+        if not held:
+            raise Unavailable("Redis")
+
+    async def finish(self, change: Change) -> None:
+        await self._finish([_VERSIONS], *self._operands(), change.id, _users(change))
+
+    async def _answer(self) -> None:
+        sent: list[tuple[_Question, asyncio.Future[Standing]]] = []
+        try:
+            while self._asked:
+                sent, self._asked = self._asked, []
+                standings = await self._standings([question for question, _ in sent])
+                for (_, answer), standing in zip(sent, standings, strict=True):
+                    if not answer.done():  # the caller may have gone
+                        answer.set_result(standing)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised where it was asked for
+            for _, answer in sent + self._asked:
+                if not answer.done():
+                    answer.set_exception(error)
+        finally:
+            for _, answer in sent + self._asked:
+                answer.cancel()  # no answer yet: the event loop is closing
+            self._asked = []
+            self._answering = None
+
+    async def _standings(self, questions: Sequence[_Question]) -> list[Standing]:
+        users = {user_id: str(user_id) for user_id, _ in questions}
+        sessions = {question: session_key(*question) for question in questions}
+        # The time comes first: nothing has lapsed before it is read.
+        (seconds, microseconds), server, stored, *alive = await self._client.execute_commands(
+            [
+                ("TIME",),
+                ("INFO", "server"),
+                ("HMGET", _VERSIONS, "run", "nonce", "changes", *users.values()),
+                *(("EXISTS", key) for key in sessions.values()),
+            ]
+        )
+        run, everyones, changes, *nonces = stored
+        now = int(seconds) * 1000 + int(microseconds) // 1000
+        if f"run_id:{run}\r\n" in server:
+            changing = _changing(changes, now)
+        else:
+            await self._take_note_of_loss(server)
+            changing = {_EVERYONE}
+        nonce_of = dict(zip(users, nonces, strict=True))
+        is_alive = dict(zip(sessions, alive, strict=True))
+        return [
+            Standing(
+                session_alive=bool(is_alive[user_id, session_id]),
+                version=f"{everyones} {nonce_of[user_id]} {self._period(user_id, now)}",
+                settled=_EVERYONE not in changing and users[user_id] not in changing,
+            )
+            for user_id, session_id in questions
+        ]
+
+    async def _take_note_of_loss(self, server: str) -> None:
+        (run,) = await self._take_over([_VERSIONS], *self._operands())
+        if f"run_id:{run}\r\n" not in server:
+            # It was not the master that answered, so what it said of sessions may be old.
+            raise Unavailable("Redis")
+
+    def _period(self, user_id: UserId, now: int) -> int:
+        # Begins at another moment for each user, so that they do not all fall due at once.
+        return (now + user_id.int % self._remember_for) // self._remember_for
+
+    def _operands(self) -> tuple[str, int]:
+        return secrets.token_urlsafe(12), self._settle_after
+
+
+class RedisAccessCache(AccessCache):
+    """A string per user, of two lines: the version and the flags, and the grants."""
+
+    def __init__(self, client: RedisClient, ttl: timedelta) -> None:
+        self._client = client
+        self._ttl = ttl
+
+    async def get(self, user_id: UserId, version: str) -> Access | None:
+        stored = cast("str | None", await self._client.get(_access_key(user_id)))
+        return _to_access(stored, version) if stored else None
+
+    async def put(self, user_id: UserId, version: str, access: Access) -> None:
+        await self._client.set(_access_key(user_id), _to_text(access, version), px=self._ttl)
+
+
+def _access_key(user_id: UserId) -> str:
+    return f"auth:permission:<{{{user_id}}}>"
+
+
+def _users(change: Change) -> str:
+    return _EVERYONE if change.everyone else ",".join(map(str, change.user_ids))
+
+
+def _changing(changes: str, now: int) -> set[str]:
+    """Return the users whom a change concerns that has not lapsed, as the scripts write them."""
+    changing = set[str]()
+    for line in changes.splitlines():
+        ends_at, _, users = line.split(" ")
+        if int(ends_at) > now:
+            changing.update(users.split(","))
+    return changing
+
+
+# Another number when the same text means something else: during a deployment both may be running.
+_FORMAT = 1
+
+
+def _to_text(access: Access, version: str) -> str:
+    flags = [access.is_active, access.is_admin, access.must_change_password]
+    grants = [sorted(access.grants.exact), [grant.value for grant in access.grants.patterns]]
+    return f"{json.dumps([_FORMAT, version, *flags])}\n{json.dumps(grants)}"
+
+
+def _to_access(text: str, version: str) -> Access | None:
+    head, _, grants = text.partition("\n")
+    stored_format, stored_version, *flags = json.loads(head)
+    if (stored_format, stored_version) != (_FORMAT, version):
+        return None
+    is_active, is_admin, must_change_password = flags
+    return Access(
+        is_active=is_active,
+        is_admin=is_admin,
+        must_change_password=must_change_password,
+        grants=_to_grants(grants),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _to_grants(text: str) -> Grants:
+    """Return the same object for the same text: many users have the same roles."""
+    exact, patterns = json.loads(text)
+    return Grants(exact=frozenset(exact), patterns=tuple(map(Grant, patterns)))

@@ -1,0 +1,55 @@
+-- What the scripts about versions share. Each takes note of a loss first, here, and calls `save` at the end.
+-- KEYS[1] is the hash of adapters/redis/access.py. ARGV: a nonce that was never used, and the milliseconds after which
+-- a change that nobody finishes settles; then what the script itself takes.
+local nonce, settle_after = ARGV[1], ARGV[2]
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+-- Users with a version of their own, at most. Beyond it they are forgotten, and everyone's version moves instead.
+local MOST_USERS = 10000
+
+-- Lines `ends_at id users` by id; the users are ids and commas, or * for everyone. What has lapsed is left out.
+local under_way = {}
+for line in string.gmatch(redis.call('HGET', KEYS[1], 'changes') or '', '[^\n]+') do
+  local ends_at, id = string.match(line, '^(%d+) (%S+)')
+  if tonumber(ends_at) > now then
+    under_way[id] = line
+  end
+end
+
+local function mark(id, users)
+  under_way[id] = string.format('%.0f %s %s', now + settle_after, id, users)
+end
+
+local function save()
+  local lines = {}
+  for _, line in pairs(under_way) do
+    lines[#lines + 1] = line
+  end
+  redis.call('HSET', KEYS[1], 'changes', table.concat(lines, '\n'))
+end
+
+local function move_everyone()
+  redis.call('DEL', KEYS[1])
+  redis.call('HSET', KEYS[1], 'run', run, 'nonce', nonce)
+end
+
+local function move(users)
+  if users == '*' then
+    return move_everyone()
+  end
+  for user in string.gmatch(users, '[^,]+') do
+    redis.call('HSET', KEYS[1], user, nonce)
+  end
+  if redis.call('HLEN', KEYS[1]) > MOST_USERS then
+    move_everyone()
+  end
+end
+
+-- Another run of the server, or another server, may not know the last that the one before was told. Until whatever
+-- was under way then is over, everyone is unsettled.
+if redis.call('HGET', KEYS[1], 'run') ~= run then
+  move_everyone()
+  mark(run, '*')
+end

@@ -1,0 +1,277 @@
+"""What `AccessVersions` promises, kept by memory and by Redis."""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import count
+
+import pytest
+
+from adapters.memory.sessions import MemorySessionStore
+from adapters.memory.versions import MemoryAccessVersions
+from adapters.redis.access import RedisAccessVersions
+from adapters.redis.sessions import RedisSessionStore
+from application.ports.access import SETTLE_AFTER, AccessVersions, Change, Standing
+from application.ports.sessions import SessionStore
+from domain.errors import Unavailable
+from domain.identity import UserId
+from domain.sessions import Session
+from tests.fakes.backend import Backend
+from tests.fakes.clock import MovableClock
+from tests.fakes.sessions import ADA, GRACE_HOPPER, IDLE, a_session
+
+SECOND = timedelta(seconds=1)
+
+
+@dataclass(slots=True)
+class World:
+    """The versions under test, and a living session of each user."""
+
+    versions: AccessVersions
+    sessions: SessionStore
+    clock: MovableClock
+    session_of: dict[UserId, Session]
+    _numbers: "count[int]" = field(default_factory=count)
+
+    async def look(self, user_id: UserId = ADA) -> Standing:
+        return await self.versions.look(user_id, self.session_of[user_id].id)
+
+    def change(self, *user_ids: UserId, everyone: bool = False) -> Change:
+        """Return a change that has not begun."""
+        return Change(id=str(next(self._numbers)), user_ids=user_ids, everyone=everyone)
+
+    async def begun(self, *user_ids: UserId, everyone: bool = False) -> Change:
+        change = self.change(*user_ids, everyone=everyone)
+        await self.versions.begin(change)
+        return change
+
+
+@pytest.fixture
+async def world(backend: Backend) -> World:
+    sessions: SessionStore
+    versions: AccessVersions
+    if backend.redis:
+        sessions, versions = RedisSessionStore(backend.redis), RedisAccessVersions(backend.redis)
+    else:
+        sessions = MemorySessionStore(backend.clock)
+        versions = MemoryAccessVersions(sessions, backend.clock)
+    session_of = {user_id: a_session(user_id=user_id) for user_id in (ADA, GRACE_HOPPER)}
+    for session in session_of.values():
+        await sessions.open(session, idle=IDLE, cap=20)
+    world = World(versions, sessions, backend.clock, session_of)
+    # A store that has just come to be may have lost what it knew.
+    await world.look()
+    await world.clock.pass_time(SETTLE_AFTER)
+    return world
+
+
+# --- sessions -----------------------------------------------------------------------------------
+
+
+async def test_a_session_is_alive_from_its_start_to_its_end(world: World) -> None:
+    assert (await world.look()).session_alive
+    await world.sessions.end(ADA, world.session_of[ADA].id)
+    assert not (await world.look()).session_alive
+    assert (await world.look(GRACE_HOPPER)).session_alive
+
+
+async def test_a_session_is_alive_for_its_user_alone(world: World) -> None:
+    hers = await world.versions.look(ADA, world.session_of[GRACE_HOPPER].id)
+    assert not hers.session_alive
+
+
+async def test_a_session_that_expires_is_not_alive(world: World) -> None:
+    await world.clock.pass_time(IDLE)
+    assert not (await world.look()).session_alive
+
+
+# --- changes ------------------------------------------------------------------------------------
+
+
+async def test_without_a_change_users_are_settled_and_keep_their_version(world: World) -> None:
+    first = await world.look()
+    assert first.settled
+    assert await world.look() == first
+    await world.sessions.end(ADA, world.session_of[ADA].id)
+    assert (await world.look()).version == first.version
+
+
+async def test_a_change_unsettles_its_users_and_moves_their_versions_when_it_begins(
+    world: World,
+) -> None:
+    ada, grace = await world.look(ADA), await world.look(GRACE_HOPPER)
+    await world.begun(ADA)
+    during = await world.look(ADA)
+    assert not during.settled
+    assert during.version != ada.version
+    assert await world.look(GRACE_HOPPER) == grace
+
+
+async def test_a_change_settles_its_users_and_moves_their_versions_when_it_finishes(
+    world: World,
+) -> None:
+    before = await world.look()
+    change = await world.begun(ADA)
+    during = await world.look()
+    await world.versions.finish(change)
+    after = await world.look()
+    assert after.settled
+    assert len({before.version, during.version, after.version}) == 3
+
+
+async def test_a_change_of_several_users_is_one(world: World) -> None:
+    change = await world.begun(ADA, GRACE_HOPPER)
+    assert not (await world.look(ADA)).settled
+    assert not (await world.look(GRACE_HOPPER)).settled
+    await world.versions.finish(change)
+    assert (await world.look(ADA)).settled
+    assert (await world.look(GRACE_HOPPER)).settled
+
+
+async def test_a_change_of_everyone_is_one_of_each(world: World) -> None:
+    await world.versions.finish(await world.begun(ADA))
+    before = {user_id: await world.look(user_id) for user_id in world.session_of}
+    change = await world.begun(everyone=True)
+    during = {user_id: await world.look(user_id) for user_id in world.session_of}
+    await world.versions.finish(change)
+    after = {user_id: await world.look(user_id) for user_id in world.session_of}
+    for user_id in world.session_of:
+        assert not during[user_id].settled
+        assert after[user_id].settled
+        versions = {step[user_id].version for step in (before, during, after)}
+        assert len(versions) == 3
+
+
+async def test_a_change_of_nobody_unsettles_nobody(world: World) -> None:
+    before = await world.look()
+    change = await world.begun()
+    assert await world.look() == before
+    await world.versions.hold(change)
+    await world.versions.finish(change)
+    assert await world.look() == before
+
+
+@pytest.mark.parametrize("other_is_of_everyone", [False, True])
+async def test_of_two_changes_at_once_the_last_one_to_finish_settles(
+    world: World, *, other_is_of_everyone: bool
+) -> None:
+    one = await world.begun(ADA)
+    other = await world.begun(ADA, everyone=other_is_of_everyone)
+    await world.versions.finish(one)
+    between = await world.look()
+    assert not between.settled
+    await world.versions.finish(other)
+    after = await world.look()
+    assert after.settled
+    assert after.version != between.version
+
+
+async def test_no_version_is_seen_twice(world: World) -> None:
+    seen = [(await world.look()).version]
+    for everyone in (False, True, False, True):
+        change = await world.begun(ADA, everyone=everyone)
+        seen.append((await world.look()).version)
+        await world.versions.finish(change)
+        seen.append((await world.look()).version)
+    assert len(set(seen)) == 9
+
+
+async def test_steps_that_are_repeated_because_an_answer_was_lost_do_no_harm(world: World) -> None:
+    change = world.change(ADA)
+    for _ in range(2):
+        await world.versions.begin(change)
+        assert not (await world.look()).settled
+    for _ in range(2):
+        await world.versions.hold(change)
+        assert not (await world.look()).settled
+    for _ in range(2):
+        await world.versions.finish(change)
+        assert (await world.look()).settled
+
+
+# --- changes that nobody finishes ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("everyone", [False, True])
+async def test_a_change_that_nobody_finishes_settles_by_itself_at_a_version_of_its_own(
+    world: World, *, everyone: bool
+) -> None:
+    before = await world.look()
+    await world.begun(ADA, everyone=everyone)
+    await world.clock.pass_time(SETTLE_AFTER - SECOND)
+    assert not (await world.look()).settled
+    await world.clock.pass_time(SECOND)
+    after = await world.look()
+    assert after.settled
+    assert after.version != before.version
+
+
+async def test_a_change_that_is_held_has_as_long_again(world: World) -> None:
+    change = await world.begun(ADA)
+    await world.clock.pass_time(SETTLE_AFTER - SECOND)
+    await world.versions.hold(change)
+    await world.clock.pass_time(SETTLE_AFTER - SECOND)
+    assert not (await world.look()).settled
+    await world.clock.pass_time(SECOND)
+    assert (await world.look()).settled
+
+
+async def test_what_is_no_longer_under_way_cannot_be_held(world: World) -> None:
+    lapsed, finished = await world.begun(ADA), await world.begun(GRACE_HOPPER)
+    await world.versions.finish(finished)
+    await world.clock.pass_time(SETTLE_AFTER)
+    for change in (lapsed, finished, world.change(ADA)):
+        with pytest.raises(Unavailable):
+            await world.versions.hold(change)
+        assert (await world.look()).settled
+
+
+async def test_one_change_does_not_prolong_another(world: World) -> None:
+    await world.begun(ADA)
+    await world.clock.pass_time(SETTLE_AFTER - SECOND)
+    other = await world.begun(GRACE_HOPPER)
+    await world.versions.hold(other)
+    await world.clock.pass_time(SECOND)
+    assert (await world.look(ADA)).settled
+    assert not (await world.look(GRACE_HOPPER)).settled
+
+
+async def test_a_change_that_is_finished_after_it_settled_moves_the_version_once_more(
+    world: World,
+) -> None:
+    change = await world.begun(ADA)
+    await world.clock.pass_time(SETTLE_AFTER)
+    settled = await world.look()
+    await world.versions.finish(change)
+    after = await world.look()
+    assert after.settled
+    assert after.version != settled.version
+
+
+# --- many at once -------------------------------------------------------------------------------
+
+
+async def test_everyone_who_looks_at_once_gets_their_own_standing(world: World) -> None:
+    users = [UserId(a_session().id) for _ in range(40)]
+    for user_id in users[::2]:
+        world.session_of[user_id] = a_session(user_id=user_id)
+        await world.sessions.open(world.session_of[user_id], idle=IDLE, cap=20)
+    for user_id in users[1::2]:
+        world.session_of[user_id] = a_session(user_id=user_id)
+    await world.begun(*users[::4])
+
+    standings = await asyncio.gather(*(world.look(user_id) for user_id in users * 3))
+
+    for number, standing in enumerate(standings):
+        assert standing.session_alive == (number % 2 == 0)
+        assert standing.settled == (number % 4 != 0)
+
+
+async def test_a_caller_who_goes_away_takes_no_other_along(world: World) -> None:
+    looks = [asyncio.create_task(world.look()) for _ in range(10)]
+    await asyncio.sleep(0)
+    for look in looks[::2]:
+        look.cancel()
+    answers = await asyncio.gather(*looks, return_exceptions=True)
+    expected = await world.look()
+    assert answers[1::2] == [expected] * 5

@@ -1,0 +1,349 @@
+"""Permission codes, patterns, roles, and who may grant what."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from random import Random
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.access import (
+    Access,
+    BeyondOwnAccess,
+    Grant,
+    Grants,
+    InvalidGrant,
+    InvalidRole,
+    PermissionCode,
+    Role,
+    RoleCode,
+    RoleId,
+    RoleStatus,
+    check_ceiling,
+    grants_of,
+)
+from tests.fakes.builders import A_MOMENT
+
+ROLES = "/api/v1/roles"
+
+
+def a_role(*grants: str, code: str = "editor", **changes: object) -> Role:
+    role = Role(
+        id=RoleId(UUID(int=1)),
+        code=RoleCode(code),
+        name="Editor",
+        grants=frozenset(map(Grant, grants)),
+        created_at=A_MOMENT,
+        updated_at=A_MOMENT,
+    )
+    for name, value in changes.items():
+        setattr(role, name, value)
+    return role
+
+
+def somebody(*grants: str, is_admin: bool = False) -> Access:
+    return Access(
+        is_active=True,
+        is_admin=is_admin,
+        must_change_password=False,
+        grants=Grants.of(map(Grant, grants)),
+    )
+
+
+# --- codes and patterns -------------------------------------------------------------------------
+
+
+def test_a_code_is_the_method_and_the_full_template_of_the_path() -> None:
+    assert PermissionCode.of("PUT", f"{ROLES}/{{role_id}}").value == f"PUT:{ROLES}/{{role_id}}"
+
+
+def test_head_needs_what_get_needs() -> None:
+    assert PermissionCode.of("HEAD", ROLES) == PermissionCode.of("GET", ROLES)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"GET:{ROLES}/{{role_id}}",
+        "EVENT:chat.send",
+        "GET:/",
+        f"*:{ROLES}/**",
+        "GET:**",
+        "*:**",
+        "GET:/a/*/b",
+        "GET:/**/b",
+    ],
+)
+def test_a_grant_is_a_code_or_a_pattern(text: str) -> None:
+    assert Grant(text).value == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "GET",
+        "GET:",
+        ":/a",
+        "get:/a",
+        "GET /a",
+        "GET:/a b",
+        "GET:/a\n",
+        "GET:/a\x00",
+        "GET:/ä",
+        "GET:/a*",
+        "GET:/***",
+        "GET:*",
+        "G*T:/a",
+        "**:/a",
+        "GET:/" + "a" * 300,
+        "GET:" + "/*" * 150,
+        "*:/" + "a" * 300,
+    ],
+)
+def test_anything_else_is_no_grant(text: str) -> None:
+    with pytest.raises(InvalidGrant):
+        Grant(text)
+
+
+def test_a_pattern_is_no_code() -> None:
+    with pytest.raises(InvalidGrant):
+        PermissionCode("GET:/a/*")
+
+
+@pytest.mark.parametrize(
+    ("grant", "code"),
+    [
+        ("GET:/a", "GET:/a"),
+        ("*:/a", "DELETE:/a"),
+        ("GET:**", "GET:/a/b/c"),
+        ("*:**", "EVENT:chat.send"),
+        (f"*:{ROLES}/**", f"POST:{ROLES}"),
+        (f"*:{ROLES}/**", f"PUT:{ROLES}/{{role_id}}/users"),
+        (f"GET:{ROLES}/*", f"GET:{ROLES}/{{role_id}}"),
+        ("GET:/**/users", "GET:/users"),
+        ("GET:/**/users", "GET:/a/b/users"),
+        ("GET:/*/**/x", "GET:/a/x"),
+    ],
+)
+def test_a_grant_covers(grant: str, code: str) -> None:
+    assert Grant(grant).covers(code)
+
+
+@pytest.mark.parametrize(
+    ("grant", "code"),
+    [
+        ("GET:/a", "GET:/a/"),
+        ("GET:/a", "POST:/a"),
+        ("GET:**", "POST:/a"),
+        (f"*:{ROLES}/**", "GET:/api/v1/roles-of-others"),
+        (f"*:{ROLES}/**", "GET:/api/v1"),
+        (f"GET:{ROLES}/*", f"GET:{ROLES}"),
+        (f"GET:{ROLES}/*", f"GET:{ROLES}/{{role_id}}/users"),
+        ("GET:/**/users", "GET:/users/x"),
+        ("GET:/a/*", "*:/a/*"),
+        ("GET:/a/*", "GET:/a/**"),
+        ("GET:/a", "GET:/*"),
+    ],
+)
+def test_a_grant_does_not_cover(grant: str, code: str) -> None:
+    assert not Grant(grant).covers(code)
+
+
+# Few enough segments to try them all; `z` is in no pattern, so it stands for all those that nobody named.
+SEGMENTS = ("a", "b", "z")
+PATTERNS = st.lists(st.sampled_from(["a", "b", "*", "**"]), min_size=1, max_size=4)
+OPEN_ENDED = st.tuples(
+    st.lists(st.sampled_from(["a", "b", "*"]), max_size=3), st.sampled_from([[], ["**"]])
+).map(lambda parts: parts[0] + parts[1])
+
+
+def matches(pattern: Sequence[str], path: Sequence[str]) -> bool:
+    """Tell whether a path is one of a pattern's, as one would explain it."""
+    if not pattern:
+        return not path
+    first, rest = pattern[0], pattern[1:]
+    if first == "**":
+        return any(matches(rest, path[taken:]) for taken in range(len(path) + 1))
+    return bool(path) and first in {"*", path[0]} and matches(rest, path[1:])
+
+
+def paths_of(pattern: Sequence[str], longest: int) -> Iterator[Sequence[str]]:
+    """Yield the paths of a pattern of at most `longest` segments."""
+    for length in range(longest + 1):
+        yield from (
+            path for path in itertools.product(SEGMENTS, repeat=length) if matches(pattern, path)
+        )
+
+
+def covers(pattern: Sequence[str], other: Sequence[str]) -> bool:
+    return Grant("GET:/" + "/".join(pattern)).covers("GET:/" + "/".join(other))
+
+
+@given(pattern=PATTERNS, path=st.lists(st.sampled_from(SEGMENTS), min_size=1, max_size=6))
+def test_a_pattern_covers_exactly_the_codes_that_match_it(
+    pattern: list[str], path: list[str]
+) -> None:
+    assert covers(["a", *pattern], ["a", *path]) == matches(pattern, path)
+
+
+@given(pattern=PATTERNS, other=PATTERNS)
+def test_a_pattern_never_covers_more_than_it_allows(pattern: list[str], other: list[str]) -> None:
+    if covers(pattern, other):
+        assert all(matches(pattern, path) for path in paths_of(other, 5))
+
+
+@given(pattern=OPEN_ENDED, other=OPEN_ENDED)
+def test_of_patterns_that_are_open_at_their_end_alone_all_that_is_covered_is_known(
+    pattern: list[str], other: list[str]
+) -> None:
+    within = all(matches(pattern, path) for path in paths_of(other, 5))
+    assert covers(["a", *pattern], ["a", *other]) == within
+
+
+@given(pattern=PATTERNS)
+def test_every_pattern_covers_itself_and_is_covered_by_all(pattern: list[str]) -> None:
+    assert covers(pattern, pattern)
+    assert covers(["**"], pattern)
+
+
+def test_the_longest_patterns_are_compared_in_no_time() -> None:
+    """A table, not a search that tries every way to divide the path."""
+    pattern = Grant("GET:" + "/**/a" * 59)
+    assert not pattern.covers("GET:" + "/a" * 126 + "/b")
+
+
+# --- grants -------------------------------------------------------------------------------------
+
+CODES = st.builds(
+    "{}:/{}/{}".format,
+    st.sampled_from(["GET", "PUT"]),
+    st.sampled_from(SEGMENTS),
+    st.sampled_from(SEGMENTS),
+)
+GRANTS = st.one_of(
+    CODES, st.sampled_from(["*:**", "GET:**", "*:/a/**", "PUT:/*/b", "*:/*/z", "GET:/**/a"])
+)
+
+
+@given(grants=st.lists(GRANTS, max_size=6), code=st.one_of(CODES, GRANTS))
+def test_grants_allow_what_any_of_them_covers(grants: list[str], code: str) -> None:
+    assert Grants.of(map(Grant, grants)).allow(code) == any(
+        Grant(grant).covers(code) for grant in grants
+    )
+
+
+@given(grants=st.lists(GRANTS, max_size=6), order=st.randoms())
+def test_the_same_grants_are_the_same_object(grants: list[str], order: Random) -> None:
+    """Many users have the same roles, and a process remembers many users."""
+    shuffled = grants + grants
+    order.shuffle(shuffled)
+    assert Grants.of(map(Grant, shuffled)) is Grants.of(map(Grant, grants))
+
+
+def test_without_roles_nothing_is_allowed() -> None:
+    assert not grants_of([]).allow("GET:/a")
+    assert not somebody().allows("GET:/a")
+
+
+def test_a_disabled_role_gives_nothing() -> None:
+    roles = [a_role("GET:/a"), a_role("PUT:/a", "*:/b/**", status=RoleStatus.DISABLED)]
+    given_ = grants_of(roles)
+    assert given_.allow("GET:/a")
+    assert not given_.allow("PUT:/a")
+    assert not given_.allow("GET:/b/c")
+
+
+def test_an_administrator_may_use_everything() -> None:
+    assert somebody(is_admin=True).allows("DELETE:/anything")
+
+
+# --- the ceiling --------------------------------------------------------------------------------
+
+
+def test_nobody_gives_a_code_they_do_not_hold() -> None:
+    with pytest.raises(BeyondOwnAccess) as refusal:
+        check_ceiling(somebody("GET:/a"), [Grant("GET:/a"), Grant("PUT:/a"), Grant("DELETE:/a")])
+    assert refusal.value.beyond == ("DELETE:/a", "PUT:/a")
+
+
+def test_what_was_given_before_may_stay() -> None:
+    check_ceiling(somebody(), [Grant("PUT:/a")], already=[Grant("PUT:/a")])
+
+
+def test_who_holds_a_pattern_gives_any_part_of_it_but_not_more() -> None:
+    caller = somebody("*:/a/**")
+    check_ceiling(caller, [Grant("GET:/a/b"), Grant("PUT:/a/*"), Grant("*:/a/b/**")])
+    for more in ("*:**", "GET:**", "*:/*", "GET:/**"):
+        with pytest.raises(BeyondOwnAccess):
+            check_ceiling(caller, [Grant(more)])
+
+
+def test_an_administrator_gives_anything() -> None:
+    check_ceiling(somebody(is_admin=True), [Grant("*:**")])
+
+
+@given(held=st.lists(GRANTS, max_size=4), wanted=st.lists(GRANTS, max_size=4), code=CODES)
+def test_whatever_is_given_the_receiver_can_do_no_more_than_the_giver(
+    held: list[str], wanted: list[str], code: str
+) -> None:
+    try:
+        check_ceiling(somebody(*held), map(Grant, wanted))
+    except BeyondOwnAccess:
+        return
+    assert not somebody(*wanted).allows(code) or somebody(*held).allows(code)
+
+
+# --- roles --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", ["ed", "editor", "team-a.editor_2", "x" * 64])
+def test_the_code_of_a_role_is_a_short_name(code: str) -> None:
+    assert RoleCode(code).value == code
+
+
+@pytest.mark.parametrize(
+    "code", ["", "e", "Editor", "2nd", "an editor", "é-editor", "x" * 65, "ab\n"]
+)
+def test_the_code_of_a_role_is_nothing_else(code: str) -> None:
+    with pytest.raises(InvalidRole):
+        RoleCode(code)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("name", "x"),
+        ("name", "x" * 101),
+        ("name", "two\nlines"),
+        ("description", "x" * 501),
+        ("description", "\x00"),
+        ("buttons", frozenset({""})),
+        ("buttons", frozenset({"x" * 201})),
+        ("routers", frozenset({"a\nb"})),
+    ],
+)
+def test_a_role_with_a_wrong_field_cannot_be_made(name: str, value: object) -> None:
+    fields = {
+        "id": RoleId(UUID(int=1)),
+        "code": RoleCode("editor"),
+        "name": "Editor",
+        "created_at": A_MOMENT,
+        "updated_at": A_MOMENT,
+    }
+    with pytest.raises(InvalidRole):
+        Role(**(fields | {name: value}))  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_a_role_is_named_without_white_space_around_it_and_described_in_lines() -> None:
+    role = Role(
+        id=RoleId(UUID(int=1)),
+        code=RoleCode("editor"),
+        name=" Editor of news ",
+        description=" two\nlines ",
+        created_at=A_MOMENT,
+        updated_at=A_MOMENT,
+    )
+    assert (role.name, role.description) == ("Editor of news", "two\nlines")
