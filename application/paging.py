@@ -8,6 +8,9 @@ from uuid import UUID
 
 T = TypeVar("T")
 
+MOST_COUNTED = 5_000
+"""Counting stops here, or the first page of a million records would cost a look at every one of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
@@ -28,6 +31,7 @@ class Page(Generic[T]):
 
     records: Sequence[T]
     total: int
+    """Exact below `MOST_COUNTED`; that number means that there are as many or more."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

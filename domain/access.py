@@ -11,7 +11,7 @@ from uuid import UUID
 
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
 from domain.identity import UserId
-from domain.text import problem_with, tidy
+from domain.text import fold, problem_with, tidy
 
 RoleId = NewType("RoleId", UUID)
 
@@ -182,6 +182,11 @@ class Role:
                 raise InvalidRole(name, problem)
 
     @property
+    def name_key(self) -> str:
+        """The form in which two names are the same role's."""
+        return fold(self.name)
+
+    @property
     def is_active(self) -> bool:
         """Whether this role grants anything."""
         return self.status is RoleStatus.ACTIVE
@@ -244,7 +249,7 @@ class RoleNotFound(NotFound):
 
 
 class RoleNameTaken(Conflict):
-    """Another role has this name."""
+    """Another role has this name, upper and lower case aside."""
 
     code = "access.role_name_taken"
 

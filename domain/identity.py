@@ -83,6 +83,11 @@ class PersonName:
         if problem is not None:
             raise InvalidName(problem)
 
+    @property
+    def key(self) -> str:
+        """The form in which people look for a name, or a part of it."""
+        return fold(self.value)
+
 
 @dataclass(frozen=True, slots=True)
 class Password:

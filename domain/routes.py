@@ -1,6 +1,7 @@
 """The catalogue of HTTP routes: one permission per method and path."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NewType
 from uuid import UUID
@@ -34,3 +35,29 @@ class Permission:
     route: Route
     first_seen_at: datetime
     removed_at: datetime | None = None
+
+
+def reconcile(
+    known: Iterable[Permission], routes: Sequence[Route], *, ids: Sequence[UUID], at: datetime
+) -> tuple[Sequence[Permission], Sequence[Permission]]:
+    """Return those of the `known` permissions that change, and the new ones, so that the catalogue is `routes`.
+
+    A new one gets the id at its place in `ids`; what has vanished is removed at `at`.
+    """
+    wanted = {
+        (route.method, route.path): (route, fresh) for route, fresh in zip(routes, ids, strict=True)
+    }
+    changed = []
+    for permission in known:
+        route, _ = wanted.pop((permission.route.method, permission.route.path), (None, None))
+        if route is None:
+            present = replace(permission, removed_at=permission.removed_at or at)
+        else:
+            present = replace(permission, route=route, removed_at=None)
+        if present != permission:
+            changed.append(present)
+    new = [
+        Permission(id=PermissionId(fresh), route=route, first_seen_at=at)
+        for route, fresh in wanted.values()
+    ]
+    return changed, new

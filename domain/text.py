@@ -50,13 +50,21 @@ def fold(text: str) -> str:
     return _normalize("NFKC", _normalize("NFKC", text).casefold())
 
 
+def sought(keyword: str) -> str | None:
+    """Return what to look for in folded texts to find `keyword` in them; None if no text of ours can hold it."""
+    return None if problem_with(keyword, shortest=0, longest=_LONGEST) else fold(keyword)
+
+
 def compatible(text: str) -> str:
     """Return `text` without the differences of mere appearance (NFKC) and without white space around it."""
     return _normalize("NFKC", text).strip()
 
 
+# Of all texts that people search, addresses of email are the longest.
+_LONGEST = 254
+
 # Four code points compose to one at the most, so what is longer is too long for every rule here.
-_LONGEST_WORTH_NORMALIZING = 4 * 254
+_LONGEST_WORTH_NORMALIZING = 4 * _LONGEST
 
 
 def _normalize(form: Literal["NFC", "NFKC"], text: str) -> str:

@@ -1,13 +1,25 @@
 """`UserRepository` in the table `users`."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, Uuid, exists, func, literal, select, update
 
-from adapters.postgres.tables import AdvisoryLock, is_active_administrator, users
+from adapters.postgres.records import Records, contains
+from adapters.postgres.tables import (
+    SEARCHED,
+    AdvisoryLock,
+    is_active_administrator,
+    ngrams_of_user,
+    roles,
+    user_roles,
+    users,
+)
 from adapters.postgres.transaction import Transaction
-from application.ports.identity import UserRepository
+from application.paging import MOST_COUNTED, Page, PageRequest
+from application.ports.identity import UserFilter, UserRepository
+from domain.access import RoleId
 from domain.errors import PorticoError
 from domain.identity import (
     Email,
@@ -21,6 +33,9 @@ from domain.identity import (
     UserStatus,
     login_name,
 )
+from domain.text import sought
+
+_SAMPLE = 1_000
 
 
 class PostgresUserRepository(UserRepository):
@@ -28,37 +43,33 @@ class PostgresUserRepository(UserRepository):
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
+        self._records = user_records(transaction)
 
     async def add(self, user: User) -> None:
-        await self._transaction.write(
-            insert(users).values(to_row(user)), conflicts=_conflicts_of(user)
-        )
+        await self._records.add(user, conflicts=_conflicts_of(user))
 
     async def find(self, user_id: UserId) -> User | None:
-        return await self._find(users.c.id == user_id)
+        return await self._records.find(users.c.id == user_id)
 
     async def lock(self, user_id: UserId) -> User:
-        # NO KEY: rows that merely refer to the user may be inserted meanwhile.
-        statement = select(users).where(users.c.id == user_id).with_for_update(key_share=True)
-        row = (await self._transaction.write(statement)).one_or_none()
-        if row is None:
-            raise UserNotFound(user_id)
-        return to_user(row)
+        for user in await self._records.lock(users.c.id == user_id):
+            return user
+        raise UserNotFound(user_id)
 
     async def save(self, user: User) -> None:
-        result = await self._transaction.write(
-            update(users).where(users.c.id == user.id).values(to_row(user)),
-            conflicts=_conflicts_of(user),
-        )
-        if result.rowcount == 0:
+        if not await self._records.save(user, conflicts=_conflicts_of(user)):
             raise UserNotFound(user.id)
+
+    async def delete(self, user_id: UserId) -> None:
+        if not await self._records.delete(users.c.id == user_id):
+            raise UserNotFound(user_id)
 
     async def find_by_login(self, name: str) -> User | None:
         match login_name(name):
             case Username(key=key):
-                return await self._find(users.c.username_key == key)
+                return await self._records.find(users.c.username_key == key)
             case Email(key=key):
-                return await self._find(users.c.email_key == key)
+                return await self._records.find(users.c.email_key == key)
             case None:
                 return None
 
@@ -76,18 +87,72 @@ class PostgresUserRepository(UserRepository):
         )
         return result.rowcount == 1
 
-    async def has_active_administrator(self) -> bool:
-        statement = select(exists().where(is_active_administrator))
-        return bool((await self._transaction.read(statement)).scalar_one())
+    async def has_active_administrator(self, *, other_than: UserId | None = None) -> bool:
+        found = exists().where(is_active_administrator)
+        if other_than is not None:
+            found = found.where(users.c.id != other_than)
+        return bool((await self._transaction.read(select(found))).scalar_one())
 
     async def serialise_administrators(self) -> None:
         await self._transaction.write(
             select(func.pg_advisory_xact_lock(AdvisoryLock.ADMINISTRATORS))
         )
 
-    async def _find(self, condition: ColumnElement[bool]) -> User | None:
-        row = (await self._transaction.read(select(users).where(condition))).one_or_none()
-        return None if row is None else to_user(row)
+    async def page(self, which: UserFilter, page: PageRequest) -> Page[User]:
+        conditions: list[ColumnElement[bool]] = []
+        if which.status is not None:
+            # A literal: with a parameter the planner could not use the index on the disabled.
+            status = literal(which.status.value, literal_execute=True)
+            conditions.append(users.c.status == status)
+        if which.role is not None:
+            code = roles.c.code == which.role.value
+            role_id = (await self._transaction.read(select(roles.c.id).where(code))).scalar()
+            if role_id is None:
+                return Page([], 0)
+            conditions.append(has_role(RoleId(role_id)))
+        if not which.keyword:
+            return await self._records.page(page, *conditions, order_by=users.c.username_key)
+        needle = sought(which.keyword)
+        if needle is None:
+            return Page([], 0)
+        return await self._search(needle, page, conditions)
+
+    async def _search(
+        self, needle: str, page: PageRequest, conditions: Sequence[ColumnElement[bool]]
+    ) -> Page[User]:
+        """Return one page of the users that have `needle` in them, in a time that their number hardly changes.
+
+        There are two ways, and the planner cannot foresee which is short: it takes the n-grams of a word for
+        independent. What many have is soon found by walking through the users in their order. What few
+        have is found by the index, which knows them all and has to sort them.
+        """
+        found = (*conditions, contains(SEARCHED, needle))
+        if await self._is_common(needle):
+            return await self._records.page(page, *found, order_by=users.c.username_key)
+        by_index = (*found, ngrams_of_user.contains(_ngrams(needle)))
+        total = await self._records.count(*by_index)
+        way = by_index if total < MOST_COUNTED else found
+        records = await self._records.some(page, *way, order_by=users.c.username_key)
+        return Page(records, total)
+
+    async def _is_common(self, needle: str) -> bool:
+        """Tell whether one in ten has it, of some users."""
+        sample = select(*SEARCHED).limit(_SAMPLE).subquery()
+        having = func.count().filter(contains(list(sample.c), needle))
+        asked = select(having * 10 >= func.count()).select_from(sample)
+        return bool((await self._transaction.read(asked)).scalar_one())
+
+
+def user_records(transaction: Transaction) -> Records[User]:
+    """Return the users as records."""
+    return Records(transaction, users, to_row=to_row, of_row=to_user)
+
+
+def has_role(role_id: RoleId) -> ColumnElement[bool]:
+    """Return the condition that a user has a role."""
+    # A literal: some roles have three users and others all, and each wants a plan of its own.
+    this_one = literal(role_id, Uuid, literal_execute=True)
+    return users.c.id.in_(select(user_roles.c.user_id).where(user_roles.c.role_id == this_one))
 
 
 def to_row(user: User) -> dict[str, Any]:
@@ -99,6 +164,7 @@ def to_row(user: User) -> dict[str, Any]:
         "email": user.email.value,
         "email_key": user.email.key,
         "name": user.name.value,
+        "name_key": user.name.key,
         "password_hash": user.password_hash,
         "status": user.status.value,
         "is_admin": user.is_admin,
@@ -133,3 +199,8 @@ def _conflicts_of(user: User) -> dict[str, PorticoError]:
         "uq_users_username_key": UsernameTaken(user.username),
         "uq_users_email_key": EmailTaken(user.email),
     }
+
+
+def _ngrams(needle: str) -> list[str]:
+    size = min(3, len(needle))
+    return sorted({needle[i : i + size] for i in range(len(needle) - size + 1)})

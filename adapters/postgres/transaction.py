@@ -1,6 +1,6 @@
 """How repositories speak to the database: statements to read, statements to write, one commit."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import CursorResult, Executable
@@ -24,12 +24,19 @@ class Transaction:
 
     async def read(self, statement: Executable) -> CursorResult[Any]:
         """Execute what neither changes nor locks anything."""
-        return await self._execute(statement, {})
+        return await self._execute(statement, (), {})
 
     async def write(
-        self, statement: Executable, *, conflicts: Mapping[str, PorticoError] | None = None
+        self,
+        statement: Executable,
+        rows: Sequence[Mapping[str, object]] = (),
+        *,
+        conflicts: Mapping[str, PorticoError] | None = None,
     ) -> CursorResult[Any]:
-        """Execute what changes or locks something; raise the error in `conflicts` of a constraint that breaks."""
+        """Execute what changes or locks something, once or for each row of parameters.
+
+        Raise the error in `conflicts` that stands for the constraint that breaks.
+        """
         if not self._begun:
             if self._connection.in_transaction():
                 await self._connection.commit()  # tells SQLAlchemy alone: reads commit themselves
@@ -37,7 +44,7 @@ class Transaction:
                 isolation_level="READ COMMITTED"
             )
             self._begun = True
-        return await self._execute(statement, conflicts or {})
+        return await self._execute(statement, rows, conflicts or {})
 
     async def commit(self) -> None:
         """Make the writes durable."""
@@ -46,11 +53,14 @@ class Transaction:
             await self._connection.commit()
 
     async def _execute(
-        self, statement: Executable, conflicts: Mapping[str, PorticoError]
+        self,
+        statement: Executable,
+        rows: Sequence[Mapping[str, object]],
+        conflicts: Mapping[str, PorticoError],
     ) -> CursorResult[Any]:
         self._raise_failure()
         try:
-            return await self._connection.execute(statement)
+            return await self._connection.execute(statement, rows or None)
         except Exception as error:
             foreseen = conflict(error, conflicts)
             self._failure = foreseen or error

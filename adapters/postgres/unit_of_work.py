@@ -6,8 +6,11 @@ from typing import Self
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from adapters.postgres.access import PostgresRoleRepository
+from adapters.postgres.documents import PostgresOutbox
 from adapters.postgres.engine import connect
 from adapters.postgres.identity import PostgresUserRepository
+from adapters.postgres.routes import PostgresPermissionRepository
 from adapters.postgres.transaction import Transaction
 from application.ports.unit_of_work import UnitOfWork
 from domain.errors import Unavailable
@@ -23,6 +26,9 @@ class PostgresUnitOfWork(UnitOfWork):
         self._connection = await connect(self._engine)
         self._transaction = Transaction(self._connection)
         self.users = PostgresUserRepository(self._transaction)
+        self.roles = PostgresRoleRepository(self._transaction)
+        self.permissions = PostgresPermissionRepository(self._transaction)
+        self.outbox = PostgresOutbox(self._transaction)
         return self
 
     async def __aexit__(

@@ -13,7 +13,7 @@ from domain.sessions import SessionId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleFilter:
-    """Which roles to list; `keyword` is a literal part of the name or the code."""
+    """Which roles to list; `keyword` is a literal part of the name or the code (case aside)."""
 
     keyword: str | None = None
     status: RoleStatus | None = None
@@ -31,11 +31,14 @@ class RoleRepository(Protocol):
         ...
 
     async def lock(self, role_ids: Collection[RoleId]) -> Sequence[Role]:
-        """Return those roles, which nobody else can change until this unit of work ends; raise `RoleNotFound`."""
+        """Return those roles, ordered by code; raise `RoleNotFound` with the ids of those that are gone.
+
+        Until this unit of work ends nobody else can change them, give them away or lock them.
+        """
         ...
 
     async def save(self, role: Role) -> None:
-        """Store every field of a locked role; raise `RoleNameTaken` or `RoleCodeTaken`."""
+        """Store every field of a locked role; raise `RoleNotFound`, `RoleNameTaken` or `RoleCodeTaken`."""
         ...
 
     async def delete(self, role_ids: Collection[RoleId]) -> None:
@@ -59,7 +62,7 @@ class RoleRepository(Protocol):
         ...
 
     async def assign(self, user_id: UserId, role_ids: Collection[RoleId]) -> None:
-        """Give a user exactly these roles; raise `RoleNotFound` if one is gone by now."""
+        """Give a locked or new user exactly these roles; raise `RoleNotFound` if one is gone by now."""
         ...
 
     async def holders(self, role_ids: Collection[RoleId]) -> Mapping[RoleId, int]:

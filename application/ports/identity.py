@@ -11,7 +11,7 @@ from domain.identity import Password, User, UserId, UserStatus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserFilter:
-    """Which users to list; `keyword` is a literal part of the username, the email or the name."""
+    """Which users to list; `keyword` is a literal part of the username, the email or the name (case aside)."""
 
     keyword: str | None = None
     status: UserStatus | None = None
@@ -60,7 +60,7 @@ class UserRepository(Protocol):
         ...
 
     async def delete(self, user_id: UserId) -> None:
-        """Remove a locked user, and with them their hold on roles."""
+        """Remove a locked user, and with them their hold on roles; raise `UserNotFound`."""
         ...
 
     async def serialise_administrators(self) -> None:

@@ -1,12 +1,17 @@
-"""Where the state of a contract suite is kept: in this process, or on a real Redis."""
+"""Where the state of a contract suite is kept: in this process, or on a real server."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
 
+from adapters.memory.store import MemoryStore
+from adapters.memory.unit_of_work import MemoryUnitOfWork
+from adapters.postgres.engine import postgres_engine
+from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from adapters.redis.client import redis_client
-from application.settings import RedisSettings
+from application.ports.unit_of_work import UnitOfWorkFactory
+from application.settings import PostgresSettings, RedisSettings
 from tests.fakes.backend import Backend
 from tests.fakes.clock import ClockWithRedis, MovableClock
 
@@ -20,3 +25,20 @@ async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
     client = redis_client(RedisSettings(url=url, timeout=timedelta(seconds=10)))
     yield Backend(ClockWithRedis(client), client)
     await client.aclose()
+
+
+@pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.server)])
+def database(request: pytest.FixtureRequest) -> str | None:
+    """Return the address of PostgreSQL, or None for memory."""
+    return request.getfixturevalue("postgres_url") if request.param == "postgres" else None
+
+
+@pytest.fixture
+async def uow(database: str | None) -> AsyncIterator[UnitOfWorkFactory]:
+    if database is None:
+        store = MemoryStore()
+        yield lambda: MemoryUnitOfWork(store)
+        return
+    engine = postgres_engine(PostgresSettings(url=database, timeout=timedelta(seconds=10)))
+    yield lambda: PostgresUnitOfWork(engine)
+    await engine.dispose()

@@ -1,19 +1,14 @@
 """What `UserRepository` and `UnitOfWork` promise, kept by memory and by PostgreSQL."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
 from uuid import UUID
 
 import pytest
 
-from adapters.memory.identity import MemoryUnitOfWork, MemoryUsers
-from adapters.postgres.engine import postgres_engine
-from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
-from application.settings import PostgresSettings
 from domain.errors import Conflict
 from domain.identity import (
     Email,
@@ -27,26 +22,10 @@ from domain.identity import (
     UserStatus,
 )
 from tests.fakes.builders import A_MOMENT, a_user
+from tests.fakes.waiting import waits
 
 LATER = A_MOMENT + timedelta(days=1, microseconds=1)
 NOBODY = UserId(UUID(int=0))
-
-
-@pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.server)])
-def database(request: pytest.FixtureRequest) -> str | None:
-    """Return the address of PostgreSQL, or None for memory."""
-    return request.getfixturevalue("postgres_url") if request.param == "postgres" else None
-
-
-@pytest.fixture
-async def uow(database: str | None) -> AsyncIterator[UnitOfWorkFactory]:
-    if database is None:
-        users = MemoryUsers()
-        yield lambda: MemoryUnitOfWork(users)
-        return
-    engine = postgres_engine(PostgresSettings(url=database, timeout=timedelta(seconds=10)))
-    yield lambda: PostgresUnitOfWork(engine)
-    await engine.dispose()
 
 
 async def given(uow: UnitOfWorkFactory, *users: User) -> None:
@@ -59,12 +38,6 @@ async def given(uow: UnitOfWorkFactory, *users: User) -> None:
 async def stored(uow: UnitOfWorkFactory, user_id: UserId) -> User | None:
     async with uow() as work:
         return await work.users.find(user_id)
-
-
-async def waits(task: asyncio.Task[Any]) -> bool:
-    """Tell whether the task is held up by somebody else."""
-    await asyncio.wait({task}, timeout=0.1)
-    return not task.done()
 
 
 # --- what is stored ---

@@ -1,10 +1,14 @@
 """Things in a valid state, of which a test names only what it is about."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 from typing import TypedDict, Unpack
 from uuid import UUID
 
+from domain.access import Grant, Role, RoleCode, RoleId, RoleStatus
+from domain.documents import AuditEntry, AuditId, AuditOutcome
 from domain.identity import Email, PersonName, User, UserId, Username, UserStatus
 
 A_MOMENT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -48,3 +52,56 @@ def a_user(
     for field, value in changes.items():
         setattr(user, field, value)
     return user
+
+
+class RoleChanges(TypedDict, total=False):
+    """What else may differ from an active role without grants."""
+
+    id: RoleId
+    description: str
+    status: RoleStatus
+    buttons: frozenset[str]
+    routers: frozenset[str]
+    created_at: datetime
+    updated_at: datetime
+
+
+def a_role(
+    *grants: str,
+    code: str | None = None,
+    name: str | None = None,
+    **changes: Unpack[RoleChanges],
+) -> Role:
+    """Return a role whose id, code and name no other role has, unless they are given."""
+    number = next(_numbers)
+    role = Role(
+        id=RoleId(UUID(int=number)),
+        code=RoleCode(code or f"role-{number}"),
+        name=name or f"Role {number}",
+        grants=frozenset(map(Grant, grants)),
+        created_at=A_MOMENT,
+        updated_at=A_MOMENT,
+    )
+    for field, value in changes.items():
+        setattr(role, field, value)
+    return role
+
+
+class EntryChanges(TypedDict, total=False):
+    """What else may differ from an entry about something that the system did."""
+
+    id: AuditId
+    at: datetime
+    outcome: AuditOutcome
+    actor: UserId | None
+    target: str
+    address: str
+    agent: str
+    request_id: str
+    details: Mapping[str, object]
+
+
+def an_audit_entry(action: str = "users.created", **changes: Unpack[EntryChanges]) -> AuditEntry:
+    """Return an entry whose id no other entry has, unless it is given."""
+    entry = AuditEntry(id=AuditId(UUID(int=next(_numbers))), at=A_MOMENT, action=action)
+    return replace(entry, **changes)

@@ -8,13 +8,14 @@ from typing import Any
 
 from dependency_injector import providers
 
-from adapters.memory.identity import MemoryUnitOfWork, MemoryUsers
 from adapters.memory.security import (
     MemoryCommonPasswords,
     MemoryPasswordHasher,
     MemoryPasswordTransport,
     MemoryTokens,
 )
+from adapters.memory.store import MemoryStore
+from adapters.memory.unit_of_work import MemoryUnitOfWork
 from application.ports.sessions import SessionStore
 from application.settings import Environment, Settings, Stores
 from application.use_cases.sessions import Caller, Device, LoggedIn, TokenPair
@@ -61,9 +62,9 @@ class World:
     def __init__(self, settings: Settings = IN_MEMORY, **replaced: object) -> None:
         self.clock = MovableClock()
         self.transport = MemoryPasswordTransport()
-        self.users = MemoryUsers()
+        self.store = MemoryStore()
         self.container = Container(settings=providers.Object(settings))
-        self.container.uow.override(providers.Factory(MemoryUnitOfWork, self.users))
+        self.container.uow.override(providers.Factory(MemoryUnitOfWork, self.store))
         stand_ins: dict[str, object] = {
             "clock": self.clock,
             "transport": self.transport,
@@ -95,7 +96,7 @@ class World:
 
     def stored(self, user: User) -> User:
         """Return `user` as everybody sees them."""
-        return self.users.committed[user.id]
+        return self.store.users[user.id]
 
     async def sessions(self, user: User) -> Sequence[Session]:
         """Return the living sessions of `user`, the newest first."""

@@ -11,7 +11,8 @@ from typing import Self
 
 import pytest
 
-from adapters.memory.identity import MemoryUnitOfWork, MemoryUsers
+from adapters.memory.store import MemoryStore
+from adapters.memory.unit_of_work import MemoryUnitOfWork
 from adapters.redis.client import RedisClient, redis_client
 from adapters.redis.sessions import RedisSessionStore
 from adapters.security.tokens import JoseTokens
@@ -108,7 +109,7 @@ async def test_all_tabs_of_a_storm_get_the_same_refresh_token_and_none_is_logged
 ) -> None:
     """The whole use case, with real signatures: RS256 signs equal claims equally."""
     clock, ids, settings = MovableClock(), Uuid7Generator(), SessionSettings()
-    keys, users, store = keys_with(), MemoryUsers(), RedisSessionStore(client)
+    keys, users, store = keys_with(), MemoryStore(), RedisSessionStore(client)
     tokens = JoseTokens(keys.access, keys.refresh, settings, clock)
     issue = IssueTokens(tokens=tokens, clock=clock, ids=ids, settings=settings)
     refresh_session = RefreshSession(

@@ -74,7 +74,7 @@ async def test_a_person_who_registers_is_an_active_user_without_privileges() -> 
 async def test_registration_is_closed_unless_it_is_opened(world: World) -> None:
     with pytest.raises(RegistrationClosed):
         await register(world)
-    assert world.users.committed == {}
+    assert world.store.users == {}
 
 
 async def test_names_and_addresses_are_taken_whatever_their_case() -> None:
@@ -85,7 +85,7 @@ async def test_names_and_addresses_are_taken_whatever_their_case() -> None:
         await register(world, username="ADA.Lovelace", email="other@example.org")
     with pytest.raises(EmailTaken):
         await register(world, username="other", email="ADA@example.org")
-    assert len(world.users.committed) == 1
+    assert len(world.store.users) == 1
 
 
 async def test_of_many_who_want_one_name_at_once_one_gets_it() -> None:
@@ -97,7 +97,7 @@ async def test_of_many_who_want_one_name_at_once_one_gets_it() -> None:
     )
 
     assert [type(answer) for answer in answers].count(User) == 1
-    assert len(world.users.committed) == 1
+    assert len(world.store.users) == 1
 
 
 async def test_a_password_that_does_not_open_is_said_to_be_unreadable() -> None:
@@ -117,7 +117,7 @@ async def test_a_bad_password_makes_no_account(password: str, rule: str) -> None
         await register(world, password=password)
 
     assert error.value.rule == rule
-    assert world.users.committed == {}
+    assert world.store.users == {}
 
 
 async def test_one_address_registers_only_so_often() -> None:
@@ -216,7 +216,7 @@ async def test_what_the_operator_chooses_must_be_good(
 ) -> None:
     with pytest.raises(error):
         await world.container.create_first_administrator()(wanted)
-    assert world.users.committed == {}
+    assert world.store.users == {}
 
 
 async def test_there_is_one_first_administrator(world: World) -> None:
@@ -241,7 +241,7 @@ async def test_of_two_processes_that_start_at_once_one_makes_the_administrator(
     )
 
     assert sum(isinstance(answer, AdministratorExists) for answer in answers) == 2
-    assert len(world.users.committed) == 1
+    assert len(world.store.users) == 1
 
 
 async def test_a_disabled_administrator_is_no_administrator(world: World) -> None:

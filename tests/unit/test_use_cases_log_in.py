@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from adapters.memory.identity import MemoryUnitOfWork
 from adapters.memory.security import MemoryPasswordHasher
 from adapters.memory.sessions import MemorySessionStore
+from adapters.memory.unit_of_work import MemoryUnitOfWork
 from application.ports.sessions import LogInAttempt
 from application.settings import Limit, SessionSettings, Settings, ThrottleSettings
 from application.use_cases.sessions import Device
@@ -454,7 +454,7 @@ async def test_a_log_in_that_cannot_be_recorded_leaves_no_session(world: World) 
             raise Unavailable("postgres")
 
     ada = await world.given(a_user())
-    use_case = replace(world.container.log_in(), uow=lambda: StoreThatStops(world.users))
+    use_case = replace(world.container.log_in(), uow=lambda: StoreThatStops(world.store))
 
     with pytest.raises(Unavailable):
         await use_case(ada.username.value, world.seal(PASSWORD), LAPTOP)
@@ -483,7 +483,7 @@ async def test_a_user_who_is_gone_by_the_time_of_the_record_does_not_get_in() ->
     log_in = asyncio.create_task(world.log_in(ada.username.value))
     await hasher.gate.reached.wait()
 
-    del world.users.committed[ada.id]
+    del world.store.users[ada.id]
     hasher.gate.opened.set()
 
     with pytest.raises(InvalidCredentials):

@@ -152,7 +152,7 @@ async def test_a_disabled_user_gets_no_new_tokens_and_loses_the_session(world: W
 async def test_a_user_who_is_gone_gets_no_new_tokens(world: World) -> None:
     ada = await world.given(a_user())
     _, tokens = await world.log_in_as(ada)
-    del world.users.committed[ada.id]
+    del world.store.users[ada.id]
 
     with pytest.raises(InvalidToken):
         await world.refresh(tokens)

@@ -40,7 +40,7 @@ async def test_a_disabled_user_is_cut_off_at_the_next_request(world: World) -> N
 async def test_a_user_who_is_gone_is_cut_off_at_the_next_request(world: World) -> None:
     ada = await world.given(a_user())
     _, tokens = await world.log_in_as(ada)
-    del world.users.committed[ada.id]
+    del world.store.users[ada.id]
 
     with pytest.raises(InvalidToken):
         await world.authenticate(tokens)

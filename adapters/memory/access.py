@@ -1,0 +1,127 @@
+"""Roles in memory, and who has them."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from adapters.memory.store import MemoryTransaction, page_of
+from application.paging import Page, PageRequest
+from application.ports.access import RoleFilter, RoleRepository
+from domain.access import (
+    Access,
+    Role,
+    RoleCode,
+    RoleCodeTaken,
+    RoleId,
+    RoleNameTaken,
+    RoleNotFound,
+    grants_of,
+)
+from domain.identity import User, UserId
+from domain.text import sought
+
+
+class MemoryRoleRepository(RoleRepository):
+    """Roles, and who has them, seen through one transaction."""
+
+    def __init__(self, transaction: MemoryTransaction) -> None:
+        self._transaction = transaction
+        self._roles = transaction.roles
+        self._roles.refuse = self._refuse_taken
+        transaction.held.refuse = self._refuse_gone
+
+    async def add(self, role: Role) -> None:
+        self._roles.write(role.id, role)
+
+    async def find(self, role_id: RoleId) -> Role | None:
+        return self._roles.find(role_id)
+
+    async def lock(self, role_ids: Collection[RoleId]) -> Sequence[Role]:
+        await self._transaction.lock(*_locks(role_ids))
+        self._refuse_gone(role_ids)
+        return self._ordered(lambda role: role.id in role_ids)
+
+    async def save(self, role: Role) -> None:
+        await self.lock([role.id])
+        self._roles.write(role.id, role)
+
+    async def delete(self, role_ids: Collection[RoleId]) -> None:
+        await self._transaction.lock(*_locks(role_ids))
+        for role_id in role_ids:
+            self._roles.remove(role_id)
+
+    async def page(self, which: RoleFilter, page: PageRequest) -> Page[Role]:
+        needle = sought(which.keyword or "")
+
+        def matches(role: Role) -> bool:
+            return (
+                (which.status is None or role.status is which.status)
+                and needle is not None
+                and (needle in role.code.value or needle in role.name_key)
+            )
+
+        return page_of(self._ordered(matches), page)
+
+    async def all(self) -> Sequence[Role]:
+        return self._ordered(lambda _: True)
+
+    async def by_codes(self, codes: Collection[RoleCode]) -> Sequence[Role]:
+        return self._ordered(lambda role: role.code in codes)
+
+    async def of_users(self, user_ids: Collection[UserId]) -> Mapping[UserId, Sequence[Role]]:
+        found = {user_id: roles_of(self._transaction, user_id) for user_id in user_ids}
+        return {user_id: roles for user_id, roles in found.items() if roles}
+
+    async def assign(self, user_id: UserId, role_ids: Collection[RoleId]) -> None:
+        await self._transaction.wait_for(*_locks(role_ids))
+        self._refuse_gone(role_ids)
+        self._transaction.held.write(user_id, frozenset(role_ids))
+
+    async def holders(self, role_ids: Collection[RoleId]) -> Mapping[RoleId, int]:
+        return {role_id: len(self._users_with(role_id)) for role_id in role_ids}
+
+    async def users_with(self, role_id: RoleId, page: PageRequest) -> Page[User]:
+        found = self._users_with(role_id)
+        return page_of(sorted(found, key=lambda user: user.username.key), page)
+
+    async def access_of(self, user_id: UserId) -> Access | None:
+        user = self._transaction.users.find(user_id)
+        if user is None:
+            return None
+        return Access(
+            is_active=user.is_active,
+            is_admin=user.is_admin,
+            must_change_password=user.must_change_password,
+            grants=grants_of(roles_of(self._transaction, user_id)),
+        )
+
+    def _ordered(self, condition: Callable[[Role], bool]) -> Sequence[Role]:
+        return sorted(self._roles.where(condition), key=_by_code)
+
+    def _users_with(self, role_id: RoleId) -> Sequence[User]:
+        held = self._transaction.held
+        return self._transaction.users.where(lambda user: role_id in (held.find(user.id) or ()))
+
+    def _refuse_gone(self, role_ids: Collection[RoleId]) -> None:
+        gone = [role_id for role_id in role_ids if self._roles.find(role_id) is None]
+        if gone:
+            raise RoleNotFound(*sorted(gone))
+
+    def _refuse_taken(self, role: Role) -> None:
+        if self._roles.where(lambda o: o.id != role.id and o.code == role.code):
+            raise RoleCodeTaken(role.code)
+        if self._roles.where(lambda o: o.id != role.id and o.name_key == role.name_key):
+            raise RoleNameTaken(role.name)
+
+
+def roles_of(transaction: MemoryTransaction, user_id: UserId) -> Sequence[Role]:
+    """Return the roles that a user has, ordered by code."""
+    held = transaction.held.find(user_id) or frozenset()
+    return sorted(transaction.roles.where(lambda role: role.id in held), key=_by_code)
+
+
+def _by_code(role: Role) -> str:
+    return role.code.value
+
+
+def _locks(role_ids: Collection[RoleId]) -> list[tuple[str, RoleId]]:
+    # Whoever locks several does so in the same order: two never wait for each other.
+    return [("role", role_id) for role_id in sorted(set(role_ids))]

@@ -1,0 +1,30 @@
+"""Permissions in memory."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from adapters.memory.store import MemoryTransaction
+from application.ports.routes import PermissionRepository
+from domain.routes import Permission, Route, reconcile
+
+
+class MemoryPermissionRepository(PermissionRepository):
+    """Permissions, seen through one transaction."""
+
+    def __init__(self, transaction: MemoryTransaction) -> None:
+        self._transaction = transaction
+        self._permissions = transaction.permissions
+
+    async def sync(self, routes: Sequence[Route], *, ids: Sequence[UUID], at: datetime) -> None:
+        await self._transaction.lock("permissions")
+        changed, new = reconcile(await self.all(), routes, ids=ids, at=at)
+        for permission in (*changed, *new):
+            self._permissions.write(permission.id, permission)
+
+    async def all(self) -> Sequence[Permission]:
+        return sorted(self._permissions.where(), key=lambda p: (p.route.path, p.route.method))
+
+    async def missing(self, codes: Collection[str]) -> Collection[str]:
+        present = self._permissions.where(lambda permission: permission.removed_at is None)
+        return set(codes) - {permission.route.code.value for permission in present}

@@ -1,0 +1,154 @@
+"""What the relational store holds, in memory, and a transaction on it."""
+
+import asyncio
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
+from typing import Generic, TypeVar
+from weakref import WeakValueDictionary
+
+from application.paging import MOST_COUNTED, Page, PageRequest
+from domain.access import Role, RoleId
+from domain.documents import AuditEntry, AuditId
+from domain.errors import PorticoError
+from domain.identity import User, UserId
+from domain.routes import Permission, PermissionId
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class MemoryStore:
+    """What is committed, and the locks on it."""
+
+    def __init__(self) -> None:
+        self.users: dict[UserId, User] = {}
+        self.roles: dict[RoleId, Role] = {}
+        self.held: dict[UserId, frozenset[RoleId]] = {}
+        """Whose roles are which; some of them may be gone."""
+        self.permissions: dict[PermissionId, Permission] = {}
+        self.outbox: dict[AuditId, AuditEntry] = {}
+        self._locks = WeakValueDictionary[Hashable, asyncio.Lock]()
+
+    def lock(self, what: Hashable) -> asyncio.Lock:
+        """Return the lock on `what`, the same one for as long as anybody has or awaits it."""
+        return self._locks.setdefault(what, asyncio.Lock())
+
+
+class MemoryTransaction:
+    """What one unit of work has written and locked. After an error all there is to do is to leave."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.users = MemoryTable(self, store.users, copy=replace)
+        self.roles = MemoryTable(self, store.roles, copy=replace)
+        self.held = MemoryTable(self, store.held, copy=frozenset)
+        self.permissions = MemoryTable(self, store.permissions, copy=replace)
+        self.outbox = MemoryTable(self, store.outbox, copy=replace)
+        self.failure: PorticoError | None = None
+        self._tables = (self.users, self.roles, self.held, self.permissions, self.outbox)
+        self._store = store
+        self._locked: dict[Hashable, asyncio.Lock] = {}
+
+    async def lock(self, *what: Hashable) -> None:
+        """Exclude everybody else from each of these, until the end."""
+        self.raise_failure()
+        for each in what:
+            if each not in self._locked:
+                lock = self._store.lock(each)
+                await lock.acquire()
+                self._locked[each] = lock
+
+    def is_free(self, what: Hashable) -> bool:
+        """Tell whether nobody else has locked this."""
+        return what in self._locked or not self._store.lock(what).locked()
+
+    async def wait_for(self, *what: Hashable) -> None:
+        """Wait until nobody else has locked one of these."""
+        for each in what:
+            if each not in self._locked:
+                async with self._store.lock(each):
+                    pass
+
+    def commit(self) -> None:
+        """Show the writes to everybody and let go of the locks, or raise and change nothing."""
+        self.raise_failure()
+        for table in self._tables:
+            table.check()
+        for table in self._tables:
+            table.publish()
+        self.end()
+
+    def end(self) -> None:
+        """Forget the writes and let go of the locks."""
+        for table in self._tables:
+            table.forget()
+        while self._locked:
+            self._locked.popitem()[1].release()
+
+    def raise_failure(self) -> None:
+        """Raise the error that a write met before."""
+        if self.failure is not None:
+            raise self.failure
+
+
+class MemoryTable(Generic[K, V]):
+    """The committed rows of one kind, and over them what one transaction has written. Hands out copies."""
+
+    def __init__(
+        self, transaction: MemoryTransaction, committed: dict[K, V], *, copy: Callable[[V], V]
+    ) -> None:
+        self.refuse: Callable[[V], None] = lambda _: None
+        """Raises if the row contradicts another one; asked when it is written, and again at commit."""
+        self._transaction = transaction
+        self._committed = committed
+        self._written: dict[K, V | None] = {}
+        self._copy = copy
+
+    def find(self, key: K) -> V | None:
+        """Return the row if there is one."""
+        self._transaction.raise_failure()
+        row = self._written.get(key) if key in self._written else self._committed.get(key)
+        return None if row is None else self._copy(row)
+
+    def where(self, condition: Callable[[V], bool] = lambda _: True) -> list[V]:
+        """Return the rows of which the condition holds."""
+        self._transaction.raise_failure()
+        visible = (self._committed | self._written).values()
+        return [self._copy(row) for row in visible if row is not None and condition(row)]
+
+    def write(self, key: K, row: V) -> None:
+        """Add the row or replace it."""
+        self._transaction.raise_failure()
+        try:
+            self.refuse(row)
+        except PorticoError as error:
+            self._transaction.failure = error
+            raise
+        self._written[key] = self._copy(row)
+
+    def remove(self, key: K) -> None:
+        """Remove the row if there is one."""
+        self._transaction.raise_failure()
+        self._written[key] = None
+
+    def check(self) -> None:
+        """Raise if a written row contradicts what others have committed meanwhile."""
+        for row in self._written.values():
+            if row is not None:
+                self.refuse(row)
+
+    def publish(self) -> None:
+        """Make the writes what everybody sees."""
+        for key, row in self._written.items():
+            if row is None:
+                self._committed.pop(key, None)
+            else:
+                self._committed[key] = row
+
+    def forget(self) -> None:
+        """Undo the writes."""
+        self._written.clear()
+
+
+def page_of(found: Sequence[V], page: PageRequest) -> Page[V]:
+    """Return one page of everything that was found."""
+    return Page(found[page.offset : page.offset + page.size], total=min(len(found), MOST_COUNTED))

@@ -1,0 +1,37 @@
+"""`UnitOfWork` on a `MemoryStore`."""
+
+from types import TracebackType
+from typing import Self
+
+from adapters.memory.access import MemoryRoleRepository
+from adapters.memory.documents import MemoryOutbox
+from adapters.memory.identity import MemoryUserRepository
+from adapters.memory.routes import MemoryPermissionRepository
+from adapters.memory.store import MemoryStore, MemoryTransaction
+from application.ports.unit_of_work import UnitOfWork
+
+
+class MemoryUnitOfWork(UnitOfWork):
+    """One transaction, and the repositories that share it."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    async def __aenter__(self) -> Self:
+        self._transaction = MemoryTransaction(self._store)
+        self.users = MemoryUserRepository(self._transaction)
+        self.roles = MemoryRoleRepository(self._transaction)
+        self.permissions = MemoryPermissionRepository(self._transaction)
+        self.outbox = MemoryOutbox(self._transaction)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._transaction.end()
+
+    async def commit(self) -> None:
+        self._transaction.commit()

@@ -1,0 +1,70 @@
+"""`Outbox` in the table `audit_outbox`."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import Row, delete, select
+from sqlalchemy.dialects.postgresql import insert
+
+from adapters.postgres.records import among
+from adapters.postgres.tables import audit_outbox
+from adapters.postgres.transaction import Transaction
+from application.ports.documents import Outbox
+from domain.documents import AuditEntry, AuditId, AuditOutcome
+from domain.identity import UserId
+
+
+class PostgresOutbox(Outbox):
+    """A queue: whoever takes entries does not wait for those that others have taken."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    async def add(self, entry: AuditEntry) -> None:
+        await self._transaction.write(
+            insert(audit_outbox).on_conflict_do_nothing(), [to_row(entry)]
+        )
+
+    async def take(self, most: int) -> Sequence[AuditEntry]:
+        rows = await self._transaction.write(
+            select(audit_outbox)
+            .order_by(audit_outbox.c.at, audit_outbox.c.id)
+            .limit(most)
+            .with_for_update(skip_locked=True)
+        )
+        return [to_entry(row) for row in rows]
+
+    async def remove(self, ids: Collection[AuditId]) -> None:
+        await self._transaction.write(delete(audit_outbox).where(among(audit_outbox.c.id, ids)))
+
+
+def to_row(entry: AuditEntry) -> dict[str, Any]:
+    """Return the columns that hold `entry`."""
+    return {
+        "id": entry.id,
+        "at": entry.at,
+        "action": entry.action,
+        "outcome": entry.outcome.value,
+        "actor": entry.actor,
+        "target": entry.target,
+        "address": entry.address,
+        "agent": entry.agent,
+        "request_id": entry.request_id,
+        "details": entry.details,
+    }
+
+
+def to_entry(row: Row[Any]) -> AuditEntry:
+    """Return the entry that a row of `audit_outbox` holds."""
+    return AuditEntry(
+        id=AuditId(row.id),
+        at=row.at,
+        action=row.action,
+        outcome=AuditOutcome(row.outcome),
+        actor=None if row.actor is None else UserId(row.actor),
+        target=row.target,
+        address=row.address,
+        agent=row.agent,
+        request_id=row.request_id,
+        details=row.details,
+    )

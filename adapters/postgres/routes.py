@@ -1,0 +1,66 @@
+"""`PermissionRepository` in the table `permissions`."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, func, select, tuple_
+
+from adapters.postgres.records import Records
+from adapters.postgres.tables import AdvisoryLock, permissions
+from adapters.postgres.transaction import Transaction
+from application.ports.routes import PermissionRepository
+from domain.routes import Permission, PermissionId, Route, reconcile
+
+
+class PostgresPermissionRepository(PermissionRepository):
+    """Permissions, seen through one transaction."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self._records = Records(transaction, permissions, to_row=to_row, of_row=to_permission)
+
+    async def sync(self, routes: Sequence[Route], *, ids: Sequence[UUID], at: datetime) -> None:
+        await self._transaction.write(select(func.pg_advisory_xact_lock(AdvisoryLock.PERMISSIONS)))
+        changed, new = reconcile(await self.all(), routes, ids=ids, at=at)
+        for permission in changed:
+            await self._records.save(permission)
+        await self._records.add(*new)
+
+    async def all(self) -> Sequence[Permission]:
+        return await self._records.all(order_by=tuple_(permissions.c.path, permissions.c.method))
+
+    async def missing(self, codes: Collection[str]) -> Collection[str]:
+        present = {p.route.code.value for p in await self.all() if p.removed_at is None}
+        return set(codes) - present
+
+
+def to_row(permission: Permission) -> dict[str, Any]:
+    """Return the columns that hold `permission`."""
+    return {
+        "id": permission.id,
+        "method": permission.route.method,
+        "path": permission.route.path,
+        "name": permission.route.name,
+        "description": permission.route.description,
+        "tag": permission.route.tag,
+        "first_seen_at": permission.first_seen_at,
+        "removed_at": permission.removed_at,
+    }
+
+
+def to_permission(row: Row[Any]) -> Permission:
+    """Return the permission that a row of `permissions` holds."""
+    return Permission(
+        id=PermissionId(row.id),
+        route=Route(
+            method=row.method,
+            path=row.path,
+            name=row.name,
+            description=row.description,
+            tag=row.tag,
+        ),
+        first_seen_at=row.first_seen_at,
+        removed_at=row.removed_at,
+    )
