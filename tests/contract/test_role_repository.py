@@ -64,30 +64,26 @@ async def roles_of(uow: UnitOfWorkFactory, user: User) -> list[Role]:
 # --- what is stored ---
 
 
-def a_full_role(**changes: object) -> Role:
-    return replace(
-        a_role(
-            "GET:/api/v1/users/{user_id}",
-            "*:/api/v1/roles/**",
-            "GET:**",
-            code="front-desk.2",
-            name="Front Desk 🚀 100 % _x_ “née” 王",
-            description="First line\nsecond 'line' \\ {a,b}",
-            status=RoleStatus.DISABLED,
-            buttons=frozenset({"user:add", "a,b", '"quoted"', "{}", "NULL", "\\"}),
-            routers=frozenset({"/users", "/π"}),
-            created_at=A_MOMENT + timedelta(microseconds=1),
-            updated_at=A_MOMENT + timedelta(microseconds=2),
-        ),
-        **changes,
-    )
+FULL = a_role(
+    "GET:/api/v1/users/{user_id}",
+    "*:/api/v1/roles/**",
+    "GET:**",
+    code="front-desk.2",
+    name="Front Desk 🚀 100 % _x_ “née” 王",
+    description="First line\nsecond 'line' \\ {a,b}",
+    status=RoleStatus.DISABLED,
+    buttons=frozenset({"user:add", "a,b", '"quoted"', "{}", "NULL", "\\"}),
+    routers=frozenset({"/users", "/π"}),
+    created_at=A_MOMENT + timedelta(microseconds=1),
+    updated_at=A_MOMENT + timedelta(microseconds=2),
+)
 
 
 async def test_a_role_is_found_exactly_as_stored(uow: UnitOfWorkFactory) -> None:
-    full, bare = a_full_role(), a_role()
-    await given(uow, full, bare)
+    bare = a_role()
+    await given(uow, FULL, bare)
 
-    assert await stored(uow, full) == full
+    assert await stored(uow, FULL) == FULL
     assert await stored(uow, bare) == bare
 
 
@@ -101,7 +97,7 @@ async def test_no_role_is_found_by_an_id_that_no_role_has(uow: UnitOfWorkFactory
 async def test_saving_stores_every_field(uow: UnitOfWorkFactory) -> None:
     role = a_role("GET:/a")
     await given(uow, role)
-    changed = a_full_role(id=role.id)
+    changed = replace(FULL, id=role.id)
 
     async with uow() as work:
         await work.roles.lock([role.id])
