@@ -1,0 +1,342 @@
+"""How audit entries get from a unit of work into the audit log, whatever happens on the way."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from adapters.memory.audit import MemoryAuditLog
+from adapters.memory.store import MemoryStore
+from adapters.memory.unit_of_work import MemoryUnitOfWork
+from adapters.system import Uuid7Generator
+from application.ports.documents import AuditFilter
+from application.ports.unit_of_work import UnitOfWork
+from application.use_cases.caller import Origin
+from application.use_cases.documents import (
+    DeliverOutbox,
+    Interrupted,
+    ListAudit,
+    OutboxCourier,
+    RecordAudit,
+    Resumed,
+)
+from domain.documents import AuditEntry, AuditId, AuditOutcome
+from domain.errors import Unavailable
+from tests.fakes.builders import A_MOMENT
+from tests.fakes.clock import MovableClock
+from tests.fakes.documents import (
+    ADA,
+    EVERYTHING,
+    UnsteadyAuditLog,
+    an_entry,
+    everything_in,
+)
+
+ORIGIN = Origin(address="192.0.2.1", agent="Firefox", request_id="r-1")
+NEVER = 3600.0
+"""Seconds; longer than any test."""
+SOON = 0.001
+
+
+class World:
+    """An outbox, an audit log, a courier, and what it reported."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.log = UnsteadyAuditLog()
+        self.reports: list[Interrupted | Resumed] = []
+        self.resumed = asyncio.Event()
+        self.record = RecordAudit(MovableClock(), Uuid7Generator())
+        self.deliver = DeliverOutbox(self.uow, self.log, batch=3)
+        self.courier = OutboxCourier(
+            self.deliver, self.record.recorded, every=NEVER, settle=SOON, longest_pause=SOON
+        )
+
+    def uow(self) -> UnitOfWork:
+        return MemoryUnitOfWork(self.store)
+
+    @property
+    def waiting(self) -> set[AuditId]:
+        """Return what is in the outbox."""
+        return {*self.store.outbox}
+
+    async def given(self, *entries: AuditEntry) -> None:
+        """Leave entries in the outbox as another process would: nobody tells the courier."""
+        async with self.uow() as uow:
+            for entry in entries:
+                await uow.outbox.add(entry)
+            await uow.commit()
+
+    async def happens(self, action: str) -> AuditEntry:
+        """Let a use case note what it does."""
+        before = self.waiting
+        async with self.uow() as uow:
+            await self.record(uow, action, ORIGIN)
+            await uow.commit()
+        (entry_id,) = self.waiting - before
+        return self.store.outbox[entry_id]
+
+    def report(self, fact: Interrupted | Resumed) -> None:
+        self.reports.append(fact)
+        if isinstance(fact, Resumed):
+            self.resumed.set()
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+# --- recording ----------------------------------------------------------------------------------
+
+
+async def test_an_entry_says_who_did_what_from_where_and_when(world: World) -> None:
+    async with world.uow() as uow:
+        await world.record(
+            uow,
+            "users.disabled",
+            ORIGIN,
+            actor=ADA,
+            target="user:7",
+            outcome=AuditOutcome.FAILURE,
+            details={"reason": "spam"},
+        )
+        await uow.commit()
+    (entry,) = world.store.outbox.values()
+    assert entry == AuditEntry(
+        id=entry.id,
+        at=A_MOMENT,
+        action="users.disabled",
+        outcome=AuditOutcome.FAILURE,
+        actor=ADA,
+        target="user:7",
+        address="192.0.2.1",
+        agent="Firefox",
+        request_id="r-1",
+        details={"reason": "spam"},
+    )
+
+
+async def test_what_is_undone_leaves_no_entry(world: World) -> None:
+    async with world.uow() as uow:
+        await world.record(uow, "users.disabled", ORIGIN)
+    assert not world.waiting
+
+
+# --- one delivery -------------------------------------------------------------------------------
+
+
+async def test_what_is_delivered_is_no_longer_in_the_outbox(world: World) -> None:
+    one, two = an_entry(), an_entry(A_MOMENT + timedelta(seconds=1))
+    await world.given(one, two)
+    assert await world.deliver() == 2
+    assert list(await everything_in(world.log)) == [two, one]
+    assert not world.waiting
+    assert await world.deliver() == 0
+
+
+async def test_a_delivery_takes_the_oldest_up_to_its_size(world: World) -> None:
+    entries = [an_entry(A_MOMENT + timedelta(seconds=n)) for n in range(5)]
+    await world.given(*entries[::-1])
+    assert await world.deliver() == 3
+    assert list(await everything_in(world.log)) == entries[2::-1]
+    assert await world.deliver() == 2
+
+
+async def test_while_the_log_is_down_everything_is_kept(world: World) -> None:
+    await world.given(an_entry(), an_entry())
+    world.log.is_down = True
+    with pytest.raises(Unavailable):
+        await world.deliver()
+    assert len(world.waiting) == 2
+
+
+class Killed(Exception):
+    """The process ended here."""
+
+
+class KilledBeforeItsCommit(MemoryUnitOfWork):
+    """The entries have arrived; that they have is forgotten."""
+
+    async def commit(self) -> None:
+        raise Killed
+
+
+async def test_entries_that_arrive_twice_are_stored_once(world: World) -> None:
+    entries = [an_entry(), an_entry()]
+    await world.given(*entries)
+    with pytest.raises(Killed):
+        await replace(world.deliver, uow=lambda: KilledBeforeItsCommit(world.store))()
+    assert len(await everything_in(world.log)) == len(world.waiting) == 2
+    assert await world.deliver() == 2
+    assert len(await everything_in(world.log)) == 2
+    assert not world.waiting
+
+
+async def test_an_entry_that_the_log_refuses_holds_no_other_up(world: World) -> None:
+    """It stays, and the error is raised for people to see."""
+    entries = [an_entry(A_MOMENT + timedelta(seconds=n)) for n in range(6)]
+    poison = replace(entries[1], action="poison")
+    await world.given(entries[0], poison, *entries[2:])
+    world.log.refused = {"poison"}
+    for _ in range(3):
+        with pytest.raises(ValueError, match="poison"):
+            await world.deliver()
+    assert list(await everything_in(world.log)) == [*entries[:1:-1], entries[0]]
+    assert world.waiting == {poison.id}
+    world.log.refused = ()
+    assert await world.deliver() == 1
+
+
+# --- the courier --------------------------------------------------------------------------------
+
+
+async def test_what_is_recorded_in_this_process_is_delivered_without_waiting_for_a_round(
+    world: World,
+) -> None:
+    async with world.courier.running(world.report):
+        for action in ("users.created", "users.disabled"):
+            await world.log.has(await world.happens(action))
+    assert not world.waiting
+    assert not world.reports
+
+
+async def test_what_is_recorded_long_before_its_commit_is_delivered_within_a_round(
+    world: World,
+) -> None:
+    async with replace(world.courier, every=SOON).running(world.report), world.uow() as uow:
+        await world.record(uow, "users.created", ORIGIN)
+        await asyncio.sleep(10 * SOON)
+        await uow.commit()
+        await world.log.has(*world.store.outbox.values())
+
+
+async def test_what_another_process_left_is_delivered_within_a_round(world: World) -> None:
+    async with replace(world.courier, every=SOON).running(world.report):
+        for _ in range(3):
+            entry = an_entry()
+            await world.given(entry)
+            await world.log.has(entry)
+
+
+async def test_an_outage_is_reported_when_it_begins_and_when_it_ends_and_loses_nothing(
+    world: World,
+) -> None:
+    world.log.is_down = True
+    async with world.courier.running(world.report):
+        entries = [await world.happens("users.created") for _ in range(7)]
+        for _ in range(5):
+            await world.log.is_asked()
+        assert [type(fact) for fact in world.reports] == [Interrupted]
+        world.log.is_down = False
+        await world.log.has(*entries)
+        await world.resumed.wait()
+    assert [type(fact) for fact in world.reports] == [Interrupted, Resumed]
+    assert len(await everything_in(world.log)) == 7
+    assert not world.waiting
+
+
+async def test_an_outage_at_the_start_does_not_keep_the_process_from_starting(
+    world: World,
+) -> None:
+    world.log.is_down = True
+    async with world.courier.running(world.report):
+        await world.given(an_entry())
+        await world.log.is_asked()
+        world.log.is_down = False
+        await world.resumed.wait()
+    assert not world.waiting
+
+
+async def test_a_mistake_of_ours_does_not_end_the_courier(world: World) -> None:
+    world.log.refused = {"poison"}
+    async with world.courier.running(world.report):
+        poison = await world.happens("poison")
+        await world.log.is_asked()
+        entry = await world.happens("users.created")
+        await world.log.has(entry)
+        assert world.waiting >= {poison.id}
+        world.log.refused = ()
+        await world.log.has(poison)
+    (first, *_) = world.reports
+    assert isinstance(first, Interrupted)
+    assert isinstance(first.error, ValueError)
+
+
+async def test_a_process_that_stops_delivers_what_is_left(world: World) -> None:
+    entries = [an_entry() for _ in range(10)]
+    async with world.courier.running(world.report):
+        await world.given(*entries)
+    assert len(await everything_in(world.log)) == 10
+    assert not world.waiting
+
+
+async def test_a_process_that_stops_does_not_wait_for_a_log_that_is_frozen(world: World) -> None:
+    """What is left is kept for whichever process comes next."""
+    async with replace(world.courier, last_call=SOON).running(world.report):
+        await world.given(an_entry())
+        world.log.is_frozen = True
+    assert len(world.waiting) == 1
+    world.log.is_frozen = False
+    assert await world.deliver() == 1
+
+
+async def test_a_process_that_stops_does_not_wait_for_the_end_of_an_outage(world: World) -> None:
+    world.log.is_down = True
+    async with replace(world.courier, longest_pause=NEVER, last_call=NEVER).running(world.report):
+        await world.happens("users.created")
+        await world.log.is_asked()
+    assert len(world.waiting) == 1
+
+
+async def test_an_error_in_the_process_stops_the_courier_as_well(world: World) -> None:
+    async def process() -> None:
+        async with world.courier.running(world.report):
+            await world.given(an_entry())
+            raise Killed
+
+    with pytest.raises(Killed):
+        await process()
+    assert not world.waiting
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "outbox courier"]
+
+
+async def test_any_number_of_couriers_deliver_every_entry_once(world: World) -> None:
+    couriers = [replace(world.courier, every=SOON) for _ in range(4)]
+    entries = [an_entry() for _ in range(100)]
+    async with (
+        couriers[0].running(world.report),
+        couriers[1].running(world.report),
+        couriers[2].running(world.report),
+        couriers[3].running(world.report),
+    ):
+        for entry in entries:
+            await world.given(entry)
+            await asyncio.sleep(0)
+        await world.log.has(*entries)
+    assert len(await everything_in(world.log)) == 100
+    assert not world.waiting
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+
+async def test_the_log_is_read_in_slices(world: World) -> None:
+    old, new = an_entry(), an_entry(A_MOMENT + timedelta(seconds=1))
+    await world.log.append([old, new])
+    show = ListAudit(world.log)
+    first = await show(EVERYTHING, after=None, most=1)
+    second = await show(EVERYTHING, after=first.next, most=1)
+    assert [*first.records, *second.records] == [new, old]
+    assert second.next is None
+
+
+async def test_in_memory_too_entries_are_forgotten_after_the_time_that_settings_say() -> None:
+    clock = MovableClock()
+    log = MemoryAuditLog(timedelta(days=30), clock)
+    await log.append([an_entry(), an_entry(A_MOMENT + timedelta(days=1), id=AuditId(UUID(int=9)))])
+    await clock.pass_time(timedelta(days=30))
+    assert [entry.id.int for entry in await everything_in(log)] == [9]
+    assert (await log.find(AuditFilter(action="users."), after=None, most=9)).next is None
