@@ -8,21 +8,26 @@ from pathlib import Path
 from dependency_injector import containers, providers
 
 from adapters.environment.load import load_settings
-from adapters.memory.identity import MemoryUnitOfWork, MemoryUsers
+from adapters.memory.audit import MemoryAuditLog
 from adapters.memory.sessions import (
     MemoryLogInThrottle,
     MemoryRateLimiter,
     MemorySeenCiphertexts,
     MemorySessionStore,
 )
+from adapters.memory.store import MemoryStore
 from adapters.memory.system import MemorySchema
+from adapters.memory.unit_of_work import MemoryUnitOfWork
+from adapters.memory.versions import MemoryAccessCache, MemoryAccessVersions
 from adapters.mongo.client import mongo_client
+from adapters.mongo.documents import MongoAuditLog
 from adapters.mongo.health import MongoProbe
 from adapters.observability import configure_logging
 from adapters.postgres.engine import postgres_engine
 from adapters.postgres.health import PostgresProbe
 from adapters.postgres.schema import PostgresSchema
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
+from adapters.redis.access import RedisAccessCache, RedisAccessVersions
 from adapters.redis.client import redis_client
 from adapters.redis.health import RedisProbe
 from adapters.redis.sessions import RedisSeenCiphertexts, RedisSessionStore
@@ -38,7 +43,8 @@ from adapters.security.tokens import JoseTokens
 from adapters.security.transport import RsaPasswordTransport
 from adapters.system import SystemClock, SystemSecrets, Uuid7Generator
 from application.settings import Settings, UnsafeSettings
-from application.use_cases import health, identity, sessions
+from application.use_cases import access, documents, health, routes, sessions
+from application.use_cases.identity import passwords, profile, registration, users
 
 __all__ = [
     "Container",
@@ -71,9 +77,10 @@ class Container(containers.DeclarativeContainer):
     s3 = providers.Singleton(S3Client, settings.provided.s3)
 
     # --- adapters ---
+    memory_store = providers.Singleton(MemoryStore)
     uow = providers.Selector(
         stores,
-        memory=providers.Factory(MemoryUnitOfWork, providers.Singleton(MemoryUsers)),
+        memory=providers.Factory(MemoryUnitOfWork, memory_store),
         servers=providers.Factory(PostgresUnitOfWork, engine),
     )
     schema = providers.Selector(
@@ -103,6 +110,33 @@ class Container(containers.DeclarativeContainer):
         memory=providers.Singleton(MemoryRateLimiter),
         servers=providers.Singleton(RedisRateLimiter, redis),
     )
+    access_versions = providers.Selector(
+        stores,
+        memory=providers.Singleton(MemoryAccessVersions, session_store, clock),
+        servers=providers.Singleton(RedisAccessVersions, redis),
+    )
+    access_cache = providers.Selector(
+        stores,
+        memory=providers.Singleton(
+            MemoryAccessCache, clock, settings.provided.sessions.access_lifetime
+        ),
+        servers=providers.Singleton(
+            RedisAccessCache, redis, settings.provided.sessions.access_lifetime
+        ),
+    )
+    audit_log = providers.Selector(
+        stores,
+        memory=providers.Singleton(
+            MemoryAuditLog, settings.provided.documents.audit_retention, clock
+        ),
+        servers=providers.Singleton(
+            MongoAuditLog,
+            mongo,
+            settings.provided.mongo,
+            settings.provided.documents.audit_retention,
+            clock,
+        ),
+    )
     probes = providers.Selector(
         stores,
         memory=providers.List(),
@@ -119,6 +153,22 @@ class Container(containers.DeclarativeContainer):
         JoseTokens, keys.provided.access, keys.provided.refresh, settings.provided.sessions, clock
     )
     transport = providers.Singleton(RsaPasswordTransport, keys.provided.transport, hashing_pool)
+
+    keys_in_use = providers.Dict(
+        access=keys.provided.access.active.id,
+        refresh=keys.provided.refresh.active.id,
+        transport=keys.provided.transport.active.id,
+    )
+
+    # --- use cases: documents ---
+    record_audit = providers.Singleton(documents.RecordAudit, clock=clock, ids=ids)
+    outbox_courier = providers.Singleton(
+        documents.OutboxCourier,
+        deliver=providers.Factory(documents.DeliverOutbox, uow=uow.provider, log=audit_log),
+        recorded=record_audit.provided.recorded,
+    )
+    list_audit = providers.Factory(documents.ListAudit, log=audit_log)
+    list_own_activity = providers.Factory(documents.ListOwnActivity, log=audit_log)
 
     # --- use cases: sessions ---
     unseal_password = providers.Factory(
@@ -141,6 +191,13 @@ class Container(containers.DeclarativeContainer):
         hasher=hasher,
         throttle=log_in_throttle,
         clock=clock,
+        audit=record_audit,
+    )
+    end_sessions = providers.Factory(
+        sessions.EndSessions, uow=uow.provider, store=session_store, audit=record_audit
+    )
+    note_keys_in_use = providers.Factory(
+        sessions.NoteKeysInUse, uow=uow.provider, audit=record_audit, keys=keys_in_use
     )
     get_transport_key = providers.Factory(
         sessions.GetTransportKey,
@@ -161,6 +218,7 @@ class Container(containers.DeclarativeContainer):
         issue=issue_tokens,
         clock=clock,
         ids=ids,
+        audit=record_audit,
         settings=settings.provided.sessions,
     )
     refresh_session = providers.Factory(
@@ -171,56 +229,126 @@ class Container(containers.DeclarativeContainer):
         issue=issue_tokens,
         clock=clock,
         ids=ids,
+        audit=record_audit,
         settings=settings.provided.sessions,
         throttle=settings.provided.throttle,
     )
-    authenticate = providers.Factory(
-        sessions.Authenticate, uow=uow.provider, tokens=tokens, store=session_store
-    )
-    log_out = providers.Factory(sessions.LogOut, tokens=tokens, store=session_store)
-    log_out_everywhere = providers.Factory(sessions.LogOutEverywhere, store=session_store)
+    log_out = providers.Factory(sessions.LogOut, tokens=tokens, end=end_sessions)
+    log_out_everywhere = providers.Factory(sessions.LogOutEverywhere, end=end_sessions)
     list_sessions = providers.Factory(sessions.ListSessions, store=session_store)
-    end_session = providers.Factory(sessions.EndSession, store=session_store)
+    end_session = providers.Factory(sessions.EndSession, end=end_sessions)
+
+    # --- use cases: access ---
+    guard = providers.Singleton(
+        access.Guard,
+        uow=uow.provider,
+        tokens=tokens,
+        store=session_store,
+        versions=access_versions,
+        cache=access_cache,
+    )
+    change_access = providers.Factory(
+        access.ChangeAccess, uow=uow.provider, versions=access_versions, ids=ids
+    )
+    create_role = providers.Factory(
+        access.CreateRole, uow=uow.provider, clock=clock, ids=ids, audit=record_audit
+    )
+    replace_role = providers.Factory(
+        access.ReplaceRole, change=change_access, clock=clock, audit=record_audit
+    )
+    delete_roles = providers.Factory(access.DeleteRoles, change=change_access, audit=record_audit)
+    get_role = providers.Factory(access.GetRole, uow=uow.provider)
+    list_roles = providers.Factory(access.ListRoles, uow=uow.provider)
+    list_all_roles = providers.Factory(access.ListAllRoles, uow=uow.provider)
+    list_own_roles = providers.Factory(access.ListOwnRoles, uow=uow.provider)
+    list_role_users = providers.Factory(access.ListRoleUsers, uow=uow.provider)
+
+    # --- use cases: routes ---
+    sync_routes = providers.Factory(routes.SyncRoutes, uow=uow.provider, clock=clock, ids=ids)
+    list_permissions = providers.Factory(routes.ListPermissions, uow=uow.provider)
 
     # --- use cases: identity ---
     choose_password = providers.Factory(
-        identity.ChoosePassword,
+        passwords.ChoosePassword,
         hasher=hasher,
         common=common_passwords,
         policy=settings.provided.passwords.policy,
     )
-    register = providers.Factory(
-        identity.Register,
-        uow=uow.provider,
-        unseal=unseal_password,
-        choose=choose_password,
-        limiter=rate_limiter,
-        clock=clock,
-        ids=ids,
-        registration=settings.provided.registration,
-        throttle=settings.provided.throttle,
-    )
-    update_profile = providers.Factory(identity.UpdateProfile, uow=uow.provider, clock=clock)
     change_password = providers.Factory(
-        identity.ChangePassword,
+        passwords.ChangePassword,
         uow=uow.provider,
+        change=change_access,
         throttle=log_in_throttle,
         unseal=unseal_password,
         check=check_password,
         choose=choose_password,
         store=session_store,
         clock=clock,
+        audit=record_audit,
         settings=settings.provided.sessions,
     )
+    register = providers.Factory(
+        registration.Register,
+        uow=uow.provider,
+        unseal=unseal_password,
+        choose=choose_password,
+        limiter=rate_limiter,
+        clock=clock,
+        ids=ids,
+        audit=record_audit,
+        registration=settings.provided.registration,
+        throttle=settings.provided.throttle,
+    )
     create_first_administrator = providers.Factory(
-        identity.CreateFirstAdministrator,
+        registration.CreateFirstAdministrator,
         uow=uow.provider,
         hasher=hasher,
         choose=choose_password,
         clock=clock,
         ids=ids,
         secrets=secrets,
+        audit=record_audit,
     )
+    get_profile = providers.Factory(profile.GetProfile, uow=uow.provider)
+    update_profile = providers.Factory(
+        profile.UpdateProfile, uow=uow.provider, clock=clock, audit=record_audit
+    )
+    list_users = providers.Factory(users.ListUsers, uow=uow.provider)
+    get_user = providers.Factory(users.GetUser, uow=uow.provider)
+    create_user = providers.Factory(
+        users.CreateUser,
+        uow=uow.provider,
+        unseal=unseal_password,
+        hasher=hasher,
+        choose=choose_password,
+        secrets=secrets,
+        clock=clock,
+        ids=ids,
+        audit=record_audit,
+    )
+    change_user = providers.Factory(
+        users.ChangeUser,
+        change=change_access,
+        store=session_store,
+        clock=clock,
+        audit=record_audit,
+    )
+    delete_user = providers.Factory(
+        users.DeleteUser, change=change_access, store=session_store, audit=record_audit
+    )
+    reset_password = providers.Factory(
+        users.ResetPassword,
+        change=change_access,
+        hasher=hasher,
+        secrets=secrets,
+        store=session_store,
+        clock=clock,
+        audit=record_audit,
+    )
+    list_user_sessions = providers.Factory(
+        users.ListUserSessions, uow=uow.provider, store=session_store
+    )
+    end_user_sessions = providers.Factory(users.EndUserSessions, uow=uow.provider, end=end_sessions)
 
     # --- use cases: health ---
     check_readiness = providers.Singleton(health.CheckReadiness, probes=probes, clock=clock)

@@ -11,7 +11,7 @@ from application.paging import Cursor, Slice
 from application.ports.documents import AuditFilter, AuditLog
 from application.ports.system import Clock, IdGenerator
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
-from application.use_cases.caller import Origin
+from application.use_cases.caller import Caller, Origin
 from domain.documents import AuditEntry, AuditId, AuditOutcome
 from domain.errors import Unavailable
 from domain.identity import UserId
@@ -36,11 +36,12 @@ class RecordAudit:
         target: str = "",
         outcome: AuditOutcome = AuditOutcome.SUCCESS,
         details: Mapping[str, object] | None = None,
+        entry_id: AuditId | None = None,
     ) -> None:
-        """`details` are without secrets."""
+        """`details` are without secrets. With an `entry_id`, what is noted again is kept once."""
         await uow.outbox.add(
             AuditEntry(
-                id=AuditId(self.ids.new()),
+                id=entry_id or AuditId(self.ids.new()),
                 at=self.clock.now(),
                 action=action,
                 outcome=outcome,
@@ -193,4 +194,17 @@ class ListAudit:
     async def __call__(
         self, which: AuditFilter, *, after: Cursor | None, most: int
     ) -> Slice[AuditEntry]:
+        return await self.log.find(which, after=after, most=most)
+
+
+@dataclass(frozen=True, slots=True)
+class ListOwnActivity:
+    """Show the caller what they did, newest first."""
+
+    log: AuditLog
+
+    async def __call__(
+        self, caller: Caller, *, after: Cursor | None, most: int
+    ) -> Slice[AuditEntry]:
+        which = AuditFilter(actor=caller.user_id)
         return await self.log.find(which, after=after, most=most)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import NAMESPACE_URL, uuid5
 
 from application.ports.identity import PasswordHasher
 from application.ports.sessions import (
@@ -22,7 +23,8 @@ from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import SessionSettings, ThrottleSettings
 from application.use_cases.caller import Caller, Origin
 from application.use_cases.documents import RecordAudit
-from domain.documents import AuditOutcome
+from domain.access import Role
+from domain.documents import AuditId, AuditOutcome
 from domain.errors import PorticoError
 from domain.identity import Password, User, UserId
 from domain.sessions import (
@@ -63,6 +65,7 @@ class LoggedIn:
 
     tokens: TokenPair
     user: User
+    roles: Sequence[Role]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,29 @@ class GetPublicKeys:
 
     async def __call__(self) -> Sequence[Mapping[str, str]]:
         return self.tokens.public_keys()
+
+
+@dataclass(frozen=True, slots=True)
+class NoteKeysInUse:
+    """Note the keys that this process signs and decrypts with; each once, however many processes start with it."""
+
+    uow: UnitOfWorkFactory
+    audit: RecordAudit
+    keys: Mapping[str, str]
+    """The id of the active key of each purpose."""
+
+    async def __call__(self) -> None:
+        async with self.uow() as uow:
+            for purpose, key_id in self.keys.items():
+                await self.audit(
+                    uow,
+                    "keys.in_use",
+                    Origin(address=""),
+                    target=f"key:{key_id}",
+                    details={"purpose": purpose},
+                    entry_id=AuditId(uuid5(NAMESPACE_URL, f"urn:portico:key:{key_id}")),
+                )
+            await uow.commit()
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,11 +272,12 @@ class LogIn:
         await self.store.open(session, idle=self.settings.refresh_idle, cap=self.settings.cap)
         # After the session is open, not before: whoever changes the password or disables the user in
         # this moment either ends this session or makes this update miss. None slips through.
-        if not await self._record(user, rehashed, session, origin):
+        roles = await self._record(user, rehashed, session, origin)
+        if roles is None:
             await self.store.end(user.id, session.id)
             raise InvalidCredentials
         await self.throttle.succeeded(reservation, now=self.clock.now())
-        return LoggedIn(tokens=self.issue(session), user=user)
+        return LoggedIn(tokens=self.issue(session), user=user, roles=roles)
 
     def _session(self, user: User, origin: Origin, agent: str) -> Session:
         now = self.clock.now().replace(microsecond=0)
@@ -269,7 +296,8 @@ class LogIn:
 
     async def _record(
         self, user: User, rehashed: str | None, session: Session, origin: Origin
-    ) -> bool:
+    ) -> Sequence[Role] | None:
+        """Note the log-in and return the user's roles, or None if they may not log in any more."""
         try:
             async with self.uow() as uow:
                 user.last_login_at = self.clock.now()
@@ -284,11 +312,12 @@ class LogIn:
                     target=f"session:{session.id}" if recorded else f"user:{user.id}",
                     outcome=AuditOutcome.SUCCESS if recorded else AuditOutcome.FAILURE,
                 )
+                roles = (await uow.roles.of_users([user.id])).get(user.id, ())
                 await uow.commit()
         except PorticoError:
             await self.store.end(user.id, session.id)
             raise
-        return recorded
+        return roles if recorded else None
 
 
 @dataclass(frozen=True, slots=True)

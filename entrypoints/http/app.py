@@ -11,11 +11,14 @@ import bootstrap
 from application.settings import HttpSettings, Settings
 from bootstrap import Container
 from domain.errors import PorticoError
-from entrypoints.http import docs, health, sessions, v1
+from entrypoints.delivery import delivering
+from entrypoints.http import docs, health, v1
 from entrypoints.http.errors import problem_handler
 from entrypoints.http.middleware import middleware
 from entrypoints.http.openapi import DescribedAPI
+from entrypoints.http.routes import guarded_routes
 from entrypoints.http.security import refuse_undeclared
+from entrypoints.http.sessions import keys
 from entrypoints.http.startup import ready
 from entrypoints.http.wiring import attach
 
@@ -58,7 +61,7 @@ def application(http: HttpSettings, *, debug: bool, routers: Iterable[APIRouter]
     # One level deep: FastAPI matches a request once more for each router inside a router.
     for router in v1.routers(debug=debug):
         app.include_router(router, prefix=v1.PREFIX)
-    app.include_router(sessions.well_known_router)
+    app.include_router(keys.well_known_router)
     app.include_router(health.router)
     if debug:
         app.include_router(docs.router)
@@ -74,4 +77,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with bootstrap.running(container):
         await ready(container)
         refuse_undeclared(app.routes)  # some may have come later
-        yield
+        await container.sync_routes()([*guarded_routes(app.routes)])
+        await container.note_keys_in_use()()
+        async with delivering(container.outbox_courier()):
+            yield

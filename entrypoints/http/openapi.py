@@ -18,6 +18,7 @@ from pydantic.alias_generators import to_camel
 from entrypoints.http import security
 from entrypoints.http.errors import PROBLEM_JSON, SLUG_OF_STATUS, Problem, title_of
 from entrypoints.http.v1 import PREFIX
+from entrypoints.http.wiring import Provided
 
 Schema = dict[str, Any]
 
@@ -27,7 +28,9 @@ envelope, every error is a problem (RFC 9457) in the same words, and every respo
 """
 _TAGS = (
     {"name": "sessions", "description": "Keys, log-in, refresh, log-out, devices."},
-    {"name": "identity", "description": "Accounts and passwords."},
+    {"name": "identity", "description": "Users, accounts and passwords."},
+    {"name": "access", "description": "Roles, and the permissions that they give."},
+    {"name": "documents", "description": "The audit log."},
     {"name": "health", "description": "For those who operate the service."},
 )
 _SCHEMES = {
@@ -60,7 +63,7 @@ _ERRORS: Mapping[int, tuple[str, str]] = {
         "The request is malformed: no acceptable JSON, or at odds with itself.",
     ),
     401: ("sessions.invalid_token", "The token or the password is missing or not valid."),
-    403: ("identity.password_change_required", "The caller is known and may not do this."),
+    403: ("access.permission_denied", "The caller is known and may not do this."),
     404: (SLUG_OF_STATUS[404], "There is no such thing, or not for this caller."),
     409: ("identity.email_taken", "The change contradicts what is stored."),
     413: (SLUG_OF_STATUS[413], "The body is too large."),
@@ -144,13 +147,13 @@ class Traits:
     takes_access_token: bool
     takes_refresh_token: bool
     hands_out_tokens: bool
-    takes_device: bool
+    is_limited: bool
     takes_form: bool
     takes_body: bool
     takes_parameters: bool
     names_a_thing: bool
     creates: bool
-    changes: bool
+    may_conflict: bool
     asks_somebody: bool
 
     @classmethod
@@ -158,28 +161,38 @@ class Traits:
         """Look at a route."""
         dependant: Dependant = route.dependant
         calls = set(_calls(dependant))
+        creates = route.status_code == HTTPStatus.CREATED
+        methods = route.methods or set()
         fields = getattr(route.response_model, "model_fields", {})
         data = (
             getattr(fields["data"].annotation, "model_fields", {}) if "data" in fields else fields
         )
         return cls(
             authenticated=bool(
-                calls & {security.caller, security.caller_with_any_password, security.access_claims}
+                calls
+                & {
+                    security.caller,
+                    security.caller_with_any_password,
+                    security.permitted_caller,
+                    security.access_claims,
+                }
             ),
-            closed_to_one_time_passwords=security.caller in calls,
+            closed_to_one_time_passwords=bool(calls & {security.caller, security.permitted_caller}),
             takes_access_token=security.access_token in calls,
             takes_refresh_token=security.refresh_token in calls,
             hands_out_tokens="access_token" in data,
-            takes_device=security.device in calls,
+            is_limited=any(isinstance(call, Provided) and call.is_limited for call in calls),
             takes_form=route.body_field is not None
             and isinstance(route.body_field.field_info, Form),
             takes_body=route.body_field is not None,
             takes_parameters=any(
                 d.path_params or d.query_params or d.header_params for d in _tree(dependant)
             ),
-            names_a_thing=bool(dependant.path_params),
-            creates=route.status_code == HTTPStatus.CREATED,
-            changes=bool((route.methods or set()) & {"PUT", "PATCH"}),
+            names_a_thing=bool(dependant.path_params) or "ids" in _fields_of_body(route),
+            creates=creates,
+            may_conflict=creates
+            or bool(methods & {"PUT", "PATCH"})
+            or ("DELETE" in methods and security.permitted_caller in calls),
             asks_somebody=bool(calls - {security.public}),
         )
 
@@ -213,9 +226,9 @@ class Traits:
             yield 403
         if self.names_a_thing:
             yield 404
-        if self.creates or self.changes:
+        if self.may_conflict:
             yield 409
-        if self.takes_device:
+        if self.is_limited:
             yield 429
         if self.asks_somebody:
             yield 503
@@ -268,6 +281,12 @@ def _error_response(status: int, schemas: Mapping[str, Schema]) -> Schema:
 
 def _header_references(*names: str) -> Schema:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _fields_of_body(route: RouteContext) -> Mapping[str, Any]:
+    annotation = route.body_field.field_info.annotation if route.body_field else None
+    fields: Mapping[str, Any] = getattr(annotation, "model_fields", {})
+    return fields
 
 
 def _tree(dependant: Dependant) -> Iterator[Dependant]:

@@ -1,10 +1,11 @@
 """Who calls: what a route asks for in its signature, and how it says who may call it.
 
-Every route is declared in its `dependencies`: `PublicRoute`, `AuthenticatedRoute` or, for the few that a one-time
-password opens too, `OneTimePasswordRoute`. `refuse_undeclared` keeps the application from starting otherwise.
+Every route is declared in its `dependencies`: `PublicRoute`, `AuthenticatedRoute`, `GuardedRoute` or, for the few that
+a one-time password opens too, `OneTimePasswordRoute`. `refuse_undeclared` keeps the application from starting otherwise.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Annotated
 
 import structlog
@@ -13,12 +14,16 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import BaseRoute
+from starlette.types import Scope
 
 from application.ports.sessions import Tokens
-from application.use_cases.sessions import Authenticate, Caller, Device
+from application.use_cases.access import Guard
+from application.use_cases.caller import Caller, Origin
+from application.use_cases.identity.profile import GetProfile
 from bootstrap import Container
+from domain.access import PermissionCode
 from domain.errors import Unauthenticated
-from domain.identity import PasswordChangeRequired, User
+from domain.identity import User
 from domain.sessions import AccessClaims, NotAuthenticated, RefreshClaims
 from entrypoints.http.exchange import client_address, exchange_of, header
 from entrypoints.http.wiring import settings_of, use_case, use_cases_of
@@ -41,18 +46,15 @@ async def user_agent(request: Request) -> str | None:
     return header(request.scope, b"user-agent")
 
 
-async def device(request: Request) -> Device:
-    """Return where the request comes from; a route that takes it may answer 429."""
-    return Device(
-        address=client_address(request.scope, settings_of(request).http.trusted_proxies),
-        agent=header(request.scope, b"user-agent"),
-    )
+async def origin(request: Request) -> Origin:
+    """Return where the request comes from; a `Caller` has it too."""
+    return _origin(request)
 
 
 HeaderAccessTokenDep = Annotated[str | None, Depends(access_token)]
 HeaderRefreshTokenDep = Annotated[str | None, Depends(refresh_token)]
 HeaderUserAgentDep = Annotated[str | None, Depends(user_agent)]
-DeviceDep = Annotated[Device, Depends(device)]
+OriginDep = Annotated[Origin, Depends(origin)]
 
 
 # --- what is verified ---------------------------------------------------------------------------
@@ -85,39 +87,40 @@ async def refresh_claims(token: HeaderRefreshTokenDep, tokens: _TokensDep) -> Re
     return tokens.verify_refresh(token)
 
 
-# One dependency, not a chain: FastAPI spends more on each than this does on its work.
+# Each is one dependency, not a chain: FastAPI spends more on each than this does on its work.
 async def caller(request: Request) -> Caller:
     """Return who calls; raise `PasswordChangeRequired` if a one-time password is all they have shown."""
-    found = await caller_with_any_password(request)
-    if found.user.must_change_password:
-        raise PasswordChangeRequired
-    return found
+    return await _caller(request)
 
 
 async def caller_with_any_password(request: Request) -> Caller:
     """Return who calls, even if they must change their password first."""
-    token = _bearer_token(request)
-    if token is None:
-        raise NotAuthenticated
-    authenticate: Authenticate = use_cases_of(request)["authenticate"]
-    return _noted(request, await authenticate(token))
+    return await _caller(request, password_may_be_due=True)
+
+
+async def permitted_caller(request: Request) -> Caller:
+    """Return who calls, if a role of theirs gives the permission of this route; else raise `PermissionDenied`."""
+    return await _caller(request, permission=permission_of(request.scope))
 
 
 async def refreshing_caller(request: Request, token: HeaderRefreshTokenDep) -> Caller:
     """Return whose refresh token is in the header; it stays unused."""
     if token is None:
         raise NoRefreshToken
-    authenticate: Authenticate = use_cases_of(request)["authenticate"]
-    return _noted(request, await authenticate.with_refresh_token(token))
+    guard: Guard = use_cases_of(request)["guard"]
+    return _noted(request, await guard.with_refresh_token(token, _origin(request)))
 
 
 CallerDep = Annotated[Caller, Depends(caller)]
 AnyPasswordCallerDep = Annotated[Caller, Depends(caller_with_any_password)]
+VerifyPermissionDep = Annotated[Caller, Depends(permitted_caller)]
+
+_GetProfileDep = Annotated[GetProfile, Depends(use_case(Container.get_profile))]
 
 
-async def user(caller: CallerDep) -> User:
+async def user(caller: CallerDep, get_profile: _GetProfileDep) -> User:
     """Return the caller as they are stored."""
-    return caller.user
+    return (await get_profile(caller)).user
 
 
 UserAccessJWTDep = Annotated[AccessClaims, Depends(access_claims)]
@@ -141,10 +144,11 @@ async def debug_only(request: Request) -> None:
 
 PublicRoute = Depends(public)
 AuthenticatedRoute = Depends(caller)
+GuardedRoute = Depends(permitted_caller)
 OneTimePasswordRoute = Depends(caller_with_any_password)
 DebugOnlyDep = Annotated[None, Depends(debug_only)]
 
-_DECLARATIONS = frozenset({public, caller, caller_with_any_password})
+_DECLARATIONS = frozenset({public, caller, caller_with_any_password, permitted_caller})
 
 
 class UndeclaredRoute(RuntimeError):
@@ -152,8 +156,8 @@ class UndeclaredRoute(RuntimeError):
 
     def __init__(self, routes: Sequence[str]) -> None:
         super().__init__(
-            "These routes must have exactly one of PublicRoute, AuthenticatedRoute and OneTimePasswordRoute "
-            f"in their `dependencies`: {', '.join(routes)}"
+            "These routes must have exactly one of PublicRoute, AuthenticatedRoute, GuardedRoute and "
+            f"OneTimePasswordRoute in their `dependencies`: {', '.join(routes)}"
         )
         self.routes = routes
 
@@ -168,6 +172,48 @@ def refuse_undeclared(routes: Sequence[BaseRoute]) -> None:
     ]
     if undeclared:
         raise UndeclaredRoute(undeclared)
+
+
+class UnknownTemplate(RuntimeError):
+    """A guarded route whose full path template FastAPI does not tell; nobody may call it."""
+
+
+def permission_of(scope: Scope) -> str:
+    """Return the permission code of the route that was chosen; raise `UnknownTemplate` rather than guess it."""
+    # Only this has the prefixes of all routers. `scope["route"]` lacks them, so that two routes could share a code.
+    context = scope.get("fastapi", {}).get("effective_route_context")
+    if context is None:
+        raise UnknownTemplate(f"{scope['method']} {scope['path']}: serve it from an APIRouter")
+    return _code(scope["method"], context.path_format)
+
+
+@cache
+def _code(method: str, template: str) -> str:
+    return PermissionCode.of(method, template).value
+
+
+async def _caller(
+    request: Request, *, permission: str | None = None, password_may_be_due: bool = False
+) -> Caller:
+    token = _bearer_token(request)
+    if token is None:
+        raise NotAuthenticated
+    guard: Guard = use_cases_of(request)["guard"]
+    found = await guard(
+        token,
+        _origin(request),
+        permission=permission,
+        password_may_be_due=password_may_be_due,
+    )
+    return _noted(request, found)
+
+
+def _origin(request: Request) -> Origin:
+    return Origin(
+        address=client_address(request.scope, settings_of(request).http.trusted_proxies),
+        agent=header(request.scope, b"user-agent"),
+        request_id=exchange_of(request.scope).request_id,
+    )
 
 
 def _noted(request: Request, caller: Caller) -> Caller:

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 from fastapi import APIRouter
 
-from entrypoints.http import identity, sessions
+from entrypoints.http import access, documents, routes
+from entrypoints.http.identity import account, users
+from entrypoints.http.sessions import devices, keys, log_in
 
 PREFIX = "/api/v1"
 AUTH_PREFIX = f"{PREFIX}/auth/"
@@ -12,7 +14,13 @@ AUTH_PREFIX = f"{PREFIX}/auth/"
 
 def routers(*, debug: bool) -> Iterator[APIRouter]:
     """Yield what is under `PREFIX`; what only debug environments have is not even there elsewhere."""
-    yield identity.router
-    yield sessions.router
+    yield log_in.router
     if debug:
-        yield sessions.debug_router
+        yield log_in.debug_router
+    yield keys.router
+    yield devices.router
+    yield account.router
+    yield users.router
+    yield access.router
+    yield routes.router
+    yield documents.router

@@ -1,16 +1,20 @@
 """How a route gets a use case: `Annotated[LogIn, Depends(use_case(Container.log_in))]`."""
 
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from dependency_injector.providers import Provider
 from starlette.datastructures import State
 from starlette.requests import Request
 
-from application.settings import Settings
+from application.ports.sessions import LogInThrottle, RateLimiter
+from application.settings import Settings, ThrottleSettings
 from bootstrap import Container
 
 T = TypeVar("T")
+
+_LIMITS = frozenset({LogInThrottle, RateLimiter, ThrottleSettings})
 
 
 class UseCases(dict[str, Any]):
@@ -44,12 +48,22 @@ def settings_of(request: Request) -> Settings:
     return settings
 
 
-def use_case(provider: Provider[T]) -> Callable[[Request], Coroutine[Any, Any, T]]:
-    """Return the dependency that hands out what `provider`, an attribute of `Container`, provides."""
-    name = next(name for name, known in Container.providers.items() if known is provider)
+@dataclass(frozen=True, slots=True)
+class Provided(Generic[T]):
+    """The dependency that hands out what the container provides under a name."""
 
-    async def provide(request: Request) -> T:
-        provided: T = use_cases_of(request)[name]
+    name: str
+    is_limited: bool
+    """Whether it may say that there were too many attempts."""
+
+    async def __call__(self, request: Request) -> T:
+        provided: T = use_cases_of(request)[self.name]
         return provided
 
-    return provide
+
+def use_case(provider: Provider[T]) -> Provided[T]:
+    """Return the dependency that hands out what `provider`, an attribute of `Container`, provides."""
+    name = next(name for name, known in Container.providers.items() if known is provider)
+    provided = getattr(provider, "cls", None)
+    parts = dataclasses.fields(provided) if dataclasses.is_dataclass(provided) else ()
+    return Provided(name, is_limited=any(part.type in _LIMITS for part in parts))

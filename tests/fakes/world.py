@@ -15,22 +15,24 @@ from adapters.memory.security import (
     MemoryTokens,
 )
 from adapters.memory.store import MemoryStore
-from adapters.memory.unit_of_work import MemoryUnitOfWork
 from application.ports.sessions import SessionStore
 from application.settings import Environment, Settings, Stores
-from application.use_cases.sessions import Caller, Device, LoggedIn, TokenPair
+from application.use_cases.caller import Caller, Origin
+from application.use_cases.sessions import LoggedIn, TokenPair
 from bootstrap import Container
+from domain.access import Role
+from domain.documents import AuditEntry
 from domain.identity import Password, User
 from domain.sessions import SealedPassword, Session
 from tests.fakes.clock import MovableClock
 
 PASSWORD = "correct horse battery staple"
 
-LAPTOP = Device(
+LAPTOP = Origin(
     address="192.0.2.1",
     agent="Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0",
 )
-PHONE = Device(
+PHONE = Origin(
     address="198.51.100.2",
     agent=(
         "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) "
@@ -62,41 +64,64 @@ class World:
     def __init__(self, settings: Settings = IN_MEMORY, **replaced: object) -> None:
         self.clock = MovableClock()
         self.transport = MemoryPasswordTransport()
-        self.store = MemoryStore()
         self.container = Container(settings=providers.Object(settings))
-        self.container.uow.override(providers.Factory(MemoryUnitOfWork, self.store))
+        self.store: MemoryStore = self.container.memory_store()
         stand_ins: dict[str, object] = {
             "clock": self.clock,
             "transport": self.transport,
             "hasher": SuspendingHasher(),
             "common_passwords": MemoryCommonPasswords(),
             "tokens": MemoryTokens(settings.sessions, self.clock),
+            "keys_in_use": {"access": "of 2026", "transport": "of 2025"},
         }
         for name, stand_in in (stand_ins | replaced).items():
             self.container.providers[name].override(providers.Object(stand_in))
 
     # --- what there is ---
 
-    async def given(self, user: User, *, password: str = PASSWORD) -> User:
-        """Store `user` with `password`."""
+    async def given(self, user: User, *roles: Role, password: str = PASSWORD) -> User:
+        """Store `user` with `password`, and with `roles`, which are stored too unless they are already."""
         user.password_hash = await MemoryPasswordHasher().hash(Password(password))
         async with self.container.uow() as uow:
             await uow.users.add(user)
+            for role in roles:
+                if role.id not in self.store.roles:
+                    await uow.roles.add(role)
+            await uow.roles.assign(user.id, [role.id for role in roles])
             await uow.commit()
         return user
 
+    async def given_role(self, role: Role) -> Role:
+        """Store a role that nobody has."""
+        async with self.container.uow() as uow:
+            await uow.roles.add(role)
+            await uow.commit()
+        return role
+
     async def change(self, user: User, **changes: Any) -> None:
         """Change what is stored of `user`, as another process would."""
-        async with self.container.uow() as uow:
+        async with self.container.change_access()([user.id]) as uow:
             stored = await uow.users.lock(user.id)
             for name, value in changes.items():
                 setattr(stored, name, value)
             await uow.users.save(stored)
-            await uow.commit()
+
+    async def remove(self, user: User) -> None:
+        """Remove `user`, as another process would, but leave their sessions."""
+        async with self.container.change_access()([user.id]) as uow:
+            await uow.users.delete(user.id)
 
     def stored(self, user: User) -> User:
         """Return `user` as everybody sees them."""
         return self.store.users[user.id]
+
+    def roles_of(self, user: User) -> set[str]:
+        """Return the codes of the roles that `user` has, as everybody sees them."""
+        return {self.store.roles[role_id].code.value for role_id in self.store.held[user.id]}
+
+    def noted(self) -> list[AuditEntry]:
+        """Return the audit entries that are to be delivered, in the order of their recording."""
+        return list(self.store.outbox.values())
 
     async def sessions(self, user: User) -> Sequence[Session]:
         """Return the living sessions of `user`, the newest first."""
@@ -115,34 +140,42 @@ class World:
         return self.transport.seal(password.encode())
 
     async def log_in(
-        self, name: str, password: str | SealedPassword = PASSWORD, device: Device = LAPTOP
+        self, name: str, password: str | SealedPassword = PASSWORD, origin: Origin = LAPTOP
     ) -> LoggedIn:
         sealed = self.seal(password) if isinstance(password, str) else password
-        return await self.container.log_in()(name, sealed, device)
+        return await self.container.log_in()(name, sealed, origin)
 
-    async def log_in_as(self, user: User, device: Device = LAPTOP) -> tuple[Caller, TokenPair]:
+    async def log_in_as(self, user: User, origin: Origin = LAPTOP) -> tuple[Caller, TokenPair]:
         """Log in with `PASSWORD`; return the caller of the requests that follow, and their tokens."""
-        tokens = (await self.log_in(user.username.value, device=device)).tokens
-        return await self.authenticate(tokens), tokens
+        tokens = (await self.log_in(user.username.value, origin=origin)).tokens
+        caller = await self.authenticate(tokens, password_may_be_due=True, origin=origin)
+        return caller, tokens
 
-    async def authenticate(self, tokens: TokenPair) -> Caller:
-        return await self.container.authenticate()(tokens.access_token)
+    async def authenticate(
+        self,
+        tokens: TokenPair,
+        *,
+        permission: str | None = None,
+        password_may_be_due: bool = False,
+        origin: Origin = LAPTOP,
+    ) -> Caller:
+        return await self.container.guard()(
+            tokens.access_token,
+            origin,
+            permission=permission,
+            password_may_be_due=password_may_be_due,
+        )
 
-    async def refresh(self, tokens: TokenPair, device: Device = LAPTOP) -> TokenPair:
-        return await self.container.refresh_session()(tokens.refresh_token, device)
+    async def refresh(self, tokens: TokenPair, origin: Origin = LAPTOP) -> TokenPair:
+        return await self.container.refresh_session()(tokens.refresh_token, origin)
 
     async def change_password(
-        self,
-        caller: Caller,
-        old: str | SealedPassword,
-        new: str | SealedPassword,
-        device: Device = LAPTOP,
+        self, caller: Caller, old: str | SealedPassword, new: str | SealedPassword
     ) -> None:
         await self.container.change_password()(
             caller,
             self.seal(old) if isinstance(old, str) else old,
             self.seal(new) if isinstance(new, str) else new,
-            device,
         )
 
     async def pass_time(self, **elapsed: float) -> None:

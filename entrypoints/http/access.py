@@ -1,0 +1,258 @@
+"""Roles: what they give, and who has them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Self
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import AfterValidator, Field
+
+from application.ports.access import RoleFilter
+from application.use_cases.access import (
+    CreateRole,
+    DeleteRoles,
+    GetRole,
+    ListAllRoles,
+    ListOwnRoles,
+    ListRoles,
+    ListRoleUsers,
+    ReplaceRole,
+    RoleDraft,
+)
+from bootstrap import Container
+from domain.access import Grant, Role, RoleCode, RoleId, RoleStatus
+from entrypoints.http.envelope import Body, Created, Keyword, Page, PageQuery, Response, Text
+from entrypoints.http.identity.bodies import UserBody
+from entrypoints.http.security import (
+    AuthenticatedRoute,
+    CallerDep,
+    GuardedRoute,
+    VerifyPermissionDep,
+)
+from entrypoints.http.wiring import use_case
+
+router = APIRouter(prefix="/roles", tags=["access"])
+
+CreateRoleDep = Annotated[CreateRole, Depends(use_case(Container.create_role))]
+ReplaceRoleDep = Annotated[ReplaceRole, Depends(use_case(Container.replace_role))]
+DeleteRolesDep = Annotated[DeleteRoles, Depends(use_case(Container.delete_roles))]
+GetRoleDep = Annotated[GetRole, Depends(use_case(Container.get_role))]
+ListRolesDep = Annotated[ListRoles, Depends(use_case(Container.list_roles))]
+ListAllRolesDep = Annotated[ListAllRoles, Depends(use_case(Container.list_all_roles))]
+ListOwnRolesDep = Annotated[ListOwnRoles, Depends(use_case(Container.list_own_roles))]
+ListRoleUsersDep = Annotated[ListRoleUsers, Depends(use_case(Container.list_role_users))]
+
+
+# --- bodies -------------------------------------------------------------------------------------
+
+CodeText = Annotated[
+    Text,
+    Field(
+        description="2 to 64 of a-z, 0-9, `.`, `_` and `-`, a letter first; unique.",
+        examples=["editor"],
+    ),
+]
+NameText = Annotated[
+    Text,
+    Field(
+        description="2 to 100 characters on one line; unique, upper and lower case aside.",
+        examples=["Editor"],
+    ),
+]
+GrantTexts = Annotated[
+    Sequence[Text],
+    Field(
+        max_length=1000,
+        description=(
+            "Permission codes as `GET /router/backend` lists them, or patterns, in which `*` stands for one method or "
+            "one segment of the path, and `**` for any number of segments."
+        ),
+        examples=[["GET:/api/v1/users/{user_id}", "*:/api/v1/roles/**"]],
+    ),
+]
+ButtonTexts = Annotated[
+    Sequence[Text],
+    Field(max_length=1000, description="For front ends, as they are.", examples=[["user.create"]]),
+]
+RouterTexts = Annotated[
+    Sequence[Text],
+    Field(max_length=1000, description="For front ends, as they are.", examples=[["/users"]]),
+]
+Force = Annotated[bool, Field(description="Take the role from those who have it.")]
+
+
+class RoleQuery(PageQuery):
+    """Which roles to list; each filter narrows."""
+
+    keyword: Keyword | None = Field(
+        default=None,
+        description="A literal part of the name or the code, upper and lower case aside.",
+    )
+    status: RoleStatus | None = None
+
+    def filter(self) -> RoleFilter:
+        """Return what the use case is asked for."""
+        return RoleFilter(keyword=self.keyword, status=self.status)
+
+
+class RoleDraftBody(Body):
+    """What a role shall be; what is left out is empty."""
+
+    code: CodeText
+    name: NameText
+    description: Text = Field(
+        default="", description="At most 500 characters.", examples=["Writes and corrects."]
+    )
+    status: RoleStatus = Field(
+        default=RoleStatus.ACTIVE, description="A disabled role gives nothing."
+    )
+    permissions: GrantTexts = ()
+    button_permissions: ButtonTexts = ()
+    router_permissions: RouterTexts = ()
+
+    def draft(self) -> RoleDraft:
+        """Return what the use case is asked for."""
+        return RoleDraft(
+            code=RoleCode(self.code),
+            name=self.name,
+            description=self.description,
+            status=self.status,
+            grants=frozenset(map(Grant, self.permissions)),
+            buttons=frozenset(self.button_permissions),
+            routers=frozenset(self.router_permissions),
+        )
+
+
+class RoleBody(Body):
+    """A role."""
+
+    id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b23"])
+    code: CodeText
+    name: NameText
+    description: str = Field(examples=["Writes and corrects."])
+    status: RoleStatus = Field(description="A disabled role gives nothing.", examples=["active"])
+    permissions: GrantTexts
+    button_permissions: ButtonTexts
+    router_permissions: RouterTexts
+    created_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
+    updated_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
+
+    @classmethod
+    def of(cls, role: Role) -> Self:
+        """Present `role`."""
+        return cls(
+            id=role.id,
+            code=role.code.value,
+            name=role.name,
+            description=role.description,
+            status=role.status,
+            permissions=sorted(grant.value for grant in role.grants),
+            button_permissions=sorted(role.buttons),
+            router_permissions=sorted(role.routers),
+            created_at=role.created_at,
+            updated_at=role.updated_at,
+        )
+
+
+def _distinct(ids: Sequence[UUID]) -> Sequence[UUID]:
+    if len(set(ids)) < len(ids):
+        raise ValueError("Input should not have the same id twice")
+    return ids
+
+
+class DeleteRolesBody(Body):
+    """Which roles to remove: all of them, or none."""
+
+    ids: Annotated[
+        Sequence[UUID],
+        AfterValidator(_distinct),
+        Field(
+            min_length=1,
+            max_length=100,
+            description="Each once.",
+            examples=[["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b23"]],
+            json_schema_extra={"uniqueItems": True},
+        ),
+    ]
+    force: Force = False
+
+
+# --- routes -------------------------------------------------------------------------------------
+
+
+@router.get("", dependencies=[GuardedRoute])
+async def list_roles(
+    query: Annotated[RoleQuery, Query()], list_roles: ListRolesDep
+) -> Response[Page[RoleBody]]:
+    """List roles, ordered by code."""
+    found = await list_roles(query.filter(), query.request())
+    return Response(data=Page.of(found, query, RoleBody.of))
+
+
+@router.get("/all", dependencies=[GuardedRoute])
+async def list_all_roles(list_all_roles: ListAllRolesDep) -> Response[Sequence[RoleBody]]:
+    """List every role, for a form to choose from."""
+    return Response(data=[RoleBody.of(role) for role in await list_all_roles()])
+
+
+@router.get("/mine", dependencies=[AuthenticatedRoute])
+async def list_own_roles(
+    caller: CallerDep, list_own_roles: ListOwnRolesDep
+) -> Response[Sequence[RoleBody]]:
+    """List the caller's roles, disabled ones too."""
+    return Response(data=[RoleBody.of(role) for role in await list_own_roles(caller)])
+
+
+@router.get("/{role_id}", dependencies=[GuardedRoute])
+async def get_role(role_id: UUID, get_role: GetRoleDep) -> Response[RoleBody]:
+    """Show a role."""
+    return Response(data=RoleBody.of(await get_role(RoleId(role_id))))
+
+
+@router.post("", status_code=201, dependencies=[GuardedRoute])
+async def create_role(
+    body: RoleDraftBody, caller: VerifyPermissionDep, create_role: CreateRoleDep
+) -> Created[RoleBody]:
+    """Make a role that gives nothing the caller does not hold."""
+    return Created(data=RoleBody.of(await create_role(caller, body.draft())))
+
+
+@router.put("/{role_id}", dependencies=[GuardedRoute])
+async def replace_role(
+    role_id: UUID, body: RoleDraftBody, caller: VerifyPermissionDep, replace_role: ReplaceRoleDep
+) -> Response[RoleBody]:
+    """Make a role what the body says; in force at the next request of everybody who has it."""
+    return Response(data=RoleBody.of(await replace_role(caller, RoleId(role_id), body.draft())))
+
+
+@router.delete("/{role_id}", dependencies=[GuardedRoute])
+async def delete_role(
+    role_id: UUID,
+    caller: VerifyPermissionDep,
+    delete_roles: DeleteRolesDep,
+    force: Annotated[Force, Query()] = False,  # noqa: FBT002 - a parameter of the query
+) -> Response[None]:
+    """Remove a role."""
+    await delete_roles(caller, [RoleId(role_id)], force=force)
+    return Response(data=None)
+
+
+@router.delete("", dependencies=[GuardedRoute])
+async def delete_roles(
+    body: DeleteRolesBody, caller: VerifyPermissionDep, delete_roles: DeleteRolesDep
+) -> Response[None]:
+    """Remove roles, all of them or none."""
+    await delete_roles(caller, [RoleId(role_id) for role_id in body.ids], force=body.force)
+    return Response(data=None)
+
+
+@router.get("/{role_id}/users", dependencies=[GuardedRoute])
+async def list_role_users(
+    role_id: UUID, query: Annotated[PageQuery, Query()], list_role_users: ListRoleUsersDep
+) -> Response[Page[UserBody]]:
+    """List who has a role, ordered by username."""
+    found, roles = await list_role_users(RoleId(role_id), query.request())
+    return Response(
+        data=Page.of(found, query, lambda user: UserBody.of(user, roles.get(user.id, ())))
+    )

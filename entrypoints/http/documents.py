@@ -1,0 +1,113 @@
+"""The audit log: what was done, by whom, from where."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import AwareDatetime, Field
+
+from application.ports.documents import AuditFilter
+from application.use_cases.documents import ListAudit, ListOwnActivity
+from bootstrap import Container
+from domain.documents import AuditEntry, AuditOutcome
+from domain.identity import UserId
+from entrypoints.http.envelope import Body, Response, Slice, SliceQuery, Text
+from entrypoints.http.security import AuthenticatedRoute, CallerDep, GuardedRoute
+from entrypoints.http.wiring import use_case
+
+router = APIRouter(tags=["documents"])
+
+ListAuditDep = Annotated[ListAudit, Depends(use_case(Container.list_audit))]
+ListOwnActivityDep = Annotated[ListOwnActivity, Depends(use_case(Container.list_own_activity))]
+
+
+class AuditQuery(SliceQuery):
+    """Which entries to list; each filter narrows."""
+
+    actor: UUID | None = Field(default=None, description="Who did it.")
+    action: Text | None = Field(
+        default=None,
+        description="Exact, or how it begins, with a dot at the end: `users.` finds `users.created`.",
+    )
+    target: Text | None = Field(default=None, description="What it was done to: `user:<id>`.")
+    outcome: AuditOutcome | None = None
+    since: AwareDatetime | None = Field(default=None, description="The first instant to find.")
+    until: AwareDatetime | None = Field(default=None, description="The first that is too late.")
+
+    def filter(self) -> AuditFilter:
+        """Return what the use case is asked for."""
+        return AuditFilter(
+            actor=None if self.actor is None else UserId(self.actor),
+            action=self.action,
+            target=self.target,
+            outcome=self.outcome,
+            since=self.since,
+            until=self.until,
+        )
+
+
+class AuditEntryBody(Body):
+    """Something that was done, or tried."""
+
+    id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b25"])
+    at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
+    action: str = Field(
+        description="The capability, and what happened.", examples=["users.changed"]
+    )
+    outcome: AuditOutcome = Field(examples=["success"])
+    actor: UUID | None = Field(
+        description="Who did it; null if that is not known, or if it was the system.",
+        examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b21"],
+    )
+    target: str = Field(
+        description="What it was done to; empty if that is not known.",
+        examples=["user:0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b22"],
+    )
+    address: str = Field(description="From where; empty for the system.", examples=["203.0.113.7"])
+    agent: str = Field(examples=["Mozilla/5.0 (X11; Linux x86_64)"])
+    request_id: str = Field(
+        description="The `X-Request-ID` of the response.",
+        examples=["6f1c2a9e0b3d4f5a8c7e9d0b1a2f3c4d"],
+    )
+    details: Mapping[str, Any] = Field(
+        description="What there is to say about this action.",
+        examples=[{"status": {"from": "active", "to": "disabled"}}],
+    )
+
+    @classmethod
+    def of(cls, entry: AuditEntry) -> Self:
+        """Present `entry`."""
+        return cls(
+            id=entry.id,
+            at=entry.at,
+            action=entry.action,
+            outcome=entry.outcome,
+            actor=entry.actor,
+            target=entry.target,
+            address=entry.address,
+            agent=entry.agent,
+            request_id=entry.request_id,
+            details=entry.details,
+        )
+
+
+@router.get("/audit", dependencies=[GuardedRoute])
+async def list_audit(
+    query: Annotated[AuditQuery, Query()], list_audit: ListAuditDep
+) -> Response[Slice[AuditEntryBody]]:
+    """List what was done, newest first."""
+    found = await list_audit(query.filter(), after=query.after(), most=query.page_size)
+    return Response(data=Slice.of(found, AuditEntryBody.of))
+
+
+@router.get("/auth/activity", dependencies=[AuthenticatedRoute])
+async def list_own_activity(
+    query: Annotated[SliceQuery, Query()],
+    caller: CallerDep,
+    list_own_activity: ListOwnActivityDep,
+) -> Response[Slice[AuditEntryBody]]:
+    """List what the caller did, newest first."""
+    found = await list_own_activity(caller, after=query.after(), most=query.page_size)
+    return Response(data=Slice.of(found, AuditEntryBody.of))

@@ -1,0 +1,1 @@
+"""Users over HTTP: as they see themselves, and as administrators see them."""

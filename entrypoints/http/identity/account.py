@@ -1,0 +1,112 @@
+"""The caller's own account: registration, their data, and the change of their password."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from application.use_cases.identity.passwords import ChangePassword
+from application.use_cases.identity.profile import GetProfile, UpdateProfile
+from application.use_cases.identity.registration import Register
+from bootstrap import Container
+from domain.identity import Email, PersonName, Username
+from domain.sessions import SealedPassword
+from entrypoints.http.envelope import Body, Created, MayBeLeftOut, Response
+from entrypoints.http.identity.bodies import (
+    Ciphertext,
+    EmailText,
+    KeyId,
+    NameText,
+    UserBody,
+    UsernameText,
+)
+from entrypoints.http.security import (
+    AnyPasswordCallerDep,
+    AuthenticatedRoute,
+    CallerDep,
+    OneTimePasswordRoute,
+    OriginDep,
+    PublicRoute,
+)
+from entrypoints.http.wiring import use_case
+
+router = APIRouter(prefix="/auth", tags=["identity"])
+
+RegisterDep = Annotated[Register, Depends(use_case(Container.register))]
+GetProfileDep = Annotated[GetProfile, Depends(use_case(Container.get_profile))]
+UpdateProfileDep = Annotated[UpdateProfile, Depends(use_case(Container.update_profile))]
+ChangePasswordDep = Annotated[ChangePassword, Depends(use_case(Container.change_password))]
+
+
+class RegisterBody(Body):
+    """A new account."""
+
+    username: UsernameText
+    email: EmailText
+    name: NameText
+    password: Ciphertext
+    kid: KeyId = None
+
+
+class UpdateProfileBody(Body):
+    """What changes; what is left out stays."""
+
+    name: MayBeLeftOut[NameText] = None
+    email: MayBeLeftOut[EmailText] = None
+
+
+class ChangePasswordBody(Body):
+    """The present and the new password, each encrypted on its own."""
+
+    old_password: Ciphertext
+    new_password: Ciphertext
+    kid: KeyId = None
+
+
+@router.post("/register", status_code=201, dependencies=[PublicRoute])
+async def register(
+    body: RegisterBody, origin: OriginDep, register: RegisterDep
+) -> Created[UserBody]:
+    """Make an account of one's own, where registration is open."""
+    user = await register(
+        Username(body.username),
+        Email(body.email),
+        PersonName(body.name),
+        SealedPassword(body.password, body.kid),
+        origin,
+    )
+    return Created(data=UserBody.of(user, roles=()))
+
+
+@router.get("/user/info", dependencies=[OneTimePasswordRoute])
+async def get_user_info(
+    caller: AnyPasswordCallerDep, get_profile: GetProfileDep
+) -> Response[UserBody]:
+    """Show the caller's own data and what they may do."""
+    found = await get_profile(caller)
+    return Response(data=UserBody.of(found.user, found.roles))
+
+
+@router.patch("/user/info", dependencies=[AuthenticatedRoute])
+async def update_profile(
+    body: UpdateProfileBody, caller: CallerDep, update_profile: UpdateProfileDep
+) -> Response[UserBody]:
+    """Change how the caller is called and reached."""
+    changed = await update_profile(
+        caller,
+        name=None if body.name is None else PersonName(body.name),
+        email=None if body.email is None else Email(body.email),
+    )
+    return Response(data=UserBody.of(changed.user, changed.roles))
+
+
+@router.post("/password", dependencies=[OneTimePasswordRoute])
+async def change_password(
+    body: ChangePasswordBody, caller: AnyPasswordCallerDep, change_password: ChangePasswordDep
+) -> Response[None]:
+    """Change the caller's password and end all their other sessions."""
+    await change_password(
+        caller,
+        SealedPassword(body.old_password, body.kid),
+        SealedPassword(body.new_password, body.kid),
+    )
+    return Response(data=None)

@@ -1,0 +1,200 @@
+"""Users as administrators see them: list, make, change, remove."""
+
+from collections.abc import Sequence
+from typing import Annotated, Self
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import Field, StringConstraints
+
+from application.ports.identity import UserFilter
+from application.use_cases.identity.profile import UserWithRoles
+from application.use_cases.identity.users import (
+    ChangeUser,
+    CreateUser,
+    DeleteUser,
+    GetUser,
+    ListUsers,
+    NewUser,
+    ResetPassword,
+    UserChange,
+    UserDraft,
+)
+from bootstrap import Container
+from domain.access import RoleCode
+from domain.identity import Email, PersonName, UserId, Username, UserStatus
+from domain.sessions import SealedPassword
+from entrypoints.http.envelope import (
+    Body,
+    Created,
+    Keyword,
+    MayBeLeftOut,
+    Page,
+    PageQuery,
+    Response,
+)
+from entrypoints.http.identity.bodies import (
+    CiphertextOrNone,
+    EmailText,
+    KeyId,
+    NameText,
+    UserBody,
+    UsernameText,
+)
+from entrypoints.http.security import GuardedRoute, VerifyPermissionDep
+from entrypoints.http.wiring import use_case
+
+router = APIRouter(prefix="/users", tags=["identity"])
+
+ListUsersDep = Annotated[ListUsers, Depends(use_case(Container.list_users))]
+GetUserDep = Annotated[GetUser, Depends(use_case(Container.get_user))]
+CreateUserDep = Annotated[CreateUser, Depends(use_case(Container.create_user))]
+ChangeUserDep = Annotated[ChangeUser, Depends(use_case(Container.change_user))]
+DeleteUserDep = Annotated[DeleteUser, Depends(use_case(Container.delete_user))]
+ResetPasswordDep = Annotated[ResetPassword, Depends(use_case(Container.reset_password))]
+
+
+# --- bodies -------------------------------------------------------------------------------------
+
+RoleCodeText = Annotated[
+    str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]{1,63}$"), Field(examples=["editor"])
+]
+RoleCodes = Annotated[
+    Sequence[RoleCodeText], Field(max_length=100, description="The codes of the user's roles.")
+]
+
+
+class UserQuery(PageQuery):
+    """Which users to list; each filter narrows."""
+
+    keyword: Keyword | None = Field(
+        default=None,
+        description="A literal part of the username, the email or the name, upper and lower case aside.",
+    )
+    status: UserStatus | None = None
+    role: RoleCodeText | None = Field(default=None, description="The code of a role they have.")
+
+    def filter(self) -> UserFilter:
+        """Return what the use case is asked for."""
+        return UserFilter(
+            keyword=self.keyword,
+            status=self.status,
+            role=None if self.role is None else RoleCode(self.role),
+        )
+
+
+class CreateUserBody(Body):
+    """Somebody new. Without a password they get a one-time password."""
+
+    username: UsernameText
+    email: EmailText
+    name: NameText
+    password: CiphertextOrNone = None
+    kid: KeyId = None
+    status: UserStatus = UserStatus.ACTIVE
+    is_admin: bool = Field(default=False, description="Only administrators make administrators.")
+    roles: RoleCodes = ()
+
+    def draft(self) -> UserDraft:
+        """Return what the use case is asked for."""
+        return UserDraft(
+            username=Username(self.username),
+            email=Email(self.email),
+            name=PersonName(self.name),
+            password=None if self.password is None else SealedPassword(self.password, self.kid),
+            roles=frozenset(map(RoleCode, self.roles)),
+            status=self.status,
+            is_admin=self.is_admin,
+        )
+
+
+class ChangeUserBody(Body):
+    """What changes; what is left out stays."""
+
+    username: MayBeLeftOut[UsernameText] = None
+    email: MayBeLeftOut[EmailText] = None
+    name: MayBeLeftOut[NameText] = None
+    status: MayBeLeftOut[UserStatus] = None
+    is_admin: MayBeLeftOut[bool] = None
+    roles: MayBeLeftOut[RoleCodes] = None
+
+    def change(self) -> UserChange:
+        """Return what the use case is asked for."""
+        return UserChange(
+            username=None if self.username is None else Username(self.username),
+            email=None if self.email is None else Email(self.email),
+            name=None if self.name is None else PersonName(self.name),
+            status=self.status,
+            is_admin=self.is_admin,
+            roles=None if self.roles is None else frozenset(map(RoleCode, self.roles)),
+        )
+
+
+class NewUserBody(UserBody):
+    """A user who was made, or whose password was reset."""
+
+    one_time_password: str | None = Field(
+        description="Shown this once; null if the user was made with a password.",
+        examples=["k7f3p-2m9xq-w4t8h-6b5nd"],
+    )
+
+    @classmethod
+    def of_new(cls, new: NewUser) -> Self:
+        """Present `new`."""
+        user = UserBody.of(new.user, new.roles)
+        return cls(**dict(user), one_time_password=new.one_time_password)
+
+
+# --- routes -------------------------------------------------------------------------------------
+
+
+@router.get("", dependencies=[GuardedRoute])
+async def list_users(
+    query: Annotated[UserQuery, Query()], list_users: ListUsersDep
+) -> Response[Page[UserBody]]:
+    """List users, ordered by username."""
+    found = await list_users(query.filter(), query.request())
+    return Response(data=Page.of(found, query, _presented))
+
+
+@router.get("/{user_id}", dependencies=[GuardedRoute])
+async def get_user(user_id: UUID, get_user: GetUserDep) -> Response[UserBody]:
+    """Show a user, their roles, and what they may do."""
+    return Response(data=_presented(await get_user(UserId(user_id))))
+
+
+@router.post("", status_code=201, dependencies=[GuardedRoute])
+async def create_user(
+    body: CreateUserBody, caller: VerifyPermissionDep, create_user: CreateUserDep
+) -> Created[NewUserBody]:
+    """Make an account for somebody, with no more access than the caller has."""
+    return Created(data=NewUserBody.of_new(await create_user(caller, body.draft())))
+
+
+@router.patch("/{user_id}", dependencies=[GuardedRoute])
+async def change_user(
+    user_id: UUID, body: ChangeUserBody, caller: VerifyPermissionDep, change_user: ChangeUserDep
+) -> Response[UserBody]:
+    """Change a user's data, status or roles; in force at their next request."""
+    return Response(data=_presented(await change_user(caller, UserId(user_id), body.change())))
+
+
+@router.delete("/{user_id}", dependencies=[GuardedRoute])
+async def delete_user(
+    user_id: UUID, caller: VerifyPermissionDep, delete_user: DeleteUserDep
+) -> Response[None]:
+    """Remove a user and end their sessions; what they did stays in the audit log."""
+    await delete_user(caller, UserId(user_id))
+    return Response(data=None)
+
+
+@router.post("/{user_id}/password", dependencies=[GuardedRoute])
+async def reset_password(
+    user_id: UUID, caller: VerifyPermissionDep, reset_password: ResetPasswordDep
+) -> Response[NewUserBody]:
+    """Give a user a one-time password and end their sessions."""
+    return Response(data=NewUserBody.of_new(await reset_password(caller, UserId(user_id))))
+
+
+def _presented(found: UserWithRoles) -> UserBody:
+    return UserBody.of(found.user, found.roles)

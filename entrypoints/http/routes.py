@@ -1,0 +1,80 @@
+"""The catalogue of guarded routes: what permissions there are."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from inspect import cleandoc
+from typing import Annotated, Self
+from uuid import UUID
+
+from fastapi import APIRouter, Depends
+from fastapi.routing import iter_route_contexts
+from pydantic import Field
+from starlette.routing import BaseRoute
+
+from application.use_cases.routes import ListPermissions
+from bootstrap import Container
+from domain.routes import Permission, Route
+from entrypoints.http.envelope import Body, Response
+from entrypoints.http.security import GuardedRoute, permitted_caller
+from entrypoints.http.wiring import use_case
+
+router = APIRouter(prefix="/router", tags=["access"])
+
+ListPermissionsDep = Annotated[ListPermissions, Depends(use_case(Container.list_permissions))]
+
+
+class PermissionBody(Body):
+    """One guarded route, and the permission that it needs."""
+
+    id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b24"])
+    code: str = Field(
+        description="What a role gives to open the route.", examples=["GET:/api/v1/users/{user_id}"]
+    )
+    method: str = Field(examples=["GET"])
+    path: str = Field(examples=["/api/v1/users/{user_id}"])
+    name: str = Field(examples=["Get user"])
+    description: str = Field(examples=["Show a user, their roles, and what they may do."])
+    tag: str = Field(examples=["identity"])
+    first_seen_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
+    removed_at: datetime | None = Field(
+        description="Since when there is no such route any more; null while there is one.",
+        examples=["2026-02-01T00:00:00Z"],
+    )
+
+    @classmethod
+    def of(cls, permission: Permission) -> Self:
+        """Present `permission`."""
+        route = permission.route
+        return cls(
+            id=permission.id,
+            code=route.code.value,
+            method=route.method,
+            path=route.path,
+            name=route.name,
+            description=route.description,
+            tag=route.tag,
+            first_seen_at=permission.first_seen_at,
+            removed_at=permission.removed_at,
+        )
+
+
+@router.get("/backend", dependencies=[GuardedRoute])
+async def list_permissions(
+    list_permissions: ListPermissionsDep,
+) -> Response[Sequence[PermissionBody]]:
+    """List every permission there is or was, ordered by path and method."""
+    return Response(data=[PermissionBody.of(permission) for permission in await list_permissions()])
+
+
+def guarded_routes(routes: Sequence[BaseRoute]) -> Iterator[Route]:
+    """Yield the routes of an application that need a permission, with the words of their authors."""
+    for route in iter_route_contexts(routes):
+        if any(declared.dependency is permitted_caller for declared in route.dependencies):
+            for method in sorted(route.methods or ()):
+                yield Route(
+                    method=method,
+                    path=str(route.path_format),
+                    name=route.summary or str(route.name).replace("_", " ").capitalize(),
+                    description=cleandoc(route.description),
+                    tag=str(next(iter(route.tags), "")),
+                )

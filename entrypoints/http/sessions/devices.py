@@ -1,0 +1,118 @@
+"""Where users are logged in: for themselves, and for administrators."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Self
+from uuid import UUID
+
+from fastapi import APIRouter, Depends
+from pydantic import Field
+
+from application.use_cases.identity.users import EndUserSessions, ListUserSessions
+from application.use_cases.sessions import EndSession, ListSessions
+from bootstrap import Container
+from domain.identity import UserId
+from domain.sessions import Session, SessionId
+from entrypoints.http.envelope import Body, Response
+from entrypoints.http.security import (
+    AuthenticatedRoute,
+    CallerDep,
+    GuardedRoute,
+    VerifyPermissionDep,
+)
+from entrypoints.http.wiring import use_case
+
+router = APIRouter(tags=["sessions"])
+
+ListSessionsDep = Annotated[ListSessions, Depends(use_case(Container.list_sessions))]
+EndSessionDep = Annotated[EndSession, Depends(use_case(Container.end_session))]
+ListUserSessionsDep = Annotated[ListUserSessions, Depends(use_case(Container.list_user_sessions))]
+EndUserSessionsDep = Annotated[EndUserSessions, Depends(use_case(Container.end_user_sessions))]
+
+
+class SessionBody(Body):
+    """One device that is logged in."""
+
+    id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b22"])
+    agent: str = Field(
+        description="The User-Agent it logged in with.",
+        examples=["Mozilla/5.0 (X11; Linux x86_64)"],
+    )
+    address: str = Field(description="Where it logged in from.", examples=["203.0.113.7"])
+    created_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
+    last_seen_at: datetime = Field(
+        description="When it last refreshed its tokens.", examples=["2026-01-01T08:00:00Z"]
+    )
+    ends_at: datetime = Field(
+        description="When it ends whatever it does.", examples=["2026-01-31T00:00:00Z"]
+    )
+    current: bool = Field(description="Whether it made this request.", examples=[True])
+
+    @classmethod
+    def of(cls, session: Session, *, current: SessionId) -> Self:
+        """Present `session` to the one that is `current`."""
+        return cls(
+            id=session.id,
+            agent=session.agent,
+            address=session.address,
+            created_at=session.created_at,
+            last_seen_at=session.last_seen_at,
+            ends_at=session.ends_at,
+            current=session.id == current,
+        )
+
+
+@router.get("/auth/sessions", dependencies=[AuthenticatedRoute])
+async def list_sessions(
+    caller: CallerDep, list_sessions: ListSessionsDep
+) -> Response[Sequence[SessionBody]]:
+    """List where the caller is logged in, the latest log-in first."""
+    return Response(
+        data=[
+            SessionBody.of(session, current=caller.session_id)
+            for session in await list_sessions(caller)
+        ]
+    )
+
+
+@router.delete("/auth/sessions/{session_id}", dependencies=[AuthenticatedRoute])
+async def end_session(
+    session_id: UUID, caller: CallerDep, end_session: EndSessionDep
+) -> Response[None]:
+    """End one session of the caller."""
+    await end_session(caller, SessionId(session_id))
+    return Response(data=None)
+
+
+@router.get("/users/{user_id}/sessions", dependencies=[GuardedRoute])
+async def list_user_sessions(
+    user_id: UUID, caller: VerifyPermissionDep, list_user_sessions: ListUserSessionsDep
+) -> Response[Sequence[SessionBody]]:
+    """List where a user is logged in, the latest log-in first."""
+    return Response(
+        data=[
+            SessionBody.of(session, current=caller.session_id)
+            for session in await list_user_sessions(UserId(user_id))
+        ]
+    )
+
+
+@router.delete("/users/{user_id}/sessions", dependencies=[GuardedRoute])
+async def end_user_sessions(
+    user_id: UUID, caller: VerifyPermissionDep, end_user_sessions: EndUserSessionsDep
+) -> Response[None]:
+    """End all sessions of a user."""
+    await end_user_sessions(caller, UserId(user_id))
+    return Response(data=None)
+
+
+@router.delete("/users/{user_id}/sessions/{session_id}", dependencies=[GuardedRoute])
+async def end_user_session(
+    user_id: UUID,
+    session_id: UUID,
+    caller: VerifyPermissionDep,
+    end_user_sessions: EndUserSessionsDep,
+) -> Response[None]:
+    """End one session of a user."""
+    await end_user_sessions(caller, UserId(user_id), SessionId(session_id))
+    return Response(data=None)

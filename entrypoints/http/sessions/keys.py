@@ -1,0 +1,115 @@
+"""Keys: the one under which passwords travel, and those with which others verify access tokens."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.responses import Response as HttpResponse
+
+from application.ports.sessions import TransportKey
+from application.ports.system import Clock
+from application.use_cases.sessions import GetPublicKeys, GetTransportKey
+from bootstrap import Container
+from entrypoints.http.envelope import Body, Response
+from entrypoints.http.security import OriginDep, PublicRoute
+from entrypoints.http.wiring import use_case
+
+router = APIRouter(prefix="/auth", tags=["sessions"])
+well_known_router = APIRouter(prefix="/.well-known", tags=["sessions"])
+
+ClockDep = Annotated[Clock, Depends(use_case(Container.clock))]
+GetTransportKeyDep = Annotated[GetTransportKey, Depends(use_case(Container.get_transport_key))]
+GetPublicKeysDep = Annotated[GetPublicKeys, Depends(use_case(Container.get_public_keys))]
+
+
+class TransportKeyBody(Body):
+    """The key under which a client encrypts passwords."""
+
+    kid: str = Field(examples=["m1p0HcV3TzD9o2gq8x7yJb6sR4uWnKfE5aLiQwZtXhM"])
+    algorithm: Literal["RSA-OAEP-256"] = "RSA-OAEP-256"
+    public_key: str = Field(
+        description="SubjectPublicKeyInfo, PEM.",
+        examples=["-----BEGIN PUBLIC KEY-----\nMIIB…\n-----END PUBLIC KEY-----\n"],
+    )
+    jwk: Mapping[str, str] = Field(
+        description="The same key as Web Crypto imports it (RFC 7517).",
+        examples=[{"kty": "RSA", "alg": "RSA-OAEP-256", "use": "enc", "n": "0vx7…", "e": "AQAB"}],
+    )
+    server_time: datetime = Field(
+        description="When this was answered; a cached answer is older by its `Age`.",
+        examples=["2026-01-01T00:00:00Z"],
+    )
+
+    @classmethod
+    def of(cls, key: TransportKey, now: datetime) -> Self:
+        """Present `key`."""
+        return cls(kid=key.key_id, public_key=key.pem, jwk=key.jwk, server_time=now)
+
+
+class JwkSetBody(BaseModel):
+    """A JSON Web Key Set (RFC 7517)."""
+
+    keys: Sequence[Mapping[str, str]] = Field(
+        examples=[
+            [
+                {
+                    "kty": "RSA",
+                    "alg": "RS256",
+                    "use": "sig",
+                    "kid": "m1p0HcV3TzD9o2gq8x7yJb6sR4uWnKfE5aLiQwZtXhM",
+                    "n": "0vx7…",
+                    "e": "AQAB",
+                }
+            ]
+        ]
+    )
+
+
+@router.get("/keys/public", dependencies=[PublicRoute])
+async def get_transport_key(
+    response: HttpResponse,
+    origin: OriginDep,
+    get_transport_key: GetTransportKeyDep,
+    clock: ClockDep,
+) -> Response[TransportKeyBody]:
+    """Get the key under which passwords are encrypted before they are sent."""
+    key = await get_transport_key(origin)
+    response.headers["Cache-Control"] = "public, max-age=60"
+    return Response(data=TransportKeyBody.of(key, clock.now()))
+
+
+class JwkSetResponse(JSONResponse):
+    """A JSON Web Key Set, in its own media type (RFC 7517 §8.5.2)."""
+
+    media_type = "application/jwk-set+json"
+
+
+@well_known_router.get(
+    "/jwks.json",
+    response_model=JwkSetBody,
+    response_class=JwkSetResponse,
+    responses={304: {"description": "The client has this version already."}},
+    dependencies=[PublicRoute],
+)
+async def get_public_keys(request: Request, get_public_keys: GetPublicKeysDep) -> HttpResponse:
+    """Get the keys with which access tokens are verified: the next, the active, and the retired ones in use."""
+    response = JwkSetResponse({"keys": [dict(key) for key in await get_public_keys()]})
+    etag = f'"{hashlib.sha256(response.body).hexdigest()[:32]}"'
+    headers = {"ETag": etag, "Cache-Control": "public, max-age=300"}
+    if _is_known(etag, request.headers.get("if-none-match")):
+        return HttpResponse(status_code=304, headers=headers)
+    response.headers.update(headers)
+    return response
+
+
+def _is_known(etag: str, if_none_match: str | None) -> bool:
+    """Tell whether the client has this version (weak comparison, RFC 9110 §13.1.2)."""
+    if if_none_match is None:
+        return False
+    known = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    return etag in known or "*" in known

@@ -1,0 +1,171 @@
+"""Log-in, the refresh of tokens, and log-out."""
+
+from typing import Annotated, Literal, Self
+
+from fastapi import APIRouter, Depends, Form
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from application.use_cases.sessions import (
+    LogIn,
+    LogOut,
+    LogOutEverywhere,
+    RefreshSession,
+    TokenPair,
+)
+from bootstrap import Container
+from domain.identity import Password
+from domain.sessions import NotAuthenticated, SealedPassword
+from entrypoints.http.envelope import Body, Response, Text
+from entrypoints.http.identity.bodies import Ciphertext, KeyId, UserBody
+from entrypoints.http.security import (
+    AnyPasswordCallerDep,
+    DebugOnlyDep,
+    HeaderAccessTokenDep,
+    HeaderRefreshTokenDep,
+    NoRefreshToken,
+    OneTimePasswordRoute,
+    OriginDep,
+    PublicRoute,
+)
+from entrypoints.http.wiring import use_case
+
+router = APIRouter(prefix="/auth", tags=["sessions"])
+debug_router = APIRouter(prefix="/auth", tags=["sessions"])
+
+LogInDep = Annotated[LogIn, Depends(use_case(Container.log_in))]
+RefreshSessionDep = Annotated[RefreshSession, Depends(use_case(Container.refresh_session))]
+LogOutDep = Annotated[LogOut, Depends(use_case(Container.log_out))]
+LogOutEverywhereDep = Annotated[LogOutEverywhere, Depends(use_case(Container.log_out_everywhere))]
+
+
+# --- bodies -------------------------------------------------------------------------------------
+
+
+class LogInBody(Body):
+    """A name and an encrypted password."""
+
+    username: Text = Field(description="The username or the email.", examples=["ada.lovelace"])
+    password: Ciphertext
+    kid: KeyId = None
+
+
+class TokensBody(Body):
+    """A pair of tokens. The refresh token is used once; its answer has the next one."""
+
+    access_token: str = Field(examples=["eyJhbGciOiJSUzI1NiIsImtpZCI6…"])
+    refresh_token: str = Field(examples=["eyJhbGciOiJSUzI1NiIsImtpZCI6…"])
+    token_type: Literal["Bearer"] = Field(default="Bearer")
+    expires_in: int = Field(description="Seconds until the access token expires.", examples=[600])
+    refresh_expires_in: int = Field(
+        description="Seconds until the refresh token expires if it is not used.", examples=[604800]
+    )
+
+    @classmethod
+    def of(cls, tokens: TokenPair) -> Self:
+        """Present `tokens`."""
+        return cls(
+            access_token=tokens.access_token,
+            refresh_token=tokens.refresh_token,
+            expires_in=tokens.expires_in,
+            refresh_expires_in=tokens.refresh_expires_in,
+        )
+
+
+class LoggedInBody(TokensBody):
+    """The tokens of a new session, and whose it is."""
+
+    user: UserBody
+
+
+class RefreshTokenBody(Body):
+    """A refresh token, for clients that cannot send the `X-Refresh-Token` header."""
+
+    refresh_token: str = Field(
+        max_length=16384, repr=False, examples=["eyJhbGciOiJSUzI1NiIsImtpZCI6…"]
+    )
+
+
+class OAuth2Form(BaseModel):
+    """The password grant of OAuth 2.0 (RFC 6749 §4.3.2), as the docs page sends it."""
+
+    username: Text
+    password: str = Field(max_length=1000, repr=False)
+
+
+class OAuth2TokenBody(BaseModel):
+    """An access token as OAuth 2.0 clients read it (RFC 6749 §5.1): no envelope, snake_case."""
+
+    access_token: str = Field(examples=["eyJhbGciOiJSUzI1NiIsImtpZCI6…"])
+    token_type: Literal["bearer"] = Field(default="bearer")
+    expires_in: int = Field(examples=[600])
+
+
+# --- routes -------------------------------------------------------------------------------------
+
+
+@router.post("/login", dependencies=[PublicRoute])
+async def log_in(body: LogInBody, origin: OriginDep, log_in: LogInDep) -> Response[LoggedInBody]:
+    """Exchange a name and an encrypted password for an access and a refresh token."""
+    logged_in = await log_in(body.username, SealedPassword(body.password, body.kid), origin)
+    tokens = TokensBody.of(logged_in.tokens)
+    return Response(
+        data=LoggedInBody(**dict(tokens), user=UserBody.of(logged_in.user, logged_in.roles))
+    )
+
+
+@router.post("/token/refresh", dependencies=[PublicRoute])
+async def refresh_session(
+    origin: OriginDep,
+    refresh_session: RefreshSessionDep,
+    header: HeaderRefreshTokenDep,
+    body: RefreshTokenBody | None = None,
+) -> Response[TokensBody]:
+    """Exchange a refresh token for a new pair; the same one again within the grace period gives the same successor."""
+    token = _one_refresh_token(header, body)
+    if token is None:
+        raise NoRefreshToken
+    return Response(data=TokensBody.of(await refresh_session(token, origin)))
+
+
+@router.post("/logout", dependencies=[PublicRoute])
+async def log_out(
+    origin: OriginDep,
+    log_out: LogOutDep,
+    access_token: HeaderAccessTokenDep,
+    header: HeaderRefreshTokenDep,
+    body: RefreshTokenBody | None = None,
+) -> Response[None]:
+    """End the session of an access token, which may have expired, or of a refresh token."""
+    refresh_token = _one_refresh_token(header, body)
+    if access_token is None and refresh_token is None:
+        raise NotAuthenticated
+    await log_out(origin, access_token=access_token, refresh_token=refresh_token)
+    return Response(data=None)
+
+
+@router.post("/logout/all", dependencies=[OneTimePasswordRoute])
+async def log_out_everywhere(
+    caller: AnyPasswordCallerDep, log_out_everywhere: LogOutEverywhereDep
+) -> Response[None]:
+    """End all sessions of the caller, this one included."""
+    await log_out_everywhere(caller)
+    return Response(data=None)
+
+
+@debug_router.post("/login/swagger", dependencies=[PublicRoute])
+async def log_in_from_docs(
+    _: DebugOnlyDep, form: Annotated[OAuth2Form, Form()], origin: OriginDep, log_in: LogInDep
+) -> OAuth2TokenBody:
+    """Log in from the docs page. The password is in clear here, so deployed environments have no such route."""
+    logged_in = await log_in(form.username, Password(form.password), origin)
+    return OAuth2TokenBody(
+        access_token=logged_in.tokens.access_token, expires_in=logged_in.tokens.expires_in
+    )
+
+
+def _one_refresh_token(header: str | None, body: RefreshTokenBody | None) -> str | None:
+    """Return the refresh token wherever it is; two different ones are no request at all."""
+    if header is not None and body is not None and header != body.refresh_token:
+        raise HTTPException(400, "The header and the body have different refresh tokens")
+    return header if body is None else body.refresh_token
