@@ -18,7 +18,8 @@ from adapters.redis.sessions import RedisSessionStore
 from adapters.security.tokens import JoseTokens
 from adapters.system import Uuid7Generator
 from application.settings import Limit, RedisSettings, SessionSettings, ThrottleSettings
-from application.use_cases.sessions import Device, IssueTokens, RefreshSession
+from application.use_cases.caller import Origin
+from application.use_cases.sessions import IssueTokens, RefreshSession
 from domain.errors import Unavailable
 from domain.sessions import (
     AgentBinding,
@@ -124,7 +125,7 @@ async def test_all_tabs_of_a_storm_get_the_same_refresh_token_and_none_is_logged
     )
     user = a_user()
     users.committed[user.id] = user
-    device = Device(address="192.0.2.1", agent="Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0")
+    origin = Origin(address="192.0.2.1", agent="Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0")
     session = a_session(user_id=user.id, fingerprint=fingerprint(device.agent, AgentBinding.FAMILY))
     await store.open(session, idle=IDLE, cap=20)
     token = issue(session).refresh_token

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from application.settings import HttpSettings, Settings
-from application.use_cases.sessions import Device
+from application.use_cases.caller import Origin
 from domain.errors import (
     Conflict,
     Forbidden,
@@ -26,7 +26,7 @@ from domain.errors import (
     Unavailable,
 )
 from entrypoints.http.envelope import Body, Created, Page, PageQuery, Response, Text
-from entrypoints.http.security import DeviceDep, HeaderUserAgentDep, PublicRoute
+from entrypoints.http.security import HeaderUserAgentDep, OriginDep, PublicRoute
 from tests.fakes.builders import a_user
 from tests.fakes.web import Web
 from tests.fakes.world import IN_MEMORY, World
@@ -50,13 +50,13 @@ async def make_note(body: NoteBody) -> Created[NoteBody]:
 
 @router.get("/notes")
 async def list_notes(query: Annotated[PageQuery, Query()]) -> Response[Page[NoteBody]]:
-    records = [NoteBody(title_text=f"note {query.offset + 1}")]
+    records = [NoteBody(title_text=f"note {query.request().offset + 1}")]
     return Response(data=Page(page=query.page, page_size=query.page_size, total=1, records=records))
 
 
-@router.get("/device")
-async def show_device(device: DeviceDep, agent: HeaderUserAgentDep) -> Response[list[str | None]]:
-    return Response(data=[device.address, agent])
+@router.get("/origin")
+async def show_origin(origin: OriginDep, agent: HeaderUserAgentDep) -> Response[list[str | None]]:
+    return Response(data=[origin.address, agent])
 
 
 @router.get("/broken")
@@ -638,7 +638,7 @@ async def address(
     )
     async with httpx.AsyncClient(transport=transport, base_url="http://portico.test") as client:
         response = await client.get(
-            "/fake/device", headers=[("X-Forwarded-For", value) for value in forwarded]
+            "/fake/origin", headers=[("X-Forwarded-For", value) for value in forwarded]
         )
     told: str = response.json()["data"][0]
     return told
@@ -703,7 +703,7 @@ async def test_a_version_2_stands_beside_version_1(world: World) -> None:
 
 
 async def test_the_user_agent_is_what_was_sent(fake_web: Web) -> None:
-    response = await fake_web.client.get("/fake/device", headers={"User-Agent": "thing/1.0"})
+    response = await fake_web.client.get("/fake/origin", headers={"User-Agent": "thing/1.0"})
 
     assert response.json()["data"][1] == "thing/1.0"
 
@@ -715,10 +715,10 @@ async def test_json_is_utf_8(fake_web: Web) -> None:
     assert response.headers["content-type"] == "application/json"
 
 
-async def test_the_same_world_answers_a_device_that_a_route_asks_for(fake_web: Web) -> None:
+async def test_the_same_world_answers_an_origin_that_a_route_asks_for(fake_web: Web) -> None:
     await fake_web.world.given(a_user())
-    device = Device(address="192.0.2.1", agent=fake_web.client.headers["user-agent"])
+    origin = Origin(address="192.0.2.1", agent=fake_web.client.headers["user-agent"])
 
-    response = await fake_web.client.get("/fake/device")
+    response = await fake_web.client.get("/fake/origin")
 
-    assert response.json()["data"] == [device.address, device.agent]
+    assert response.json()["data"] == [origin.address, origin.agent]

@@ -15,10 +15,10 @@ from entrypoints.http.envelope import Body, Created, Response
 from entrypoints.http.security import (
     AuthenticatedRoute,
     CallerDep,
-    DeviceDep,
     HeaderRefreshTokenDep,
     PublicRoute,
 )
+from entrypoints.http.sessions.keys import GetTransportKeyDep
 from tests.fakes.web import Web
 from tests.fakes.world import IN_MEMORY, World
 
@@ -171,7 +171,7 @@ async def plain() -> Response[None]:
 
 
 @public.get("/limited")
-async def limited(device: DeviceDep) -> Response[None]:
+async def limited(_: GetTransportKeyDep) -> Response[None]:
     return Response(data=None)
 
 

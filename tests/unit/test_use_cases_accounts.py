@@ -13,7 +13,7 @@ from application.settings import (
     Settings,
     ThrottleSettings,
 )
-from application.use_cases.sessions import Device
+from application.use_cases.caller import Origin
 from domain.identity import (
     AdministratorExists,
     Email,
@@ -42,7 +42,7 @@ async def register(
     username: str = "ada.lovelace",
     email: str = "ada@example.org",
     password: str | SealedPassword = PASSWORD,
-    device: Device = LAPTOP,
+    origin: Origin = LAPTOP,
 ) -> User:
     """Register Ada, or somebody a little like her."""
     return await world.container.register()(
@@ -50,7 +50,7 @@ async def register(
         Email(email),
         PersonName("Ada Lovelace"),
         world.seal(password) if isinstance(password, str) else password,
-        device,
+        origin,
     )
 
 
@@ -127,7 +127,7 @@ async def test_one_address_registers_only_so_often() -> None:
 
     with pytest.raises(Throttled):
         await register(world, username="ada-3", email="ada-3@example.org")
-    await register(world, device=PHONE)
+    await register(world, origin=PHONE)
 
 
 # --- a user's own data --------------------------------------------------------------------------
@@ -142,9 +142,12 @@ async def test_a_user_changes_how_they_are_called_and_reached(world: World) -> N
     await update(caller, name=PersonName("Ada King"), email=None)
     changed = await update(caller, name=None, email=Email("king@example.org"))
 
-    assert world.stored(ada) == changed
-    assert (changed.name, changed.email) == (PersonName("Ada King"), Email("king@example.org"))
-    assert changed.updated_at == world.clock.now()
+    assert world.stored(ada) == changed.user
+    assert (changed.user.name, changed.user.email) == (
+        PersonName("Ada King"),
+        Email("king@example.org"),
+    )
+    assert changed.user.updated_at == world.clock.now()
 
 
 async def test_a_user_cannot_be_reached_at_the_address_of_another(world: World) -> None:

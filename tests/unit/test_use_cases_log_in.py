@@ -11,7 +11,7 @@ from adapters.memory.sessions import MemorySessionStore
 from adapters.memory.unit_of_work import MemoryUnitOfWork
 from application.ports.sessions import LogInAttempt
 from application.settings import Limit, SessionSettings, Settings, ThrottleSettings
-from application.use_cases.sessions import Device
+from application.use_cases.caller import Origin
 from domain.errors import PorticoError, Unavailable
 from domain.identity import Password, UserStatus
 from domain.sessions import InvalidCredentials, SealedPassword, Session, Throttled, fingerprint
@@ -98,8 +98,8 @@ async def test_a_log_in_is_remembered_with_its_time(world: World) -> None:
 async def test_a_long_user_agent_is_cut_and_a_missing_one_is_no_obstacle(world: World) -> None:
     ada = await world.given(a_user())
 
-    await world.log_in_as(ada, Device(address="192.0.2.9", agent="x" * 5000))
-    await world.log_in_as(ada, Device(address="192.0.2.9", agent=None))
+    await world.log_in_as(ada, Origin(address="192.0.2.9", agent="x" * 5000))
+    await world.log_in_as(ada, Origin(address="192.0.2.9", agent=None))
 
     agents = [session.agent for session in await world.sessions(ada)]
     assert sorted(agents) == ["", "x" * 256]
@@ -292,7 +292,7 @@ async def test_a_throttled_account_is_no_obstacle_for_another_one(world: World) 
     for _ in range(10):
         await message_of_log_in(world, ada.username.value, "wrong")
 
-    await world.log_in(bob.username.value, device=PHONE)
+    await world.log_in(bob.username.value, origin=PHONE)
 
 
 async def test_a_throttled_attempt_may_be_repeated_with_the_same_ciphertext() -> None:
@@ -318,19 +318,19 @@ async def test_an_address_takes_thirty_attempts_in_five_minutes_whatever_the_nam
         await message_of_log_in(world, f"name-{number}", "wrong")
 
     with pytest.raises(Throttled):
-        await world.log_in(ada.username.value, device=LAPTOP)
-    await world.log_in(ada.username.value, device=PHONE)
+        await world.log_in(ada.username.value, origin=LAPTOP)
+    await world.log_in(ada.username.value, origin=PHONE)
 
 
 async def test_all_addresses_together_have_a_limit_too() -> None:
     world = World(replace(IN_MEMORY, throttle=ThrottleSettings(everyone=Limit(3, 60))))
     for number in range(3):
-        device = Device(address=f"192.0.2.{number}", agent=None)
+        origin = Origin(address=f"192.0.2.{number}", agent=None)
         with pytest.raises(InvalidCredentials):
-            await world.log_in(f"name-{number}", device=device)
+            await world.log_in(f"name-{number}", origin=origin)
 
     with pytest.raises(Throttled):
-        await world.log_in("name-4", device=PHONE)
+        await world.log_in("name-4", origin=PHONE)
 
 
 async def test_a_right_password_gives_its_attempt_back(world: World) -> None:
@@ -389,14 +389,14 @@ async def test_a_success_forgets_the_failures_before_it(world: World) -> None:
 
 async def test_a_stranger_cannot_lock_the_owner_out_of_a_known_device(world: World) -> None:
     ada = await world.given(a_user())
-    await world.log_in(ada.username.value, device=LAPTOP)
+    await world.log_in(ada.username.value, origin=LAPTOP)
     for _ in range(5):
         with pytest.raises(InvalidCredentials):
-            await world.log_in(ada.username.value, "wrong", device=PHONE)
+            await world.log_in(ada.username.value, "wrong", origin=PHONE)
     with pytest.raises(InvalidCredentials):
-        await world.log_in(ada.username.value, device=PHONE)
+        await world.log_in(ada.username.value, origin=PHONE)
 
-    await world.log_in(ada.username.value, device=LAPTOP)
+    await world.log_in(ada.username.value, origin=LAPTOP)
 
 
 # --- races and faults ---------------------------------------------------------------------------

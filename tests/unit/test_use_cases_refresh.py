@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from application.settings import SessionSettings
-from application.use_cases.sessions import Device, TokenPair
+from application.use_cases.caller import Origin
+from application.use_cases.sessions import TokenPair
 from domain.identity import UserStatus
 from domain.sessions import (
     AgentBinding,
@@ -19,7 +20,7 @@ from domain.sessions import (
 from tests.fakes.builders import a_user
 from tests.fakes.world import IN_MEMORY, LAPTOP, PHONE, World
 
-LAPTOP_AFTER_AN_UPDATE = Device(
+LAPTOP_AFTER_AN_UPDATE = Origin(
     address="203.0.113.7",
     agent="Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0",
 )
@@ -231,7 +232,7 @@ async def test_what_is_no_token_of_ours_is_refused(world: World, token: str) -> 
     with pytest.raises(InvalidToken):
         await world.container.refresh_session()(token, LAPTOP)
     with pytest.raises(InvalidToken):
-        await world.container.authenticate()(token)
+        await world.container.guard()(token, LAPTOP)
 
 
 async def test_an_access_token_is_no_refresh_token_and_the_other_way_round(world: World) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain.identity import UserStatus
+from domain.identity import PasswordChangeRequired, UserStatus
 from domain.sessions import InvalidToken, SessionNotFound
 from tests.fakes.builders import a_user
 from tests.fakes.world import LAPTOP, PHONE, World
@@ -10,12 +10,16 @@ from tests.fakes.world import LAPTOP, PHONE, World
 # --- the caller ---------------------------------------------------------------------------------
 
 
-async def test_the_caller_is_the_user_as_stored_now(world: World) -> None:
+async def test_the_caller_is_known_as_they_are_now(world: World) -> None:
     ada = await world.given(a_user())
-    _, tokens = await world.log_in_as(ada)
-    await world.change(ada, must_change_password=True)
+    caller, tokens = await world.log_in_as(ada)
+    assert (caller.user_id, caller.access.is_admin, caller.origin) == (ada.id, False, LAPTOP)
 
-    assert (await world.authenticate(tokens)).user.must_change_password
+    await world.change(ada, must_change_password=True, is_admin=True)
+
+    with pytest.raises(PasswordChangeRequired):
+        await world.authenticate(tokens)
+    assert (await world.authenticate(tokens, password_may_be_due=True)).access.is_admin
 
 
 async def test_an_access_token_expires(world: World) -> None:
@@ -40,7 +44,7 @@ async def test_a_disabled_user_is_cut_off_at_the_next_request(world: World) -> N
 async def test_a_user_who_is_gone_is_cut_off_at_the_next_request(world: World) -> None:
     ada = await world.given(a_user())
     _, tokens = await world.log_in_as(ada)
-    del world.store.users[ada.id]
+    await world.remove(ada)
 
     with pytest.raises(InvalidToken):
         await world.authenticate(tokens)
@@ -49,17 +53,17 @@ async def test_a_user_who_is_gone_is_cut_off_at_the_next_request(world: World) -
 async def test_the_next_refresh_token_of_a_session_says_who_would_refresh(world: World) -> None:
     ada = await world.given(a_user())
     caller, tokens = await world.log_in_as(ada)
-    who = world.container.authenticate().with_refresh_token
-    assert await who(tokens.refresh_token) == caller
+    who = world.container.guard().with_refresh_token
+    assert await who(tokens.refresh_token, LAPTOP) == caller
 
     successors = await world.refresh(tokens)
 
-    assert await who(successors.refresh_token) == await world.authenticate(successors)
+    assert await who(successors.refresh_token, LAPTOP) == await world.authenticate(successors)
     with pytest.raises(InvalidToken):
-        await who(tokens.refresh_token)
+        await who(tokens.refresh_token, LAPTOP)
     await world.change(ada, status=UserStatus.DISABLED)
     with pytest.raises(InvalidToken):
-        await who(successors.refresh_token)
+        await who(successors.refresh_token, LAPTOP)
 
 
 # --- devices ------------------------------------------------------------------------------------
@@ -108,7 +112,7 @@ async def test_a_log_out_ends_this_session_and_no_other(world: World) -> None:
     _, tokens = await world.log_in_as(ada, LAPTOP)
     _, others = await world.log_in_as(ada, PHONE)
 
-    await world.container.log_out()(access_token=tokens.access_token, refresh_token=None)
+    await world.container.log_out()(LAPTOP, access_token=tokens.access_token, refresh_token=None)
 
     for rejected in (world.authenticate(tokens), world.refresh(tokens)):
         with pytest.raises(InvalidToken):
@@ -121,7 +125,7 @@ async def test_a_log_out_works_with_an_expired_access_token(world: World) -> Non
     _, tokens = await world.log_in_as(ada)
     await world.pass_time(hours=1)
 
-    await world.container.log_out()(access_token=tokens.access_token, refresh_token=None)
+    await world.container.log_out()(LAPTOP, access_token=tokens.access_token, refresh_token=None)
 
     assert await world.sessions(ada) == []
 
@@ -133,7 +137,9 @@ async def test_a_log_out_works_with_the_refresh_token(
     ada = await world.given(a_user())
     _, tokens = await world.log_in_as(ada)
 
-    await world.container.log_out()(access_token=access_token, refresh_token=tokens.refresh_token)
+    await world.container.log_out()(
+        LAPTOP, access_token=access_token, refresh_token=tokens.refresh_token
+    )
 
     assert await world.sessions(ada) == []
 
@@ -141,7 +147,9 @@ async def test_a_log_out_works_with_the_refresh_token(
 async def test_logging_out_twice_is_no_error(world: World) -> None:
     _, tokens = await world.log_in_as(await world.given(a_user()))
     for _ in range(2):
-        await world.container.log_out()(access_token=tokens.access_token, refresh_token=None)
+        await world.container.log_out()(
+            LAPTOP, access_token=tokens.access_token, refresh_token=None
+        )
 
 
 @pytest.mark.parametrize(
@@ -151,7 +159,9 @@ async def test_a_log_out_without_a_token_of_ours_ends_nothing(
     world: World, access_token: str | None, refresh_token: str | None
 ) -> None:
     with pytest.raises(InvalidToken):
-        await world.container.log_out()(access_token=access_token, refresh_token=refresh_token)
+        await world.container.log_out()(
+            LAPTOP, access_token=access_token, refresh_token=refresh_token
+        )
 
 
 async def test_logging_out_everywhere_ends_every_session_of_the_caller(world: World) -> None:
