@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from application.settings import Problem, Settings, UnsafeSettings
-from application.use_cases.identity import NewAdministrator
+from application.use_cases.identity.registration import NewAdministrator
 from bootstrap import Container
 from domain.errors import Invalid
 from domain.identity import AdministratorExists

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from application.settings import HttpSettings, Settings
-from application.use_cases.identity import NewAdministrator
+from application.use_cases.identity.registration import NewAdministrator
 from bootstrap import Container
 from entrypoints.cli import console
 from entrypoints.cli.administrator import can_make_administrator, first_administrator

@@ -1,7 +1,8 @@
 """Who calls: what a route asks for in its signature, and how it says who may call it.
 
-Every route is declared in its `dependencies`: `PublicRoute`, `AuthenticatedRoute`, `GuardedRoute` or, for the few that
-a one-time password opens too, `OneTimePasswordRoute`. `refuse_undeclared` keeps the application from starting otherwise.
+Every route is declared in its `dependencies`: `PublicRoute`, `AuthenticatedRoute`, `GuardedRoute`, or
+`OneTimePasswordRoute` for the few that a one-time password opens too. `refuse_undeclared` keeps the application from
+starting otherwise.
 """
 
 from collections.abc import Sequence

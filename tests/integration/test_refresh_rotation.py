@@ -19,6 +19,7 @@ from adapters.security.tokens import JoseTokens
 from adapters.system import Uuid7Generator
 from application.settings import Limit, RedisSettings, SessionSettings, ThrottleSettings
 from application.use_cases.caller import Origin
+from application.use_cases.documents import RecordAudit
 from application.use_cases.sessions import IssueTokens, RefreshSession
 from domain.errors import Unavailable
 from domain.sessions import (
@@ -110,29 +111,30 @@ async def test_all_tabs_of_a_storm_get_the_same_refresh_token_and_none_is_logged
 ) -> None:
     """The whole use case, with real signatures: RS256 signs equal claims equally."""
     clock, ids, settings = MovableClock(), Uuid7Generator(), SessionSettings()
-    keys, users, store = keys_with(), MemoryStore(), RedisSessionStore(client)
+    keys, stored, store = keys_with(), MemoryStore(), RedisSessionStore(client)
     tokens = JoseTokens(keys.access, keys.refresh, settings, clock)
     issue = IssueTokens(tokens=tokens, clock=clock, ids=ids, settings=settings)
     refresh_session = RefreshSession(
-        uow=lambda: MemoryUnitOfWork(users),
+        uow=lambda: MemoryUnitOfWork(stored),
         tokens=tokens,
         store=store,
         issue=issue,
         clock=clock,
         ids=ids,
+        audit=RecordAudit(clock, ids),
         settings=settings,
         throttle=ThrottleSettings(),
     )
     user = a_user()
-    users.committed[user.id] = user
+    stored.users[user.id] = user
     origin = Origin(address="192.0.2.1", agent="Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0")
-    session = a_session(user_id=user.id, fingerprint=fingerprint(device.agent, AgentBinding.FAMILY))
+    session = a_session(user_id=user.id, fingerprint=fingerprint(origin.agent, AgentBinding.FAMILY))
     await store.open(session, idle=IDLE, cap=20)
     token = issue(session).refresh_token
 
     for _ in range(10):
         await clock.pass_time(timedelta(minutes=9))
-        pairs = await asyncio.gather(*(refresh_session(token, device) for _ in range(50)))
+        pairs = await asyncio.gather(*(refresh_session(token, origin) for _ in range(50)))
         (token,) = {pair.refresh_token for pair in pairs}
         assert len({pair.access_token for pair in pairs}) == 50
         for pair in pairs[:5]:
