@@ -15,6 +15,7 @@ from fastapi.params import Form
 from fastapi.routing import RouteContext, iter_route_contexts
 from pydantic.alias_generators import to_camel
 
+from domain.access import PermissionCode
 from entrypoints.http import security
 from entrypoints.http.errors import PROBLEM_JSON, SLUG_OF_STATUS, Problem, title_of
 from entrypoints.http.v1 import PREFIX
@@ -115,7 +116,7 @@ class DescribedAPI(FastAPI):
         for route in iter_route_contexts(self.routes):
             for method in (route.methods or ()) if route.include_in_schema else ():
                 operation = document["paths"][route.path_format][method.lower()]
-                self._complete_operation(operation, Traits.of(route), schemas)
+                self._complete_operation(operation, Traits.of(route, method), schemas)
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         return document
@@ -123,6 +124,9 @@ class DescribedAPI(FastAPI):
     def _complete_operation(self, operation: Schema, traits: "Traits", schemas: Schema) -> None:
         operation["summary"] = operation["summary"].capitalize()
         operation["security"] = list(traits.security(debug=self._debug_environment))
+        if traits.permission is not None:
+            operation["x-permission"] = traits.permission
+            operation["description"] += f"\n\nNeeds the permission `{traits.permission}`."
         for content in operation.get("requestBody", {}).get("content", {}).values():
             content["example"] = example(content["schema"], schemas)
         responses = operation["responses"]
@@ -142,6 +146,7 @@ class DescribedAPI(FastAPI):
 class Traits:
     """What a route is, as far as its answers depend on it."""
 
+    permission: str | None
     authenticated: bool
     closed_to_one_time_passwords: bool
     takes_access_token: bool
@@ -157,27 +162,25 @@ class Traits:
     asks_somebody: bool
 
     @classmethod
-    def of(cls, route: RouteContext) -> "Traits":
+    def of(cls, route: RouteContext, method: str) -> "Traits":
         """Look at a route."""
         dependant: Dependant = route.dependant
         calls = set(_calls(dependant))
+        is_guarded = security.permitted_caller in calls
+        is_authenticated_only = security.caller in calls
         creates = route.status_code == HTTPStatus.CREATED
-        methods = route.methods or set()
         fields = getattr(route.response_model, "model_fields", {})
         data = (
             getattr(fields["data"].annotation, "model_fields", {}) if "data" in fields else fields
         )
         return cls(
-            authenticated=bool(
-                calls
-                & {
-                    security.caller,
-                    security.caller_with_any_password,
-                    security.permitted_caller,
-                    security.access_claims,
-                }
+            permission=(
+                PermissionCode.of(method, str(route.path_format)).value if is_guarded else None
             ),
-            closed_to_one_time_passwords=bool(calls & {security.caller, security.permitted_caller}),
+            authenticated=is_guarded
+            or is_authenticated_only
+            or not calls.isdisjoint({security.caller_with_any_password, security.access_claims}),
+            closed_to_one_time_passwords=is_guarded or is_authenticated_only,
             takes_access_token=security.access_token in calls,
             takes_refresh_token=security.refresh_token in calls,
             hands_out_tokens="access_token" in data,
@@ -191,8 +194,8 @@ class Traits:
             names_a_thing=bool(dependant.path_params) or "ids" in _fields_of_body(route),
             creates=creates,
             may_conflict=creates
-            or bool(methods & {"PUT", "PATCH"})
-            or ("DELETE" in methods and security.permitted_caller in calls),
+            or method in {"PUT", "PATCH"}
+            or (method == "DELETE" and is_guarded),
             asks_somebody=bool(calls - {security.public}),
         )
 

@@ -1,6 +1,7 @@
 """The HTTP application over a world in memory, and a client that holds every response to what all of them promise."""
 
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections import defaultdict
+from collections.abc import Collection, Mapping, MutableMapping
 from contextlib import AsyncExitStack
 from functools import cache
 from types import TracebackType
@@ -15,6 +16,8 @@ from application.settings import HttpSettings
 from application.use_cases.caller import Origin
 from domain.identity import User
 from entrypoints.http.app import application, create_app
+from entrypoints.http.routes import guarded_routes
+from entrypoints.http.wiring import attach
 from tests.fakes.world import LAPTOP, PASSWORD, World
 
 _ON_EVERY_RESPONSE = {
@@ -43,12 +46,24 @@ def _documented(*, debug: bool) -> Mapping[str, Any]:
     return paths
 
 
-class Web:
-    """An application, a client, and the world behind both."""
+# Making an application takes longer than most tests. What it is made of is the key; it keeps its routers alive,
+# so no others have their ids.
+_idle_apps = defaultdict[tuple[HttpSettings, bool, tuple[int, ...]], list[FastAPI]](list)
 
-    def __init__(self, world: World, *, routers: Iterable[APIRouter] = ()) -> None:
+
+class Web:
+    """An application, which may have served other worlds before, a client, and the world behind both."""
+
+    def __init__(self, world: World, *, routers: Collection[APIRouter] = ()) -> None:
         self.world = world
-        self.app: FastAPI = create_app(container=world.container, routers=routers)
+        settings = world.container.settings()
+        self._idle = _idle_apps[settings.http, settings.environment.debug, tuple(map(id, routers))]
+        self.app = (
+            self._idle.pop()
+            if self._idle
+            else create_app(container=world.container, routers=routers)
+        )
+        attach(self.app.state, world.container)
         self.client = httpx.AsyncClient(
             transport=httpx.ASGITransport(
                 self.app, raise_app_exceptions=False, client=(LAPTOP.address, 50000)
@@ -60,13 +75,14 @@ class Web:
         self.logs: list[MutableMapping[str, Any]] = []
         """The log lines since the block was entered."""
         self._stack = AsyncExitStack()
-        self._documented = _documented(debug=world.container.settings().environment.debug)
+        self._documented = _documented(debug=settings.environment.debug)
 
     async def __aenter__(self) -> Self:
         self.logs = self._stack.enter_context(
             structlog.testing.capture_logs([structlog.contextvars.merge_contextvars])
         )
         await self._stack.enter_async_context(self.client)
+        await self.world.container.sync_routes()([*guarded_routes(self.app.routes)])
         return self
 
     async def __aexit__(
@@ -76,6 +92,7 @@ class Web:
         traceback: TracebackType | None,
     ) -> None:
         await self._stack.__aexit__(exc_type, exc, traceback)
+        self._idle.append(self.app)
 
     # --- what a client does ---
 

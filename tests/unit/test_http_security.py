@@ -121,11 +121,14 @@ def test_a_mounted_application_cannot_say_who_may_call(world: World) -> None:
         create_app(container=world.container, routers=[mounting])
 
 
-async def test_a_route_that_was_added_later_keeps_the_application_from_starting(web: Web) -> None:
-    web.app.get("/late")(public)
+async def test_a_route_that_was_added_later_keeps_the_application_from_starting(
+    world: World,
+) -> None:
+    app = create_app(container=world.container)
+    app.get("/late")(public)
 
     with pytest.raises(UndeclaredRoute):
-        async with web.app.router.lifespan_context(web.app):
+        async with app.router.lifespan_context(app):
             pass
 
 
