@@ -1,7 +1,7 @@
 """MongoDB itself: its indexes, how long entries live, and what its failures become."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -64,6 +64,12 @@ def settings(mongo_url: str, mongo_database: str) -> MongoSettings:
 async def database(settings: MongoSettings) -> AsyncIterator[Database]:
     async with connected(settings) as database:
         yield database
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Mongo]:
+    with Mongo(tmp_path) as server:
+        yield server
 
 
 Call = Callable[[Database], Awaitable[object]]
@@ -133,6 +139,7 @@ async def test_entries_live_as_long_as_settings_say_and_a_change_counts_for_old_
 async def test_the_server_counts_that_time_from_the_instant_of_the_entry(
     database: Database,
 ) -> None:
+    """How it removes documents is its own affair, and takes it a minute; a test would not wait for that."""
     entry = an_entry()
     await database.audit_log().append([entry])
     stored = await database.client[database.settings.database]["audit"].find_one({})
@@ -175,12 +182,6 @@ async def test_a_server_that_is_not_there_is_unavailable_within_the_time_out(nam
             await QUICK[name](database)
         assert monotonic() - started < SOON
     assert refused.value.dependency == "MongoDB"
-
-
-@pytest.fixture
-async def own_server(tmp_path: Path) -> AsyncIterator[Mongo]:
-    with Mongo(tmp_path) as server:
-        yield server
 
 
 async def test_the_connection_recovers_when_the_server_was_killed_and_is_back(
