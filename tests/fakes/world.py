@@ -23,6 +23,7 @@ from bootstrap import Container
 from domain.access import Role
 from domain.documents import AuditEntry
 from domain.identity import Password, User
+from domain.routes import Route
 from domain.sessions import SealedPassword, Session
 from tests.fakes.clock import MovableClock
 
@@ -98,6 +99,13 @@ class World:
             await uow.commit()
         return role
 
+    async def given_routes(self, *codes: str) -> None:
+        """Offer guarded routes with these permission codes, and no others."""
+        parts = [code.split(":", 1) for code in codes]
+        await self.container.sync_routes()(
+            [Route(method=method, path=path, name=path) for method, path in parts]
+        )
+
     async def change(self, user: User, **changes: Any) -> None:
         """Change what is stored of `user`, as another process would."""
         async with self.container.change_access()([user.id]) as uow:
@@ -122,6 +130,10 @@ class World:
     def noted(self) -> list[AuditEntry]:
         """Return the audit entries that are to be delivered, in the order of their recording."""
         return list(self.store.outbox.values())
+
+    async def deliver(self) -> None:
+        """Bring them to the audit log."""
+        await self.container.outbox_courier().deliver()
 
     async def sessions(self, user: User) -> Sequence[Session]:
         """Return the living sessions of `user`, the newest first."""

@@ -1,0 +1,569 @@
+"""The guard, and roles: who may do what, who may say so, and when it is in force."""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from adapters.memory.versions import MemoryAccessVersions
+from application.paging import PageRequest
+from application.ports.access import Change, RoleFilter, Standing
+from application.ports.unit_of_work import UnitOfWork
+from application.use_cases.access import RoleDraft
+from application.use_cases.caller import Caller
+from application.use_cases.sessions import TokenPair
+from domain.access import (
+    BeyondOwnAccess,
+    Grant,
+    OwnAccess,
+    PermissionDenied,
+    Role,
+    RoleCode,
+    RoleCodeTaken,
+    RoleId,
+    RoleInUse,
+    RoleNameTaken,
+    RoleNotFound,
+    RoleStatus,
+    UnknownPermissions,
+)
+from domain.errors import Unavailable
+from domain.identity import User, UserId, UserStatus
+from domain.sessions import InvalidToken, SessionId
+from tests.fakes.builders import a_role, a_user
+from tests.fakes.world import LAPTOP, World
+
+READ, WRITE, DELETE = "GET:/notes/{note_id}", "PUT:/notes/{note_id}", "DELETE:/notes/{note_id}"
+NOBODYS = RoleId(UUID(int=0))
+
+
+@pytest.fixture
+async def world() -> World:
+    world = World()
+    await world.given_routes(READ, WRITE, DELETE)
+    return world
+
+
+async def may(world: World, tokens: TokenPair, permission: str) -> bool:
+    """Tell whether the guard lets somebody use a route."""
+    try:
+        await world.authenticate(tokens, permission=permission)
+    except PermissionDenied:
+        return False
+    return True
+
+
+async def logged_in(world: World, user: User, *roles: Role) -> Caller:
+    await world.given(user, *roles)
+    return (await world.log_in_as(user))[0]
+
+
+async def change_role(world: World, role: Role, **changes: object) -> None:
+    """Change what is stored of a role, as another process would."""
+    async with world.container.change_access()(everyone=True) as uow:
+        (stored,) = await uow.roles.lock([role.id])
+        for name, value in changes.items():
+            setattr(stored, name, value)
+        await uow.roles.save(stored)
+
+
+async def assign(world: World, user: User, *roles: Role) -> None:
+    """Give a user exactly these roles, as another process would."""
+    async with world.container.change_access()([user.id]) as uow:
+        await uow.users.lock(user.id)
+        await uow.roles.assign(user.id, [role.id for role in roles])
+
+
+# --- who may ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("grants", "allowed"),
+    [
+        ([], set()),
+        ([READ], {READ}),
+        ([READ, DELETE], {READ, DELETE}),
+        (["GET:/notes"], set()),
+        (["GET:/**"], {READ}),
+        (["*:/notes/*"], {READ, WRITE, DELETE}),
+        (["*:/notes/*/pages"], set()),
+        (["PUT:**"], {WRITE}),
+        (["*:**"], {READ, WRITE, DELETE}),
+    ],
+    ids=str,
+)
+async def test_a_user_may_what_a_role_of_theirs_gives(
+    world: World, grants: list[str], allowed: set[str]
+) -> None:
+    ada = await world.given(a_user(), a_role(*grants))
+    _, tokens = await world.log_in_as(ada)
+
+    assert {code for code in (READ, WRITE, DELETE) if await may(world, tokens, code)} == allowed
+
+
+async def test_roles_add_up(world: World) -> None:
+    ada = await world.given(a_user(), a_role(READ), a_role("DELETE:**"))
+    _, tokens = await world.log_in_as(ada)
+
+    assert [await may(world, tokens, code) for code in (READ, WRITE, DELETE)] == [True, False, True]
+
+
+async def test_a_disabled_role_gives_nothing(world: World) -> None:
+    ada = await world.given(a_user(), a_role(READ, status=RoleStatus.DISABLED))
+    _, tokens = await world.log_in_as(ada)
+
+    assert not await may(world, tokens, READ)
+
+
+async def test_an_administrator_may_everything_without_a_role(world: World) -> None:
+    ada = await world.given(a_user(is_admin=True))
+    _, tokens = await world.log_in_as(ada)
+
+    assert await may(world, tokens, DELETE)
+
+
+# --- in force at the next request ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """A user with a role that gives `READ`, who has just used it."""
+
+    world: World
+    user: User
+    role: Role
+    tokens: TokenPair
+
+    async def may_read(self) -> bool:
+        return await may(self.world, self.tokens, READ)
+
+
+@pytest.fixture
+async def warm(world: World) -> Situation:
+    user, role = a_user(), a_role(READ)
+    await world.given(user, role)
+    _, tokens = await world.log_in_as(user)
+    situation = Situation(world, user, role, tokens)
+    for _ in range(2):
+        assert await situation.may_read()
+    return situation
+
+
+async def test_a_grant_that_is_taken_back_is_gone_at_the_next_request(warm: Situation) -> None:
+    await change_role(warm.world, warm.role, grants=frozenset())
+    assert not await warm.may_read()
+
+    await change_role(warm.world, warm.role, grants=frozenset({Grant("GET:**")}))
+    assert await warm.may_read()
+
+
+async def test_a_role_that_is_disabled_gives_nothing_from_the_next_request_on(
+    warm: Situation,
+) -> None:
+    await change_role(warm.world, warm.role, status=RoleStatus.DISABLED)
+    assert not await warm.may_read()
+
+    await change_role(warm.world, warm.role, status=RoleStatus.ACTIVE)
+    assert await warm.may_read()
+
+
+async def test_a_role_that_is_taken_away_gives_nothing_from_the_next_request_on(
+    warm: Situation,
+) -> None:
+    await assign(warm.world, warm.user)
+    assert not await warm.may_read()
+
+    await assign(warm.world, warm.user, warm.role)
+    assert await warm.may_read()
+
+
+async def test_a_user_who_is_disabled_is_cut_off_at_the_next_request(warm: Situation) -> None:
+    await warm.world.change(warm.user, status=UserStatus.DISABLED)
+
+    with pytest.raises(InvalidToken):
+        await warm.may_read()
+
+
+async def test_a_user_who_is_deleted_is_cut_off_at_the_next_request(warm: Situation) -> None:
+    await warm.world.remove(warm.user)
+
+    with pytest.raises(InvalidToken):
+        await warm.may_read()
+
+
+async def test_an_administrator_who_is_demoted_loses_everything_at_the_next_request(
+    world: World,
+) -> None:
+    ada = await world.given(a_user(is_admin=True))
+    _, tokens = await world.log_in_as(ada)
+    assert await may(world, tokens, DELETE)
+
+    await world.change(ada, is_admin=False)
+
+    assert not await may(world, tokens, DELETE)
+
+
+async def test_a_session_that_is_ended_is_over_at_the_next_request(warm: Situation) -> None:
+    await warm.world.container.session_store().end_all(warm.user.id)
+
+    with pytest.raises(InvalidToken):
+        await warm.may_read()
+
+
+# --- what it costs, and what happens when something is down -------------------------------------
+
+
+class DownUnitOfWork:
+    def __call__(self) -> UnitOfWork:
+        raise Unavailable("PostgreSQL")
+
+
+async def test_a_warm_request_does_not_need_the_relational_store(warm: Situation) -> None:
+    warm.world.container.guard().uow = DownUnitOfWork()
+
+    assert await warm.may_read()
+
+
+async def test_what_one_process_has_read_the_others_need_not_read(warm: Situation) -> None:
+    another = replace(warm.world.container.guard(), uow=DownUnitOfWork())
+
+    caller = await another(warm.tokens.access_token, LAPTOP, permission=READ)
+
+    assert caller.user_id == warm.user.id
+
+
+class VersionsThatAreDown(MemoryAccessVersions):
+    async def look(self, user_id: UserId, session_id: SessionId) -> Standing:
+        raise Unavailable("Redis")
+
+
+async def test_nobody_is_let_in_while_the_versions_are_down(warm: Situation) -> None:
+    world = warm.world
+    world.container.guard().versions = VersionsThatAreDown(
+        world.container.session_store(), world.clock
+    )
+
+    with pytest.raises(Unavailable):
+        await warm.may_read()
+
+
+async def test_while_a_change_is_under_way_the_relational_store_decides(warm: Situation) -> None:
+    world, versions = warm.world, warm.world.container.access_versions()
+    change = Change(id="of another process", user_ids=(warm.user.id,))
+    await versions.begin(change)
+    async with world.container.uow() as uow:
+        await uow.users.lock(warm.user.id)
+        await uow.roles.assign(warm.user.id, [])
+        assert await warm.may_read()
+        await uow.commit()
+
+    assert not await warm.may_read()
+    await versions.finish(change)
+    assert not await warm.may_read()
+
+
+async def test_a_writer_that_died_keeps_its_users_unsettled_for_a_minute_and_no_longer(
+    warm: Situation,
+) -> None:
+    guard = warm.world.container.guard()
+    await guard.versions.begin(Change(id="of one that died", user_ids=(warm.user.id,)))
+    assert await warm.may_read()
+    store, guard.uow = guard.uow, DownUnitOfWork()
+    with pytest.raises(Unavailable):
+        await warm.may_read()
+
+    await warm.world.clock.pass_time(timedelta(seconds=60))
+    guard.uow = store
+    assert await warm.may_read()
+    guard.uow = DownUnitOfWork()
+    assert await warm.may_read()
+
+
+async def test_the_guard_remembers_a_bounded_number_of_users(world: World) -> None:
+    guard = world.container.guard()
+    guard.most_remembered = 2
+    everybody = []
+    for _ in range(4):
+        user = await world.given(a_user(), a_role(READ))
+        everybody.append((await world.log_in_as(user))[1])
+
+    for _ in range(2):
+        assert [await may(world, tokens, READ) for tokens in everybody] == [True] * 4
+    assert len(guard._remembered) == 2
+
+
+# --- making roles -------------------------------------------------------------------------------
+
+
+def a_draft(*grants: str, code: str = "editor", name: str = "Editor") -> RoleDraft:
+    return RoleDraft(code=RoleCode(code), name=name, grants=frozenset(map(Grant, grants)))
+
+
+async def test_an_administrator_makes_a_role_and_it_is_noted(world: World) -> None:
+    caller = await logged_in(world, a_user(is_admin=True))
+
+    role = await world.container.create_role()(caller, a_draft(READ, "*:/notes/**"))
+
+    assert world.store.roles[role.id] == role
+    assert role.created_at == role.updated_at == world.clock.now()
+    entry = world.noted()[-1]
+    assert (entry.action, entry.actor, entry.target) == (
+        "roles.created",
+        caller.user_id,
+        f"role:{role.id}",
+    )
+    assert entry.details["permissions"] == ["*:/notes/**", READ]
+
+
+async def test_codes_that_no_route_has_are_listed(world: World) -> None:
+    caller = await logged_in(world, a_user(is_admin=True))
+
+    with pytest.raises(UnknownPermissions) as error:
+        await world.container.create_role()(
+            caller, a_draft(READ, "GET:/notes", "POST:/nowhere", "POST:/nowhere/**")
+        )
+
+    assert error.value.unknown == ("GET:/notes", "POST:/nowhere")
+    assert world.store.roles == {}
+
+
+async def test_a_code_whose_route_has_vanished_is_unknown(world: World) -> None:
+    caller = await logged_in(world, a_user(is_admin=True))
+    await world.given_routes(WRITE)
+
+    with pytest.raises(UnknownPermissions):
+        await world.container.create_role()(caller, a_draft(READ))
+
+
+@pytest.mark.parametrize(
+    ("draft", "error"),
+    [
+        (a_draft(code="writer", name="Editor"), RoleNameTaken),
+        (a_draft(code="writer", name="  EDITOR "), RoleNameTaken),
+        (a_draft(code="editor", name="Writer"), RoleCodeTaken),
+    ],
+)
+async def test_no_two_roles_have_the_same_name_or_code(
+    world: World, draft: RoleDraft, error: type[Exception]
+) -> None:
+    await world.given_role(a_role(code="editor", name="Editor"))
+    caller = await logged_in(world, a_user(is_admin=True))
+
+    with pytest.raises(error):
+        await world.container.create_role()(caller, draft)
+    assert len(world.store.roles) == 1
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted", "beyond"),
+    [
+        ([READ], [READ], ()),
+        ([READ], [READ, WRITE], (WRITE,)),
+        (["*:/notes/*"], [READ, WRITE, "GET:/notes/*"], ()),
+        (["GET:**"], [READ, "GET:/notes/**"], ()),
+        (["GET:**"], ["*:/notes/**"], ("*:/notes/**",)),
+        (["*:/notes/*"], ["*:/notes/**"], ("*:/notes/**",)),
+        ([], ["*:**"], ("*:**",)),
+    ],
+    ids=str,
+)
+async def test_nobody_gives_what_they_do_not_hold(
+    world: World, held: list[str], wanted: list[str], beyond: tuple[str, ...]
+) -> None:
+    caller = await logged_in(world, a_user(), a_role(*held))
+    create = world.container.create_role()
+
+    if not beyond:
+        await create(caller, a_draft(*wanted))
+        return
+    with pytest.raises(BeyondOwnAccess) as error:
+        await create(caller, a_draft(*wanted))
+    assert error.value.beyond == beyond
+
+
+# --- replacing roles ----------------------------------------------------------------------------
+
+
+async def test_a_role_becomes_what_the_draft_says_and_the_difference_is_noted(
+    world: World,
+) -> None:
+    role = await world.given_role(
+        a_role(READ, code="editor", name="Editor", buttons=frozenset("b"))
+    )
+    caller = await logged_in(world, a_user(is_admin=True))
+    await world.pass_time(hours=1)
+
+    replaced = await world.container.replace_role()(caller, role.id, a_draft(READ, WRITE))
+
+    assert world.store.roles[role.id] == replaced
+    assert (replaced.created_at, replaced.updated_at) == (role.created_at, world.clock.now())
+    entry = world.noted()[-1]
+    assert entry.action == "roles.replaced"
+    assert entry.details == {
+        "permissions": {"from": [READ], "to": [READ, WRITE]},
+        "buttonPermissions": {"from": ["b"], "to": []},
+    }
+
+
+async def test_nobody_edits_or_deletes_a_role_that_they_have(world: World) -> None:
+    own, other = a_role("*:**"), await world.given_role(a_role())
+    caller = await logged_in(world, a_user(is_admin=True), own)
+
+    with pytest.raises(OwnAccess):
+        await world.container.replace_role()(caller, own.id, a_draft())
+    with pytest.raises(OwnAccess):
+        await world.container.delete_roles()(caller, [other.id, own.id], force=True)
+    assert world.store.roles.keys() == {own.id, other.id}
+
+
+async def test_what_a_role_gave_before_may_stay_and_nothing_beyond_may_come(world: World) -> None:
+    role = await world.given_role(a_role(DELETE))
+    caller = await logged_in(world, a_user(), a_role(READ))
+    replace_role = world.container.replace_role()
+
+    await replace_role(caller, role.id, a_draft(DELETE, READ))
+
+    with pytest.raises(BeyondOwnAccess):
+        await replace_role(caller, role.id, a_draft(DELETE, WRITE))
+    assert {g.value for g in world.store.roles[role.id].grants} == {DELETE, READ}
+
+
+async def test_a_disabled_role_is_enabled_only_by_those_who_hold_what_it_gives(
+    world: World,
+) -> None:
+    role = await world.given_role(a_role(DELETE, status=RoleStatus.DISABLED))
+    caller = await logged_in(world, a_user(), a_role(READ))
+
+    with pytest.raises(BeyondOwnAccess):
+        await world.container.replace_role()(caller, role.id, a_draft(DELETE))
+
+    assert world.store.roles[role.id].status is RoleStatus.DISABLED
+
+
+async def test_a_code_whose_route_has_vanished_may_stay_in_a_role(world: World) -> None:
+    role = await world.given_role(a_role("GET:/gone"))
+    caller = await logged_in(world, a_user(is_admin=True))
+
+    await world.container.replace_role()(caller, role.id, a_draft("GET:/gone", READ))
+
+    assert len(world.store.roles[role.id].grants) == 2
+
+
+async def test_a_role_that_is_gone_cannot_be_replaced(world: World) -> None:
+    caller = await logged_in(world, a_user(is_admin=True))
+
+    with pytest.raises(RoleNotFound):
+        await world.container.replace_role()(caller, NOBODYS, a_draft())
+
+
+# --- deleting roles -----------------------------------------------------------------------------
+
+
+async def test_a_role_in_use_is_deleted_only_by_force_which_takes_it_from_everybody(
+    world: World,
+) -> None:
+    role = a_role(READ)
+    ada = await world.given(a_user(), role)
+    _, tokens = await world.log_in_as(ada)
+    assert await may(world, tokens, READ)
+    caller = await logged_in(world, a_user(is_admin=True))
+    delete = world.container.delete_roles()
+
+    with pytest.raises(RoleInUse) as error:
+        await delete(caller, [role.id], force=False)
+    assert error.value.users == 1
+    assert await may(world, tokens, READ)
+
+    assert await delete(caller, [role.id], force=True) == 1
+    assert world.store.roles == {}
+    assert not await may(world, tokens, READ)
+    assert world.noted()[-1].details["holders"] == 1
+
+
+async def test_roles_are_deleted_all_together_or_not_at_all(world: World) -> None:
+    spare, used = await world.given_role(a_role()), a_role()
+    await world.given(a_user(), used)
+    caller = await logged_in(world, a_user(is_admin=True))
+    delete = world.container.delete_roles()
+
+    with pytest.raises(RoleInUse):
+        await delete(caller, [spare.id, used.id], force=False)
+    with pytest.raises(RoleNotFound) as error:
+        await delete(caller, [spare.id, NOBODYS], force=True)
+
+    assert error.value.role_ids == (NOBODYS,)
+    assert world.store.roles.keys() == {spare.id, used.id}
+
+
+async def test_a_role_that_is_made_again_under_its_old_code_is_nobodys(world: World) -> None:
+    role = a_role(READ, code="editor")
+    ada = await world.given(a_user(), role)
+    _, tokens = await world.log_in_as(ada)
+    caller = await logged_in(world, a_user(is_admin=True))
+    await world.container.delete_roles()(caller, [role.id], force=True)
+
+    await world.container.create_role()(caller, a_draft(READ))
+
+    assert not await may(world, tokens, READ)
+
+
+async def test_of_many_who_delete_a_role_at_once_one_does(world: World) -> None:
+    role = await world.given_role(a_role())
+    caller = await logged_in(world, a_user(is_admin=True))
+
+    answers = await asyncio.gather(
+        *(world.container.delete_roles()(caller, [role.id], force=False) for _ in range(5)),
+        return_exceptions=True,
+    )
+
+    assert Counter(map(type, answers)) == {int: 1, RoleNotFound: 4}
+    assert [entry.action for entry in world.noted()].count("roles.deleted") == 1
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+
+async def test_roles_are_listed_by_keyword_and_status(world: World) -> None:
+    for code, name, status in (
+        ("editor", "Writes 100%", RoleStatus.ACTIVE),
+        ("reader", "Reads", RoleStatus.DISABLED),
+    ):
+        await world.given_role(a_role(code=code, name=name, status=status))
+    list_roles = world.container.list_roles()
+
+    async def codes(which: RoleFilter) -> list[str]:
+        return [role.code.value for role in (await list_roles(which, PageRequest())).records]
+
+    assert await codes(RoleFilter()) == ["editor", "reader"]
+    assert await codes(RoleFilter(keyword="READ")) == ["reader"]
+    assert await codes(RoleFilter(keyword="%")) == ["editor"]
+    assert await codes(RoleFilter(keyword="_")) == []
+    assert await codes(RoleFilter(status=RoleStatus.DISABLED)) == ["reader"]
+
+
+async def test_a_user_sees_their_own_roles_disabled_ones_too(world: World) -> None:
+    caller = await logged_in(
+        world, a_user(), a_role(code="b-role"), a_role(code="a-role", status=RoleStatus.DISABLED)
+    )
+    await world.given_role(a_role())
+
+    roles = await world.container.list_own_roles()(caller)
+
+    assert [role.code.value for role in roles] == ["a-role", "b-role"]
+
+
+async def test_who_has_a_role_is_listed_with_all_their_roles(world: World) -> None:
+    role, another = a_role(), a_role()
+    ada = await world.given(a_user(username="ada.lovelace"), role, another)
+    ben = await world.given(a_user(username="ben.turing"), role)
+    await world.given(a_user())
+
+    users, roles = await world.container.list_role_users()(role.id, PageRequest())
+
+    assert [user.id for user in users.records] == [ada.id, ben.id]
+    assert {user_id: len(held) for user_id, held in roles.items()} == {ada.id: 2, ben.id: 1}
+    with pytest.raises(RoleNotFound):
+        await world.container.list_role_users()(NOBODYS, PageRequest())
