@@ -26,7 +26,7 @@ class MemoryAccessVersions(AccessVersions):
     def __init__(self, sessions: SessionStore, clock: Clock) -> None:
         self._sessions = sessions
         self._clock = clock
-        self._numbers = itertools.count()
+        self._numbers = itertools.count(1)
         self._everyones = 0
         self._users: dict[UserId, int] = {}
         self._under_way: dict[str, tuple[Change, datetime]] = {}

@@ -1,0 +1,557 @@
+"""The guard, and changes of access: who is let through, at what cost, and that nobody acts on what was taken away."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Self
+
+import pytest
+
+from adapters.memory.security import MemoryTokens
+from adapters.memory.sessions import MemorySessionStore
+from adapters.memory.store import MemoryStore
+from adapters.memory.unit_of_work import MemoryUnitOfWork
+from adapters.memory.versions import MemoryAccessCache, MemoryAccessVersions
+from adapters.system import Uuid7Generator
+from application.ports.access import SETTLE_AFTER, Change, Standing
+from application.ports.unit_of_work import UnitOfWork
+from application.settings import Limit, SessionSettings
+from application.use_cases.access import ChangeAccess, Guard
+from application.use_cases.caller import Caller, Origin
+from application.use_cases.sessions import IssueTokens, TokenPair
+from domain.access import Access, Grant, PermissionDenied, Role
+from domain.errors import Unavailable
+from domain.identity import PasswordChangeRequired, User, UserId, UserStatus
+from domain.sessions import InvalidToken, Session, SessionId
+from tests.fakes.builders import a_role, a_user
+from tests.fakes.clock import MovableClock
+from tests.fakes.schedule import ForgetfulVersions, Processes
+from tests.fakes.sessions import FIREFOX, GRACE, IDLE, a_session, a_token_id, token_of
+
+READ, WRITE = "GET:/api/v1/roles", "PUT:/api/v1/roles/{role_id}"
+LAPTOP = Origin(address="192.0.2.1", agent="Firefox", request_id="r-1")
+SECOND = timedelta(seconds=1)
+
+
+class Versions(MemoryAccessVersions):
+    """Can be away, or hear the first steps of a change alone."""
+
+    is_up = True
+    hears_finish = True
+
+    async def look(self, user_id: UserId, session_id: SessionId) -> Standing:
+        self._be_up()
+        return await super().look(user_id, session_id)
+
+    async def begin(self, change: Change) -> None:
+        self._be_up()
+        await super().begin(change)
+
+    async def finish(self, change: Change) -> None:
+        if not self.hears_finish:
+            raise Unavailable("Redis")
+        await super().finish(change)
+
+    def _be_up(self) -> None:
+        if not self.is_up:
+            raise Unavailable("Redis")
+
+
+class FullCache(MemoryAccessCache):
+    """Takes nothing."""
+
+    async def put(self, user_id: UserId, version: str, access: Access) -> None:
+        raise Unavailable("Redis")
+
+
+@dataclass(slots=True)
+class Outage:
+    """What the database does not do for a while."""
+
+    is_down: bool = False
+    commits_are_lost: bool = False
+    answers_are_lost: bool = False
+
+
+class Database(MemoryUnitOfWork):
+    """Can be down, and lose a commit or the answer to it."""
+
+    def __init__(self, store: MemoryStore, outage: Outage) -> None:
+        super().__init__(store)
+        self._outage = outage
+
+    async def __aenter__(self) -> Self:
+        if self._outage.is_down:
+            raise Unavailable("PostgreSQL")
+        return await super().__aenter__()
+
+    async def commit(self) -> None:
+        if not self._outage.commits_are_lost:
+            await super().commit()
+        if self._outage.commits_are_lost or self._outage.answers_are_lost:
+            raise Unavailable("PostgreSQL")
+
+
+class World:
+    """Two processes with a guard each, over the same stores."""
+
+    def __init__(self) -> None:
+        self.clock = MovableClock()
+        self.store = MemoryStore()
+        self.database = Outage()
+        self.settings = SessionSettings()
+        self.sessions = MemorySessionStore(self.clock)
+        self.versions = Versions(self.sessions, self.clock)
+        self.cache = MemoryAccessCache(self.clock, self.settings.access_lifetime)
+        self.tokens = MemoryTokens(self.settings, self.clock)
+        self.change = ChangeAccess(uow=self.uow, versions=self.versions, ids=Uuid7Generator())
+        self.here, self.there = self.a_guard(), self.a_guard()
+
+    def uow(self) -> UnitOfWork:
+        return Database(self.store, self.database)
+
+    def a_guard(self, cache: MemoryAccessCache | None = None, *, most: int = 10_000) -> Guard:
+        return Guard(
+            uow=self.uow,
+            tokens=self.tokens,
+            store=self.sessions,
+            versions=self.versions,
+            cache=cache or self.cache,
+            most_remembered=most,
+        )
+
+    async def given(self, user: User, *roles: Role) -> TokenPair:
+        """Store a user who has these roles; return the tokens of a fresh session."""
+        async with MemoryUnitOfWork(self.store) as uow:
+            await uow.users.add(user)
+            for role in roles:
+                if await uow.roles.find(role.id) is None:
+                    await uow.roles.add(role)
+            await uow.roles.assign(user.id, [role.id for role in roles])
+            await uow.commit()
+        return await self.log_in(user)
+
+    async def log_in(self, user: User) -> TokenPair:
+        session = a_session(user_id=user.id, at=self.clock.now())
+        await self.sessions.open(session, idle=IDLE, cap=20)
+        return self.tokens_of(session)
+
+    def tokens_of(self, session: Session) -> TokenPair:
+        return IssueTokens(
+            tokens=self.tokens, clock=self.clock, ids=Uuid7Generator(), settings=self.settings
+        )(session)
+
+    async def save(self, uow: UnitOfWork, role: Role, *grants: str) -> None:
+        """Let a role give these grants."""
+        await uow.roles.lock([role.id])
+        await uow.roles.save(replace(role, grants=frozenset(map(Grant, grants))))
+
+    async def may(self, guard: Guard, tokens: TokenPair, permission: str = READ) -> bool:
+        try:
+            await guard(tokens.access_token, LAPTOP, permission=permission)
+        except PermissionDenied:
+            return False
+        return True
+
+    async def is_settled(self, tokens: TokenPair) -> bool:
+        claims = self.tokens.verify_access(tokens.access_token)
+        return (await self.versions.look(claims.user_id, claims.session_id)).settled
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+# --- who is let through -------------------------------------------------------------------------
+
+
+async def test_the_guard_tells_who_calls_in_which_session_from_where_and_what_they_may(
+    world: World,
+) -> None:
+    user = a_user()
+    tokens = await world.given(user, a_role(READ), a_role(WRITE))
+    caller = await world.here(tokens.access_token, LAPTOP)
+    (session,) = await world.sessions.of_user(user.id)
+    assert caller == Caller(
+        user_id=user.id, session_id=session.id, access=caller.access, origin=LAPTOP
+    )
+    assert caller.access.grants.exact == {READ, WRITE}
+    assert caller == await world.there.with_refresh_token(tokens.refresh_token, LAPTOP)
+
+
+@pytest.mark.parametrize("grant", [READ, "GET:**", "*:/api/v1/**"])
+async def test_a_permission_is_had_by_its_code_or_by_a_pattern(world: World, grant: str) -> None:
+    tokens = await world.given(a_user(), a_role(grant))
+    assert await world.may(world.here, tokens)
+
+
+async def test_without_the_permission_nobody_gets_through_but_an_administrator(
+    world: World,
+) -> None:
+    tokens = await world.given(a_user(), a_role(WRITE))
+    with pytest.raises(PermissionDenied) as denial:
+        await world.here(tokens.access_token, LAPTOP, permission=READ)
+    assert denial.value.permission == READ
+    administrator = await world.given(a_user(is_admin=True))
+    assert await world.may(world.here, administrator)
+
+
+async def test_a_route_that_needs_no_permission_needs_a_session(world: World) -> None:
+    user = a_user()
+    tokens = await world.given(user)
+    await world.here(tokens.access_token, LAPTOP)
+    await world.sessions.end_all(user.id)
+    for guard in (world.here, world.there):
+        with pytest.raises(InvalidToken):
+            await guard(tokens.access_token, LAPTOP)
+
+
+async def test_a_token_that_is_not_ours_or_has_expired_gets_nobody_through(world: World) -> None:
+    tokens = await world.given(a_user(is_admin=True))
+    with pytest.raises(InvalidToken):
+        await world.here(tokens.refresh_token, LAPTOP)
+    await world.clock.pass_time(world.settings.access_lifetime)
+    with pytest.raises(InvalidToken):
+        await world.here(tokens.access_token, LAPTOP)
+
+
+async def test_who_has_a_one_time_password_can_do_nothing_but_change_it(world: World) -> None:
+    tokens = await world.given(a_user(must_change_password=True, is_admin=True))
+    with pytest.raises(PasswordChangeRequired):
+        await world.here(tokens.access_token, LAPTOP, permission=READ)
+    caller = await world.here(tokens.access_token, LAPTOP, password_may_be_due=True)
+    assert caller.access.must_change_password
+
+
+@pytest.mark.parametrize("with_refresh_token", [False, True])
+async def test_who_is_disabled_or_gone_gets_nowhere(
+    world: World, *, with_refresh_token: bool
+) -> None:
+    async def asks(tokens: TokenPair) -> Caller:
+        if with_refresh_token:
+            return await world.here.with_refresh_token(tokens.refresh_token, LAPTOP)
+        return await world.here(tokens.access_token, LAPTOP)
+
+    disabled, gone = a_user(), a_user()
+    sessions = [await world.given(disabled), await world.given(gone)]
+    for tokens in sessions:
+        await asks(tokens)
+    async with world.change([disabled.id, gone.id]) as uow:
+        await uow.users.lock(disabled.id)
+        await uow.users.save(replace(disabled, status=UserStatus.DISABLED))
+        await uow.users.lock(gone.id)
+        await uow.users.delete(gone.id)
+    for tokens in sessions * 2:
+        with pytest.raises(InvalidToken):
+            await asks(tokens)
+
+
+async def test_only_the_refresh_token_that_is_next_tells_whose_it_is(world: World) -> None:
+    user = a_user()
+    tokens = await world.given(user)
+    (session,) = await world.sessions.of_user(user.id)
+    rotation = await world.sessions.rotate(
+        token_of(session),
+        successor=a_token_id(),
+        fingerprint=FIREFOX,
+        now=world.clock.now(),
+        idle=IDLE,
+        grace=GRACE,
+        limit=Limit(9, 9),
+    )
+    assert rotation.session is not None
+    with pytest.raises(InvalidToken):
+        await world.here.with_refresh_token(tokens.refresh_token, LAPTOP)
+    successor = world.tokens_of(rotation.session).refresh_token
+    assert (await world.here.with_refresh_token(successor, LAPTOP)).user_id == user.id
+    await world.sessions.end(user.id, session.id)
+    with pytest.raises(InvalidToken):
+        await world.here.with_refresh_token(successor, LAPTOP)
+
+
+# --- freshness ----------------------------------------------------------------------------------
+
+
+async def test_a_change_of_a_role_is_in_force_at_the_next_request_everywhere(world: World) -> None:
+    role = a_role(READ)
+    tokens = await world.given(a_user(), role)
+    for guard in (world.here, world.there):
+        assert await world.may(guard, tokens)
+    async with world.change(everyone=True) as uow:
+        await world.save(uow, role, WRITE)
+        assert await world.may(world.here, tokens)
+    for guard in (world.here, world.there):
+        assert not await world.may(guard, tokens)
+        assert await world.may(guard, tokens, WRITE)
+
+
+async def test_a_change_of_a_users_roles_is_in_force_at_their_next_request(world: World) -> None:
+    user, other = a_user(), a_user()
+    role = a_role(READ)
+    tokens, others = await world.given(user, role), await world.given(other, role)
+    for each in (tokens, others):
+        assert await world.may(world.here, each)
+    async with world.change([user.id]) as uow:
+        await uow.users.lock(user.id)
+        await uow.roles.assign(user.id, [])
+    assert not await world.may(world.here, tokens)
+    assert await world.may(world.here, others)
+
+
+# --- cost ---------------------------------------------------------------------------------------
+
+
+async def test_who_is_remembered_is_served_without_the_database(world: World) -> None:
+    tokens = await world.given(a_user(), a_role(READ))
+    assert await world.may(world.here, tokens)
+    world.database.is_down = True
+    assert await world.may(world.here, tokens)
+    assert not await world.may(world.here, tokens, WRITE)
+    # Through the shared cache, the other process knows it too.
+    assert await world.may(world.there, tokens)
+
+
+async def test_nobody_is_let_through_on_a_guess(world: World) -> None:
+    """While a change is under way the database decides; without it, nobody does."""
+    user = a_user()
+    tokens = await world.given(user, a_role(READ))
+    assert await world.may(world.here, tokens)
+    await world.versions.begin(Change(id="a change", user_ids=[user.id]))
+    world.database.is_down = True
+    with pytest.raises(Unavailable):
+        await world.here(tokens.access_token, LAPTOP)
+
+
+async def test_without_the_store_of_versions_nobody_is_let_through(world: World) -> None:
+    tokens = await world.given(a_user(is_admin=True))
+    assert await world.may(world.here, tokens)
+    world.versions.is_up = False
+    with pytest.raises(Unavailable):
+        await world.here(tokens.access_token, LAPTOP)
+    with pytest.raises(Unavailable):
+        await world.here.with_refresh_token(tokens.refresh_token, LAPTOP)
+
+
+async def test_a_cache_that_is_full_costs_a_read_in_each_process_and_nothing_else(
+    world: World,
+) -> None:
+    tokens = await world.given(a_user(), a_role(READ))
+    guard = world.a_guard(FullCache(world.clock, SECOND))
+    assert await world.may(guard, tokens)
+    world.database.is_down = True
+    assert await world.may(guard, tokens)
+
+
+async def test_a_process_remembers_those_who_were_here_last(world: World) -> None:
+    ada, grace, mary = [await world.given(a_user(), a_role(READ)) for _ in range(3)]
+    guard = world.a_guard(FullCache(world.clock, SECOND), most=2)
+    for tokens in (ada, grace, ada, mary):
+        assert await world.may(guard, tokens)
+    world.database.is_down = True
+    assert await world.may(guard, ada)
+    assert await world.may(guard, mary)
+    with pytest.raises(Unavailable):
+        await world.may(guard, grace)
+
+
+# --- changes that go wrong ----------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def taken_away(world: World, role: Role) -> AsyncIterator[None]:
+    """Change a role to give nothing; let the test do something before the commit."""
+    async with world.change(everyone=True) as uow:
+        await world.save(uow, role)
+        yield
+
+
+async def test_a_change_whose_block_raises_never_happened(world: World) -> None:
+    role = a_role(READ)
+    tokens = await world.given(a_user(), role)
+
+    class Refused(Exception):
+        pass
+
+    with pytest.raises(Refused):
+        async with taken_away(world, role):
+            raise Refused
+    assert await world.may(world.here, tokens)
+    assert await world.is_settled(tokens)
+
+
+async def test_without_the_store_of_versions_nothing_is_changed(world: World) -> None:
+    role = a_role(READ)
+    tokens = await world.given(a_user(), role)
+    world.versions.is_up = False
+    with pytest.raises(Unavailable):
+        async with taken_away(world, role):
+            pass
+    world.versions.is_up = True
+    assert await world.may(world.here, tokens)
+
+
+async def test_a_change_that_took_so_long_that_others_have_settled_is_not_made(
+    world: World,
+) -> None:
+    role = a_role(READ)
+    tokens = await world.given(a_user(), role)
+
+    async def change() -> None:
+        async with taken_away(world, role):
+            await world.clock.pass_time(SETTLE_AFTER)
+            assert await world.is_settled(tokens)
+            assert await world.may(world.here, tokens)
+
+    with pytest.raises(Unavailable):
+        await change()
+    assert await world.may(world.here, tokens)
+    assert await world.is_settled(tokens)
+
+
+@pytest.mark.parametrize("it_happened", [False, True])
+async def test_a_commit_without_an_answer_leaves_the_decision_to_the_database_for_a_while(
+    world: World, *, it_happened: bool
+) -> None:
+    role = a_role(READ)
+    tokens = await world.given(a_user(), role)
+    assert await world.may(world.here, tokens)
+    world.database.commits_are_lost = not it_happened
+    world.database.answers_are_lost = True
+    with pytest.raises(Unavailable):
+        async with taken_away(world, role):
+            pass
+    for guard in (world.here, world.there):
+        assert await world.may(guard, tokens) is not it_happened
+    await world.clock.pass_time(SETTLE_AFTER - SECOND)
+    assert not await world.is_settled(tokens)
+    await world.clock.pass_time(SECOND)
+    assert await world.is_settled(tokens)
+    for guard in (world.here, world.there):
+        assert await world.may(guard, tokens) is not it_happened
+
+
+async def test_a_change_that_cannot_be_finished_is_made_and_settles_by_itself(
+    world: World,
+) -> None:
+    role = a_role(READ)
+    tokens = await world.given(a_user(), role)
+    assert await world.may(world.here, tokens)
+    world.versions.hears_finish = False
+    async with taken_away(world, role):
+        pass
+    assert not await world.may(world.here, tokens)
+    assert not await world.is_settled(tokens)
+    await world.clock.pass_time(SETTLE_AFTER)
+    assert await world.is_settled(tokens)
+    assert not await world.may(world.here, tokens)
+
+
+async def test_a_change_whose_caller_goes_away_never_happened(world: World) -> None:
+    role = a_role(READ)
+    tokens = await world.given(a_user(), role)
+    under_way = asyncio.Event()
+
+    async def change() -> None:
+        async with taken_away(world, role):
+            under_way.set()
+            await asyncio.Event().wait()
+
+    changing = asyncio.create_task(change())
+    await under_way.wait()
+    assert not await world.is_settled(tokens)
+    changing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await changing
+    assert await world.is_settled(tokens)
+    assert await world.may(world.here, tokens)
+
+
+# --- everything at once -------------------------------------------------------------------------
+
+
+async def run(
+    schedules: int,
+    versions: type[ForgetfulVersions] = ForgetfulVersions,
+    change: type[ChangeAccess] = ChangeAccess,
+) -> None:
+    for seed in range(schedules):
+        await Processes(seed, versions, change).run()
+
+
+async def test_in_no_order_of_steps_does_anybody_see_anything_but_what_is_committed() -> None:
+    """With losses, deaths and late answers anywhere: see `tests.fakes.schedule`."""
+    await run(2000)
+
+
+class ForgetsToUnsettle(ForgetfulVersions):
+    async def begin(self, change: Change) -> None:
+        self._move(change)
+
+    async def hold(self, change: Change) -> None:
+        pass
+
+
+class ForgetsToMove(ForgetfulVersions):
+    async def begin(self, change: Change) -> None:
+        self._mark(change)
+
+
+class HoldsAnything(ForgetfulVersions):
+    async def hold(self, change: Change) -> None:
+        self._mark(change)
+
+
+class DoesNotMoveAfterALoss(ForgetfulVersions):
+    def notice_loss(self) -> None:
+        self._mark(Change(id=f"loss {next(self._numbers)}", everyone=True))
+
+
+class SettlesAfterALoss(ForgetfulVersions):
+    def notice_loss(self) -> None:
+        self._move(Change(id="loss", everyone=True))
+
+
+class SaysSettled(ForgetfulVersions):
+    async def look(self, user_id: UserId, session_id: SessionId) -> Standing:
+        return replace(await super().look(user_id, session_id), settled=True)
+
+
+class FinishesAnything(ChangeAccess):
+    """Even a commit that was not heard of."""
+
+    @asynccontextmanager
+    async def __call__(
+        self, user_ids: Collection[UserId] = (), *, everyone: bool = False
+    ) -> AsyncIterator[UnitOfWork]:
+        change = Change(id=str(self.ids.new()), user_ids=tuple(user_ids), everyone=everyone)
+        await self.versions.begin(change)
+        try:
+            async with self.uow() as uow:
+                yield uow
+                await self.versions.hold(change)
+                await uow.commit()
+        finally:
+            await asyncio.shield(self._finish(change))
+
+
+@pytest.mark.parametrize(
+    ("versions", "change"),
+    [
+        (ForgetsToUnsettle, ChangeAccess),
+        (ForgetsToMove, ChangeAccess),
+        (HoldsAnything, ChangeAccess),
+        (DoesNotMoveAfterALoss, ChangeAccess),
+        (SettlesAfterALoss, ChangeAccess),
+        (SaysSettled, ChangeAccess),
+        (ForgetfulVersions, FinishesAnything),
+    ],
+)
+async def test_every_part_of_the_protocol_is_needed(
+    versions: type[ForgetfulVersions], change: type[ChangeAccess]
+) -> None:
+    """Without it, some order of steps shows somebody what was taken away."""
+    with pytest.raises(AssertionError, match="GET:/"):
+        await run(20_000, versions, change)
