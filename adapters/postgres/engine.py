@@ -48,8 +48,9 @@ def postgres_engine(
         command_timeout=patience.total_seconds(),
         server_settings={
             "application_name": "portico",
-            # Compiling plans as cheap as ours costs more than running them.
+            # Compiling plans as cheap as ours, or starting processes for them, costs more than running them.
             "jit": "off",
+            "max_parallel_workers_per_gather": "0",
             # The server gives up first: then a slow statement does not cost the connection as well.
             "statement_timeout": f"{patience / timedelta(milliseconds=1) * 0.9:.0f}",
             # A client that stands still or is gone does not keep its locks for longer, and a COMMIT that was

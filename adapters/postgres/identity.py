@@ -1,23 +1,21 @@
 """`UserRepository` in the table `users`."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Uuid, exists, func, literal, select, update
 
-from adapters.postgres.records import Records, contains
+from adapters.postgres.records import Records
+from adapters.postgres.search import UserSearch
 from adapters.postgres.tables import (
-    SEARCHED,
     AdvisoryLock,
     is_active_administrator,
-    ngrams_of_user,
     roles,
     user_roles,
     users,
 )
 from adapters.postgres.transaction import Transaction
-from application.paging import MOST_COUNTED, Page, PageRequest
+from application.paging import Page, PageRequest
 from application.ports.identity import UserFilter, UserRepository
 from domain.access import RoleId
 from domain.errors import PorticoError
@@ -34,8 +32,6 @@ from domain.identity import (
     login_name,
 )
 from domain.text import sought
-
-_SAMPLE = 1_000
 
 
 class PostgresUserRepository(UserRepository):
@@ -115,32 +111,8 @@ class PostgresUserRepository(UserRepository):
         needle = sought(which.keyword)
         if needle is None:
             return Page([], 0)
-        return await self._search(needle, page, conditions)
-
-    async def _search(
-        self, needle: str, page: PageRequest, conditions: Sequence[ColumnElement[bool]]
-    ) -> Page[User]:
-        """Return one page of the users that have `needle` in them, in a time that their number hardly changes.
-
-        There are two ways, and the planner cannot foresee which is short: it takes the n-grams of a word for
-        independent. What many have is soon found by walking through the users in their order. What few
-        have is found by the index, which knows them all and has to sort them.
-        """
-        found = (*conditions, contains(SEARCHED, needle))
-        if await self._is_common(needle):
-            return await self._records.page(page, *found, order_by=users.c.username_key)
-        by_index = (*found, ngrams_of_user.contains(_ngrams(needle)))
-        total = await self._records.count(*by_index)
-        way = by_index if total < MOST_COUNTED else found
-        records = await self._records.some(page, *way, order_by=users.c.username_key)
-        return Page(records, total)
-
-    async def _is_common(self, needle: str) -> bool:
-        """Tell whether one in ten has it, of some users."""
-        sample = select(*SEARCHED).limit(_SAMPLE).subquery()
-        having = func.count().filter(contains(list(sample.c), needle))
-        asked = select(having * 10 >= func.count()).select_from(sample)
-        return bool((await self._transaction.read(asked)).scalar_one())
+        search = UserSearch(self._transaction, self._records, needle, conditions)
+        return await search.page(page)
 
 
 def user_records(transaction: Transaction) -> Records[User]:
@@ -199,8 +171,3 @@ def _conflicts_of(user: User) -> dict[str, PorticoError]:
         "uq_users_username_key": UsernameTaken(user.username),
         "uq_users_email_key": EmailTaken(user.email),
     }
-
-
-def _ngrams(needle: str) -> list[str]:
-    size = min(3, len(needle))
-    return sorted({needle[i : i + size] for i in range(len(needle) - size + 1)})

@@ -56,8 +56,11 @@ class Records(Generic[T]):
         self, *conditions: ColumnElement[bool], order_by: ColumnElement[Any]
     ) -> Sequence[T]:
         """Return every record in order."""
-        rows = await self._transaction.read(self._select(conditions).order_by(order_by))
-        return [self._of_row(row) for row in rows]
+        return await self.select(self._select(conditions).order_by(order_by))
+
+    async def select(self, statement: Select[Any]) -> Sequence[T]:
+        """Return the records that a statement of one's own selects; it has all columns of the table."""
+        return [self._of_row(row) for row in await self._transaction.read(statement)]
 
     async def lock(self, *conditions: ColumnElement[bool], references: bool = True) -> Sequence[T]:
         """Return every record, which nobody else can lock, change or remove until the transaction ends.
@@ -80,8 +83,7 @@ class Records(Generic[T]):
     ) -> Sequence[T]:
         """Return the records of one page. `order_by` must be unique, or pages overlap."""
         statement = self._select(conditions).order_by(order_by)
-        rows = await self._transaction.read(statement.limit(page.size).offset(page.offset))
-        return [self._of_row(row) for row in rows]
+        return await self.select(statement.limit(page.size).offset(page.offset))
 
     async def count(self, *conditions: ColumnElement[bool], most: int = MOST_COUNTED) -> int:
         """Return how many records there are, but no more than `most`: there counting stops."""

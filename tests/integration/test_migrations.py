@@ -23,6 +23,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres.engine import connect, postgres_engine
 from adapters.postgres.schema import PostgresSchema, alembic_config
 from adapters.postgres.tables import AdvisoryLock, metadata
+from adapters.postgres.unit_of_work import PostgresUnitOfWork
+from application.paging import PageRequest
+from application.ports.identity import UserFilter
 from application.settings import PostgresSettings
 from domain.errors import Unavailable
 from tests.servers import Servers
@@ -127,6 +130,39 @@ async def test_all_steps_together_make_what_the_tables_say(empty: PostgresSettin
 def test_the_steps_form_one_line() -> None:
     """Two steps after the same one, as two branches may bring, have to be put in order."""
     assert len(_HISTORY.get_heads()) == len(_HISTORY.get_bases()) == 1
+
+
+async def test_users_who_were_there_before_the_search_are_found_by_it(
+    empty: PostgresSettings,
+) -> None:
+    """And so are those whom the version before goes on to add, though not by their names."""
+    await alembic(empty, partial(command.upgrade, revision="797fc5cc94aa"))
+    async with connection_to(empty) as connection:
+        await connection.execute(_OLD_USER, {"name": "José Müller", "key": "jose.m"})
+        await connection.commit()
+    await PostgresSchema(empty).upgrade()
+    async with connection_to(empty) as connection:
+        await connection.execute(_OLD_USER, {"name": "Ada", "key": "lovelace"})
+        await connection.commit()
+
+    engine = postgres_engine(empty)
+    async with PostgresUnitOfWork(engine) as work:
+        for keyword, expected in (
+            ("JOSÉ M", "jose.m"),
+            ("jose.m@", "jose.m"),
+            ("velace", "lovelace"),
+        ):
+            page = await work.users.page(UserFilter(keyword=keyword), PageRequest())
+            assert [user.username.value for user in page.records] == [expected]
+    await engine.dispose()
+
+
+_OLD_USER = text("""
+INSERT INTO users (id, username, username_key, email, email_key, name, password_hash, status,
+                   is_admin, must_change_password, created_at, updated_at, password_changed_at)
+VALUES (gen_random_uuid(), :key, :key, :key || '@x.example', :key || '@x.example', :name, '$', 'active',
+        false, false, now(), now(), now())
+""")
 
 
 # --- bringing a database up to date ---

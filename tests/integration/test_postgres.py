@@ -169,11 +169,15 @@ async def test_a_session_has_the_name_and_the_limits_of_the_service(
     settings: PostgresSettings, engines: AsyncExitStack
 ) -> None:
     engine = engine_of(replace(settings, timeout=timedelta(seconds=2)), engines)
-    names = ("application_name", "jit", "statement_timeout", "idle_in_transaction_session_timeout")
+    expected = {
+        "application_name": "portico",
+        "jit": "off",
+        "max_parallel_workers_per_gather": "0",
+        "statement_timeout": "1800ms",
+        "idle_in_transaction_session_timeout": "30s",
+    }
 
-    says = [await value(engine, f"SHOW {name}") for name in names]
-
-    assert says == ["portico", "off", "1800ms", "30s"]
+    assert {name: await value(engine, f"SHOW {name}") for name in expected} == expected
 
 
 async def test_the_pool_never_has_more_connections_than_allowed(engine: AsyncEngine) -> None:
@@ -235,6 +239,8 @@ async def test_writing_costs_one_round_trip_more_at_the_start_and_at_the_end(
         "username_key = 'user-50000'",
         "email_key = 'user-50000@example.org'",
         "is_admin AND status = 'active'",
+        "status = 'disabled'",
+        "ngrams(ARRAY[username_key, email_key, name_key]) @> '{r-5}'",
     ],
 )
 async def test_what_is_asked_often_finds_an_index(engine: AsyncEngine, statement: str) -> None:

@@ -1,0 +1,88 @@
+"""Finding users by a keyword in PostgreSQL: whichever way it takes, what it finds is the same."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.postgres.engine import connect, postgres_engine
+from adapters.postgres.identity import user_records
+from adapters.postgres.search import UserSearch
+from adapters.postgres.tables import users
+from adapters.postgres.transaction import Transaction
+from application.paging import Page, PageRequest
+from application.settings import PostgresSettings
+from domain.identity import User
+
+MOST = 60
+"""What is counted here; then 2000 users are many."""
+
+# The first 1000 are the sample. Usernames begin with a letter, which says where in the order they stand.
+_MANY_USERS = """
+INSERT INTO users SELECT gen_random_uuid(), name, name, name || '@example.org', name || '@example.org',
+       'Somebody', '$', CASE n % 5 WHEN 0 THEN 'disabled' ELSE 'active' END, false, false,
+       now(), now(), now(), NULL, 'somebody'
+  FROM (
+    SELECT n, chr(97 + n * 26 / 2000) || lpad((n * 7 % 2000)::text, 4, '0')
+              || CASE WHEN n % 2 = 0 THEN 'half' ELSE '' END
+              || CASE WHEN n % 20 = 1 THEN 'spread' ELSE '' END
+              || CASE WHEN n >= 1880 THEN 'late' ELSE '' END
+              || CASE WHEN n % 100 = 3 THEN 'few' ELSE '' END AS name
+      FROM generate_series(0, 1999) AS n
+  ) AS named
+ ORDER BY hashint4(n)
+"""
+
+KEYWORDS = {
+    "most": "@example",
+    "half": "half",
+    "one in twenty": "spread",
+    "one in twenty, all of them at the end": "late",
+    "one in a hundred": "few",
+    "one": "z1993",
+    "those that start alike, at the end": "z",
+    "those that start alike, at the beginning": "a0",
+    "nobody, though all have its n-grams": "somesome",
+}
+
+
+@pytest.fixture
+async def engine(postgres_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = postgres_engine(PostgresSettings(url=postgres_url, timeout=timedelta(seconds=10)))
+    async with aclosing(await connect(engine)) as connection:
+        await connection.execute(text(_MANY_USERS))
+        await connection.execute(text("ANALYZE users"))
+    yield engine
+    await engine.dispose()
+
+
+async def search(
+    transaction: Transaction, keyword: str, page: PageRequest, *, only_active: bool
+) -> Page[User]:
+    conditions = [users.c.status == "active"] if only_active else []
+    records = user_records(transaction)
+    return await UserSearch(transaction, records, keyword, conditions, most=MOST).page(page)
+
+
+@pytest.mark.parametrize("only_active", [False, True])
+async def test_every_way_of_searching_finds_the_same(
+    engine: AsyncEngine, *, only_active: bool
+) -> None:
+    async with aclosing(await connect(engine)) as connection:
+        transaction = Transaction(connection)
+        everybody = await user_records(transaction).all(order_by=users.c.username_key)
+        for case, keyword in KEYWORDS.items():
+            expected = [
+                user
+                for user in everybody
+                if (user.is_active or not only_active)
+                and any(keyword in n for n in (user.username.key, user.email.key, user.name.key))
+            ]
+            for number, size in ((1, 10), (2, 10), (1, 100), (2, 100), (20, 100), (9, 7)):
+                page = PageRequest(number=number, size=size)
+                assert await search(transaction, keyword, page, only_active=only_active) == Page(
+                    expected[page.offset : page.offset + size], min(len(expected), MOST)
+                ), f"{case}, page {number} of {size}"

@@ -1,0 +1,106 @@
+"""How many statements PostgreSQL gets for what is asked often, and what is not written when nothing has changed."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.postgres.engine import postgres_engine
+from adapters.postgres.unit_of_work import PostgresUnitOfWork
+from application.paging import PageRequest
+from application.ports.identity import UserFilter
+from application.settings import PostgresSettings
+from domain.routes import Route
+from tests.fakes.builders import A_MOMENT, a_role, a_user
+
+ROUTES = [Route(method="GET", path=f"/api/v1/{n}", name=f"route_{n}") for n in range(30)]
+
+
+@pytest.fixture
+async def engine(postgres_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = postgres_engine(PostgresSettings(url=postgres_url, timeout=timedelta(seconds=10)))
+    yield engine
+    await engine.dispose()
+
+
+@contextmanager
+def statements(engine: AsyncEngine) -> Iterator[list[str]]:
+    """Collect the first word of every statement."""
+    said: list[str] = []
+
+    def listen(_: Any, __: Any, statement: str, *___: Any) -> None:
+        said.append(statement.split(maxsplit=1)[0])
+
+    event.listen(engine.sync_engine, "before_cursor_execute", listen)
+    yield said
+    event.remove(engine.sync_engine, "before_cursor_execute", listen)
+
+
+async def test_what_a_user_may_do_and_the_roles_of_many_are_one_statement_each(
+    engine: AsyncEngine,
+) -> None:
+    users, roles = [a_user() for _ in range(5)], [a_role("GET:/a", "*:/b/**") for _ in range(5)]
+    async with PostgresUnitOfWork(engine) as work:
+        for user, role in zip(users, roles, strict=True):
+            await work.users.add(user)
+            await work.roles.add(role)
+        for user in users:
+            await work.roles.assign(user.id, [role.id for role in roles])
+        await work.commit()
+
+    async with PostgresUnitOfWork(engine) as work:
+        with statements(engine) as said:
+            access = await work.roles.access_of(users[0].id)
+        assert access is not None
+        assert said == ["SELECT"]
+        with statements(engine) as said:
+            found = await work.roles.of_users([user.id for user in users])
+        assert len(found) == 5
+        assert said == ["SELECT"]
+
+
+@pytest.mark.parametrize(
+    ("which", "size", "most"),
+    [
+        (UserFilter(), 100, 1),
+        (UserFilter(), 10, 2),
+        (UserFilter(keyword="user-"), 100, 3),
+        (UserFilter(keyword="nobody"), 100, 3),
+    ],
+    ids=["all on one page", "many pages", "many of a keyword", "few of a keyword"],
+)
+async def test_a_page_is_few_statements(
+    engine: AsyncEngine, which: UserFilter, size: int, most: int
+) -> None:
+    async with PostgresUnitOfWork(engine) as work:
+        for _ in range(20):
+            await work.users.add(a_user())
+        await work.commit()
+
+        with statements(engine) as said:
+            await work.users.page(which, PageRequest(size=size))
+    assert len(said) <= most
+
+
+async def test_syncing_writes_what_has_changed_and_nothing_else(engine: AsyncEngine) -> None:
+    async def sync(routes: list[Route]) -> list[str]:
+        async with PostgresUnitOfWork(engine) as work:
+            with statements(engine) as said:
+                ids = [UUID(int=n) for n in range(len(routes))]
+                await work.permissions.sync(routes, ids=ids, at=A_MOMENT)
+                await work.commit()
+        return [word for word in said if word != "SELECT"]
+
+    reworded = Route(method="GET", path="/api/v1/0", name="other")
+
+    assert await sync(ROUTES) == ["INSERT"]
+    assert await sync(ROUTES) == []
+    assert await sync(ROUTES[::-1]) == []
+    assert await sync([reworded, *ROUTES[1:]]) == ["UPDATE"]
+    assert await sync(ROUTES[:-2]) == ["UPDATE"] * 3
+    assert await sync(ROUTES[:-2]) == []

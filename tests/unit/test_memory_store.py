@@ -1,0 +1,39 @@
+"""The store in memory, beyond what it shares with PostgreSQL."""
+
+import pytest
+
+from adapters.memory.store import MemoryStore, page_of
+from adapters.memory.unit_of_work import MemoryUnitOfWork
+from application.paging import MOST_COUNTED, Page, PageRequest
+from domain.access import RoleNotFound
+from tests.fakes.builders import a_role, a_user
+
+
+def test_counting_stops_where_a_server_would_stop() -> None:
+    there = range(MOST_COUNTED + 5)
+
+    assert page_of(there, PageRequest(size=3)) == Page(range(3), MOST_COUNTED)
+    assert page_of(there[:-6], PageRequest(size=3)) == Page(range(3), MOST_COUNTED - 1)
+    assert list(page_of(there, PageRequest(number=MOST_COUNTED + 1, size=1)).records) == [
+        MOST_COUNTED
+    ]
+
+
+async def test_a_role_that_somebody_deletes_before_it_is_given_for_good_is_not_given() -> None:
+    store, user, role = MemoryStore(), a_user(), a_role()
+    async with MemoryUnitOfWork(store) as work:
+        await work.users.add(user)
+        await work.roles.add(role)
+        await work.commit()
+
+    async with MemoryUnitOfWork(store) as giving, MemoryUnitOfWork(store) as deleting:
+        await giving.roles.assign(user.id, [role.id])
+        await deleting.roles.lock([role.id])
+        await deleting.roles.delete([role.id])
+        await deleting.commit()
+
+        with pytest.raises(RoleNotFound):
+            await giving.commit()
+
+    async with MemoryUnitOfWork(store) as work:
+        assert await work.roles.of_users([user.id]) == {}

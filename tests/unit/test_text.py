@@ -1,0 +1,31 @@
+"""What is looked for when somebody types a keyword."""
+
+import pytest
+
+from domain.text import fold, sought
+
+
+@pytest.mark.parametrize(
+    ("keyword", "form"),
+    [
+        ("", ""),
+        ("Ada", "ada"),
+        (" Ada L", " ada l"),
+        ("STRASSE", "strasse"),
+        ("Straße", "strasse"),
+        ("\uff21\uff44\uff41", "ada"),
+        ("e\u0301", "é"),
+        ("%_\\", "%_\\"),
+        ("a" * 254, "a" * 254),
+    ],
+)
+def test_a_keyword_is_folded_like_what_it_is_looked_for_in(keyword: str, form: str) -> None:
+    assert sought(keyword) == form
+    assert form in fold(f"before {keyword} after")
+
+
+@pytest.mark.parametrize(
+    "keyword", ["\0", "ada\n", "\ud800", "\u202eada", "\u2028", "a" * 255, "a" * 10_000]
+)
+def test_what_no_name_can_hold_is_not_looked_for(keyword: str) -> None:
+    assert sought(keyword) is None
