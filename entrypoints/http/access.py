@@ -22,8 +22,9 @@ from application.use_cases.access import (
 )
 from bootstrap import Container
 from domain.access import Grant, Role, RoleCode, RoleId, RoleStatus
-from entrypoints.http.envelope import Body, Created, Keyword, Page, PageQuery, Response, Text
+from entrypoints.http.envelope import Body, Created, MayBeLeftOut, Response, Text
 from entrypoints.http.identity.bodies import UserBody
+from entrypoints.http.paging import Keyword, Page, PageQuery
 from entrypoints.http.security import (
     AuthenticatedRoute,
     CallerDep,
@@ -85,11 +86,11 @@ Force = Annotated[bool, Field(description="Take the role from those who have it.
 class RoleQuery(PageQuery):
     """Which roles to list; each filter narrows."""
 
-    keyword: Keyword | None = Field(
+    keyword: MayBeLeftOut[Keyword] = Field(
         default=None,
         description="A literal part of the name or the code, upper and lower case aside.",
     )
-    status: RoleStatus | None = None
+    status: MayBeLeftOut[RoleStatus] = None
 
     def filter(self) -> RoleFilter:
         """Return what the use case is asked for."""

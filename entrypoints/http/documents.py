@@ -13,7 +13,8 @@ from application.use_cases.documents import ListAudit, ListOwnActivity
 from bootstrap import Container
 from domain.documents import AuditEntry, AuditOutcome
 from domain.identity import UserId
-from entrypoints.http.envelope import Body, Response, Slice, SliceQuery, Text
+from entrypoints.http.envelope import Body, MayBeLeftOut, Response, Text
+from entrypoints.http.paging import Slice, SliceQuery
 from entrypoints.http.security import AuthenticatedRoute, CallerDep, GuardedRoute
 from entrypoints.http.wiring import use_case
 
@@ -26,15 +27,21 @@ ListOwnActivityDep = Annotated[ListOwnActivity, Depends(use_case(Container.list_
 class AuditQuery(SliceQuery):
     """Which entries to list; each filter narrows."""
 
-    actor: UUID | None = Field(default=None, description="Who did it.")
-    action: Text | None = Field(
+    actor: MayBeLeftOut[UUID] = Field(default=None, description="Who did it.")
+    action: MayBeLeftOut[Text] = Field(
         default=None,
         description="Exact, or how it begins, with a dot at the end: `users.` finds `users.created`.",
     )
-    target: Text | None = Field(default=None, description="What it was done to: `user:<id>`.")
-    outcome: AuditOutcome | None = None
-    since: AwareDatetime | None = Field(default=None, description="The first instant to find.")
-    until: AwareDatetime | None = Field(default=None, description="The first that is too late.")
+    target: MayBeLeftOut[Text] = Field(
+        default=None, description="What it was done to: `user:<id>`."
+    )
+    outcome: MayBeLeftOut[AuditOutcome] = None
+    since: MayBeLeftOut[AwareDatetime] = Field(
+        default=None, description="The first instant to find."
+    )
+    until: MayBeLeftOut[AwareDatetime] = Field(
+        default=None, description="The first that is too late."
+    )
 
     def filter(self) -> AuditFilter:
         """Return what the use case is asked for."""

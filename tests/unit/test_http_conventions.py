@@ -25,7 +25,8 @@ from domain.errors import (
     Unauthenticated,
     Unavailable,
 )
-from entrypoints.http.envelope import Body, Created, Page, PageQuery, Response, Text
+from entrypoints.http.envelope import Body, Created, Response, Text
+from entrypoints.http.paging import Page, PageQuery
 from entrypoints.http.security import HeaderUserAgentDep, OriginDep, PublicRoute
 from tests.fakes.builders import a_user
 from tests.fakes.web import Web

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from application.settings import HttpSettings, Limit, Registration, ThrottleSettings
 from entrypoints.http.app import application
-from tests.fakes.builders import a_user
+from tests.fakes.builders import a_role, a_user
 from tests.fakes.web import Web
 from tests.fakes.world import IN_MEMORY, World
 
@@ -29,7 +29,8 @@ ROUTES = [
 ]
 FIELDS = (
     *("username", "email", "name", "password", "kid", "oldPassword", "new_password"),
-    *("refreshToken", "refresh_token", "grant_type"),
+    *("refreshToken", "refresh_token", "grant_type", "code", "description", "status", "isAdmin"),
+    *("roles", "permissions", "button_permissions", "routerPermissions", "ids", "force"),
 )
 ODD_TEXT = st.text(st.characters(), max_size=30) | st.sampled_from(
     ["", "\0", "\ud800", "\u202e", "a" * 300, "%%%", "AAAA", "ada@example.org", "ﬀ" * 200]
@@ -57,10 +58,15 @@ async def test_no_body_makes_a_route_fail(
     method: str, path: str, requests: list[tuple[bytes, str]]
 ) -> None:
     async with Web(World(UNLIMITED)) as web:
-        bearer = await web.bearer(await web.world.given(a_user()))
+        bearer = await web.bearer(await web.world.given(a_user(is_admin=True)))
+        target = await web.world.given(a_user())
+        role = await web.world.given_role(a_role())
         for body, content_type in requests:
             response = await web.client.request(
-                method, path, content=body, headers={**bearer, "Content-Type": content_type}
+                method,
+                path.format(user_id=target.id, role_id=role.id),
+                content=body,
+                headers={**bearer, "Content-Type": content_type},
             )
 
             assert response.status_code < 500

@@ -1,17 +1,14 @@
-"""The guard, and roles: who may do what, who may say so, and when it is in force."""
+"""Roles: who may do what, who may say so, and when it is in force. How the guard works: `test_use_cases_guard`."""
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import dataclass
 from uuid import UUID
 
 import pytest
 
-from adapters.memory.versions import MemoryAccessVersions
 from application.paging import PageRequest
-from application.ports.access import Change, RoleFilter, Standing
-from application.ports.unit_of_work import UnitOfWork
+from application.ports.access import RoleFilter
 from application.use_cases.access import RoleDraft
 from application.use_cases.caller import Caller
 from application.use_cases.sessions import TokenPair
@@ -30,11 +27,10 @@ from domain.access import (
     RoleStatus,
     UnknownPermissions,
 )
-from domain.errors import Unavailable
-from domain.identity import User, UserId, UserStatus
-from domain.sessions import InvalidToken, SessionId
+from domain.identity import User, UserStatus
+from domain.sessions import InvalidToken
 from tests.fakes.builders import a_role, a_user
-from tests.fakes.world import LAPTOP, World
+from tests.fakes.world import World
 
 READ, WRITE, DELETE = "GET:/notes/{note_id}", "PUT:/notes/{note_id}", "DELETE:/notes/{note_id}"
 NOBODYS = RoleId(UUID(int=0))
@@ -211,88 +207,6 @@ async def test_a_session_that_is_ended_is_over_at_the_next_request(warm: Situati
 
     with pytest.raises(InvalidToken):
         await warm.may_read()
-
-
-# --- what it costs, and what happens when something is down -------------------------------------
-
-
-class DownUnitOfWork:
-    def __call__(self) -> UnitOfWork:
-        raise Unavailable("PostgreSQL")
-
-
-async def test_a_warm_request_does_not_need_the_relational_store(warm: Situation) -> None:
-    warm.world.container.guard().uow = DownUnitOfWork()
-
-    assert await warm.may_read()
-
-
-async def test_what_one_process_has_read_the_others_need_not_read(warm: Situation) -> None:
-    another = replace(warm.world.container.guard(), uow=DownUnitOfWork())
-
-    caller = await another(warm.tokens.access_token, LAPTOP, permission=READ)
-
-    assert caller.user_id == warm.user.id
-
-
-class VersionsThatAreDown(MemoryAccessVersions):
-    async def look(self, user_id: UserId, session_id: SessionId) -> Standing:
-        raise Unavailable("Redis")
-
-
-async def test_nobody_is_let_in_while_the_versions_are_down(warm: Situation) -> None:
-    world = warm.world
-    world.container.guard().versions = VersionsThatAreDown(
-        world.container.session_store(), world.clock
-    )
-
-    with pytest.raises(Unavailable):
-        await warm.may_read()
-
-
-async def test_while_a_change_is_under_way_the_relational_store_decides(warm: Situation) -> None:
-    world, versions = warm.world, warm.world.container.access_versions()
-    change = Change(id="of another process", user_ids=(warm.user.id,))
-    await versions.begin(change)
-    async with world.container.uow() as uow:
-        await uow.users.lock(warm.user.id)
-        await uow.roles.assign(warm.user.id, [])
-        assert await warm.may_read()
-        await uow.commit()
-
-    assert not await warm.may_read()
-    await versions.finish(change)
-    assert not await warm.may_read()
-
-
-async def test_a_writer_that_died_keeps_its_users_unsettled_for_a_minute_and_no_longer(
-    warm: Situation,
-) -> None:
-    guard = warm.world.container.guard()
-    await guard.versions.begin(Change(id="of one that died", user_ids=(warm.user.id,)))
-    assert await warm.may_read()
-    store, guard.uow = guard.uow, DownUnitOfWork()
-    with pytest.raises(Unavailable):
-        await warm.may_read()
-
-    await warm.world.clock.pass_time(timedelta(seconds=60))
-    guard.uow = store
-    assert await warm.may_read()
-    guard.uow = DownUnitOfWork()
-    assert await warm.may_read()
-
-
-async def test_the_guard_remembers_a_bounded_number_of_users(world: World) -> None:
-    guard = world.container.guard()
-    guard.most_remembered = 2
-    everybody = []
-    for _ in range(4):
-        user = await world.given(a_user(), a_role(READ))
-        everybody.append((await world.log_in_as(user))[1])
-
-    for _ in range(2):
-        assert [await may(world, tokens, READ) for tokens in everybody] == [True] * 4
-    assert len(guard._remembered) == 2
 
 
 # --- making roles -------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import pytest
 
 from application.settings import Limit, ThrottleSettings
 from domain.sessions import Throttled
+from tests.fakes.documents import everything_in
 from tests.fakes.world import IN_MEMORY, LAPTOP, PHONE, World
 
 
@@ -30,3 +31,22 @@ async def test_one_address_asks_for_it_only_so_often() -> None:
 
 async def test_other_services_may_have_the_keys_that_verify_access_tokens(world: World) -> None:
     assert await world.container.get_public_keys()() == world.container.tokens().public_keys()
+
+
+async def test_a_key_is_noted_once_however_many_processes_start_with_it(world: World) -> None:
+    for _ in range(3):
+        await world.container.note_keys_in_use()()
+        await world.deliver()
+        await world.container.note_keys_in_use()()
+
+    another = replace(world.container.note_keys_in_use(), keys={"access": "of 2027"})
+    await another()
+    await world.deliver()
+
+    noted = await everything_in(world.container.audit_log())
+    assert sorted((entry.target, entry.details["purpose"]) for entry in noted) == [
+        ("key:of 2025", "transport"),
+        ("key:of 2026", "access"),
+        ("key:of 2027", "access"),
+    ]
+    assert {(entry.action, entry.actor) for entry in noted} == {("keys.in_use", None)}

@@ -24,15 +24,7 @@ from bootstrap import Container
 from domain.access import RoleCode
 from domain.identity import Email, PersonName, UserId, Username, UserStatus
 from domain.sessions import SealedPassword
-from entrypoints.http.envelope import (
-    Body,
-    Created,
-    Keyword,
-    MayBeLeftOut,
-    Page,
-    PageQuery,
-    Response,
-)
+from entrypoints.http.envelope import Body, Created, MayBeLeftOut, Response
 from entrypoints.http.identity.bodies import (
     CiphertextOrNone,
     EmailText,
@@ -41,6 +33,7 @@ from entrypoints.http.identity.bodies import (
     UserBody,
     UsernameText,
 )
+from entrypoints.http.paging import Keyword, Page, PageQuery
 from entrypoints.http.security import GuardedRoute, VerifyPermissionDep
 from entrypoints.http.wiring import use_case
 
@@ -62,17 +55,26 @@ RoleCodeText = Annotated[
 RoleCodes = Annotated[
     Sequence[RoleCodeText], Field(max_length=100, description="The codes of the user's roles.")
 ]
+Administration = Annotated[
+    bool, Field(description="Only administrators make administrators.", examples=[False])
+]
+Status = Annotated[
+    UserStatus,
+    Field(description="Who is disabled can do nothing, at once.", examples=["active"]),
+]
 
 
 class UserQuery(PageQuery):
     """Which users to list; each filter narrows."""
 
-    keyword: Keyword | None = Field(
+    keyword: MayBeLeftOut[Keyword] = Field(
         default=None,
         description="A literal part of the username, the email or the name, upper and lower case aside.",
     )
-    status: UserStatus | None = None
-    role: RoleCodeText | None = Field(default=None, description="The code of a role they have.")
+    status: MayBeLeftOut[UserStatus] = None
+    role: MayBeLeftOut[RoleCodeText] = Field(
+        default=None, description="The code of a role they have."
+    )
 
     def filter(self) -> UserFilter:
         """Return what the use case is asked for."""
@@ -91,8 +93,8 @@ class CreateUserBody(Body):
     name: NameText
     password: CiphertextOrNone = None
     kid: KeyId = None
-    status: UserStatus = UserStatus.ACTIVE
-    is_admin: bool = Field(default=False, description="Only administrators make administrators.")
+    status: Status = UserStatus.ACTIVE
+    is_admin: Administration = False
     roles: RoleCodes = ()
 
     def draft(self) -> UserDraft:
@@ -114,8 +116,8 @@ class ChangeUserBody(Body):
     username: MayBeLeftOut[UsernameText] = None
     email: MayBeLeftOut[EmailText] = None
     name: MayBeLeftOut[NameText] = None
-    status: MayBeLeftOut[UserStatus] = None
-    is_admin: MayBeLeftOut[bool] = None
+    status: MayBeLeftOut[Status] = None
+    is_admin: MayBeLeftOut[Administration] = None
     roles: MayBeLeftOut[RoleCodes] = None
 
     def change(self) -> UserChange:

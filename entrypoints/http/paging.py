@@ -1,0 +1,106 @@
+"""What lists look like: pages of those that can grow, slices of those that grow without bound."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Generic, Self, TypeVar
+from uuid import UUID
+
+from pydantic import Field, StringConstraints
+
+from application import paging
+from entrypoints.http.envelope import Body, MayBeLeftOut, Text
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# With 100 records a page, no offset comes near the end of a 64-bit integer.
+_LAST_PAGE = 10_000_000
+
+Keyword = Annotated[Text, Field(max_length=254)]
+
+
+class Page(Body, Generic[T]):
+    """One page of a list that can grow, in a stable order."""
+
+    page: int = Field(description="Which page, from 1.", examples=[1])
+    page_size: int = Field(description="How many records a page has.", examples=[20])
+    total: int = Field(
+        description=f"How many records there are on all pages; {paging.MOST_COUNTED} means that many or more.",
+        examples=[1],
+    )
+    records: Sequence[T]
+
+    @classmethod
+    def of(cls, found: paging.Page[R], query: "PageQuery", present: Callable[[R], T]) -> Self:
+        """Present what was found."""
+        return cls(
+            page=query.page,
+            page_size=query.page_size,
+            total=found.total,
+            records=[present(record) for record in found.records],
+        )
+
+
+class PageQuery(Body):
+    """Which page of a list is asked for; filters of a list inherit it."""
+
+    page: int = Field(default=1, ge=1, le=_LAST_PAGE, description="Which page, from 1.")
+    page_size: int = Field(default=20, ge=1, le=100, description="How many records a page has.")
+
+    def request(self) -> paging.PageRequest:
+        """Return what the use case is asked for."""
+        return paging.PageRequest(self.page, self.page_size)
+
+
+class Slice(Body, Generic[T]):
+    """Some records of a list that grows without bound, newest first."""
+
+    records: Sequence[T]
+    next_cursor: str | None = Field(
+        description="The `cursor` that goes on after these; null at the end.",
+        examples=["1767225600000000-0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b21"],
+    )
+
+    @classmethod
+    def of(cls, found: paging.Slice[R], present: Callable[[R], T]) -> Self:
+        """Present what was found."""
+        return cls(
+            records=[present(record) for record in found.records],
+            next_cursor=_to_text(found.next) if found.next else None,
+        )
+
+
+_CursorText = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[0-9]{1,16}-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+    ),
+]
+
+
+class SliceQuery(Body):
+    """Which part of such a list is asked for; filters inherit it."""
+
+    cursor: MayBeLeftOut[_CursorText] = Field(
+        default=None, description="The `nextCursor` of the answer before."
+    )
+    page_size: int = Field(default=20, ge=1, le=100, description="How many records to get.")
+
+    def after(self) -> paging.Cursor | None:
+        """Return after which record to go on."""
+        return None if self.cursor is None else _to_cursor(self.cursor)
+
+
+# --- cursors ------------------------------------------------------------------------------------
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def _to_text(cursor: paging.Cursor) -> str:
+    return f"{(cursor.at - _EPOCH) // _MICROSECOND}-{cursor.id}"
+
+
+def _to_cursor(text: str) -> paging.Cursor:
+    microseconds, _, record = text.partition("-")
+    return paging.Cursor(_EPOCH + int(microseconds) * _MICROSECOND, UUID(record))

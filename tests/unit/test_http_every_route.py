@@ -1,0 +1,362 @@
+"""Every route of OpenAPI against every kind of caller, and against whatever is wrong with a request.
+
+Nobody types the list: a new route is in it, and a new parameter of a query must be in the table below.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+import httpx
+import pytest
+from pydantic.alias_generators import to_camel
+
+from application.settings import HttpSettings
+from domain.access import Role
+from domain.identity import User
+from entrypoints.http.app import application
+from tests.fakes.builders import a_role, a_user
+from tests.fakes.web import Web
+from tests.fakes.world import PHONE
+
+DOCUMENT: Mapping[str, Any] = application(HttpSettings(), debug=True).openapi()
+NOTHING = UUID(int=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What OpenAPI says of a method and a path."""
+
+    method: str
+    path: str
+    described: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def permission(self) -> str | None:
+        """The permission that it needs; None if it needs none but a session."""
+        permission: str | None = self.described.get("x-permission")
+        return permission
+
+    @property
+    def body(self) -> dict[str, Any] | None:
+        """The example of its body."""
+        content = self.described.get("requestBody", {}).get("content", {})
+        example: dict[str, Any] | None = content.get("application/json", {}).get("example")
+        return example
+
+    def parameters(self, kind: str) -> list[str]:
+        """Return the names of its parameters in the `path` or the `query`."""
+        return [p["name"] for p in self.described.get("parameters", ()) if p["in"] == kind]
+
+
+def operations() -> Iterator[Operation]:
+    for path, methods in DOCUMENT["paths"].items():
+        for method, described in methods.items():
+            yield Operation(method.upper(), path, described)
+
+
+# A refresh token logs out too, and so does an expired access token.
+CLOSED = [
+    operation
+    for operation in operations()
+    if {"accessToken": []} in operation.described["security"]
+    and {"refreshToken": []} not in operation.described["security"]
+]
+GUARDED = [operation for operation in CLOSED if operation.permission is not None]
+
+every_closed_route = pytest.mark.parametrize("operation", CLOSED, ids=str)
+every_guarded_route = pytest.mark.parametrize("operation", GUARDED, ids=str)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A user `ben` with a role and a session, and a spare role: what requests are about."""
+
+    web: Web
+    ben: User
+    spare: Role
+    bens_session: UUID
+
+    async def caller(self, *roles: Role, is_admin: bool = False) -> dict[str, str]:
+        """Return the headers of somebody who has logged in."""
+        user = a_user(is_admin=is_admin)
+        return await self.web.bearer(await self.web.world.given(user, *roles))
+
+    async def send(self, operation: Operation, headers: Mapping[str, str]) -> httpx.Response:
+        """Send what the operation expects, about things that exist."""
+        body = operation.body and self.acceptable(operation.body)
+        return await self.web.client.request(
+            operation.method, self.path_of(operation), json=body, headers=headers
+        )
+
+    def acceptable(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the example of a body, but about things that exist."""
+        about = {
+            "ids": [str(self.spare.id)],
+            "roles": [self.spare.code.value],
+            "permissions": [],
+            "password": None,
+            "kid": None,
+        }
+        return {name: about.get(name, value) for name, value in body.items()}
+
+    def path_of(self, operation: Operation, **ids: object) -> str:
+        """Return the path of things that exist, or of those that are given."""
+        existing = {
+            "user_id": self.ben.id,
+            "role_id": self.spare.id,
+            "session_id": self.bens_session,
+        }
+        return operation.path.format_map(existing | ids)
+
+
+@pytest.fixture
+async def scene(web: Web) -> Scene:
+    ben = await web.world.given(a_user(username="ben.turing"), a_role())
+    spare = await web.world.given_role(a_role(code="spare"))
+    caller, _ = await web.world.log_in_as(ben, PHONE)
+    return Scene(web, ben, spare, caller.session_id)
+
+
+def test_the_list_has_every_kind_of_route() -> None:
+    assert len(GUARDED) >= 19
+    assert len(CLOSED) - len(GUARDED) >= 8
+    assert {operation.permission for operation in GUARDED} == {
+        f"{operation.method}:{operation.path}" for operation in GUARDED
+    }
+
+
+# --- callers ------------------------------------------------------------------------------------
+
+
+@every_closed_route
+async def test_nobody_gets_in_without_a_token(scene: Scene, operation: Operation) -> None:
+    response = await scene.send(operation, {})
+
+    assert response.status_code == 401
+
+
+@every_closed_route
+async def test_a_user_without_roles_may_use_only_what_is_documented_as_needing_a_session(
+    scene: Scene, operation: Operation
+) -> None:
+    response = await scene.send(operation, await scene.caller())
+
+    if operation.permission is None:
+        assert response.status_code not in {401, 403}
+    else:
+        assert response.status_code == 403
+        assert response.json()["error"] == "access.permission_denied"
+        assert operation.permission in response.json()["detail"]
+
+
+@every_guarded_route
+async def test_the_permission_of_a_route_opens_it(scene: Scene, operation: Operation) -> None:
+    response = await scene.send(operation, await scene.caller(a_role(str(operation.permission))))
+
+    assert response.is_success, response.text
+
+
+@every_guarded_route
+async def test_the_permissions_of_all_other_routes_together_do_not_open_a_route(
+    scene: Scene, operation: Operation
+) -> None:
+    others = {str(o.permission) for o in GUARDED} - {str(operation.permission)}
+
+    response = await scene.send(operation, await scene.caller(a_role(*others)))
+
+    assert response.status_code == 403
+    assert response.json()["error"] == "access.permission_denied"
+
+
+@every_guarded_route
+async def test_a_pattern_that_covers_a_route_opens_it(scene: Scene, operation: Operation) -> None:
+    pattern = f"{operation.method}:/api/v1/**"
+
+    response = await scene.send(operation, await scene.caller(a_role(pattern)))
+
+    assert response.is_success, response.text
+
+
+@every_guarded_route
+async def test_an_administrator_may_use_every_route(scene: Scene, operation: Operation) -> None:
+    response = await scene.send(operation, await scene.caller(is_admin=True))
+
+    assert response.is_success, response.text
+
+
+@every_guarded_route
+async def test_who_may_not_call_learns_nothing_about_what_is_wrong_with_the_request(
+    scene: Scene, operation: Operation
+) -> None:
+    path = scene.path_of(operation, user_id="x", role_id="x", session_id="x")
+
+    response = await scene.web.client.request(
+        operation.method, path, json={"unknown": 1}, headers=await scene.caller()
+    )
+
+    assert response.status_code == 403
+
+
+# --- what is wrong with a query -----------------------------------------------------------------
+
+TOO_LONG = "x" * 10_240
+BAD = {
+    "page": ["0", "-1", str(2**63), "1.5", "x", ""],
+    "pageSize": ["0", "-1", "101", str(2**63), "x"],
+    "keyword": ["\0", TOO_LONG],
+    "status": ["unknown", "ACTIVE", "\0", ""],
+    "role": ["Unknown!", "\0", TOO_LONG],
+    "force": ["perhaps", "2", "\0"],
+    "cursor": ["x", "-1", "1-2", f"{'9' * 30}-{NOTHING}", f"1-{NOTHING}0", "\0", TOO_LONG],
+    "actor": ["me", "\0", f"{NOTHING}0"],
+    "action": ["\0", TOO_LONG],
+    "target": ["\0", TOO_LONG],
+    "outcome": ["unknown", "\0"],
+    "since": ["yesterday", "2026-01-01T00:00:00", "10000-01-01T00:00:00Z", "9" * 400, "\0"],
+    "until": ["tomorrow", "2026-01-01T00:00:00", "0000-01-01T00:00:00Z", "-" + "9" * 400],
+    "unknown": ["x"],
+}
+LITERAL = ("%", "_", "\\", "' OR 1=1 --", "\u202e", "\u0130", "🙂", "a" * 254)
+LISTS = [o for o in CLOSED if {"page", "cursor"}.intersection(o.parameters("query"))]
+
+
+@pytest.mark.parametrize(
+    ("operation", "name"),
+    [(o, name) for o in CLOSED for name in (*o.parameters("query"), *["unknown"] * (o in LISTS))],
+    ids=str,
+)
+async def test_a_bad_value_in_a_query_is_named_and_refused(
+    administrated: Scene, operation: Operation, name: str
+) -> None:
+    for value in BAD[name]:
+        response = await administrated.web.client.request(
+            operation.method, administrated.path_of(operation), params={name: value}
+        )
+
+        assert response.status_code == 422, value
+        assert [error["loc"] for error in response.json()["errors"]] == [["query", name]]
+
+
+@pytest.mark.parametrize(
+    "operation", [o for o in CLOSED if "keyword" in o.parameters("query")], ids=str
+)
+async def test_a_keyword_is_a_literal(administrated: Scene, operation: Operation) -> None:
+    for keyword in LITERAL:
+        response = await administrated.web.client.get(operation.path, params={"keyword": keyword})
+
+        assert response.status_code == 200, keyword
+        assert response.json()["data"]["records"] == []
+        assert response.json()["data"]["total"] == 0
+
+
+@pytest.fixture
+async def administrated(scene: Scene) -> Scene:
+    """Return a scene whose client is an administrator's."""
+    scene.web.client.headers.update(await scene.caller(is_admin=True))
+    return scene
+
+
+@pytest.mark.parametrize(
+    "operation", [o for o in CLOSED if "page" in o.parameters("query")], ids=str
+)
+async def test_a_page_past_the_end_is_empty_however_far(
+    administrated: Scene, operation: Operation
+) -> None:
+    response = await administrated.web.client.get(
+        administrated.path_of(operation), params={"page": 10_000_000, "pageSize": 100}
+    )
+
+    assert response.status_code == 200
+    assert response.json()["data"]["records"] == []
+
+
+# --- what is wrong with an id -------------------------------------------------------------------
+
+WITH_IDS = [(operation, name) for operation in CLOSED for name in operation.parameters("path")]
+
+
+@pytest.mark.parametrize(("operation", "name"), WITH_IDS, ids=str)
+async def test_what_is_no_id_is_refused(
+    administrated: Scene, operation: Operation, name: str
+) -> None:
+    for value in ("x", "\0", "%", str(NOTHING)[:-1], TOO_LONG):
+        path = administrated.path_of(operation, **{name: quote(value, safe="")})
+
+        response = await administrated.web.client.request(
+            operation.method, path, json=operation.body
+        )
+
+        assert response.status_code == 422, value
+        assert ["path", to_camel(name)] in [error["loc"] for error in response.json()["errors"]]
+
+
+@pytest.mark.parametrize(("operation", "name"), WITH_IDS, ids=str)
+async def test_the_id_of_nothing_is_not_found(
+    administrated: Scene, operation: Operation, name: str
+) -> None:
+    path = administrated.path_of(operation, **{name: NOTHING})
+    body = operation.body and administrated.acceptable(operation.body)
+
+    response = await administrated.web.client.request(operation.method, path, json=body)
+
+    assert response.status_code == 404
+
+
+async def test_a_session_of_somebody_else_is_not_found(scene: Scene) -> None:
+    """Neither one's own route nor the route of a third user tells that the session exists."""
+    own = f"/api/v1/auth/sessions/{scene.bens_session}"
+    administrator = await scene.caller(is_admin=True)
+    third = await scene.web.world.given(a_user())
+    thirds = f"/api/v1/users/{third.id}/sessions/{scene.bens_session}"
+
+    for path in (own, thirds):
+        response = await scene.web.client.delete(path, headers=administrator)
+        assert response.status_code == 404
+        assert response.json()["error"] == "sessions.session_not_found"
+    assert len(await scene.web.world.sessions(scene.ben)) == 1
+
+
+# --- what is wrong with a body ------------------------------------------------------------------
+
+ODD_VALUES: Sequence[object] = (
+    *(None, 1, True, "", "\0", "%", TOO_LONG, {}),
+    *([], [None], ["\0"], ["x"], ["x", "x"], [str(NOTHING)] * 2, [str(NOTHING)] * 101),
+)
+WITH_BODY = [operation for operation in CLOSED if operation.body]
+
+
+@pytest.mark.parametrize("operation", WITH_BODY, ids=str)
+async def test_what_is_no_object_is_refused(administrated: Scene, operation: Operation) -> None:
+    for body in ("[]", "null", "1", '""', "{}x", "", "\0"):
+        response = await administrated.web.client.request(
+            operation.method,
+            administrated.path_of(operation),
+            content=body,
+            headers={"Content-Type": "application/json"},
+        )
+
+        assert response.status_code in {400, 422}, body
+
+
+@pytest.mark.parametrize(
+    ("operation", "name"), [(o, name) for o in WITH_BODY for name in o.body or ()], ids=str
+)
+async def test_no_value_of_a_field_makes_a_route_fail(
+    administrated: Scene, operation: Operation, name: str
+) -> None:
+    acceptable = administrated.acceptable(operation.body or {})
+    for value in ODD_VALUES:
+        response = await administrated.web.client.request(
+            operation.method,
+            administrated.path_of(operation),
+            json={**acceptable, name: value},
+        )
+
+        # What was accepted once is taken, or gone.
+        assert response.status_code in {200, 201, 404, 409, 422}, value
