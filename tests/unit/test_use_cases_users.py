@@ -16,6 +16,7 @@ from domain.access import (
     OwnAccess,
     Role,
     RoleCode,
+    RoleStatus,
     UnknownRoles,
 )
 from domain.identity import (
@@ -275,7 +276,7 @@ async def test_nobody_gets_at_a_user_who_may_do_more_than_they_do(world: World) 
 
 
 async def test_what_a_disabled_role_would_give_puts_nobody_out_of_reach(world: World) -> None:
-    ada = await world.given(a_user(), a_role(WRITE, status=a_role().status.DISABLED))
+    ada = await world.given(a_user(), a_role(WRITE, status=RoleStatus.DISABLED))
     caller = await logged_in(world, a_user(), a_role(READ))
 
     await world.container.change_user()(caller, ada.id, UserChange(name=PersonName("Ada King")))
