@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import NewType, TypeAlias
+from typing import NewType, TypeAlias, cast
 from uuid import UUID
 
 from domain.errors import Conflict, NotFound
@@ -53,7 +53,7 @@ class AuditEntry:
     address: str = ""
     agent: str = ""
     request_id: str = ""
-    details: Mapping[str, object] = field(default_factory=dict)
+    details: Mapping[str, object] = field(default_factory=dict[str, object])
     """JSON values."""
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class AuditEntry:
 def _storable_details(details: Mapping[str, object]) -> dict[str, object]:
     if not details:
         return {}
-    storable = _storable_object(details, depth=1)
+    storable = _storable_object(cast("Mapping[object, object]", details), depth=1)
     text = json.dumps(storable, ensure_ascii=False, separators=(",", ":"))
     size = len(text.encode())
     if size <= LARGEST_DETAILS:
@@ -73,7 +73,7 @@ def _storable_details(details: Mapping[str, object]) -> dict[str, object]:
     return {"excerpt": text[:_LONGEST_EXCERPT], "bytes": size}
 
 
-def _storable_object(value: Mapping[str, object], *, depth: int) -> dict[str, object]:
+def _storable_object(value: Mapping[object, object], *, depth: int) -> dict[str, object]:
     return {
         _storable_text(str(name)): _storable(item, depth=depth + 1) for name, item in value.items()
     }
@@ -96,9 +96,9 @@ def _storable(value: object, *, depth: int) -> object:
         case Mapping() | list() | tuple() | AbstractSet() if depth > _DEEPEST:
             storable = "…"
         case Mapping():
-            storable = _storable_object(value, depth=depth)
+            storable = _storable_object(cast("Mapping[object, object]", value), depth=depth)
         case list() | tuple() | AbstractSet():
-            items: Iterable[object] = value
+            items = cast("Iterable[object]", value)
             storable = [_storable(item, depth=depth + 1) for item in items]
         case _:
             storable = _storable_text(str(value))

@@ -53,10 +53,8 @@ class MongoAuditLog(AuditLog):
             try:
                 await self._entries.insert_many(map(to_document, entries), ordered=False)
             except BulkWriteError as error:
-                refused = error.details["writeErrors"]
-                if not refused or any(one["code"] != DUPLICATE for one in refused):
-                    raise
-                if error.details["writeConcernErrors"]:
+                unsure = error.details["writeConcernErrors"]
+                if unsure or {one["code"] for one in error.details["writeErrors"]} != {DUPLICATE}:
                     raise
 
     async def find(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, Self, TypeVar
 
 from pymongo import ReplaceOne
-from pymongo.errors import BulkWriteError, DuplicateKeyError
+from pymongo.errors import BulkWriteError
 
 from adapters.mongo.client import Document, MongoCollection, MongoSession
 from adapters.mongo.errors import DUPLICATE, unavailable_when_down
@@ -125,10 +125,8 @@ def _taken(ids: Sequence[DocumentId]) -> Iterator[None]:
     """Turn duplicate keys into `DocumentExists`; `ids` are those of the writes, in their order."""
     try:
         yield
-    except DuplicateKeyError as error:
-        raise DocumentExists(*ids) from error
     except BulkWriteError as error:
         refused = error.details["writeErrors"]
-        if not refused or any(one["code"] != DUPLICATE for one in refused):
+        if {one["code"] for one in refused} != {DUPLICATE}:
             raise
         raise DocumentExists(*(ids[one["index"]] for one in refused)) from error

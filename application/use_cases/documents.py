@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -133,7 +133,7 @@ class OutboxCourier:
     """Seconds that a stopping process gives to what is left. What does not make it is kept for the next one."""
 
     @asynccontextmanager
-    async def running(self, report: Report) -> AsyncIterator[None]:
+    async def running(self, report: Report) -> AsyncGenerator[None, None]:
         """Deliver while the block runs, and at its end what is left; report when an outage begins and ends."""
         stopping = asyncio.Event()
         rounds = asyncio.create_task(self._rounds(stopping, report), name="outbox courier")

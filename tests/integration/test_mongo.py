@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic
@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from pymongo.errors import OperationFailure
+from pymongo.errors import BulkWriteError, OperationFailure
 
 from adapters.mongo.client import MongoClient, mongo_client, transaction
 from adapters.mongo.documents import MongoAuditLog
@@ -19,6 +19,7 @@ from adapters.mongo.errors import unavailable_when_down
 from application.paging import PageRequest
 from application.ports.documents import Order
 from application.settings import MongoSettings
+from domain.documents import DocumentExists
 from domain.errors import Unavailable
 from tests.fakes.clock import MovableClock
 from tests.fakes.documents import EVERYTHING, an_entry, everything_in
@@ -147,6 +148,56 @@ async def test_the_server_counts_that_time_from_the_instant_of_the_entry(
     assert stored["at"] == entry.at
 
 
+async def test_an_index_of_that_name_that_is_something_else_is_left_alone(
+    database: Database,
+) -> None:
+    """Somebody made it for a reason; the process that starts says so."""
+    audit = database.client[database.settings.database]["audit"]
+    await audit.create_index([("place", 1)], name="place_1", sparse=True)
+    with pytest.raises(OperationFailure, match="place_1"):
+        await database.audit_log().prepare()
+    assert (await database.indexes())["place_1"]["sparse"]
+
+
+# --- what the server refuses ----------------------------------------------------------------------
+
+
+async def test_what_the_server_refuses_to_append_is_raised_and_the_rest_is_stored(
+    database: Database,
+) -> None:
+    """Only that an entry is there already is no error."""
+    there, refused, fine = an_entry(), an_entry(action="refused"), an_entry()
+    await database.client[database.settings.database].create_collection(
+        "audit", validator={"action": {"$ne": "refused"}}
+    )
+    await database.audit_log().append([there])
+    with pytest.raises(BulkWriteError):
+        await database.audit_log().append([there, refused, fine])
+    stored = await everything_in(database.audit_log())
+    assert {entry.id for entry in stored} == {there.id, fine.id}
+
+
+async def test_what_only_one_may_have_is_taken_once(database: Database) -> None:
+    """A unique index conflicts as an id does, when something is created and when it is changed."""
+    repository = notes(database)
+    await repository.collection.create_index("owner", unique=True)
+    other = replace(NOTE, id=UUID(int=2), owner="grace")
+    await repository.create_many([NOTE, other])
+    with pytest.raises(DocumentExists) as created:
+        await repository.create(replace(NOTE, id=UUID(int=3)))
+    with pytest.raises(DocumentExists) as updated:
+        await repository.update(replace(other, owner="ada"))
+    assert (created.value.ids, updated.value.ids) == ((UUID(int=3),), (UUID(int=2),))
+
+
+async def test_what_the_server_refuses_to_store_is_raised(database: Database) -> None:
+    await database.client[database.settings.database].create_collection(
+        "notes", validator={"owner": {"$ne": "ada"}}
+    )
+    with pytest.raises(BulkWriteError):
+        await notes(database).create(NOTE)
+
+
 # --- failures -----------------------------------------------------------------------------------
 
 
@@ -223,7 +274,13 @@ async def test_a_mistake_of_ours_is_not_taken_for_an_outage(database: Database) 
     assert refused.value.code == 59
 
 
-@pytest.mark.parametrize("code", [13, 18, 24, 64, 91, 112, 189, 251, 11600, 14031])
+NOT_NOW = [13, 18, 24, 50, 64, 91, 112, 189, 251, 11600, 14031]
+
+
+@pytest.mark.parametrize("code", NOT_NOW)
 def test_what_the_operator_or_time_will_mend_is_unavailable(code: int) -> None:
     with pytest.raises(Unavailable), unavailable_when_down():
         raise OperationFailure("", code)
+    for where in ("writeErrors", "writeConcernErrors"):
+        with pytest.raises(Unavailable), unavailable_when_down():
+            raise BulkWriteError({where: [{"code": code}]})
