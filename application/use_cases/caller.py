@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+from application.ports.unit_of_work import UnitOfWork
 from domain.access import Access
-from domain.identity import UserId
-from domain.sessions import SessionId
+from domain.identity import User, UserId, UserNotFound
+from domain.sessions import InvalidToken, SessionId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,3 +25,11 @@ class Caller:
     session_id: SessionId
     access: Access
     origin: Origin
+
+
+async def lock_caller(uow: UnitOfWork, caller: Caller) -> User:
+    """Lock the caller as they are stored; raise `InvalidToken` if they are gone since the guard let them in."""
+    try:
+        return await uow.users.lock(caller.user_id)
+    except UserNotFound:
+        raise InvalidToken("the user is gone") from None

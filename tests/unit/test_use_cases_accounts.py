@@ -29,7 +29,7 @@ from domain.identity import (
     UsernameTaken,
     UserStatus,
 )
-from domain.sessions import SealedPassword, Throttled
+from domain.sessions import InvalidToken, SealedPassword, Throttled
 from tests.fakes.builders import a_user
 from tests.fakes.world import IN_MEMORY, LAPTOP, PASSWORD, PHONE, World
 
@@ -171,6 +171,19 @@ async def test_a_user_may_write_their_own_address_differently(world: World) -> N
     await world.container.update_profile()(caller, name=None, email=Email("Ada@Example.org"))
 
     assert world.stored(ada).email.value == "Ada@Example.org"
+
+
+async def test_a_caller_who_is_gone_by_then_is_nobody(world: World) -> None:
+    caller, _ = await world.log_in_as(await world.given(a_user()))
+    world.store.users.clear()
+
+    for attempt in (
+        world.container.get_profile()(caller),
+        world.container.update_profile()(caller, name=PersonName("Ada King"), email=None),
+        world.change_password(caller, PASSWORD, PASSWORD),
+    ):
+        with pytest.raises(InvalidToken):
+            await attempt
 
 
 # --- the first administrator --------------------------------------------------------------------

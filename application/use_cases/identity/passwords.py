@@ -8,7 +8,7 @@ from application.ports.system import Clock
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import SessionSettings
 from application.use_cases.access import ChangeAccess
-from application.use_cases.caller import Caller
+from application.use_cases.caller import Caller, lock_caller
 from application.use_cases.documents import RecordAudit
 from application.use_cases.sessions import CheckPassword, UnsealPassword
 from domain.identity import (
@@ -16,10 +16,9 @@ from domain.identity import (
     PasswordPolicy,
     PasswordRejected,
     UnreadablePassword,
-    UserNotFound,
     WrongPassword,
 )
-from domain.sessions import InvalidCredentials, SealedPassword, fingerprint
+from domain.sessions import InvalidCredentials, InvalidToken, SealedPassword, fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ class ChangePassword:
         async with self.uow() as uow:
             user = await uow.users.find(caller.user_id)
         if user is None:
-            raise UserNotFound(caller.user_id)
+            raise InvalidToken("the user is gone")
         reservation = await self.throttle.reserve(
             LogInAttempt(
                 name=user.username.value,
@@ -92,7 +91,7 @@ class ChangePassword:
         )
 
         async with self.change([caller.user_id]) as uow:
-            user = await uow.users.lock(caller.user_id)
+            user = await lock_caller(uow, caller)
             if user.password_hash != checked.password_hash:
                 raise WrongPassword  # changed by somebody else while we were hashing
             user.change_password(chosen, at=self.clock.now())

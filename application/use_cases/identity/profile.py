@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from application.ports.system import Clock
 from application.ports.unit_of_work import UnitOfWorkFactory
-from application.use_cases.caller import Caller
+from application.use_cases.caller import Caller, lock_caller
 from application.use_cases.documents import RecordAudit
 from domain.access import Role
-from domain.identity import Email, PersonName, User, UserNotFound
+from domain.identity import Email, PersonName, User
+from domain.sessions import InvalidToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class GetProfile:
         async with self.uow() as uow:
             user = await uow.users.find(caller.user_id)
             if user is None:
-                raise UserNotFound(caller.user_id)
+                raise InvalidToken("the user is gone")
             roles = await uow.roles.of_users([user.id])
         return UserWithRoles(user, roles.get(user.id, ()))
 
@@ -47,7 +48,7 @@ class UpdateProfile:
     ) -> UserWithRoles:
         """Return the changed user; raise `EmailTaken`."""
         async with self.uow() as uow:
-            user = await uow.users.lock(caller.user_id)
+            user = await lock_caller(uow, caller)
             if name is not None:
                 user.rename(name, at=self.clock.now())
             if email is not None:

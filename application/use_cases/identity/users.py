@@ -20,6 +20,7 @@ from domain.access import (
     OwnAccess,
     Role,
     RoleCode,
+    RoleNotFound,
     UnknownRoles,
     check_ceiling,
 )
@@ -130,7 +131,7 @@ class CreateUser:
             roles = await _roles(uow, draft.roles)
             check_ceiling(caller.access, {grant for role in roles for grant in role.grants})
             await uow.users.add(user)
-            await uow.roles.assign(user.id, [role.id for role in roles])
+            await _assign(uow, user.id, roles)
             await self.audit(
                 uow,
                 "users.created",
@@ -215,7 +216,7 @@ class ChangeUser:
             {grant for role in roles for grant in role.grants},
             already={grant for role in present for grant in role.grants},
         )
-        await uow.roles.assign(user.id, [role.id for role in roles])
+        await _assign(uow, user.id, roles)
         return roles
 
     async def _decide_administration(
@@ -338,6 +339,14 @@ async def _roles(uow: UnitOfWork, codes: Collection[RoleCode]) -> Sequence[Role]
     if unknown:
         raise UnknownRoles(unknown)
     return roles
+
+
+async def _assign(uow: UnitOfWork, user_id: UserId, roles: Collection[Role]) -> None:
+    try:
+        await uow.roles.assign(user_id, [role.id for role in roles])
+    except RoleNotFound as error:  # deleted since we looked
+        gone = {role.code.value for role in roles if role.id in error.role_ids}
+        raise UnknownRoles(gone) from None
 
 
 async def _lock_within_reach(
