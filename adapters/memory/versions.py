@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from application.ports.access import (
     REMEMBER_FOR,
@@ -29,7 +30,7 @@ class MemoryAccessVersions(AccessVersions):
         self._numbers = itertools.count(1)
         self._everyones = 0
         self._users: dict[UserId, int] = {}
-        self._under_way: dict[str, tuple[Change, datetime]] = {}
+        self._under_way: dict[UUID, tuple[Change, datetime]] = {}
 
     async def look(self, user_id: UserId, session_id: SessionId) -> Standing:
         now = self._clock.now()

@@ -75,15 +75,15 @@ class RedisAccessVersions(AccessVersions):
         return await answer
 
     async def begin(self, change: Change) -> None:
-        await self._begin([_VERSIONS], *self._operands(), change.id, _users(change))
+        await self._begin([_VERSIONS], *self._operands(change))
 
     async def hold(self, change: Change) -> None:
-        (held,) = await self._hold([_VERSIONS], *self._operands(), change.id, _users(change))
+        (held,) = await self._hold([_VERSIONS], *self._operands(change))
         if not held:
             raise Unavailable("Redis")
 
     async def finish(self, change: Change) -> None:
-        await self._finish([_VERSIONS], *self._operands(), change.id, _users(change))
+        await self._finish([_VERSIONS], *self._operands(change))
 
     async def _answer(self) -> None:
         sent: list[tuple[_Question, asyncio.Future[Standing]]] = []
@@ -144,8 +144,9 @@ class RedisAccessVersions(AccessVersions):
         # Begins at another moment for each user, so that they do not all fall due at once.
         return (now + user_id.int % self._remember_for) // self._remember_for
 
-    def _operands(self) -> tuple[str, int]:
-        return secrets.token_urlsafe(12), self._settle_after
+    def _operands(self, *changes: Change) -> list[str | int]:
+        operands = [part for change in changes for part in (str(change.id), _users(change))]
+        return [secrets.token_urlsafe(12), self._settle_after, *operands]
 
 
 class RedisAccessCache(AccessCache):

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
+from uuid import UUID
 
 from application.paging import Page, PageRequest
 from domain.access import Access, Role, RoleCode, RoleId, RoleStatus
@@ -100,7 +101,7 @@ class Standing:
 class Change:
     """A change of what these users may do, or `everyone`."""
 
-    id: str
+    id: UUID
     user_ids: Collection[UserId] = ()
     everyone: bool = False
 

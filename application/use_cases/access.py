@@ -141,7 +141,7 @@ class ChangeAccess:
         self, user_ids: Collection[UserId] = (), *, everyone: bool = False
     ) -> AsyncIterator[UnitOfWork]:
         """Give a unit of work, and commit it at the end of the block unless that raises."""
-        change = Change(id=str(self.ids.new()), user_ids=tuple(user_ids), everyone=everyone)
+        change = Change(id=self.ids.new(), user_ids=tuple(user_ids), everyone=everyone)
         await self.versions.begin(change)
         undecided = False
         try:

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
+from uuid import UUID
 
 import pytest
 
@@ -38,7 +39,7 @@ class World:
 
     def change(self, *user_ids: UserId, everyone: bool = False) -> Change:
         """Return a change that has not begun."""
-        return Change(id=str(next(self._numbers)), user_ids=user_ids, everyone=everyone)
+        return Change(id=UUID(int=next(self._numbers)), user_ids=user_ids, everyone=everyone)
 
     async def begun(self, *user_ids: UserId, everyone: bool = False) -> Change:
         change = self.change(*user_ids, everyone=everyone)

@@ -199,12 +199,12 @@ class StepwiseUnitOfWork:
 class ForgetfulVersions(MemoryAccessVersions):
     """Can be thrown back in time, and notices as `adapters.redis.access` does."""
 
-    def snapshot(self) -> tuple[int, dict[UserId, int], dict[str, tuple[Change, datetime]]]:
+    def snapshot(self) -> tuple[int, dict[UserId, int], dict[UUID, tuple[Change, datetime]]]:
         """Return what is known now."""
         return self._everyones, dict(self._users), dict(self._under_way)
 
     def forget(
-        self, known: tuple[int, dict[UserId, int], dict[str, tuple[Change, datetime]]]
+        self, known: tuple[int, dict[UserId, int], dict[UUID, tuple[Change, datetime]]]
     ) -> None:
         """Know only what was known at a snapshot."""
         self._everyones, self._users, self._under_way = known[0], dict(known[1]), dict(known[2])
@@ -212,7 +212,7 @@ class ForgetfulVersions(MemoryAccessVersions):
 
     def notice_loss(self) -> None:
         """Move everyone's version, and leave everyone unsettled for a while."""
-        change = Change(id=f"loss {next(self._numbers)}", everyone=True)
+        change = Change(id=UUID(int=next(self._numbers)), everyone=True)
         self._mark(change)
         self._move(change)
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Self
+from uuid import UUID
 
 import pytest
 
@@ -319,7 +320,7 @@ async def test_nobody_is_let_through_on_a_guess(world: World) -> None:
     user = a_user()
     tokens = await world.given(user, a_role(READ))
     assert await world.may(world.here, tokens)
-    await world.versions.begin(Change(id="a change", user_ids=[user.id]))
+    await world.versions.begin(Change(id=UUID(int=1), user_ids=[user.id]))
     world.database.is_down = True
     with pytest.raises(Unavailable):
         await world.here(tokens.access_token, LAPTOP)
@@ -506,12 +507,12 @@ class HoldsAnything(ForgetfulVersions):
 
 class DoesNotMoveAfterALoss(ForgetfulVersions):
     def notice_loss(self) -> None:
-        self._mark(Change(id=f"loss {next(self._numbers)}", everyone=True))
+        self._mark(Change(id=UUID(int=next(self._numbers)), everyone=True))
 
 
 class SettlesAfterALoss(ForgetfulVersions):
     def notice_loss(self) -> None:
-        self._move(Change(id="loss", everyone=True))
+        self._move(Change(id=UUID(int=0), everyone=True))
 
 
 class SaysSettled(ForgetfulVersions):
@@ -526,7 +527,7 @@ class FinishesAnything(ChangeAccess):
     async def __call__(
         self, user_ids: Collection[UserId] = (), *, everyone: bool = False
     ) -> AsyncIterator[UnitOfWork]:
-        change = Change(id=str(self.ids.new()), user_ids=tuple(user_ids), everyone=everyone)
+        change = Change(id=self.ids.new(), user_ids=tuple(user_ids), everyone=everyone)
         await self.versions.begin(change)
         try:
             async with self.uow() as uow:
