@@ -1,0 +1,134 @@
+"""Several API processes that share servers, and clients of them."""
+
+import asyncio
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import httpx
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+from pymongo import MongoClient
+from redis import Redis
+
+from adapters.postgres.schema import PostgresSchema
+from application.settings import PostgresSettings
+from entrypoints.local.servers import choose_ports
+from tests.e2e.command import addresses, portico, starting
+from tests.fakes.security import a_pem, a_private_key
+from tests.servers import Servers
+
+ADMINISTRATOR = "administrator"
+PASSWORD = "correct horse battery staple"
+_NO_LIMIT = "1000000/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """API processes that serve, by their addresses. There is one administrator, whose password is `PASSWORD`."""
+
+    urls: Sequence[str]
+
+
+@contextmanager
+def fleet(servers: Servers, directory: Path, *, size: int, number: int) -> Iterator[Fleet]:
+    """Start `size` processes on databases of their own, which have the `number`; end them afterwards."""
+    name = f"portico_fleet_{number}"
+    variables = addresses(
+        servers,
+        PORTICO_POSTGRES_URL=_migrated(servers.postgres_url, name),
+        PORTICO_REDIS_URL=_flushed(servers.redis_url, 15 - number),
+        PORTICO_MONGO_DATABASE=_dropped(servers.mongo_url, name),
+        PORTICO_ACCESS_KEY=a_pem("access"),
+        PORTICO_REFRESH_KEY=a_pem("refresh"),
+        PORTICO_TRANSPORT_KEY=a_pem("transport"),
+        PORTICO_ARGON2_MEMORY_KIB="64",
+        PORTICO_ARGON2_TIME_COST="1",
+        PORTICO_THROTTLE_ACCOUNT=_NO_LIMIT,
+        PORTICO_THROTTLE_ADDRESS=_NO_LIMIT,
+        PORTICO_THROTTLE_GLOBAL=_NO_LIMIT,
+        PORTICO_THROTTLE_PUBLIC=_NO_LIMIT,
+        PORTICO_THROTTLE_REFRESH=_NO_LIMIT,
+        PORTICO_ADMIN_USERNAME=ADMINISTRATOR,
+        PORTICO_ADMIN_PASSWORD=PASSWORD,
+        PORTICO_LOG_LEVEL="WARNING",
+    )
+    ports = choose_ports(tuple(f"api-{n}" for n in range(size)), {})
+    with ExitStack() as stack:
+        processes = {}
+        for process, port in ports.items():
+            (directory / process).mkdir()
+            processes[f"http://127.0.0.1:{port}"] = stack.enter_context(
+                starting("api", "--port", str(port), directory=directory / process, **variables)
+            )
+        created = portico("create-admin", directory=directory, **variables)
+        assert created.returncode == 0, created.stderr
+        for url, started in processes.items():
+            started.wait_until(partial(_answers, url))
+        yield Fleet(tuple(processes))
+
+
+def sealed(password: str) -> str:
+    """Encrypt a password as the documentation tells clients to."""
+    oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
+    public = a_private_key("transport").public_key()
+    return b64encode(public.encrypt(password.encode(), oaep)).decode()
+
+
+async def log_in(client: httpx.AsyncClient, username: str) -> dict[str, str]:
+    """Return the headers of a user whose password is `PASSWORD`."""
+    response = await client.post(
+        "/api/v1/auth/login", json={"username": username, "password": sealed(PASSWORD)}
+    )
+    assert response.status_code == 200, response.text
+    return {"Authorization": f"Bearer {response.json()['data']['accessToken']}"}
+
+
+async def made(response: httpx.Response) -> dict[str, Any]:
+    """Return what was made or changed."""
+    assert response.is_success, response.text
+    data: dict[str, Any] = response.json()["data"]
+    return data
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _migrated(url: str, name: str) -> str:
+    own = urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+    async def make() -> None:
+        connection = await asyncpg.connect(url, timeout=10)
+        try:
+            await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            await connection.execute(f"CREATE DATABASE {name}")
+        finally:
+            await connection.close()
+        await PostgresSchema(PostgresSettings(url=own)).upgrade()
+
+    asyncio.run(make())
+    return own
+
+
+def _flushed(url: str, number: int) -> str:
+    own = urlunsplit(urlsplit(url)._replace(path=f"/{number}"))
+    with Redis.from_url(own, socket_timeout=10) as client:
+        client.flushdb()
+    return own
+
+
+def _dropped(url: str, name: str) -> str:
+    client: MongoClient[Mapping[str, object]]
+    with MongoClient(url, serverSelectionTimeoutMS=10_000) as client:
+        client.drop_database(name)
+    return name

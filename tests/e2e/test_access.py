@@ -1,0 +1,146 @@
+"""Access in four API processes that share servers: what is changed through one of them is in force in all of them."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.fleet import ADMINISTRATOR, PASSWORD, Fleet, fleet, log_in, made, sealed
+from tests.servers import Servers
+
+pytestmark = pytest.mark.server
+
+SUBJECTS = 4
+TOGGLES_OF_EACH = 130
+READ = "GET:/api/v1/roles/{role_id}"
+
+
+@pytest.fixture(scope="module")
+def processes(
+    servers: Servers, worker: int, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Fleet]:
+    with fleet(servers, tmp_path_factory.mktemp("fleet"), size=4, number=worker) as processes:
+        yield processes
+
+
+@pytest.fixture
+async def clients(processes: Fleet) -> AsyncIterator[Sequence[httpx.AsyncClient]]:
+    """Return a client of each process."""
+    async with AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30))
+            for url in processes.urls
+        ]
+
+
+@dataclass(slots=True, kw_only=True)
+class Subject:
+    """A user with a role of their own that opens one route, and what was made of both so far."""
+
+    name: str
+    clients: Sequence[httpx.AsyncClient]
+    administrator: dict[str, str]
+    user_path: str
+    role_path: str
+    bearer: dict[str, str]
+    grants: bool = True
+    role_is_active: bool = True
+    has_role: bool = True
+    is_active: bool = True
+
+    @classmethod
+    async def make(
+        cls, name: str, clients: Sequence[httpx.AsyncClient], administrator: dict[str, str]
+    ) -> "Subject":
+        client = clients[0]
+        role = {"code": name, "name": f"Role {name}", "permissions": [READ]}
+        role_id = (
+            await made(await client.post("/api/v1/roles", json=role, headers=administrator))
+        )["id"]
+        user = {
+            "username": name,
+            "email": f"{name}@example.org",
+            "name": name,
+            "password": sealed(PASSWORD),
+            "roles": [name],
+        }
+        user_id = (
+            await made(await client.post("/api/v1/users", json=user, headers=administrator))
+        )["id"]
+        return cls(
+            name=name,
+            clients=clients,
+            administrator=administrator,
+            user_path=f"/api/v1/users/{user_id}",
+            role_path=f"/api/v1/roles/{role_id}",
+            bearer=await log_in(client, name),
+        )
+
+    @property
+    def expected(self) -> int:
+        """The status of a request that sees everything that was made of them."""
+        if not self.is_active:
+            return 401
+        return 200 if self.grants and self.role_is_active and self.has_role else 403
+
+    async def toggle(self, what: str, through: httpx.AsyncClient) -> None:
+        """Change one thing to what it was not."""
+        setattr(self, what, not getattr(self, what))
+        if what in {"grants", "role_is_active"}:
+            body: dict[str, Any] = {
+                "code": self.name,
+                "name": f"Role {self.name}",
+                "status": "active" if self.role_is_active else "disabled",
+                "permissions": [READ] if self.grants else [],
+            }
+            await made(await through.put(self.role_path, json=body, headers=self.administrator))
+        else:
+            body = (
+                {"roles": [self.name] if self.has_role else []}
+                if what == "has_role"
+                else {"status": "active" if self.is_active else "disabled"}
+            )
+            await made(await through.patch(self.user_path, json=body, headers=self.administrator))
+        if what == "is_active" and self.is_active:
+            self.bearer = await log_in(through, self.name)
+
+    async def statuses(self) -> list[int]:
+        """Make one request on each process."""
+        responses = await asyncio.gather(
+            *(client.get(self.role_path, headers=self.bearer) for client in self.clients)
+        )
+        return [response.status_code for response in responses]
+
+
+async def test_500_changes_are_in_force_at_the_next_request_on_each_of_4_processes(
+    clients: Sequence[httpx.AsyncClient],
+) -> None:
+    """Several users and roles are changed at once, each by one thing at a time."""
+    administrator = await log_in(clients[0], ADMINISTRATOR)
+    subjects = [
+        await Subject.make(f"subject-{number}", clients, administrator)
+        for number in range(SUBJECTS)
+    ]
+    answers = Counter[tuple[str, int, int]]()
+
+    async def change(subject: Subject, random: Random) -> None:
+        for _ in range(TOGGLES_OF_EACH):
+            what = random.choice(["grants", "role_is_active", "has_role", "is_active"])
+            await subject.toggle(what, through=random.choice(clients))
+            for status in await subject.statuses():
+                answers[what, subject.expected, status] += 1
+
+    await asyncio.gather(
+        *(change(subject, Random(subject.name)) for subject in subjects)  # noqa: S311 - repeatable
+    )
+
+    assert sum(answers.values()) == SUBJECTS * TOGGLES_OF_EACH * len(clients)
+    assert {what for what, _, _ in answers} == {"grants", "role_is_active", "has_role", "is_active"}
+    assert {expected for _, expected, _ in answers} == {200, 401, 403}
+    assert [key for key in answers if key[1] != key[2]] == []
