@@ -1,0 +1,176 @@
+"""What a guarded request costs the servers, and what happens to it when they are down."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+import httpx
+import pytest
+from fastapi import APIRouter
+
+import bootstrap
+from adapters.redis.client import RedisClient, redis_client
+from application.ports.access import SETTLE_AFTER, Change
+from application.settings import (
+    Environment,
+    MongoSettings,
+    PostgresSettings,
+    RedisSettings,
+    S3Settings,
+    Settings,
+)
+from bootstrap import Container
+from domain.access import RoleId
+from entrypoints.http.app import create_app
+from entrypoints.http.envelope import Response
+from entrypoints.http.security import GuardedRoute, VerifyPermissionDep
+from tests.fakes.builders import a_role, a_user
+from tests.fakes.clock import ClockWithRedis
+from tests.fakes.link import Link, link_to
+from tests.fakes.security import key_settings
+from tests.fakes.sessions import IDLE, a_session
+
+PERMISSION = "GET:/fake/guarded"
+
+router = APIRouter(prefix="/fake")
+
+
+@router.get("/guarded", dependencies=[GuardedRoute])
+async def guarded(caller: VerifyPermissionDep) -> Response[str]:
+    return Response(data=str(caller.user_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The application over real stores, reached through links, and the headers of a user who may use one route."""
+
+    container: Container
+    client: httpx.AsyncClient
+    bearer: Mapping[str, str]
+    to_postgres: Link
+    to_redis: Link
+    redis: RedisClient
+    role_id: RoleId
+
+    async def get(self) -> int:
+        return (await self.client.get("/fake/guarded", headers=self.bearer)).status_code
+
+
+@pytest.fixture
+async def service(
+    postgres_url: str, redis_url: str, mongo_url: str, mongo_database: str, s3_settings: S3Settings
+) -> AsyncIterator[Service]:
+    """Return a service whose users are settled, and which has answered a request before."""
+    async with AsyncExitStack() as stack:
+        to_postgres = await stack.enter_async_context(link_to(postgres_url))
+        to_redis = await stack.enter_async_context(link_to(redis_url))
+        redis = redis_client(RedisSettings(url=redis_url))
+        stack.push_async_callback(redis.aclose)
+        container = bootstrap.build(
+            Settings(
+                environment=Environment.TESTING,
+                postgres=PostgresSettings(url=to_postgres.url(postgres_url)),
+                redis=RedisSettings(url=to_redis.url(redis_url)),
+                mongo=MongoSettings(url=mongo_url, database=mongo_database),
+                s3=s3_settings,
+                keys=key_settings(),
+            )
+        )
+        # Without its lifespan: the courier would ask PostgreSQL too.
+        await stack.enter_async_context(bootstrap.running(container))
+        app = create_app(container=container, routers=[router])
+        client = await stack.enter_async_context(
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://portico.test")
+        )
+        user, role = a_user(), a_role(PERMISSION)
+        async with container.uow() as uow:
+            await uow.users.add(user)
+            await uow.roles.add(role)
+            await uow.roles.assign(user.id, [role.id])
+            await uow.commit()
+        now = container.clock().now().replace(microsecond=0)
+        session = a_session(user_id=user.id, at=now)
+        await container.session_store().open(session, idle=IDLE, cap=20)
+        bearer = {"Authorization": f"Bearer {container.issue_tokens()(session).access_token}"}
+        service = Service(container, client, bearer, to_postgres, to_redis, redis, role.id)
+        assert await service.get() == 200
+        await ClockWithRedis(redis).pass_time(SETTLE_AFTER)
+        assert await service.get() == 200
+        yield service
+
+
+# --- what it costs ------------------------------------------------------------------------------
+
+
+async def test_a_warm_request_costs_one_round_trip_to_redis_and_no_sql(service: Service) -> None:
+    before = service.to_redis.questions, service.to_postgres.questions
+
+    for _ in range(50):
+        assert await service.get() == 200
+
+    after = service.to_redis.questions, service.to_postgres.questions
+    assert (after[0] - before[0], after[1] - before[1]) == (50, 0)
+
+
+async def test_concurrent_requests_share_round_trips(service: Service) -> None:
+    before = service.to_redis.questions
+
+    statuses = await asyncio.gather(*(service.get() for _ in range(64)))
+
+    assert set(statuses) == {200}
+    assert service.to_redis.questions - before <= 8
+
+
+async def test_the_server_counts_one_command_of_each_kind_for_a_warm_request(
+    service: Service,
+) -> None:
+    async def calls() -> Counter[str]:
+        stats = await service.redis.info("commandstats")
+        return Counter({name.removeprefix("cmdstat_"): s["calls"] for name, s in stats.items()})
+
+    before = await calls()
+    for _ in range(20):
+        assert await service.get() == 200
+    made = await calls() - before - Counter({"info": 1})  # the one that asks for the counters
+
+    assert made == {"time": 20, "info": 20, "hmget": 20, "exists": 20}
+
+
+async def test_a_change_of_a_role_costs_one_read_and_is_warm_again(service: Service) -> None:
+    async with service.container.change_access()(everyone=True) as uow:
+        (role,) = await uow.roles.lock([service.role_id])
+        await uow.roles.save(replace(role, grants=frozenset()))
+    before = service.to_postgres.questions
+    assert await service.get() == 403
+    read = service.to_postgres.questions
+    assert await service.get() == 403
+
+    assert read > before
+    assert service.to_postgres.questions == read
+
+
+# --- when something is down ---------------------------------------------------------------------
+
+
+async def test_while_redis_is_down_nobody_is_let_in(service: Service) -> None:
+    await service.to_redis.close()
+
+    response = await service.client.get("/fake/guarded", headers=service.bearer)
+
+    assert (response.status_code, response.json()["error"]) == (503, "platform.unavailable")
+    assert response.headers["retry-after"]
+
+
+async def test_while_postgresql_is_down_those_who_are_remembered_go_on(service: Service) -> None:
+    await service.to_postgres.close()
+
+    assert await service.get() == 200
+    assert (
+        await service.client.get("/api/v1/roles/mine", headers=service.bearer)
+    ).status_code == 503
+
+    await service.container.access_versions().begin(Change(id=UUID(int=1), everyone=True))
+    assert await service.get() == 503
