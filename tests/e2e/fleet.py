@@ -18,9 +18,12 @@ from pymongo import MongoClient
 from redis import Redis
 
 from adapters.postgres.schema import PostgresSchema
-from application.settings import PostgresSettings
+from adapters.redis.client import redis_client
+from application.ports.access import SETTLE_AFTER
+from application.settings import PostgresSettings, RedisSettings
 from entrypoints.local.servers import choose_ports
 from tests.e2e.command import addresses, portico, starting
+from tests.fakes.clock import ClockWithRedis
 from tests.fakes.security import a_pem, a_private_key
 from tests.servers import Servers
 
@@ -34,11 +37,20 @@ class Fleet:
     """API processes that serve, by their addresses. There is one administrator, whose password is `PASSWORD`."""
 
     urls: Sequence[str]
+    redis_url: str
+
+    def remembered(self) -> int:
+        """Return of how many users the processes have shared what they may do."""
+        with Redis.from_url(self.redis_url, socket_timeout=10) as client:
+            return len(client.keys("auth:permission:*"))
 
 
 @contextmanager
 def fleet(servers: Servers, directory: Path, *, size: int, number: int) -> Iterator[Fleet]:
-    """Start `size` processes on databases of their own, which have the `number`; end them afterwards."""
+    """Start `size` processes on databases of their own, which have the `number`; end them afterwards.
+
+    It is long ago that Redis was started, so everyone is settled.
+    """
     name = f"portico_fleet_{number}"
     variables = addresses(
         servers,
@@ -71,7 +83,9 @@ def fleet(servers: Servers, directory: Path, *, size: int, number: int) -> Itera
         assert created.returncode == 0, created.stderr
         for url, started in processes.items():
             started.wait_until(partial(_answers, url))
-        yield Fleet(tuple(processes))
+        fleet = Fleet(tuple(processes), variables["PORTICO_REDIS_URL"])
+        asyncio.run(_settle(fleet))
+        yield fleet
 
 
 def sealed(password: str) -> str:
@@ -90,11 +104,18 @@ async def log_in(client: httpx.AsyncClient, username: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {response.json()['data']['accessToken']}"}
 
 
-async def made(response: httpx.Response) -> dict[str, Any]:
-    """Return what was made or changed."""
+async def made(response: httpx.Response) -> Any:
+    """Return the data of a success."""
     assert response.is_success, response.text
-    data: dict[str, Any] = response.json()["data"]
-    return data
+    return response.json()["data"]
+
+
+async def _settle(fleet: Fleet) -> None:
+    async with httpx.AsyncClient(base_url=fleet.urls[0]) as client:
+        await client.get("/api/v1/roles/mine", headers=await log_in(client, ADMINISTRATOR))
+    redis = redis_client(RedisSettings(url=fleet.redis_url))
+    await ClockWithRedis(redis).pass_time(SETTLE_AFTER)
+    await redis.aclose()
 
 
 def _answers(url: str) -> bool:

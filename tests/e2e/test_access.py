@@ -1,16 +1,31 @@
 """Access in four API processes that share servers: what is changed through one of them is in force in all of them."""
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from random import Random
+from secrets import token_hex
 from typing import Any
 
 import httpx
 import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis import BaseSchema, Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
+from application.settings import HttpSettings
+from entrypoints.http.app import application
 from tests.e2e.fleet import ADMINISTRATOR, PASSWORD, Fleet, fleet, log_in, made, sealed
 from tests.servers import Servers
 
@@ -110,6 +125,17 @@ class Subject:
         if what == "is_active" and self.is_active:
             self.bearer = await log_in(through, self.name)
 
+    async def ids(self) -> dict[str, str]:
+        """Return the ids of what belongs to them, by the names that paths have for them."""
+        sessions = await made(
+            await self.clients[0].get(f"{self.user_path}/sessions", headers=self.administrator)
+        )
+        return {
+            "user_id": self.user_path.rpartition("/")[2],
+            "role_id": self.role_path.rpartition("/")[2],
+            "session_id": sessions[0]["id"],
+        }
+
     async def statuses(self) -> list[int]:
         """Make one request on each process."""
         responses = await asyncio.gather(
@@ -119,7 +145,7 @@ class Subject:
 
 
 async def test_500_changes_are_in_force_at_the_next_request_on_each_of_4_processes(
-    clients: Sequence[httpx.AsyncClient],
+    processes: Fleet, clients: Sequence[httpx.AsyncClient]
 ) -> None:
     """Several users and roles are changed at once, each by one thing at a time."""
     administrator = await log_in(clients[0], ADMINISTRATOR)
@@ -144,3 +170,58 @@ async def test_500_changes_are_in_force_at_the_next_request_on_each_of_4_process
     assert {what for what, _, _ in answers} == {"grants", "role_is_active", "has_role", "is_active"}
     assert {expected for _, expected, _ in answers} == {200, 401, 403}
     assert [key for key in answers if key[1] != key[2]] == []
+    assert processes.remembered() >= SUBJECTS
+
+
+# --- whatever is sent -----------------------------------------------------------------------------
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+OPERATIONS = [
+    (method.upper(), path)
+    for path, methods in application(HttpSettings(), debug=True).openapi()["paths"].items()
+    for method in methods
+]
+
+
+@pytest.fixture(scope="module")
+def schema(processes: Fleet) -> BaseSchema:
+    """Return what a running process says about itself."""
+    return schemathesis.openapi.from_url(f"{processes.urls[0]}/openapi.json")
+
+
+@pytest.mark.parametrize("caller", ["nobody", "a user", "an administrator"])
+@pytest.mark.parametrize(("method", "path"), OPERATIONS, ids=str)
+async def test_whatever_is_sent_gets_an_answer_that_openapi_describes(
+    clients: Sequence[httpx.AsyncClient], schema: BaseSchema, method: str, path: str, caller: str
+) -> None:
+    """Allowed and not allowed by the description, about things that exist and things that do not."""
+    administrator = await log_in(clients[0], ADMINISTRATOR)
+    subject = await Subject.make(f"s-{token_hex(8)}", clients, administrator)
+    headers = {"nobody": {}, "a user": subject.bearer, "an administrator": administrator}[caller]
+    names = re.findall(r"{(\w+)}", path)
+    existing = {name: value for name, value in (await subject.ids()).items() if name in names}
+    operation = schema[path][method]
+    cases = [
+        operation.as_strategy(mode, path_parameters=path_parameters)
+        for mode in GenerationMode
+        for path_parameters in ([existing, {}] if existing else [{}])
+    ]
+
+    @settings(
+        max_examples=8,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=st.one_of(cases))
+    def send(case: Case[Any]) -> None:
+        case.call_and_validate(headers=headers, checks=CHECKS, timeout=30)
+
+    await asyncio.to_thread(send)
