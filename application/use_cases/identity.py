@@ -22,7 +22,7 @@ from domain.identity import (
     Username,
     WrongPassword,
 )
-from domain.sessions import InvalidCredentials, SealedPassword, fingerprint
+from domain.sessions import InvalidCredentials, SealedPassword, fingerprint, network_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,9 @@ class Register:
         if self.registration is Registration.CLOSED:
             raise RegistrationClosed
         now = self.clock.now()
-        await self.limiter.hit("register", device.address, self.throttle.public, now=now)
+        await self.limiter.hit(
+            "register", network_of(device.address), self.throttle.public, now=now
+        )
         opened = await self.unseal(password)
         if opened is None:
             raise UnreadablePassword(field="password")

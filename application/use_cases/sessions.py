@@ -37,6 +37,7 @@ from domain.sessions import (
     TokenId,
     fingerprint,
     is_fresh,
+    network_of,
     parse_plaintext,
 )
 
@@ -95,7 +96,7 @@ class GetTransportKey:
     async def __call__(self, device: Device) -> TransportKey:
         """Raise `Throttled` when one address asks too often."""
         await self.limiter.hit(
-            "transport-key", device.address, self.throttle.public, now=self.clock.now()
+            "transport-key", network_of(device.address), self.throttle.public, now=self.clock.now()
         )
         return self.transport.public_key()
 
