@@ -24,7 +24,7 @@ pytestmark = pytest.mark.server
 
 PASSWORD = "correct horse battery staple"
 NEW_PASSWORD = "purple elephants dance at noon"
-GRACE = timedelta(seconds=1)
+GRACE = timedelta(seconds=5)
 
 
 @dataclass(frozen=True)
