@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV_VERSION := 0.13.9
 T ?= tests
+# Files are spread over the cores; what one file has started is shared by its tests.
+PYTEST := $(BIN)/pytest --numprocesses auto --dist loadfile
 
 # The commands that a developer runs by hand are LOCAL ones unless the environment says otherwise.
 run migrate migration: export ENVIRONMENT ?= LOCAL
@@ -19,7 +21,7 @@ run: .venv/ready ## Start everything: servers, migrations, first administrator, 
 	@exec $(BIN)/portico run
 
 test: .venv/ready ## Run every test against real servers
-	$(BIN)/pytest $(T)
+	$(PYTEST) $(T)
 
 check: format-check lint types contracts coverage ## Everything CI runs
 
@@ -71,17 +73,17 @@ test-unit: .venv/ready ## Unit tests: no server, seconds
 	$(BIN)/pytest tests/unit
 
 test-contract: .venv/ready ## Every port against memory and the real adapter
-	$(BIN)/pytest tests/contract
+	$(PYTEST) tests/contract
 
 test-integration: .venv/ready ## Adapters and HTTP against real servers
-	$(BIN)/pytest tests/integration
+	$(PYTEST) tests/integration
 
 test-e2e: .venv/ready ## Real processes, real sockets
-	$(BIN)/pytest tests/e2e
+	$(PYTEST) tests/e2e
 
 coverage: .venv/ready
 	$(BIN)/coverage erase
-	$(BIN)/pytest --cov --cov-report= $(T)
+	$(PYTEST) --cov --cov-report= $(T)
 	$(BIN)/coverage report
 
 ##@ Database

@@ -34,6 +34,7 @@ _CONTROL_BUT_LINE_END = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 # These write what they send and receive at DEBUG or INFO, or a line per request of their own.
 _TALKATIVE = (
     "aiobotocore",
+    "alembic.runtime.migration",
     "boto3",
     "botocore",
     "engineio",
@@ -117,6 +118,7 @@ def _as_text() -> list[Processor]:
 
 def clean(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Mask what is secret, and escape what would break out of its line or command a terminal."""
+    event.pop("color_message", None)  # uvicorn says everything twice
     return {
         key: value if key == "exc_info" else _cleaned(key, value) for key, value in event.items()
     }

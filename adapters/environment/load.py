@@ -32,7 +32,7 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - each value ha
     """Return the settings of the process environment, then `.env.<environment>`, then `.env`.
 
     `overrides` are variables in lower case without their prefix (`http_port=0`), and beat them all. Raise
-    `UnsafeSettings` with every variable that is unknown or wrong. Whether the whole is safe to run with is for
+    `UnsafeSettings` with every variable that is misspelt or wrong. Whether the whole is safe to run with is for
     `Settings.problems` to say.
     """
     if unknown := overrides.keys() - Variables.model_fields.keys():

@@ -64,9 +64,9 @@ def _misplaced(source: Mapping[str, str]) -> Iterator[Problem]:
             and variable not in NAMES
             and not _is_service_link(variable, text)
         ):
-            close = difflib.get_close_matches(variable, (*NAMES, *SECRET_FILES), n=1, cutoff=0.85)
-            hint = f"; is {close[0]} meant?" if close else ""
-            yield Problem(variable, f"is not known{hint}")
+            # One that resembles none of ours may be for a neighbour: a script, a sidecar, another version.
+            for close in difflib.get_close_matches(variable, (*NAMES, *SECRET_FILES), 1, 0.85):
+                yield Problem(variable, f"is not known; is {close} meant?")
 
 
 def _is_service_link(variable: str, text: str) -> bool:

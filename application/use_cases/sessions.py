@@ -42,6 +42,7 @@ from domain.sessions import (
     TokenId,
     fingerprint,
     is_fresh,
+    network_of,
     parse_plaintext,
 )
 
@@ -80,7 +81,7 @@ class GetTransportKey:
     async def __call__(self, origin: Origin) -> TransportKey:
         """Raise `Throttled` when one address asks too often."""
         await self.limiter.hit(
-            "transport-key", origin.address, self.throttle.public, now=self.clock.now()
+            "transport-key", network_of(origin.address), self.throttle.public, now=self.clock.now()
         )
         return self.transport.public_key()
 

@@ -76,7 +76,7 @@ def _port(settings: Settings) -> Finding:
 async def _dependencies(container: Container) -> AsyncIterator[Finding]:
     async with bootstrap.running(container):
         try:
-            await answered(container, patience=0)
+            await answered(container, patience=5)
         except DependencyDown as error:
             down = error.names
         else:

@@ -6,7 +6,6 @@ Run as `celery -A tests.integration.async_tasks_app --broker … --result-backen
 import asyncio
 import os
 import threading
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
@@ -174,8 +173,8 @@ async def _note(key: str, *values: object) -> None:
 
 
 async def _work_until_told(key: str) -> None:
-    await _note(key, "begun", os.getpid())
     try:
+        await _note(key, "begun", os.getpid())
         await asyncio.gather(asyncio.Event().wait(), asyncio.Event().wait())
     except SoftTimeLimitExceeded:
         await _note(key, "except")
@@ -201,11 +200,6 @@ async def work_for(seconds: float, key: str) -> str:
     await _note(key, "begun")
     await asyncio.sleep(seconds)
     return "done"
-
-
-@app.task
-async def block(seconds: float) -> None:
-    time.sleep(seconds)  # noqa: ASYNC251  what no async task should do
 
 
 # --- resources ---
@@ -236,19 +230,3 @@ async def query(number: int) -> list[int]:
     async with (await database()).acquire() as connection:
         [answer] = await connection.fetch("SELECT $1::int, pg_backend_pid()", number)
     return [*answer, os.getpid(), id(asyncio.get_running_loop())]
-
-
-# --- for measuring ---
-
-
-@app.task
-async def nap(seconds: float) -> None:
-    await asyncio.sleep(seconds)
-
-
-@app.task(ignore_result=True)
-async def async_noop() -> None: ...
-
-
-@app.task(ignore_result=True)
-def sync_noop() -> None: ...

@@ -22,7 +22,7 @@ from domain.identity import (
     UserId,
     Username,
 )
-from domain.sessions import SealedPassword
+from domain.sessions import SealedPassword, network_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,9 @@ class Register:
         if self.registration is Registration.CLOSED:
             raise RegistrationClosed
         now = self.clock.now()
-        await self.limiter.hit("register", origin.address, self.throttle.public, now=now)
+        await self.limiter.hit(
+            "register", network_of(origin.address), self.throttle.public, now=now
+        )
         opened = await self.unseal(password)
         if opened is None:
             raise UnreadablePassword(field="password")

@@ -4,11 +4,13 @@ import asyncio
 import atexit
 import logging
 import os
+from collections import deque
 from collections.abc import Coroutine
 from contextlib import suppress
 from threading import Lock, Thread, current_thread
 from typing import Any, TypeVar
 
+from celery.exceptions import SoftTimeLimitExceeded
 from celery.signals import worker_process_shutdown, worker_shutdown
 
 from entrypoints.celery.asynchronous.calls import Call
@@ -40,7 +42,7 @@ class LoopThread:
         self._patience = patience
         self.contexts = EnteredContexts()
         self._calls: set[Call[Any]] = set()
-        self._doomed: dict[str, Exception] = {}
+        self._doomed: deque[str] = deque(maxlen=1000)  # some have ended before and never come
         self._stop = asyncio.Event()
         self._lock = Lock()
         self._over = False
@@ -73,8 +75,9 @@ class LoopThread:
         with self._lock:
             if self._over:
                 call.abandon(EventLoopEnded(f"the event loop had ended before {call} began"))
-            elif (doom := self._doomed.pop(execution.id, None)) is not None:
-                call.abandon(doom)
+            elif execution.id in self._doomed:
+                self._doomed.remove(execution.id)
+                call.abandon(SoftTimeLimitExceeded())
             self._calls.add(call)
         try:
             return call.result()
@@ -82,14 +85,14 @@ class LoopThread:
             with self._lock:
                 self._calls.discard(call)
 
-    def interrupt(self, execution_id: str, error: Exception) -> None:
-        """Raise `error` inside the coroutine of that execution, or in its place if it has not begun yet."""
+    def interrupt(self, execution_id: str) -> None:
+        """Raise `SoftTimeLimitExceeded` inside the coroutine of that execution, or instead of beginning it."""
         with self._lock:
             for call in self._calls:
                 if call.execution.id == execution_id:
-                    self.loop.call_soon_threadsafe(call.interrupt, error)
+                    self.loop.call_soon_threadsafe(call.interrupt, SoftTimeLimitExceeded())
                     return
-            self._doomed[execution_id] = error
+            self._doomed.append(execution_id)
 
     def stop(self) -> None:
         """Cancel what runs, leave the contexts, the last entered first, and end the loop.

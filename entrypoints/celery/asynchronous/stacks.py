@@ -65,7 +65,7 @@ class Execution:
 
     def end(self) -> None:
         """From now on, what still goes on with this execution belongs to no task."""
-        self.owner = self
+        self.owner = object()
 
 
 @contextmanager
@@ -79,7 +79,7 @@ def direct_call(
     outer = [*_task_stack.stack]
     requests = {each.request_stack: [*each.request_stack.stack] for each in outer}
     execution = Execution()
-    execution.owner = execution
+    execution.owner = object()
     token = _execution.set(execution)
     try:
         for each in outer:

@@ -15,7 +15,7 @@ from celery import Celery, Task, bootsteps
 from celery.concurrency.base import BasePool
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.concurrency.thread import TaskPool as ThreadPool
-from celery.exceptions import ImproperlyConfigured, SoftTimeLimitExceeded
+from celery.exceptions import ImproperlyConfigured
 from celery.worker.request import Request
 
 from entrypoints.celery.asynchronous.loop import process_loop
@@ -147,4 +147,4 @@ class _Interrupting(BasePool):
         self._execution_id = execution_id
 
     def terminate_job(self, pid: int, signal: int | None = None) -> None:  # noqa: ARG002  threads have neither
-        process_loop.thread().interrupt(self._execution_id, SoftTimeLimitExceeded())
+        process_loop.thread().interrupt(self._execution_id)

@@ -1,0 +1,283 @@
+"""A person logs in: everything around sessions against a running Portico, as a client does it."""
+
+import asyncio
+import json
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from adapters.security.keys import Keys, load_keys, read_key_dir
+from application.settings import Environment
+from tests.e2e.client import FIREFOX, Client, log_in_in_javascript, sealed_by_openssl
+from tests.e2e.command import Started, running
+from tests.fakes.forgery import Forger, decoded
+
+pytestmark = pytest.mark.server
+
+PASSWORD = "correct horse battery staple"
+NEW_PASSWORD = "purple elephants dance at noon"
+GRACE = timedelta(seconds=5)
+
+
+@dataclass(frozen=True)
+class Portico:
+    """A running Portico and its administrator, whose password no test may leave changed."""
+
+    started: Started
+    devices: ExitStack
+
+    @property
+    def api(self) -> str:
+        """The address of version 1 of the API."""
+        return f"{self.started.block['API']}/api/v1"
+
+    def client(self) -> Client:
+        """Return a device, until the end of the test."""
+        client = Client(self.api)
+        self.devices.callback(client.http.close)
+        return client
+
+    def caller(self) -> Client:
+        """Return a device that has logged in."""
+        client = self.client()
+        client.log_in("admin", PASSWORD)
+        return client
+
+    def keys(self) -> Keys:
+        """Return what nobody outside has."""
+        settings = read_key_dir(self.started.directory / "data" / "keys")
+        keys, problems = load_keys(settings, Environment.TESTING)
+        assert keys is not None, problems
+        return keys
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+    with running(
+        tmp_path_factory.mktemp("sessions"),
+        PORTICO_ADMIN_PASSWORD=PASSWORD,
+        PORTICO_REFRESH_GRACE=f"{GRACE.total_seconds()}s",
+        PORTICO_REGISTRATION="open",
+        PORTICO_LOG_LEVEL="WARNING",
+        **{
+            f"PORTICO_THROTTLE_{name}": "1000000/60"
+            for name in ("ACCOUNT", "ADDRESS", "GLOBAL", "REFRESH", "PUBLIC")
+        },
+    ) as started:
+        yield started
+
+
+@pytest.fixture
+def portico(started: Started) -> Iterator[Portico]:
+    with ExitStack() as devices:
+        yield Portico(started, devices)
+
+
+# --- a person -------------------------------------------------------------------------------------
+
+
+def test_a_person_logs_in_with_openssl_and_lives_a_whole_session(
+    portico: Portico, tmp_path: Path
+) -> None:
+    client = portico.client()
+    client.log_in("admin", PASSWORD, seal=lambda p: sealed_by_openssl(p, client.key, tmp_path))
+    assert client.data(client.http.get("/auth/user/info"))["username"] == "admin"
+
+    used = client.tokens["refreshToken"]
+    client.take(client.data(client.refresh()))
+    assert client.data(client.http.get("/auth/user/info"))["username"] == "admin"
+    time.sleep(GRACE.total_seconds() + 0.1)
+    assert client.refresh(used).status_code == 401
+    # Somebody has a copy, so the whole session is over, whoever asks.
+    assert client.refresh().status_code == 401
+    assert client.http.get("/auth/user/info").status_code == 401
+
+    client.log_in("ADMIN@portico.local", PASSWORD)
+    elsewhere = portico.caller()
+    sessions = client.data(client.http.get("/auth/sessions"))
+    assert sum(session["current"] for session in sessions) == 1
+
+    change = {
+        "oldPassword": client.sealed(PASSWORD),
+        "newPassword": client.sealed(NEW_PASSWORD),
+        "kid": client.key["kid"],
+    }
+    client.data(client.http.post("/auth/password", json=change))
+    assert elsewhere.http.get("/auth/user/info").status_code == 401
+    assert client.try_to_log_in("admin", PASSWORD).status_code == 401
+    assert len(client.data(client.http.get("/auth/sessions"))) == 1
+    back = {
+        "oldPassword": client.sealed(NEW_PASSWORD),
+        "newPassword": client.sealed(PASSWORD),
+    }
+    client.data(client.http.post("/auth/password", json=back))
+
+    client.data(client.http.post("/auth/logout"))
+    assert client.http.get("/auth/user/info").status_code == 401
+    assert client.refresh().status_code == 401
+
+
+def test_a_browser_logs_in_with_web_crypto(portico: Portico) -> None:
+    answer = json.loads(log_in_in_javascript(portico.api, "admin", PASSWORD))
+
+    assert answer["status"] == 200
+    assert answer["body"]["data"]["user"]["username"] == "admin"
+
+
+def test_a_sealed_password_that_was_copied_opens_nothing(portico: Portico) -> None:
+    client = portico.client()
+    copied: list[str] = []
+
+    def seal(password: str) -> str:
+        copied.append(client.sealed(json.dumps({"p": password, "t": int(time.time() * 1000)})))
+        return copied[-1]
+
+    client.log_in("admin", PASSWORD, seal=seal)
+
+    assert client.try_to_log_in("admin", "", seal=lambda _: copied[-1]).status_code == 401
+
+
+# --- storms ---------------------------------------------------------------------------------------
+
+
+async def test_in_storms_of_50_refreshes_each_token_has_one_successor(portico: Portico) -> None:
+    """Fifty tabs wake up at once and none of them is logged out; 200 times in `test_refresh_rotation`."""
+    token: str = portico.caller().tokens["refreshToken"]
+    agent = {"User-Agent": FIREFOX}
+    limits = httpx.Limits(max_connections=50)
+    async with httpx.AsyncClient(timeout=60, limits=limits, headers=agent) as http:
+        for _ in range(20):
+            answers = await asyncio.gather(
+                *(
+                    http.post(
+                        f"{portico.api}/auth/token/refresh", headers={"X-Refresh-Token": token}
+                    )
+                    for _ in range(50)
+                )
+            )
+            assert {answer.status_code for answer in answers} == {200}
+            (token,) = {answer.json()["data"]["refreshToken"] for answer in answers}
+
+
+# --- forgers --------------------------------------------------------------------------------------
+
+
+def test_no_forged_token_is_answered_anything_but_401(portico: Portico) -> None:
+    """Unsigned, confused, expired, foreign, misspelt, nested 5,000 deep: see `tests.fakes.forgery`."""
+    client, keys = portico.caller(), portico.keys()
+    header, payload, _ = client.tokens["accessToken"].split(".")
+    claims: dict[str, Any] = json.loads(decoded(payload))
+    forger = Forger(
+        header=json.loads(decoded(header)),
+        payload=claims,
+        key=keys.access.active,
+        other_key=keys.refresh.active,
+        other_audience=f"{claims['iss']}/refresh",
+        now=claims["iat"],
+        lifetime=timedelta(seconds=claims["exp"] - claims["iat"]),
+    )
+    assert _status_with(client, forger.token()) == 200
+
+    now = claims["iat"]
+    forgeries = [
+        *forger.algorithms(),
+        *forger.headers(),
+        *forger.keys(),
+        *forger.signatures(),
+        *forger.spellings(),
+        *forger.documents(),
+        *forger.claims(),
+        # What is a matter of seconds is tested in `test_tokens`, where time stands still.
+        (
+            "expired",
+            forger.token(payload=claims | {"iat": now - 601, "nbf": now - 601, "exp": now - 1}),
+        ),
+        (
+            "of tomorrow",
+            forger.token(
+                payload=claims | {"iat": now + 9**5, "nbf": now + 9**5, "exp": now + 9**5 + 1}
+            ),
+        ),
+    ]
+
+    believed = {
+        what: status
+        for what, token in forgeries
+        if token and token.isascii() and token.isprintable() and token.strip() == token
+        if (status := _status_with(client, token)) != 401
+    }
+
+    assert len(forgeries) > 200
+    assert believed == {}
+
+
+def _status_with(client: Client, token: str) -> int:
+    headers = {"Authorization": f"Bearer {token}"}
+    return client.http.get("/auth/user/info", headers=headers).status_code
+
+
+# --- guessers -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def guessed(started: Started) -> dict[str, str]:
+    """Return names to guess passwords for, by what is the matter with them."""
+    with ExitStack() as devices:
+        _make_guessed(Portico(started, devices).client())
+    return {"unknown": "nobody.at.all", "wrong": "wrong.password", "locked": "locked.user"}
+
+
+def _make_guessed(client: Client) -> None:
+    for name in ("locked.user", "wrong.password"):
+        account = {"username": name, "email": f"{name}@example.org", "name": name}
+        body = account | {"password": client.sealed(PASSWORD)}
+        client.data(client.http.post("/auth/register", json=body), 201)
+    for _ in range(6):
+        client.try_to_log_in("locked.user", "not the password")
+
+
+def test_a_guesser_cannot_tell_the_cases_apart(portico: Portico, guessed: dict[str, str]) -> None:
+    """Disabled users are in `tests/e2e/test_access.py`: it takes an administrator's routes to make one."""
+    client = portico.client()
+    answers = {
+        case: client.try_to_log_in(name, PASSWORD if case == "locked" else "not the password")
+        for case, name in guessed.items()
+    }
+
+    assert {answer.status_code for answer in answers.values()} == {401}
+    bodies = [answer.json() for answer in answers.values()]
+    for body in bodies:
+        del body["ts"], body["requestId"]
+    assert bodies.count(bodies[0]) == len(bodies)
+    headers = [
+        {k: v for k, v in answer.headers.items() if k not in {"date", "x-request-id"}}
+        for answer in answers.values()
+    ]
+    assert headers.count(headers[0]) == len(headers)
+
+
+def test_a_guesser_cannot_tell_the_cases_apart_by_their_time(
+    portico: Portico, guessed: dict[str, str]
+) -> None:
+    """The medians of 100 log-ins each are within 10 %, in one of three rounds: other programs run here too."""
+    client = portico.client()
+    spreads = []
+    for _ in range(3):
+        seconds: dict[str, list[float]] = {case: [] for case in guessed}
+        for _ in range(100):
+            for case, name in guessed.items():  # in turn, so that a busy moment is everybody's
+                answer = client.try_to_log_in(name, "not the password")
+                seconds[case].append(answer.elapsed.total_seconds())
+        medians = [statistics.median(times) for times in seconds.values()]
+        spreads.append(max(medians) / min(medians) - 1)
+        if spreads[-1] <= 0.10:
+            return
+    pytest.fail(f"medians differ by {[f'{spread:.0%}' for spread in spreads]}")

@@ -1,0 +1,27 @@
+"""What the documentation says about the code is so."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_test_that_the_documentation_names_exists() -> None:
+    pages = {page.name: page.read_text() for page in ROOT.glob("docs/**/*.md")}
+    named = {name for text in pages.values() for name in re.findall(r"`(test_\w+)`", text)}
+    tests = "".join(path.read_text() for path in ROOT.glob("tests/**/test_*.py"))
+    existing = set(re.findall(r"def (test_\w+)\(", tests))
+
+    assert named
+    assert named - existing == set()
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    broken = [
+        (page.name, link)
+        for page in (ROOT / "README.md", *ROOT.glob("docs/**/*.md"))
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+        if not (page.parent / link).exists()
+    ]
+
+    assert broken == []
