@@ -315,6 +315,33 @@ async def test_a_server_that_was_made_a_replica_is_not_believed(
             await looks.look()
 
 
+class MovedClient(RedisClient):
+    """Has connections to the server from before; new ones reach another server."""
+
+    def __init__(self, before: RedisClient, now: RedisClient) -> None:
+        self.__dict__.update(vars(now))
+        self._before = before
+
+    async def execute_commands(self, commands: object) -> list[object]:
+        return await self._before.execute_commands(commands)  # type: ignore[arg-type]  # as given
+
+
+async def test_a_server_from_before_is_not_believed_because_the_new_one_knows_the_versions(
+    server: Valkey, stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    before = await looks_at(server.url, stack)
+    (tmp_path / "other").mkdir()
+    other = stack.enter_context(Valkey(tmp_path / "other"))
+    now = await looks_at(other.url, stack)
+    copied = str(await now.client.hget("auth:version", "run"))
+    await before.client.hset("auth:version", "run", copied)
+    moved = RedisAccessVersions(MovedClient(before.client, now.client), settle_after=SOON)
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await moved.look(ADA, before.session.id)
+    assert (await now.look()).settled
+
+
 @pytest.mark.server
 async def test_a_version_lasts_for_a_while_and_not_for_all_users_until_the_same_moment(
     redis_url: str, stack: AsyncExitStack
