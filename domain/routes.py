@@ -47,7 +47,7 @@ def reconcile(
     wanted = {
         (route.method, route.path): (route, fresh) for route, fresh in zip(routes, ids, strict=True)
     }
-    changed = []
+    changed: list[Permission] = []
     for permission in known:
         route, _ = wanted.pop((permission.route.method, permission.route.path), (None, None))
         if route is None:

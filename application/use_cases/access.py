@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -139,7 +139,7 @@ class ChangeAccess:
     @asynccontextmanager
     async def __call__(
         self, user_ids: Collection[UserId] = (), *, everyone: bool = False
-    ) -> AsyncIterator[UnitOfWork]:
+    ) -> AsyncGenerator[UnitOfWork, None]:
         """Give a unit of work, and commit it at the end of the block unless that raises."""
         change = Change(id=self.ids.new(), user_ids=tuple(user_ids), everyone=everyone)
         await self.versions.begin(change)

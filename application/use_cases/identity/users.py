@@ -206,7 +206,7 @@ class ChangeUser:
         present: Sequence[Role],
         wanted: frozenset[RoleCode],
     ) -> Sequence[Role]:
-        if {role.code for role in present} == wanted:
+        if frozenset(role.code for role in present) == wanted:
             return present
         if user.id == caller.user_id:
             raise OwnAccess
