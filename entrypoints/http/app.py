@@ -19,7 +19,7 @@ from entrypoints.http.openapi import DescribedAPI
 from entrypoints.http.routes import guarded_routes
 from entrypoints.http.security import refuse_undeclared
 from entrypoints.http.sessions import keys
-from entrypoints.http.startup import ready
+from entrypoints.http.startup import introduce, ready
 from entrypoints.http.wiring import attach
 
 
@@ -77,7 +77,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with bootstrap.running(container):
         await ready(container)
         refuse_undeclared(app.routes)  # some may have come later
-        await container.sync_routes()([*guarded_routes(app.routes)])
-        await container.note_keys_in_use()()
+        await introduce(container, [*guarded_routes(app.routes)])
         async with delivering(container.outbox_courier()):
             yield

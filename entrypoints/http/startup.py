@@ -1,4 +1,4 @@
-"""What must hold before the first request: every dependency answers, and the schema is current."""
+"""What must hold before the first request: every dependency answers, the schema and the catalogue are current."""
 
 import asyncio
 from collections.abc import Sequence
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import structlog
 
 from bootstrap import Container
+from domain.errors import Unavailable
+from domain.routes import Route
 
 # Half a minute in all: servers that start together with this process are up by then.
 PATIENCE = (1.0, 2.0, 4.0, 8.0, 15.0)
@@ -48,3 +50,20 @@ async def ready(container: Container, *, patience: Sequence[float] = PATIENCE) -
     if not await container.schema().is_current():
         _log.error("start refused", schema="not current")
         raise SchemaNotCurrent
+
+
+async def introduce(
+    container: Container, routes: Sequence[Route], *, patience: Sequence[float] = PATIENCE
+) -> None:
+    """Make the catalogue what this process offers, and note the keys that it uses, as patiently as `ready`."""
+    for seconds in (*patience, None):
+        try:
+            await container.sync_routes()(routes)
+            await container.note_keys_in_use()()
+        except Unavailable as error:  # many processes may start at once
+            if seconds is None:
+                raise DependencyDown([error.dependency]) from error
+            _log.warning("waiting for what does not answer", down=error.dependency, seconds=seconds)
+            await asyncio.sleep(seconds)
+        else:
+            return

@@ -6,14 +6,21 @@ import pytest
 import structlog
 from dependency_injector import providers
 
+from adapters.memory.store import MemoryStore
 from adapters.memory.system import MemorySchema
+from adapters.memory.unit_of_work import MemoryUnitOfWork
 from application.ports.health import Probe
 from application.settings import HttpSettings, UnsafeSettings
 from application.use_cases.health import CheckReadiness
+from domain.errors import Unavailable
+from domain.routes import Route
 from entrypoints.http.app import create_app
-from entrypoints.http.startup import DependencyDown, SchemaNotCurrent, ready
+from entrypoints.http.startup import DependencyDown, SchemaNotCurrent, introduce, ready
+from tests.fakes.documents import everything_in
 from tests.fakes.web import Web
 from tests.fakes.world import IN_MEMORY, World
+
+A_ROUTE = Route(method="GET", path="/things", name="List things")
 
 
 @dataclass
@@ -123,6 +130,57 @@ async def test_a_process_does_not_start_on_an_old_schema(web: Web) -> None:
     with pytest.raises(SchemaNotCurrent, match="portico migrate"):
         async with web.app.router.lifespan_context(web.app):
             pass
+
+
+class BusyStore:
+    """A relational store that is there for nobody until it was asked `busy` times."""
+
+    def __init__(self, store: MemoryStore, busy: int) -> None:
+        self._store = store
+        self._busy = busy
+
+    def __call__(self) -> MemoryUnitOfWork:
+        self._busy -= 1
+        if self._busy >= 0:
+            raise Unavailable("PostgreSQL")
+        return MemoryUnitOfWork(self._store)
+
+
+def starting_with(busy: int) -> World:
+    world = World()
+    world.container.sync_routes.override(
+        providers.Object(
+            replace(world.container.sync_routes(), uow=BusyStore(world.store, busy=busy))
+        )
+    )
+    return world
+
+
+async def test_a_process_has_its_routes_and_keys_known_before_it_serves() -> None:
+    world = starting_with(busy=2)
+
+    with structlog.testing.capture_logs() as logs:
+        await introduce(world.container, [A_ROUTE], patience=(0, 0))
+
+    assert [line["down"] for line in logs] == ["PostgreSQL"] * 2
+    assert [permission.route for permission in world.store.permissions.values()] == [A_ROUTE]
+    assert {entry.action for entry in world.noted()} == {"keys.in_use"}
+
+
+async def test_a_process_whose_routes_cannot_be_known_does_not_start() -> None:
+    with structlog.testing.capture_logs(), pytest.raises(DependencyDown, match="PostgreSQL"):
+        await introduce(starting_with(busy=2).container, [A_ROUTE], patience=(0,))
+
+
+async def test_what_is_recorded_while_it_serves_is_in_the_audit_log_when_it_stops(
+    admin_web: Web,
+) -> None:
+    async with admin_web.app.router.lifespan_context(admin_web.app):
+        await admin_web.client.patch("/api/v1/auth/user/info", json={"name": "Ada King"})
+
+    assert admin_web.world.noted() == []
+    logged = await everything_in(admin_web.world.container.audit_log())
+    assert "users.profile_changed" in [entry.action for entry in logged]
 
 
 def test_unsafe_settings_are_refused_before_anything_starts() -> None:
