@@ -520,3 +520,25 @@ async def _attempted(
     elif ending == "fail":
         await throttle.failed(reservation, now=now)
     return reservation
+
+
+# --- commands in one go -------------------------------------------------------------------------
+
+
+@pytest.mark.server
+async def test_answers_of_commands_that_were_sent_in_one_go_come_in_their_order(
+    client: RedisClient,
+) -> None:
+    assert await client.execute_commands(
+        [("SET", "a", "1"), ("GET", "a"), ("EXISTS", "b"), ("HMGET", "h", "x", "y")]
+    ) == ["OK", "1", 0, [None, None]]
+
+
+@pytest.mark.server
+async def test_an_error_among_them_leaves_no_answer_to_whoever_comes_next(
+    client: RedisClient,
+) -> None:
+    await client.set("text", "no hash")
+    with pytest.raises(exceptions.ResponseError, match="WRONGTYPE"):
+        await client.execute_commands([("HGET", "text", "field"), ("BLPOP", "nothing", "0.2")])
+    assert await client.get("text") == "no hash"

@@ -470,6 +470,39 @@ async def test_a_change_whose_caller_goes_away_never_happened(world: World) -> N
     assert await world.may(world.here, tokens)
 
 
+async def test_a_change_whose_caller_goes_away_at_the_very_end_is_finished_all_the_same(
+    world: World,
+) -> None:
+    role = a_role(READ)
+    tokens = await world.given(a_user(), role)
+    finishing, may_finish, finished = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    class SlowVersions(Versions):
+        async def finish(self, change: Change) -> None:
+            finishing.set()
+            await may_finish.wait()
+            await super().finish(change)
+            finished.set()
+
+    world.versions = SlowVersions(world.sessions, world.clock)
+    world.change = replace(world.change, versions=world.versions)
+    world.here = replace(world.here, versions=world.versions)
+
+    async def change() -> None:
+        async with taken_away(world, role):
+            pass
+
+    changing = asyncio.create_task(change())
+    await finishing.wait()
+    changing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await changing
+    may_finish.set()
+    await finished.wait()
+    assert await world.is_settled(tokens)
+    assert not await world.may(world.here, tokens)
+
+
 # --- everything at once -------------------------------------------------------------------------
 
 
