@@ -214,7 +214,7 @@ async def test_whatever_is_sent_gets_an_answer_that_openapi_describes(
     ]
 
     @settings(
-        max_examples=8,
+        max_examples=10,
         derandomize=True,
         database=None,
         deadline=None,
