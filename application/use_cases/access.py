@@ -228,9 +228,10 @@ class ReplaceRole:
             (role,) = await uow.roles.lock([role_id])
             await _check_not_own(uow, caller, [role_id])
             before = _facts(role)
-            already = role.grants if role.is_active else frozenset[Grant]()
+            # What the role gives, or would give if enabled, too: whoever takes power from others could
+            # first strip them of what protects them from somebody who may do less.
+            check_ceiling(caller.access, role.grants | draft.grants)
             await _check_known(uow, draft.grants - role.grants)
-            check_ceiling(caller.access, draft.grants, already=already)
             role = Role(
                 id=role.id,
                 code=draft.code,
@@ -263,11 +264,12 @@ class DeleteRoles:
     audit: RecordAudit
 
     async def __call__(self, caller: Caller, role_ids: Collection[RoleId], *, force: bool) -> int:
-        """Return how many; raise `RoleNotFound`, `OwnAccess`, or `RoleInUse` unless `force`."""
+        """Return how many; raise `RoleNotFound`, `OwnAccess`, `BeyondOwnAccess`, or `RoleInUse` unless `force`."""
         wanted = set(role_ids)
         async with self.change(everyone=True) as uow:
             roles = await uow.roles.lock(wanted)
             await _check_not_own(uow, caller, wanted)
+            check_ceiling(caller.access, {grant for role in roles for grant in role.grants})
             holders = await uow.roles.holders(wanted)
             for role in roles:
                 if holders.get(role.id, 0) and not force:

@@ -319,6 +319,21 @@ async def test_a_hundred_thousand_errors_are_not_a_hundred_thousand_lines(web: W
     assert len(response.json()["errors"]) == 20
 
 
+@pytest.mark.parametrize("part", ["[]", "{}", "1"])
+async def test_json_of_a_hundred_thousand_parts_is_refused_before_it_is_read(
+    web: Web, part: str
+) -> None:
+    """A megabyte of brackets would keep everybody else waiting."""
+    body = f"[{','.join([part] * 100_000)}]"
+
+    response = await web.client.post(
+        "/api/v1/roles", content=body, headers={"Content-Type": "application/json"}
+    )
+
+    assert response.status_code == 400
+    assert "over 10000 parts" in response.json()["detail"]
+
+
 @pytest.mark.parametrize("text", ["nul\0inside", "x" * 1001], ids=["NUL", "too long"])
 async def test_text_is_bounded_and_has_no_nul(fake_web: Web, text: str) -> None:
     response = await fake_web.client.post("/fake/notes", json={"titleText": text})

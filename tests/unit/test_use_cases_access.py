@@ -333,16 +333,23 @@ async def test_nobody_edits_or_deletes_a_role_that_they_have(world: World) -> No
     assert world.store.roles.keys() == {own.id, other.id}
 
 
-async def test_what_a_role_gave_before_may_stay_and_nothing_beyond_may_come(world: World) -> None:
-    role = await world.given_role(a_role(DELETE))
+@pytest.mark.parametrize("status", list(RoleStatus))
+async def test_a_role_that_gives_more_than_the_caller_holds_is_out_of_reach(
+    world: World, status: RoleStatus
+) -> None:
+    """Otherwise whoever may do less empties it first, then takes over the accounts that it protected."""
+    role = await world.given_role(a_role(DELETE, status=status))
     caller = await logged_in(world, a_user(), a_role(READ))
-    replace_role = world.container.replace_role()
 
-    await replace_role(caller, role.id, a_draft(DELETE, READ))
+    for attempt in (
+        world.container.replace_role()(caller, role.id, a_draft(DELETE, READ)),
+        world.container.replace_role()(caller, role.id, a_draft()),
+        world.container.delete_roles()(caller, [role.id], force=True),
+    ):
+        with pytest.raises(BeyondOwnAccess):
+            await attempt
 
-    with pytest.raises(BeyondOwnAccess):
-        await replace_role(caller, role.id, a_draft(DELETE, WRITE))
-    assert {g.value for g in world.store.roles[role.id].grants} == {DELETE, READ}
+    assert {grant.value for grant in world.store.roles[role.id].grants} == {DELETE}
 
 
 async def test_a_disabled_role_is_enabled_only_by_those_who_hold_what_it_gives(

@@ -275,13 +275,29 @@ async def test_nobody_gets_at_a_user_who_may_do_more_than_they_do(world: World) 
         assert world.stored(target) == target
 
 
-async def test_what_a_disabled_role_would_give_puts_nobody_out_of_reach(world: World) -> None:
+async def test_what_a_disabled_role_would_give_counts_when_somebody_is_reached_for(
+    world: World,
+) -> None:
+    """Otherwise a password is reset today, and the session has what the role gives once it is enabled again."""
     ada = await world.given(a_user(), a_role(WRITE, status=RoleStatus.DISABLED))
     caller = await logged_in(world, a_user(), a_role(READ))
 
-    await world.container.change_user()(caller, ada.id, UserChange(name=PersonName("Ada King")))
+    for attempt in (
+        world.container.change_user()(caller, ada.id, UserChange(name=PersonName("Ada King"))),
+        world.container.reset_password()(caller, ada.id),
+    ):
+        with pytest.raises(BeyondOwnAccess):
+            await attempt
 
-    assert world.stored(ada).name == PersonName("Ada King")
+    assert world.stored(ada).name == ada.name
+
+
+async def test_nobody_resets_their_own_password(world: World) -> None:
+    """A stolen session would become an account: the change of password asks for the old one."""
+    caller = await an_administrator(world)
+
+    with pytest.raises(OwnAccess):
+        await world.container.reset_password()(caller, caller.user_id)
 
 
 # --- the last administrator ---------------------------------------------------------------------

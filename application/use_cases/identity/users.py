@@ -272,7 +272,9 @@ class ResetPassword:
     audit: RecordAudit
 
     async def __call__(self, caller: Caller, user_id: UserId) -> NewUser:
-        """Raise `UserNotFound` or `BeyondOwnAccess`."""
+        """Raise `UserNotFound`, `BeyondOwnAccess`, or `OwnAccess`: one's own is changed by who knows the old one."""
+        if user_id == caller.user_id:
+            raise OwnAccess
         one_time = self.secrets.one_time_password()
         chosen = await self.hasher.hash(Password(one_time))
         async with self.change([user_id]) as uow:
@@ -358,7 +360,8 @@ async def _lock_within_reach(
     if user.id != caller.user_id:
         if user.is_admin and not caller.access.is_admin:
             raise BeyondOwnAccess(["administration"])
-        check_ceiling(caller.access, {g for role in roles if role.is_active for g in role.grants})
+        # Disabled roles count: when one is enabled again, a session opened meanwhile has what it gives.
+        check_ceiling(caller.access, {grant for role in roles for grant in role.grants})
     return user, roles
 
 
