@@ -1,7 +1,7 @@
 """The guard, and changes of access: who is let through, at what cost, and that nobody acts on what was taken away."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -28,7 +28,6 @@ from domain.identity import PasswordChangeRequired, User, UserId, UserStatus
 from domain.sessions import InvalidToken, Session, SessionId
 from tests.fakes.builders import a_role, a_user
 from tests.fakes.clock import MovableClock
-from tests.fakes.schedule import ForgetfulVersions, Processes
 from tests.fakes.sessions import FIREFOX, GRACE, IDLE, a_session, a_token_id, token_of
 
 READ, WRITE = "GET:/api/v1/roles", "PUT:/api/v1/roles/{role_id}"
@@ -501,91 +500,3 @@ async def test_a_change_whose_caller_goes_away_at_the_very_end_is_finished_all_t
     await finished.wait()
     assert await world.is_settled(tokens)
     assert not await world.may(world.here, tokens)
-
-
-# --- everything at once -------------------------------------------------------------------------
-
-
-async def run(
-    schedules: int,
-    versions: type[ForgetfulVersions] = ForgetfulVersions,
-    change: type[ChangeAccess] = ChangeAccess,
-) -> None:
-    for seed in range(schedules):
-        await Processes(seed, versions, change).run()
-
-
-async def test_in_no_order_of_steps_does_anybody_see_anything_but_what_is_committed() -> None:
-    """With losses, deaths and late answers anywhere: see `tests.fakes.schedule`."""
-    await run(2000)
-
-
-class ForgetsToUnsettle(ForgetfulVersions):
-    async def begin(self, change: Change) -> None:
-        self._move(change)
-
-    async def hold(self, change: Change) -> None:
-        pass
-
-
-class ForgetsToMove(ForgetfulVersions):
-    async def begin(self, change: Change) -> None:
-        self._mark(change)
-
-
-class HoldsAnything(ForgetfulVersions):
-    async def hold(self, change: Change) -> None:
-        self._mark(change)
-
-
-class DoesNotMoveAfterALoss(ForgetfulVersions):
-    def notice_loss(self) -> None:
-        self._mark(Change(id=UUID(int=next(self._numbers)), everyone=True))
-
-
-class SettlesAfterALoss(ForgetfulVersions):
-    def notice_loss(self) -> None:
-        self._move(Change(id=UUID(int=0), everyone=True))
-
-
-class SaysSettled(ForgetfulVersions):
-    async def look(self, user_id: UserId, session_id: SessionId) -> Standing:
-        return replace(await super().look(user_id, session_id), settled=True)
-
-
-class FinishesAnything(ChangeAccess):
-    """Even a commit that was not heard of."""
-
-    @asynccontextmanager
-    async def __call__(
-        self, user_ids: Collection[UserId] = (), *, everyone: bool = False
-    ) -> AsyncIterator[UnitOfWork]:
-        change = Change(id=self.ids.new(), user_ids=tuple(user_ids), everyone=everyone)
-        await self.versions.begin(change)
-        try:
-            async with self.uow() as uow:
-                yield uow
-                await self.versions.hold(change)
-                await uow.commit()
-        finally:
-            await asyncio.shield(self._finish(change))
-
-
-@pytest.mark.parametrize(
-    ("versions", "change"),
-    [
-        (ForgetsToUnsettle, ChangeAccess),
-        (ForgetsToMove, ChangeAccess),
-        (HoldsAnything, ChangeAccess),
-        (DoesNotMoveAfterALoss, ChangeAccess),
-        (SettlesAfterALoss, ChangeAccess),
-        (SaysSettled, ChangeAccess),
-        (ForgetfulVersions, FinishesAnything),
-    ],
-)
-async def test_every_part_of_the_protocol_is_needed(
-    versions: type[ForgetfulVersions], change: type[ChangeAccess]
-) -> None:
-    """Without it, some order of steps shows somebody what was taken away."""
-    with pytest.raises(AssertionError, match="GET:/"):
-        await run(20_000, versions, change)
