@@ -1,4 +1,4 @@
-"""Changes of access in thousands of orders of steps, with losses, deaths and late answers; and why each step is there."""
+"""Changes of access in thousands of orders of steps, with losses, deaths and late answers; why each step is there."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
