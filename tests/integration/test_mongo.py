@@ -201,19 +201,24 @@ async def test_what_the_server_refuses_to_store_is_raised(database: Database) ->
 # --- failures -----------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def deserted_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongo]:
+    """Return a server whose clients go away in the middle: a transaction that nobody ends stays open on it."""
+    with Mongo(tmp_path_factory.mktemp("deserted")) as server:
+        yield server
+
+
 @pytest.fixture
-async def link(mongo_url: str) -> AsyncIterator[Link]:
-    async with link_to(mongo_url) as link:
+async def link(deserted_server: Mongo) -> AsyncIterator[Link]:
+    async with link_to(deserted_server.url) as link:
         yield link
 
 
 @pytest.mark.parametrize("name", QUICK)
 async def test_a_frozen_server_is_unavailable_within_the_time_out(
-    settings: MongoSettings, link: Link, name: str
+    deserted_server: Mongo, link: Link, name: str
 ) -> None:
-    impatient = MongoSettings(
-        url=link.url(settings.url or ""), database=settings.database, timeout=IMPATIENT
-    )
+    impatient = MongoSettings(url=link.url(deserted_server.url), timeout=IMPATIENT)
     async with connected(impatient) as database:
         await database.client.admin.command("ping")
         link.freeze()
