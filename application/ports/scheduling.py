@@ -1,0 +1,314 @@
+"""What scheduling needs from outside: what people define, and what a beat and a worker do with it."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import NewType, Protocol
+from uuid import UUID
+
+from application.paging import Cursor, Page, PageRequest, Slice
+from domain.scheduling.runs import Run, RunId
+from domain.scheduling.signatures import RegisteredTask
+from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
+
+BeatId = NewType("BeatId", UUID)
+
+# --- what people define --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeriodicTaskFilter:
+    """Which tasks to list; each field narrows. `keyword` is a literal part of name or description (case aside)."""
+
+    keyword: str | None = None
+    task: str | None = None
+    kind: str | None = None
+    enabled: bool | None = None
+    invalid: bool | None = None
+    """Whether a beat could not read it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheduled:
+    """A task as it is stored, and where it stands."""
+
+    task: PeriodicTask | UnreadableTask
+    standing: Standing = field(default_factory=Standing)
+
+
+class PeriodicTaskRepository(Protocol):
+    """The periodic tasks of one unit of work. Every method hands out copies."""
+
+    async def add(self, task: PeriodicTask) -> None:
+        """Store a new task; raise `PeriodicTaskNameTaken`."""
+        ...
+
+    async def find(self, task_id: PeriodicTaskId) -> Scheduled | None:
+        """Return the task if there is one."""
+        ...
+
+    async def lock(self, task_id: PeriodicTaskId) -> Scheduled:
+        """Return the task, which nobody else can change until this unit of work ends; raise `PeriodicTaskNotFound`."""
+        ...
+
+    async def save(self, task: PeriodicTask) -> None:
+        """Store every field of a locked task; raise `PeriodicTaskNameTaken`."""
+        ...
+
+    async def delete(self, task_id: PeriodicTaskId) -> None:
+        """Remove a locked task, where it stands, and its runs."""
+        ...
+
+    async def page(self, which: PeriodicTaskFilter, page: PageRequest) -> Page[Scheduled]:
+        """Return one page, ordered by name."""
+        ...
+
+
+class RunRepository(Protocol):
+    """The runs of all tasks, in one unit of work."""
+
+    async def request(self, run: Run) -> None:
+        """Store a run that somebody asked for; the leading beat learns of it when this unit of work commits."""
+        ...
+
+    async def slice(
+        self, task_id: PeriodicTaskId, *, after: Cursor | None, most: int
+    ) -> Slice[Run]:
+        """Return up to `most` runs of a task, newest first (`scheduled_for`, then `id`), going on after a cursor."""
+        ...
+
+    async def prune(self, *, before: datetime, most: int) -> int:
+        """Remove up to `most` runs scheduled for earlier than `before` that are not going on; return how many."""
+        ...
+
+
+class TaskCatalogue(Protocol):
+    """The tasks that the workers of this version know, in one unit of work."""
+
+    async def replace(self, tasks: Sequence[RegisteredTask]) -> None:
+        """Make these the known tasks; what is known already is not written again. Any number may do so at once."""
+        ...
+
+    async def all(self) -> Sequence[RegisteredTask]:
+        """Return every known task, ordered by name."""
+        ...
+
+    async def find(self, name: str) -> RegisteredTask | None:
+        """Return the task of that name if it is known."""
+        ...
+
+    async def is_empty(self) -> bool:
+        """Tell whether nothing is known yet, because no worker and no beat was ever started."""
+        ...
+
+
+# --- what a beat does ----------------------------------------------------------------------------
+
+Version = NewType("Version", int)
+"""Of a stored definition: another one after every change of it, whoever made it."""
+
+Mark = NewType("Mark", int)
+"""A point in the history of definitions: what was committed before it has been seen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defined:
+    """A stored definition, valid or not."""
+
+    task: PeriodicTask | UnreadableTask
+    version: Version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What happened to definitions since a mark. What was seen before may come again, under the same version."""
+
+    defined: Sequence[Defined]
+    deleted: Collection[PeriodicTaskId]
+    mark: Mark
+    """Where to go on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leadership:
+    """The right of one beat to claim slots, until another one has it."""
+
+    beat: BeatId
+    epoch: int
+    """Grows by one each time that another beat, or the same one after a pause, begins to lead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BeatReport:
+    """What the leader tells those who ask how things are."""
+
+    name: str
+    """Host and process."""
+    next_slot: datetime | None = None
+    lag: timedelta = timedelta(0)
+    """How late the latest runs were published."""
+    tasks: int = 0
+    unpublished: int = 0
+    """Claimed runs that the broker has not taken yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerStatus:
+    """Who leads, and how things are."""
+
+    report: BeatReport | None
+    """What the last leader told; None if there never was one."""
+    epoch: int
+    leads_until: datetime | None
+    """The end of its lease unless it renews it; in the past, nobody leads."""
+    invalid: int
+    """How many definitions no beat can read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """What is due of one task: the slots to run, oldest first, and where the task stands afterwards."""
+
+    task_id: PeriodicTaskId
+    slots: Sequence[datetime]
+    settled_until: datetime
+    max_running: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """The message of a run is with the broker."""
+
+    run_id: RunId
+    at: datetime
+    lapses_at: datetime | None
+    """When the message expires."""
+
+
+class NotLeading(Exception):
+    """Another beat leads, or may: nothing was claimed."""
+
+
+class BeatStore(Protocol):
+    """The definitions, standings and runs as a beat sees them. Everything raises `Unavailable`.
+
+    Definitions are read, never written. Each method is one transaction of its own. The lease is measured by the clock
+    of the store alone.
+    """
+
+    async def load(self) -> Changes:
+        """Return every definition and the mark to go on from."""
+        ...
+
+    async def changes(self, since: Mark) -> Changes:
+        """Return what was committed since a mark, at the cost of the changes alone.
+
+        Nothing is missed: not what a transaction wrote that began before the mark and committed after it, not what
+        was written in bulk or by hand, not what was written by a clock that is wrong.
+        """
+        ...
+
+    async def versions(self) -> Mapping[PeriodicTaskId, Version]:
+        """Return the version of every definition: what a beat compares with what it knows, now and then."""
+        ...
+
+    async def read(self, ids: Collection[PeriodicTaskId]) -> Sequence[Defined]:
+        """Return those definitions that exist."""
+        ...
+
+    async def standings(self) -> Mapping[PeriodicTaskId, Standing]:
+        """Return where every task stands that ever had a turn, those of the configuration included."""
+        ...
+
+    async def changed(self) -> None:
+        """Return as soon as a definition changes, a run is asked for, or a leader hands over.
+
+        A hint that may come for nothing, or not at all while the store is away: ask `changes` now and then besides.
+        """
+        ...
+
+    async def lead(
+        self, beat: BeatId, *, lease: timedelta, report: BeatReport
+    ) -> Leadership | None:
+        """Begin to lead, or go on, for the time of a lease; None if another beat leads.
+
+        The epoch stays the same only if nobody else can have led meanwhile.
+        """
+        ...
+
+    async def hand_over(self, leadership: Leadership) -> None:
+        """Lead no longer; the others learn of it at once."""
+        ...
+
+    async def claim(self, leadership: Leadership, turns: Sequence[Turn]) -> Sequence[Run]:
+        """Make runs of the slots that nobody has claimed before, settle the turns, and return those runs.
+
+        All or nothing, in one statement. Slots beyond `max_running` become `SKIPPED` runs, which are not returned.
+        A standing never goes back, and counts the runs that are returned. Raise `NotLeading`.
+        """
+        ...
+
+    async def claim_requested(self, leadership: Leadership, *, most: int) -> Sequence[Run]:
+        """Claim runs that somebody asked for, oldest first. Raise `NotLeading`."""
+        ...
+
+    async def claim_abandoned(self, leadership: Leadership, *, most: int) -> Sequence[Run]:
+        """Take over runs that earlier leaders claimed and did not note as published. Raise `NotLeading`."""
+        ...
+
+    async def note_published(self, runs: Sequence[Published]) -> None:
+        """Note that messages are with the broker; a worker may have begun them already."""
+        ...
+
+    async def record(self, turns: Sequence[Turn], published: Sequence[Published]) -> None:
+        """Catch up on what was published while the store was away: runs that are missing, and the standings."""
+        ...
+
+    async def flag(self, problems: Mapping[PeriodicTaskId, str | None]) -> None:
+        """Note why definitions cannot be read, or (None) that they can."""
+        ...
+
+    async def status(self) -> SchedulerStatus:
+        """Return who leads, and how things are."""
+        ...
+
+
+# --- what a worker does --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """A worker begins a run. What identifies it came with the message."""
+
+    run_id: RunId
+    task_id: PeriodicTaskId
+    scheduled_for: datetime
+    at: datetime
+    worker: str
+    lapses_at: datetime | None = None
+    """When its time is up, even if nobody says that it has ended."""
+    again: bool = False
+    """Whether it may have begun before: a retry, or a message that came back because its worker died."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A worker has ended a run."""
+
+    run_id: RunId
+    at: datetime
+    error: str | None = None
+    """What it raised, or None if it succeeded."""
+
+
+class RunLog(Protocol):
+    """Where workers note what becomes of runs. Everything raises `Unavailable`."""
+
+    async def begin(self, begun: Begun) -> bool:
+        """Note that a run begins; return False, and change nothing, if it has begun before and not `again`."""
+        ...
+
+    async def finish(self, runs: Sequence[Finished]) -> None:
+        """Note how runs have ended; in one statement."""
+        ...

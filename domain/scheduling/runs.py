@@ -1,0 +1,65 @@
+"""Runs: each is one turn of one task, from the moment a beat claims it until a worker has finished it."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import NewType
+from uuid import UUID
+
+from domain.scheduling.slots import PeriodicTaskId, message_id
+
+RunId = NewType("RunId", UUID)
+
+
+def run_id(task_id: PeriodicTaskId, slot: datetime) -> RunId:
+    """Return the id of the run of `slot`, which is the id of its message too."""
+    return RunId(message_id(task_id, slot))
+
+
+class RunState(StrEnum):
+    """How far a run has come."""
+
+    REQUESTED = "requested"
+    """Somebody wants it now; no beat has claimed it yet."""
+    CLAIMED = "claimed"
+    """A beat will publish its message, or has just done so."""
+    PUBLISHED = "published"
+    """Its message waits for a worker."""
+    STARTED = "started"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    """Given up: as many runs as the task may have were going on."""
+    EXPIRED = "expired"
+    """No worker began it in time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One turn of a task and what became of it."""
+
+    id: RunId
+    task_id: PeriodicTaskId
+    scheduled_for: datetime
+    """Its slot; for a run that was asked for, when that was."""
+    state: RunState
+    requested: bool = False
+    """Whether somebody asked for it, rather than the schedule."""
+    published_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    lapses_at: datetime | None = None
+    """When it no longer counts as going on, whatever its worker says: its message has expired, or its time is up."""
+    error: str = ""
+    worker: str = ""
+
+    @property
+    def lateness(self) -> timedelta | None:
+        """How long after its slot it was published, if it was."""
+        return None if self.published_at is None else self.published_at - self.scheduled_for
+
+    def state_at(self, now: datetime) -> RunState:
+        """Return its state at `now`: nobody notes it down when a message that no worker took has expired."""
+        if self.state is RunState.PUBLISHED and self.lapses_at is not None and self.lapses_at < now:
+            return RunState.EXPIRED
+        return self.state
