@@ -162,9 +162,11 @@ class Container(containers.DeclarativeContainer):
 
     # --- use cases: documents ---
     record_audit = providers.Singleton(documents.RecordAudit, clock=clock, ids=ids)
+    deliver_outbox = providers.Factory(documents.DeliverOutbox, uow=uow.provider, log=audit_log)
+    deliver_audit = providers.Factory(documents.DeliverAudit, deliver=deliver_outbox)
     outbox_courier = providers.Singleton(
         documents.OutboxCourier,
-        deliver=providers.Factory(documents.DeliverOutbox, uow=uow.provider, log=audit_log),
+        deliver=deliver_outbox,
         recorded=record_audit.provided.recorded,
     )
     list_audit = providers.Factory(documents.ListAudit, log=audit_log)

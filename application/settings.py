@@ -41,6 +41,17 @@ class Stores(StrEnum):
     MEMORY = "memory"
 
 
+class WorkerPool(StrEnum):
+    """What a worker runs tasks in."""
+
+    PREFORK = "prefork"
+    """Processes: a task that hangs or crashes is alone."""
+    THREADS = "threads"
+    """Threads of one process, whose asynchronous tasks share one event loop and one pool of connections."""
+    SOLO = "solo"
+    """The worker's own thread, one task after the other."""
+
+
 class Registration(StrEnum):
     """Who makes accounts."""
 
@@ -110,6 +121,31 @@ class DocumentSettings:
 
     audit_retention: timedelta = timedelta(days=365)
     """After this time an audit entry is removed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSettings:
+    """Celery's broker and results, workers, and the beat."""
+
+    broker_url: str | None = field(default=None, repr=False)
+    """`redis://`, `rediss://`, `amqp://` or `amqps://`; None is the Redis of everything else."""
+    result_url: str | None = field(default=None, repr=False)
+    """`redis://` or `rediss://`; None is the Redis of everything else."""
+    task_modules: tuple[str, ...] = ()
+    """Modules with tasks, besides Portico's own."""
+    pool: WorkerPool = WorkerPool.PREFORK
+    concurrency: int | None = None
+    """Tasks at once; None is one per core."""
+    lease: timedelta = timedelta(seconds=15)
+    """A standby beat takes over within this time."""
+    poll: timedelta = timedelta(seconds=5)
+    """Between two looks for changes, in case that no notification came."""
+    refresh: timedelta = timedelta(seconds=60)
+    """No change stays unseen for longer while the store answers."""
+    reconcile: timedelta = timedelta(minutes=5)
+    """Between two comparisons of everything."""
+    runs_retention: timedelta = timedelta(days=30)
+    """After this time a run is removed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,12 +270,23 @@ class Settings:
     redis: RedisSettings = RedisSettings()
     mongo: MongoSettings = MongoSettings()
     documents: DocumentSettings = DocumentSettings()
+    jobs: JobSettings = JobSettings()
     s3: S3Settings = S3Settings()
     keys: KeySettings = KeySettings()
     sessions: SessionSettings = SessionSettings()
     passwords: PasswordSettings = PasswordSettings()
     throttle: ThrottleSettings = ThrottleSettings()
     first_administrator: FirstAdministrator = FirstAdministrator()
+
+    @property
+    def broker_url(self) -> str | None:
+        """The address of the broker; None if there is none."""
+        return self.jobs.broker_url or self.redis.url
+
+    @property
+    def result_url(self) -> str | None:
+        """The address of the store of results; None if there is none."""
+        return self.jobs.result_url or self.redis.url
 
     def problems(self) -> tuple["Problem", ...]:
         """Return every choice that must not be run with, in the order of the fields."""
@@ -289,6 +336,11 @@ class Settings:
         if self.throttle.longest_lock < self.throttle.first_lock:
             yield Problem(
                 "PORTICO_THROTTLE_LONGEST_LOCK", "must be at least PORTICO_THROTTLE_FIRST_LOCK"
+            )
+        if not self.jobs.poll <= self.jobs.refresh <= self.jobs.reconcile:
+            yield Problem(
+                "PORTICO_BEAT_REFRESH",
+                "must lie between PORTICO_BEAT_POLL and PORTICO_BEAT_RECONCILE",
             )
 
     def _problems_when_deployed(self) -> Iterator["Problem"]:

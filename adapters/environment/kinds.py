@@ -73,6 +73,13 @@ def _origin(value: str) -> str:
     return value
 
 
+def _module(value: str) -> str:
+    """Accept the name of a Python module."""
+    if not all(part.isidentifier() for part in value.split(".")):
+        raise ValueError
+    return value
+
+
 def _pem(value: str) -> str:
     r"""Return the PEM text: given as it is, with `\n` for its line ends, or as the path of a file."""
     if "-----BEGIN" in value:
@@ -111,6 +118,12 @@ Lifetime = Annotated[
     Field(ge=timedelta(seconds=1), le=timedelta(days=366)),
     Kind("1s to 366d, such as 30s, 10m, 12h or 7d"),
 ]
+Interval = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    Field(ge=timedelta(seconds=1), le=timedelta(hours=1)),
+    Kind("1s to 1h"),
+]
 Retention = Annotated[
     timedelta,
     BeforeValidator(_duration),
@@ -129,6 +142,11 @@ Origins = Annotated[
     BeforeValidator(_words),
     Kind("origins such as https://app.example.org, with commas between them, or *"),
 ]
+Modules = Annotated[
+    tuple[Annotated[str, AfterValidator(_module)], ...],
+    BeforeValidator(_words),
+    Kind("names of Python modules such as shop.tasks, with commas between them"),
+]
 Networks = Annotated[
     tuple[IPv4Network | IPv6Network, ...],
     BeforeValidator(_words),
@@ -143,6 +161,11 @@ RedisUrl = Annotated[
     str,
     _address_of("redis", "rediss"),
     Kind("redis:// or rediss://user:password@host:port/number", secret=True),
+]
+BrokerUrl = Annotated[
+    str,
+    _address_of("redis", "rediss", "amqp", "amqps"),
+    Kind("redis://, rediss://, amqp:// or amqps://user:password@host:port/…", secret=True),
 ]
 MongoUrl = Annotated[
     str,

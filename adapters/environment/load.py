@@ -11,6 +11,7 @@ from application.settings import (
     DocumentSettings,
     FirstAdministrator,
     HttpSettings,
+    JobSettings,
     KeyRing,
     KeySettings,
     MongoSettings,
@@ -80,6 +81,18 @@ def _settings(given: Variables) -> Settings:
             url=given.mongo_url, database=given.mongo_database, timeout=given.mongo_timeout
         ),
         documents=DocumentSettings(audit_retention=given.audit_retention),
+        jobs=JobSettings(
+            broker_url=given.broker_url,
+            result_url=given.result_url,
+            task_modules=given.task_modules,
+            pool=given.worker_pool,
+            concurrency=given.worker_concurrency,
+            lease=given.beat_lease,
+            poll=given.beat_poll,
+            refresh=given.beat_refresh,
+            reconcile=given.beat_reconcile,
+            runs_retention=given.runs_retention,
+        ),
         s3=S3Settings(
             url=given.s3_url,
             region=given.s3_region,

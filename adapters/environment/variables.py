@@ -10,12 +10,15 @@ from pydantic.fields import FieldInfo
 from adapters.environment.kinds import (
     AtMostAMinute,
     Attempts,
+    BrokerUrl,
     Bytes,
     Count,
     HttpUrl,
+    Interval,
     KeyDir,
     Kind,
     Lifetime,
+    Modules,
     MongoUrl,
     Networks,
     Origins,
@@ -30,7 +33,14 @@ from adapters.environment.kinds import (
     Timeout,
     Word,
 )
-from application.settings import Environment, KeySettings, Registration, Settings, Stores
+from application.settings import (
+    Environment,
+    KeySettings,
+    Registration,
+    Settings,
+    Stores,
+    WorkerPool,
+)
 from domain.sessions import AgentBinding
 
 PREFIX = "PORTICO_"
@@ -101,6 +111,26 @@ class Variables(BaseModel):
     """For connecting, and for each operation."""
     audit_retention: Retention = _DEFAULT.documents.audit_retention
     """How long an entry stays in the audit log. To change it, the MongoDB user needs the role dbAdmin."""
+    broker_url: BrokerUrl | None = None
+    """Where messages for workers wait: Redis or RabbitMQ. Default: PORTICO_REDIS_URL, under keys of its own."""
+    result_url: RedisUrl | None = None
+    """Where results of tasks are. Default: PORTICO_REDIS_URL, under keys of its own."""
+    task_modules: Modules = _DEFAULT.jobs.task_modules
+    """Modules with tasks of your own, which workers and beats import."""
+    worker_pool: Annotated[WorkerPool, Kind("prefork, threads or solo")] = _DEFAULT.jobs.pool
+    """What a worker runs tasks in: processes, threads, or itself."""
+    worker_concurrency: Count | None = _DEFAULT.jobs.concurrency
+    """How many tasks a worker runs at once. Default: one per core."""
+    beat_lease: Interval = _DEFAULT.jobs.lease
+    """How long a beat leads without a sign of life; a standby beat takes over within this time."""
+    beat_poll: Interval = _DEFAULT.jobs.poll
+    """How often a beat looks for changes, in case that no notification came."""
+    beat_refresh: Interval = _DEFAULT.jobs.refresh
+    """For how long a change may stay unseen by a beat at most."""
+    beat_reconcile: Interval = _DEFAULT.jobs.reconcile
+    """How often a beat compares all that it knows with the database."""
+    runs_retention: Retention = _DEFAULT.jobs.runs_retention
+    """How long a run of a periodic task stays in its history."""
     s3_url: HttpUrl | None = None
     """The S3-compatible store: files."""
     s3_region: Word = _DEFAULT.s3.region

@@ -99,6 +99,21 @@ class DeliverOutbox:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliverAudit:
+    """Bring everything that waits to the audit log, for what was recorded by processes without a courier."""
+
+    deliver: DeliverOutbox
+
+    async def __call__(self) -> int:
+        """Return how many entries were delivered; raise what `DeliverOutbox` raises."""
+        await self.deliver.log.prepare()
+        delivered = 0
+        while count := await self.deliver():
+            delivered += count
+        return delivered
+
+
+@dataclass(frozen=True, slots=True)
 class Interrupted:
     """Nothing, or not everything, gets through since now; the courier keeps trying."""
 

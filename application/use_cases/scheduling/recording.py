@@ -1,0 +1,104 @@
+"""Noting what becomes of runs, in a process that runs tasks, without holding a task up."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+from application.ports.scheduling import Begun, Finished, RunLog
+from domain.errors import Unavailable
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class RunRecorder:
+    """Note the beginnings and ends of runs. One per process, on one event loop.
+
+    A beginning is noted before the task goes on, for it may turn out to be one too many. While the store is away
+    tasks go on nevertheless: whoever finds out waits for one time-out, nobody else does, and all is noted later.
+    """
+
+    log: RunLog
+    settle: float = 0.05
+    """Seconds that an end waits for others, to be noted together with them."""
+    pause: float = 5.0
+    """Seconds for which a store that did not answer is left alone."""
+    batch: int = 500
+    last_call: float = 2.0
+    """Seconds that a stopping process gives to what is left."""
+    _begun: deque[Begun] = field(default_factory=lambda: deque(maxlen=100_000), init=False)
+    _finished: deque[Finished] = field(default_factory=lambda: deque(maxlen=100_000), init=False)
+    _wanted: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _away_until: float = field(default=0.0, init=False)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator["RunRecorder", None]:
+        """Note ends while the block runs, and what is left when it ends."""
+        rounds = asyncio.create_task(self._rounds(), name="run recorder")
+        try:
+            yield self
+        finally:
+            rounds.cancel()
+            with suppress(asyncio.CancelledError):
+                await rounds
+            with suppress(TimeoutError, Unavailable):
+                async with asyncio.timeout(self.last_call):
+                    await self._note_all()
+            if self._finished or self._begun:
+                _log.warning("%d runs ended and are not noted as such", len(self._finished))
+
+    async def begin(self, begun: Begun) -> bool:
+        """Return whether the run may begin: not if it has, and this is not known to be another attempt."""
+        if not self._is_away():
+            try:
+                return await self.log.begin(begun)
+            except Unavailable:
+                self._be_away()
+        self._begun.append(begun)
+        self._wanted.set()
+        return True
+
+    def finish(self, finished: Finished) -> None:
+        """Note, soon, that a run has ended."""
+        self._finished.append(finished)
+        self._wanted.set()
+
+    async def _rounds(self) -> None:
+        while True:
+            await self._wanted.wait()
+            await asyncio.sleep(self._patience())
+            self._wanted.clear()
+            try:
+                await self._note_all()
+            except Unavailable:
+                self._be_away()
+            except Exception:  # noqa: BLE001 - see below
+                # A recorder that dies would leave every later run unnoted.
+                _log.exception("ends of runs could not be noted")
+                self._be_away()
+            if self._begun or self._finished:
+                self._wanted.set()
+
+    async def _note_all(self) -> None:
+        while self._begun:
+            begun = self._begun[0]
+            if not await self.log.begin(begun):
+                _log.warning("run %s began twice while the database was away", begun.run_id)
+            self._begun.popleft()
+        while self._finished:
+            batch = [self._finished[n] for n in range(min(self.batch, len(self._finished)))]
+            await self.log.finish(batch)
+            for _ in batch:
+                self._finished.popleft()
+
+    def _is_away(self) -> bool:
+        return asyncio.get_running_loop().time() < self._away_until
+
+    def _be_away(self) -> None:
+        self._away_until = asyncio.get_running_loop().time() + self.pause
+
+    def _patience(self) -> float:
+        return max(self.settle, self._away_until - asyncio.get_running_loop().time())
