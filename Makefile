@@ -11,7 +11,7 @@ PYTEST := $(BIN)/pytest --numprocesses auto --dist loadfile
 run migrate migration: export ENVIRONMENT ?= LOCAL
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock run format lint types contracts test test-unit test-contract test-integration test-e2e check migration migrate dead-code audit
+.PHONY: help setup lock run format lint types contracts test test-unit test-contract test-integration test-e2e check migration migrate dead-code audit bench
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,7 @@ setup: .venv/ready ## Make the virtual environment and install the locked depend
 lock: ## Lock the newest dependencies that pyproject.toml allows
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -c requirements.lock pyproject.toml --group local --group lint --group test -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -c requirements-dev.lock pyproject.toml --group bench -o requirements-bench.lock
 
 ##@ Keep the code clean
 format: .venv/ready ## Format the code and fix what can be fixed
@@ -85,6 +86,14 @@ coverage: .venv/ready
 	$(BIN)/coverage erase
 	$(PYTEST) --cov --cov-report= $(T)
 	$(BIN)/coverage report
+
+##@ Measure
+bench: .venv/bench-ready ## Each figure beside its reference (ARGS="beat --json" narrows; takes half an hour)
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+.venv/bench-ready: .venv/ready requirements-bench.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-bench.lock
+	@touch $@
 
 ##@ Database
 migration: .venv/ready ## Write a migration from the tables: make migration m="what changes"

@@ -1,0 +1,1 @@
+"""Each figure of the product beside its reference, in one run: `make bench`. Nothing of the product imports this."""

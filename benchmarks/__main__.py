@@ -1,0 +1,40 @@
+"""`make bench`: measure, print one table, or with `--json` one document. Progress goes to standard error."""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks import beat, report, tasks
+from benchmarks.servers import servers
+
+_PARTS = {"tasks": tasks.measure, "beat": beat.measure}
+
+
+def main() -> None:
+    """Measure what the arguments name."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*_PARTS, []], help="default: all")
+    parser.add_argument("--rounds", type=int, default=5, help="medians are of so many rounds")
+    parser.add_argument("--json", action="store_true", help="print JSON in place of a table")
+    given = parser.parse_args()
+    figures = asyncio.run(_measure(given.parts or list(_PARTS), given.rounds))
+    print(report.as_json(figures) if given.json else report.as_table(figures))  # noqa: T201 - the result
+
+
+async def _measure(parts: list[str], rounds: int) -> list[report.Figure]:
+    figures: list[report.Figure] = []
+    with tempfile.TemporaryDirectory(prefix="portico-bench-") as directory:
+        async with servers(Path(directory)) as started:
+            for part in parts:
+                figures += await _PARTS[part](started, rounds, _say)
+    return figures
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - progress
+
+
+if __name__ == "__main__":
+    main()

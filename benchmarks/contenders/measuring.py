@@ -1,0 +1,149 @@
+"""What is measured of a scheduler, the same way for each: it runs in this process, which does nothing else.
+
+The process that asks gives an `Order` in JSON as the argument; the answer is one line of JSON.
+"""
+
+import json
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from celery import Celery, signals
+
+DUE = 1_000
+"""So many tasks are due at one instant."""
+LONGEST_WAIT = 30.0
+"""Seconds after which what is due and not published is given up."""
+
+
+class Scheduler(Protocol):
+    """What beat's service does with any scheduler."""
+
+    def tick(self) -> float:
+        """Do what is due; return how many seconds the service may sleep."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything."""
+        ...
+
+
+class Contender(Protocol):
+    """A scheduler whose tasks live in a database, and how its users change them."""
+
+    app: Celery
+
+    def seed(self, tasks: int) -> None:
+        """Store tasks, half intervals, half crontabs, none of which is due for hours; in place of all others."""
+        ...
+
+    def start(self) -> Scheduler:
+        """Return a scheduler that has read everything and is ready to publish."""
+        ...
+
+    def change_one(self) -> None:
+        """Change the definition of one task and commit."""
+        ...
+
+    def refresh(self, scheduler: Scheduler) -> None:
+        """Make the scheduler see what was committed."""
+        ...
+
+    def make_due(self, tasks: int, at: datetime) -> None:
+        """Store further tasks that are all due at that minute."""
+        ...
+
+    def statements(self) -> int:
+        """Return how many SQL statements were sent so far."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to measure, and where."""
+
+    tasks: int
+    rounds: int
+    postgres: str
+    broker: str
+
+
+def order() -> Order:
+    """Return what this process was started for."""
+    return Order(**json.loads(sys.argv[1]))
+
+
+def measure(contender: Contender, wanted: Order) -> None:
+    """Measure everything and print it."""
+    contender.seed(wanted.tasks)
+    starts, scheduler = [], None
+    for _ in range(wanted.rounds):
+        if scheduler is not None:
+            scheduler.close()
+        seconds, scheduler = _timed(contender.start)
+        starts.append(seconds)
+    assert scheduler is not None  # noqa: S101 - there is at least one round
+    idle = [_cpu_of(scheduler.tick) for _ in range(wanted.rounds * 20)]
+    refreshes = []
+    for _ in range(wanted.rounds):
+        contender.change_one()
+        refreshes.append(_timed(lambda: contender.refresh(scheduler))[0])
+    scheduler.close()
+    lateness, published, statements = _storm(contender)
+    answer: dict[str, Any] = {
+        "start": statistics.median(starts),
+        "idle_tick_cpu": statistics.median(idle),
+        "refresh_one": statistics.median(refreshes),
+        "lateness_p50": lateness[len(lateness) // 2],
+        "lateness_p99": lateness[len(lateness) * 99 // 100],
+        "published": published,
+        "statements_per_1000": statements * 1000 / max(published, 1),
+        "resident_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    print(json.dumps(answer))  # noqa: T201 - the answer
+
+
+def _storm(contender: Contender) -> tuple[list[float], int, int]:
+    """Return how late each run was published, how many were, and how many statements it took.
+
+    What was not published when the time was up was at least that late.
+    """
+    at = (datetime.now(UTC) + timedelta(seconds=100)).replace(second=0, microsecond=0)  # noqa: TID251 - a real clock is what is measured
+    contender.make_due(DUE, at)
+    published: dict[str, float] = {}
+
+    def note(headers: dict[str, Any] | None = None, **_: object) -> None:
+        published.setdefault((headers or {})["id"], time.time())
+
+    scheduler = contender.start()
+    scheduler.tick()
+    signals.after_task_publish.connect(note)
+    while (left := at.timestamp() - time.time()) > 0:
+        time.sleep(min(max(scheduler.tick() or 0, 0), left, 1))
+    before = contender.statements()
+    deadline = at.timestamp() + LONGEST_WAIT
+    while len(published) < DUE and time.time() < deadline:
+        time.sleep(min(max(scheduler.tick() or 0, 0), 1))
+    scheduler.close()
+    statements = contender.statements() - before
+    signals.after_task_publish.disconnect(note)
+    lateness = sorted(moment - at.timestamp() for moment in published.values())[:DUE]
+    missing = DUE - len(lateness)
+    return lateness + [LONGEST_WAIT] * missing, len(lateness), statements
+
+
+def _timed(act: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.perf_counter()
+    result = act()
+    return time.perf_counter() - start, result
+
+
+def _cpu_of(act: Callable[[], Any]) -> float:
+    start = time.process_time()
+    act()
+    return time.process_time() - start
