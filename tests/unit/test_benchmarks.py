@@ -9,7 +9,8 @@ from benchmarks.report import Figure, as_json, as_table
 
 
 def a_figure(**fields: Any) -> Figure:
-    return Figure(**{"row": 8, "what": "idle tick", "unit": "ms", "ours": 0.1} | fields)
+    given: dict[str, Any] = {"row": 8, "what": "idle tick", "unit": "ms", "ours": 0.1} | fields
+    return Figure(**given)
 
 
 def test_of_what_should_be_small_half_is_twice_as_good() -> None:
@@ -29,7 +30,7 @@ def test_of_what_should_be_small_half_is_twice_as_good() -> None:
     ],
 )
 def test_a_figure_passes_if_it_reaches_each_target_that_it_has(
-    fields: dict[str, Any], passes: bool
+    fields: dict[str, Any], *, passes: bool
 ) -> None:
     assert a_figure(**fields).passes is passes
 
