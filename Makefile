@@ -7,6 +7,9 @@ T ?= tests
 # Files are spread over the cores; what one file has started is shared by its tests.
 PYTEST := $(BIN)/pytest --numprocesses auto --dist loadfile
 
+# Who sets it (images of containers do) would wait seconds for every command: all its modules are compiled again.
+unexport PYTHONDONTWRITEBYTECODE
+
 # The commands that a developer runs by hand are LOCAL ones unless the environment says otherwise.
 run migrate migration: export ENVIRONMENT ?= LOCAL
 
@@ -33,7 +36,7 @@ setup: .venv/ready ## Make the virtual environment and install the locked depend
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Portico needs Python 3.11 or newer; set PYTHON=…"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.lock
+	@$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements-dev.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
@@ -71,7 +74,7 @@ audit: .venv/ready ## Advisory: known vulnerabilities in the locked dependencies
 
 ##@ Test (T=path narrows each)
 test-unit: .venv/ready ## Unit tests: no server, seconds
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest --hypothesis-profile=fast -p no:schemathesis tests/unit
 
 test-contract: .venv/ready ## Every port against memory and the real adapter
 	$(PYTEST) tests/contract

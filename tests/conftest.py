@@ -1,11 +1,13 @@
 """The servers of the test run, and a clean database on each of them for every test that asks for one."""
 
 import asyncio
+import gc
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from hypothesis import settings
 from pymongo import MongoClient
 from redis import Redis
 
@@ -13,6 +15,12 @@ from application.settings import PostgresSettings, S3Settings
 from tests.servers import Servers, ServersOfTheRun, ask
 
 _RUN = pytest.StashKey[ServersOfTheRun]()
+
+# Hypothesis tries 100 examples of each property. `make test-unit`, which is for every save, takes `fast`; whatever
+# runs everything does not. How long an example takes depends on who else uses the machine.
+settings.register_profile("thorough", max_examples=100, deadline=None)
+settings.register_profile("fast", settings.get_profile("thorough"), max_examples=10)
+settings.load_profile("thorough")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -33,6 +41,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "servers" in getattr(item, "fixturenames", ()):
             item.add_marker("server")
+
+
+def pytest_collection_finish() -> None:
+    # All that was imported stays to the end. Looking through it again and again took a fifth of the time.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -41,9 +41,10 @@ _MEMBERS_OF_A_PROBLEM = {
 
 
 @cache
-def _documented(*, debug: bool) -> Mapping[str, Any]:
-    paths: Mapping[str, Any] = application(HttpSettings(), debug=debug).openapi()["paths"]
-    return paths
+def description(*, debug: bool = True) -> Mapping[str, Any]:
+    """Return what OpenAPI says of the application."""
+    described: Mapping[str, Any] = application(HttpSettings(), debug=debug).openapi()
+    return described
 
 
 # Making an application takes longer than most tests. What it is made of is the key; it keeps its routers alive,
@@ -75,7 +76,7 @@ class Web:
         self.logs: list[MutableMapping[str, Any]] = []
         """The log lines since the block was entered."""
         self._stack = AsyncExitStack()
-        self._documented = _documented(debug=settings.environment.debug)
+        self._documented = description(debug=settings.environment.debug)["paths"]
 
     async def __aenter__(self) -> Self:
         self.logs = self._stack.enter_context(

@@ -56,6 +56,15 @@ class SuspendingHasher(MemoryPasswordHasher):
         return await super().verify(password, stored)
 
 
+# Making a container, and looking for its singletons, takes longer than most tests.
+_idle_containers: list[tuple[Container, Sequence[providers.BaseSingleton[Any]]]] = []
+
+
+def _a_container() -> tuple[Container, Sequence[providers.BaseSingleton[Any]]]:
+    container = Container()
+    return container, [*container.traverse(types=[providers.BaseSingleton])]
+
+
 class World:
     """The container of `bootstrap`, with a clock that stands still and without cryptography.
 
@@ -65,7 +74,10 @@ class World:
     def __init__(self, settings: Settings = IN_MEMORY, **replaced: object) -> None:
         self.clock = MovableClock()
         self.transport = MemoryPasswordTransport()
-        self.container = Container(settings=providers.Object(settings))
+        self.container, self._singletons = (
+            _idle_containers.pop() if _idle_containers else _a_container()
+        )
+        self.container.settings.override(providers.Object(settings))
         self.store: MemoryStore = self.container.memory_store()
         stand_ins: dict[str, object] = {
             "clock": self.clock,
@@ -77,6 +89,13 @@ class World:
         }
         for name, stand_in in (stand_ins | replaced).items():
             self.container.providers[name].override(providers.Object(stand_in))
+
+    def end(self) -> None:
+        """Leave the container, as good as new, to a world that is yet to be; nobody may use this one any more."""
+        for singleton in self._singletons:
+            singleton.reset()
+        self.container.reset_override()
+        _idle_containers.append((self.container, self._singletons))
 
     # --- what there is ---
 

@@ -1,29 +1,5 @@
 """A world of its own for every test."""
 
-from collections.abc import AsyncIterator
+from tests.fakes.fixtures import admin_web, web, world
 
-import pytest
-
-from tests.fakes.builders import a_user
-from tests.fakes.web import Web
-from tests.fakes.world import World
-
-
-@pytest.fixture
-def world() -> World:
-    return World()
-
-
-@pytest.fixture
-async def web(world: World) -> AsyncIterator[Web]:
-    """Return the HTTP application over the same world."""
-    async with Web(world) as web:
-        yield web
-
-
-@pytest.fixture
-async def admin_web(web: Web) -> Web:
-    """Return the application and the client of an administrator."""
-    administrator = await web.world.given(a_user(username="administrator", is_admin=True))
-    web.client.headers.update(await web.bearer(administrator))
-    return web
+__all__ = ["admin_web", "web", "world"]

@@ -1,6 +1,5 @@
 """The table of `docs/security.md`."""
 
-import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,10 +24,9 @@ RULES = [(rule, tests) for rule, tests in rules() if rule != "rule"]
 def tests() -> set[str]:
     """Return the name of every test that there is."""
     return {
-        node.name
+        name
         for path in (ROOT / "tests").rglob("test_*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for name in re.findall(r"^\s*(?:async )?def (test_\w+)", path.read_text(), re.MULTILINE)
     }
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import bson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.documents import LARGEST_DETAILS, AuditOutcome
@@ -99,7 +99,6 @@ NASTY = st.recursive(
     details=st.dictionaries(st.text(st.characters()), NASTY),
     size=st.sampled_from([0, 0, 10_000, 10_920, 40_000]),
 )
-@settings(max_examples=50, deadline=None)
 def test_every_entry_fits_and_is_the_same_when_made_from_itself(
     details: dict[str, object], size: int
 ) -> None:

@@ -647,15 +647,15 @@ async def address(
     forwarded: Sequence[str], *, trusted: Sequence[Any] = PROXIES, peer: str | None = "192.0.2.1"
 ) -> str:
     """Return where a request comes from that `peer` sends with the given `X-Forwarded-For` headers."""
-    web = Web(World(with_http(trusted_proxies=tuple(trusted))), routers=[router])
-    transport = httpx.ASGITransport(
-        web.app,
-        client=(peer, 1) if peer else None,  # type: ignore[arg-type]  # a Unix socket has no peer
-    )
-    async with httpx.AsyncClient(transport=transport, base_url="http://portico.test") as client:
-        response = await client.get(
-            "/fake/origin", headers=[("X-Forwarded-For", value) for value in forwarded]
+    async with Web(World(with_http(trusted_proxies=tuple(trusted))), routers=[router]) as web:
+        transport = httpx.ASGITransport(
+            web.app,
+            client=(peer, 1) if peer else None,  # type: ignore[arg-type]  # a Unix socket has no peer
         )
+        async with httpx.AsyncClient(transport=transport, base_url="http://portico.test") as client:
+            response = await client.get(
+                "/fake/origin", headers=[("X-Forwarded-For", value) for value in forwarded]
+            )
     told: str = response.json()["data"][0]
     return told
 

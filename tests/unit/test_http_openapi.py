@@ -19,20 +19,14 @@ from entrypoints.http.security import (
     PublicRoute,
 )
 from entrypoints.http.sessions.keys import GetTransportKeyDep
-from tests.fakes.web import Web
+from tests.fakes.web import Web, description
 from tests.fakes.world import IN_MEMORY, World
 
 PAGES = ("/docs", "/redoc")
 
 
-@cache
-def document(*, debug: bool = True) -> Mapping[str, Any]:
-    described: Mapping[str, Any] = application(HttpSettings(), debug=debug).openapi()
-    return described
-
-
 def operations(*, debug: bool = True) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    for path, methods in document(debug=debug)["paths"].items():
+    for path, methods in description(debug=debug)["paths"].items():
         for method, operation in methods.items():
             yield method.upper(), path, operation
 
@@ -52,7 +46,9 @@ def resolved(response: Mapping[str, Any]) -> Mapping[str, Any]:
     reference = response.get("$ref")
     if reference is None:
         return response
-    shared: Mapping[str, Any] = document()["components"]["responses"][reference.rpartition("/")[2]]
+    shared: Mapping[str, Any] = description()["components"]["responses"][
+        reference.rpartition("/")[2]
+    ]
     return shared
 
 
@@ -79,7 +75,7 @@ def test_no_two_operations_have_the_same_id() -> None:
 def test_every_operation_says_how_to_authenticate_even_if_nobody_has_to(
     method: str, path: str, operation: Mapping[str, Any]
 ) -> None:
-    schemes = document()["components"]["securitySchemes"]
+    schemes = description()["components"]["securitySchemes"]
 
     assert {name for way in operation["security"] for name in way} <= set(schemes)
     assert bool(operation["security"]) == ("401" in operation["responses"] and "/login" not in path)
@@ -100,7 +96,7 @@ def test_every_operation_describes_its_errors_as_problems(
         assert shown["example"]["status"] == int(status)
         assert (
             shown["example"].keys()
-            == document()["components"]["schemas"]["Problem"]["properties"].keys()
+            == description()["components"]["schemas"]["Problem"]["properties"].keys()
         )
 
 
@@ -123,7 +119,7 @@ def test_every_body_and_every_success_comes_with_an_example(
 
 
 def test_an_example_is_what_a_client_would_send() -> None:
-    log_in = document()["paths"]["/api/v1/auth/login"]["post"]
+    log_in = description()["paths"]["/api/v1/auth/login"]["post"]
     example = log_in["requestBody"]["content"]["application/json"]["example"]
 
     assert example == {
@@ -134,7 +130,7 @@ def test_an_example_is_what_a_client_would_send() -> None:
 
 
 def test_headers_that_a_client_acts_on_are_described() -> None:
-    shared = document()["components"]["responses"]
+    shared = description()["components"]["responses"]
 
     assert "WWW-Authenticate" in shared["401"]["headers"]
     assert "Retry-After" in shared["429"]["headers"]
@@ -144,14 +140,14 @@ def test_headers_that_a_client_acts_on_are_described() -> None:
 
 
 def test_a_field_that_may_be_left_out_is_not_described_as_nullable() -> None:
-    fields = document()["components"]["schemas"]["UpdateProfileBody"]["properties"]
+    fields = description()["components"]["schemas"]["UpdateProfileBody"]["properties"]
 
     assert fields["name"]["type"] == "string"
     assert "default" not in fields["name"]
 
 
 def test_what_fastapi_would_say_about_validation_is_gone() -> None:
-    assert "HTTPValidationError" not in document()["components"]["schemas"]
+    assert "HTTPValidationError" not in description()["components"]["schemas"]
 
 
 # --- derived from what a route is ---------------------------------------------------------------
@@ -251,15 +247,15 @@ def described_fakes() -> Mapping[str, Any]:
 
 
 def test_a_deployed_service_has_no_log_in_with_a_password_in_clear() -> None:
-    deployed = document(debug=False)
+    deployed = description(debug=False)
 
-    assert "/api/v1/auth/login/swagger" in document()["paths"]
+    assert "/api/v1/auth/login/swagger" in description()["paths"]
     assert "/api/v1/auth/login/swagger" not in deployed["paths"]
     assert deployed["components"]["securitySchemes"].keys() == {"accessToken", "refreshToken"}
 
 
 def test_the_authorize_button_knows_where_to_log_in() -> None:
-    password = document()["components"]["securitySchemes"]["password"]
+    password = description()["components"]["securitySchemes"]["password"]
 
     assert password["flows"]["password"]["tokenUrl"] == "/api/v1/auth/login/swagger"
 
@@ -277,7 +273,7 @@ async def test_debug_environments_serve_the_description(web: Web) -> None:
     response = await web.client.get("/openapi.json")
 
     assert response.status_code == 200
-    assert response.json() == document()
+    assert response.json() == description()
 
 
 @pytest.mark.parametrize("environment", [Environment.STAGING, Environment.PRODUCTION])

@@ -322,11 +322,12 @@ async def test_a_route_whose_template_fastapi_does_not_tell_lets_nobody_in(world
     async def loose() -> Response[None]:
         return Response(data=None)
 
-    web = Web(world)
-    bearer = await web.bearer(await world.given(a_user(is_admin=True)))
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://test"
-    ) as client:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        Web(world) as web,
+        httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+    ):
+        bearer = await web.bearer(await world.given(a_user(is_admin=True)))
         response = await client.get("/fake/loose", headers=bearer)
 
     assert response.status_code == 500

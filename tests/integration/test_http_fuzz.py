@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from application.settings import HttpSettings, Limit, Registration, ThrottleSettings
-from entrypoints.http.app import application
+from application.settings import Limit, Registration, ThrottleSettings
 from tests.fakes.builders import a_role, a_user
-from tests.fakes.web import Web
+from tests.fakes.web import Web, description
 from tests.fakes.world import IN_MEMORY, World
 
 UNTHROTTLED = Limit(1_000_000, 1)
@@ -23,7 +22,7 @@ UNLIMITED = replace(
 )
 ROUTES = [
     (method, path)
-    for path, methods in application(HttpSettings(), debug=True).openapi()["paths"].items()
+    for path, methods in description()["paths"].items()
     for method, operation in methods.items()
     if "requestBody" in operation
 ]
@@ -52,7 +51,7 @@ CONTENT_TYPES = st.sampled_from(
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(requests=st.lists(st.tuples(BODIES, CONTENT_TYPES), min_size=10, max_size=10))
 async def test_no_body_makes_a_route_fail(
     method: str, path: str, requests: list[tuple[bytes, str]]

@@ -13,15 +13,12 @@ import httpx
 import pytest
 from pydantic.alias_generators import to_camel
 
-from application.settings import HttpSettings
 from domain.access import Role
 from domain.identity import User
-from entrypoints.http.app import application
 from tests.fakes.builders import a_role, a_user
-from tests.fakes.web import Web
+from tests.fakes.web import Web, description
 from tests.fakes.world import PHONE
 
-DOCUMENT: Mapping[str, Any] = application(HttpSettings(), debug=True).openapi()
 NOTHING = UUID(int=0)
 
 
@@ -55,7 +52,7 @@ class Operation:
 
 
 def operations() -> Iterator[Operation]:
-    for path, methods in DOCUMENT["paths"].items():
+    for path, methods in description()["paths"].items():
         for method, described in methods.items():
             yield Operation(method.upper(), path, described)
 
