@@ -245,12 +245,18 @@ class BeatStore(Protocol):
         """Make runs of the slots that nobody has claimed before, settle the turns, and return those runs.
 
         All or nothing, in one statement. Slots beyond `max_running` become `SKIPPED` runs, which are not returned.
-        A standing never goes back, and counts the runs that are returned. Raise `NotLeading`.
+        A standing never goes back, and counts each run once. A turn without slots settles all the same.
+
+        If the answer gets lost, ask again: what the same leadership has claimed and not noted as published is returned
+        once more. Raise `NotLeading`.
         """
         ...
 
     async def claim_requested(self, leadership: Leadership, *, most: int) -> Sequence[Run]:
-        """Claim runs that somebody asked for, oldest first. Raise `NotLeading`."""
+        """Claim runs that somebody asked for, oldest first. Raise `NotLeading`.
+
+        Those that the same leadership has claimed and not noted as published are returned once more.
+        """
         ...
 
     async def claim_abandoned(self, leadership: Leadership, *, most: int) -> Sequence[Run]:
@@ -261,12 +267,20 @@ class BeatStore(Protocol):
         """Note that messages are with the broker; a worker may have begun them already."""
         ...
 
+    async def note_failed(self, runs: Sequence["Finished"]) -> None:
+        """Note that claimed runs ended before they began: their messages cannot be published, now or ever."""
+        ...
+
     async def record(self, turns: Sequence[Turn], published: Sequence[Published]) -> None:
         """Catch up on what was published while the store was away: runs that are missing, and the standings."""
         ...
 
     async def flag(self, problems: Mapping[PeriodicTaskId, str | None]) -> None:
         """Note why definitions cannot be read, or (None) that they can."""
+        ...
+
+    async def flagged(self) -> Mapping[PeriodicTaskId, str]:
+        """Return every problem that is noted, and of which definition."""
         ...
 
     async def status(self) -> SchedulerStatus:
