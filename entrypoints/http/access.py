@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, StrictBool
 
 from application.ports.access import RoleFilter
 from application.use_cases.access import (
@@ -25,6 +25,7 @@ from domain.access import Grant, Role, RoleCode, RoleId, RoleStatus
 from entrypoints.http.envelope import Body, Created, MayBeLeftOut, Response, Text
 from entrypoints.http.identity.bodies import UserBody
 from entrypoints.http.paging import Keyword, Page, PageQuery
+from entrypoints.http.queries import Flag
 from entrypoints.http.security import (
     AuthenticatedRoute,
     CallerDep,
@@ -80,7 +81,7 @@ RouterTexts = Annotated[
     Sequence[Text],
     Field(max_length=1000, description="For front ends, as they are.", examples=[["/users"]]),
 ]
-Force = Annotated[bool, Field(description="Take the role from those who have it.")]
+_FORCE = Field(description="Take the role from those who have it.")
 
 
 class RoleQuery(PageQuery):
@@ -176,7 +177,7 @@ class DeleteRolesBody(Body):
             json_schema_extra={"uniqueItems": True},
         ),
     ]
-    force: Force = False
+    force: Annotated[StrictBool, _FORCE] = False
 
 
 # --- routes -------------------------------------------------------------------------------------
@@ -232,7 +233,7 @@ async def delete_role(
     role_id: UUID,
     caller: VerifyPermissionDep,
     delete_roles: DeleteRolesDep,
-    force: Annotated[Force, Query()] = False,  # noqa: FBT002 - a parameter of the query
+    force: Annotated[Flag, _FORCE, Query()] = False,  # noqa: FBT002 - a parameter of the query
 ) -> Response[None]:
     """Remove a role."""
     await delete_roles(caller, [RoleId(role_id)], force=force)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from application.ports.documents import AuditFilter
 from application.use_cases.documents import ListAudit, ListOwnActivity
@@ -15,6 +15,7 @@ from domain.documents import AuditEntry, AuditOutcome
 from domain.identity import UserId
 from entrypoints.http.envelope import Body, MayBeLeftOut, Response, Text
 from entrypoints.http.paging import Slice, SliceQuery
+from entrypoints.http.queries import Instant
 from entrypoints.http.security import AuthenticatedRoute, CallerDep, GuardedRoute
 from entrypoints.http.wiring import use_case
 
@@ -36,12 +37,8 @@ class AuditQuery(SliceQuery):
         default=None, description="What it was done to: `user:<id>`."
     )
     outcome: MayBeLeftOut[AuditOutcome] = None
-    since: MayBeLeftOut[AwareDatetime] = Field(
-        default=None, description="The first instant to find."
-    )
-    until: MayBeLeftOut[AwareDatetime] = Field(
-        default=None, description="The first that is too late."
-    )
+    since: MayBeLeftOut[Instant] = Field(default=None, description="The first instant to find.")
+    until: MayBeLeftOut[Instant] = Field(default=None, description="The first that is too late.")
 
     def filter(self) -> AuditFilter:
         """Return what the use case is asked for."""

@@ -205,10 +205,8 @@ class BodyMiddleware:
                     raise HTTPException(413, "The body is too large")
             return message
 
-        if _is_json(header(scope, b"content-type")):
-            await self._app(scope, await _checked(bounded_receive), send)
-        else:
-            await self._app(scope, bounded_receive, send)
+        is_json = _is_json(header(scope, b"content-type"))
+        await self._app(scope, _checking(bounded_receive) if is_json else bounded_receive, send)
 
 
 def _is_json(content_type: str | None) -> bool:
@@ -220,8 +218,20 @@ def _is_json(content_type: str | None) -> bool:
     )
 
 
-async def _checked(receive: Receive) -> Receive:
-    """Read a whole JSON body, check it, and return what hands it out again."""
+def _checking(receive: Receive) -> Receive:
+    """Return what reads a whole JSON body and checks it when a route first asks for it. Many never do."""
+    unread: list[Message] | None = None
+
+    async def receive_checked() -> Message:
+        nonlocal unread
+        if unread is None:
+            unread = [await _whole_body(receive)]
+        return unread.pop() if unread else await receive()
+
+    return receive_checked
+
+
+async def _whole_body(receive: Receive) -> Message:
     chunks: list[bytes] = []
     more = True
     while more:
@@ -233,12 +243,7 @@ async def _checked(receive: Receive) -> Receive:
     body = b"".join(chunks)
     if body and not more:
         check_json(body)
-    unread: list[Message] = [{"type": "http.request", "body": body, "more_body": more}]
-
-    async def receive_again() -> Message:
-        return unread.pop() if unread else await receive()
-
-    return receive_again
+    return {"type": "http.request", "body": body, "more_body": more}
 
 
 # What the largest body that a route takes has, several times over. A megabyte of `[],[],…` would keep the event

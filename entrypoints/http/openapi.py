@@ -52,6 +52,10 @@ _HEADERS = {
         "description": "How to authenticate (RFC 6750).",
         "schema": {"type": "string"},
     },
+    "ETag": {
+        "description": "The version of this answer, for `If-None-Match`.",
+        "schema": {"type": "string"},
+    },
     "Retry-After": {
         "description": "Seconds after which asking again makes sense.",
         "schema": {"type": "integer", "minimum": 1},
@@ -132,7 +136,7 @@ class DescribedAPI(FastAPI):
         responses = operation["responses"]
         responses.pop("422", None)
         for response in responses.values():
-            response["headers"] = _header_references("X-Request-ID")
+            response["headers"] = _header_references("X-Request-ID", *response.get("headers", ()))
             if response["description"] == _FASTAPI_SUCCESS:
                 response["description"] = "Successful."
             for content in response.get("content", {}).values():

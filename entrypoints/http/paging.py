@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints
 
 from application import paging
 from entrypoints.http.envelope import Body, MayBeLeftOut, Text
+from entrypoints.http.queries import Number
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -44,8 +45,8 @@ class Page(Body, Generic[T]):
 class PageQuery(Body):
     """Which page of a list is asked for; filters of a list inherit it."""
 
-    page: int = Field(default=1, ge=1, le=_LAST_PAGE, description="Which page, from 1.")
-    page_size: int = Field(default=20, ge=1, le=100, description="How many records a page has.")
+    page: Number = Field(default=1, ge=1, le=_LAST_PAGE, description="Which page, from 1.")
+    page_size: Number = Field(default=20, ge=1, le=100, description="How many records a page has.")
 
     def request(self) -> paging.PageRequest:
         """Return what the use case is asked for."""
@@ -84,7 +85,7 @@ class SliceQuery(Body):
     cursor: MayBeLeftOut[_CursorText] = Field(
         default=None, description="The `nextCursor` of the answer before."
     )
-    page_size: int = Field(default=20, ge=1, le=100, description="How many records to get.")
+    page_size: Number = Field(default=20, ge=1, le=100, description="How many records to get.")
 
     def after(self) -> paging.Cursor | None:
         """Return after which record to go on."""

@@ -204,18 +204,26 @@ async def test_who_may_not_call_learns_nothing_about_what_is_wrong_with_the_requ
 
 TOO_LONG = "x" * 10_240
 BAD = {
-    "page": ["0", "-1", str(2**63), "1.5", "x", ""],
-    "pageSize": ["0", "-1", "101", str(2**63), "x"],
+    "page": ["0", "-1", str(2**63), "9" * 5000, "1.0", "1_0", "+1", " 1", "\u0661", "x", ""],
+    "pageSize": ["0", "-1", "101", str(2**63), "1.0", "1_0", "+1", "1 ", "\uff11", "x"],
     "keyword": ["\0", TOO_LONG],
     "status": ["unknown", "ACTIVE", "\0", ""],
     "role": ["Unknown!", "\0", TOO_LONG],
-    "force": ["perhaps", "2", "\0"],
+    "force": ["perhaps", "1", "yes", "on", "True", "", "\0"],
     "cursor": ["x", "-1", "1-2", f"{'9' * 30}-{NOTHING}", f"1-{NOTHING}0", "\0", TOO_LONG],
     "actor": ["me", "\0", f"{NOTHING}0"],
     "action": ["\0", TOO_LONG],
     "target": ["\0", TOO_LONG],
     "outcome": ["unknown", "\0"],
-    "since": ["yesterday", "2026-01-01T00:00:00", "10000-01-01T00:00:00Z", "9" * 400, "\0"],
+    "since": [
+        "yesterday",
+        "1767225600",
+        "2026-01-01",
+        "2026-01-01T00:00:00",
+        "10000-01-01T00:00:00Z",
+        "9" * 400,
+        "\0",
+    ],
     "until": ["tomorrow", "2026-01-01T00:00:00", "0000-01-01T00:00:00Z", "-" + "9" * 400],
     "unknown": ["x"],
 }
@@ -357,3 +365,42 @@ async def test_no_value_of_a_field_makes_a_route_fail(
 
         # What was accepted once is taken, or gone.
         assert response.status_code in {200, 201, 404, 409, 422}, value
+
+
+OF_ANOTHER_TYPE: Mapping[str, Sequence[object]] = {
+    "string": [0, 1.5, True, [], {}],
+    "boolean": ["true", "yes", "1", 0, 1, 1.0, [], {}],
+    "array": ["", "x", 0, True, {}],
+}
+
+
+@pytest.mark.parametrize(
+    ("operation", "name"), [(o, name) for o in WITH_BODY for name in o.body or ()], ids=str
+)
+async def test_a_value_of_one_type_is_not_taken_for_one_of_another(
+    administrated: Scene, operation: Operation, name: str
+) -> None:
+    acceptable = administrated.acceptable(operation.body or {})
+    for value in OF_ANOTHER_TYPE[type_of(operation, name)]:
+        response = await administrated.web.client.request(
+            operation.method,
+            administrated.path_of(operation),
+            json={**acceptable, name: value},
+        )
+
+        assert response.status_code == 422, value
+        assert response.json()["errors"][0]["loc"][:2] == ["body", name]
+
+
+def type_of(operation: Operation, name: str) -> str:
+    """Return the type that OpenAPI gives a field of the body."""
+    schemas = description()["components"]["schemas"]
+    schema = operation.described["requestBody"]["content"]["application/json"]["schema"]
+    while "type" not in schema or schema["type"] == "object":
+        if "properties" in schema:
+            schema = schema["properties"][name]
+        elif "anyOf" in schema:
+            schema = schema["anyOf"][0]
+        else:
+            schema = schemas[schema["$ref"].rpartition("/")[2]]
+    return str(schema["type"])

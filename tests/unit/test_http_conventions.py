@@ -478,6 +478,13 @@ async def test_a_content_length_that_lies_changes_nothing(fake_web: Web) -> None
     assert response.status_code == 413
 
 
+@pytest.mark.parametrize("body", [b"{", b" " * 2 * 1024 * 1024], ids=["malformed", "too large"])
+async def test_a_body_that_a_route_does_not_take_is_not_read(web: Web, body: bytes) -> None:
+    response = await web.client.request("GET", "/livez", content=body, headers=JSON)
+
+    assert response.status_code == 200
+
+
 async def test_the_limits_are_settings() -> None:
     async with Web(World(with_http(body_limit=10, auth_body_limit=5)), routers=[router]) as web:
         statuses = [

@@ -137,6 +137,9 @@ def test_headers_that_a_client_acts_on_are_described() -> None:
     assert "Retry-After" in shared["503"]["headers"]
     for response in shared.values():
         assert "X-Request-ID" in response["headers"]
+    key_set = description()["paths"]["/.well-known/jwks.json"]["get"]["responses"]
+    for status in ("200", "304"):
+        assert key_set[status]["headers"].keys() == {"X-Request-ID", "ETag"}
 
 
 def test_a_field_that_may_be_left_out_is_not_described_as_nullable() -> None:

@@ -135,7 +135,7 @@ async def test_an_administrator_may_do_everything(admin_web: Web) -> None:
         ({"name": "A"}, ["name"], "identity.invalid_name"),
         ({"password": "%%%"}, ["password"], "identity.unreadable_password"),
         ({"status": "gone"}, ["status"], "enum"),
-        ({"isAdmin": "perhaps"}, ["isAdmin"], "bool_parsing"),
+        ({"isAdmin": "true"}, ["isAdmin"], "bool_type"),
         ({"roles": ["No Role"]}, ["roles", 0], "string_pattern_mismatch"),
         ({"roles": ["nobodys"]}, ["roles"], "access.unknown_roles"),
         ({"roles": None}, ["roles"], "is_instance_of"),

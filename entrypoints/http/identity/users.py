@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import Field, StringConstraints
+from pydantic import Field, StrictBool, StringConstraints
 
 from application.ports.identity import UserFilter
 from application.use_cases.identity.profile import UserWithRoles
@@ -56,7 +56,7 @@ RoleCodes = Annotated[
     Sequence[RoleCodeText], Field(max_length=100, description="The codes of the user's roles.")
 ]
 Administration = Annotated[
-    bool, Field(description="Only administrators make administrators.", examples=[False])
+    StrictBool, Field(description="Only administrators make administrators.", examples=[False])
 ]
 Status = Annotated[
     UserStatus,

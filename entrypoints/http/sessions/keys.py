@@ -93,7 +93,10 @@ class JwkSetResponse(JSONResponse):
     "/jwks.json",
     response_model=JwkSetBody,
     response_class=JwkSetResponse,
-    responses={304: {"description": "The client has this version already."}},
+    responses={
+        200: {"headers": {"ETag": {}}},
+        304: {"headers": {"ETag": {}}, "description": "The client has this version already."},
+    },
     dependencies=[PublicRoute],
 )
 async def get_public_keys(request: Request, get_public_keys: GetPublicKeysDep) -> HttpResponse:
