@@ -259,8 +259,11 @@ class BeatStore(Protocol):
         """
         ...
 
-    async def claim_abandoned(self, leadership: Leadership, *, most: int) -> Sequence[Run]:
-        """Take over runs that earlier leaders claimed and did not note as published. Raise `NotLeading`."""
+    async def claim_abandoned(self, leadership: Leadership) -> Sequence[Run]:
+        """Take over every run that any leader, this one included, claimed and did not note as published.
+
+        For the one who begins to lead and has nothing in hand. Raise `NotLeading`.
+        """
         ...
 
     async def note_published(self, runs: Sequence[Published]) -> None:
