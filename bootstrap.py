@@ -43,8 +43,43 @@ from adapters.security.tokens import JoseTokens
 from adapters.security.transport import RsaPasswordTransport
 from adapters.system import SystemClock, SystemSecrets, Uuid7Generator
 from application.settings import Settings, UnsafeSettings
-from application.use_cases import access, documents, health, routes, sessions
-from application.use_cases.identity import passwords, profile, registration, users
+from application.use_cases import documents, health, routes
+from application.use_cases.access.change import CommitAccess
+from application.use_cases.access.guard import Guard
+from application.use_cases.access.roles import (
+    CreateRole,
+    DeleteRoles,
+    GetRole,
+    ListAllRoles,
+    ListOwnRoles,
+    ListRoles,
+    ListRoleUsers,
+    ReplaceRole,
+)
+from application.use_cases.identity.changes import ChangeUser
+from application.use_cases.identity.passwords import ChangePassword, ChoosePassword
+from application.use_cases.identity.profile import GetProfile, UpdateProfile
+from application.use_cases.identity.registration import CreateFirstAdministrator, Register
+from application.use_cases.identity.sessions import EndUserSessions, ListUserSessions
+from application.use_cases.identity.users import (
+    CreateUser,
+    DeleteUser,
+    GetUser,
+    ListUsers,
+    ResetPassword,
+)
+from application.use_cases.sessions.devices import (
+    EndSession,
+    EndSessions,
+    ListSessions,
+    LogOut,
+    LogOutEverywhere,
+)
+from application.use_cases.sessions.keys import GetPublicKeys, GetTransportKey, NoteKeysInUse
+from application.use_cases.sessions.log_in import LogIn
+from application.use_cases.sessions.passwords import CheckPassword, UnsealPassword
+from application.use_cases.sessions.refresh import RefreshSession
+from application.use_cases.sessions.tokens import IssueTokens
 
 __all__ = [
     "Container",
@@ -174,21 +209,21 @@ class Container(containers.DeclarativeContainer):
 
     # --- use cases: sessions ---
     unseal_password = providers.Factory(
-        sessions.UnsealPassword,
+        UnsealPassword,
         transport=transport,
         seen=seen_ciphertexts,
         clock=clock,
         settings=settings.provided.sessions,
     )
     issue_tokens = providers.Factory(
-        sessions.IssueTokens,
+        IssueTokens,
         tokens=tokens,
         clock=clock,
         ids=ids,
         settings=settings.provided.sessions,
     )
     check_password = providers.Factory(
-        sessions.CheckPassword,
+        CheckPassword,
         uow=uow.provider,
         hasher=hasher,
         throttle=log_in_throttle,
@@ -196,21 +231,21 @@ class Container(containers.DeclarativeContainer):
         audit=record_audit,
     )
     end_sessions = providers.Factory(
-        sessions.EndSessions, uow=uow.provider, store=session_store, audit=record_audit
+        EndSessions, uow=uow.provider, store=session_store, audit=record_audit
     )
     note_keys_in_use = providers.Factory(
-        sessions.NoteKeysInUse, uow=uow.provider, audit=record_audit, keys=keys_in_use
+        NoteKeysInUse, uow=uow.provider, audit=record_audit, keys=keys_in_use
     )
     get_transport_key = providers.Factory(
-        sessions.GetTransportKey,
+        GetTransportKey,
         transport=transport,
         limiter=rate_limiter,
         clock=clock,
         throttle=settings.provided.throttle,
     )
-    get_public_keys = providers.Factory(sessions.GetPublicKeys, tokens=tokens)
+    get_public_keys = providers.Factory(GetPublicKeys, tokens=tokens)
     log_in = providers.Factory(
-        sessions.LogIn,
+        LogIn,
         uow=uow.provider,
         hasher=hasher,
         throttle=log_in_throttle,
@@ -224,7 +259,7 @@ class Container(containers.DeclarativeContainer):
         settings=settings.provided.sessions,
     )
     refresh_session = providers.Factory(
-        sessions.RefreshSession,
+        RefreshSession,
         uow=uow.provider,
         tokens=tokens,
         store=session_store,
@@ -235,35 +270,35 @@ class Container(containers.DeclarativeContainer):
         settings=settings.provided.sessions,
         throttle=settings.provided.throttle,
     )
-    log_out = providers.Factory(sessions.LogOut, tokens=tokens, end=end_sessions)
-    log_out_everywhere = providers.Factory(sessions.LogOutEverywhere, end=end_sessions)
-    list_sessions = providers.Factory(sessions.ListSessions, store=session_store)
-    end_session = providers.Factory(sessions.EndSession, end=end_sessions)
+    log_out = providers.Factory(LogOut, tokens=tokens, end=end_sessions)
+    log_out_everywhere = providers.Factory(LogOutEverywhere, end=end_sessions)
+    list_sessions = providers.Factory(ListSessions, store=session_store)
+    end_session = providers.Factory(EndSession, end=end_sessions)
 
     # --- use cases: access ---
     guard = providers.Singleton(
-        access.Guard,
+        Guard,
         uow=uow.provider,
         tokens=tokens,
         store=session_store,
         versions=access_versions,
         cache=access_cache,
     )
-    change_access = providers.Factory(
-        access.ChangeAccess, uow=uow.provider, versions=access_versions, ids=ids
-    )
+    commit_access = providers.Factory(CommitAccess, versions=access_versions, ids=ids)
     create_role = providers.Factory(
-        access.CreateRole, uow=uow.provider, clock=clock, ids=ids, audit=record_audit
+        CreateRole, uow=uow.provider, clock=clock, ids=ids, audit=record_audit
     )
     replace_role = providers.Factory(
-        access.ReplaceRole, change=change_access, clock=clock, audit=record_audit
+        ReplaceRole, uow=uow.provider, commit=commit_access, clock=clock, audit=record_audit
     )
-    delete_roles = providers.Factory(access.DeleteRoles, change=change_access, audit=record_audit)
-    get_role = providers.Factory(access.GetRole, uow=uow.provider)
-    list_roles = providers.Factory(access.ListRoles, uow=uow.provider)
-    list_all_roles = providers.Factory(access.ListAllRoles, uow=uow.provider)
-    list_own_roles = providers.Factory(access.ListOwnRoles, uow=uow.provider)
-    list_role_users = providers.Factory(access.ListRoleUsers, uow=uow.provider)
+    delete_roles = providers.Factory(
+        DeleteRoles, uow=uow.provider, commit=commit_access, audit=record_audit
+    )
+    get_role = providers.Factory(GetRole, uow=uow.provider)
+    list_roles = providers.Factory(ListRoles, uow=uow.provider)
+    list_all_roles = providers.Factory(ListAllRoles, uow=uow.provider)
+    list_own_roles = providers.Factory(ListOwnRoles, uow=uow.provider)
+    list_role_users = providers.Factory(ListRoleUsers, uow=uow.provider)
 
     # --- use cases: routes ---
     sync_routes = providers.Factory(routes.SyncRoutes, uow=uow.provider, clock=clock, ids=ids)
@@ -271,15 +306,15 @@ class Container(containers.DeclarativeContainer):
 
     # --- use cases: identity ---
     choose_password = providers.Factory(
-        passwords.ChoosePassword,
+        ChoosePassword,
         hasher=hasher,
         common=common_passwords,
         policy=settings.provided.passwords.policy,
     )
     change_password = providers.Factory(
-        passwords.ChangePassword,
+        ChangePassword,
         uow=uow.provider,
-        change=change_access,
+        commit=commit_access,
         throttle=log_in_throttle,
         unseal=unseal_password,
         check=check_password,
@@ -290,7 +325,7 @@ class Container(containers.DeclarativeContainer):
         settings=settings.provided.sessions,
     )
     register = providers.Factory(
-        registration.Register,
+        Register,
         uow=uow.provider,
         unseal=unseal_password,
         choose=choose_password,
@@ -302,7 +337,7 @@ class Container(containers.DeclarativeContainer):
         throttle=settings.provided.throttle,
     )
     create_first_administrator = providers.Factory(
-        registration.CreateFirstAdministrator,
+        CreateFirstAdministrator,
         uow=uow.provider,
         hasher=hasher,
         choose=choose_password,
@@ -311,14 +346,14 @@ class Container(containers.DeclarativeContainer):
         secrets=secrets,
         audit=record_audit,
     )
-    get_profile = providers.Factory(profile.GetProfile, uow=uow.provider)
+    get_profile = providers.Factory(GetProfile, uow=uow.provider)
     update_profile = providers.Factory(
-        profile.UpdateProfile, uow=uow.provider, clock=clock, audit=record_audit
+        UpdateProfile, uow=uow.provider, clock=clock, audit=record_audit
     )
-    list_users = providers.Factory(users.ListUsers, uow=uow.provider)
-    get_user = providers.Factory(users.GetUser, uow=uow.provider)
+    list_users = providers.Factory(ListUsers, uow=uow.provider)
+    get_user = providers.Factory(GetUser, uow=uow.provider)
     create_user = providers.Factory(
-        users.CreateUser,
+        CreateUser,
         uow=uow.provider,
         unseal=unseal_password,
         hasher=hasher,
@@ -329,28 +364,28 @@ class Container(containers.DeclarativeContainer):
         audit=record_audit,
     )
     change_user = providers.Factory(
-        users.ChangeUser,
-        change=change_access,
+        ChangeUser,
+        uow=uow.provider,
+        commit=commit_access,
         store=session_store,
         clock=clock,
         audit=record_audit,
     )
     delete_user = providers.Factory(
-        users.DeleteUser, change=change_access, store=session_store, audit=record_audit
+        DeleteUser, uow=uow.provider, commit=commit_access, store=session_store, audit=record_audit
     )
     reset_password = providers.Factory(
-        users.ResetPassword,
-        change=change_access,
+        ResetPassword,
+        uow=uow.provider,
+        commit=commit_access,
         hasher=hasher,
         secrets=secrets,
         store=session_store,
         clock=clock,
         audit=record_audit,
     )
-    list_user_sessions = providers.Factory(
-        users.ListUserSessions, uow=uow.provider, store=session_store
-    )
-    end_user_sessions = providers.Factory(users.EndUserSessions, uow=uow.provider, end=end_sessions)
+    list_user_sessions = providers.Factory(ListUserSessions, uow=uow.provider, store=session_store)
+    end_user_sessions = providers.Factory(EndUserSessions, uow=uow.provider, end=end_sessions)
 
     # --- use cases: health ---
     check_readiness = providers.Singleton(health.CheckReadiness, probes=probes, clock=clock)

@@ -95,15 +95,22 @@ def _covers(pattern: tuple[str, ...], path: tuple[str, ...]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """What one user may do, compiled: exact codes are looked up, and only patterns are tried in turn."""
+    """What one user may do, compiled: exact codes are looked up, and only patterns are tried in turn.
+
+    `buttons` and `routers` open no route; they are here for the ceiling.
+    """
 
     exact: frozenset[str] = frozenset()
     patterns: tuple[Grant, ...] = ()
+    buttons: frozenset[str] = frozenset()
+    routers: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, grants: Iterable[Grant]) -> "Grants":
-        """Compile the grants of any number of roles."""
-        return _compiled(frozenset(grants))
+    def of(
+        cls, grants: Iterable[Grant], buttons: Iterable[str] = (), routers: Iterable[str] = ()
+    ) -> "Grants":
+        """Compile what any number of roles give."""
+        return _compiled(frozenset(grants), frozenset(buttons), frozenset(routers))
 
     def allow(self, code: str) -> bool:
         """Tell whether `code`, an exact code or a pattern, is within these grants."""
@@ -111,11 +118,13 @@ class Grants:
 
 
 @lru_cache(maxsize=1024)
-def _compiled(grants: frozenset[Grant]) -> Grants:
+def _compiled(grants: frozenset[Grant], buttons: frozenset[str], routers: frozenset[str]) -> Grants:
     """Return the same object for the same grants: many users have the same roles."""
     return Grants(
         exact=frozenset(grant.value for grant in grants if not grant.is_pattern),
         patterns=tuple(sorted(grant for grant in grants if grant.is_pattern)),
+        buttons=buttons,
+        routers=routers,
     )
 
 
@@ -194,7 +203,16 @@ class Role:
 
 def grants_of(roles: Iterable[Role]) -> Grants:
     """Return what these roles give together; a disabled role gives nothing."""
-    return Grants.of(grant for role in roles if role.is_active for grant in role.grants)
+    return Grants.of(*_together(role for role in roles if role.is_active))
+
+
+def _together(roles: Iterable[Role]) -> tuple[set[Grant], set[str], set[str]]:
+    grants, buttons, routers = set[Grant](), set[str](), set[str]()
+    for role in roles:
+        grants |= role.grants
+        buttons |= role.buttons
+        routers |= role.routers
+    return grants, buttons, routers
 
 
 class InvalidGrant(Invalid):
@@ -283,9 +301,10 @@ class PermissionDenied(Forbidden):
 
     code = "access.permission_denied"
 
-    def __init__(self, permission: str) -> None:
+    def __init__(self, permission: str, user_id: UserId) -> None:
         super().__init__(f"This needs the permission {permission}")
         self.permission = permission
+        self.user_id = user_id
 
 
 class BeyondOwnAccess(Forbidden):
@@ -319,12 +338,20 @@ class LastAdministrator(Conflict):
         self.user_id = user_id
 
 
-def check_ceiling(
-    caller: Access, wanted: Iterable[Grant], *, already: Iterable[Grant] = ()
-) -> None:
-    """Raise `BeyondOwnAccess` if `wanted` has more than the caller holds; what was given before may stay."""
+def check_ceiling(caller: Access, wanted: Iterable[Role], *, already: Iterable[Role] = ()) -> None:
+    """Raise `BeyondOwnAccess` if `wanted`, enabled or not, give more than the caller holds.
+
+    Permissions, buttons and routers alike. What `already` gave may stay.
+    """
     if caller.is_admin:
         return
-    beyond = {g.value for g in set(wanted) - set(already) if not caller.allows(g.value)}
+    held = caller.grants
+    grants, buttons, routers = _together(wanted)
+    old_grants, old_buttons, old_routers = _together(already)
+    beyond = [
+        *(grant.value for grant in grants - old_grants if not held.allow(grant.value)),
+        *(f"button {button}" for button in buttons - old_buttons - held.buttons),
+        *(f"router {router}" for router in routers - old_routers - held.routers),
+    ]
     if beyond:
         raise BeyondOwnAccess(beyond)

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -55,6 +56,16 @@ class AuditEntry:
     request_id: str = ""
     details: Mapping[str, object] = field(default_factory=dict[str, object])
     """JSON values."""
+
+    @property
+    def concerned(self) -> frozenset[UserId]:
+        """The users whom this is about: who did it, and to whom."""
+        kind, _, target = self.target.partition(":")
+        users = {self.actor}
+        if kind == "user":
+            with suppress(ValueError):
+                users.add(UserId(UUID(target)))
+        return frozenset(user for user in users if user is not None)
 
     def __post_init__(self) -> None:
         for name, longest in _LONGEST_TEXTS.items():

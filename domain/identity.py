@@ -39,21 +39,34 @@ class Username:
         return fold(self.value)
 
 
+_ADDRESS = re.compile(r"[^\s@]{1,64}@[^\s@.]+(\.[^\s@.]+)*")
+
+# What IDNA takes for a dot between two labels, too (UTS 46 §2.3).
+_DOTS = str.maketrans(dict.fromkeys("\u3002\uff0e\uff61", "."))
+
+
 @dataclass(frozen=True, slots=True)
 class Email:
-    """An address of at most 254 characters (RFC 5321 §4.5.3.1.3); only its shape is checked."""
+    """An address of at most 254 characters (RFC 5321 §4.5.3.1.3); only its shape is checked, and what it looks like."""
 
     value: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "value", tidy(self.value))
+        local, at, domain = tidy(self.value).rpartition("@")
+        domain = domain.translate(_DOTS)
+        object.__setattr__(self, "value", f"{local}{at}{domain}")
         problem = problem_with(self.value, shortest=3, longest=254)
         if problem is not None:
             raise InvalidEmail(problem)
         if has_invisible(self.value):
             raise InvalidEmail("must not contain invisible characters")
-        if not re.fullmatch(r"[^\s@]{1,64}@[^\s@.]+(\.[^\s@.]+)*", self.value):
+        # The form that is compared, too: some characters become a space in it, or another `@`.
+        if not _ADDRESS.fullmatch(self.value) or re.search(r"\s|@.*@", self.key):
             raise InvalidEmail("is not an email address")
+        if any(map(mixes_alphabets, (local, *domain.split(".")))):
+            raise InvalidEmail(
+                "must not mix Latin, Greek and Cyrillic letters in one part: some look alike"
+            )
 
     @property
     def key(self) -> str:
@@ -338,5 +351,6 @@ class PasswordChangeRequired(Forbidden):
 
     code = "identity.password_change_required"
 
-    def __init__(self) -> None:
+    def __init__(self, user_id: UserId) -> None:
         super().__init__("Change your password first; until then nothing else is open to you")
+        self.user_id = user_id

@@ -161,7 +161,7 @@ def lock_ladder(*, first: timedelta, longest: timedelta) -> tuple[timedelta, ...
 
 
 def account_of(name: str) -> str:
-    """Return what all log-in attempts on one account have in common, whether anybody has it or not."""
+    """Return what all spellings of one name have in common, whether anybody has it or not."""
     named = login_name(name)
     return named.key if named is not None else fold(name.strip())
 

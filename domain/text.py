@@ -5,9 +5,13 @@ import unicodedata
 from typing import Literal
 
 # Control characters (NUL among them: PostgreSQL cannot store it), lone surrogates, line and paragraph
-# separators, and the direction overrides that make one name look like another.
+# separators, the direction overrides that make one name look like another, and noncharacters.
 _REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
-_REFUSED = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_REFUSED = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069").union(
+    # Unicode's noncharacters: they will never be characters, and are not for interchange.
+    map(chr, range(0xFDD0, 0xFDF0)),
+    (chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF)),
+)
 
 # Unicode's Default_Ignorable_Code_Point, and the Braille blank.
 _INVISIBLE = re.compile(
@@ -36,6 +40,8 @@ def has_invisible(text: str) -> bool:
 
 def mixes_alphabets(text: str) -> bool:
     """Tell whether `text` has letters of more than one of the alphabets that look alike (after UTS 39 §5)."""
+    if text.isascii():
+        return False
     words = (unicodedata.name(c, "").partition(" ")[0] for c in text if c.isalpha())
     return len({"LATIN", "GREEK", "CYRILLIC"}.intersection(words)) > 1
 

@@ -45,6 +45,7 @@ def _place(entry: AuditEntry) -> Cursor:
 def _matches(which: AuditFilter, entry: AuditEntry) -> bool:
     return (
         which.actor in {None, entry.actor}
+        and (which.concerned is None or which.concerned in entry.concerned)
         and (which.action is None or _is_called(entry.action, which.action))
         and which.target in {None, entry.target}
         and which.outcome in {None, entry.outcome}

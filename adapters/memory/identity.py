@@ -59,6 +59,10 @@ class MemoryUserRepository(UserRepository):
             case None:
                 return None
 
+    async def id_of_login(self, name: str) -> UserId | None:
+        user = await self.find_by_login(name)
+        return user.id if user else None
+
     async def record_login(
         self, user_id: UserId, *, verified: str, rehashed: str | None, at: datetime
     ) -> bool:

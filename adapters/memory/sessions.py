@@ -25,7 +25,6 @@ from domain.sessions import (
     SessionId,
     Throttled,
     TokenId,
-    account_of,
     lock_ladder,
     network_of,
 )
@@ -207,7 +206,7 @@ class MemoryLogInThrottle(LogInThrottle):
     async def reserve(self, attempt: LogInAttempt, *, now: datetime) -> Reservation:
         limits = self._settings
         name, device, network = (
-            account_of(attempt.name),
+            attempt.account,
             _device(attempt),
             network_of(attempt.address),
         )
@@ -236,7 +235,7 @@ class MemoryLogInThrottle(LogInThrottle):
         account = self._account(reservation)
         account.full_at = max(account.full_at, now) - self._settings.account.interval
         account.failures, account.locked_until = 0, _LONG_AGO
-        devices = self._devices.setdefault(account_of(reservation.attempt.name), {})
+        devices = self._devices.setdefault(reservation.attempt.account, {})
         devices[_device(reservation.attempt)] = now + self._settings.known_device
         for device in sorted(devices, key=lambda d: devices[d])[:-MOST_KNOWN_DEVICES]:
             del devices[device]
@@ -252,7 +251,7 @@ class MemoryLogInThrottle(LogInThrottle):
         account.forgotten_at = max(account.locked_until, now) + FAILURES_FORGOTTEN_AFTER
 
     def _account(self, reservation: Reservation) -> _Account:
-        name, device = account_of(reservation.attempt.name), _device(reservation.attempt)
+        name, device = reservation.attempt.account, _device(reservation.attempt)
         key = (name, device) if reservation.known_device else (name,)
         return self._accounts.setdefault(key, _Account())
 

@@ -16,7 +16,6 @@ from application.ports.access import (
 from application.ports.sessions import SessionStore
 from application.ports.system import Clock
 from domain.access import Access
-from domain.errors import Unavailable
 from domain.identity import UserId
 from domain.sessions import SessionId
 
@@ -47,11 +46,6 @@ class MemoryAccessVersions(AccessVersions):
         self._under_way = {c.id: self._under_way[c.id] for c in self._changes()}
         self._mark(change)
         self._move(change)
-
-    async def hold(self, change: Change) -> None:
-        if change not in self._changes():
-            raise Unavailable("the store of versions")
-        self._mark(change)
 
     async def finish(self, change: Change) -> None:
         self._under_way.pop(change.id, None)

@@ -22,6 +22,7 @@ _INDEXES = (
     IndexModel([("place", 1)]),
     IndexModel([("actor", 1), ("place", 1)]),
     IndexModel([("target", 1), ("place", 1)]),
+    IndexModel([("concerned", 1), ("place", 1)]),
     IndexModel([("actions", 1), ("place", 1)]),
     # Of the two outcomes only failures are few.
     IndexModel(
@@ -99,6 +100,7 @@ def to_document(entry: AuditEntry) -> Document:
         "outcome": entry.outcome.value,
         "actor": entry.actor,
         "target": entry.target,
+        "concerned": sorted(entry.concerned),
         "address": entry.address,
         "agent": entry.agent,
         "request_id": entry.request_id,
@@ -128,6 +130,7 @@ def _equalities(which: AuditFilter) -> dict[str, object]:
         for name, value in (
             ("actor", which.actor),
             ("target", which.target),
+            ("concerned", which.concerned),
             ("actions", which.action),
             ("outcome", which.outcome and which.outcome.value),
         )

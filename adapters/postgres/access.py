@@ -127,7 +127,8 @@ class PostgresRoleRepository(RoleRepository):
         rows = (
             await self._transaction.read(
                 select(
-                    users.c.status, users.c.is_admin, users.c.must_change_password, roles.c.grants
+                    *(users.c.status, users.c.is_admin, users.c.must_change_password),
+                    *(roles.c.grants, roles.c.buttons, roles.c.routers),
                 )
                 .select_from(users.outerjoin(held, user_roles.c.user_id == users.c.id))
                 .where(users.c.id == user_id)
@@ -140,7 +141,11 @@ class PostgresRoleRepository(RoleRepository):
             is_active=user.status == UserStatus.ACTIVE,
             is_admin=user.is_admin,
             must_change_password=user.must_change_password,
-            grants=Grants.of(Grant(grant) for row in rows for grant in row.grants or ()),
+            grants=Grants.of(
+                (Grant(grant) for row in rows for grant in row.grants or ()),
+                (button for row in rows for button in row.buttons or ()),
+                (router for row in rows for router in row.routers or ()),
+            ),
         )
 
 

@@ -61,7 +61,6 @@ class RedisAccessVersions(AccessVersions):
         self._remember_for = remember_for // _MILLISECOND
         self._take_over = Script(client, "versions", "take_over")
         self._begin = Script(client, "versions", "begin")
-        self._hold = Script(client, "versions", "hold")
         self._finish = Script(client, "versions", "finish")
         self._asked: list[tuple[_Question, asyncio.Future[Standing]]] = []
         self._answering: asyncio.Task[None] | None = None
@@ -76,11 +75,6 @@ class RedisAccessVersions(AccessVersions):
 
     async def begin(self, change: Change) -> None:
         await self._begin([_VERSIONS], *self._operands(change))
-
-    async def hold(self, change: Change) -> None:
-        (held,) = await self._hold([_VERSIONS], *self._operands(change))
-        if not held:
-            raise Unavailable("Redis")
 
     async def finish(self, change: Change) -> None:
         await self._finish([_VERSIONS], *self._operands(change))
@@ -183,12 +177,14 @@ def _changing(changes: str, now: int) -> set[str]:
 
 
 # Another number when the same text means something else: during a deployment both may be running.
-_FORMAT = 1
+_FORMAT = 2
 
 
 def _to_text(access: Access, version: str) -> str:
     flags = [access.is_active, access.is_admin, access.must_change_password]
-    grants = [sorted(access.grants.exact), [grant.value for grant in access.grants.patterns]]
+    given = access.grants
+    patterns = [grant.value for grant in given.patterns]
+    grants = [sorted(given.exact), patterns, sorted(given.buttons), sorted(given.routers)]
     return f"{json.dumps([_FORMAT, version, *flags])}\n{json.dumps(grants)}"
 
 
@@ -209,5 +205,10 @@ def _to_access(text: str, version: str) -> Access | None:
 @lru_cache(maxsize=1024)
 def _to_grants(text: str) -> Grants:
     """Return the same object for the same text: many users have the same roles."""
-    exact, patterns = json.loads(text)
-    return Grants(exact=frozenset(exact), patterns=tuple(map(Grant, patterns)))
+    exact, patterns, buttons, routers = json.loads(text)
+    return Grants(
+        exact=frozenset(exact),
+        patterns=tuple(map(Grant, patterns)),
+        buttons=frozenset(buttons),
+        routers=frozenset(routers),
+    )

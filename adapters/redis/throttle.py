@@ -24,7 +24,6 @@ from domain.sessions import (
     FAILURES_FORGOTTEN_AFTER,
     MOST_KNOWN_DEVICES,
     Throttled,
-    account_of,
     lock_ladder,
     network_of,
 )
@@ -95,7 +94,7 @@ class RedisLogInThrottle(LogInThrottle):
         return f"throttle:{{log-in}}:devices:{self._account(attempt)}"
 
     def _account(self, attempt: LogInAttempt) -> str:
-        return self._digest(account_of(attempt.name))
+        return self._digest(attempt.account)
 
     def _device(self, attempt: LogInAttempt) -> str:
         return self._digest(f"{attempt.device} {network_of(attempt.address)}")

@@ -80,7 +80,7 @@ class RoleRepository(Protocol):
 
 
 SETTLE_AFTER = timedelta(seconds=60)
-"""How long after `begin` or `hold` a change of access that nobody finishes settles by itself."""
+"""How long after `begin` a change of access that nobody finishes settles by itself."""
 
 REMEMBER_FOR = timedelta(minutes=10)
 """How long one version lasts at most, so that even what was changed behind our back (by SQL, say) arrives."""
@@ -110,18 +110,18 @@ class AccessVersions(Protocol):
     """Tells every process when what it remembers of somebody's access is out of date.
 
     Readers look first and read the relational store second. They remember what they read only if the look
-    was settled, under its version, and use it only under the version of a later look. Writers begin, write,
-    hold, commit, finish: any of it may fail, or never come.
+    was settled, under its version, and use it only under the version of a later look. Writers write, begin,
+    commit, finish: any of it may fail, or never come.
 
     Why nobody uses at a look L what was read after a look K if a change was committed between that read and
     L: versions never repeat, so none moved between K and L. Hence the change began before K and did not
     finish before L; it was under way at K, yet K was settled. So its mark was gone:
 
-    - It had lapsed. Then K came `SETTLE_AFTER` after the hold, and by then the commit is done or will never be
+    - It had lapsed. Then K came `SETTLE_AFTER` after the begin, and by then the commit is done or will never be
       (`UnitOfWork.commit`). What was read after K has the change.
-    - It was lost, before the hold: then there was no commit. After it: whoever finds that the store lost something,
-      or may have (it was restarted, emptied, restored, replaced), moves everyone's version and leaves everyone
-      unsettled for `SETTLE_AFTER`. K came later than that, and the same holds.
+    - It was lost. Whoever finds that the store lost something, or may have (it was restarted, emptied, restored,
+      replaced), moves everyone's version and leaves everyone unsettled for `SETTLE_AFTER`. K came later than
+      that, and the same holds.
 
     Time is measured by the store alone. Raises `Unavailable` rather than guess.
     """
@@ -134,11 +134,7 @@ class AccessVersions(Protocol):
         ...
 
     async def begin(self, change: Change) -> None:
-        """Make its users unsettled and move their versions."""
-        ...
-
-    async def hold(self, change: Change) -> None:
-        """Keep it under way for another `SETTLE_AFTER`; raise `Unavailable` if it no longer is under way."""
+        """Make its users unsettled for `SETTLE_AFTER` and move their versions; the last thing before the commit."""
         ...
 
     async def finish(self, change: Change) -> None:

@@ -34,6 +34,8 @@ class AuditFilter:
     """Which entries to find; each field narrows."""
 
     actor: UserId | None = None
+    concerned: UserId | None = None
+    """Who did it, or whom it was done to."""
     action: str | None = None
     """Exact, or a prefix that ends with a dot: `users.` finds `users.created`."""
     target: str | None = None

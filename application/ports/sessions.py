@@ -15,6 +15,7 @@ from domain.sessions import (
     Session,
     SessionId,
     TokenId,
+    account_of,
 )
 
 
@@ -134,9 +135,16 @@ class LogInAttempt:
     """Who tries to log in, from where; `name` as typed, whether somebody has it or not."""
 
     name: str
+    user_id: UserId | None
+    """Whose name it is, if it is anybody's."""
     address: str
     device: str
     """Stands for the device: the fingerprint of its agent."""
+
+    @property
+    def account(self) -> str:
+        """What is guessed at: a user, by whichever of their names, or a name that nobody has."""
+        return f"user {self.user_id}" if self.user_id else f"name {account_of(self.name)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +157,7 @@ class Reservation:
 
 
 class LogInThrottle(Protocol):
-    """Limits log-in attempts per account (existing or not), per address, and in total."""
+    """Limits log-in attempts per account (existing or not; by whichever of its names), per address, and in total."""
 
     async def reserve(self, attempt: LogInAttempt, *, now: datetime) -> Reservation:
         """Pay for one attempt in all buckets, or in none and raise `Throttled`.

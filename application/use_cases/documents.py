@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from application.paging import Cursor, Slice
@@ -54,6 +54,13 @@ class RecordAudit:
             )
         )
         self.recorded.set()
+
+
+def difference(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, object]:
+    """Return as details what is not as it was; empty if nothing changed."""
+    return {
+        key: {"from": before[key], "to": after[key]} for key in after if before[key] != after[key]
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,12 +221,22 @@ class ListAudit:
 
 @dataclass(frozen=True, slots=True)
 class ListOwnActivity:
-    """Show the caller what they did, newest first."""
+    """Show the caller what they did, and what was done to them, newest first.
+
+    Where it was tried to log in as them from is theirs to know; from where a colleague works is not.
+    """
 
     log: AuditLog
 
     async def __call__(
         self, caller: Caller, *, after: Cursor | None, most: int
     ) -> Slice[AuditEntry]:
-        which = AuditFilter(actor=caller.user_id)
-        return await self.log.find(which, after=after, most=most)
+        which = AuditFilter(concerned=caller.user_id)
+        found = await self.log.find(which, after=after, most=most)
+        return replace(found, records=[_as_seen_by(caller, entry) for entry in found.records])
+
+
+def _as_seen_by(caller: Caller, entry: AuditEntry) -> AuditEntry:
+    if entry.actor in {None, caller.user_id}:
+        return entry
+    return replace(entry, address="", agent="", request_id="")

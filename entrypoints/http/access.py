@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import AfterValidator, Field, StrictBool
 
 from application.ports.access import RoleFilter
-from application.use_cases.access import (
+from application.use_cases.access.roles import (
     CreateRole,
     DeleteRoles,
     GetRole,

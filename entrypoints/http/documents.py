@@ -112,6 +112,6 @@ async def list_own_activity(
     caller: CallerDep,
     list_own_activity: ListOwnActivityDep,
 ) -> Response[Slice[AuditEntryBody]]:
-    """List what the caller did, newest first."""
+    """List what the caller did and what was done to them, newest first; of what others did not from where."""
     found = await list_own_activity(caller, after=query.after(), most=query.page_size)
     return Response(data=Slice.of(found, AuditEntryBody.of))

@@ -18,13 +18,13 @@ from starlette.routing import BaseRoute
 from starlette.types import Scope
 
 from application.ports.sessions import Tokens
-from application.use_cases.access import Guard
+from application.use_cases.access.guard import Guard
 from application.use_cases.caller import Caller, Origin
 from application.use_cases.identity.profile import GetProfile
 from bootstrap import Container
-from domain.access import PermissionCode
+from domain.access import PermissionCode, PermissionDenied
 from domain.errors import Unauthenticated
-from domain.identity import User
+from domain.identity import PasswordChangeRequired, User, UserId
 from domain.sessions import AccessClaims, NotAuthenticated, RefreshClaims
 from entrypoints.http.exchange import client_address, exchange_of, header
 from entrypoints.http.wiring import settings_of, use_case, use_cases_of
@@ -109,7 +109,9 @@ async def refreshing_caller(request: Request, token: HeaderRefreshTokenDep) -> C
     if token is None:
         raise NoRefreshToken
     guard: Guard = use_cases_of(request)["guard"]
-    return _noted(request, await guard.with_refresh_token(token, _origin(request)))
+    found = await guard.with_refresh_token(token, _origin(request))
+    _note(request, found.user_id)
+    return found
 
 
 CallerDep = Annotated[Caller, Depends(caller)]
@@ -200,13 +202,18 @@ async def _caller(
     if token is None:
         raise NotAuthenticated
     guard: Guard = use_cases_of(request)["guard"]
-    found = await guard(
-        token,
-        _origin(request),
-        permission=permission,
-        password_may_be_due=password_may_be_due,
-    )
-    return _noted(request, found)
+    try:
+        found = await guard(
+            token,
+            _origin(request),
+            permission=permission,
+            password_may_be_due=password_may_be_due,
+        )
+    except (PermissionDenied, PasswordChangeRequired) as refusal:
+        _note(request, refusal.user_id)  # the log says whom it was refused
+        raise
+    _note(request, found.user_id)
+    return found
 
 
 def _origin(request: Request) -> Origin:
@@ -217,10 +224,9 @@ def _origin(request: Request) -> Origin:
     )
 
 
-def _noted(request: Request, caller: Caller) -> Caller:
-    exchange_of(request.scope).user_id = caller.user_id
-    structlog.contextvars.bind_contextvars(user_id=caller.user_id)
-    return caller
+def _note(request: Request, user_id: UserId) -> None:
+    exchange_of(request.scope).user_id = user_id
+    structlog.contextvars.bind_contextvars(user_id=user_id)
 
 
 def _bearer_token(request: Request) -> str | None:

@@ -14,7 +14,6 @@ from adapters.redis.access import RedisAccessVersions
 from adapters.redis.sessions import RedisSessionStore
 from application.ports.access import SETTLE_AFTER, AccessVersions, Change, Standing
 from application.ports.sessions import SessionStore
-from domain.errors import Unavailable
 from domain.identity import UserId
 from domain.sessions import Session
 from tests.fakes.backend import Backend
@@ -147,7 +146,6 @@ async def test_a_change_of_nobody_unsettles_nobody(world: World) -> None:
     before = await world.look()
     change = await world.begun()
     assert await world.look() == before
-    await world.versions.hold(change)
     await world.versions.finish(change)
     assert await world.look() == before
 
@@ -183,9 +181,6 @@ async def test_steps_that_are_repeated_because_an_answer_was_lost_do_no_harm(wor
         await world.versions.begin(change)
         assert not (await world.look()).settled
     for _ in range(2):
-        await world.versions.hold(change)
-        assert not (await world.look()).settled
-    for _ in range(2):
         await world.versions.finish(change)
         assert (await world.look()).settled
 
@@ -207,31 +202,10 @@ async def test_a_change_that_nobody_finishes_settles_by_itself_at_a_version_of_i
     assert after.version != before.version
 
 
-async def test_a_change_that_is_held_has_as_long_again(world: World) -> None:
-    change = await world.begun(ADA)
-    await world.clock.pass_time(SETTLE_AFTER - SECOND)
-    await world.versions.hold(change)
-    await world.clock.pass_time(SETTLE_AFTER - SECOND)
-    assert not (await world.look()).settled
-    await world.clock.pass_time(SECOND)
-    assert (await world.look()).settled
-
-
-async def test_what_is_no_longer_under_way_cannot_be_held(world: World) -> None:
-    lapsed, finished = await world.begun(ADA), await world.begun(GRACE_HOPPER)
-    await world.versions.finish(finished)
-    await world.clock.pass_time(SETTLE_AFTER)
-    for change in (lapsed, finished, world.change(ADA)):
-        with pytest.raises(Unavailable):
-            await world.versions.hold(change)
-        assert (await world.look()).settled
-
-
 async def test_one_change_does_not_prolong_another(world: World) -> None:
     await world.begun(ADA)
     await world.clock.pass_time(SETTLE_AFTER - SECOND)
-    other = await world.begun(GRACE_HOPPER)
-    await world.versions.hold(other)
+    await world.begun(GRACE_HOPPER)
     await world.clock.pass_time(SECOND)
     assert (await world.look(ADA)).settled
     assert not (await world.look(GRACE_HOPPER)).settled

@@ -256,6 +256,22 @@ async def test_the_target_narrows(log: AuditLog) -> None:
     assert await found(log, AuditFilter(target="user:1")) == {one.id}
 
 
+async def test_a_user_is_concerned_by_what_they_did_and_by_what_was_done_to_them(
+    log: AuditLog,
+) -> None:
+    entries = [
+        an_entry(actor=ADA),
+        an_entry(target=f"user:{ADA}"),
+        an_entry(actor=ADA, target=f"user:{ADA}"),
+        an_entry(actor=ADA, target=f"user:{GRACE_HOPPER}"),
+        an_entry(actor=GRACE_HOPPER, target=f"role:{ADA}"),
+        an_entry(actor=GRACE_HOPPER, target=f"user:{GRACE_HOPPER}"),
+        an_entry(target="user:nobody"),
+    ]
+    await log.append(entries)
+    assert await found(log, AuditFilter(concerned=ADA)) == {*ids(entries[:4])}
+
+
 async def test_the_outcome_narrows(log: AuditLog) -> None:
     success, failure = entries = [an_entry(outcome=outcome) for outcome in AuditOutcome]
     await log.append(entries)
@@ -282,7 +298,7 @@ async def test_times_narrow_from_the_first_instant_up_to_the_one_that_is_too_lat
 
 async def test_any_filters_together_find_what_each_of_them_finds(log: AuditLog) -> None:
     chance = random.Random(7)  # noqa: S311 - it is to be the same every time
-    actors, targets = (ADA, GRACE_HOPPER, None), ("user:1", "role:1", "")
+    actors, targets = (ADA, GRACE_HOPPER, None), (f"user:{ADA}", "role:1", "")
     actions = ("users.created", "users.deleted", "roles.created")
     entries = [
         an_entry(
@@ -300,6 +316,7 @@ async def test_any_filters_together_find_what_each_of_them_finds(log: AuditLog) 
         start = chance.choice(entries)
         which = AuditFilter(
             actor=chance.choice(actors),
+            concerned=chance.choice((None, *actors)),
             target=chance.choice((None, *targets)),
             action=chance.choice((None, "users.", *actions)),
             outcome=chance.choice((None, *AuditOutcome)),
@@ -311,6 +328,11 @@ async def test_any_filters_together_find_what_each_of_them_finds(log: AuditLog) 
             entry
             for entry in newest_first
             if (which.actor is None or entry.actor == which.actor)
+            and (
+                which.concerned is None
+                or entry.actor == which.concerned
+                or entry.target == f"user:{which.concerned}"
+            )
             and (which.target is None or entry.target == which.target)
             and (which.action is None or entry.action.startswith(which.action))
             and (which.outcome is None or entry.outcome is which.outcome)

@@ -24,7 +24,7 @@ PLENTY = Limit(1_000_000, 1)
 OPEN = ThrottleSettings(account=PLENTY, address=PLENTY, everyone=PLENTY)
 """Limits that nobody reaches; a test sets the one that it is about."""
 
-OWNER = LogInAttempt(name="ada.lovelace", address="192.0.2.1", device="firefox")
+OWNER = LogInAttempt(name="ada.lovelace", user_id=None, address="192.0.2.1", device="firefox")
 ATTACKER = replace(OWNER, address="203.0.113.66", device="curl")
 
 
@@ -154,7 +154,9 @@ async def test_all_attempts_together_are_limited(world: World) -> None:
     world.configure(replace(OPEN, everyone=Limit(4, 60)))
     for n in range(4):
         await world.reserve(
-            LogInAttempt(name=f"user-{n}", address=f"192.0.2.{n}", device=f"device {n}")
+            LogInAttempt(
+                name=f"user-{n}", user_id=None, address=f"192.0.2.{n}", device=f"device {n}"
+            )
         )
     assert await world.wait_for(OWNER) == 15 * SECOND
 

@@ -28,12 +28,14 @@ from application.ports.access import (
 )
 from application.ports.unit_of_work import UnitOfWork
 from application.settings import SessionSettings
-from application.use_cases.access import ChangeAccess, Guard
+from application.use_cases.access.change import CommitAccess
+from application.use_cases.access.guard import Guard
 from application.use_cases.caller import Origin
 from domain.access import Access, Grant, Grants
 from domain.errors import Unavailable
 from domain.identity import UserId
 from domain.sessions import AccessClaims, Session, TokenId
+from tests.fakes.access import changing
 from tests.fakes.clock import MovableClock
 from tests.fakes.sessions import ADA, GRACE_HOPPER, IDLE, a_session
 
@@ -87,7 +89,9 @@ class Steps:
 
     async def go_on(self) -> bool:
         """Let one of those that wait take its step; return False if nobody does."""
-        for _ in range(2):  # whoever was let go comes to the next gate
+        for _ in range(
+            4
+        ):  # whoever was let go comes to the next gate, be it through `asyncio.shield`
             await asyncio.sleep(0)
         self._gates = [(g, t) for g, t in self._gates if not g.done() and t not in self._dead]
         if not self._gates:
@@ -230,9 +234,6 @@ class StepwiseVersions(AccessVersions):
     async def begin(self, change: Change) -> None:
         await self._steps.carry(lambda: self._versions.begin(change))
 
-    async def hold(self, change: Change) -> None:
-        await self._steps.carry(lambda: self._versions.hold(change))
-
     async def finish(self, change: Change) -> None:
         await self._steps.carry(lambda: self._versions.finish(change))
 
@@ -268,7 +269,7 @@ class Processes:
         self,
         seed: int,
         versions: type[ForgetfulVersions] = ForgetfulVersions,
-        change: type[ChangeAccess] = ChangeAccess,
+        commit: type[CommitAccess] = CommitAccess,
     ) -> None:
         self.random = Random(seed)  # noqa: S311 - an order of steps is no secret
         self.steps = Steps(self.random)
@@ -285,7 +286,7 @@ class Processes:
             Guard(uow=uow, tokens=self.tokens, store=self.sessions, versions=stepwise, cache=cache)
             for _ in range(2)
         ]
-        self.change = change(uow=uow, versions=stepwise, ids=Uuid7Generator())
+        self.commit = commit(versions=stepwise, ids=Uuid7Generator())
         self._session_of: dict[UserId, Session] = {}
         self._snapshot = self.versions.snapshot()
         self._numbers = iter(range(1, 1000))
@@ -330,7 +331,9 @@ class Processes:
     async def _write(self, what: UserId | None) -> None:
         users = () if what is EVERYONE else (what,)
         with suppress(Unavailable):
-            async with self.change(users, everyone=what is EVERYONE) as uow:
+            async with changing(
+                self.database.unit_of_work, self.commit, users, everyone=what is EVERYONE
+            ) as uow:
                 await cast("StepwiseUnitOfWork", uow).write(what, next(self._numbers))
 
     async def _reader(self) -> None:

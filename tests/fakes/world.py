@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,15 +17,18 @@ from adapters.memory.security import (
 )
 from adapters.memory.store import MemoryStore
 from application.ports.sessions import SessionStore
+from application.ports.unit_of_work import UnitOfWork
 from application.settings import Environment, Settings, Stores
 from application.use_cases.caller import Caller, Origin
-from application.use_cases.sessions import LoggedIn, TokenPair
+from application.use_cases.sessions.log_in import LoggedIn
+from application.use_cases.sessions.tokens import TokenPair
 from bootstrap import Container
 from domain.access import Role
 from domain.documents import AuditEntry
-from domain.identity import Password, User
+from domain.identity import Password, User, UserId
 from domain.routes import Route
 from domain.sessions import SealedPassword, Session
+from tests.fakes.access import changing
 from tests.fakes.clock import MovableClock
 
 PASSWORD = "correct horse battery staple"
@@ -125,9 +129,16 @@ class World:
             [Route(method=method, path=path, name=path) for method, path in parts]
         )
 
+    def changing(
+        self, user_ids: Collection[UserId] = (), *, everyone: bool = False
+    ) -> AbstractAsyncContextManager[UnitOfWork]:
+        """Give a unit of work that changes what somebody may do, as another process would."""
+        container = self.container
+        return changing(container.uow, container.commit_access(), user_ids, everyone=everyone)
+
     async def change(self, user: User, **changes: Any) -> None:
         """Change what is stored of `user`, as another process would."""
-        async with self.container.change_access()([user.id]) as uow:
+        async with self.changing([user.id]) as uow:
             stored = await uow.users.lock(user.id)
             for name, value in changes.items():
                 setattr(stored, name, value)
@@ -135,7 +146,7 @@ class World:
 
     async def remove(self, user: User) -> None:
         """Remove `user`, as another process would, but leave their sessions."""
-        async with self.container.change_access()([user.id]) as uow:
+        async with self.changing([user.id]) as uow:
             await uow.users.delete(user.id)
 
     def stored(self, user: User) -> User:

@@ -7,8 +7,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -33,12 +33,14 @@ from application.ports.access import SETTLE_AFTER, AccessVersions, Change, Stand
 from application.ports.sessions import Tokens
 from application.ports.unit_of_work import UnitOfWork
 from application.settings import PostgresSettings, RedisSettings
-from application.use_cases.access import ChangeAccess, Guard
+from application.use_cases.access.change import CommitAccess
+from application.use_cases.access.guard import Guard
 from application.use_cases.caller import Origin
 from domain.access import Access, Grant, PermissionDenied, Role, grants_of
 from domain.errors import Unavailable
 from domain.identity import User, UserId
 from domain.sessions import AccessClaims, Session, SessionId, TokenId
+from tests.fakes.access import changing
 from tests.fakes.builders import A_MOMENT, a_role, a_user
 from tests.fakes.clock import ClockWithRedis
 from tests.fakes.link import link_to
@@ -181,7 +183,7 @@ async def test_when_the_server_is_gone_all_who_look_hear_of_it(
     await server.kill()
     answers = await asyncio.gather(*(looks.look() for _ in range(10)), return_exceptions=True)
     assert [type(answer) for answer in answers] == [Unavailable] * 10
-    for step in (looks.versions.begin, looks.versions.hold, looks.versions.finish):
+    for step in (looks.versions.begin, looks.versions.finish):
         with pytest.raises(Unavailable):
             await step(A_CHANGE)
     await server.start()
@@ -230,7 +232,7 @@ async def test_a_server_that_may_have_lost_something_revives_no_version_and_sett
     assert (await looks.look()).version == after.version
 
 
-async def test_a_backup_that_is_restored_revives_no_version_and_no_change_is_held_that_it_has_not(
+async def test_a_backup_that_is_restored_revives_no_version_and_settles_nobody_at_once(
     server: Valkey, stack: AsyncExitStack, tmp_path: Path
 ) -> None:
     looks = await looks_at(server.url, stack)
@@ -244,8 +246,6 @@ async def test_a_backup_that_is_restored_revives_no_version_and_no_change_is_hel
     server.restore_data_from(tmp_path / "backup")
     await server.start()
 
-    with pytest.raises(Unavailable):
-        await looks.versions.hold(A_CHANGE)
     assert not (await looks.look()).settled
     await eventually(looks.is_settled)
     assert (await looks.look()).version != before.version
@@ -259,7 +259,6 @@ async def test_a_change_that_the_server_still_knows_after_a_restart_goes_on(
     await patient.begin(A_CHANGE)
     await restart(server, looks.client)
     assert not (await looks.look()).settled
-    await patient.hold(A_CHANGE)
     await patient.finish(A_CHANGE)
     await eventually(looks.is_settled)
 
@@ -402,7 +401,7 @@ async def test_the_cache_takes_what_another_release_wrote_for_nothing(
     key = f"auth:permission:<{{{ADA}}}>"
     stored = str(await client.get(key))
     assert await cache.get(ADA, "v1") == access(CODE)
-    await client.set(key, stored.replace("[1, ", "[2, ", 1))
+    await client.set(key, stored.replace("[2, ", "[1, ", 1))
     assert await cache.get(ADA, "v1") is None
 
 
@@ -413,7 +412,7 @@ async def test_the_cache_takes_what_another_release_wrote_for_nothing(
 @given(
     steps=st.lists(
         st.tuples(
-            st.sampled_from(["begin", "begin", "hold", "finish", "pass time", "nothing"]),
+            st.sampled_from(["begin", "begin", "finish", "pass time", "nothing"]),
             st.sampled_from([(ADA,), (GRACE_HOPPER,), (ADA, GRACE_HOPPER), ()]),
             st.booleans(),
             st.integers(0, 3),
@@ -450,8 +449,8 @@ async def test_memory_and_redis_agree_about_versions(
                 for store in stores:
                     await store.begin(changes[-1])
             elif step != "nothing" and which < len(changes):
-                answers = [await _answer(store, step, changes[-1 - which]) for store in stores]
-                assert answers[0] == answers[1]
+                for store in stores:
+                    await store.finish(changes[-1 - which])
             for user_id in (ADA, GRACE_HOPPER):
                 one, other = [await store.look(user_id, nobodys) for store in stores]
                 assert one.settled == other.settled
@@ -459,14 +458,6 @@ async def test_memory_and_redis_agree_about_versions(
                 versions = [look.version.rpartition(" ")[0] for look in (one, other)]
                 assert seen[0].setdefault((user_id, versions[0]), versions[1]) == versions[1]
                 assert seen[1].setdefault((user_id, versions[1]), versions[0]) == versions[0]
-
-
-async def _answer(store: AccessVersions, step: str, change: Change) -> object:
-    try:
-        await (store.hold(change) if step == "hold" else store.finish(change))
-    except Unavailable:
-        return Unavailable
-    return None
 
 
 # --- the guard ----------------------------------------------------------------------------------
@@ -514,13 +505,18 @@ class Process:
             versions=self.versions,
             cache=RedisAccessCache(self.redis, TTL),
         )
-        self.change = ChangeAccess(uow=self.uow, versions=self.versions, ids=Uuid7Generator())
+        self.commit = CommitAccess(versions=self.versions, ids=Uuid7Generator())
         self.has_database = True
 
     def uow(self) -> UnitOfWork:
         if not self.has_database:
             raise Unavailable("PostgreSQL")
         return PostgresUnitOfWork(self._engine)
+
+    def change(
+        self, user_ids: Collection[UserId] = (), *, everyone: bool = False
+    ) -> AbstractAsyncContextManager[UnitOfWork]:
+        return changing(self.uow, self.commit, user_ids, everyone=everyone)
 
     async def may(self, token: str, permission: str = CODE) -> bool:
         try:
@@ -599,22 +595,28 @@ async def test_a_change_is_in_force_at_the_next_request_of_every_process(
             assert await process.may(token) is may
 
 
-async def test_a_change_is_refused_if_redis_lost_it_before_the_commit(
+async def test_a_change_may_be_made_although_redis_lost_everything_right_before_the_commit(
     postgres_url: str, server: Valkey, stack: AsyncExitStack
 ) -> None:
     process = Process(postgres_url, server.url, stack)
     role, user = a_role(CODE), a_user()
     await process.given(user, role)
 
-    async def change() -> None:
-        async with process.change([user.id]) as uow:
-            await uow.users.lock(user.id)
-            await uow.roles.assign(user.id, [])
-            await process.redis.flushall()
+    async with process.change([user.id]) as uow:
+        await uow.users.lock(user.id)
+        await uow.roles.assign(user.id, [])
+        await process.redis.flushall()
 
-    with pytest.raises(Unavailable):
-        await change()
-    assert (await process.committed(user)).allows(CODE)
+    assert not (await process.committed(user)).allows(CODE)
+    session = a_session(user_id=user.id)
+    await process.sessions.open(session, idle=IDLE, cap=20)
+    token = f"{user.id} {session.id}"
+
+    async def is_remembered() -> bool:
+        assert not await process.may(token)
+        return await process.remembers(token)
+
+    await eventually(is_remembered)
 
 
 @pytest.mark.server
@@ -649,7 +651,7 @@ async def test_a_commit_that_comes_too_late_finds_nobody(
     assert await near.may(token)
 
 
-STEPS = ("begun", "written", "held", "committing", "committed", "finished")
+STEPS = ("written", "begun", "committing", "committed", "finished")
 
 
 @pytest.mark.server
@@ -813,10 +815,6 @@ class MortalVersions(RedisAccessVersions):
         await super().begin(change)
         self.mortal.reached("begun")
 
-    async def hold(self, change: Change) -> None:
-        await super().hold(change)
-        self.mortal.reached("held")
-
     async def finish(self, change: Change) -> None:
         self.mortal.reached("committed")
         await super().finish(change)
@@ -840,12 +838,10 @@ async def write(step: str, postgres_url: str, redis_url: str, user: str) -> None
         process = Process(postgres_url, redis_url, stack)
         MortalVersions.mortal = MortalUnitOfWork.mortal = mortal = Mortal(step)
         engine = postgres_engine(PostgresSettings(url=postgres_url))
-        change = ChangeAccess(
-            uow=lambda: MortalUnitOfWork(engine),
-            versions=MortalVersions(process.redis, settle_after=SOON),
-            ids=Uuid7Generator(),
+        commit = CommitAccess(
+            versions=MortalVersions(process.redis, settle_after=SOON), ids=Uuid7Generator()
         )
-        async with change([user_id]) as uow:
+        async with changing(lambda: MortalUnitOfWork(engine), commit, [user_id]) as uow:
             await uow.users.lock(user_id)
             await uow.roles.assign(user_id, [])
             mortal.reached("written")

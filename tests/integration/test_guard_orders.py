@@ -1,8 +1,7 @@
 """Changes of access in thousands of orders of steps, with losses, deaths and late answers; why each step is there."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from collections.abc import Collection
 from dataclasses import replace
 from uuid import UUID
 
@@ -10,7 +9,7 @@ import pytest
 
 from application.ports.access import Change, Standing
 from application.ports.unit_of_work import UnitOfWork
-from application.use_cases.access import ChangeAccess
+from application.use_cases.access.change import CommitAccess
 from domain.identity import UserId
 from domain.sessions import SessionId
 from tests.fakes.schedule import ForgetfulVersions, Processes
@@ -19,10 +18,10 @@ from tests.fakes.schedule import ForgetfulVersions, Processes
 async def run(
     schedules: int,
     versions: type[ForgetfulVersions] = ForgetfulVersions,
-    change: type[ChangeAccess] = ChangeAccess,
+    commit: type[CommitAccess] = CommitAccess,
 ) -> None:
     for seed in range(schedules):
-        await Processes(seed, versions, change).run()
+        await Processes(seed, versions, commit).run()
 
 
 async def test_in_no_order_of_steps_does_anybody_see_anything_but_what_is_committed() -> None:
@@ -34,17 +33,9 @@ class ForgetsToUnsettle(ForgetfulVersions):
     async def begin(self, change: Change) -> None:
         self._move(change)
 
-    async def hold(self, change: Change) -> None:
-        pass
-
 
 class ForgetsToMove(ForgetfulVersions):
     async def begin(self, change: Change) -> None:
-        self._mark(change)
-
-
-class HoldsAnything(ForgetfulVersions):
-    async def hold(self, change: Change) -> None:
         self._mark(change)
 
 
@@ -63,39 +54,45 @@ class SaysSettled(ForgetfulVersions):
         return replace(await super().look(user_id, session_id), settled=True)
 
 
-class FinishesAnything(ChangeAccess):
+class FinishesAnything(CommitAccess):
     """Even a commit that was not heard of."""
 
-    @asynccontextmanager
     async def __call__(
-        self, user_ids: Collection[UserId] = (), *, everyone: bool = False
-    ) -> AsyncIterator[UnitOfWork]:
+        self, uow: UnitOfWork, user_ids: Collection[UserId] = (), *, everyone: bool = False
+    ) -> None:
         change = Change(id=self.ids.new(), user_ids=tuple(user_ids), everyone=everyone)
         await self.versions.begin(change)
         try:
-            async with self.uow() as uow:
-                yield uow
-                await self.versions.hold(change)
-                await uow.commit()
+            await uow.commit()
         finally:
             await asyncio.shield(self._finish(change))
 
 
+class BeginsAfterwards(CommitAccess):
+    async def __call__(
+        self, uow: UnitOfWork, user_ids: Collection[UserId] = (), *, everyone: bool = False
+    ) -> None:
+        change = Change(id=self.ids.new(), user_ids=tuple(user_ids), everyone=everyone)
+        await uow.commit()
+        await self.versions.begin(change)
+        await asyncio.shield(self._finish(change))
+
+
 @pytest.mark.parametrize(
-    ("versions", "change"),
+    ("versions", "commit"),
     [
-        (ForgetsToUnsettle, ChangeAccess),
-        (ForgetsToMove, ChangeAccess),
-        (HoldsAnything, ChangeAccess),
-        (DoesNotMoveAfterALoss, ChangeAccess),
-        (SettlesAfterALoss, ChangeAccess),
-        (SaysSettled, ChangeAccess),
+        (ForgetsToUnsettle, CommitAccess),
+        (ForgetsToMove, CommitAccess),
+        (DoesNotMoveAfterALoss, CommitAccess),
+        (SettlesAfterALoss, CommitAccess),
+        (SaysSettled, CommitAccess),
         (ForgetfulVersions, FinishesAnything),
+        (ForgetfulVersions, BeginsAfterwards),
     ],
 )
 async def test_every_part_of_the_protocol_is_needed(
-    versions: type[ForgetfulVersions], change: type[ChangeAccess]
+    versions: type[ForgetfulVersions], commit: type[CommitAccess]
 ) -> None:
     """Without it, some order of steps shows somebody what was taken away."""
     with pytest.raises(AssertionError, match="GET:/"):
-        await run(20_000, versions, change)
+        await run(20_000, versions, commit)

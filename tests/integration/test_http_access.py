@@ -27,6 +27,7 @@ from domain.access import RoleId
 from entrypoints.http.app import create_app
 from entrypoints.http.envelope import Response
 from entrypoints.http.security import GuardedRoute, VerifyPermissionDep
+from tests.fakes.access import changing
 from tests.fakes.builders import a_role, a_user
 from tests.fakes.clock import ClockWithRedis
 from tests.fakes.link import Link, link_to
@@ -140,7 +141,9 @@ async def test_the_server_counts_one_command_of_each_kind_for_a_warm_request(
 
 
 async def test_a_change_of_a_role_costs_one_read_and_is_warm_again(service: Service) -> None:
-    async with service.container.change_access()(everyone=True) as uow:
+    async with changing(
+        service.container.uow, service.container.commit_access(), everyone=True
+    ) as uow:
         (role,) = await uow.roles.lock([service.role_id])
         await uow.roles.save(replace(role, grants=frozenset()))
     before = service.to_postgres.questions

@@ -119,6 +119,7 @@ async def test_any_number_of_processes_may_make_the_indexes_at_once(
         "{'actions': 1, 'place': 1}",
         "{'actor': 1, 'place': 1}",
         "{'at': 1}",
+        "{'concerned': 1, 'place': 1}",
         "{'outcome': 1, 'place': 1}",
         "{'place': 1}",
         "{'target': 1, 'place': 1}",

@@ -64,6 +64,28 @@ async def test_what_a_user_may_do_and_the_roles_of_many_are_one_statement_each(
         assert said == ["SELECT"]
 
 
+async def test_whose_name_it_is_takes_one_statement_and_one_row_whether_it_is_anybodys_or_not(
+    engine: AsyncEngine,
+) -> None:
+    """Otherwise the time until an attempt is refused tells which names exist."""
+    rows: list[int] = []
+
+    def count(cursor: Any, *_: Any) -> None:
+        rows.append(cursor.rowcount)
+
+    user = a_user(username="lovelace", email="ada@example.org")
+    async with PostgresUnitOfWork(engine) as work:
+        await work.users.add(user)
+        await work.commit()
+    event.listen(engine.sync_engine, "after_cursor_execute", lambda _, cursor, *__: count(cursor))
+    async with PostgresUnitOfWork(engine) as work:
+        for name in ("lovelace", "ada@example.org", "nobody.else", "no@example.org", "no name"):
+            with statements(engine) as said:
+                await work.users.id_of_login(name)
+            assert said == ["SELECT"]
+    assert rows == [1] * 5
+
+
 @pytest.mark.parametrize(
     ("which", "size", "most"),
     [

@@ -39,7 +39,7 @@ from tests.valkey import Valkey, free_port
 SECOND = timedelta(seconds=1)
 IMPATIENT = 0.2 * SECOND
 SESSION = a_session()
-ATTEMPT = LogInAttempt(name="ada.lovelace", address="2001:db8::1", device=FIREFOX)
+ATTEMPT = LogInAttempt(name="ada.lovelace", user_id=None, address="2001:db8::1", device=FIREFOX)
 RESERVATION = Reservation(attempt=ATTEMPT, locked=False, known_device=False)
 NAME_KEY = b"k" * 32
 
@@ -502,7 +502,7 @@ async def test_memory_and_redis_agree_about_log_in_attempts(
     ]
     for name, address, device, ending, seconds in steps:
         await clock.pass_time(timedelta(seconds=seconds))
-        attempt = LogInAttempt(name=name, address=address, device=device)
+        attempt = LogInAttempt(name=name, user_id=None, address=address, device=device)
         answers = [await _attempted(throttle, attempt, ending, clock) for throttle in throttles]
         assert answers[0] == answers[1]
 

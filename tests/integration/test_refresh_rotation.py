@@ -20,7 +20,8 @@ from adapters.system import Uuid7Generator
 from application.settings import Limit, RedisSettings, SessionSettings, ThrottleSettings
 from application.use_cases.caller import Origin
 from application.use_cases.documents import RecordAudit
-from application.use_cases.sessions import IssueTokens, RefreshSession
+from application.use_cases.sessions.refresh import RefreshSession
+from application.use_cases.sessions.tokens import IssueTokens
 from domain.errors import Unavailable
 from domain.sessions import (
     AgentBinding,

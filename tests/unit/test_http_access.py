@@ -136,11 +136,17 @@ async def test_nobody_gives_what_they_do_not_hold(web: Web) -> None:
     caller = await web.world.given(a_user(), a_role(WRITE, READ))
     bearer = await web.bearer(caller)
 
-    within = await web.client.post(ROLES, json=EDITOR | {"permissions": [READ]}, headers=bearer)
+    buttons = await web.client.post(ROLES, json=EDITOR | {"permissions": [READ]}, headers=bearer)
+    within = await web.client.post(
+        ROLES,
+        json=EDITOR | {"permissions": [READ], "buttonPermissions": [], "routerPermissions": []},
+        headers=bearer,
+    )
     beyond = await web.client.post(
         ROLES, json=EDITOR | {"code": "b2", "name": "B2", "permissions": ["*:**"]}, headers=bearer
     )
 
+    assert (buttons.status_code, buttons.json()["error"]) == (403, "access.beyond_own_access")
     assert within.status_code == 201
     assert (beyond.status_code, beyond.json()["error"]) == (403, "access.beyond_own_access")
     assert "*:**" in beyond.json()["detail"]

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import pytest
+
 from domain.documents import AuditEntry
+from domain.sessions import InvalidCredentials
 from tests.fakes.builders import a_user
 from tests.fakes.web import Web
 from tests.fakes.world import PHONE
@@ -104,7 +107,7 @@ async def test_what_is_added_meanwhile_does_not_shift_the_slices(admin_web: Web)
     assert first["records"] + rest == before
 
 
-async def test_users_see_what_they_did_and_nothing_of_others(web: Web) -> None:
+async def test_users_see_what_they_did_and_nothing_of_what_concerns_others(web: Web) -> None:
     ada, ben = await web.world.given(a_user()), await web.world.given(a_user())
     bearer = await web.bearer(ada)
     await web.bearer(ben)
@@ -119,6 +122,34 @@ async def test_users_see_what_they_did_and_nothing_of_others(web: Web) -> None:
         "sessions.logged_in",
     ]
     assert (await web.client.get(AUDIT)).status_code == 403
+
+
+async def test_users_see_who_tried_to_log_in_as_them_and_from_where(web: Web) -> None:
+    ada = await web.world.given(a_user())
+    with pytest.raises(InvalidCredentials):
+        await web.world.log_in(ada.email.value, "a guess", PHONE)
+    web.client.headers.update(await web.bearer(ada))
+
+    _, failed = await listed(web, ACTIVITY)
+
+    assert (failed["action"], failed["outcome"]) == ("sessions.log_in_failed", "failure")
+    assert (failed["actor"], failed["target"]) == (None, f"user:{ada.id}")
+    assert (failed["address"], failed["agent"]) == (PHONE.address, PHONE.agent)
+
+
+async def test_users_see_what_others_did_to_them_but_not_from_where(admin_web: Web) -> None:
+    ada = await admin_web.world.given(a_user())
+    await admin_web.client.patch(f"/api/v1/users/{ada.id}", json={"name": "Ada King"})
+    await admin_web.client.delete(f"/api/v1/users/{ada.id}/sessions")
+    bearer = await admin_web.bearer(ada)
+    admin_web.client.headers.update(bearer)
+
+    entries = await listed(admin_web, ACTIVITY)
+
+    by_others = [entry for entry in entries if entry["actor"] != str(ada.id)]
+    assert [entry["action"] for entry in by_others] == ["sessions.ended", "users.changed"]
+    assert {(e["address"], e["agent"], e["requestId"]) for e in by_others} == {("", "", "")}
+    assert all(e["address"] for e in entries if e not in by_others)
 
 
 async def test_no_entry_has_a_password_or_a_token(admin_web: Web) -> None:

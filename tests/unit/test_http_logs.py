@@ -63,6 +63,19 @@ async def test_a_request_leaves_one_line_that_says_what_happened(web: Web) -> No
     }
 
 
+async def test_the_line_says_whom_something_was_refused(web: Web) -> None:
+    ada = await web.world.given(a_user())
+    bearer = await web.bearer(ada)
+    await web.client.get("/api/v1/users", headers=bearer)
+    await web.world.change(ada, must_change_password=True)
+    await web.client.get("/api/v1/auth/sessions", headers=bearer)
+
+    assert [(line["status"], line["error"], line["user_id"]) for line in web.logs] == [
+        (403, "access.permission_denied", ada.id),
+        (403, "identity.password_change_required", ada.id),
+    ]
+
+
 async def test_an_error_is_named_by_its_code_and_the_log_alone_says_why(web: Web) -> None:
     response = await web.client.get(
         "/api/v1/auth/sessions", headers={"Authorization": "Bearer nonsense"}

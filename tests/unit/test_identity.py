@@ -112,6 +112,11 @@ def test_an_email_has_something_before_and_after_one_at_sign(text: str) -> None:
         "ada@\u200bexample.org",
         "ada@example.org\r\nBcc: everybody@example.org",
         "ada@" + "x" * 251,
+        "ada\uff20example.org@evil.example",
+        "ada\ufdfa@example.org",
+        "\u0430dmin@example.org",
+        "admin@p\u0430ypal.example",
+        "admin\uffff@example.org",
     ],
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
@@ -124,6 +129,18 @@ def test_the_shape_of_a_hostile_address_is_refused_at_once() -> None:
     with pytest.raises(InvalidEmail):
         Email("a@" + "a." * 125 + "@")
     assert time.process_time() - began < 0.5
+
+
+def test_each_part_of_an_address_may_have_an_alphabet_of_its_own() -> None:
+    text = "\u0438\u0432\u0430\u043d@\u043f\u0440\u0438\u043c\u0435\u0440.example"
+    assert Email(text).value == text
+
+
+@pytest.mark.parametrize("dot", "\u3002\uff0e\uff61")
+def test_whatever_a_domain_has_between_its_labels_is_a_dot(dot: str) -> None:
+    assert Email(f"ada@example{dot}org") == Email("ada@example.org")
+    with pytest.raises(InvalidEmail):
+        Email(f"ada@example{dot}{dot}org")
 
 
 def test_upper_and_lower_case_is_one_mailbox() -> None:
@@ -147,7 +164,19 @@ def test_a_person_is_called_what_they_like_on_one_line(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["A", "\u200d\u200d", "x" * 101, "Ada\nLovelace", "Ada\u2029King", "Ada\x1b[2J", " A "]
+    "text",
+    [
+        "A",
+        "\u200d\u200d",
+        "x" * 101,
+        "Ada\nLovelace",
+        "Ada\u2029King",
+        "Ada\x1b[2J",
+        " A ",
+        "Ada\ufffe",
+        "Ada\ufdd0",
+        "Ada\U0010ffff",
+    ],
 )
 def test_a_name_is_visible_and_on_one_line(text: str) -> None:
     with pytest.raises(InvalidName):

@@ -2,16 +2,16 @@
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import pytest
 
 from application.paging import PageRequest
 from application.ports.access import RoleFilter
-from application.use_cases.access import RoleDraft
+from application.use_cases.access.roles import RoleDraft
 from application.use_cases.caller import Caller
-from application.use_cases.sessions import TokenPair
+from application.use_cases.sessions.tokens import TokenPair
 from domain.access import (
     BeyondOwnAccess,
     Grant,
@@ -59,7 +59,7 @@ async def logged_in(world: World, user: User, *roles: Role) -> Caller:
 
 async def change_role(world: World, role: Role, **changes: object) -> None:
     """Change what is stored of a role, as another process would."""
-    async with world.container.change_access()(everyone=True) as uow:
+    async with world.changing(everyone=True) as uow:
         (stored,) = await uow.roles.lock([role.id])
         for name, value in changes.items():
             setattr(stored, name, value)
@@ -68,7 +68,7 @@ async def change_role(world: World, role: Role, **changes: object) -> None:
 
 async def assign(world: World, user: User, *roles: Role) -> None:
     """Give a user exactly these roles, as another process would."""
-    async with world.container.change_access()([user.id]) as uow:
+    async with world.changing([user.id]) as uow:
         await uow.users.lock(user.id)
         await uow.roles.assign(user.id, [role.id for role in roles])
 
@@ -298,6 +298,22 @@ async def test_nobody_gives_what_they_do_not_hold(
     assert error.value.beyond == beyond
 
 
+async def test_nobody_gives_a_button_or_a_router_that_they_do_not_hold(world: World) -> None:
+    caller = await logged_in(
+        world, a_user(), a_role(buttons=frozenset({"save"}), routers=frozenset({"/notes"}))
+    )
+    create = world.container.create_role()
+    held = replace(a_draft(), buttons=frozenset({"save"}), routers=frozenset({"/notes"}))
+
+    for beyond in (
+        replace(held, buttons=frozenset({"save", "delete"})),
+        replace(held, routers=frozenset({"/users"})),
+    ):
+        with pytest.raises(BeyondOwnAccess):
+            await create(caller, beyond)
+    await create(caller, held)
+
+
 # --- replacing roles ----------------------------------------------------------------------------
 
 
@@ -322,6 +338,27 @@ async def test_a_role_becomes_what_the_draft_says_and_the_difference_is_noted(
     }
 
 
+async def test_a_role_that_is_replaced_by_itself_is_not_changed_and_nothing_is_noted(
+    world: World,
+) -> None:
+    role = await world.given_role(
+        a_role(READ, code="editor", name="Editor", buttons=frozenset("b"))
+    )
+    ada = await world.given(a_user(), role)
+    session = (await world.log_in_as(ada))[0].session_id
+    caller = await logged_in(world, a_user(is_admin=True))
+    versions = world.container.access_versions()
+    before, noted = await versions.look(ada.id, session), world.noted()
+    await world.pass_time(seconds=1)
+
+    same = replace(a_draft(READ, code="editor", name=" Editor "), buttons=role.buttons)
+    assert await world.container.replace_role()(caller, role.id, same) == role
+
+    assert world.store.roles[role.id] == role
+    assert world.noted() == noted
+    assert await versions.look(ada.id, session) == before
+
+
 async def test_nobody_edits_or_deletes_a_role_that_they_have(world: World) -> None:
     own, other = a_role("*:**"), await world.given_role(a_role())
     caller = await logged_in(world, a_user(is_admin=True), own)
@@ -342,6 +379,7 @@ async def test_a_role_that_gives_more_than_the_caller_holds_is_out_of_reach(
     caller = await logged_in(world, a_user(), a_role(READ))
 
     for attempt in (
+        world.container.replace_role()(caller, role.id, a_draft(DELETE)),
         world.container.replace_role()(caller, role.id, a_draft(DELETE, READ)),
         world.container.replace_role()(caller, role.id, a_draft()),
         world.container.delete_roles()(caller, [role.id], force=True),

@@ -13,7 +13,7 @@ from application.ports.sessions import LogInAttempt
 from application.settings import Limit, SessionSettings, Settings, ThrottleSettings
 from application.use_cases.caller import Origin
 from domain.errors import PorticoError, Unavailable
-from domain.identity import Password, UserStatus
+from domain.identity import Password, Username, UserStatus
 from domain.sessions import InvalidCredentials, SealedPassword, Session, Throttled, fingerprint
 from tests.fakes.builders import a_user
 from tests.fakes.world import IN_MEMORY, LAPTOP, PASSWORD, PHONE, World
@@ -52,9 +52,11 @@ def message_of(error: pytest.ExceptionInfo[PorticoError]) -> tuple[object, ...]:
     return type(error.value), error.value.code, vars(error.value)
 
 
-async def message_of_log_in(world: World, name: str, password: str | SealedPassword) -> object:
+async def message_of_log_in(
+    world: World, name: str, password: str | SealedPassword, origin: Origin = LAPTOP
+) -> object:
     with pytest.raises(InvalidCredentials) as error:
-        await world.log_in(name, password)
+        await world.log_in(name, password, origin)
     return message_of(error)
 
 
@@ -504,11 +506,43 @@ async def test_a_caller_who_hangs_up_while_the_password_is_verified_leaves_no_se
     assert await world.sessions(ada) == []
 
 
+async def test_the_name_and_the_email_of_a_user_are_one_account(world: World) -> None:
+    """Otherwise whoever knows both has twice the guesses, and unlocks with one what is locked by the other."""
+    ada = await world.given(a_user())
+    names = ada.username.value, ada.email.value
+    for number in range(5):
+        await message_of_log_in(world, names[number % 2], "wrong")
+
+    for name in names:
+        with pytest.raises(InvalidCredentials):
+            await world.log_in(name)
+
+
+async def test_a_user_who_is_renamed_keeps_what_was_counted(world: World) -> None:
+    ada = await world.given(a_user())
+    for _ in range(5):
+        await message_of_log_in(world, ada.username.value, "wrong")
+
+    await world.change(ada, username=Username("countess.lovelace"))
+
+    with pytest.raises(InvalidCredentials):
+        await world.log_in("countess.lovelace")
+
+
+async def test_a_known_device_is_known_by_whichever_name_it_logs_in(world: World) -> None:
+    ada = await world.given(a_user())
+    await world.log_in(ada.username.value, origin=LAPTOP)
+    for _ in range(5):
+        await message_of_log_in(world, ada.email.value, "wrong", PHONE)
+
+    await world.log_in(ada.email.value, origin=LAPTOP)
+
+
 async def test_an_attempt_is_counted_for_the_name_as_people_read_it(world: World) -> None:
     throttle = world.container.log_in_throttle()
     device = fingerprint(LAPTOP.agent, world.container.settings().sessions.agent_binding)
     for name in ("Ada.Lovelace", "ada.lovelace", " ADA.LOVELACE", "\uff41da.lovelace") * 3:
-        attempt = LogInAttempt(name=name, address=LAPTOP.address, device=device)
+        attempt = LogInAttempt(name=name, user_id=None, address=LAPTOP.address, device=device)
         try:
             await throttle.reserve(attempt, now=world.clock.now())
         except Throttled:

@@ -9,6 +9,7 @@ import pytest
 from adapters.memory.security import MemoryPasswordHasher
 from adapters.memory.sessions import MemorySessionStore
 from application.settings import Limit, SessionSettings, ThrottleSettings
+from domain.documents import AuditOutcome
 from domain.errors import Unavailable
 from domain.identity import (
     Password,
@@ -160,6 +161,34 @@ async def test_guesses_lock_the_change_of_password_even_for_the_right_one(world:
         await world.change_password(caller, PASSWORD, NEW)
     await world.pass_time(seconds=30)
     await world.change_password(caller, PASSWORD, NEW)
+
+
+async def test_a_wrong_password_is_noted_with_who_typed_it(world: World) -> None:
+    ada = await world.given(a_user())
+    caller, _ = await world.log_in_as(ada)
+
+    with pytest.raises(WrongPassword):
+        await world.change_password(caller, "wrong", NEW)
+
+    entry = world.noted()[-1]
+    assert (entry.action, entry.outcome) == ("users.password_change_failed", AuditOutcome.FAILURE)
+    assert (entry.actor, entry.target) == (ada.id, f"user:{ada.id}")
+
+
+async def test_guesses_in_a_stolen_session_lock_no_device_that_the_owner_has_logged_in_with(
+    world: World,
+) -> None:
+    """They share the lock of log-in, so that they are no guesses more, and it is that of unknown devices."""
+    ada = await world.given(a_user())
+    await world.log_in(ada.username.value, origin=PHONE)
+    stolen = replace((await world.log_in_as(ada))[0], origin=replace(LAPTOP, address="203.0.113.9"))
+    for _ in range(5):
+        with pytest.raises(WrongPassword):
+            await world.change_password(stolen, "wrong", NEW)
+
+    with pytest.raises(InvalidCredentials):
+        await world.log_in(ada.email.value, origin=stolen.origin)
+    await world.log_in(ada.username.value, origin=PHONE)
 
 
 async def test_the_right_password_costs_no_attempt_even_if_the_new_one_is_refused() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from application.settings import SessionSettings
 from application.use_cases.caller import Origin
-from application.use_cases.sessions import TokenPair
+from application.use_cases.sessions.tokens import TokenPair
 from domain.identity import UserStatus
 from domain.sessions import (
     AgentBinding,

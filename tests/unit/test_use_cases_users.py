@@ -9,7 +9,8 @@ import pytest
 from application.paging import PageRequest
 from application.ports.identity import UserFilter
 from application.use_cases.caller import Caller
-from application.use_cases.identity.users import UserChange, UserDraft
+from application.use_cases.identity.changes import UserChange
+from application.use_cases.identity.users import UserDraft
 from domain.access import (
     BeyondOwnAccess,
     LastAdministrator,
@@ -186,6 +187,35 @@ async def test_a_change_changes_what_it_names_and_notes_the_difference(world: Wo
     }
 
 
+async def test_a_change_that_changes_nothing_leaves_no_entry_and_moves_nothing(
+    world: World,
+) -> None:
+    ada = await world.given(a_user(), a_role(READ, code="reader"))
+    session = (await world.log_in_as(ada))[0].session_id
+    caller = await an_administrator(world)
+    versions = world.container.access_versions()
+    stored, noted = world.stored(ada), world.noted()
+    before = await versions.look(ada.id, session)
+    await world.pass_time(seconds=1)
+
+    same = UserChange(
+        username=ada.username,
+        email=ada.email,
+        name=ada.name,
+        status=UserStatus.ACTIVE,
+        is_admin=False,
+        roles=frozenset({RoleCode("reader")}),
+    )
+    for change in (UserChange(), same):
+        changed = await world.container.change_user()(caller, ada.id, change)
+        assert changed.user == stored
+        assert [role.code.value for role in changed.roles] == ["reader"]
+
+    assert world.stored(ada) == stored
+    assert world.noted() == noted
+    assert await versions.look(ada.id, session) == before
+
+
 async def test_a_user_who_is_disabled_loses_every_session_and_cannot_log_in(world: World) -> None:
     ada = await world.given(a_user())
     _, tokens = await world.log_in_as(ada)
@@ -269,10 +299,25 @@ async def test_nobody_gets_at_a_user_who_may_do_more_than_they_do(world: World) 
             container.reset_password()(caller, target.id),
             container.delete_user()(caller, target.id),
             container.end_user_sessions()(caller, target.id),
+            container.list_user_sessions()(caller, target.id),
+            container.change_user()(caller, target.id, UserChange()),
         ):
             with pytest.raises(BeyondOwnAccess):
                 await attempt
         assert world.stored(target) == target
+
+
+async def test_nobody_gets_at_a_user_who_has_a_button_or_a_router_more_than_they_do(
+    world: World,
+) -> None:
+    caller = await logged_in(world, a_user(), a_role("*:**", buttons=frozenset("b")))
+    for more in (
+        a_role(buttons=frozenset("bc")),
+        a_role(routers=frozenset({"/users"}), status=RoleStatus.DISABLED),
+    ):
+        target = await world.given(a_user(), more)
+        with pytest.raises(BeyondOwnAccess):
+            await world.container.reset_password()(caller, target.id)
 
 
 async def test_what_a_disabled_role_would_give_counts_when_somebody_is_reached_for(
@@ -402,12 +447,15 @@ async def test_an_administrator_sees_and_ends_the_sessions_of_a_user(world: Worl
     caller = await an_administrator(world)
     end = world.container.end_user_sessions()
 
-    assert len(await world.container.list_user_sessions()(ada.id)) == 2
+    assert len(await world.container.list_user_sessions()(caller, ada.id)) == 2
     assert await end(caller, ada.id, phone.session_id) == 1
     assert [session.address for session in await world.sessions(ada)] == [LAPTOP.address]
     entry = world.noted()[-1]
     assert (entry.action, entry.actor) == ("sessions.ended", caller.user_id)
-    assert (entry.target, entry.details) == (f"session:{phone.session_id}", {"user": str(ada.id)})
+    assert (entry.target, entry.details) == (
+        f"user:{ada.id}",
+        {"session": str(phone.session_id)},
+    )
 
     assert await end(caller, ada.id) == 1
     assert await world.sessions(ada) == []
@@ -439,7 +487,7 @@ async def test_nothing_can_be_done_to_a_user_who_is_not_there(world: World) -> N
         container.change_user()(caller, NOBODY, UserChange()),
         container.delete_user()(caller, NOBODY),
         container.reset_password()(caller, NOBODY),
-        container.list_user_sessions()(NOBODY),
+        container.list_user_sessions()(caller, NOBODY),
         container.end_user_sessions()(caller, NOBODY),
     ):
         with pytest.raises(UserNotFound):

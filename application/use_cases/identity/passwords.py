@@ -7,10 +7,10 @@ from application.ports.sessions import LogInAttempt, LogInThrottle, SessionStore
 from application.ports.system import Clock
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import SessionSettings
-from application.use_cases.access import ChangeAccess
+from application.use_cases.access.change import CommitAccess
 from application.use_cases.caller import Caller, lock_caller
 from application.use_cases.documents import RecordAudit
-from application.use_cases.sessions import CheckPassword, UnsealPassword
+from application.use_cases.sessions.passwords import CheckPassword, UnsealPassword
 from domain.identity import (
     Password,
     PasswordPolicy,
@@ -44,7 +44,7 @@ class ChangePassword:
     """Let the caller change their password; every other session of theirs ends."""
 
     uow: UnitOfWorkFactory
-    change: ChangeAccess
+    commit: CommitAccess
     throttle: LogInThrottle
     unseal: UnsealPassword
     check: CheckPassword
@@ -57,7 +57,9 @@ class ChangePassword:
     async def __call__(self, caller: Caller, old: SealedPassword, new: SealedPassword) -> None:
         """Raise `WrongPassword`, `UnreadablePassword` or `PasswordRejected`.
 
-        Raise `Throttled` too: a stolen session must not become a place to guess in.
+        Raise `Throttled` too: a stolen session must not become a place to guess in. It pays from the buckets
+        of log-in and shares their lock. With others of its own it would double the guesses at one password;
+        and whoever knows a name can lock its account on unknown devices at log-in anyway, without any session.
         """
         async with self.uow() as uow:
             user = await uow.users.find(caller.user_id)
@@ -66,6 +68,7 @@ class ChangePassword:
         reservation = await self.throttle.reserve(
             LogInAttempt(
                 name=user.username.value,
+                user_id=user.id,
                 address=caller.origin.address,
                 device=fingerprint(caller.origin.agent, self.settings.agent_binding),
             ),
@@ -74,7 +77,11 @@ class ChangePassword:
         opened_old = await self.unseal(old)
         try:
             checked = await self.check(
-                reservation, opened_old, caller.origin, noted_as="users.password_change_failed"
+                reservation,
+                opened_old,
+                caller.origin,
+                noted_as="users.password_change_failed",
+                actor=caller.user_id,
             )
         except InvalidCredentials:
             raise WrongPassword from None
@@ -90,7 +97,7 @@ class ChangePassword:
             opened_new, identifiers=checked.identifiers(), field="new_password"
         )
 
-        async with self.change([caller.user_id]) as uow:
+        async with self.uow() as uow:
             user = await lock_caller(uow, caller)
             if user.password_hash != checked.password_hash:
                 raise WrongPassword  # changed by somebody else while we were hashing
@@ -106,3 +113,4 @@ class ChangePassword:
             # Before the commit, not after it: if the store of sessions is down nothing is changed, and no
             # session outlives the password that opened it. Log-ins wait for the lock on the user meanwhile.
             await self.store.end_all(user.id, keep=caller.session_id)
+            await self.commit(uow, [user.id])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from application.ports.system import Clock
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.use_cases.caller import Caller, lock_caller
-from application.use_cases.documents import RecordAudit
+from application.use_cases.documents import RecordAudit, difference
 from domain.access import Role
 from domain.identity import Email, PersonName, User
 from domain.sessions import InvalidToken
@@ -49,19 +49,26 @@ class UpdateProfile:
         """Return the changed user; raise `EmailTaken`."""
         async with self.uow() as uow:
             user = await lock_caller(uow, caller)
-            if name is not None:
+            roles = (await uow.roles.of_users([user.id])).get(user.id, ())
+            before = _facts(user)
+            if name is not None and name != user.name:
                 user.rename(name, at=self.clock.now())
-            if email is not None:
+            if email is not None and email != user.email:
                 user.change_email(email, at=self.clock.now())
-            await uow.users.save(user)
-            await self.audit(
-                uow,
-                "users.profile_changed",
-                caller.origin,
-                actor=user.id,
-                target=f"user:{user.id}",
-                details={"name": user.name.value, "email": user.email.value},
-            )
-            roles = await uow.roles.of_users([user.id])
-            await uow.commit()
-        return UserWithRoles(user, roles.get(user.id, ()))
+            changes = difference(before, _facts(user))
+            if changes:
+                await uow.users.save(user)
+                await self.audit(
+                    uow,
+                    "users.profile_changed",
+                    caller.origin,
+                    actor=user.id,
+                    target=f"user:{user.id}",
+                    details=changes,
+                )
+                await uow.commit()
+        return UserWithRoles(user, roles)
+
+
+def _facts(user: User) -> dict[str, object]:
+    return {"name": user.name.value, "email": user.email.value}

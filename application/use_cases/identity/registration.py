@@ -10,7 +10,7 @@ from application.settings import FirstAdministrator, Registration, ThrottleSetti
 from application.use_cases.caller import Origin
 from application.use_cases.documents import RecordAudit
 from application.use_cases.identity.passwords import ChoosePassword
-from application.use_cases.sessions import UnsealPassword
+from application.use_cases.sessions.passwords import UnsealPassword
 from domain.identity import (
     AdministratorExists,
     Email,

@@ -1,29 +1,27 @@
-"""Users as administrators see them: list, make, change, remove, and their sessions."""
+"""Users as administrators see them: list, make, remove, and reset a password."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from application.paging import Page, PageRequest
 from application.ports.identity import PasswordHasher, UserFilter
 from application.ports.sessions import SessionStore
 from application.ports.system import Clock, IdGenerator, Secrets
-from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
-from application.use_cases.access import ChangeAccess
+from application.ports.unit_of_work import UnitOfWorkFactory
+from application.use_cases.access.change import CommitAccess
 from application.use_cases.caller import Caller
 from application.use_cases.documents import RecordAudit
 from application.use_cases.identity.passwords import ChoosePassword
 from application.use_cases.identity.profile import UserWithRoles
-from application.use_cases.sessions import EndSessions, UnsealPassword
-from domain.access import (
-    BeyondOwnAccess,
-    LastAdministrator,
-    OwnAccess,
-    Role,
-    RoleCode,
-    RoleNotFound,
-    UnknownRoles,
-    check_ceiling,
+from application.use_cases.identity.reach import (
+    assign,
+    check_not_last_administrator,
+    facts,
+    known_roles,
+    lock_within_reach,
 )
+from application.use_cases.sessions.passwords import UnsealPassword
+from domain.access import BeyondOwnAccess, OwnAccess, Role, RoleCode, check_ceiling
 from domain.identity import (
     Email,
     Password,
@@ -35,7 +33,7 @@ from domain.identity import (
     UserNotFound,
     UserStatus,
 )
-from domain.sessions import SealedPassword, Session, SessionId, SessionNotFound
+from domain.sessions import SealedPassword
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,17 +126,17 @@ class CreateUser:
             password_changed_at=now,
         )
         async with self.uow() as uow:
-            roles = await _roles(uow, draft.roles)
-            check_ceiling(caller.access, {grant for role in roles for grant in role.grants})
+            roles = await known_roles(uow, draft.roles)
+            check_ceiling(caller.access, roles)
             await uow.users.add(user)
-            await _assign(uow, user.id, roles)
+            await assign(uow, user.id, roles)
             await self.audit(
                 uow,
                 "users.created",
                 caller.origin,
                 actor=caller.user_id,
                 target=f"user:{user.id}",
-                details=_facts(user, roles),
+                details=facts(user, roles),
             )
             await uow.commit()
         return NewUser(user, roles, one_time)
@@ -151,103 +149,22 @@ class CreateUser:
         return await self.choose(password, identifiers=identifiers)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UserChange:
-    """What shall be different; None leaves it as it is."""
-
-    username: Username | None = None
-    email: Email | None = None
-    name: PersonName | None = None
-    status: UserStatus | None = None
-    is_admin: bool | None = None
-    roles: frozenset[RoleCode] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeUser:
-    """Change somebody's data, status or roles; in force at their next request."""
-
-    change: ChangeAccess
-    store: SessionStore
-    clock: Clock
-    audit: RecordAudit
-
-    async def __call__(self, caller: Caller, user_id: UserId, wanted: UserChange) -> UserWithRoles:
-        """Raise `UserNotFound`, `OwnAccess`, `BeyondOwnAccess`, `LastAdministrator`, `UnknownRoles` or a conflict."""
-        async with self.change([user_id]) as uow:
-            await uow.users.serialise_administrators()
-            user, roles = await _lock_within_reach(uow, caller, user_id)
-            before = _facts(user, roles)
-            if wanted.roles is not None:
-                roles = await self._assign(uow, caller, user, roles, wanted.roles)
-            await self._decide_administration(uow, caller, user, wanted)
-            user.username = wanted.username or user.username
-            user.email = wanted.email or user.email
-            user.name = wanted.name or user.name
-            user.updated_at = self.clock.now()
-            await uow.users.save(user)
-            if not user.is_active:
-                await self.store.end_all(user.id)
-            await self.audit(
-                uow,
-                "users.changed",
-                caller.origin,
-                actor=caller.user_id,
-                target=f"user:{user.id}",
-                details=_difference(before, _facts(user, roles)),
-            )
-        return UserWithRoles(user, roles)
-
-    async def _assign(
-        self,
-        uow: UnitOfWork,
-        caller: Caller,
-        user: User,
-        present: Sequence[Role],
-        wanted: frozenset[RoleCode],
-    ) -> Sequence[Role]:
-        if frozenset(role.code for role in present) == wanted:
-            return present
-        if user.id == caller.user_id:
-            raise OwnAccess
-        roles = await _roles(uow, wanted)
-        check_ceiling(
-            caller.access,
-            {grant for role in roles for grant in role.grants},
-            already={grant for role in present for grant in role.grants},
-        )
-        await _assign(uow, user.id, roles)
-        return roles
-
-    async def _decide_administration(
-        self, uow: UnitOfWork, caller: Caller, user: User, wanted: UserChange
-    ) -> None:
-        was_administrator = user.is_admin and user.is_active
-        if wanted.is_admin and not user.is_admin and not caller.access.is_admin:
-            raise BeyondOwnAccess(["administration"])
-        if wanted.is_admin is not None:
-            user.is_admin = wanted.is_admin
-        if wanted.status is not None:
-            user.status = wanted.status
-        if was_administrator and not (user.is_admin and user.is_active):
-            await _check_not_last_administrator(uow, user.id)
-
-
 @dataclass(frozen=True, slots=True)
 class DeleteUser:
     """Remove somebody; what they did stays in the audit log."""
 
-    change: ChangeAccess
+    uow: UnitOfWorkFactory
+    commit: CommitAccess
     store: SessionStore
     audit: RecordAudit
 
     async def __call__(self, caller: Caller, user_id: UserId) -> None:
         """Raise `UserNotFound`, `BeyondOwnAccess` or `LastAdministrator`."""
-        async with self.change([user_id]) as uow:
+        async with self.uow() as uow:
             await uow.users.serialise_administrators()
-            user, roles = await _lock_within_reach(uow, caller, user_id)
+            user, roles = await lock_within_reach(uow, caller, user_id)
             if user.is_admin and user.is_active:
-                await _check_not_last_administrator(uow, user_id)
+                await check_not_last_administrator(uow, user_id)
             await uow.users.delete(user_id)
             await self.audit(
                 uow,
@@ -255,16 +172,18 @@ class DeleteUser:
                 caller.origin,
                 actor=caller.user_id,
                 target=f"user:{user_id}",
-                details=_facts(user, roles),
+                details=facts(user, roles),
             )
             await self.store.end_all(user_id)
+            await self.commit(uow, [user_id])
 
 
 @dataclass(frozen=True, slots=True)
 class ResetPassword:
     """Give somebody a one-time password and end all their sessions."""
 
-    change: ChangeAccess
+    uow: UnitOfWorkFactory
+    commit: CommitAccess
     hasher: PasswordHasher
     secrets: Secrets
     store: SessionStore
@@ -277,8 +196,8 @@ class ResetPassword:
             raise OwnAccess
         one_time = self.secrets.one_time_password()
         chosen = await self.hasher.hash(Password(one_time))
-        async with self.change([user_id]) as uow:
-            user, roles = await _lock_within_reach(uow, caller, user_id)
+        async with self.uow() as uow:
+            user, roles = await lock_within_reach(uow, caller, user_id)
             user.change_password(chosen, at=self.clock.now())
             user.must_change_password = True
             await uow.users.save(user)
@@ -290,98 +209,5 @@ class ResetPassword:
                 target=f"user:{user_id}",
             )
             await self.store.end_all(user_id)
+            await self.commit(uow, [user_id])
         return NewUser(user, roles, one_time)
-
-
-@dataclass(frozen=True, slots=True)
-class ListUserSessions:
-    """Show where somebody is logged in."""
-
-    uow: UnitOfWorkFactory
-    store: SessionStore
-
-    async def __call__(self, user_id: UserId) -> Sequence[Session]:
-        async with self.uow() as uow:
-            if await uow.users.find(user_id) is None:
-                raise UserNotFound(user_id)
-        return await self.store.of_user(user_id)
-
-
-@dataclass(frozen=True, slots=True)
-class EndUserSessions:
-    """End one or all of somebody's sessions."""
-
-    uow: UnitOfWorkFactory
-    end: EndSessions
-
-    async def __call__(
-        self, caller: Caller, user_id: UserId, session_id: SessionId | None = None
-    ) -> int:
-        """Return how many ended; raise `UserNotFound`, `BeyondOwnAccess` or `SessionNotFound`."""
-        async with self.uow() as uow:
-            await _lock_within_reach(uow, caller, user_id)
-        if session_id is None:
-            return await self.end.all(
-                "sessions.ended", caller.origin, actor=caller.user_id, of=user_id
-            )
-        if not await self.end.one(
-            "sessions.ended",
-            caller.origin,
-            actor=caller.user_id,
-            of=user_id,
-            session_id=session_id,
-        ):
-            raise SessionNotFound(session_id)
-        return 1
-
-
-async def _roles(uow: UnitOfWork, codes: Collection[RoleCode]) -> Sequence[Role]:
-    roles = await uow.roles.by_codes(codes)
-    unknown = {code.value for code in codes} - {role.code.value for role in roles}
-    if unknown:
-        raise UnknownRoles(unknown)
-    return roles
-
-
-async def _assign(uow: UnitOfWork, user_id: UserId, roles: Collection[Role]) -> None:
-    try:
-        await uow.roles.assign(user_id, [role.id for role in roles])
-    except RoleNotFound as error:  # deleted since we looked
-        gone = {role.code.value for role in roles if role.id in error.role_ids}
-        raise UnknownRoles(gone) from None
-
-
-async def _lock_within_reach(
-    uow: UnitOfWork, caller: Caller, user_id: UserId
-) -> tuple[User, Sequence[Role]]:
-    """Lock a user who may do no more than the caller: who resets a password can log in with it."""
-    user = await uow.users.lock(user_id)
-    roles = (await uow.roles.of_users([user_id])).get(user_id, ())
-    if user.id != caller.user_id:
-        if user.is_admin and not caller.access.is_admin:
-            raise BeyondOwnAccess(["administration"])
-        # Disabled roles count: when one is enabled again, a session opened meanwhile has what it gives.
-        check_ceiling(caller.access, {grant for role in roles for grant in role.grants})
-    return user, roles
-
-
-async def _check_not_last_administrator(uow: UnitOfWork, user_id: UserId) -> None:
-    if not await uow.users.has_active_administrator(other_than=user_id):
-        raise LastAdministrator(user_id)
-
-
-def _facts(user: User, roles: Sequence[Role]) -> dict[str, object]:
-    return {
-        "username": user.username.value,
-        "email": user.email.value,
-        "name": user.name.value,
-        "status": user.status.value,
-        "isAdmin": user.is_admin,
-        "roles": sorted(role.code.value for role in roles),
-    }
-
-
-def _difference(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, object]:
-    return {
-        key: {"from": before[key], "to": after[key]} for key in after if before[key] != after[key]
-    }

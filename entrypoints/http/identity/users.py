@@ -8,16 +8,15 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import Field, StrictBool, StringConstraints
 
 from application.ports.identity import UserFilter
+from application.use_cases.identity.changes import ChangeUser, UserChange
 from application.use_cases.identity.profile import UserWithRoles
 from application.use_cases.identity.users import (
-    ChangeUser,
     CreateUser,
     DeleteUser,
     GetUser,
     ListUsers,
     NewUser,
     ResetPassword,
-    UserChange,
     UserDraft,
 )
 from bootstrap import Container

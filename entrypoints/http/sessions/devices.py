@@ -8,8 +8,8 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 from pydantic import Field
 
-from application.use_cases.identity.users import EndUserSessions, ListUserSessions
-from application.use_cases.sessions import EndSession, ListSessions
+from application.use_cases.identity.sessions import EndUserSessions, ListUserSessions
+from application.use_cases.sessions.devices import EndSession, ListSessions
 from bootstrap import Container
 from domain.identity import UserId
 from domain.sessions import Session, SessionId
@@ -92,7 +92,7 @@ async def list_user_sessions(
     return Response(
         data=[
             SessionBody.of(session, current=caller.session_id)
-            for session in await list_user_sessions(UserId(user_id))
+            for session in await list_user_sessions(caller, UserId(user_id))
         ]
     )
 

@@ -13,7 +13,7 @@ from starlette.responses import Response as HttpResponse
 
 from application.ports.sessions import TransportKey
 from application.ports.system import Clock
-from application.use_cases.sessions import GetPublicKeys, GetTransportKey
+from application.use_cases.sessions.keys import GetPublicKeys, GetTransportKey
 from bootstrap import Container
 from entrypoints.http.envelope import Body, Response
 from entrypoints.http.security import OriginDep, PublicRoute

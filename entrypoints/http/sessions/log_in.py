@@ -6,13 +6,10 @@ from fastapi import APIRouter, Depends, Form
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from application.use_cases.sessions import (
-    LogIn,
-    LogOut,
-    LogOutEverywhere,
-    RefreshSession,
-    TokenPair,
-)
+from application.use_cases.sessions.devices import LogOut, LogOutEverywhere
+from application.use_cases.sessions.log_in import LogIn
+from application.use_cases.sessions.refresh import RefreshSession
+from application.use_cases.sessions.tokens import TokenPair
 from bootstrap import Container
 from domain.identity import Password
 from domain.sessions import NotAuthenticated, SealedPassword

@@ -1,0 +1,106 @@
+"""The guard: who makes a request, and whether they may."""
+
+from collections import OrderedDict
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from application.ports.access import AccessCache, AccessVersions
+from application.ports.sessions import SessionStore, Tokens
+from application.ports.unit_of_work import UnitOfWorkFactory
+from application.use_cases.caller import Caller, Origin
+from domain.access import Access, PermissionDenied
+from domain.errors import Unavailable
+from domain.identity import PasswordChangeRequired, UserId
+from domain.sessions import InvalidToken, SessionId
+
+
+@dataclass(slots=True)
+class Guard:
+    """Find out who makes a request, and whether they may. One per process.
+
+    A warm request costs one look at the versions and no SQL. What this process remembers of a user counts
+    only under the version that the look returned, so a change is in force at the next request everywhere:
+    `AccessVersions` says why.
+    """
+
+    uow: UnitOfWorkFactory
+    tokens: Tokens
+    store: SessionStore
+    versions: AccessVersions
+    cache: AccessCache
+    most_remembered: int = 10_000
+    _remembered: OrderedDict[UserId, tuple[str, Access]] = field(
+        default_factory=OrderedDict, init=False, repr=False
+    )
+
+    async def __call__(
+        self,
+        access_token: str,
+        origin: Origin,
+        *,
+        permission: str | None = None,
+        password_may_be_due: bool = False,
+    ) -> Caller:
+        """Return the caller of a route that needs `permission`, or none but a session.
+
+        Raise `InvalidToken` unless the token is ours, its session lives and its user is active,
+        `PasswordChangeRequired` if a one-time password is still in use, `PermissionDenied` if no active
+        role of the user gives the permission.
+        """
+        claims = self.tokens.verify_access(access_token)
+        access = await self._access(claims.user_id, claims.session_id)
+        if access.must_change_password and not password_may_be_due:
+            raise PasswordChangeRequired(claims.user_id)
+        if permission is not None and not access.allows(permission):
+            raise PermissionDenied(permission, claims.user_id)
+        return Caller(
+            user_id=claims.user_id, session_id=claims.session_id, access=access, origin=origin
+        )
+
+    async def with_refresh_token(self, refresh_token: str, origin: Origin) -> Caller:
+        """Return whose refresh token it is, without using it up.
+
+        Raise `InvalidToken` unless it is the one that its living session would rotate next, and its user is active.
+        """
+        claims = self.tokens.verify_refresh(refresh_token)
+        session = await self.store.find(claims.user_id, claims.session_id)
+        if session is None or session.token_id != claims.token_id:
+            raise InvalidToken("it has a successor, or its session is over")
+        access = await self._access(claims.user_id, claims.session_id)
+        return Caller(
+            user_id=claims.user_id, session_id=claims.session_id, access=access, origin=origin
+        )
+
+    async def _access(self, user_id: UserId, session_id: SessionId) -> Access:
+        standing = await self.versions.look(user_id, session_id)
+        if not standing.session_alive:
+            raise InvalidToken("its session is over")
+        if standing.settled:
+            access = await self._recall(user_id, standing.version)
+        else:
+            access = await self._read(user_id)
+        if access is None or not access.is_active:
+            raise InvalidToken("the user is disabled or gone")
+        return access
+
+    async def _recall(self, user_id: UserId, version: str) -> Access | None:
+        remembered_version, access = self._remembered.get(user_id, ("", None))
+        if access is not None and remembered_version == version:
+            self._remembered.move_to_end(user_id)
+            return access
+        access = await self.cache.get(user_id, version)
+        if access is None:
+            access = await self._read(user_id)
+            if access is None:
+                return None
+            with suppress(Unavailable):  # too full to be written, say; this process knows now
+                await self.cache.put(user_id, version, access)
+        self._remembered[user_id] = version, access
+        self._remembered.move_to_end(user_id)
+        if len(self._remembered) > self.most_remembered:
+            self._remembered.popitem(last=False)
+        return access
+
+    async def _read(self, user_id: UserId) -> Access | None:
+        async with self.uow() as uow:
+            return await uow.roles.access_of(user_id)

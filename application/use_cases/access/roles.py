@@ -1,0 +1,243 @@
+"""Roles: what they give, and who has them."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from application.paging import Page, PageRequest
+from application.ports.access import RoleFilter
+from application.ports.system import Clock, IdGenerator
+from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
+from application.use_cases.access.change import CommitAccess
+from application.use_cases.caller import Caller
+from application.use_cases.documents import RecordAudit, difference
+from domain.access import (
+    Grant,
+    OwnAccess,
+    Role,
+    RoleCode,
+    RoleId,
+    RoleInUse,
+    RoleNotFound,
+    RoleStatus,
+    UnknownPermissions,
+    check_ceiling,
+)
+from domain.identity import User, UserId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleDraft:
+    """What a role shall be."""
+
+    code: RoleCode
+    name: str
+    description: str = ""
+    status: RoleStatus = RoleStatus.ACTIVE
+    grants: frozenset[Grant] = frozenset()
+    buttons: frozenset[str] = frozenset()
+    routers: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class CreateRole:
+    """Make a role that gives nothing the caller does not hold."""
+
+    uow: UnitOfWorkFactory
+    clock: Clock
+    ids: IdGenerator
+    audit: RecordAudit
+
+    async def __call__(self, caller: Caller, draft: RoleDraft) -> Role:
+        """Raise `UnknownPermissions`, `BeyondOwnAccess`, `RoleNameTaken` or `RoleCodeTaken`."""
+        now = self.clock.now()
+        role = _drafted(draft, RoleId(self.ids.new()), created_at=now, updated_at=now)
+        async with self.uow() as uow:
+            await _check_known(uow, role.grants)
+            check_ceiling(caller.access, [role])
+            await uow.roles.add(role)
+            await self.audit(
+                uow,
+                "roles.created",
+                caller.origin,
+                actor=caller.user_id,
+                target=f"role:{role.id}",
+                details=_facts(role),
+            )
+            await uow.commit()
+        return role
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceRole:
+    """Make a role what the draft says; in force at the next request of everybody who has it."""
+
+    uow: UnitOfWorkFactory
+    commit: CommitAccess
+    clock: Clock
+    audit: RecordAudit
+
+    async def __call__(self, caller: Caller, role_id: RoleId, draft: RoleDraft) -> Role:
+        """Raise `RoleNotFound`, `OwnAccess`, or what `CreateRole` raises."""
+        async with self.uow() as uow:
+            (present,) = await uow.roles.lock([role_id])
+            await _check_not_own(uow, caller, [role_id])
+            role = _drafted(
+                draft, role_id, created_at=present.created_at, updated_at=self.clock.now()
+            )
+            # What the role gives, or would give if enabled, too: whoever takes power from others could
+            # first strip them of what protects them from somebody who may do less.
+            check_ceiling(caller.access, [present, role])
+            await _check_known(uow, role.grants - present.grants)
+            changes = difference(_facts(present), _facts(role))
+            if not changes:
+                return present
+            await uow.roles.save(role)
+            await self.audit(
+                uow,
+                "roles.replaced",
+                caller.origin,
+                actor=caller.user_id,
+                target=f"role:{role.id}",
+                details=changes,
+            )
+            await self.commit(uow, everyone=True)
+        return role
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRoles:
+    """Remove roles, all of them or none."""
+
+    uow: UnitOfWorkFactory
+    commit: CommitAccess
+    audit: RecordAudit
+
+    async def __call__(self, caller: Caller, role_ids: Collection[RoleId], *, force: bool) -> int:
+        """Return how many; raise `RoleNotFound`, `OwnAccess`, `BeyondOwnAccess`, or `RoleInUse` unless `force`."""
+        wanted = set(role_ids)
+        async with self.uow() as uow:
+            roles = await uow.roles.lock(wanted)
+            await _check_not_own(uow, caller, wanted)
+            check_ceiling(caller.access, roles)
+            holders = await uow.roles.holders(wanted)
+            for role in roles:
+                if holders.get(role.id, 0) and not force:
+                    raise RoleInUse(role.code, holders[role.id])
+            await uow.roles.delete(wanted)
+            for role in roles:
+                await self.audit(
+                    uow,
+                    "roles.deleted",
+                    caller.origin,
+                    actor=caller.user_id,
+                    target=f"role:{role.id}",
+                    details={**_facts(role), "holders": holders.get(role.id, 0)},
+                )
+            await self.commit(uow, everyone=True)
+        return len(roles)
+
+
+@dataclass(frozen=True, slots=True)
+class GetRole:
+    """Show one role."""
+
+    uow: UnitOfWorkFactory
+
+    async def __call__(self, role_id: RoleId) -> Role:
+        async with self.uow() as uow:
+            role = await uow.roles.find(role_id)
+        if role is None:
+            raise RoleNotFound(role_id)
+        return role
+
+
+@dataclass(frozen=True, slots=True)
+class ListRoles:
+    """Show one page of the roles that a filter finds."""
+
+    uow: UnitOfWorkFactory
+
+    async def __call__(self, which: RoleFilter, page: PageRequest) -> Page[Role]:
+        async with self.uow() as uow:
+            return await uow.roles.page(which, page)
+
+
+@dataclass(frozen=True, slots=True)
+class ListAllRoles:
+    """Show every role, for a form to choose from."""
+
+    uow: UnitOfWorkFactory
+
+    async def __call__(self) -> Sequence[Role]:
+        async with self.uow() as uow:
+            return await uow.roles.all()
+
+
+@dataclass(frozen=True, slots=True)
+class ListOwnRoles:
+    """Show the caller which roles they have, disabled ones too."""
+
+    uow: UnitOfWorkFactory
+
+    async def __call__(self, caller: Caller) -> Sequence[Role]:
+        async with self.uow() as uow:
+            return (await uow.roles.of_users([caller.user_id])).get(caller.user_id, ())
+
+
+@dataclass(frozen=True, slots=True)
+class ListRoleUsers:
+    """Show one page of who has a role."""
+
+    uow: UnitOfWorkFactory
+
+    async def __call__(
+        self, role_id: RoleId, page: PageRequest
+    ) -> tuple[Page[User], Mapping[UserId, Sequence[Role]]]:
+        """Return the users, and the roles of each; raise `RoleNotFound`."""
+        async with self.uow() as uow:
+            if await uow.roles.find(role_id) is None:
+                raise RoleNotFound(role_id)
+            users = await uow.roles.users_with(role_id, page)
+            return users, await uow.roles.of_users([user.id for user in users.records])
+
+
+def _drafted(
+    draft: RoleDraft, role_id: RoleId, *, created_at: datetime, updated_at: datetime
+) -> Role:
+    return Role(
+        id=role_id,
+        code=draft.code,
+        name=draft.name,
+        description=draft.description,
+        status=draft.status,
+        grants=draft.grants,
+        buttons=draft.buttons,
+        routers=draft.routers,
+        created_at=created_at,
+        updated_at=updated_at,
+    )
+
+
+async def _check_known(uow: UnitOfWork, grants: Collection[Grant]) -> None:
+    unknown = await uow.permissions.missing([g.value for g in grants if not g.is_pattern])
+    if unknown:
+        raise UnknownPermissions(unknown)
+
+
+async def _check_not_own(uow: UnitOfWork, caller: Caller, role_ids: Collection[RoleId]) -> None:
+    own = (await uow.roles.of_users([caller.user_id])).get(caller.user_id, ())
+    if any(role.id in role_ids for role in own):
+        raise OwnAccess
+
+
+def _facts(role: Role) -> dict[str, object]:
+    return {
+        "code": role.code.value,
+        "name": role.name,
+        "description": role.description,
+        "status": role.status.value,
+        "permissions": sorted(g.value for g in role.grants),
+        "buttonPermissions": sorted(role.buttons),
+        "routerPermissions": sorted(role.routers),
+    }

@@ -1,0 +1,104 @@
+"""Changes of a user's data, status and roles, by somebody who may make them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from application.ports.sessions import SessionStore
+from application.ports.system import Clock
+from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
+from application.use_cases.access.change import CommitAccess
+from application.use_cases.caller import Caller
+from application.use_cases.documents import RecordAudit, difference
+from application.use_cases.identity.profile import UserWithRoles
+from application.use_cases.identity.reach import (
+    assign,
+    check_not_last_administrator,
+    facts,
+    known_roles,
+    lock_within_reach,
+)
+from domain.access import BeyondOwnAccess, OwnAccess, Role, RoleCode, check_ceiling
+from domain.identity import Email, PersonName, User, UserId, Username, UserStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserChange:
+    """What shall be different; None leaves it as it is."""
+
+    username: Username | None = None
+    email: Email | None = None
+    name: PersonName | None = None
+    status: UserStatus | None = None
+    is_admin: bool | None = None
+    roles: frozenset[RoleCode] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeUser:
+    """Change somebody's data, status or roles; in force at their next request."""
+
+    uow: UnitOfWorkFactory
+    commit: CommitAccess
+    store: SessionStore
+    clock: Clock
+    audit: RecordAudit
+
+    async def __call__(self, caller: Caller, user_id: UserId, wanted: UserChange) -> UserWithRoles:
+        """Raise `UserNotFound`, `OwnAccess`, `BeyondOwnAccess`, `LastAdministrator`, `UnknownRoles` or a conflict."""
+        async with self.uow() as uow:
+            await uow.users.serialise_administrators()
+            user, roles = await lock_within_reach(uow, caller, user_id)
+            before = facts(user, roles)
+            if wanted.roles is not None:
+                roles = await self._assign(uow, caller, user, roles, wanted.roles)
+            await self._decide_administration(uow, caller, user, wanted)
+            user.username = wanted.username or user.username
+            user.email = wanted.email or user.email
+            user.name = wanted.name or user.name
+            changes = difference(before, facts(user, roles))
+            if not changes:
+                return UserWithRoles(user, roles)
+            user.updated_at = self.clock.now()
+            await uow.users.save(user)
+            await self.audit(
+                uow,
+                "users.changed",
+                caller.origin,
+                actor=caller.user_id,
+                target=f"user:{user.id}",
+                details=changes,
+            )
+            if not user.is_active:
+                await self.store.end_all(user.id)
+            await self.commit(uow, [user.id])
+        return UserWithRoles(user, roles)
+
+    async def _assign(
+        self,
+        uow: UnitOfWork,
+        caller: Caller,
+        user: User,
+        present: Sequence[Role],
+        wanted: frozenset[RoleCode],
+    ) -> Sequence[Role]:
+        if frozenset(role.code for role in present) == wanted:
+            return present
+        if user.id == caller.user_id:
+            raise OwnAccess
+        roles = await known_roles(uow, wanted)
+        check_ceiling(caller.access, roles, already=present)
+        await assign(uow, user.id, roles)
+        return roles
+
+    async def _decide_administration(
+        self, uow: UnitOfWork, caller: Caller, user: User, wanted: UserChange
+    ) -> None:
+        was_administrator = user.is_admin and user.is_active
+        if wanted.is_admin and not user.is_admin and not caller.access.is_admin:
+            raise BeyondOwnAccess(["administration"])
+        if wanted.is_admin is not None:
+            user.is_admin = wanted.is_admin
+        if wanted.status is not None:
+            user.status = wanted.status
+        if was_administrator and not (user.is_admin and user.is_active):
+            await check_not_last_administrator(uow, user.id)

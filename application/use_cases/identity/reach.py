@@ -1,0 +1,80 @@
+"""Whom somebody gets at, which roles they may give, and what is noted about it."""
+
+from collections.abc import Collection, Sequence
+
+from application.ports.unit_of_work import UnitOfWork
+from application.use_cases.caller import Caller
+from domain.access import (
+    BeyondOwnAccess,
+    LastAdministrator,
+    Role,
+    RoleCode,
+    RoleNotFound,
+    UnknownRoles,
+    check_ceiling,
+)
+from domain.identity import User, UserId, UserNotFound
+
+
+async def find_within_reach(
+    uow: UnitOfWork, caller: Caller, user_id: UserId
+) -> tuple[User, Sequence[Role]]:
+    """Return a user who may do no more than the caller, and their roles; raise `UserNotFound` or `BeyondOwnAccess`."""
+    user = await uow.users.find(user_id)
+    if user is None:
+        raise UserNotFound(user_id)
+    return user, await _roles_within_reach(uow, caller, user)
+
+
+async def lock_within_reach(
+    uow: UnitOfWork, caller: Caller, user_id: UserId
+) -> tuple[User, Sequence[Role]]:
+    """Lock a user who may do no more than the caller: who resets a password can log in with it."""
+    user = await uow.users.lock(user_id)
+    return user, await _roles_within_reach(uow, caller, user)
+
+
+async def _roles_within_reach(uow: UnitOfWork, caller: Caller, user: User) -> Sequence[Role]:
+    roles = (await uow.roles.of_users([user.id])).get(user.id, ())
+    if user.id != caller.user_id:
+        if user.is_admin and not caller.access.is_admin:
+            raise BeyondOwnAccess(["administration"])
+        # Disabled roles count: when one is enabled again, a session opened meanwhile has what it gives.
+        check_ceiling(caller.access, roles)
+    return roles
+
+
+async def check_not_last_administrator(uow: UnitOfWork, user_id: UserId) -> None:
+    """Raise `LastAdministrator` unless somebody else could administrate."""
+    if not await uow.users.has_active_administrator(other_than=user_id):
+        raise LastAdministrator(user_id)
+
+
+async def known_roles(uow: UnitOfWork, codes: Collection[RoleCode]) -> Sequence[Role]:
+    """Return the roles that have these codes; raise `UnknownRoles`."""
+    roles = await uow.roles.by_codes(codes)
+    unknown = {code.value for code in codes} - {role.code.value for role in roles}
+    if unknown:
+        raise UnknownRoles(unknown)
+    return roles
+
+
+async def assign(uow: UnitOfWork, user_id: UserId, roles: Collection[Role]) -> None:
+    """Give a locked or new user exactly these roles; raise `UnknownRoles` if one is gone by now."""
+    try:
+        await uow.roles.assign(user_id, [role.id for role in roles])
+    except RoleNotFound as error:  # deleted since we looked
+        gone = {role.code.value for role in roles if role.id in error.role_ids}
+        raise UnknownRoles(gone) from None
+
+
+def facts(user: User, roles: Sequence[Role]) -> dict[str, object]:
+    """Return as details what a change of a user may change."""
+    return {
+        "username": user.username.value,
+        "email": user.email.value,
+        "name": user.name.value,
+        "status": user.status.value,
+        "isAdmin": user.is_admin,
+        "roles": sorted(role.code.value for role in roles),
+    }

@@ -1,0 +1,54 @@
+"""The sessions of users, as those see and end them who may."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from application.ports.sessions import SessionStore
+from application.ports.unit_of_work import UnitOfWorkFactory
+from application.use_cases.caller import Caller
+from application.use_cases.identity.reach import find_within_reach, lock_within_reach
+from application.use_cases.sessions.devices import EndSessions
+from domain.identity import UserId
+from domain.sessions import Session, SessionId, SessionNotFound
+
+
+@dataclass(frozen=True, slots=True)
+class ListUserSessions:
+    """Show where somebody is logged in."""
+
+    uow: UnitOfWorkFactory
+    store: SessionStore
+
+    async def __call__(self, caller: Caller, user_id: UserId) -> Sequence[Session]:
+        """Raise `UserNotFound`, or `BeyondOwnAccess`: where the powerful log in is for their equals to know."""
+        async with self.uow() as uow:
+            await find_within_reach(uow, caller, user_id)
+        return await self.store.of_user(user_id)
+
+
+@dataclass(frozen=True, slots=True)
+class EndUserSessions:
+    """End one or all of somebody's sessions."""
+
+    uow: UnitOfWorkFactory
+    end: EndSessions
+
+    async def __call__(
+        self, caller: Caller, user_id: UserId, session_id: SessionId | None = None
+    ) -> int:
+        """Return how many ended; raise `UserNotFound`, `BeyondOwnAccess` or `SessionNotFound`."""
+        async with self.uow() as uow:
+            await lock_within_reach(uow, caller, user_id)
+        if session_id is None:
+            return await self.end.all(
+                "sessions.ended", caller.origin, actor=caller.user_id, of=user_id
+            )
+        if not await self.end.one(
+            "sessions.ended",
+            caller.origin,
+            actor=caller.user_id,
+            of=user_id,
+            session_id=session_id,
+        ):
+            raise SessionNotFound(session_id)
+        return 1

@@ -1,0 +1,129 @@
+"""Where somebody is logged in, and log-out."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from application.ports.sessions import SessionStore, Tokens
+from application.ports.unit_of_work import UnitOfWorkFactory
+from application.use_cases.caller import Caller, Origin
+from application.use_cases.documents import RecordAudit
+from domain.identity import UserId
+from domain.sessions import (
+    AccessClaims,
+    InvalidToken,
+    RefreshClaims,
+    Session,
+    SessionId,
+    SessionNotFound,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EndSessions:
+    """End sessions of one user, and note who did it; the note exists exactly if they ended."""
+
+    uow: UnitOfWorkFactory
+    store: SessionStore
+    audit: RecordAudit
+
+    async def one(
+        self, action: str, origin: Origin, *, actor: UserId, of: UserId, session_id: SessionId
+    ) -> bool:
+        """End one session; tell whether there was one."""
+        async with self.uow() as uow:
+            await self.audit(
+                uow,
+                action,
+                origin,
+                actor=actor,
+                target=f"user:{of}",
+                details={"session": str(session_id)},
+            )
+            ended = await self.store.end(of, session_id)
+            if ended:
+                await uow.commit()
+        return ended
+
+    async def all(self, action: str, origin: Origin, *, actor: UserId, of: UserId) -> int:
+        """End all sessions; return how many."""
+        async with self.uow() as uow:
+            ended = await self.store.end_all(of)
+            await self.audit(
+                uow, action, origin, actor=actor, target=f"user:{of}", details={"sessions": ended}
+            )
+            await uow.commit()
+        return ended
+
+
+@dataclass(frozen=True, slots=True)
+class LogOut:
+    """End the session that a token belongs to. Ending an ended session is no error."""
+
+    tokens: Tokens
+    end: EndSessions
+
+    async def __call__(
+        self, origin: Origin, *, access_token: str | None, refresh_token: str | None
+    ) -> None:
+        """Take an access token, expired or not, or else a refresh token; raise `InvalidToken` if neither is ours."""
+        claims = self._claims(access_token, refresh_token)
+        await self.end.one(
+            "sessions.logged_out",
+            origin,
+            actor=claims.user_id,
+            of=claims.user_id,
+            session_id=claims.session_id,
+        )
+
+    def _claims(
+        self, access_token: str | None, refresh_token: str | None
+    ) -> AccessClaims | RefreshClaims:
+        if refresh_token is None:
+            return self.tokens.verify_access(access_token or "", allow_expired=True)
+        if access_token is not None:
+            with suppress(InvalidToken):
+                return self.tokens.verify_access(access_token, allow_expired=True)
+        return self.tokens.verify_refresh(refresh_token)
+
+
+@dataclass(frozen=True, slots=True)
+class LogOutEverywhere:
+    """End every session of the caller, this one included."""
+
+    end: EndSessions
+
+    async def __call__(self, caller: Caller) -> int:
+        return await self.end.all(
+            "sessions.logged_out_everywhere",
+            caller.origin,
+            actor=caller.user_id,
+            of=caller.user_id,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ListSessions:
+    """Show the caller where they are logged in."""
+
+    store: SessionStore
+
+    async def __call__(self, caller: Caller) -> Sequence[Session]:
+        return await self.store.of_user(caller.user_id)
+
+
+@dataclass(frozen=True, slots=True)
+class EndSession:
+    """End one session of the caller."""
+
+    end: EndSessions
+
+    async def __call__(self, caller: Caller, session_id: SessionId) -> None:
+        if not await self.end.one(
+            "sessions.ended",
+            caller.origin,
+            actor=caller.user_id,
+            of=caller.user_id,
+            session_id=session_id,
+        ):
+            raise SessionNotFound(session_id)

@@ -1,0 +1,64 @@
+"""The keys that clients and other services ask for, and the note of which are in use."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import NAMESPACE_URL, uuid5
+
+from application.ports.sessions import PasswordTransport, RateLimiter, Tokens, TransportKey
+from application.ports.system import Clock
+from application.ports.unit_of_work import UnitOfWorkFactory
+from application.settings import ThrottleSettings
+from application.use_cases.caller import Origin
+from application.use_cases.documents import RecordAudit
+from domain.documents import AuditId
+from domain.sessions import network_of
+
+
+@dataclass(frozen=True, slots=True)
+class GetTransportKey:
+    """Hand out the key under which a password is encrypted."""
+
+    transport: PasswordTransport
+    limiter: RateLimiter
+    clock: Clock
+    throttle: ThrottleSettings
+
+    async def __call__(self, origin: Origin) -> TransportKey:
+        """Raise `Throttled` when one address asks too often."""
+        await self.limiter.hit(
+            "transport-key", network_of(origin.address), self.throttle.public, now=self.clock.now()
+        )
+        return self.transport.public_key()
+
+
+@dataclass(frozen=True, slots=True)
+class GetPublicKeys:
+    """Hand out the keys with which other services verify access tokens."""
+
+    tokens: Tokens
+
+    async def __call__(self) -> Sequence[Mapping[str, str]]:
+        return self.tokens.public_keys()
+
+
+@dataclass(frozen=True, slots=True)
+class NoteKeysInUse:
+    """Note the keys that this process signs and decrypts with; each once, however many processes start with it."""
+
+    uow: UnitOfWorkFactory
+    audit: RecordAudit
+    keys: Mapping[str, str]
+    """The id of the active key of each purpose."""
+
+    async def __call__(self) -> None:
+        async with self.uow() as uow:
+            for purpose, key_id in self.keys.items():
+                await self.audit(
+                    uow,
+                    "keys.in_use",
+                    Origin(address=""),
+                    target=f"key:{key_id}",
+                    details={"purpose": purpose},
+                    entry_id=AuditId(uuid5(NAMESPACE_URL, f"urn:portico:key:{key_id}")),
+                )
+            await uow.commit()

@@ -1,0 +1,102 @@
+"""How a password is opened on its arrival, and checked: once, within the limits on guessing."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from application.ports.identity import PasswordHasher
+from application.ports.sessions import (
+    LogInThrottle,
+    PasswordTransport,
+    Reservation,
+    SeenCiphertexts,
+)
+from application.ports.system import Clock
+from application.ports.unit_of_work import UnitOfWorkFactory
+from application.settings import SessionSettings
+from application.use_cases.caller import Origin
+from application.use_cases.documents import RecordAudit
+from domain.documents import AuditOutcome
+from domain.identity import Password, User, UserId
+from domain.sessions import InvalidCredentials, SealedPassword, is_fresh, parse_plaintext
+
+_MARGIN = timedelta(seconds=1)
+"""What the clocks of two stores may drift apart in a few minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnsealPassword:
+    """Open a password that a client encrypted; accept each ciphertext once, and only fresh ones if so configured."""
+
+    transport: PasswordTransport
+    seen: SeenCiphertexts
+    clock: Clock
+    settings: SessionSettings
+
+    async def __call__(self, sealed: SealedPassword) -> Password | None:
+        """Return the password, or None for every reason there may be not to accept it."""
+        opened = await self.transport.open(sealed)
+        unsealed = parse_plaintext(opened.plaintext) if opened else None
+        if opened is None or unsealed is None:
+            return None
+        window = self.settings.ciphertext_window
+        if unsealed.sealed_at_ms is not None or self.settings.require_fresh_ciphertext:
+            if not is_fresh(unsealed, self.clock.now(), window=window):
+                return None
+            # A clock may be `window` ahead as well as behind, so a copy stays fresh for twice as long.
+            if not await self.seen.first_use(opened.digest, within=2 * window + _MARGIN):
+                return None
+        return unsealed.password
+
+
+@dataclass(frozen=True, slots=True)
+class CheckPassword:
+    """Find who has a name and a password, within the limits on guessing.
+
+    Unknown, wrong, disabled and locked take the same path: one verification, one count, one error.
+    """
+
+    uow: UnitOfWorkFactory
+    hasher: PasswordHasher
+    throttle: LogInThrottle
+    clock: Clock
+    audit: RecordAudit
+
+    async def __call__(
+        self,
+        reservation: Reservation,
+        password: Password | None,
+        origin: Origin,
+        *,
+        noted_as: str = "sessions.log_in_failed",
+        actor: UserId | None = None,
+    ) -> User:
+        """Return the active user; raise `InvalidCredentials` after counting and noting the failure."""
+        async with self.uow() as uow:
+            user = await uow.users.find_by_login(reservation.attempt.name)
+        believable = user is not None and password is not None and not reservation.locked
+        # Verify even when nobody has this name, and even what could not be decrypted: otherwise
+        # the response time tells an attacker which it was.
+        matches = await self.hasher.verify(
+            password or Password(""), user.password_hash if user and believable else None
+        )
+        if user is None or not matches or not user.is_active:
+            if not reservation.locked:
+                await self.throttle.failed(reservation, now=self.clock.now())
+            await self._note_failure(noted_as, user, origin, actor)
+            raise InvalidCredentials
+        return user
+
+    async def _note_failure(
+        self, action: str, user: User | None, origin: Origin, actor: UserId | None
+    ) -> None:
+        # Not the name: now and then somebody types the password into the wrong field.
+        async with self.uow() as uow:
+            await self.audit(
+                uow,
+                action,
+                origin,
+                actor=actor,
+                target=f"user:{user.id}" if user else "",
+                outcome=AuditOutcome.FAILURE,
+            )
+            await uow.commit()

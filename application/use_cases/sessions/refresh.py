@@ -1,0 +1,78 @@
+"""Refresh: a refresh token for its successor."""
+
+from dataclasses import dataclass
+
+from application.ports.sessions import SessionStore, Tokens
+from application.ports.system import Clock, IdGenerator
+from application.ports.unit_of_work import UnitOfWorkFactory
+from application.settings import SessionSettings, ThrottleSettings
+from application.use_cases.caller import Origin
+from application.use_cases.documents import RecordAudit
+from application.use_cases.sessions.tokens import IssueTokens, TokenPair
+from domain.documents import AuditOutcome
+from domain.sessions import (
+    InvalidToken,
+    RefreshClaims,
+    RotationOutcome,
+    SessionCompromised,
+    Throttled,
+    TokenId,
+    fingerprint,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshSession:
+    """Exchange a refresh token for a new pair."""
+
+    uow: UnitOfWorkFactory
+    tokens: Tokens
+    store: SessionStore
+    issue: IssueTokens
+    clock: Clock
+    ids: IdGenerator
+    audit: RecordAudit
+    settings: SessionSettings
+    throttle: ThrottleSettings
+
+    async def __call__(self, refresh_token: str, origin: Origin) -> TokenPair:
+        """Raise `InvalidToken`, `SessionCompromised` after ending the session, or `Throttled`."""
+        shown = self.tokens.verify_refresh(refresh_token)
+        async with self.uow() as uow:
+            user = await uow.users.find(shown.user_id)
+        if user is None or not user.is_active:
+            await self.store.end(shown.user_id, shown.session_id)
+            raise InvalidToken("the user is disabled or gone")
+        rotation = await self.store.rotate(
+            shown,
+            successor=TokenId(self.ids.new()),
+            fingerprint=fingerprint(origin.agent, self.settings.agent_binding),
+            now=self.clock.now(),
+            idle=self.settings.refresh_idle,
+            grace=self.settings.refresh_grace,
+            limit=self.throttle.refresh,
+        )
+        match rotation.outcome:
+            case RotationOutcome.REUSED | RotationOutcome.AGENT_CHANGED:
+                await self._note_theft(shown, rotation.outcome, origin)
+                raise SessionCompromised(shown.user_id, shown.session_id, rotation.outcome)
+            case RotationOutcome.THROTTLED:
+                raise Throttled(rotation.retry_after)
+            case RotationOutcome.UNKNOWN | RotationOutcome.ROTATED | RotationOutcome.REPEATED:
+                if rotation.session is None:
+                    raise InvalidToken("its session is over")
+                return self.issue(rotation.session)
+
+    async def _note_theft(
+        self, shown: RefreshClaims, outcome: RotationOutcome, origin: Origin
+    ) -> None:
+        async with self.uow() as uow:
+            await self.audit(
+                uow,
+                "sessions.compromised",
+                origin,
+                target=f"user:{shown.user_id}",
+                outcome=AuditOutcome.FAILURE,
+                details={"session": str(shown.session_id), "because": outcome.value},
+            )
+            await uow.commit()
