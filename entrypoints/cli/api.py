@@ -52,7 +52,7 @@ def options(settings: Settings) -> dict[str, Any]:
         "host": settings.http.host,
         "port": settings.http.port,
         "loop": "uvloop",
-        "http": "httptools",
+        "http": "entrypoints.http.protocol:PatientProtocol",
         "lifespan": "on",
         "log_config": None,
         "access_log": False,

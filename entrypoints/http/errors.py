@@ -52,6 +52,7 @@ SLUG_OF_STATUS: Mapping[int, str] = {
     HTTPStatus.BAD_REQUEST: "http.malformed",
     HTTPStatus.NOT_FOUND: "http.not_found",
     HTTPStatus.METHOD_NOT_ALLOWED: "http.method_not_allowed",
+    HTTPStatus.REQUEST_TIMEOUT: "http.request_timeout",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "http.too_large",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "http.unsupported_media_type",
     HTTPStatus.UNPROCESSABLE_ENTITY: "http.invalid",

@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Annotated
 
 from pydantic import AwareDatetime, BeforeValidator
-from pydantic_core import PydanticCustomError
 
 _NUMBER = re.compile(r"-?[0-9]{1,19}")
 # RFC 3339 §5.6. The offset is required; a number would be taken for Unix seconds, or milliseconds.
@@ -16,21 +15,19 @@ _INSTANT = re.compile(
 
 def _spelt_as_number(value: object) -> object:
     if isinstance(value, str) and not _NUMBER.fullmatch(value):
-        raise PydanticCustomError("int_parsing", "Input should be a whole number in digits")
+        raise ValueError("Input should be a whole number in digits")
     return value
 
 
 def _spelt_as_flag(value: object) -> object:
     if isinstance(value, str) and value not in {"true", "false"}:
-        raise PydanticCustomError("bool_parsing", "Input should be true or false")
+        raise ValueError("Input should be true or false")
     return value
 
 
 def _spelt_as_instant(value: object) -> object:
     if not isinstance(value, datetime) and not _INSTANT.fullmatch(str(value)):
-        raise PydanticCustomError(
-            "datetime_parsing", "Input should be an RFC 3339 date and time with an offset"
-        )
+        raise ValueError("Input should be an RFC 3339 date and time with an offset")
     return value
 
 

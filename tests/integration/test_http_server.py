@@ -6,7 +6,7 @@ import socket
 import sys
 from base64 import b64encode
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +31,9 @@ from application.settings import (
 )
 from entrypoints.cli.api import options
 from entrypoints.http.app import create_app
+from entrypoints.http.envelope import Response
+from entrypoints.http.protocol import PatientProtocol
+from entrypoints.http.security import PublicRoute
 from tests.fakes.security import key_settings
 from tests.fakes.world import IN_MEMORY, World
 from tests.servers import Servers
@@ -43,11 +46,11 @@ NEW_PASSWORD = "purple elephants dance at noon"
 
 
 @asynccontextmanager
-async def serving(app: FastAPI, settings: Settings) -> AsyncIterator[int]:
-    """Serve `app` as `portico api` does; yield the port."""
+async def serving(app: FastAPI, settings: Settings, **changes: Any) -> AsyncIterator[int]:
+    """Serve `app` as `portico api` does, but for `changes`; yield the port."""
     listening = socket.create_server(("127.0.0.1", 0))
     port: int = listening.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(app, **{**options(settings), "loop": "none"}))
+    server = uvicorn.Server(uvicorn.Config(app, **(options(settings) | {"loop": "none"} | changes)))
     task = asyncio.create_task(server.serve(sockets=[listening]))
     try:
         yield port  # whoever connects before the server has started waits in its backlog
@@ -129,6 +132,127 @@ async def test_an_expected_continue_is_given_only_to_those_who_are_read(port: in
 
     assert answer.startswith(b"HTTP/1.1 100 Continue")
     assert b"HTTP/1.1 422" in answer
+
+
+class Hurried(PatientProtocol):
+    patience = 0.4
+    least_rate = 100
+
+
+@pytest.fixture
+async def hurried_port() -> AsyncIterator[int]:
+    app = create_app(container=World().container)
+    async with serving(app, IN_MEMORY, http=Hurried) as port:
+        yield port
+
+
+HEAD = (
+    b"POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    b"Content-Length: 100\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"G", HEAD[:60], HEAD, HEAD + b"{", HEAD + b"{}".ljust(100) + b"GET /li"],
+    ids=["a letter", "half a head", "no body", "half a body", "half of the next head"],
+)
+async def test_who_sends_a_part_of_a_request_is_cut_off(hurried_port: int, sent: bytes) -> None:
+    answer = await exchange(hurried_port, sent)
+
+    last = b"HTTP/1.1 408" + answer.rpartition(b"HTTP/1.1 408")[2]
+    assert_problem(last, 408, "http.request_timeout")
+
+
+async def test_who_connects_and_asks_nothing_is_cut_off_without_a_word(hurried_port: int) -> None:
+    assert await exchange(hurried_port) == b""
+
+
+async def test_a_trickle_is_no_request(hurried_port: int) -> None:
+    """Every byte comes in time, and the whole would never end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", hurried_port)
+    writer.write(HEAD)
+    sent = 0
+    async with asyncio.timeout(5):
+        while not reader.at_eof() and sent < 99:
+            writer.write(b" ")
+            sent += 1
+            with suppress(TimeoutError):
+                await asyncio.wait_for(reader.read(), 0.05)
+    writer.close()
+
+    assert 5 < sent < 99
+
+
+async def test_a_large_body_has_the_time_that_its_size_takes(hurried_port: int) -> None:
+    """A second for every 100 bytes here, so this one may take far longer than the patience."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", hurried_port)
+    writer.write(HEAD.replace(b"Length: 100", b"Length: 1000"))
+    for _piece in range(10):
+        writer.write(b" " * 100)
+        await asyncio.sleep(0.12)
+    async with asyncio.timeout(5):
+        answer = await reader.readline()
+    writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 400")
+
+
+async def test_an_upgrade_to_what_nobody_serves_is_refused(hurried_port: int) -> None:
+    answer = await exchange(
+        hurried_port,
+        b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    )
+
+    assert answer.startswith(b"HTTP/1.1 403")
+
+
+async def test_a_slow_answer_is_not_the_fault_of_the_client() -> None:
+    app = create_app(container=World().container)
+
+    @app.get("/fake/slow", dependencies=[PublicRoute])
+    async def slow() -> Response[None]:
+        await asyncio.sleep(2 * Hurried.patience)
+        return Response(data=None)
+
+    async with serving(app, IN_MEMORY, http=Hurried) as port:
+        request = b"GET /fake/slow HTTP/1.1\r\nHost: x\r\n"
+        whole = await exchange(port, request + b"Connection: close\r\n\r\n")
+        and_half_of_another = await exchange(port, request + b"\r\n" + b"GET /livez")
+
+    assert whole.startswith(b"HTTP/1.1 200")
+    assert and_half_of_another.startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"G E T / HTTP/1.1\r\n\r\n",
+        HEAD.replace(b"Content-Length: 100", b"Content-Length: ten"),
+        HEAD.replace(b"Content-Length: 100", b"Transfer-Encoding: chunked") + b"no chunk\r\n",
+    ],
+    ids=["TLS", "no version of HTTP", "no method", "no length", "no chunk"],
+)
+async def test_what_is_no_http_is_a_problem_like_any_other(port: int, sent: bytes) -> None:
+    assert_problem(await exchange(port, sent), 400, "http.malformed")
+
+
+def assert_problem(answer: bytes, status: int, error: str) -> None:
+    """Look for all that every error response has."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    headers = dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:])
+    problem = json.loads(body)
+    assert headers[b"content-type"] == b"application/problem+json"
+    assert headers[b"connection"] == b"close"
+    assert headers[b"x-request-id"].decode() == problem["requestId"]
+    assert headers[b"x-content-type-options"] == b"nosniff"
+    assert headers[b"cache-control"] == b"no-store"
+    assert int(headers[b"content-length"]) == len(body)
+    assert (problem["status"], problem["error"]) == (status, error)
 
 
 # --- over real stores ---------------------------------------------------------------------------
