@@ -1,4 +1,4 @@
-"""How uvicorn reads requests: within bounds of time, and what is no request gets an answer in our form."""
+"""How uvicorn reads requests: within bounds of time and size, and what is no request gets an answer in our form."""
 
 import asyncio
 import secrets
@@ -30,6 +30,9 @@ class PatientProtocol(HttpToolsProtocol):
     least_rate = 1024
     """Bytes a second."""
 
+    largest_head = 64 * 1024
+    """Bytes, and as many more as come in one piece."""
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn narrows it too
         self._is_in_head = True
@@ -44,11 +47,20 @@ class PatientProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._received += len(data)
         super().data_received(data)
+        if self._is_in_head and self._received > self.largest_head:
+            self._refuse(
+                HTTPException(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The head is too large")
+            )
 
     def on_message_begin(self) -> None:
         self._is_in_head = self._has_begun = True
         self._begin_to_wait()
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # What comes after the body is no header: whoever decided by the headers has not seen it.
+        if self._is_in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._is_in_head = False
@@ -101,7 +113,7 @@ class PatientProtocol(HttpToolsProtocol):
         is_silent = cycle is None or (
             cycle.response_complete if self._is_in_head else not cycle.response_started
         )
-        if self._has_begun and is_silent:
+        if self._has_begun and is_silent and not self.transport.is_closing():
             self.transport.write(_answer(error))
         # A route that waits for the rest of a body learns that the client is gone.
         self.transport.close()

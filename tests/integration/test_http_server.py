@@ -16,7 +16,7 @@ import uvicorn
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 
 import bootstrap
 from application.settings import (
@@ -223,6 +223,52 @@ async def test_a_slow_answer_is_not_the_fault_of_the_client() -> None:
 
     assert whole.startswith(b"HTTP/1.1 200")
     assert and_half_of_another.startswith(b"HTTP/1.1 200")
+
+
+async def test_a_head_has_a_largest_size(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /livez HTTP/1.1\r\n")
+    await asyncio.sleep(0.05)
+    for _ in range(9):
+        writer.write(b"X-Filler: %b\r\n" % (b"x" * 8000))
+    async with asyncio.timeout(5):
+        answer = await reader.read()
+    writer.close()
+
+    assert_problem(answer, 431, "http.request_header_fields_too_large")
+
+
+@pytest.fixture
+async def reading_port() -> AsyncIterator[int]:
+    """Yield where `POST /fake/read` reads a body, and then tells its length and the header `X-Late`."""
+    app = create_app(container=World().container)
+
+    @app.post("/fake/read", dependencies=[PublicRoute])
+    async def read(request: Request) -> Response[tuple[int, str | None]]:
+        length = len(await request.body())
+        return Response(data=(length, request.headers.get("x-late")))
+
+    async with serving(app, IN_MEMORY) as port:
+        yield port
+
+
+READ = b"POST /fake/read HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+
+
+async def test_a_large_body_in_one_piece_with_its_head_is_no_large_head(reading_port: int) -> None:
+    answer = await exchange(reading_port, READ + b"Content-Length: 500000\r\n\r\n" + b" " * 500_000)
+
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["data"] == [500_000, None]
+
+
+async def test_what_comes_after_the_body_is_no_header(reading_port: int) -> None:
+    answer = await exchange(
+        reading_port,
+        READ + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n",
+        b"0\r\nX-Late: yes\r\n\r\n",
+    )
+
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["data"] == [2, None]
 
 
 @pytest.mark.parametrize(
