@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dependency_injector import containers, providers
 
+from adapters.astronomy import sun
 from adapters.environment.load import load_settings
 from adapters.memory.audit import MemoryAuditLog
 from adapters.memory.sessions import (
@@ -103,6 +104,7 @@ class Container(containers.DeclarativeContainer):
     clock = providers.Singleton(SystemClock)
     ids = providers.Singleton(Uuid7Generator)
     secrets = providers.Singleton(SystemSecrets)
+    sun = providers.Object(sun)
 
     # --- what is opened once and closed at the end ---
     hashing_pool = providers.Singleton(HashingPool, settings.provided.passwords)

@@ -158,7 +158,7 @@ class PeriodicTask:
 
         `up_since` is when the beat that asks came up, whether it led or stood by: see `due_slots`.
         """
-        settled_until = max(standing.settled_until or self.enabled_at, self.enabled_at)
+        settled_until = self._settled_until(standing)
         left = self.runs_left(standing)
         if not self.enabled or left == 0:
             return Due(slots=(), settled_until=settled_until, next_slot=None)
@@ -174,6 +174,13 @@ class PeriodicTask:
         )
         return replace(due, next_slot=None) if len(due.slots) == left else due
 
+    def next_run(self, standing: Standing, *, sun: Sun) -> datetime | None:
+        """Return when the first slot that is not settled comes to run, its jitter included, or None if none will."""
+        if not self.enabled or self.runs_left(standing) == 0:
+            return None
+        slot = self.timetable(sun).next_after(self._settled_until(standing))
+        return None if slot is None else slot + self.jitter().delay(slot)
+
     def lifetime(self, slot: datetime, *, sun: Sun) -> timedelta | None:
         """Return how long the message of `slot` may wait for a worker before it is dropped (None: for ever).
 
@@ -186,6 +193,9 @@ class PeriodicTask:
             return None
         following = self.timetable(sun).next_after(slot)
         return None if following is None else following - slot
+
+    def _settled_until(self, standing: Standing) -> datetime:
+        return max(standing.settled_until or self.enabled_at, self.enabled_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,214 @@
+"""What is due, and when next: every periodic task where it stands, and a heap of the instants at which one is due."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from heapq import heapify, heappop, heappush
+from itertools import count
+
+from application.ports.scheduling import Turn
+from domain.scheduling.firing import Sun
+from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
+from entrypoints.celery.beat.configured import Configured, Message
+
+_log = logging.getLogger(__name__)
+
+_STALE_ITEMS = 1000
+"""So many superseded items the heap may hold besides twice what is in force."""
+
+ReportProblem = Callable[[PeriodicTaskId, str], None]
+
+
+@dataclass(slots=True)
+class Entry:
+    """A task as the beat knows it."""
+
+    task: PeriodicTask | UnreadableTask
+    standing: Standing
+    ready_since: datetime | None
+    """Since when the beat knows when the task is due; None is since it came up."""
+    message: Message | None = None
+    """What to publish instead of what the definition says, for a task of the configuration."""
+    due_at: datetime | None = None
+    """When its next slot comes to run; None if none will."""
+    generation: int = 0
+    """That of the item of the heap that is in force."""
+
+
+@dataclass(slots=True)
+class Agenda:
+    """Every task and its next instant. A change of one costs what that one costs, however many there are.
+
+    Tasks that are paused, over or unreadable are not in the heap, and neither is a stored task whose name the
+    configuration takes.
+    """
+
+    up_since: datetime
+    """Slots from here on were not missed: a beat stood ready."""
+    sun: Sun
+    configured: Iterable[Configured] = ()
+    report: ReportProblem = lambda _task_id, _problem: None
+    _entries: dict[PeriodicTaskId, Entry] = field(default_factory=dict)
+    _heap: list[tuple[datetime, int, PeriodicTaskId]] = field(default_factory=list)
+    _generations: Iterator[int] = field(default_factory=lambda: count(1))
+    _taken_names: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        configured = [*self.configured]
+        self._taken_names = frozenset(each.name for each in configured)
+        for each in configured:
+            if each.task is not None:
+                entry = Entry(each.task, self._unseen(), None, each.message)
+                self._entries[each.id] = entry
+                self._enter(entry)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def next_due_at(self) -> datetime | None:
+        """When something is due, or when something was that has changed since; None if there is nothing."""
+        return self._heap[0][0] if self._heap else None
+
+    def find(self, task_id: PeriodicTaskId) -> Entry | None:
+        """Return the entry of a task if there is one."""
+        return self._entries.get(task_id)
+
+    def define(
+        self, task: PeriodicTask | UnreadableTask, *, ready_since: datetime | None = None
+    ) -> None:
+        """Enter a stored task, or replace its definition: it goes on from where it stands.
+
+        If that changes when it is due, slots before `ready_since` (None: before the beat came up) are missed ones.
+        """
+        entry = self._entries.get(task.id)
+        if entry is None:
+            entry = self._entries[task.id] = Entry(task, Standing(), ready_since)
+        elif entry.message is None:
+            if _timing(entry.task) != _timing(task):
+                entry.ready_since = ready_since
+            entry.task = task
+        self._enter(entry)
+
+    def forget(self, task_id: PeriodicTaskId) -> None:
+        """Drop a stored task that is no more."""
+        entry = self._entries.get(task_id)
+        if entry is not None and entry.message is None:
+            del self._entries[task_id]
+
+    def settle(self, standings: Mapping[PeriodicTaskId, Standing]) -> Iterator[None]:
+        """Take over where everything stands, one task a step."""
+        for task_id, entry in [*self._entries.items()]:
+            standing = standings.get(task_id) or (
+                Standing() if entry.message is None else self._unseen()
+            )
+            if entry.standing != standing:
+                entry.standing = standing
+                self._enter(entry)
+            yield
+
+    def first_sights(self, standings: Mapping[PeriodicTaskId, Standing]) -> list[Turn]:
+        """Return turns without slots for the configured tasks that nobody has seen before: they count from now on."""
+        return [
+            Turn(task_id=task_id, slots=(), settled_until=self.up_since)
+            for task_id, entry in self._entries.items()
+            if entry.message is not None and task_id not in standings
+        ]
+
+    def due(self, now: datetime, *, most: int) -> list[Turn]:
+        """Return what is due at `now`, of so many tasks that it comes to `most` slots, and settle it."""
+        turns: list[Turn] = []
+        slots = 0
+        heap, entries = self._heap, self._entries
+        while slots < most and heap and heap[0][0] <= now:
+            _, generation, task_id = heappop(heap)
+            entry = entries.get(task_id)
+            if entry is not None and entry.generation == generation:
+                turn = self._take(entry, now)
+                if turn is not None:
+                    turns.append(turn)
+                    slots += len(turn.slots)
+        return turns
+
+    def give_back(self, task_id: PeriodicTaskId, runs: int) -> None:
+        """Note that so many runs of a turn were not granted, so that they do not count."""
+        entry = self._entries.get(task_id)
+        if entry is not None:
+            standing = entry.standing
+            entry.standing = Standing(
+                settled_until=standing.settled_until, runs=max(0, standing.runs - runs)
+            )
+            self._enter(entry)
+
+    def _unseen(self) -> Standing:
+        # The slots of a configured task begin with the beat that sees it first, not with the epoch.
+        return Standing(settled_until=self.up_since)
+
+    def _take(self, entry: Entry, now: datetime) -> Turn | None:
+        task, standing = entry.task, entry.standing
+        if isinstance(task, UnreadableTask):
+            return None
+        up_since = max(self.up_since, entry.ready_since or self.up_since)
+        try:
+            due = task.due(standing, now=now, up_since=up_since, sun=self.sun)
+            following = due.next_slot
+            due_at = None if following is None else following + task.jitter().delay(following)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one task, the others go on
+            self._exclude(entry, error)
+            return None
+        entry.standing = Standing(
+            settled_until=due.settled_until, runs=standing.runs + len(due.slots)
+        )
+        self._set(entry, due_at)
+        return Turn(
+            task_id=task.id,
+            slots=due.slots,
+            settled_until=due.settled_until,
+            max_running=task.definition.max_running,
+        )
+
+    def _enter(self, entry: Entry) -> None:
+        task, due_at = entry.task, None
+        if isinstance(task, PeriodicTask) and (
+            entry.message is not None or task.definition.name not in self._taken_names
+        ):
+            try:
+                due_at = task.next_run(entry.standing, sun=self.sun)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with one task, the others go on
+                self._exclude(entry, error)
+                return
+        if due_at != entry.due_at:
+            self._set(entry, due_at)
+
+    def _exclude(self, entry: Entry, error: Exception) -> None:
+        _log.error("periodic task %s cannot be scheduled", entry.task.id, exc_info=error)
+        self._set(entry, None)
+        self.report(entry.task.id, f"cannot be scheduled: {error}")
+
+    def _set(self, entry: Entry, due_at: datetime | None) -> None:
+        entry.due_at = due_at
+        entry.generation = next(self._generations)
+        if due_at is not None:
+            heappush(self._heap, (due_at, entry.generation, entry.task.id))
+        if len(self._heap) > 2 * len(self._entries) + _STALE_ITEMS:
+            self._heap[:] = [
+                (entry.due_at, entry.generation, task_id)
+                for task_id, entry in self._entries.items()
+                if entry.due_at is not None
+            ]
+            heapify(self._heap)
+
+
+def _timing(task: PeriodicTask | UnreadableTask) -> object:
+    if isinstance(task, UnreadableTask):
+        return None
+    definition = task.definition
+    return (
+        definition.schedule,
+        definition.start_at,
+        definition.end_at,
+        task.enabled,
+        task.enabled_at,
+    )

@@ -1,0 +1,130 @@
+"""Claiming slots; and while the store is away, what may run all the same."""
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+
+from application.ports.scheduling import BeatStore, NotLeading, Turn
+from domain.errors import Unavailable
+from domain.scheduling.runs import Run, RunId, RunState, run_id
+from domain.scheduling.slots import PeriodicTaskId
+from entrypoints.celery.beat.clerk import RETRY_AFTER, Clerk, Contact
+from entrypoints.celery.beat.lease import Lease
+from entrypoints.celery.beat.news import Grant, Granted
+
+_MOST = 1000
+"""Slots in one statement, more or less."""
+
+
+class Claimer(Clerk):
+    """Turns become runs that are granted to this beat, in the order in which they came due.
+
+    While the store is away and the lease surely holds, nobody else can have claimed them: then they are granted
+    without asking. Only tasks with `max_running` wait, because the store alone knows what is going on.
+    """
+
+    def __init__(
+        self,
+        store: BeatStore,
+        contact: Contact,
+        lease: Lease,
+        *,
+        tell: Callable[[Granted], None],
+        deposed: Callable[[], None],
+    ) -> None:
+        super().__init__(contact)
+        self._store = store
+        self._lease = lease
+        self._tell = tell
+        self._deposed = deposed
+        self._turns: deque[Turn] = deque()
+        self.waiting = 0
+        """How many slots are to be claimed. Written here only, and read by any thread."""
+        self.unnoted: set[RunId] = set()
+        """Runs that were granted and are not noted as published."""
+
+    def add(self, epoch: int, turns: Sequence[Turn]) -> None:
+        """Take on turns that were due under that leadership."""
+        leadership = self._lease.leadership
+        if leadership is not None and leadership.epoch == epoch:
+            self._turns.extend(turns)
+            self._count()
+            self.wake()
+
+    def turn_away(self) -> None:
+        """Forget everything: it is the next leader's business."""
+        self._turns.clear()
+        self.unnoted.clear()
+        self._count()
+
+    async def step(self) -> float | None:
+        leadership = self._lease.leadership
+        if leadership is None or not self._turns:
+            return None
+        if self._contact.is_lost:
+            self._grant_without_asking()
+            return RETRY_AFTER if self._turns else None
+        turns = self._first()
+        try:
+            runs = await self._contact.ask(self._store.claim(leadership, turns))
+        except NotLeading:
+            self._deposed()
+            return None
+        except Unavailable:
+            self._grant_without_asking()
+            raise
+        if self._lease.leadership == leadership:
+            for _ in turns:
+                self._turns.popleft()
+            self._count()
+            self.grant(runs, turns)
+        return 0 if self._turns else None
+
+    def grant(self, runs: Sequence[Run], turns: Sequence[Turn] = ()) -> None:
+        """Have runs published, once each."""
+        new = [run for run in runs if run.id not in self.unnoted]
+        self.unnoted.update(run.id for run in new)
+        asked = Counter[PeriodicTaskId]({turn.task_id: 0 for turn in turns})
+        for turn in turns:
+            asked[turn.task_id] += len(turn.slots)
+        asked.subtract(run.task_id for run in runs if run.task_id in asked)
+        refused = {task_id: number for task_id, number in asked.items() if number > 0}
+        if new or refused:
+            self._tell(Granted([Grant(run) for run in new], refused))
+
+    def _first(self) -> list[Turn]:
+        first: list[Turn] = []
+        slots = 0
+        for turn in self._turns:
+            if first and slots + len(turn.slots) > _MOST:
+                break
+            first.append(turn)
+            slots += len(turn.slots)
+        return first
+
+    def _grant_without_asking(self) -> None:
+        if self.is_stopping or not self._lease.holds:
+            return
+        grants = [
+            Grant(_run(turn, number), turn.settled_until if number == len(turn.slots) else slot)
+            for turn in self._turns
+            if turn.max_running is None
+            for number, slot in enumerate(turn.slots, 1)
+        ]
+        self._turns = deque(turn for turn in self._turns if turn.max_running is not None)
+        self._count()
+        if grants:
+            self.unnoted.update(grant.run.id for grant in grants)
+            self._tell(Granted(grants))
+
+    def _count(self) -> None:
+        self.waiting = sum(len(turn.slots) for turn in self._turns)
+
+
+def _run(turn: Turn, number: int) -> Run:
+    slot = turn.slots[number - 1]
+    return Run(
+        id=run_id(turn.task_id, slot),
+        task_id=turn.task_id,
+        scheduled_for=slot,
+        state=RunState.CLAIMED,
+    )

@@ -1,0 +1,116 @@
+"""The periodic tasks of the configuration (`beat_schedule`): Celery's objects read as tasks like all others."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid5
+
+from celery.schedules import crontab, schedule, solar
+
+from domain.errors import PorticoError
+from domain.scheduling.errors import InvalidDefinition
+from domain.scheduling.schedules import (
+    Clocked,
+    Crontab,
+    Interval,
+    Period,
+    Schedule,
+    Solar,
+    SolarEvent,
+)
+from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.tasks import Definition, PeriodicTask
+
+_log = logging.getLogger(__name__)
+
+_NAMESPACE = UUID("8d4ee6a2-7f1f-4bd5-a3bd-6d0e2a3c1b57")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CRON_FIELDS = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What to publish, in Celery's own objects: arguments and options as the configuration gives them."""
+
+    args: Iterable[Any] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """An entry of the configuration: a task and its message, or why it cannot be run."""
+
+    id: PeriodicTaskId
+    name: str
+    task: PeriodicTask | None = None
+    message: Message = field(default_factory=Message)
+    problem: str | None = None
+
+
+def configured_id(name: str) -> PeriodicTaskId:
+    """Return the id under which the standing and the runs of a configured task are stored."""
+    return PeriodicTaskId(uuid5(_NAMESPACE, name))
+
+
+def read_configuration(beat_schedule: Mapping[str, Any], *, timezone: str) -> list[Configured]:
+    """Read every entry; one that cannot be read is logged and says why, and stops no other.
+
+    Intervals count from the epoch, so that a restart moves nothing. `timezone` is that of crontabs.
+    """
+    return [_read(name, entry, timezone) for name, entry in beat_schedule.items()]
+
+
+def _read(name: str, entry: Mapping[str, Any], timezone: str) -> Configured:
+    task_id = configured_id(name)
+    try:
+        task = PeriodicTask(
+            id=task_id,
+            definition=Definition(
+                name=name, task=entry["task"], schedule=_schedule(entry["schedule"], timezone)
+            ),
+            enabled_at=_EPOCH,
+            created_at=_EPOCH,
+            updated_at=_EPOCH,
+        )
+        message = Message(
+            entry.get("args") or (), entry.get("kwargs") or {}, entry.get("options") or {}
+        )
+    except (PorticoError, LookupError, TypeError, ValueError, AttributeError) as error:
+        problem = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+        _log.error("the configured periodic task %s cannot be run: %s", name, problem)
+        return Configured(task_id, name, problem=problem)
+    return Configured(task_id, name, task, message)
+
+
+def _schedule(given: object, timezone: str) -> Schedule:
+    """Return Celery's schedule as ours. A class of somebody's own decides for itself when it is due: not here."""
+    kind = type(given)
+    if getattr(given, "nowfun", None) is not None:
+        raise InvalidDefinition({"schedule": "has a clock of its own (nowfun)"})
+    if isinstance(given, Interval | Crontab | Solar | Clocked):
+        return given
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return _interval(timedelta(seconds=given))
+    if isinstance(given, timedelta):
+        return _interval(given)
+    if isinstance(given, schedule) and kind is schedule:
+        return _interval(given.run_every)  # type: ignore[attr-defined]  # celery-types has it not
+    if isinstance(given, crontab) and kind is crontab:
+        fields = {name: _cron_text(getattr(given, f"_orig_{name}")) for name in _CRON_FIELDS}
+        return Crontab(**fields, timezone=timezone)
+    if isinstance(given, solar) and kind is solar:
+        return Solar(SolarEvent(given.event), given.lat, given.lon)
+    raise InvalidDefinition({"schedule": f"is of a class that is not known: {kind.__qualname__}"})
+
+
+def _interval(length: timedelta) -> Interval:
+    return Interval(length // timedelta(microseconds=1), Period.MICROSECONDS)
+
+
+def _cron_text(numbers: str | int | Iterable[int]) -> str:
+    if isinstance(numbers, str | int):
+        return str(numbers)
+    return ",".join(str(number) for number in sorted(numbers))

@@ -1,0 +1,86 @@
+"""The messages of runs, published as Celery's own scheduler would."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from kombu.exceptions import OperationalError
+
+from domain.scheduling.runs import Run
+from domain.scheduling.tasks import PeriodicTask
+from entrypoints.celery.beat.agenda import Entry
+from entrypoints.celery.beat.configured import Message
+from entrypoints.celery.beat.dispatcher import BrokerAway, Publisher
+
+TASK_HEADER = "periodic_task"
+SLOT_HEADER = "scheduled_for"
+"""What tells a worker that a message is a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class DueEntry:
+    """What `celery.beat.Scheduler.apply_async` takes."""
+
+    name: str
+    task: str
+    args: Iterable[Any]
+    kwargs: Mapping[str, Any]
+    options: dict[str, Any]
+
+
+class CeleryPublisher(Publisher):
+    """Publishes through `apply`; a connection that fails is given up by `disconnect`, and another one tried at once."""
+
+    def __init__(self, apply: Callable[[DueEntry], object], disconnect: Callable[[], None]) -> None:
+        self._apply = apply
+        self._disconnect = disconnect
+        self._has_worked = False
+
+    def publish(self, entry: Entry, run: Run, expires_at: datetime | None) -> None:
+        assert isinstance(entry.task, PeriodicTask)  # noqa: S101 - no other is due
+        due = due_entry(entry.task, entry.message, run, expires_at)
+        try:
+            self._publish(due)
+        except BrokerAway:
+            if not self._has_worked:
+                raise
+            # The broker may have been restarted since the last message.
+            self._has_worked = False
+            self._publish(due)
+        self._has_worked = True
+
+    def _publish(self, due: DueEntry) -> None:
+        try:
+            self._apply(replace(due, options=due.options | {"headers": {**due.options["headers"]}}))
+        except Exception as error:  # noqa: BLE001 - raised again, as what it is
+            reason = error.__context__ or error
+            if isinstance(reason, OperationalError | OSError):
+                self._disconnect()
+                raise BrokerAway(str(reason)) from reason
+            raise reason from None
+
+
+def due_entry(
+    task: PeriodicTask, message: Message | None, run: Run, expires_at: datetime | None
+) -> DueEntry:
+    """Return what to publish. The id is that of the run, so that a message that comes twice is known to be one.
+
+    What the definition says about publishing stays as it is. Nothing is retried in there unless it says so, because
+    whoever publishes must not wait.
+    """
+    definition = task.definition
+    if message is None:
+        message = Message(definition.args, definition.kwargs, definition.options.given)
+    options: dict[str, Any] = {"retry": False, **message.options}
+    if expires_at is not None and (
+        definition.options.expires is not None or "expires" not in options
+    ):
+        options["expires"] = expires_at
+    options["task_id"] = str(run.id)
+    options["headers"] = {
+        **(message.options.get("headers") or {}),
+        TASK_HEADER: str(task.id),
+        SLOT_HEADER: run.scheduled_for.isoformat(),
+    }
+    return DueEntry(definition.name, definition.task, message.args, message.kwargs, options)

@@ -1,0 +1,234 @@
+"""`DatabaseScheduler`: the scheduler of a beat whose periodic tasks are in the database.
+
+    celery -A entrypoints.celery.app beat -S entrypoints.celery.scheduler:DatabaseScheduler
+
+Any number of beats may run: one leads, the others stand by.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from celery.beat import Scheduler
+from celery.schedules import crontab
+from kombu import Connection
+from kombu.common import ignore_errors
+
+from application.ports.scheduling import BeatId, BeatReport, Turn
+from domain.scheduling.slots import PeriodicTaskId
+from entrypoints.celery.asynchronous.loop import EventLoopEnded, process_loop
+from entrypoints.celery.beat.agenda import Agenda
+from entrypoints.celery.beat.configured import read_configuration
+from entrypoints.celery.beat.dispatcher import Dispatched, Dispatcher, Outside
+from entrypoints.celery.beat.lease import Lease
+from entrypoints.celery.beat.news import News
+from entrypoints.celery.beat.office import Office
+from entrypoints.celery.beat.publisher import CeleryPublisher, DueEntry
+from entrypoints.celery.beat.reader import Rhythm
+from entrypoints.celery.process import container
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_OPEN_WITHIN = 30.0
+_SETTLE_WITHIN = 2.0
+_PUBLISH_WITHIN = 3.0
+_CLOSE_WITHIN = 3.0
+"""Seconds that each step of starting and stopping may take; what is not done then is left to the next leader."""
+_BROKER_WITHIN = 2
+"""Seconds that the broker may take to answer."""
+_BROKER_LIMITS = ("socket_timeout", "socket_connect_timeout", "connect_timeout")
+_LONGEST_WAIT = 5.0
+
+
+class DatabaseScheduler(Scheduler):
+    """Runs what is due by the periodic tasks in the database and those of the configuration, which come first.
+
+    `tick` never waits for the database. It waits itself until something is due or has changed, so the interval that
+    it returns is always nothing. A signal ends that wait; it never interrupts a message.
+    """
+
+    max_interval: float = _LONGEST_WAIT  # type: ignore[assignment]  # Celery takes any number
+
+    dispatcher: Dispatcher
+    _office: Office
+    _is_open = False
+    _is_ticking = False
+
+    @property
+    def info(self) -> str:
+        """What `celery beat` says when it starts about where tasks are."""
+        return "    . periodic tasks -> database"
+
+    def setup_schedule(self) -> None:
+        """Begin to read the definitions. Nothing is due until they are there and this beat leads."""
+        self.max_interval = min(self.max_interval, _LONGEST_WAIT)
+        self._thread = process_loop.thread()
+        self._call(self._open(), within=_OPEN_WITHIN)
+        self._is_open = True
+
+    def tick(self, *_: object, **__: object) -> float:
+        """Wait until something is due, and do it."""
+        if not self._thread.takes_calls:
+            raise EventLoopEnded("the event loop of this beat has ended")
+        self._is_ticking = True
+        try:
+            self.dispatcher.wait(self.max_interval)
+            with _uninterrupted():
+                self.dispatcher.work()
+        finally:
+            self._is_ticking = False
+        return 0.0
+
+    def close(self) -> None:
+        """Publish what was claimed, note it, and let another beat lead; within seconds, whatever is down."""
+        if self._is_ticking:
+            return  # a signal's doing: the service closes again when the tick is over
+        if self._is_open:
+            self._is_open = False
+            try:
+                self._call(self._office.settle(within=_SETTLE_WITHIN), within=2 * _SETTLE_WITHIN)
+                self.dispatcher.publish_all(within=_PUBLISH_WITHIN)
+                self._call(self._office.close(within=_CLOSE_WITHIN), within=2 * _CLOSE_WITHIN)
+            except TimeoutError:
+                _log.warning("the beat was not done in time; the next leader does the rest")
+        super().close()
+
+    # --- the event loop's part ---
+
+    async def _open(self) -> None:
+        opened = await container()
+        settings, clock = opened.settings().jobs, opened.clock()
+        configured = read_configuration(self._configured_tasks(), timezone=str(self.app.timezone))
+        lease = Lease(settings.lease, time.monotonic)
+        news: SimpleQueue[News] = SimpleQueue()
+        self._office = office = Office(
+            opened.beat_store(),
+            BeatId(opened.ids().new()),
+            lease,
+            Rhythm(poll=settings.poll, reconcile=settings.reconcile),
+            monotonic=time.monotonic,
+            tell=news.put,
+            report=self._report,
+            problems={each.id: each.problem for each in configured if each.problem is not None},
+        )
+        outside = _FromTheMainThread(asyncio.get_running_loop(), office)
+        self.dispatcher = Dispatcher(
+            agenda=Agenda(
+                up_since=clock.now(),
+                sun=opened.sun(),
+                configured=configured,
+                report=outside.report,
+            ),
+            publisher=CeleryPublisher(self._apply, self._disconnect),
+            outside=outside,
+            lease=lease,
+            clock=clock,
+            monotonic=time.monotonic,
+            news=news,
+        )
+        office.open()
+
+    def _configured_tasks(self) -> dict[str, Any]:
+        entries = dict(self.app.conf.beat_schedule)
+        if self.app.conf.result_expires and not self.app.backend.supports_autoexpire:
+            entries.setdefault("celery.backend_cleanup", _BACKEND_CLEANUP)
+        return entries
+
+    def _report(self) -> BeatReport:
+        dispatcher = self.dispatcher
+        return BeatReport(
+            name=f"{socket.gethostname()}:{os.getpid()}",
+            next_slot=dispatcher.agenda.next_due_at,
+            lag=dispatcher.lag,
+            tasks=len(dispatcher.agenda),
+            unpublished=dispatcher.in_hand,
+        )
+
+    def _call(self, coroutine: Coroutine[Any, Any, T], *, within: float) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._thread.loop).result(within)
+
+    # --- publishing ---
+
+    def _apply(self, due: DueEntry) -> object:
+        return self.apply_async(due, producer=self.producer, advance=False)  # type: ignore[arg-type]  # a part of one is enough
+
+    def _disconnect(self) -> None:
+        self.__dict__.pop("producer", None)
+        if connection := self.__dict__.pop("connection", None):
+            ignore_errors(connection, connection.collapse)
+
+    @cached_property
+    def connection(self) -> Connection:
+        """A connection to the broker that fails soon rather than late."""
+        connection = self.app.connection_for_write(connect_timeout=_BROKER_WITHIN)
+        options = connection.transport_options or {}
+        connection.transport_options = options | {
+            name: min(options[name], _BROKER_WITHIN) for name in _BROKER_LIMITS if name in options
+        }
+        return connection
+
+    def _ensure_connected(self) -> Connection:
+        connection = self.connection
+        connection.ensure_connection(max_retries=0, timeout=_BROKER_WITHIN)
+        return connection
+
+
+_BACKEND_CLEANUP = {
+    "task": "celery.backend_cleanup",
+    "schedule": crontab("0", "4", "*"),
+    "options": {"expires": 12 * 3600},
+}
+"""What Celery adds to every schedule when results do not expire by themselves."""
+
+
+class _FromTheMainThread(Outside):
+    """Hands work over to the event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, office: Office) -> None:
+        self._loop = loop
+        self._office = office
+
+    @property
+    def waiting(self) -> int:
+        return self._office.claimer.waiting
+
+    def claim(self, epoch: int, turns: Sequence[Turn]) -> None:
+        self._loop.call_soon_threadsafe(self._office.claimer.add, epoch, turns)
+
+    def report(self, task_id: PeriodicTaskId, problem: str) -> None:
+        """Have it noted that a task cannot be scheduled."""
+        self._loop.call_soon_threadsafe(self._office.reader.report, task_id, problem)
+
+    def note(self, dispatched: Dispatched) -> None:
+        self._loop.call_soon_threadsafe(self._office.noter.add, dispatched)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let signals that would end the process wait until the block is over."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _frame: came.append(number))
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for each in came:
+            signal.raise_signal(each)

@@ -1,0 +1,598 @@
+"""The beat: what runs when, whoever leads, whatever is away."""
+
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from application.ports.scheduling import Defined, Version
+from domain.scheduling.misfire import Misfire
+from domain.scheduling.runs import RunState
+from domain.scheduling.schedules import Interval, Period
+from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
+from tests.fakes.beats import LEASE, Beat, Broker, SharedStore, live
+from tests.fakes.builders import A_MOMENT
+from tests.fakes.clock import MovableClock
+from tests.fakes.scheduling import a_definition, a_periodic_task, cron
+
+SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
+EVERY_SECOND = Interval(1, Period.SECONDS)
+EVERY_HOUR = Interval(1, Period.HOURS)
+
+
+@pytest.fixture
+def store() -> SharedStore:
+    return SharedStore(MovableClock())
+
+
+@pytest.fixture
+def broker() -> Broker:
+    return Broker()
+
+
+@pytest.fixture
+def beat(store: SharedStore, broker: Broker) -> Beat:
+    return Beat(store, broker)
+
+
+def each_second(start: int, end: int) -> list[object]:
+    """Return the slots of a task of each second, which begin after `A_MOMENT`."""
+    return [A_MOMENT + n * SECOND for n in range(start, end + 1)]
+
+
+def a_task(store: SharedStore, **changes: object) -> PeriodicTask:
+    """Commit a task of each second, but for `changes`."""
+    task = a_periodic_task(created_at=store.clock.now(), **{"schedule": EVERY_SECOND, **changes})
+    store.define(task)
+    return task
+
+
+# --- what is due ---
+
+
+async def test_a_task_runs_at_each_of_its_times(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    task = a_task(store)
+
+    await beat.live(5)
+
+    assert broker.slots(task.id) == each_second(1, 5)
+    assert store.slots(task.id, RunState.PUBLISHED) == each_second(1, 5)
+    assert store.settled[task.id] == Standing(settled_until=A_MOMENT + 5 * SECOND, runs=5)
+
+
+async def test_everything_that_is_due_at_once_is_claimed_in_few_statements(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    tasks = [a_task(store) for _ in range(1000)]
+    await beat.turn()
+    store.asked.clear()
+
+    await beat.live(1, step=1)
+
+    assert len(broker.messages) == len({run.task_id for run in broker.messages}) == len(tasks)
+    assert store.asked.count("claim") + store.asked.count("note_published") <= 6
+
+
+async def test_a_task_that_is_made_changed_paused_resumed_or_deleted_needs_no_restart(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    await beat.turn()
+    task = a_task(store)
+    await beat.live(2)
+    assert broker.slots(task.id) == each_second(1, 2)
+
+    task.pause(at=store.clock.now())
+    store.define(task)
+    await beat.live(3)
+    assert broker.slots(task.id) == each_second(1, 2)
+
+    task.resume(at=store.clock.now())
+    store.define(task)
+    await beat.live(2)
+    assert broker.slots(task.id) == [*each_second(1, 2), *each_second(6, 7)]
+
+    store.delete(task.id)
+    await beat.live(2)
+    assert len(broker.slots(task.id)) == 4
+    assert beat.dispatcher.agenda.next_due_at is None
+
+
+async def test_a_change_moves_no_other_task_and_not_the_next_time_either(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    hourly = a_task(store, schedule=EVERY_HOUR)
+    await beat.live(1800, step=10)
+
+    hourly.redefine(
+        a_definition(schedule=EVERY_HOUR, kwargs={"changed": True}), at=store.clock.now()
+    )
+    store.define(hourly)
+    await beat.live(1800, step=10)
+
+    assert broker.slots(hourly.id) == [A_MOMENT + HOUR]
+
+
+async def test_what_a_change_makes_overdue_runs_once_not_as_often_as_it_would_have(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    daily = a_task(store, schedule=Interval(1, Period.DAYS))
+    await beat.live(7200, step=10)
+    await store.clock.pass_time(SECOND / 2)
+
+    daily.redefine(a_definition(schedule=EVERY_SECOND), at=store.clock.now())
+    store.define(daily)
+    await beat.turn()
+
+    assert broker.slots(daily.id) == [A_MOMENT + 2 * HOUR]
+
+
+async def test_a_definition_that_was_committed_late_does_not_run_for_the_time_before(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    await beat.turn()
+    task = a_periodic_task(created_at=store.clock.now(), schedule=EVERY_SECOND)
+    await beat.live(60, step=5)
+    await store.clock.pass_time(SECOND / 2)
+    store.define(task)
+
+    await beat.turn()
+
+    assert broker.slots(task.id) == [A_MOMENT + 60 * SECOND]
+
+
+async def test_a_pause_that_is_to_be_caught_up_with_is_a_time_that_was_missed(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    task = a_task(store)
+    await beat.live(2)
+    task.pause(at=store.clock.now())
+    store.define(task)
+    await beat.live(10.5)
+
+    task.resume(at=store.clock.now(), catch_up=True)
+    store.define(task)
+    await beat.turn()
+
+    assert broker.slots(task.id) == [*each_second(1, 2), A_MOMENT + 12 * SECOND]
+
+
+async def test_a_one_off_runs_once_and_a_limited_task_so_often(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    once, thrice = a_task(store, one_off=True), a_task(store, max_runs=3)
+
+    await beat.live(10)
+
+    assert broker.slots(once.id) == each_second(1, 1)
+    assert broker.slots(thrice.id) == each_second(1, 3)
+
+
+async def test_a_slot_that_is_given_up_does_not_count_as_a_run(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    task = a_task(store, max_runs=3, max_running=1)
+    await beat.live(3)
+    assert broker.slots(task.id) == each_second(1, 1)
+
+    for run, _ in [*store.runs.values()]:
+        store.runs.pop(run.id)
+    await beat.live(1, step=1)
+
+    assert broker.slots(task.id) == [*each_second(1, 1), *each_second(4, 4)]
+    assert store.settled[task.id].runs == 2
+
+
+async def test_a_run_that_somebody_asks_for_moves_no_slot(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    task = a_task(store, schedule=EVERY_HOUR)
+    await beat.live(60, step=10)
+    wanted = store.request(task.id)
+
+    await beat.live(10, step=5)
+
+    assert [run.id for run in broker.messages] == [wanted.id]
+    assert store.runs[wanted.id][0].state is RunState.PUBLISHED
+    await beat.live(3600, step=10)
+    assert broker.slots(task.id) == [A_MOMENT + MINUTE, A_MOMENT + HOUR]
+
+
+async def test_a_run_of_a_task_that_was_made_a_moment_ago_finds_its_task(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    await beat.turn()
+    task = a_periodic_task(created_at=store.clock.now(), schedule=EVERY_HOUR)
+    wanted = store.request(task.id)
+    store.define(task)
+
+    await beat.turn("reader")
+    beat.work()
+
+    assert [run.id for run in broker.messages] == [wanted.id]
+
+
+async def test_a_message_expires_when_the_next_slot_comes(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    a_task(store, schedule=EVERY_HOUR)
+    forever = a_task(store, schedule=EVERY_HOUR, misfire=Misfire.RUN_ALL)
+
+    await beat.live(3600, step=10)
+
+    expiries = {run.task_id: broker.expiries[run.id] for run in broker.messages}
+    assert expiries.pop(forever.id) is None
+    assert [*expiries.values()] == [A_MOMENT + 2 * HOUR]
+
+
+# --- tasks that cannot be read ---
+
+
+def unreadable(task_id: PeriodicTaskId, reason: str = "schedule.minute is wrong") -> UnreadableTask:
+    return UnreadableTask(id=task_id, name="broken", stored={}, reason=reason)
+
+
+async def test_a_definition_that_nobody_can_read_is_flagged_and_stops_no_other(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    good, broken = a_task(store), a_task(store)
+    store.define(unreadable(broken.id))
+
+    await beat.live(2)
+
+    assert broker.slots(good.id) == each_second(1, 2)
+    assert store.problems == {broken.id: "schedule.minute is wrong"}
+
+    store.define(broken)
+    await beat.live(2)
+
+    assert store.problems == {}
+    assert broker.slots(broken.id) == each_second(2, 4)
+
+
+async def test_a_flag_that_an_earlier_leader_left_is_taken_away(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    task = a_task(store)
+    store.problems = {task.id: "was wrong", PeriodicTaskId(UUID(int=0)): "is gone"}
+
+    await beat.turn()
+
+    assert store.problems == {}
+
+
+async def test_a_schedule_that_fails_when_it_is_asked_is_flagged_and_stops_no_other(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    from domain.scheduling.schedules import Solar, SolarEvent  # noqa: PLC0415
+
+    good, solar = a_task(store), a_task(store, schedule=Solar(SolarEvent.SUNRISE, 52.5, 13.4))
+
+    await beat.live(2)
+
+    assert broker.slots(good.id) == each_second(1, 2)
+    assert "no astronomy is installed" in store.problems[solar.id]
+
+
+async def test_a_message_that_can_never_be_sent_fails_its_run_alone(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    broken, good = a_task(store, task="broken"), a_task(store)
+    broker.refuses = {"broken"}
+
+    await beat.live(2)
+
+    assert broker.slots(good.id) == each_second(1, 2)
+    assert store.slots(broken.id, RunState.FAILED) == each_second(1, 2)
+    assert "no such serializer" in next(
+        run.error for run, _ in store.runs.values() if run.task_id == broken.id
+    )
+
+
+# --- time that nobody worked ---
+
+
+@pytest.mark.parametrize(
+    ("misfire", "grace", "ran"),
+    [
+        (Misfire.SKIP, None, []),
+        (Misfire.RUN_ONCE, None, [10]),
+        (Misfire.RUN_ALL, None, [3, 4, 5, 6, 7, 8, 9, 10]),
+        (Misfire.RUN_ALL, 3 * SECOND, [8, 9, 10]),
+        (Misfire.RUN_ONCE, 3 * SECOND, [10]),
+    ],
+)
+async def test_slots_that_passed_while_no_beat_was_there_are_a_matter_of_misfire_and_grace(  # noqa: PLR0917
+    store: SharedStore,
+    broker: Broker,
+    beat: Beat,
+    misfire: Misfire,
+    grace: timedelta | None,
+    ran: list[int],
+) -> None:
+    task = a_task(store, misfire=misfire, misfire_grace=grace)
+    await beat.live(2)
+    await beat.stop()
+    await store.clock.pass_time(8 * SECOND + SECOND / 2)
+    before = broker.slots(task.id)
+
+    await Beat(store, broker).turn()
+
+    assert before == each_second(1, 2)
+    assert broker.slots(task.id) == [*before, *(A_MOMENT + n * SECOND for n in ran)]
+
+
+async def test_an_interval_of_an_hour_is_on_time_though_the_beat_restarts_every_ten_minutes(
+    store: SharedStore, broker: Broker
+) -> None:
+    task = a_task(store, schedule=EVERY_HOUR)
+    for _ in range(3 * 6 + 1):
+        beat = Beat(store, broker)
+        await beat.live(600, step=10)
+        await beat.stop()
+
+    assert broker.slots(task.id) == [A_MOMENT + n * HOUR for n in (1, 2, 3)]
+    assert {run.published_at for run, _ in store.runs.values()} == set(broker.slots(task.id))
+
+
+async def test_a_beat_whose_machine_slept_was_not_there(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    task = a_task(store)
+    await beat.live(2)
+
+    await store.clock.pass_time(HOUR)
+    await beat.live(1)
+
+    assert broker.slots(task.id) == [
+        *each_second(1, 2),
+        A_MOMENT + HOUR + 2 * SECOND,
+        A_MOMENT + HOUR + 3 * SECOND,
+    ]
+
+
+# --- several beats ---
+
+
+async def test_of_two_beats_one_leads(store: SharedStore, broker: Broker, beat: Beat) -> None:
+    task, other = a_task(store), Beat(store, broker)
+
+    await live(beat, other, seconds=10)
+
+    assert broker.slots(task.id) == each_second(1, 10)
+
+
+async def test_when_the_leader_dies_the_other_runs_every_slot_that_it_did_not(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    task, other = a_task(store), Beat(store, broker)
+    await live(beat, other, seconds=3)
+
+    await other.live(LEASE.total_seconds() + 3)
+
+    assert broker.slots(task.id) == each_second(1, 21)
+
+
+async def test_a_leader_that_stops_hands_over_at_once(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    task, other = a_task(store), Beat(store, broker)
+    await live(beat, other, seconds=3)
+
+    await beat.stop()
+    await other.live(1)
+
+    assert broker.slots(task.id) == each_second(1, 4)
+    assert store.epoch == 2
+
+
+async def test_what_a_leader_claimed_before_it_died_is_published_by_the_next(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    task, other = a_task(store), Beat(store, broker)
+    await live(beat, other, seconds=3)
+    await store.clock.pass_time(SECOND)
+    beat.work()
+    await beat.turn("claimer")
+    assert store.slots(task.id, RunState.CLAIMED) == each_second(4, 4)
+
+    await other.live(LEASE.total_seconds() + 1)
+
+    assert broker.slots(task.id) == each_second(1, 20)
+
+
+async def test_what_a_leader_published_and_did_not_note_is_published_again_with_the_same_id(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    task, other = a_task(store), Beat(store, broker)
+    await live(beat, other, seconds=1, step=1)
+    await store.clock.pass_time(SECOND)
+    beat.work()
+    await beat.turn("claimer")
+    beat.work()
+    assert broker.slots(task.id) == each_second(1, 2)
+
+    await other.live(LEASE.total_seconds())
+
+    twice = [run.id for run in broker.messages if run.scheduled_for == A_MOMENT + 2 * SECOND]
+    assert len(twice) == 2
+    assert len(set(twice)) == 1
+
+
+async def test_a_leader_that_was_held_up_for_longer_than_its_lease_publishes_nothing_more(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    task, other = a_task(store), Beat(store, broker)
+    await live(beat, other, seconds=1, step=1)
+    await store.clock.pass_time(SECOND)
+    beat.work()
+    await beat.turn("claimer")  # granted, and then its thread is not scheduled for a while
+    await other.live(LEASE.total_seconds() + 1)
+    before = broker.slots(task.id)
+
+    await live(beat, other, seconds=3)
+
+    assert before == each_second(1, 18)
+    assert broker.slots(task.id) == each_second(1, 21)
+
+
+# --- outages ---
+
+
+async def test_while_the_store_is_away_everything_runs_as_long_as_the_lease_is_safe(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    task = a_task(store)
+    await beat.live(3)
+
+    store.is_away = True
+    await beat.live(8)
+    assert broker.slots(task.id) == each_second(1, 11)
+
+    store.is_away = False
+    await beat.live(3)
+    assert broker.slots(task.id) == each_second(1, 14)
+    assert store.slots(task.id, RunState.PUBLISHED) == each_second(1, 14)
+    assert store.settled[task.id] == Standing(settled_until=A_MOMENT + 14 * SECOND, runs=14)
+
+
+async def test_when_the_store_is_away_for_longer_than_the_lease_every_slot_runs_once_afterwards(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    task, other = a_task(store), Beat(store, broker)
+    await live(beat, other, seconds=3)
+
+    store.is_away = True
+    await live(beat, other, seconds=30)
+    during = len(broker.slots(task.id))
+    store.is_away = False
+    await live(beat, other, seconds=5)
+
+    assert during < 20, "no beat publishes when another one may lead"
+    assert broker.slots(task.id) == each_second(1, 38)
+    assert store.slots(task.id, RunState.PUBLISHED) == each_second(1, 38)
+    assert store.settled[task.id].runs == 38
+
+
+async def test_a_store_that_is_away_at_the_start_is_waited_for_and_no_slot_is_lost(
+    store: SharedStore, broker: Broker
+) -> None:
+    task = a_task(store)
+    store.is_away = True
+    beat = Beat(store, broker)
+    await beat.live(30)
+    store.is_away = False
+
+    await beat.live(2)
+
+    assert broker.slots(task.id) == each_second(1, 32)
+
+
+async def test_a_claim_whose_answer_got_lost_is_neither_lost_nor_made_twice(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    task, guarded = a_task(store), a_task(store, max_running=1)
+    wanted = a_task(store, schedule=EVERY_HOUR)
+    await beat.turn()
+
+    store.loses_answers = True
+    request = store.request(wanted.id)
+    await beat.live(3)
+    store.loses_answers = False
+    await beat.live(7)
+
+    assert broker.slots(task.id) == each_second(1, 10)
+    assert broker.slots(guarded.id) == each_second(1, 1)
+    assert [run.id for run in broker.messages if run.requested] == [request.id]
+
+
+async def test_tasks_with_max_running_wait_for_the_store_which_alone_knows_what_goes_on(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    task = a_task(store, max_running=1)
+    await beat.turn()
+    store.is_away = True
+    await beat.live(3)
+    assert broker.slots(task.id) == []
+
+    store.is_away = False
+    await beat.live(1)
+
+    assert broker.slots(task.id) == each_second(1, 1)
+
+
+async def test_messages_that_the_broker_does_not_take_are_kept(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    task = a_task(store)
+    await beat.turn()
+    broker.is_away = True
+    await beat.live(20)
+    assert broker.messages == []
+
+    broker.is_away = False
+    await beat.live(6)
+
+    assert broker.slots(task.id) == each_second(1, 26)
+    assert store.slots(task.id, RunState.CLAIMED) == []
+
+
+async def test_while_the_broker_is_away_it_is_not_asked_all_the_time(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    a_task(store)
+    await beat.turn()
+    broker.is_away = True
+
+    await beat.live(60)
+
+    assert 10 < broker.attempts < 20
+
+
+# --- reading ---
+
+
+async def test_a_look_that_fails_drops_nothing(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    tasks = [a_task(store) for _ in range(10)]
+    await beat.turn()
+    store.is_away = True
+    await beat.turn()
+    store.is_away = False
+
+    assert len(beat.dispatcher.agenda) == len(tasks)
+
+
+async def test_what_the_changes_do_not_tell_is_found_by_comparing_everything(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    """As after a restored backup, whose transactions are those of another database."""
+    changed, gone, new = a_task(store), a_task(store), a_periodic_task(schedule=EVERY_SECOND)
+    await beat.turn()
+    changed.pause(at=store.clock.now())
+    store.tasks[changed.id] = Defined(task=changed, version=Version(-1))
+    del store.tasks[gone.id]
+    store.tasks[new.id] = Defined(task=new, version=Version(-2))
+
+    await beat.live(301, step=10)
+
+    agenda = beat.dispatcher.agenda
+    entry = agenda.find(changed.id)
+    assert entry is not None
+    assert entry.due_at is None
+    assert agenda.find(gone.id) is None
+    assert agenda.find(new.id) is not None
+
+
+async def test_the_agenda_does_not_grow_with_changes(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    task = a_task(store, schedule=EVERY_HOUR)
+    for minute in range(5000):
+        task.redefine(a_definition(schedule=cron(f"{minute % 60} * * * *")), at=store.clock.now())
+        beat.dispatcher.agenda.define(task)
+
+    assert len(beat.dispatcher.agenda._heap) < 2000
