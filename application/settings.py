@@ -94,7 +94,7 @@ class PostgresSettings:
 
     url: str | None = field(default=None, repr=False)
     pool_size: int = 10
-    timeout: timedelta = timedelta(seconds=2)
+    timeout: timedelta = timedelta(seconds=1.5)
     """For connecting, for waiting on the pool, and for each statement."""
 
 
@@ -103,7 +103,7 @@ class RedisSettings:
     """`redis://` or `rediss://`."""
 
     url: str | None = field(default=None, repr=False)
-    timeout: timedelta = timedelta(seconds=2)
+    timeout: timedelta = timedelta(seconds=1.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +112,7 @@ class MongoSettings:
 
     url: str | None = field(default=None, repr=False)
     database: str = "portico"
-    timeout: timedelta = timedelta(seconds=2)
+    timeout: timedelta = timedelta(seconds=1.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +157,7 @@ class S3Settings:
     bucket: str = "portico"
     access_key: str = field(default="", repr=False)
     secret_key: str = field(default="", repr=False)
-    timeout: timedelta = timedelta(seconds=2)
+    timeout: timedelta = timedelta(seconds=1.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from time import monotonic
 from uuid import UUID
 
 import httpx
@@ -177,3 +178,25 @@ async def test_while_postgresql_is_down_those_who_are_remembered_go_on(service: 
 
     await service.container.access_versions().begin(Change(id=UUID(int=1), everyone=True))
     assert await service.get() == 503
+
+
+@pytest.mark.parametrize("store", ["redis", "postgres"])
+async def test_whatever_stands_still_the_answer_is_503_within_two_seconds(
+    service: Service, store: str
+) -> None:
+    """However many ask at once, and with the time-outs that nobody has set."""
+    link = service.to_redis if store == "redis" else service.to_postgres
+    # Everyone is unsettled, so that every request needs both stores.
+    await service.container.access_versions().begin(Change(id=UUID(int=1), everyone=True))
+
+    async def timed(after: float) -> tuple[int, float]:
+        await asyncio.sleep(after)
+        began = monotonic()
+        return await service.get(), monotonic() - began
+
+    link.freeze()
+    answers = await asyncio.gather(*(timed(number * 0.02) for number in range(60)))
+    link.thaw()
+
+    assert {status for status, _ in answers} == {503}
+    assert max(seconds for _, seconds in answers) < 2
