@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
 from application.paging import MOST_COUNTED, Page, PageRequest
@@ -12,6 +12,10 @@ from domain.documents import AuditEntry, AuditId
 from domain.errors import PorticoError
 from domain.identity import User, UserId
 from domain.routes import Permission, PermissionId
+from domain.scheduling.runs import Run, RunId
+from domain.scheduling.signatures import RegisteredTask
+from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -27,6 +31,10 @@ class MemoryStore:
         """Whose roles are which; some of them may be gone."""
         self.permissions: dict[PermissionId, Permission] = {}
         self.outbox: dict[AuditId, AuditEntry] = {}
+        self.periodic_tasks: dict[PeriodicTaskId, PeriodicTask | UnreadableTask] = {}
+        self.standings: dict[PeriodicTaskId, Standing] = {}
+        self.runs: dict[RunId, Run] = {}
+        self.registered_tasks: dict[str, RegisteredTask] = {}
         self._locks = WeakValueDictionary[Hashable, asyncio.Lock]()
 
     def lock(self, what: Hashable) -> asyncio.Lock:
@@ -43,8 +51,22 @@ class MemoryTransaction:
         self.held = MemoryTable(self, store.held, copy=frozenset)
         self.permissions = MemoryTable(self, store.permissions, copy=replace)
         self.outbox = MemoryTable(self, store.outbox, copy=replace)
+        self.periodic_tasks = MemoryTable(self, store.periodic_tasks, copy=replace)
+        self.standings = MemoryTable(self, store.standings, copy=replace)
+        self.runs = MemoryTable(self, store.runs, copy=replace)
+        self.registered_tasks = MemoryTable(self, store.registered_tasks, copy=replace)
         self.failure: PorticoError | None = None
-        self._tables = (self.users, self.roles, self.held, self.permissions, self.outbox)
+        self._tables: Sequence[MemoryTable[Any, Any]] = (
+            self.users,
+            self.roles,
+            self.held,
+            self.permissions,
+            self.outbox,
+            self.periodic_tasks,
+            self.standings,
+            self.runs,
+            self.registered_tasks,
+        )
         self._store = store
         self._locked: dict[Hashable, asyncio.Lock] = {}
 

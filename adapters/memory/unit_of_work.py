@@ -7,6 +7,9 @@ from adapters.memory.access import MemoryRoleRepository
 from adapters.memory.documents import MemoryOutbox
 from adapters.memory.identity import MemoryUserRepository
 from adapters.memory.routes import MemoryPermissionRepository
+from adapters.memory.scheduling.catalogue import MemoryTaskCatalogue
+from adapters.memory.scheduling.definitions import MemoryPeriodicTaskRepository
+from adapters.memory.scheduling.runs import MemoryRunRepository
 from adapters.memory.store import MemoryStore, MemoryTransaction
 from application.ports.unit_of_work import UnitOfWork
 
@@ -23,6 +26,9 @@ class MemoryUnitOfWork(UnitOfWork):
         self.roles = MemoryRoleRepository(self._transaction)
         self.permissions = MemoryPermissionRepository(self._transaction)
         self.outbox = MemoryOutbox(self._transaction)
+        self.periodic_tasks = MemoryPeriodicTaskRepository(self._transaction)
+        self.runs = MemoryRunRepository(self._transaction)
+        self.task_catalogue = MemoryTaskCatalogue(self._transaction)
         return self
 
     async def __aexit__(

@@ -11,6 +11,9 @@ from adapters.postgres.documents import PostgresOutbox
 from adapters.postgres.engine import connect
 from adapters.postgres.identity import PostgresUserRepository
 from adapters.postgres.routes import PostgresPermissionRepository
+from adapters.postgres.scheduling.catalogue import PostgresTaskCatalogue
+from adapters.postgres.scheduling.definitions import PostgresPeriodicTaskRepository
+from adapters.postgres.scheduling.runs import PostgresRunRepository
 from adapters.postgres.transaction import Transaction
 from application.ports.unit_of_work import UnitOfWork
 from domain.errors import Unavailable
@@ -29,6 +32,9 @@ class PostgresUnitOfWork(UnitOfWork):
         self.roles = PostgresRoleRepository(self._transaction)
         self.permissions = PostgresPermissionRepository(self._transaction)
         self.outbox = PostgresOutbox(self._transaction)
+        self.periodic_tasks = PostgresPeriodicTaskRepository(self._transaction)
+        self.runs = PostgresRunRepository(self._transaction)
+        self.task_catalogue = PostgresTaskCatalogue(self._transaction)
         return self
 
     async def __aexit__(

@@ -52,8 +52,11 @@ class PeriodicTaskRepository(Protocol):
         """Return the task, which nobody else can change until this unit of work ends; raise `PeriodicTaskNotFound`."""
         ...
 
-    async def save(self, task: PeriodicTask) -> None:
-        """Store every field of a locked task; raise `PeriodicTaskNameTaken`."""
+    async def save(self, task: PeriodicTask | UnreadableTask) -> None:
+        """Store every field of a locked task; raise `PeriodicTaskNameTaken`.
+
+        Of one that cannot be read, store only whether it is enabled: what is stored of it is not ours.
+        """
         ...
 
     async def delete(self, task_id: PeriodicTaskId) -> None:

@@ -7,6 +7,7 @@ from application.ports.access import RoleRepository
 from application.ports.documents import Outbox
 from application.ports.identity import UserRepository
 from application.ports.routes import PermissionRepository
+from application.ports.scheduling import PeriodicTaskRepository, RunRepository, TaskCatalogue
 
 
 class UnitOfWork(Protocol):
@@ -20,6 +21,9 @@ class UnitOfWork(Protocol):
     roles: RoleRepository
     permissions: PermissionRepository
     outbox: Outbox
+    periodic_tasks: PeriodicTaskRepository
+    runs: RunRepository
+    task_catalogue: TaskCatalogue
 
     async def __aenter__(self) -> Self:
         """Begin; raise `Unavailable` if the store is down."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -42,11 +42,17 @@ def read_schedule(kind: object, data: object) -> Schedule:
                 values[name] = _READERS.get(name, _text)(data[name])
             elif field.default is MISSING:
                 problems[f"schedule.{name}"] = "is missing"
-        except _Unfit as error:
+        except Unfit as error:
             problems[f"schedule.{name}"] = str(error)
-    if problems:
-        raise InvalidDefinition(problems)
-    return schedule_class(**values)
+    stand_ins = {name: value for name, value in _STAND_INS.items() if name in known}
+    try:
+        schedule = schedule_class(**{**stand_ins, **values})
+    except InvalidDefinition as error:
+        problems = {**error.problems, **problems}
+    else:
+        if not problems:
+            return schedule
+    raise InvalidDefinition(problems)
 
 
 def schedule_data(schedule: Schedule) -> dict[str, str | int | float]:
@@ -73,7 +79,7 @@ def _plain(value: str | float | datetime) -> str | int | float:
             return value
 
 
-class _Unfit(ValueError):
+class Unfit(ValueError):
     """The value is of the wrong type; the message goes on where the name of the field ends."""
 
 
@@ -81,40 +87,51 @@ def _text(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)  # minute: 5
     if not isinstance(value, str):
-        raise _Unfit("must be text")
+        raise Unfit("must be text")
     return value
 
 
 def _whole(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise _Unfit("must be a whole number")
+        raise Unfit("must be a whole number")
     return value
 
 
 def _number(value: object) -> float:
     if not is_number(value):
-        raise _Unfit("must be a number")
+        raise Unfit("must be a number")
     return value
 
 
 def _one_of(choices: type[StrEnum]) -> Callable[[object], StrEnum]:
     def read(value: object) -> StrEnum:
         if not isinstance(value, str) or value not in list(choices):
-            raise _Unfit(f"must be one of {', '.join(choices)}")
+            raise Unfit(f"must be one of {', '.join(choices)}")
         return choices(value)
 
     return read
 
 
-def _moment(value: object) -> datetime:
+def read_moment(value: object) -> datetime:
+    """Return the datetime that `value` is, or that it says; raise `Unfit`."""
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else value
     except ValueError:
         moment = None
     if not isinstance(moment, datetime):
-        raise _Unfit("must be a date and a time (2026-11-01T05:00:00Z)")
+        raise Unfit("must be a date and a time (2026-11-01T05:00:00Z)")
     return moment
 
+
+# Of what is wrong or missing, so that the rest can be looked at all the same.
+_STAND_INS: Mapping[str, object] = {
+    "every": 1,
+    "period": Period.HOURS,
+    "event": SolarEvent.SUNSET,
+    "latitude": 0.0,
+    "longitude": 0.0,
+    "at": datetime(2026, 1, 1, tzinfo=UTC),
+}
 
 _READERS: Mapping[str, Callable[[object], object]] = {
     "every": _whole,
@@ -122,5 +139,5 @@ _READERS: Mapping[str, Callable[[object], object]] = {
     "event": _one_of(SolarEvent),
     "latitude": _number,
     "longitude": _number,
-    "at": _moment,
+    "at": read_moment,
 }

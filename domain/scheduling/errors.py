@@ -36,3 +36,14 @@ class PeriodicTaskNameTaken(Conflict):
     def __init__(self, name: str) -> None:
         super().__init__(f"There is a periodic task named {name} already")
         self.name = name
+
+
+class UnreadableDefinition(Conflict):
+    """What is stored of a periodic task breaks rules, so nothing can be done with it but replace it."""
+
+    code = "scheduling.unreadable_definition"
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"The definition of {name} cannot be read: {reason}")
+        self.name = name
+        self.reason = reason

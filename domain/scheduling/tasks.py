@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import islice
 
 from domain.scheduling.errors import InvalidDefinition
 from domain.scheduling.firing import Sun
@@ -100,21 +101,15 @@ class Standing:
 
 
 @dataclass(slots=True, kw_only=True)
-class PeriodicTask:
-    """A task that runs by a schedule, from when it was enabled until it is paused or over."""
+class StoredTask:
+    """What is known of every task, even if its definition cannot be read."""
 
     id: PeriodicTaskId
-    definition: Definition
     enabled: bool = True
     enabled_at: datetime
     """Slots up to here are not owed: the task did not exist, or was paused."""
     created_at: datetime
     updated_at: datetime
-
-    def redefine(self, definition: Definition, *, at: datetime) -> None:
-        """Be defined anew. What was settled stays settled, so the next slot follows the last one, not the change."""
-        self.definition = definition
-        self.updated_at = at
 
     def pause(self, *, at: datetime) -> None:
         """Run no more until resumed."""
@@ -128,6 +123,23 @@ class PeriodicTask:
             self.enabled = True
             self.enabled_at = self.enabled_at if catch_up else at
             self.updated_at = at
+
+
+@dataclass(slots=True, kw_only=True)
+class PeriodicTask(StoredTask):
+    """A task that runs by a schedule, from when it was enabled until it is paused or over."""
+
+    definition: Definition
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.definition.name
+
+    def redefine(self, definition: Definition, *, at: datetime) -> None:
+        """Be defined anew. What was settled stays settled, so the next slot follows the last one, not the change."""
+        self.definition = definition
+        self.updated_at = at
 
     def timetable(self, sun: Sun) -> Timetable:
         """Return the slots of the task, whether or not it is enabled."""
@@ -181,6 +193,26 @@ class PeriodicTask:
         slot = self.timetable(sun).next_after(self._settled_until(standing))
         return None if slot is None else slot + self.jitter().delay(slot)
 
+    def next_slots(self, standing: Standing, *, now: datetime, sun: Sun) -> Iterator[datetime]:
+        """Yield the slots to come, in order, each computed when it is asked for; none while the task is paused."""
+        if self.enabled:
+            settled_until = max(standing.settled_until or self.enabled_at, self.enabled_at, now)
+            yield from islice(self.slots_after(settled_until, sun=sun), self.runs_left(standing))
+
+    def slots_after(self, moment: datetime, *, sun: Sun) -> Iterator[datetime]:
+        """Yield the slots of the timetable after `moment`, in order, each computed when it is asked for."""
+        timetable = self.timetable(sun)
+        slot = timetable.next_after(moment)
+        while slot is not None:
+            yield slot
+            slot = timetable.next_after(slot)
+
+    def last_slot(self, standing: Standing, *, sun: Sun) -> datetime | None:
+        """Return the latest slot that has run or was given up, if there is one in the time that it is enabled."""
+        if standing.settled_until is None:
+            return None
+        return self.timetable(sun).last_between(self.enabled_at, standing.settled_until)
+
     def lifetime(self, slot: datetime, *, sun: Sun) -> timedelta | None:
         """Return how long the message of `slot` may wait for a worker before it is dropped (None: for ever).
 
@@ -198,14 +230,25 @@ class PeriodicTask:
         return max(standing.settled_until or self.enabled_at, self.enabled_at)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnreadableTask:
+@dataclass(slots=True, kw_only=True)
+class UnreadableTask(StoredTask):
     """A stored definition that breaks the rules because it was written past them: shown with its reason, never run."""
 
-    id: PeriodicTaskId
     name: str
     stored: Mapping[str, Json] = field(hash=False)
+    """What is stored, by the names that `read_draft` reads, but for the name."""
     reason: str
+
+    def redefined(self, definition: Definition, *, at: datetime) -> PeriodicTask:
+        """Return the same task with a definition that can be read."""
+        return PeriodicTask(
+            id=self.id,
+            definition=definition,
+            enabled=self.enabled,
+            enabled_at=self.enabled_at,
+            created_at=self.created_at,
+            updated_at=at,
+        )
 
 
 def _problem_with_prose(text: str, *, longest: int) -> str | None:

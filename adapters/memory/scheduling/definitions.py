@@ -1,0 +1,80 @@
+"""Periodic tasks in memory."""
+
+from collections.abc import Callable
+
+from adapters.memory.store import MemoryTransaction, page_of
+from application.paging import Page, PageRequest
+from application.ports.scheduling import PeriodicTaskFilter, PeriodicTaskRepository, Scheduled
+from domain.scheduling.errors import PeriodicTaskNameTaken, PeriodicTaskNotFound
+from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
+from domain.text import sought
+
+
+class MemoryPeriodicTaskRepository(PeriodicTaskRepository):
+    """Periodic tasks, seen through one transaction."""
+
+    def __init__(self, transaction: MemoryTransaction) -> None:
+        self._transaction = transaction
+        self._tasks = transaction.periodic_tasks
+        self._tasks.refuse = self._refuse_taken
+
+    async def add(self, task: PeriodicTask) -> None:
+        self._tasks.write(task.id, task)
+
+    async def find(self, task_id: PeriodicTaskId) -> Scheduled | None:
+        task = self._tasks.find(task_id)
+        return None if task is None else self._scheduled(task)
+
+    async def lock(self, task_id: PeriodicTaskId) -> Scheduled:
+        await self._transaction.lock(("periodic task", task_id))
+        found = await self.find(task_id)
+        if found is None:
+            raise PeriodicTaskNotFound(task_id)
+        return found
+
+    async def save(self, task: PeriodicTask | UnreadableTask) -> None:
+        await self.lock(task.id)
+        self._tasks.write(task.id, task)
+
+    async def delete(self, task_id: PeriodicTaskId) -> None:
+        await self.lock(task_id)
+        self._tasks.remove(task_id)
+        self._transaction.standings.remove(task_id)
+        for run in self._transaction.runs.where(lambda run: run.task_id == task_id):
+            self._transaction.runs.remove(run.id)
+
+    async def page(self, which: PeriodicTaskFilter, page: PageRequest) -> Page[Scheduled]:
+        found = sorted(self._tasks.where(_matching(which)), key=lambda task: (task.name, task.id))
+        tasks = page_of(found, page)
+        return Page([self._scheduled(task) for task in tasks.records], tasks.total)
+
+    def _scheduled(self, task: PeriodicTask | UnreadableTask) -> Scheduled:
+        standing = self._transaction.standings.find(task.id)
+        return Scheduled(task=task, standing=standing or Standing())
+
+    def _refuse_taken(self, task: PeriodicTask | UnreadableTask) -> None:
+        if self._tasks.where(lambda other: other.id != task.id and other.name == task.name):
+            raise PeriodicTaskNameTaken(task.name)
+
+
+def _matching(which: PeriodicTaskFilter) -> Callable[[PeriodicTask | UnreadableTask], bool]:
+    needle = sought(which.keyword or "")
+
+    def matches(task: PeriodicTask | UnreadableTask) -> bool:
+        if isinstance(task, UnreadableTask):
+            runs, kind = task.stored.get("task"), task.stored.get("kind")
+            description = str(task.stored.get("description", ""))
+        else:
+            runs, kind = task.definition.task, task.definition.schedule.kind
+            description = task.definition.description
+        return (
+            needle is not None
+            and (needle in task.name.casefold() or needle in description.casefold())
+            and which.task in {None, runs}
+            and which.kind in {None, kind}
+            and which.enabled in {None, task.enabled}
+            and which.invalid in {None, isinstance(task, UnreadableTask)}
+        )
+
+    return matches

@@ -1,0 +1,80 @@
+"""Runs in memory: as people see them, and as workers note them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from adapters.memory.store import MemoryStore, MemoryTransaction
+from application.paging import Cursor, Slice
+from application.ports.scheduling import Begun, Finished, RunLog, RunRepository
+from domain.scheduling.runs import Run, RunState
+from domain.scheduling.slots import PeriodicTaskId
+
+_GOING_ON = frozenset({RunState.REQUESTED, RunState.CLAIMED, RunState.PUBLISHED, RunState.STARTED})
+
+
+class MemoryRunRepository(RunRepository):
+    """Runs, seen through one transaction."""
+
+    def __init__(self, transaction: MemoryTransaction) -> None:
+        self._runs = transaction.runs
+
+    async def request(self, run: Run) -> None:
+        self._runs.write(run.id, run)
+
+    async def slice(
+        self, task_id: PeriodicTaskId, *, after: Cursor | None, most: int
+    ) -> Slice[Run]:
+        found = self._runs.where(lambda run: run.task_id == task_id)
+        newest = sorted(found, key=_cursor, reverse=True)
+        rest = [run for run in newest if after is None or _cursor(run) < after]
+        following = _cursor(rest[most - 1]) if len(rest) > most else None
+        return Slice(rest[:most], following)
+
+    async def prune(self, *, before: datetime, most: int) -> int:
+        old = self._runs.where(
+            lambda run: run.scheduled_for < before and run.state not in _GOING_ON
+        )
+        for run in old[:most]:
+            self._runs.remove(run.id)
+        return len(old[:most])
+
+
+def _cursor(run: Run) -> Cursor:
+    return Cursor(run.scheduled_for, run.id)
+
+
+class MemoryRunLog(RunLog):
+    """What becomes of runs, seen by everybody at once."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._runs = store.runs
+
+    async def begin(self, begun: Begun) -> bool:
+        run = self._runs.get(begun.run_id) or Run(
+            id=begun.run_id,
+            task_id=begun.task_id,
+            scheduled_for=begun.scheduled_for,
+            state=RunState.CLAIMED,
+        )
+        if run.started_at is not None and not begun.again:
+            return False
+        self._runs[run.id] = replace(
+            run,
+            state=RunState.STARTED,
+            started_at=begun.at,
+            finished_at=None,
+            lapses_at=begun.lapses_at,
+            worker=begun.worker,
+        )
+        return True
+
+    async def finish(self, runs: Sequence[Finished]) -> None:
+        for finished in runs:
+            if run := self._runs.get(finished.run_id):
+                self._runs[run.id] = replace(
+                    run,
+                    state=RunState.SUCCEEDED if finished.error is None else RunState.FAILED,
+                    finished_at=finished.at,
+                    error=finished.error or "",
+                )

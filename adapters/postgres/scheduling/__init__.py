@@ -1,0 +1,1 @@
+"""Periodic tasks and their runs in PostgreSQL: as people define them, as beats claim them, as workers note them."""

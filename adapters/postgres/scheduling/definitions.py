@@ -1,0 +1,117 @@
+"""`PeriodicTaskRepository` in the tables `periodic_tasks` and `periodic_task_standings`."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from sqlalchemy import ColumnElement, collate, delete, func, select, text, update
+
+from adapters.postgres.records import Records, among, contains
+from adapters.postgres.scheduling.rows import to_row, to_task
+from adapters.postgres.tables import periodic_task_standings, periodic_tasks, task_runs
+from adapters.postgres.transaction import Transaction
+from application.paging import Page, PageRequest
+from application.ports.scheduling import PeriodicTaskFilter, PeriodicTaskRepository, Scheduled
+from domain.scheduling.errors import PeriodicTaskNameTaken, PeriodicTaskNotFound
+from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
+from domain.text import sought
+
+
+class PostgresPeriodicTaskRepository(PeriodicTaskRepository):
+    """Periodic tasks, seen through one transaction."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self._records = Records[PeriodicTask | UnreadableTask](
+            transaction, periodic_tasks, to_row=_to_row, of_row=to_task
+        )
+
+    async def add(self, task: PeriodicTask) -> None:
+        await self._records.add(task, conflicts=_conflicts(task))
+
+    async def find(self, task_id: PeriodicTaskId) -> Scheduled | None:
+        task = await self._records.find(periodic_tasks.c.id == task_id)
+        return None if task is None else (await self._scheduled([task]))[0]
+
+    async def lock(self, task_id: PeriodicTaskId) -> Scheduled:
+        tasks = await self._records.lock(periodic_tasks.c.id == task_id)
+        if not tasks:
+            raise PeriodicTaskNotFound(task_id)
+        return (await self._scheduled(tasks))[0]
+
+    async def save(self, task: PeriodicTask | UnreadableTask) -> None:
+        if isinstance(task, PeriodicTask):
+            await self._records.save(task, conflicts=_conflicts(task))
+        else:
+            await self._transaction.write(
+                update(periodic_tasks)
+                .where(periodic_tasks.c.id == task.id)
+                .values(
+                    enabled=task.enabled, enabled_at=task.enabled_at, updated_at=task.updated_at
+                )
+            )
+
+    async def delete(self, task_id: PeriodicTaskId) -> None:
+        await self._records.delete(periodic_tasks.c.id == task_id)  # a trigger removes its standing
+        await self._transaction.write(delete(task_runs).where(task_runs.c.task_id == task_id))
+
+    async def page(self, which: PeriodicTaskFilter, page: PageRequest) -> Page[Scheduled]:
+        needle = sought(which.keyword or "")
+        if needle is None:
+            return Page([], 0)
+        found = await self._records.page(
+            page, *_conditions(which, needle), order_by=periodic_tasks.c.name
+        )
+        return Page(await self._scheduled(found.records), found.total)
+
+    async def _scheduled(
+        self, tasks: Sequence[PeriodicTask | UnreadableTask]
+    ) -> Sequence[Scheduled]:
+        standings = await self._standings([task.id for task in tasks])
+        return [Scheduled(task=task, standing=standings.get(task.id, Standing())) for task in tasks]
+
+    async def _standings(
+        self, ids: Collection[PeriodicTaskId]
+    ) -> Mapping[PeriodicTaskId, Standing]:
+        table = periodic_task_standings.c
+        rows = await self._transaction.read(
+            select(table.task_id, table.settled_until, table.runs).where(among(table.task_id, ids))
+        )
+        return {
+            row.task_id: Standing(settled_until=row.settled_until, runs=row.runs) for row in rows
+        }
+
+
+def _to_row(task: PeriodicTask | UnreadableTask) -> dict[str, object]:
+    assert isinstance(task, PeriodicTask)  # noqa: S101 - nobody stores what cannot be read
+    return to_row(task)
+
+
+def _conflicts(task: PeriodicTask) -> Mapping[str, PeriodicTaskNameTaken]:
+    return {"uq_periodic_tasks_name": PeriodicTaskNameTaken(task.name)}
+
+
+def _conditions(which: PeriodicTaskFilter, needle: str) -> list[ColumnElement[bool]]:
+    table, standing = periodic_tasks.c, periodic_task_standings.c
+    conditions: list[ColumnElement[bool]] = []
+    if needle:
+        conditions.append(contains([_folded(table.name), _folded(table.description)], needle))
+    if which.task is not None:
+        conditions.append(table.task == which.task)
+    if which.kind is not None:
+        conditions.append(table.kind == which.kind)
+    if which.enabled is not None:
+        conditions.append(table.enabled == which.enabled)
+    if which.invalid is not None:
+        flagged = (
+            select(standing.task_id)
+            .where(standing.task_id == table.id, standing.problem.is_not(None))
+            .exists()
+        )
+        conditions.append(flagged if which.invalid else ~flagged)
+    return conditions
+
+
+def _folded(column: ColumnElement[str]) -> ColumnElement[str]:
+    """Return what stands in the column as `domain.text.fold` gives it, but for letters such as ß."""
+    normal = text("NFKC")
+    return func.normalize(func.lower(func.normalize(collate(column, "default"), normal)), normal)

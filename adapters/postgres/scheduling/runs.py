@@ -1,0 +1,147 @@
+"""`RunRepository` and `RunLog` in the table `task_runs`."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import (
+    DateTime,
+    Text,
+    and_,
+    case,
+    delete,
+    func,
+    insert,
+    literal,
+    not_,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.postgres.engine import connect
+from adapters.postgres.scheduling.rows import run_to_row, to_run
+from adapters.postgres.tables import (
+    SCHEDULING_CHANNEL,
+    deleted_periodic_tasks,
+    is_going_on,
+    task_runs,
+)
+from adapters.postgres.transaction import Transaction
+from application.paging import Cursor, Slice
+from application.ports.scheduling import Begun, Finished, RunLog, RunRepository
+from domain.scheduling.runs import Run, RunState
+from domain.scheduling.slots import PeriodicTaskId
+
+_REMEMBER_DELETED = timedelta(days=1)
+"""Far longer than any beat goes without comparing everything."""
+_LONGEST_ERROR = 2_000
+_LONGEST_WORKER = 255
+
+
+class PostgresRunRepository(RunRepository):
+    """Runs, seen through one transaction."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    async def request(self, run: Run) -> None:
+        await self._transaction.write(insert(task_runs).values(run_to_row(run)))
+        await self._transaction.write(select(func.pg_notify(SCHEDULING_CHANNEL, "")))
+
+    async def slice(
+        self, task_id: PeriodicTaskId, *, after: Cursor | None, most: int
+    ) -> Slice[Run]:
+        place = tuple_(task_runs.c.scheduled_for, task_runs.c.id)
+        statement = select(task_runs).where(task_runs.c.task_id == task_id)
+        if after is not None:
+            statement = statement.where(place < tuple_(after.at, after.id))
+        statement = statement.order_by(
+            task_runs.c.scheduled_for.desc(), task_runs.c.id.desc()
+        ).limit(most + 1)
+        runs = [to_run(row) for row in await self._transaction.read(statement)]
+        last = runs[most - 1] if len(runs) > most else None
+        return Slice(runs[:most], None if last is None else Cursor(last.scheduled_for, last.id))
+
+    async def prune(self, *, before: datetime, most: int) -> int:
+        await self._transaction.write(
+            delete(deleted_periodic_tasks).where(
+                deleted_periodic_tasks.c.deleted_at < func.now() - _REMEMBER_DELETED
+            )
+        )
+        has_lapsed = func.coalesce(task_runs.c.lapses_at < func.clock_timestamp(), False)
+        waits = task_runs.c.state == RunState.REQUESTED.value
+        old = (
+            select(task_runs.c.id)
+            .where(
+                task_runs.c.scheduled_for < before,
+                not_(waits),
+                or_(not_(is_going_on), has_lapsed),
+            )
+            .order_by(task_runs.c.scheduled_for)
+            .limit(most)
+            .with_for_update(skip_locked=True)
+        )
+        done = await self._transaction.write(delete(task_runs).where(task_runs.c.id.in_(old)))
+        return done.rowcount
+
+
+class PostgresRunLog(RunLog):
+    """Each note is a statement of its own, over a connection of the pool."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def begin(self, begun: Begun) -> bool:
+        now: dict[str, object] = {
+            "state": RunState.STARTED.value,
+            "started_at": begun.at,
+            "finished_at": None,
+            "lapses_at": begun.lapses_at,
+            "worker": _storable(begun.worker, _LONGEST_WORKER),
+            "error": "",
+        }
+        new = upsert(task_runs).values(
+            id=begun.run_id, task_id=begun.task_id, scheduled_for=begun.scheduled_for, **now
+        )
+        is_first = and_(task_runs.c.started_at.is_(None))
+        statement = new.on_conflict_do_update(
+            index_elements=[task_runs.c.id],
+            set_=now,
+            where=or_(literal(begun.again), is_first),
+        ).returning(task_runs.c.id)
+        async with await connect(self._engine) as connection:
+            return (await connection.execute(statement)).first() is not None
+
+    async def finish(self, runs: Sequence[Finished]) -> None:
+        if not runs:
+            return
+        ended = func.unnest(
+            literal([run.run_id for run in runs], ARRAY(task_runs.c.id.type)),
+            literal([run.at for run in runs], ARRAY(DateTime(timezone=True))),
+            literal(
+                [run.error and _storable(run.error, _LONGEST_ERROR) for run in runs], ARRAY(Text)
+            ),
+        ).table_valued("id", "at", "error", name="ended")
+        statement = (
+            update(task_runs)
+            .where(task_runs.c.id == ended.c.id)
+            .values(
+                state=case(
+                    (ended.c.error.is_(None), RunState.SUCCEEDED.value),
+                    else_=RunState.FAILED.value,
+                ),
+                finished_at=ended.c.at,
+                error=func.coalesce(ended.c.error, ""),
+            )
+        )
+        async with await connect(self._engine) as connection:
+            await connection.execute(statement)
+
+
+def _storable(words: str, longest: int) -> str:
+    """Return text without what PostgreSQL cannot store: NUL and lone surrogates."""
+    return words[:longest].replace("\0", "\ufffd").encode(errors="replace").decode()

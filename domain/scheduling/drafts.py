@@ -1,0 +1,223 @@
+"""Definitions as somebody writes them: read as far as possible, so that all that is wrong is said at once."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Any
+
+from domain.scheduling.codec import Unfit, read_moment, read_schedule, schedule_data
+from domain.scheduling.errors import InvalidDefinition
+from domain.scheduling.json_values import is_list, is_number, is_object
+from domain.scheduling.misfire import Misfire
+from domain.scheduling.options import PublishingOptions
+from domain.scheduling.schedules import Interval, Period
+from domain.scheduling.signatures import RegisteredTask
+from domain.scheduling.tasks import Definition
+
+Reader = Callable[[object], Any]
+"""Makes a value of plain data; raises `Unfit` or `InvalidDefinition`."""
+
+Readers = Mapping[str, Reader]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What somebody wrote, and what is wrong with it, by field (`schedule.day_of_month`)."""
+
+    definition: Definition
+    """What was written; where that is wrong, something that is not."""
+    beside: Mapping[str, Any] = field(hash=False)
+    """The fields beside the definition that were written and are right."""
+    problems: Mapping[str, str] = field(hash=False)
+
+    def suiting(self, registered: RegisteredTask | None) -> "Draft":
+        """Return this draft and what is wrong with its task and arguments, given the task that is known by its name."""
+        if "task" in self.problems:
+            return self
+        if registered is None:
+            return self.but({"task": "is not a task that is known"})
+        if "args" in self.problems or "kwargs" in self.problems:
+            return self
+        return self.but(registered.problems_with(self.definition.args, self.definition.kwargs))
+
+    def but(self, problems: Mapping[str, str]) -> "Draft":
+        """Return this draft, in which something more is wrong."""
+        return replace(self, problems={**problems, **self.problems})
+
+    def finished(self) -> Definition:
+        """Return the definition; raise `InvalidDefinition` that names every field that is wrong."""
+        if self.problems:
+            raise InvalidDefinition(self.problems)
+        return self.definition
+
+
+def read_draft(data: Mapping[str, object], *, beside: Readers = MappingProxyType({})) -> Draft:
+    """Read plain data by the names of the fields of `Definition`, with `kind` and `schedule` as `read_schedule` wants.
+
+    Times are text or datetimes with an offset, durations are numbers of seconds. `beside` are further fields.
+    """
+    unknown = data.keys() - _READERS.keys() - beside.keys() - {"kind", "schedule"}
+    problems = {name[:50]: "is not a field of periodic tasks" for name in sorted(unknown)}
+    problems |= {name: "is missing" for name in _REQUIRED if name not in data}
+    values, found = read_fields(data, _READERS)
+    others, found_beside = read_fields(data, beside)
+    problems |= {**found, **found_beside}
+    try:
+        values["schedule"] = read_schedule(data.get("kind"), data.get("schedule"))
+    except InvalidDefinition as error:
+        problems |= {**error.problems, **problems}
+    definition, broken = _defined(values)
+    return Draft(definition, others, {**broken, **problems})
+
+
+def read_fields(
+    data: Mapping[str, object], readers: Readers
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what the fields say that are there, and what is wrong with them."""
+    values: dict[str, Any] = {}
+    problems: dict[str, str] = {}
+    for name, read in readers.items():
+        if name not in data:
+            continue
+        try:
+            values[name] = read(data[name])
+        except Unfit as error:
+            problems[name] = str(error)
+        except InvalidDefinition as error:
+            problems |= error.problems
+    return values, problems
+
+
+def definition_data(definition: Definition) -> dict[str, Any]:
+    """Return plain data from which `read_draft` makes an equal definition."""
+    return {
+        "name": definition.name,
+        "description": definition.description,
+        "task": definition.task,
+        "kind": definition.schedule.kind,
+        "schedule": schedule_data(definition.schedule),
+        "args": definition.args,
+        "kwargs": definition.kwargs,
+        "options": definition.options.given,
+        "start_at": definition.start_at,
+        "end_at": definition.end_at,
+        "one_off": definition.one_off,
+        "max_runs": definition.max_runs,
+        "max_running": definition.max_running,
+        "jitter": definition.jitter.total_seconds(),
+        "misfire": definition.misfire.value,
+        "misfire_grace": (
+            None if definition.misfire_grace is None else definition.misfire_grace.total_seconds()
+        ),
+    }
+
+
+# What stands in for what is wrong, so that the rest can be looked at all the same.
+_STAND_INS: Mapping[str, Any] = {
+    "name": "draft",
+    "task": "draft",
+    "schedule": Interval(1, Period.HOURS),
+}
+
+
+def _defined(values: Mapping[str, Any]) -> tuple[Definition, dict[str, str]]:
+    """Return a definition of these values, but for those that break a rule, and the rules."""
+    sound = {**_STAND_INS, **values}
+    problems: dict[str, str] = {}
+    while True:
+        try:
+            return Definition(**sound), problems
+        except InvalidDefinition as error:
+            problems |= error.problems
+            for name in (problem.partition(".")[0] for problem in error.problems):
+                sound.pop(name, None)
+            sound = {**_STAND_INS, **sound}
+
+
+# --- fields -------------------------------------------------------------------------------------
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise Unfit("must be text")
+    return value
+
+
+def flag(value: object) -> bool:
+    """Read true or false."""
+    if not isinstance(value, bool):
+        raise Unfit("must be true or false")
+    return value
+
+
+def _list(value: object) -> object:
+    if not is_list(value):
+        raise Unfit("must be a list")
+    return value
+
+
+def _object(value: object) -> object:
+    if not is_object(value):
+        raise Unfit("must be an object")
+    return value
+
+
+def count_or_null(value: object) -> int | None:
+    """Read a whole number."""
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise Unfit("must be a whole number, or null")
+    return value
+
+
+def moment_or_null(value: object) -> datetime | None:
+    """Read an instant."""
+    if value is None:
+        return None
+    moment = read_moment(value)
+    if moment.utcoffset() is None:
+        raise Unfit("must say its offset from UTC (…Z or …+01:00)")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise Unfit("is out of range") from None
+
+
+def _seconds(value: object) -> timedelta:
+    if not is_number(value):
+        raise Unfit("must be a number of seconds")
+    try:
+        return timedelta(seconds=value)
+    except (OverflowError, ValueError):
+        return timedelta.max
+
+
+def _misfire(value: object) -> Misfire:
+    if not isinstance(value, str) or value not in list(Misfire):
+        raise Unfit(f"must be one of {', '.join(Misfire)}")
+    return Misfire(value)
+
+
+def _options(value: object) -> PublishingOptions:
+    if not is_object(value):
+        raise Unfit("must be an object")
+    return PublishingOptions(value)  # type: ignore[arg-type]  # it looks at everything in there
+
+
+_REQUIRED = ("name", "task", "kind", "schedule")
+_READERS: Readers = {
+    "name": _text,
+    "description": _text,
+    "task": _text,
+    "args": _list,
+    "kwargs": _object,
+    "options": _options,
+    "start_at": moment_or_null,
+    "end_at": moment_or_null,
+    "one_off": flag,
+    "max_runs": count_or_null,
+    "max_running": count_or_null,
+    "jitter": _seconds,
+    "misfire": _misfire,
+    "misfire_grace": lambda value: None if value is None else _seconds(value),
+}
