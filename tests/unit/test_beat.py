@@ -231,7 +231,15 @@ async def test_a_message_expires_when_the_next_slot_comes(
 
 
 def unreadable(task_id: PeriodicTaskId, reason: str = "schedule.minute is wrong") -> UnreadableTask:
-    return UnreadableTask(id=task_id, name="broken", stored={}, reason=reason)
+    return UnreadableTask(
+        id=task_id,
+        name="broken",
+        stored={},
+        reason=reason,
+        enabled_at=A_MOMENT,
+        created_at=A_MOMENT,
+        updated_at=A_MOMENT,
+    )
 
 
 async def test_a_definition_that_nobody_can_read_is_flagged_and_stops_no_other(
