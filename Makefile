@@ -74,7 +74,7 @@ audit: .venv/ready ## Advisory: known vulnerabilities in the locked dependencies
 
 ##@ Test (T=path narrows each)
 test-unit: .venv/ready ## Unit tests: no server, seconds
-	$(BIN)/pytest --hypothesis-profile=fast -p no:schemathesis tests/unit
+	$(BIN)/pytest --hypothesis-profile=fast -p no:schemathesis -p no:valkey tests/unit
 
 test-contract: .venv/ready ## Every port against memory and the real adapter
 	$(PYTEST) tests/contract

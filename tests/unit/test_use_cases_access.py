@@ -37,8 +37,7 @@ NOBODYS = RoleId(UUID(int=0))
 
 
 @pytest.fixture
-async def world() -> World:
-    world = World()
+async def world(world: World) -> World:
     await world.given_routes(READ, WRITE, DELETE)
     return world
 
