@@ -10,6 +10,7 @@ from dependency_injector import containers, providers
 from adapters.astronomy import sun
 from adapters.environment.load import load_settings
 from adapters.memory.audit import MemoryAuditLog
+from adapters.memory.scheduling.runs import MemoryRunLog
 from adapters.memory.sessions import (
     MemoryLogInThrottle,
     MemoryRateLimiter,
@@ -68,6 +69,22 @@ from application.use_cases.identity.users import (
     GetUser,
     ListUsers,
     ResetPassword,
+)
+from application.use_cases.scheduling.catalogue import ListTasks, SyncTasks
+from application.use_cases.scheduling.definitions import (
+    ChangePeriodicTask,
+    CreatePeriodicTask,
+    DeletePeriodicTask,
+    GetPeriodicTask,
+    ListPeriodicTasks,
+    ViewTask,
+)
+from application.use_cases.scheduling.runs import (
+    ListNextRuns,
+    ListRuns,
+    PreviewRuns,
+    PruneRuns,
+    RunNow,
 )
 from application.use_cases.sessions.devices import (
     EndSession,
@@ -197,6 +214,8 @@ class Container(containers.DeclarativeContainer):
         transport=keys.provided.transport.active.id,
     )
 
+    run_log = providers.Singleton(MemoryRunLog, memory_store)
+
     # --- use cases: documents ---
     record_audit = providers.Singleton(documents.RecordAudit, clock=clock, ids=ids)
     deliver_outbox = providers.Factory(documents.DeliverOutbox, uow=uow.provider, log=audit_log)
@@ -305,6 +324,38 @@ class Container(containers.DeclarativeContainer):
     # --- use cases: routes ---
     sync_routes = providers.Factory(routes.SyncRoutes, uow=uow.provider, clock=clock, ids=ids)
     list_permissions = providers.Factory(routes.ListPermissions, uow=uow.provider)
+
+    # --- use cases: scheduling ---
+    view_task = providers.Factory(ViewTask, clock=clock, sun=sun)
+    list_periodic_tasks = providers.Factory(ListPeriodicTasks, uow=uow.provider, view=view_task)
+    get_periodic_task = providers.Factory(GetPeriodicTask, uow=uow.provider, view=view_task)
+    create_periodic_task = providers.Factory(
+        CreatePeriodicTask,
+        uow=uow.provider,
+        clock=clock,
+        ids=ids,
+        audit=record_audit,
+        view=view_task,
+    )
+    change_periodic_task = providers.Factory(
+        ChangePeriodicTask,
+        uow=uow.provider,
+        clock=clock,
+        audit=record_audit,
+        view=view_task,
+    )
+    delete_periodic_task = providers.Factory(
+        DeletePeriodicTask, uow=uow.provider, audit=record_audit
+    )
+    run_now = providers.Factory(RunNow, uow=uow.provider, clock=clock, ids=ids, audit=record_audit)
+    list_runs = providers.Factory(ListRuns, uow=uow.provider, clock=clock)
+    list_next_runs = providers.Factory(ListNextRuns, uow=uow.provider, clock=clock, sun=sun)
+    preview_runs = providers.Factory(PreviewRuns, clock=clock, ids=ids, sun=sun)
+    prune_runs = providers.Factory(
+        PruneRuns, uow=uow.provider, clock=clock, settings=settings.provided.jobs
+    )
+    sync_tasks = providers.Factory(SyncTasks, uow=uow.provider)
+    list_tasks = providers.Factory(ListTasks, uow=uow.provider)
 
     # --- use cases: identity ---
     choose_password = providers.Factory(

@@ -140,8 +140,6 @@ class JobSettings:
     """A standby beat takes over within this time."""
     poll: timedelta = timedelta(seconds=5)
     """Between two looks for changes, in case that no notification came."""
-    refresh: timedelta = timedelta(seconds=60)
-    """No change stays unseen for longer while the store answers."""
     reconcile: timedelta = timedelta(minutes=5)
     """Between two comparisons of everything."""
     runs_retention: timedelta = timedelta(days=30)
@@ -336,11 +334,6 @@ class Settings:
         if self.throttle.longest_lock < self.throttle.first_lock:
             yield Problem(
                 "PORTICO_THROTTLE_LONGEST_LOCK", "must be at least PORTICO_THROTTLE_FIRST_LOCK"
-            )
-        if not self.jobs.poll <= self.jobs.refresh <= self.jobs.reconcile:
-            yield Problem(
-                "PORTICO_BEAT_REFRESH",
-                "must lie between PORTICO_BEAT_POLL and PORTICO_BEAT_RECONCILE",
             )
 
     def _problems_when_deployed(self) -> Iterator["Problem"]:

@@ -89,7 +89,6 @@ def _settings(given: Variables) -> Settings:
             concurrency=given.worker_concurrency,
             lease=given.beat_lease,
             poll=given.beat_poll,
-            refresh=given.beat_refresh,
             reconcile=given.beat_reconcile,
             runs_retention=given.runs_retention,
         ),

@@ -125,8 +125,6 @@ class Variables(BaseModel):
     """How long a beat leads without a sign of life; a standby beat takes over within this time."""
     beat_poll: Interval = _DEFAULT.jobs.poll
     """How often a beat looks for changes, in case that no notification came."""
-    beat_refresh: Interval = _DEFAULT.jobs.refresh
-    """For how long a change may stay unseen by a beat at most."""
     beat_reconcile: Interval = _DEFAULT.jobs.reconcile
     """How often a beat compares all that it knows with the database."""
     runs_retention: Retention = _DEFAULT.jobs.runs_retention

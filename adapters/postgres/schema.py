@@ -1,29 +1,18 @@
 """`Schema` by alembic: brings the database to the newest step of `migrations/`, one process at a time."""
 
-import logging
-from argparse import Namespace
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from types import ModuleType
 
-from alembic import command
-from alembic.config import Config
-from alembic.operations.ops import MigrationScript
-from alembic.runtime.migration import MigrationContext
-from alembic.script import Script, ScriptDirectory
-from sqlalchemy import Connection, TextClause, func, select, text
+from sqlalchemy import TextClause, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.engine import connect, postgres_engine
 from adapters.postgres.tables import AdvisoryLock
 from application.ports.system import Schema
 from application.settings import PostgresSettings
-
-_log = logging.getLogger(__name__)
-
-# Beside the packages, in a checkout as in an installed wheel.
-_ROOT = Path(__file__).resolve().parents[2]
 
 _LONGEST_STEP = timedelta(hours=1)
 # While a migration waits for a table, everybody who comes later waits behind it.
@@ -45,19 +34,22 @@ class PostgresSchema(Schema):
 
     async def upgrade(self) -> None:
         """Take every missing step; raise `Unavailable` if others hold the lock or a table for too long."""
+        steps = _steps()
         async with self._connection(statement_timeout=_LONGEST_STEP) as connection:
             await self._lock(connection)
-            await connection.run_sync(_upgrade)
+            await connection.run_sync(steps.upgrade)
 
     async def is_current(self) -> bool:
+        steps = _steps()
         async with self._connection() as connection:
-            return await connection.run_sync(_is_current)
+            return await connection.run_sync(steps.is_current)
 
     async def write_migration(self, message: str) -> Path | None:
         """Upgrade, then write the step from the database to `tables`; return None if there is nothing to do."""
+        steps = _steps()
         await self.upgrade()
         async with self._connection() as connection:
-            script = await connection.run_sync(_write_migration, message)
+            script = await connection.run_sync(steps.write_migration, message)
         return Path(script.path) if script else None
 
     @asynccontextmanager
@@ -79,54 +71,12 @@ class PostgresSchema(Schema):
         await connection.commit()
 
 
-def _upgrade(connection: Connection) -> None:
-    if _comes_from_a_later_version(connection):
-        _log.warning("The database comes from a later version of Portico; it is left as it is")
-        return
-    command.upgrade(alembic_config(connection), "head")
+def _steps() -> ModuleType:
+    # 11 MB that workers and beats, which migrate nothing, should not carry.
+    from adapters.postgres import steps  # noqa: PLC0415
 
-
-def _is_current(connection: Connection) -> bool:
-    wanted = ScriptDirectory.from_config(alembic_config()).get_heads()
-    return _steps_taken(connection) == set(wanted) or _comes_from_a_later_version(connection)
-
-
-def _comes_from_a_later_version(connection: Connection) -> bool:
-    known = {
-        step.revision for step in ScriptDirectory.from_config(alembic_config()).walk_revisions()
-    }
-    return not _steps_taken(connection) <= known
-
-
-def _steps_taken(connection: Connection) -> set[str]:
-    with connection.begin():  # and end: in a transaction of ours alembic would not commit
-        return set(MigrationContext.configure(connection).get_current_heads())
-
-
-def _write_migration(connection: Connection, message: str) -> Script | None:
-    def unless_empty(_context: object, _revision: object, steps: list[MigrationScript]) -> None:
-        if all(step.upgrade_ops is None or step.upgrade_ops.is_empty() for step in steps):
-            steps.clear()
-
-    script = command.revision(
-        alembic_config(connection),
-        message,
-        autogenerate=True,
-        process_revision_directives=unless_empty,
-    )
-    return script if isinstance(script, Script) else None
+    return steps
 
 
 def _lock_timeout(patience: timedelta) -> TextClause:
     return text(f"SET lock_timeout = {patience / timedelta(milliseconds=1):.0f}")
-
-
-def alembic_config(connection: Connection | None = None) -> Config:
-    """Return alembic's configuration; `pyproject.toml`, where there is one, adds how new steps are named."""
-    config = Config(
-        toml_file=_ROOT / "pyproject.toml",
-        cmd_opts=Namespace(quiet=True),
-        attributes={"connection": connection},
-    )
-    config.set_main_option("script_location", str(_ROOT / "migrations").replace("%", "%%"))
-    return config

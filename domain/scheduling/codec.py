@@ -126,7 +126,7 @@ def read_moment(value: object) -> datetime:
 # Of what is wrong or missing, so that the rest can be looked at all the same.
 _STAND_INS: Mapping[str, object] = {
     "every": 1,
-    "period": Period.HOURS,
+    "period": Period.SECONDS,
     "event": SolarEvent.SUNSET,
     "latitude": 0.0,
     "longitude": 0.0,

@@ -196,7 +196,7 @@ class PeriodicTask(StoredTask):
     def next_slots(self, standing: Standing, *, now: datetime, sun: Sun) -> Iterator[datetime]:
         """Yield the slots to come, in order, each computed when it is asked for; none while the task is paused."""
         if self.enabled:
-            settled_until = max(standing.settled_until or self.enabled_at, self.enabled_at, now)
+            settled_until = max(self._settled_until(standing), now)
             yield from islice(self.slots_after(settled_until, sun=sun), self.runs_left(standing))
 
     def slots_after(self, moment: datetime, *, sun: Sun) -> Iterator[datetime]:

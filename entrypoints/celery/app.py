@@ -4,16 +4,23 @@ Importing it reads no setting and connects to nothing. Tasks are in `entrypoints
 `PORTICO_TASK_MODULES` names.
 """
 
+import asyncio
+import logging
 from typing import Any
 
-from celery.signals import setup_logging
+from celery import Celery
+from celery.signals import beat_init, celeryd_after_setup, setup_logging
 
 import bootstrap
+from domain.errors import Unavailable
+from entrypoints.celery.catalogue import registered_tasks
 from entrypoints.celery.configuration import configuration
 from entrypoints.celery.process import process_settings
 from entrypoints.celery.typed import TypedCelery
 
-app = TypedCelery("portico")
+_log = logging.getLogger(__name__)
+
+app = TypedCelery("portico", task_cls="entrypoints.celery.recording:RecordedTask")
 
 
 def _configuration() -> dict[str, Any]:
@@ -26,3 +33,18 @@ app.add_defaults(_configuration)
 @setup_logging.connect
 def _log_as_we_do(**_: object) -> None:
     bootstrap.configure_logging(process_settings())
+
+
+# Before a worker has children: what this opens, it closes, and they inherit none of it.
+@celeryd_after_setup.connect
+@beat_init.connect
+def _introduce(**_: object) -> None:
+    try:
+        asyncio.run(_sync(app))
+    except Unavailable as error:
+        _log.warning("the API does not learn which tasks there are: %s", error)
+
+
+async def _sync(app: Celery) -> None:
+    async with bootstrap.running(bootstrap.build(process_settings())) as container:
+        await container.sync_tasks()(registered_tasks(app))

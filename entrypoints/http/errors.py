@@ -32,6 +32,7 @@ from domain.errors import (
     Unavailable,
 )
 from domain.identity import PasswordRejected
+from domain.scheduling.errors import InvalidDefinition
 from domain.sessions import InvalidToken, SessionCompromised
 from entrypoints.http.envelope import Body
 from entrypoints.http.exchange import exchange_of, quoted_path, route_path
@@ -133,6 +134,8 @@ def problem_response(scope: Scope, error: Exception) -> Response:
     match error:
         case PorticoError():
             status, slug, detail = status_of(error), error.code, error.detail
+            if isinstance(error, InvalidDefinition):
+                detail = "The definition has invalid fields"
             headers, errors = _headers(error), tuple(_field_errors(error))
             if isinstance(error, InvalidToken):
                 exchange.reason = error.reason
@@ -210,6 +213,9 @@ def _whole_seconds(duration: timedelta) -> int:
 
 def _field_errors(error: PorticoError) -> Iterator[FieldError]:
     match error:
+        case InvalidDefinition():
+            for field, problem in [*error.problems.items()][:_MOST_ERRORS_TOLD]:
+                yield FieldError(loc=("body", *_way_to(field)), msg=problem, type=error.code)
         case Invalid():
             broken = error.rule if isinstance(error, PasswordRejected) else error.code
             yield FieldError(loc=("body", to_camel(error.field)), msg=error.detail, type=broken)
@@ -218,6 +224,14 @@ def _field_errors(error: PorticoError) -> Iterator[FieldError]:
                 yield FieldError(loc=(dependency,), msg="does not answer", type="down")
         case _:
             return
+
+
+def _way_to(field: str) -> Iterator[str]:
+    """Yield the names that lead to `schedule.day_of_month`; those of arguments are the task's, not ours."""
+    name, dot, inner = field.partition(".")
+    yield str(_name_or_nothing(to_camel(name)))
+    if dot:
+        yield str(_name_or_nothing(inner if name == "kwargs" else to_camel(inner)))
 
 
 def _told(error: Mapping[str, Any]) -> FieldError:

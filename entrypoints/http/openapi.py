@@ -32,6 +32,7 @@ _TAGS = (
     {"name": "identity", "description": "Users, accounts and passwords."},
     {"name": "access", "description": "Roles, and the permissions that they give."},
     {"name": "documents", "description": "The audit log."},
+    {"name": "scheduling", "description": "Periodic tasks, their runs, and who publishes them."},
     {"name": "health", "description": "For those who operate the service."},
 )
 _SCHEMES = {

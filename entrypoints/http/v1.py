@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from entrypoints.http import access, documents, routes
 from entrypoints.http.identity import account, users
+from entrypoints.http.scheduling import periodic_tasks, scheduler
 from entrypoints.http.sessions import devices, keys, log_in
 
 PREFIX = "/api/v1"
@@ -24,3 +25,5 @@ def routers(*, debug: bool) -> Iterator[APIRouter]:
     yield access.router
     yield routes.router
     yield documents.router
+    yield periodic_tasks.router
+    yield scheduler.router

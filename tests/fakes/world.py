@@ -27,6 +27,7 @@ from domain.access import Role
 from domain.documents import AuditEntry
 from domain.identity import Password, User, UserId
 from domain.routes import Route
+from domain.scheduling.tasks import PeriodicTask
 from domain.sessions import SealedPassword, Session
 from tests.fakes.access import changing
 from tests.fakes.clock import MovableClock
@@ -121,6 +122,13 @@ class World:
             await uow.roles.add(role)
             await uow.commit()
         return role
+
+    async def given_task(self, task: PeriodicTask) -> PeriodicTask:
+        """Store a periodic task."""
+        async with self.container.uow() as uow:
+            await uow.periodic_tasks.add(task)
+            await uow.commit()
+        return task
 
     async def given_routes(self, *codes: str) -> None:
         """Offer guarded routes with these permission codes, and no others."""

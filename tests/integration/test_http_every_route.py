@@ -15,7 +15,9 @@ from pydantic.alias_generators import to_camel
 
 from domain.access import Role
 from domain.identity import User
+from domain.scheduling.tasks import PeriodicTask
 from tests.fakes.builders import a_role, a_user
+from tests.fakes.scheduling import a_periodic_task
 from tests.fakes.web import Web, description
 from tests.fakes.world import PHONE
 
@@ -72,12 +74,13 @@ every_guarded_route = pytest.mark.parametrize("operation", GUARDED, ids=str)
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A user `ben` with a role and a session, and a spare role: what requests are about."""
+    """A user `ben` with a role and a session, a spare role, and a periodic task: what requests are about."""
 
     web: Web
     ben: User
     spare: Role
     bens_session: UUID
+    task: PeriodicTask
 
     async def caller(self, *roles: Role, is_admin: bool = False) -> dict[str, str]:
         """Return the headers of somebody who has logged in."""
@@ -110,6 +113,7 @@ class Scene:
             "user_id": self.ben.id,
             "role_id": self.spare.id,
             "session_id": self.bens_session,
+            "task_id": self.task.id,
         }
         return operation.path.format_map(existing | ids)
 
@@ -119,11 +123,12 @@ async def scene(web: Web) -> Scene:
     ben = await web.world.given(a_user(username="ben.turing"), a_role())
     spare = await web.world.given_role(a_role(code="spare"))
     caller, _ = await web.world.log_in_as(ben, PHONE)
-    return Scene(web, ben, spare, caller.session_id)
+    task = await web.world.given_task(a_periodic_task())
+    return Scene(web, ben, spare, caller.session_id, task)
 
 
 def test_the_list_has_every_kind_of_route() -> None:
-    assert len(GUARDED) >= 19
+    assert len(GUARDED) >= 31
     assert len(CLOSED) - len(GUARDED) >= 8
     assert {operation.permission for operation in GUARDED} == {
         f"{operation.method}:{operation.path}" for operation in GUARDED
@@ -193,7 +198,7 @@ async def test_an_administrator_may_use_every_route(scene: Scene, operation: Ope
 async def test_who_may_not_call_learns_nothing_about_what_is_wrong_with_the_request(
     scene: Scene, operation: Operation
 ) -> None:
-    path = scene.path_of(operation, user_id="x", role_id="x", session_id="x")
+    path = scene.path_of(operation, user_id="x", role_id="x", session_id="x", task_id="x")
 
     response = await scene.web.client.request(
         operation.method, path, json={"unknown": 1}, headers=await scene.caller()
@@ -227,6 +232,11 @@ BAD = {
         "\0",
     ],
     "until": ["tomorrow", "2026-01-01T00:00:00", "0000-01-01T00:00:00Z", "-" + "9" * 400],
+    "task": ["\0", TOO_LONG],
+    "kind": ["unknown", "CRONTAB", "\0", ""],
+    "enabled": ["perhaps", "1", "True", "", "\0"],
+    "invalid": ["perhaps", "0", "False", "\0"],
+    "count": ["0", "-1", "101", "1.0", "9" * 5000, "x", ""],
     "unknown": ["x"],
 }
 LITERAL = ("%", "_", "\\", "' OR 1=1 --", "\u202e", "\u0130", "🙂", "a" * 254)
@@ -373,6 +383,9 @@ OF_ANOTHER_TYPE: Mapping[str, Sequence[object]] = {
     "string": [0, 1.5, True, [], {}],
     "boolean": ["true", "yes", "1", 0, 1, 1.0, [], {}],
     "array": ["", "x", 0, True, {}],
+    "integer": ["", "x", "1", 1.5, True, [], {}],
+    "number": ["", "x", "1", True, [], {}],
+    "object": ["", "x", 0, True, []],
 }
 
 
@@ -396,13 +409,14 @@ async def test_a_value_of_one_type_is_not_taken_for_one_of_another(
 
 def type_of(operation: Operation, name: str) -> str:
     """Return the type that OpenAPI gives a field of the body."""
-    schemas = description()["components"]["schemas"]
-    schema = operation.described["requestBody"]["content"]["application/json"]["schema"]
-    while "type" not in schema or schema["type"] == "object":
-        if "properties" in schema:
-            schema = schema["properties"][name]
-        elif "anyOf" in schema:
-            schema = schema["anyOf"][0]
-        else:
-            schema = schemas[schema["$ref"].rpartition("/")[2]]
-    return str(schema["type"])
+    body = operation.described["requestBody"]["content"]["application/json"]["schema"]
+    return str(resolved(resolved(body, "properties")["properties"][name], "type")["type"])
+
+
+def resolved(schema: Mapping[str, Any], member: str) -> Mapping[str, Any]:
+    """Return what a schema refers to that has a member."""
+    while member not in schema:
+        reference = schema.get("$ref", "").rpartition("/")[2]
+        schemas = description()["components"]["schemas"]
+        schema = schemas[reference] if reference else schema["anyOf"][0]
+    return schema

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from application.settings import Limit, Registration, ThrottleSettings
 from tests.fakes.builders import a_role, a_user
+from tests.fakes.scheduling import a_periodic_task
 from tests.fakes.web import Web, description
 from tests.fakes.world import IN_MEMORY, World
 
@@ -30,6 +31,8 @@ FIELDS = (
     *("username", "email", "name", "password", "kid", "oldPassword", "new_password"),
     *("refreshToken", "refresh_token", "grant_type", "code", "description", "status", "isAdmin"),
     *("roles", "permissions", "button_permissions", "routerPermissions", "ids", "force"),
+    *("kind", "schedule", "task", "args", "kwargs", "options", "startAt", "end_at", "oneOff"),
+    *("maxRuns", "jitter", "misfire", "misfireGrace", "enabled", "catchUp", "after", "count"),
 )
 ODD_TEXT = st.text(st.characters(), max_size=30) | st.sampled_from(
     ["", "\0", "\ud800", "\u202e", "a" * 300, "%%%", "AAAA", "ada@example.org", "ﬀ" * 200]
@@ -60,10 +63,11 @@ async def test_no_body_makes_a_route_fail(
         bearer = await web.bearer(await web.world.given(a_user(is_admin=True)))
         target = await web.world.given(a_user())
         role = await web.world.given_role(a_role())
+        task = await web.world.given_task(a_periodic_task())
         for body, content_type in requests:
             response = await web.client.request(
                 method,
-                path.format(user_id=target.id, role_id=role.id),
+                path.format(user_id=target.id, role_id=role.id, task_id=task.id),
                 content=body,
                 headers={**bearer, "Content-Type": content_type},
             )

@@ -21,7 +21,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.engine import connect, postgres_engine
-from adapters.postgres.schema import PostgresSchema, alembic_config
+from adapters.postgres.schema import PostgresSchema
+from adapters.postgres.steps import alembic_config
 from adapters.postgres.tables import AdvisoryLock, metadata
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from application.paging import PageRequest

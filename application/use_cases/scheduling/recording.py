@@ -6,9 +6,13 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from application.ports.scheduling import Begun, Finished, RunLog
+from application.ports.system import Clock
 from domain.errors import Unavailable
+from domain.scheduling.runs import RunId
+from domain.scheduling.slots import PeriodicTaskId
 
 _log = logging.getLogger(__name__)
 
@@ -22,6 +26,7 @@ class RunRecorder:
     """
 
     log: RunLog
+    clock: Clock
     settle: float = 0.05
     """Seconds that an end waits for others, to be noted together with them."""
     pause: float = 5.0
@@ -50,8 +55,30 @@ class RunRecorder:
             if self._finished or self._begun:
                 _log.warning("%d runs ended and are not noted as such", len(self._finished))
 
-    async def begin(self, begun: Begun) -> bool:
-        """Return whether the run may begin: not if it has, and this is not known to be another attempt."""
+    async def begin(
+        self,
+        run_id: RunId,
+        task_id: PeriodicTaskId,
+        scheduled_for: datetime,
+        *,
+        worker: str,
+        longest: timedelta,
+        again: bool,
+    ) -> bool:
+        """Return whether a run may begin: not if it has, unless this is known to be another attempt.
+
+        After `longest` it no longer counts as going on, even if its end was never noted.
+        """
+        now = self.clock.now()
+        begun = Begun(
+            run_id=run_id,
+            task_id=task_id,
+            scheduled_for=scheduled_for,
+            at=now,
+            worker=worker,
+            lapses_at=now + longest,
+            again=again,
+        )
         if not self._is_away():
             try:
                 return await self.log.begin(begun)
@@ -61,9 +88,9 @@ class RunRecorder:
         self._wanted.set()
         return True
 
-    def finish(self, finished: Finished) -> None:
-        """Note, soon, that a run has ended."""
-        self._finished.append(finished)
+    def finish(self, run_id: RunId, *, error: str | None = None) -> None:
+        """Note, soon, that a run has ended, and what it raised."""
+        self._finished.append(Finished(run_id=run_id, at=self.clock.now(), error=error))
         self._wanted.set()
 
     async def _rounds(self) -> None:

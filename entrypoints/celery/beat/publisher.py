@@ -12,10 +12,7 @@ from domain.scheduling.tasks import PeriodicTask
 from entrypoints.celery.beat.agenda import Entry
 from entrypoints.celery.beat.configured import Message
 from entrypoints.celery.beat.dispatcher import BrokerAway, Publisher
-
-TASK_HEADER = "periodic_task"
-SLOT_HEADER = "scheduled_for"
-"""What tells a worker that a message is a run."""
+from entrypoints.celery.headers import SLOT_HEADER, TASK_HEADER
 
 
 @dataclass(frozen=True, slots=True)

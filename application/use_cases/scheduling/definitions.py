@@ -1,0 +1,282 @@
+"""Periodic tasks as people define them: list, show, make, change, remove."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from application.paging import Page, PageRequest
+from application.ports.scheduling import PeriodicTaskFilter, Scheduled
+from application.ports.system import Clock, IdGenerator
+from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
+from application.use_cases.caller import Caller
+from application.use_cases.documents import RecordAudit
+from domain.scheduling.drafts import (
+    Draft,
+    Readers,
+    definition_data,
+    flag,
+    read_draft,
+    read_fields,
+)
+from domain.scheduling.errors import InvalidDefinition, PeriodicTaskNotFound
+from domain.scheduling.firing import Sun
+from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.tasks import Definition, PeriodicTask, UnreadableTask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskInView:
+    """A task, where it stands, and what follows from both at this moment."""
+
+    scheduled: Scheduled
+    next_run_at: datetime | None
+    """The next slot; None if it is paused, over, or cannot be read."""
+    last_slot: datetime | None
+    """The latest slot that has run or was given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewTask:
+    """See a task at this moment."""
+
+    clock: Clock
+    sun: Sun
+
+    def __call__(self, scheduled: Scheduled) -> TaskInView:
+        task, standing = scheduled.task, scheduled.standing
+        if isinstance(task, UnreadableTask):
+            return TaskInView(scheduled=scheduled, next_run_at=None, last_slot=None)
+        return TaskInView(
+            scheduled=scheduled,
+            next_run_at=next(task.next_slots(standing, now=self.clock.now(), sun=self.sun), None),
+            last_slot=task.last_slot(standing, sun=self.sun),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ListPeriodicTasks:
+    """Show one page of the periodic tasks that a filter finds."""
+
+    uow: UnitOfWorkFactory
+    view: ViewTask
+
+    async def __call__(self, which: PeriodicTaskFilter, page: PageRequest) -> Page[TaskInView]:
+        async with self.uow() as uow:
+            found = await uow.periodic_tasks.page(which, page)
+        return Page([self.view(scheduled) for scheduled in found.records], found.total)
+
+
+@dataclass(frozen=True, slots=True)
+class GetPeriodicTask:
+    """Show one periodic task."""
+
+    uow: UnitOfWorkFactory
+    view: ViewTask
+
+    async def __call__(self, task_id: PeriodicTaskId) -> TaskInView:
+        """Raise `PeriodicTaskNotFound`."""
+        async with self.uow() as uow:
+            return self.view(await find(uow, task_id))
+
+
+@dataclass(frozen=True, slots=True)
+class CreatePeriodicTask:
+    """Make a periodic task of what somebody wrote (see `read_draft`), `enabled` unless that says otherwise."""
+
+    uow: UnitOfWorkFactory
+    clock: Clock
+    ids: IdGenerator
+    audit: RecordAudit
+    view: ViewTask
+
+    async def __call__(self, caller: Caller, wanted: Mapping[str, object]) -> TaskInView:
+        """Raise `InvalidDefinition` or `PeriodicTaskNameTaken`."""
+        now = self.clock.now()
+        async with self.uow() as uow:
+            draft = await _suiting(uow, read_draft(wanted, beside=_STATE))
+            task = PeriodicTask(
+                id=PeriodicTaskId(self.ids.new()),
+                definition=draft.finished(),
+                enabled=draft.beside.get("enabled", True),
+                enabled_at=now,
+                created_at=now,
+                updated_at=now,
+            )
+            await uow.periodic_tasks.add(task)
+            await self.audit(
+                uow,
+                "scheduling.task_created",
+                caller.origin,
+                actor=caller.user_id,
+                target=target_of(task.id),
+                details=_told(task),
+            )
+            await uow.commit()
+        return self.view(Scheduled(task=task))
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePeriodicTask:
+    """Change a periodic task, valid or not: make it what somebody wrote, or change only the fields they wrote."""
+
+    uow: UnitOfWorkFactory
+    clock: Clock
+    audit: RecordAudit
+    view: ViewTask
+
+    async def replace(
+        self, caller: Caller, task_id: PeriodicTaskId, wanted: Mapping[str, object]
+    ) -> TaskInView:
+        """Raise `PeriodicTaskNotFound`, `InvalidDefinition` or `PeriodicTaskNameTaken`."""
+        async with self.uow() as uow:
+            scheduled = await uow.periodic_tasks.lock(task_id)
+            draft = await _suiting(uow, read_draft(wanted, beside=_STATE))
+            return await self._save(
+                uow,
+                caller,
+                scheduled,
+                draft.finished(),
+                enabled=draft.beside.get("enabled", True),
+            )
+
+    async def change(
+        self, caller: Caller, task_id: PeriodicTaskId, wanted: Mapping[str, object]
+    ) -> TaskInView:
+        """Change some fields; beside `enabled: true`, `catch_up: true` makes the slots of the pause missed ones.
+
+        Raise what `replace` raises.
+        """
+        state, problems = read_fields(wanted, _STATE_CHANGE)
+        if state.get("catch_up") and state.get("enabled") is not True:
+            problems["catch_up"] = "goes with enabled: true"
+        rest = {name: value for name, value in wanted.items() if name not in _STATE_CHANGE}
+        async with self.uow() as uow:
+            scheduled = await uow.periodic_tasks.lock(task_id)
+            definition = None
+            # Whatever has become of its definition and its task, it can be paused.
+            if rest:
+                draft = read_draft({**_written(scheduled.task), **rest}).but(problems)
+                if not _TASK_AND_ARGUMENTS.isdisjoint(rest):
+                    draft = await _suiting(uow, draft)
+                definition = draft.finished()
+            elif problems:
+                raise InvalidDefinition(problems)
+            return await self._save(
+                uow,
+                caller,
+                scheduled,
+                definition,
+                enabled=state.get("enabled"),
+                catch_up=state.get("catch_up", False),
+            )
+
+    async def _save(
+        self,
+        uow: UnitOfWork,
+        caller: Caller,
+        scheduled: Scheduled,
+        definition: Definition | None,
+        *,
+        enabled: bool | None,
+        catch_up: bool = False,
+    ) -> TaskInView:
+        task, now = scheduled.task, self.clock.now()
+        before = _facts(task)
+        if definition is not None and isinstance(task, UnreadableTask):
+            task = task.redefined(definition, at=now)
+        elif definition is not None and isinstance(task, PeriodicTask):
+            task.redefine(definition, at=now)
+        if enabled is False:
+            task.pause(at=now)
+        elif enabled:
+            task.resume(at=now, catch_up=catch_up)
+        await uow.periodic_tasks.save(task)
+        if difference := _difference(before, _facts(task)):
+            await self.audit(
+                uow,
+                "scheduling.task_changed",
+                caller.origin,
+                actor=caller.user_id,
+                target=target_of(task.id),
+                details=difference,
+            )
+        await uow.commit()
+        return self.view(Scheduled(task=task, standing=scheduled.standing))
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePeriodicTask:
+    """Remove a periodic task and its history; a run that is going on goes on."""
+
+    uow: UnitOfWorkFactory
+    audit: RecordAudit
+
+    async def __call__(self, caller: Caller, task_id: PeriodicTaskId) -> None:
+        """Raise `PeriodicTaskNotFound`."""
+        async with self.uow() as uow:
+            task = (await uow.periodic_tasks.lock(task_id)).task
+            await uow.periodic_tasks.delete(task_id)
+            await self.audit(
+                uow,
+                "scheduling.task_deleted",
+                caller.origin,
+                actor=caller.user_id,
+                target=target_of(task_id),
+                details=_told(task),
+            )
+            await uow.commit()
+
+
+async def find(uow: UnitOfWork, task_id: PeriodicTaskId) -> Scheduled:
+    """Return a task and where it stands; raise `PeriodicTaskNotFound`."""
+    found = await uow.periodic_tasks.find(task_id)
+    if found is None:
+        raise PeriodicTaskNotFound(task_id)
+    return found
+
+
+def target_of(task_id: PeriodicTaskId) -> str:
+    """Return how the audit log calls a periodic task."""
+    return f"periodic_task:{task_id}"
+
+
+async def _suiting(uow: UnitOfWork, draft: Draft) -> Draft:
+    """Check a draft against the tasks that workers know, once any is known."""
+    registered = await uow.task_catalogue.find(draft.definition.task)
+    if registered is None and await uow.task_catalogue.is_empty():
+        return draft
+    return draft.suiting(registered)
+
+
+_TASK_AND_ARGUMENTS = frozenset({"task", "args", "kwargs"})
+_STATE: Readers = {"enabled": flag}
+_STATE_CHANGE: Readers = {"enabled": flag, "catch_up": flag}
+
+
+def _written(task: PeriodicTask | UnreadableTask) -> Mapping[str, Any]:
+    return (
+        {**task.stored, "name": task.name}
+        if isinstance(task, UnreadableTask)
+        else definition_data(task.definition)
+    )
+
+
+def _facts(task: PeriodicTask | UnreadableTask) -> dict[str, Any]:
+    return {**_written(task), "enabled": task.enabled}
+
+
+# Arguments, and headers among the options, may be about people: that they changed is enough to know.
+_UNTOLD = frozenset({"args", "kwargs", "options"})
+
+
+def _told(task: PeriodicTask | UnreadableTask) -> dict[str, Any]:
+    return {name: value for name, value in _facts(task).items() if name not in _UNTOLD}
+
+
+def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: "changed" if name in _UNTOLD else {"from": before.get(name), "to": after.get(name)}
+        for name in after
+        if before.get(name) != after.get(name)
+    }

@@ -1,0 +1,155 @@
+"""Runs as people see them: ask for one, look at what has become of others, and what is to come."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import islice
+
+from application.paging import Cursor, Slice
+from application.ports.system import Clock, IdGenerator
+from application.ports.unit_of_work import UnitOfWorkFactory
+from application.settings import JobSettings
+from application.use_cases.caller import Caller
+from application.use_cases.documents import RecordAudit
+from application.use_cases.scheduling.definitions import find, target_of
+from domain.scheduling.codec import Unfit
+from domain.scheduling.drafts import Readers, count_or_null, flag, moment_or_null, read_draft
+from domain.scheduling.errors import UnreadableDefinition
+from domain.scheduling.firing import Sun
+from domain.scheduling.runs import Run, RunId, RunState
+from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.tasks import PeriodicTask, UnreadableTask
+
+MOST_PREVIEWED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class RunNow:
+    """Ask for a run of a task, paused or not, besides those of its schedule, which does not move."""
+
+    uow: UnitOfWorkFactory
+    clock: Clock
+    ids: IdGenerator
+    audit: RecordAudit
+
+    async def __call__(self, caller: Caller, task_id: PeriodicTaskId) -> Run:
+        """Return the run, which the leading beat publishes; raise `PeriodicTaskNotFound` or `UnreadableDefinition`."""
+        run = Run(
+            id=RunId(self.ids.new()),
+            task_id=task_id,
+            scheduled_for=self.clock.now(),
+            state=RunState.REQUESTED,
+            requested=True,
+        )
+        async with self.uow() as uow:
+            # Locked, so that it is not deleted meanwhile.
+            task = (await uow.periodic_tasks.lock(task_id)).task
+            if isinstance(task, UnreadableTask):
+                raise UnreadableDefinition(task.name, task.reason)
+            await uow.runs.request(run)
+            await self.audit(
+                uow,
+                "scheduling.run_requested",
+                caller.origin,
+                actor=caller.user_id,
+                target=target_of(task_id),
+                details={"name": task.definition.name, "run": str(run.id)},
+            )
+            await uow.commit()
+        return run
+
+
+@dataclass(frozen=True, slots=True)
+class ListRuns:
+    """Show what has become of the runs of a task, newest first."""
+
+    uow: UnitOfWorkFactory
+    clock: Clock
+
+    async def __call__(
+        self, task_id: PeriodicTaskId, *, after: Cursor | None, most: int
+    ) -> Slice[Run]:
+        """Raise `PeriodicTaskNotFound`."""
+        async with self.uow() as uow:
+            await find(uow, task_id)
+            found = await uow.runs.slice(task_id, after=after, most=most)
+        now = self.clock.now()
+        runs = [replace(run, state=run.state_at(now)) for run in found.records]
+        return replace(found, records=runs)
+
+
+@dataclass(frozen=True, slots=True)
+class ListNextRuns:
+    """Show when a task runs next."""
+
+    uow: UnitOfWorkFactory
+    clock: Clock
+    sun: Sun
+
+    async def __call__(self, task_id: PeriodicTaskId, *, most: int) -> Sequence[datetime]:
+        """Return up to `most` instants, none for a task that cannot be read; raise `PeriodicTaskNotFound`."""
+        async with self.uow() as uow:
+            found = await find(uow, task_id)
+        task, standing = found.task, found.standing
+        if isinstance(task, UnreadableTask):
+            return []
+        return [*islice(task.next_slots(standing, now=self.clock.now(), sun=self.sun), most)]
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewRuns:
+    """Show when a task would run that is not stored."""
+
+    clock: Clock
+    ids: IdGenerator
+    sun: Sun
+
+    async def __call__(self, wanted: Mapping[str, object]) -> Sequence[datetime]:
+        """Return up to `count` instants after `after` (by default 10 from now on); raise `InvalidDefinition`.
+
+        Of a definition only `kind` and `schedule` need to be there.
+        """
+        draft = read_draft({**_UNNAMED, **wanted}, beside=_HOW_FAR)
+        now = self.clock.now()
+        task = PeriodicTask(
+            id=PeriodicTaskId(self.ids.new()),
+            definition=draft.finished(),
+            enabled_at=now,
+            created_at=now,
+            updated_at=now,
+        )
+        after, most = draft.beside.get("after") or now, draft.beside.get("count", 10)
+        return [*islice(task.slots_after(after, sun=self.sun), most)]
+
+
+def _count(value: object) -> int:
+    number = count_or_null(value)
+    if number is None or not 1 <= number <= MOST_PREVIEWED:
+        raise Unfit(f"must be from 1 to {MOST_PREVIEWED}")
+    return number
+
+
+_UNNAMED = {"name": "preview", "task": "preview"}
+_HOW_FAR: Readers = {"enabled": flag, "after": moment_or_null, "count": _count}
+
+
+@dataclass(frozen=True, slots=True)
+class PruneRuns:
+    """Remove what is too old to be of interest."""
+
+    uow: UnitOfWorkFactory
+    clock: Clock
+    settings: JobSettings
+    batch: int = 1000
+
+    async def __call__(self) -> int:
+        """Return how many runs were removed."""
+        before = self.clock.now() - self.settings.runs_retention
+        removed = 0
+        while True:
+            async with self.uow() as uow:
+                count = await uow.runs.prune(before=before, most=self.batch)
+                await uow.commit()
+            removed += count
+            if count < self.batch:
+                return removed

@@ -1,0 +1,48 @@
+"""Which tasks a process knows, as the API is to see them."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from celery import Celery, Task
+
+from domain.scheduling.signatures import Parameter, ParameterKind, RegisteredTask
+
+_LONGEST_DESCRIPTION = 2000
+_LONGEST_ANNOTATION = 200
+
+
+def registered_tasks(app: Celery) -> Sequence[RegisteredTask]:
+    """Return the tasks of an application, but for those that Celery brings itself."""
+    app.loader.import_default_modules()
+    app.finalize()
+    return [
+        _registered(name, task)
+        for name, task in sorted(app.tasks.items())
+        if not name.startswith("celery.")
+    ]
+
+
+def _registered(name: str, task: Task[..., Any]) -> RegisteredTask:
+    return RegisteredTask(
+        name=name,
+        description=(inspect.getdoc(task.run) or "")[:_LONGEST_DESCRIPTION],
+        parameters=tuple(map(_parameter, inspect.signature(task.run).parameters.values())),
+        accepts_anything=not task.typing,
+    )
+
+
+def _parameter(parameter: inspect.Parameter) -> Parameter:
+    annotation = parameter.annotation
+    return Parameter(
+        name=parameter.name,
+        kind=ParameterKind[parameter.kind.name],
+        required=parameter.default is inspect.Parameter.empty,
+        annotation=(
+            ""
+            if annotation is inspect.Parameter.empty
+            else annotation
+            if isinstance(annotation, str)
+            else inspect.formatannotation(annotation)
+        )[:_LONGEST_ANNOTATION],
+    )

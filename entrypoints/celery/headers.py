@@ -1,0 +1,6 @@
+"""What tells a worker that a message is a run of a periodic task."""
+
+TASK_HEADER = "periodic_task"
+"""The id of the task."""
+SLOT_HEADER = "scheduled_for"
+"""The slot of the run (ISO 8601)."""

@@ -1,0 +1,156 @@
+"""Runs as a worker sees them: a message that a beat published for a periodic task is one, and is noted as one.
+
+All other messages pass at the price of one look at their headers.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, ParamSpec, TypeVar
+from uuid import UUID
+
+from billiard.einfo import ExceptionInfo
+from celery import states
+from celery.app.task import Context
+from celery.exceptions import Ignore, Terminated, WorkerLostError
+
+from application.use_cases.scheduling.recording import RunRecorder
+from domain.scheduling.runs import RunId
+from domain.scheduling.slots import PeriodicTaskId
+from entrypoints.celery.asynchronous.loop import process_loop
+from entrypoints.celery.asynchronous.resources import Resource
+from entrypoints.celery.asynchronous.stacks import Execution
+from entrypoints.celery.asynchronous.tasks import AsyncRequest
+from entrypoints.celery.headers import SLOT_HEADER, TASK_HEADER
+from entrypoints.celery.process import container
+from entrypoints.celery.typed import TypedTask
+
+P = ParamSpec("P")
+R_co = TypeVar("R_co", covariant=True)
+
+_LONGEST_ERROR = 2000
+_LONGEST_RUN = timedelta(days=1)
+"""When a run without a time limit no longer counts as going on."""
+
+
+@Resource
+@asynccontextmanager
+async def recorder() -> AsyncIterator[RunRecorder]:
+    """Open what notes the runs of this process."""
+    opened = await container()
+    async with RunRecorder(opened.run_log(), opened.clock()).running() as running:
+        yield running
+
+
+class RecordedTask(TypedTask[P, R_co]):
+    """The base of all tasks. Whoever overrides one of its methods calls it."""
+
+    abstract = True
+    Request = f"{__name__}:RecordedRequest"
+
+    def before_start(self, task_id: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raise `Ignore` if the run has begun before: a beat that was killed can publish a message twice."""
+        super().before_start(task_id, args, kwargs)
+        run = _Run.of(self.request)
+        if run and not process_loop.thread().run(
+            run.begin(self.request, self.time_limit), Execution()
+        ):
+            raise Ignore(f"{run.id} has begun before")
+
+    def after_return(  # noqa: PLR0917  as Celery's
+        self,
+        status: str,
+        retval: Any,  # noqa: ANN401  as Celery's
+        task_id: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        einfo: ExceptionInfo,
+    ) -> None:
+        super().after_return(status, retval, task_id, args, kwargs, einfo)
+        if status in {states.SUCCESS, states.FAILURE} and (run := _Run.of(self.request)):
+            run.finish(retval if status == states.FAILURE else None)
+
+
+class RecordedRequest(AsyncRequest):
+    """A message in the process that supervises others: where it is noticed that one of these was lost or killed."""
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001  as Celery's
+        # Celery calls `after_return` for the process that it has killed.
+        with _current(self.task, self._context):  # type: ignore[attr-defined]  # celery-types lacks it
+            super().on_timeout(soft, timeout)
+
+    def on_failure(
+        self,
+        exc_info: ExceptionInfo,
+        send_failed_event: bool = True,  # noqa: FBT001, FBT002  as Celery's
+        return_ok: bool = False,  # noqa: FBT001, FBT002  as Celery's
+    ) -> None:
+        super().on_failure(exc_info, send_failed_event, return_ok)
+        error = exc_info.exception
+        error = getattr(error, "exc", error)
+        if isinstance(error, WorkerLostError | Terminated | SystemExit) and (
+            run := _Run.of(self._context)  # type: ignore[attr-defined]  # celery-types lacks it
+        ):
+            run.finish(error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What the headers of a message say."""
+
+    id: RunId
+    task_id: PeriodicTaskId
+    scheduled_for: datetime
+
+    @classmethod
+    def of(cls, request: Context) -> "_Run | None":
+        headers: Mapping[str, Any] | None = request.headers
+        if not headers or TASK_HEADER not in headers:
+            return None
+        try:
+            return cls(
+                RunId(UUID(str(request.id))),
+                PeriodicTaskId(UUID(headers[TASK_HEADER])),
+                datetime.fromisoformat(headers[SLOT_HEADER]),
+            )
+        except (KeyError, TypeError, ValueError):  # somebody else's headers
+            return None
+
+    async def begin(self, request: Context, time_limit: float | None) -> bool:
+        """Return whether it may begin."""
+        delivery: Mapping[str, Any] = request.delivery_info or {}
+        limit = (request.timelimit or (None,))[0] or time_limit
+        return await (await recorder()).begin(
+            self.id,
+            self.task_id,
+            self.scheduled_for,
+            worker=request.hostname or "",
+            longest=timedelta(seconds=limit) if limit else _LONGEST_RUN,
+            again=bool(request.retries) or bool(delivery.get("redelivered")),
+        )
+
+    def finish(self, error: BaseException | None) -> None:
+        """Let the process note the end, soon."""
+        told = None if error is None else _told(error)
+        asyncio.run_coroutine_threadsafe(_finish(self.id, told), process_loop.thread().loop)
+
+
+def _told(error: BaseException) -> str:
+    """Return an error as text that every store can hold."""
+    text = f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+
+
+async def _finish(run_id: RunId, error: str | None) -> None:
+    (await recorder()).finish(run_id, error=error)
+
+
+@contextmanager
+def _current(task: Any, request: Context) -> Iterator[None]:  # noqa: ANN401  celery-types' is too narrow
+    task.request_stack.push(request)
+    try:
+        yield
+    finally:
+        task.request_stack.pop()

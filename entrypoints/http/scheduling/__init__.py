@@ -1,0 +1,1 @@
+"""Periodic tasks, their runs, and the beat that publishes them."""

@@ -1,0 +1,193 @@
+"""What answers about periodic tasks look like."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Self
+from uuid import UUID
+
+from pydantic import Field
+
+from application.ports.scheduling import SchedulerStatus
+from application.use_cases.scheduling.definitions import TaskInView
+from domain.scheduling.runs import Run, RunState
+from domain.scheduling.signatures import Parameter, ParameterKind, RegisteredTask
+from domain.scheduling.tasks import UnreadableTask
+from entrypoints.http.envelope import Body
+from entrypoints.http.scheduling.definitions import DefinitionFields, presented
+
+
+class PeriodicTaskBody(DefinitionFields):
+    """A periodic task, and where it stands."""
+
+    id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b26"])
+    enabled_at: datetime = Field(
+        description="Slots up to here were never owed.", examples=["2026-01-01T00:00:00Z"]
+    )
+    created_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
+    updated_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
+    runs: int = Field(description="How many runs its schedule has brought.", examples=[7])
+    next_run_at: datetime | None = Field(
+        description="The next slot; null if it is paused, over, or cannot be read.",
+        examples=["2026-01-01T00:15:00Z"],
+    )
+    last_slot: datetime | None = Field(
+        description="The latest slot that has run or was given up; null before the first.",
+        examples=["2026-01-01T00:00:00Z"],
+    )
+    problem: str | None = Field(
+        description="Why it cannot be read, if it was written past this API; then it does not run.",
+        examples=["schedule.minute must not be empty (part 2 of 3)"],
+    )
+
+    @classmethod
+    def of(cls, seen: TaskInView) -> Self:
+        """Present a task."""
+        task, standing = seen.scheduled.task, seen.scheduled.standing
+        return cls(
+            **presented(task),
+            id=task.id,
+            enabled_at=task.enabled_at,
+            created_at=task.created_at,
+            updated_at=task.updated_at,
+            runs=standing.runs,
+            next_run_at=seen.next_run_at,
+            last_slot=seen.last_slot,
+            problem=task.reason if isinstance(task, UnreadableTask) else None,
+        )
+
+
+class RunBody(Body):
+    """A run of a periodic task."""
+
+    id: UUID = Field(
+        description="Also the id of its Celery message.",
+        examples=["7d444840-9dc0-51d1-b245-5ffdce74fad2"],
+    )
+    task_id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b26"])
+    scheduled_for: datetime = Field(
+        description="Its slot, or when it was asked for.", examples=["2026-01-01T00:00:00Z"]
+    )
+    requested: bool = Field(
+        description="Whether somebody asked for it, rather than the schedule.", examples=[False]
+    )
+    state: RunState = Field(examples=["succeeded"])
+    published_at: datetime | None = Field(examples=["2026-01-01T00:00:00.012Z"])
+    started_at: datetime | None = Field(examples=["2026-01-01T00:00:00.015Z"])
+    finished_at: datetime | None = Field(examples=["2026-01-01T00:00:00.090Z"])
+    lateness: float | None = Field(
+        description="How many seconds after its slot it was published.", examples=[0.012]
+    )
+    error: str = Field(description="What the task raised; empty if nothing.", examples=[""])
+    worker: str = Field(description="Who began it; empty if nobody did yet.", examples=["celery@a"])
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        """Present a run."""
+        return cls(
+            id=run.id,
+            task_id=run.task_id,
+            scheduled_for=run.scheduled_for,
+            requested=run.requested,
+            state=run.state,
+            published_at=run.published_at,
+            started_at=run.started_at,
+            finished_at=run.finished_at,
+            lateness=None if run.lateness is None else run.lateness.total_seconds(),
+            error=run.error,
+            worker=run.worker,
+        )
+
+
+class SlotsBody(Body):
+    """When a task runs next."""
+
+    runs: Sequence[datetime] = Field(
+        description="In order; fewer than asked for if there are no more.",
+        examples=[["2026-11-01T05:00:00Z", "2026-11-01T05:15:00Z", "2026-11-01T05:30:00Z"]],
+    )
+
+
+class ParameterBody(Body):
+    """A parameter of a task."""
+
+    name: str = Field(examples=["customer_id"])
+    kind: ParameterKind = Field(examples=["positional_or_keyword"])
+    required: bool = Field(examples=[True])
+    annotation: str = Field(
+        description="As written in the code; empty if nothing is.", examples=["int"]
+    )
+
+    @classmethod
+    def of(cls, parameter: Parameter) -> Self:
+        """Present a parameter."""
+        return cls(
+            name=parameter.name,
+            kind=parameter.kind,
+            required=parameter.required,
+            annotation=parameter.annotation,
+        )
+
+
+class RegisteredTaskBody(Body):
+    """A task that can be scheduled."""
+
+    name: str = Field(examples=["portico.prune_runs"])
+    description: str = Field(examples=["Remove runs that are older than PORTICO_RUNS_RETENTION."])
+    parameters: Sequence[ParameterBody]
+    accepts_anything: bool = Field(
+        description="Whether nothing is known of its parameters.", examples=[False]
+    )
+
+    @classmethod
+    def of(cls, task: RegisteredTask) -> Self:
+        """Present a task."""
+        return cls(
+            name=task.name,
+            description=task.description,
+            parameters=[ParameterBody.of(parameter) for parameter in task.parameters],
+            accepts_anything=task.accepts_anything,
+        )
+
+
+class SchedulerBody(Body):
+    """Which beat leads, and how things are."""
+
+    leader: str | None = Field(
+        description="The host and process that leads, or led last; null if none ever did.",
+        examples=["beat-1:4711"],
+    )
+    is_leading: bool = Field(
+        description="Whether its lease is not over: if it is, nothing is published.",
+        examples=[True],
+    )
+    leads_until: datetime | None = Field(
+        description="The end of its lease, which it renews.", examples=["2026-01-01T00:00:15Z"]
+    )
+    epoch: int = Field(description="How often the leader has changed.", examples=[3])
+    next_run_at: datetime | None = Field(
+        description="The next slot of all tasks.", examples=["2026-01-01T00:00:00Z"]
+    )
+    lag: float = Field(
+        description="How many seconds late the latest runs were published.", examples=[0.012]
+    )
+    tasks: int = Field(description="How many tasks it looks after.", examples=[42])
+    unpublished: int = Field(
+        description="How many runs the broker has not taken yet.", examples=[0]
+    )
+    invalid: int = Field(description="How many definitions cannot be read.", examples=[0])
+
+    @classmethod
+    def of(cls, status: SchedulerStatus, *, now: datetime) -> Self:
+        """Present the status at `now`."""
+        report = status.report
+        return cls(
+            leader=report.name if report else None,
+            is_leading=status.leads_until is not None and now < status.leads_until,
+            leads_until=status.leads_until,
+            epoch=status.epoch,
+            next_run_at=report.next_slot if report else None,
+            lag=report.lag.total_seconds() if report else 0.0,
+            tasks=report.tasks if report else 0,
+            unpublished=report.unpublished if report else 0,
+            invalid=status.invalid,
+        )

@@ -1,0 +1,220 @@
+"""What a definition looks like in JSON.
+
+Its fields are described here and checked in the domain, which looks at all of them before it answers: one answer says
+everything that is wrong.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from pydantic import ConfigDict, Field
+from pydantic.alias_generators import to_camel, to_snake
+
+from domain.scheduling.drafts import definition_data
+from domain.scheduling.misfire import Misfire
+from domain.scheduling.schedules import Period, SolarEvent
+from domain.scheduling.tasks import PeriodicTask, UnreadableTask
+from entrypoints.http.envelope import Body
+
+_Schema: TypeAlias = dict[str, Any]
+
+
+def described(schema: _Schema, description: str, example: object) -> Any:  # noqa: ANN401 - as `Field`
+    """Describe a field that may hold anything until the domain has looked at it."""
+    return Field(
+        default_factory=lambda: None,
+        description=description,
+        examples=[example],
+        json_schema_extra=schema,
+    )
+
+
+def _or_null(schema: _Schema) -> _Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _object(description: str, required: list[str], **properties: _Schema) -> _Schema:
+    return {
+        "type": "object",
+        "description": description,
+        "properties": properties,
+        "required": required,
+        "additionalProperties": False,
+    }
+
+
+_INSTANT: _Schema = {"type": "string", "format": "date-time"}
+_CRON_FIELD: _Schema = {"type": ["string", "integer"], "maxLength": 200, "default": "*"}
+_SCHEDULES = [
+    _object(
+        "`interval`: every 100 milliseconds to 100 years, counted from `startAt` or else from when the task was made.",
+        ["every", "period"],
+        every={"type": "integer", "minimum": 1},
+        period={"type": "string", "enum": list(Period)},
+    ),
+    _object(
+        "`crontab`: the minutes that all five fields name, written as in Celery, on the clocks of a time zone.",
+        [],
+        minute=_CRON_FIELD,
+        hour=_CRON_FIELD,
+        dayOfMonth=_CRON_FIELD,
+        monthOfYear=_CRON_FIELD,
+        dayOfWeek=_CRON_FIELD,
+        timezone={"type": "string", "default": "UTC"},
+    ),
+    _object(
+        "`solar`: each time that the sun does this at a place.",
+        ["event", "latitude", "longitude"],
+        event={"type": "string", "enum": list(SolarEvent)},
+        latitude={"type": "number", "minimum": -90, "maximum": 90},
+        longitude={"type": "number", "minimum": -180, "maximum": 180},
+    ),
+    _object("`clocked`: once.", ["at"], at=_INSTANT),
+]
+
+
+class DefinitionFields(Body):
+    """What people decide about a periodic task."""
+
+    name: Any = described(
+        {"type": "string", "minLength": 1, "maxLength": 200}, "Unique, on one line.", "Tidy up"
+    )
+    description: Any = described(
+        {"type": "string", "maxLength": 2000}, "What it is for.", "Old runs are of no interest."
+    )
+    task: Any = described(
+        {"type": "string", "minLength": 1, "maxLength": 255},
+        "The name of a task that `GET /tasks` lists.",
+        "portico.prune_runs",
+    )
+    kind: Any = described(
+        {"type": "string", "enum": ["interval", "crontab", "solar", "clocked"]},
+        "Of what kind the schedule is.",
+        "crontab",
+    )
+    schedule: Any = described(
+        {"type": "object", "oneOf": _SCHEDULES},
+        "When it runs.",
+        {"minute": "*/15", "timezone": "America/New_York"},
+    )
+    args: Any = described({"type": "array", "items": {}}, "Arguments by position.", [])
+    kwargs: Any = described({"type": "object"}, "Arguments by name.", {})
+    options: Any = described(
+        {"type": "object"},
+        "Options of Celery's `apply_async`: `queue`, `priority`, `expires` (in seconds), `headers` and others.",
+        {"queue": "portico", "expires": 600},
+    )
+    start_at: Any = described(_or_null(_INSTANT), "No slot is earlier.", "2026-01-01T00:00:00Z")
+    end_at: Any = described(_or_null(_INSTANT), "No slot is later.", "2036-01-01T00:00:00Z")
+    one_off: Any = described({"type": "boolean"}, "Whether the first run is the last.", False)  # noqa: FBT003 - an example
+    max_runs: Any = described(
+        _or_null({"type": "integer", "minimum": 1}), "After so many runs it is over.", 10_000
+    )
+    max_running: Any = described(
+        _or_null({"type": "integer", "minimum": 1}),
+        "How many runs may be going on; a slot that finds them all taken is given up.",
+        1,
+    )
+    jitter: Any = described(
+        {"type": "number", "minimum": 0, "maximum": 86_400},
+        "How many seconds later than its slot a run may come, at random.",
+        0.0,
+    )
+    misfire: Any = described(
+        {"type": "string", "enum": list(Misfire)},
+        "Which of the slots run that passed while nothing ran: none, the last, or all.",
+        "run_once",
+    )
+    misfire_grace: Any = described(
+        _or_null({"type": "number", "minimum": 0}),
+        "How many seconds late a run may be; null: however late.",
+        3600.0,
+    )
+    enabled: Any = described({"type": "boolean"}, "Whether it runs; not while paused.", True)  # noqa: FBT003 - an example
+
+
+class WrittenBody(DefinitionFields):
+    """A definition as somebody writes it; what is left out is as it is by default."""
+
+    model_config = ConfigDict(
+        extra="allow",  # the domain names it among all else that is wrong
+        json_schema_extra={
+            "required": ["name", "task", "kind", "schedule"],
+            "additionalProperties": False,
+        },
+    )
+
+    def written(self) -> dict[str, object]:
+        """Return what was written, by the names that the domain has for it."""
+        fields = {
+            name: getattr(self, name)
+            for name in self.model_fields_set & type(self).model_fields.keys()
+        }
+        written = {**fields, **(self.model_extra or {})}
+        for name in ("schedule", "options"):
+            if name in written:
+                written[name] = _renamed(written[name], _in_snake_case)
+        return written
+
+
+class ChangeBody(WrittenBody):
+    """Which fields to change, and to what; the others stay as they are."""
+
+    model_config = ConfigDict(json_schema_extra={"additionalProperties": False})
+
+    catch_up: Any = described(
+        {"type": "boolean"},
+        "Whether, with `enabled: true`, the slots of the pause count as missed: `misfire` decides about them.",
+        True,  # noqa: FBT003 - an example
+    )
+
+
+class PreviewBody(WrittenBody):
+    """A definition, of which only the schedule needs to be there."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"required": ["kind", "schedule"], "additionalProperties": False}
+    )
+
+    after: Any = described(
+        _or_null(_INSTANT), "All are later than this; by default, than now.", "2026-11-01T04:00:00Z"
+    )
+    count: Any = described(
+        {"type": "integer", "minimum": 1, "maximum": 100}, "How many; by default 10.", 3
+    )
+
+
+def presented(task: PeriodicTask | UnreadableTask) -> dict[str, Any]:
+    """Return the values of `DefinitionFields`; of a task that cannot be read, as they are stored."""
+    data: Mapping[str, Any]
+    if isinstance(task, UnreadableTask):
+        known = DefinitionFields.model_fields.keys()
+        data = {name: value for name, value in task.stored.items() if name in known}
+    else:
+        data = definition_data(task.definition)
+    return {
+        **data,
+        "name": data.get("name", task.name) if isinstance(task, PeriodicTask) else task.name,
+        "schedule": _renamed(data.get("schedule"), to_camel),
+        "options": _renamed(data.get("options"), to_camel),
+        "enabled": task.enabled,
+    }
+
+
+def _renamed(value: object, rename: Callable[[str], str]) -> object:
+    """Rename the fields of a schedule, or of options, where headers keep their names."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        rename(name): _renamed(inner, rename) if rename(name) in _RETRY_POLICY else inner
+        for name, inner in value.items()
+    }
+
+
+_RETRY_POLICY = frozenset({"retry_policy", "retryPolicy"})
+
+
+def _in_snake_case(name: str) -> str:
+    """Return the domain's name of a field; what cannot be one stays as it was written."""
+    snake = to_snake(name)
+    return snake if to_camel(snake) == name else name

@@ -1,0 +1,155 @@
+"""Periodic tasks: make them, change them, see what becomes of them."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import Field
+
+from application.ports.scheduling import PeriodicTaskFilter
+from application.use_cases.scheduling.definitions import (
+    ChangePeriodicTask,
+    CreatePeriodicTask,
+    DeletePeriodicTask,
+    GetPeriodicTask,
+    ListPeriodicTasks,
+)
+from application.use_cases.scheduling.runs import (
+    MOST_PREVIEWED,
+    ListNextRuns,
+    ListRuns,
+    PreviewRuns,
+    RunNow,
+)
+from bootstrap import Container
+from domain.scheduling.slots import PeriodicTaskId
+from entrypoints.http.envelope import Body, Created, MayBeLeftOut, Response, Text
+from entrypoints.http.paging import Keyword, Page, PageQuery, Slice, SliceQuery
+from entrypoints.http.queries import Flag, Number
+from entrypoints.http.scheduling.bodies import PeriodicTaskBody, RunBody, SlotsBody
+from entrypoints.http.scheduling.definitions import ChangeBody, PreviewBody, WrittenBody
+from entrypoints.http.security import GuardedRoute, VerifyPermissionDep
+from entrypoints.http.wiring import use_case
+
+router = APIRouter(prefix="/periodic-tasks", tags=["scheduling"])
+
+ListTasksDep = Annotated[ListPeriodicTasks, Depends(use_case(Container.list_periodic_tasks))]
+GetTaskDep = Annotated[GetPeriodicTask, Depends(use_case(Container.get_periodic_task))]
+CreateTaskDep = Annotated[CreatePeriodicTask, Depends(use_case(Container.create_periodic_task))]
+ChangeTaskDep = Annotated[ChangePeriodicTask, Depends(use_case(Container.change_periodic_task))]
+DeleteTaskDep = Annotated[DeletePeriodicTask, Depends(use_case(Container.delete_periodic_task))]
+RunNowDep = Annotated[RunNow, Depends(use_case(Container.run_now))]
+ListRunsDep = Annotated[ListRuns, Depends(use_case(Container.list_runs))]
+ListNextRunsDep = Annotated[ListNextRuns, Depends(use_case(Container.list_next_runs))]
+PreviewRunsDep = Annotated[PreviewRuns, Depends(use_case(Container.preview_runs))]
+
+
+class PeriodicTaskQuery(PageQuery):
+    """Which periodic tasks to list; each filter narrows."""
+
+    keyword: MayBeLeftOut[Keyword] = Field(
+        default=None,
+        description="A literal part of the name or the description, upper and lower case aside.",
+    )
+    task: MayBeLeftOut[Text] = Field(default=None, description="The name of what runs, exactly.")
+    kind: MayBeLeftOut[Literal["interval", "crontab", "solar", "clocked"]] = None
+    enabled: MayBeLeftOut[Flag] = Field(default=None, description="Whether they are not paused.")
+    invalid: MayBeLeftOut[Flag] = Field(default=None, description="Whether they cannot be read.")
+
+    def filter(self) -> PeriodicTaskFilter:
+        """Return what the use case is asked for."""
+        return PeriodicTaskFilter(
+            keyword=self.keyword,
+            task=self.task,
+            kind=self.kind,
+            enabled=self.enabled,
+            invalid=self.invalid,
+        )
+
+
+class NextQuery(Body):
+    """How many runs to tell."""
+
+    count: Number = Field(default=10, ge=1, le=MOST_PREVIEWED, description="How many.")
+
+
+@router.get("", dependencies=[GuardedRoute])
+async def list_periodic_tasks(
+    query: Annotated[PeriodicTaskQuery, Query()], list_tasks: ListTasksDep
+) -> Response[Page[PeriodicTaskBody]]:
+    """List periodic tasks, ordered by name."""
+    found = await list_tasks(query.filter(), query.request())
+    return Response(data=Page.of(found, query, PeriodicTaskBody.of))
+
+
+@router.post("", status_code=201, dependencies=[GuardedRoute])
+async def create_periodic_task(
+    body: WrittenBody, caller: VerifyPermissionDep, create_task: CreateTaskDep
+) -> Created[PeriodicTaskBody]:
+    """Make a periodic task; the beat knows it at once."""
+    return Created(data=PeriodicTaskBody.of(await create_task(caller, body.written())))
+
+
+@router.post("/preview", dependencies=[GuardedRoute])
+async def preview_runs(body: PreviewBody, preview_runs: PreviewRunsDep) -> Response[SlotsBody]:
+    """Tell when a task would run that is not made yet."""
+    return Response(data=SlotsBody(runs=await preview_runs(body.written())))
+
+
+@router.get("/{task_id}", dependencies=[GuardedRoute])
+async def get_periodic_task(task_id: UUID, get_task: GetTaskDep) -> Response[PeriodicTaskBody]:
+    """Show a periodic task."""
+    return Response(data=PeriodicTaskBody.of(await get_task(PeriodicTaskId(task_id))))
+
+
+@router.put("/{task_id}", dependencies=[GuardedRoute])
+async def replace_periodic_task(
+    task_id: UUID, body: WrittenBody, caller: VerifyPermissionDep, change_task: ChangeTaskDep
+) -> Response[PeriodicTaskBody]:
+    """Make a periodic task what the body says; its next slot follows the last one, not the change."""
+    seen = await change_task.replace(caller, PeriodicTaskId(task_id), body.written())
+    return Response(data=PeriodicTaskBody.of(seen))
+
+
+@router.patch("/{task_id}", dependencies=[GuardedRoute])
+async def change_periodic_task(
+    task_id: UUID, body: ChangeBody, caller: VerifyPermissionDep, change_task: ChangeTaskDep
+) -> Response[PeriodicTaskBody]:
+    """Change some fields: `{"enabled": false}` pauses, `{"enabled": true}` resumes from the next slot on."""
+    seen = await change_task.change(caller, PeriodicTaskId(task_id), body.written())
+    return Response(data=PeriodicTaskBody.of(seen))
+
+
+@router.delete("/{task_id}", dependencies=[GuardedRoute])
+async def delete_periodic_task(
+    task_id: UUID, caller: VerifyPermissionDep, delete_task: DeleteTaskDep
+) -> Response[None]:
+    """Remove a periodic task and its history; a run that is going on goes on."""
+    await delete_task(caller, PeriodicTaskId(task_id))
+    return Response(data=None)
+
+
+@router.post("/{task_id}/run", status_code=201, dependencies=[GuardedRoute])
+async def run_periodic_task_now(
+    task_id: UUID, caller: VerifyPermissionDep, run_now: RunNowDep
+) -> Created[RunBody]:
+    """Run a periodic task once, as soon as possible, paused or not; its schedule does not move."""
+    return Created(data=RunBody.of(await run_now(caller, PeriodicTaskId(task_id))))
+
+
+@router.get("/{task_id}/next", dependencies=[GuardedRoute])
+async def list_next_runs(
+    task_id: UUID, query: Annotated[NextQuery, Query()], list_next_runs: ListNextRunsDep
+) -> Response[SlotsBody]:
+    """Tell when a periodic task runs next; never, if it is paused, over, or cannot be read."""
+    runs = await list_next_runs(PeriodicTaskId(task_id), most=query.count)
+    return Response(data=SlotsBody(runs=runs))
+
+
+@router.get("/{task_id}/runs", dependencies=[GuardedRoute])
+async def list_runs(
+    task_id: UUID, query: Annotated[SliceQuery, Query()], list_runs: ListRunsDep
+) -> Response[Slice[RunBody]]:
+    """List the runs of a periodic task, newest first."""
+    found = await list_runs(PeriodicTaskId(task_id), after=query.after(), most=query.page_size)
+    return Response(data=Slice.of(found, RunBody.of))

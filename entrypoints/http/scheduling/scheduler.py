@@ -1,0 +1,23 @@
+"""What can be scheduled, and who schedules it."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from application.use_cases.scheduling.catalogue import ListTasks
+from bootstrap import Container
+from entrypoints.http.envelope import Response
+from entrypoints.http.scheduling.bodies import RegisteredTaskBody
+from entrypoints.http.security import GuardedRoute
+from entrypoints.http.wiring import use_case
+
+router = APIRouter(tags=["scheduling"])
+
+ListTasksDep = Annotated[ListTasks, Depends(use_case(Container.list_tasks))]
+
+
+@router.get("/tasks", dependencies=[GuardedRoute])
+async def list_tasks(list_tasks: ListTasksDep) -> Response[Sequence[RegisteredTaskBody]]:
+    """List every task that can be scheduled; workers and beats tell their tasks when they start."""
+    return Response(data=[RegisteredTaskBody.of(task) for task in await list_tasks()])

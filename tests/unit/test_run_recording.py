@@ -1,0 +1,184 @@
+"""Noting what becomes of runs: before they begin, after they have ended, and never in a task's way."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from adapters.memory.scheduling.runs import MemoryRunLog
+from adapters.memory.store import MemoryStore
+from application.ports.scheduling import Begun, Finished, RunLog
+from application.use_cases.scheduling.recording import RunRecorder
+from domain.errors import Unavailable
+from domain.scheduling.runs import Run, RunId, RunState
+from domain.scheduling.slots import PeriodicTaskId
+from tests.fakes.builders import A_MOMENT
+from tests.fakes.clock import MovableClock
+
+TASK = PeriodicTaskId(UUID(int=1))
+
+
+class MortalRunLog(RunLog):
+    """A log whose store may be away; it counts how often it was asked."""
+
+    def __init__(self, log: RunLog) -> None:
+        self._log = log
+        self.is_away = False
+        self.begun = 0
+        self.batches: list[int] = []
+
+    async def begin(self, begun: Begun) -> bool:
+        self.begun += 1
+        await self._answer()
+        return await self._log.begin(begun)
+
+    async def finish(self, runs: Sequence[Finished]) -> None:
+        await self._answer()
+        self.batches.append(len(runs))
+        await self._log.finish(runs)
+
+    async def _answer(self) -> None:
+        await asyncio.sleep(0)
+        if self.is_away:
+            raise Unavailable("PostgreSQL")
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def log(store: MemoryStore) -> MortalRunLog:
+    return MortalRunLog(MemoryRunLog(store))
+
+
+@pytest.fixture
+async def recorder(log: MortalRunLog) -> AsyncIterator[RunRecorder]:
+    async with RunRecorder(log, MovableClock(), settle=0.001, pause=0.02).running() as recorder:
+        yield recorder
+
+
+def given(store: MemoryStore, number: int = 1) -> RunId:
+    """Publish a run."""
+    run = Run(
+        id=RunId(UUID(int=number)), task_id=TASK, scheduled_for=A_MOMENT, state=RunState.PUBLISHED
+    )
+    store.runs[run.id] = run
+    return run.id
+
+
+async def begin(recorder: RunRecorder, run_id: RunId, *, again: bool = False) -> bool:
+    return await recorder.begin(
+        run_id, TASK, A_MOMENT, worker="w@host", longest=timedelta(hours=1), again=again
+    )
+
+
+async def until(store: MemoryStore, run_id: RunId, state: RunState) -> Run:
+    async with asyncio.timeout(5):
+        while store.runs[run_id].state is not state:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.001)
+    return store.runs[run_id]
+
+
+async def test_a_beginning_is_noted_before_the_task_goes_on(
+    store: MemoryStore, recorder: RunRecorder
+) -> None:
+    run_id = given(store)
+
+    assert await begin(recorder, run_id)
+
+    run = store.runs[run_id]
+    assert (run.state, run.worker) == (RunState.STARTED, "w@host")
+    assert run.started_at is not None
+    assert run.lapses_at == run.started_at + timedelta(hours=1)
+
+
+async def test_a_run_begins_once_unless_it_is_another_attempt(
+    store: MemoryStore, recorder: RunRecorder
+) -> None:
+    run_id = given(store)
+    await begin(recorder, run_id)
+
+    assert not await begin(recorder, run_id)
+    assert await begin(recorder, run_id, again=True)
+
+
+async def test_an_end_is_noted_with_what_went_wrong(
+    store: MemoryStore, recorder: RunRecorder
+) -> None:
+    well, badly = given(store, 1), given(store, 2)
+    await begin(recorder, well)
+    await begin(recorder, badly)
+
+    recorder.finish(well)
+    recorder.finish(badly, error="ValueError: no")
+
+    await until(store, well, RunState.SUCCEEDED)
+    assert (await until(store, badly, RunState.FAILED)).error == "ValueError: no"
+
+
+async def test_ends_that_come_together_are_noted_together(
+    store: MemoryStore, log: MortalRunLog, recorder: RunRecorder
+) -> None:
+    runs = [given(store, number) for number in range(1, 101)]
+    for run_id in runs:
+        recorder.finish(run_id)
+
+    await until(store, runs[-1], RunState.SUCCEEDED)
+
+    assert log.batches == [100]
+
+
+async def test_while_the_store_is_away_tasks_run_and_only_the_first_waits_for_it(
+    store: MemoryStore, log: MortalRunLog
+) -> None:
+    runs = [given(store, number) for number in range(1, 4)]
+    async with RunRecorder(log, MovableClock(), pause=60).running() as recorder:
+        log.is_away = True
+
+        assert [await begin(recorder, run_id) for run_id in runs] == [True] * 3
+
+        assert log.begun == 1
+        log.is_away = False
+
+
+async def test_what_happened_while_the_store_was_away_is_noted_when_it_is_back(
+    store: MemoryStore, log: MortalRunLog, recorder: RunRecorder
+) -> None:
+    run_id = given(store)
+    log.is_away = True
+    await begin(recorder, run_id)
+    recorder.finish(run_id, error="ValueError: no")
+    await asyncio.sleep(0.05)
+
+    log.is_away = False
+
+    run = await until(store, run_id, RunState.FAILED)
+    assert run.started_at is not None
+    assert run.finished_at is not None
+
+
+async def test_a_stopping_process_notes_what_is_left(store: MemoryStore, log: MortalRunLog) -> None:
+    run_id = given(store)
+    async with RunRecorder(log, MovableClock(), settle=60).running() as recorder:
+        await begin(recorder, run_id)
+        recorder.finish(run_id)
+
+    assert store.runs[run_id].state is RunState.SUCCEEDED
+
+
+async def test_a_stopping_process_does_not_wait_for_a_store_that_is_away(
+    store: MemoryStore, log: MortalRunLog
+) -> None:
+    run_id = given(store)
+    log.is_away = True
+
+    async with asyncio.timeout(5):
+        async with RunRecorder(log, MovableClock()).running() as recorder:
+            await begin(recorder, run_id)
+            recorder.finish(run_id)
+
+    assert store.runs[run_id].state is RunState.PUBLISHED

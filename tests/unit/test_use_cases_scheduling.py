@@ -1,0 +1,509 @@
+"""Periodic tasks as people handle them: made, changed, paused, asked to run, looked at, removed."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from application.paging import PageRequest
+from application.ports.scheduling import Begun, Finished, PeriodicTaskFilter
+from application.use_cases.caller import Caller
+from application.use_cases.scheduling.definitions import TaskInView
+from domain.scheduling.errors import (
+    InvalidDefinition,
+    PeriodicTaskNameTaken,
+    PeriodicTaskNotFound,
+    UnreadableDefinition,
+)
+from domain.scheduling.json_values import Json
+from domain.scheduling.runs import RunId, RunState
+from domain.scheduling.schedules import Crontab, Interval, Period
+from domain.scheduling.signatures import Parameter, RegisteredTask
+from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
+from tests.fakes.builders import a_user
+from tests.fakes.world import World
+
+NOTHING = PeriodicTaskId(UUID(int=0))
+SEND = RegisteredTask(name="reports.send", parameters=(Parameter(name="to"),))
+FORGET = RegisteredTask(name="reports.forget")
+HOURLY: dict[str, Json] = {
+    "name": "hourly",
+    "task": "reports.forget",
+    "kind": "crontab",
+    "schedule": {"minute": "0"},
+}
+
+
+@pytest.fixture
+async def caller(world: World) -> Caller:
+    ada = await world.given(a_user(is_admin=True))
+    return (await world.log_in_as(ada))[0]
+
+
+async def made(world: World, caller: Caller, **changes: object) -> PeriodicTask:
+    seen = await world.container.create_periodic_task()(caller, {**HOURLY, **changes})
+    return readable(seen)
+
+
+def readable(seen: TaskInView) -> PeriodicTask:
+    task = seen.scheduled.task
+    assert isinstance(task, PeriodicTask)
+    return task
+
+
+async def show(world: World, task_id: PeriodicTaskId) -> TaskInView:
+    seen: TaskInView = await world.container.get_periodic_task()(task_id)
+    return seen
+
+
+async def change(
+    world: World, caller: Caller, task_id: PeriodicTaskId, **wanted: object
+) -> TaskInView:
+    seen: TaskInView = await world.container.change_periodic_task().change(caller, task_id, wanted)
+    return seen
+
+
+def given_unreadable(world: World, *, enabled: bool = True) -> PeriodicTaskId:
+    """Store what somebody wrote into the table by hand."""
+    now = world.clock.now()
+    task = UnreadableTask(
+        id=PeriodicTaskId(UUID(int=7)),
+        name="by hand",
+        stored={**HOURLY, "schedule": {"minute": "1,,2"}},
+        reason="schedule.minute must not be empty (part 2 of 3)",
+        enabled=enabled,
+        enabled_at=now,
+        created_at=now,
+        updated_at=now,
+    )
+    world.store.periodic_tasks[task.id] = task
+    return task.id
+
+
+def settle(world: World, task: PeriodicTask, **standing: Any) -> None:
+    """Let the beat have come so far with a task."""
+    world.store.standings[task.id] = Standing(**standing)
+
+
+# --- made ---------------------------------------------------------------------------------------
+
+
+async def test_a_task_is_what_was_written_and_runs_from_its_next_slot_on(
+    world: World, caller: Caller
+) -> None:
+    task = await made(world, caller, description="Each hour.", max_running=1)
+
+    seen = await show(world, task.id)
+    assert task.definition.schedule == Crontab(minute="0")
+    assert (task.definition.description, task.definition.max_running) == ("Each hour.", 1)
+    assert task.enabled_at == task.created_at == world.clock.now()
+    assert seen.next_run_at == world.clock.now() + timedelta(hours=1)
+    assert seen.last_slot is None
+
+
+async def test_a_task_may_be_made_paused(world: World, caller: Caller) -> None:
+    task = await made(world, caller, enabled=False)
+
+    assert not task.enabled
+    assert (await show(world, task.id)).next_run_at is None
+
+
+async def test_a_name_is_there_once(world: World, caller: Caller) -> None:
+    await made(world, caller)
+
+    with pytest.raises(PeriodicTaskNameTaken):
+        await made(world, caller)
+
+
+async def test_nothing_is_made_of_what_is_wrong(world: World, caller: Caller) -> None:
+    with pytest.raises(InvalidDefinition) as raised:
+        await made(world, caller, schedule={"minute": "60"}, jitter=-1, enabled="yes")
+
+    assert raised.value.problems.keys() == {"schedule.minute", "jitter", "enabled"}
+    assert not world.store.periodic_tasks
+    assert "scheduling.task_created" not in {entry.action for entry in world.noted()}
+
+
+# --- tasks that workers know --------------------------------------------------------------------
+
+
+async def test_before_any_worker_was_started_every_task_is_believed(
+    world: World, caller: Caller
+) -> None:
+    assert (await made(world, caller, task="nobody.knows")).definition.task == "nobody.knows"
+
+
+async def test_once_tasks_are_known_no_other_is_scheduled(world: World, caller: Caller) -> None:
+    await world.container.sync_tasks()([SEND, FORGET])
+
+    with pytest.raises(InvalidDefinition) as raised:
+        await made(world, caller, task="nobody.knows", max_runs=0)
+
+    assert raised.value.problems.keys() == {"task", "max_runs"}
+
+
+async def test_arguments_must_suit_the_task(world: World, caller: Caller) -> None:
+    await world.container.sync_tasks()([SEND])
+
+    with pytest.raises(InvalidDefinition) as raised:
+        await made(world, caller, task="reports.send", kwargs={"from": "ada"})
+
+    assert raised.value.problems.keys() == {"kwargs", "kwargs.from"}
+    await made(world, caller, task="reports.send", kwargs={"to": "ada"})
+
+
+async def test_known_tasks_are_those_of_the_workers_that_started_last(world: World) -> None:
+    await world.container.sync_tasks()([SEND])
+    await world.container.sync_tasks()([FORGET])
+
+    assert await world.container.list_tasks()() == [FORGET]
+
+
+# --- changed ------------------------------------------------------------------------------------
+
+
+async def test_a_change_leaves_alone_what_it_does_not_name(world: World, caller: Caller) -> None:
+    task = await made(world, caller, kwargs={"to": "ada"}, jitter=5)
+    await world.pass_time(minutes=1)
+
+    seen = await change(world, caller, task.id, description="Now described.")
+
+    changed = readable(seen).definition
+    assert changed.description == "Now described."
+    assert (changed.kwargs, changed.jitter) == ({"to": "ada"}, timedelta(seconds=5))
+    assert readable(seen).updated_at > task.updated_at
+
+
+async def test_a_schedule_is_changed_as_a_whole(world: World, caller: Caller) -> None:
+    task = await made(world, caller)
+    interval = {"every": 5, "period": "minutes"}
+
+    seen = await change(world, caller, task.id, kind="interval", schedule=interval)
+
+    assert readable(seen).definition.schedule == Interval(5, Period.MINUTES)
+    with pytest.raises(InvalidDefinition):
+        await change(world, caller, task.id, kind="clocked")
+
+
+async def test_after_a_change_the_next_slot_follows_the_last_one(
+    world: World, caller: Caller
+) -> None:
+    task = await made(world, caller)
+    settle(world, task, settled_until=world.clock.now() + timedelta(hours=3), runs=3)
+
+    seen = await change(world, caller, task.id, schedule={"minute": "30"})
+
+    assert seen.next_run_at == world.clock.now() + timedelta(hours=3, minutes=30)
+    assert seen.scheduled.standing.runs == 3
+
+
+async def test_replacing_sets_what_is_left_out_to_its_default(world: World, caller: Caller) -> None:
+    task = await made(world, caller, jitter=5, enabled=False)
+
+    seen = await world.container.change_periodic_task().replace(caller, task.id, HOURLY)
+
+    assert readable(seen).definition.jitter == timedelta(0)
+    assert readable(seen).enabled
+
+
+async def test_a_task_whose_code_is_gone_can_be_paused_and_described_but_not_pointed_elsewhere(
+    world: World, caller: Caller
+) -> None:
+    task = await made(world, caller)
+    await world.container.sync_tasks()([SEND])
+
+    assert not readable(await change(world, caller, task.id, enabled=False)).enabled
+    await change(world, caller, task.id, description="Its code is gone.")
+    with pytest.raises(InvalidDefinition):
+        await change(world, caller, task.id, args=[1])
+
+
+async def test_what_does_not_exist_is_neither_shown_nor_changed_nor_run(
+    world: World, caller: Caller
+) -> None:
+    container = world.container
+    for attempt in (
+        container.get_periodic_task()(NOTHING),
+        container.change_periodic_task().change(caller, NOTHING, {"enabled": False}),
+        container.change_periodic_task().replace(caller, NOTHING, HOURLY),
+        container.delete_periodic_task()(caller, NOTHING),
+        container.run_now()(caller, NOTHING),
+        container.list_next_runs()(NOTHING, most=1),
+        container.list_runs()(NOTHING, after=None, most=1),
+    ):
+        with pytest.raises(PeriodicTaskNotFound):
+            await attempt
+
+
+# --- paused and resumed -------------------------------------------------------------------------
+
+
+async def test_slots_of_a_pause_are_not_owed(world: World, caller: Caller) -> None:
+    task = await made(world, caller)
+    await change(world, caller, task.id, enabled=False)
+    await world.pass_time(hours=5)
+
+    seen = await change(world, caller, task.id, enabled=True)
+
+    assert readable(seen).enabled_at == world.clock.now()
+    assert seen.next_run_at == world.clock.now() + timedelta(hours=1)
+
+
+async def test_slots_of_a_pause_are_missed_ones_if_that_is_wanted(
+    world: World, caller: Caller
+) -> None:
+    task = await made(world, caller)
+    await change(world, caller, task.id, enabled=False)
+    await world.pass_time(hours=5)
+
+    seen = await change(world, caller, task.id, enabled=True, catch_up=True)
+
+    assert readable(seen).enabled_at == task.enabled_at
+
+
+async def test_catching_up_goes_with_resuming(world: World, caller: Caller) -> None:
+    task = await made(world, caller)
+
+    for wanted in ({"catch_up": True}, {"catch_up": True, "enabled": False}, {"catch_up": 1}):
+        with pytest.raises(InvalidDefinition) as raised:
+            await change(world, caller, task.id, **wanted)
+        assert [*raised.value.problems] == ["catch_up"]
+
+
+# --- what cannot be read ------------------------------------------------------------------------
+
+
+async def test_what_cannot_be_read_is_shown_with_its_reason(world: World) -> None:
+    task_id = given_unreadable(world)
+
+    seen = await show(world, task_id)
+
+    assert isinstance(seen.scheduled.task, UnreadableTask)
+    assert "minute" in seen.scheduled.task.reason
+    assert seen.next_run_at is None
+    assert await world.container.list_next_runs()(task_id, most=3) == []
+
+
+async def test_what_cannot_be_read_is_paused_mended_and_replaced(
+    world: World, caller: Caller
+) -> None:
+    task_id = given_unreadable(world)
+
+    paused = await change(world, caller, task_id, enabled=False)
+    mended = await change(world, caller, task_id, schedule={"minute": "1,2"})
+    replaced = await world.container.change_periodic_task().replace(caller, task_id, HOURLY)
+
+    assert isinstance(paused.scheduled.task, UnreadableTask)
+    assert readable(mended).definition.name == "by hand"
+    assert not readable(mended).enabled
+    assert readable(replaced).enabled
+
+
+async def test_what_cannot_be_read_cannot_be_run(world: World, caller: Caller) -> None:
+    with pytest.raises(UnreadableDefinition, match="by hand"):
+        await world.container.run_now()(caller, given_unreadable(world))
+
+
+# --- removed ------------------------------------------------------------------------------------
+
+
+async def test_with_a_task_goes_its_history(world: World, caller: Caller) -> None:
+    task = await made(world, caller)
+    await world.container.run_now()(caller, task.id)
+
+    await world.container.delete_periodic_task()(caller, task.id)
+
+    assert not world.store.periodic_tasks
+    assert not world.store.runs
+
+
+# --- listed -------------------------------------------------------------------------------------
+
+
+async def test_a_list_is_narrowed_by_each_filter(world: World, caller: Caller) -> None:
+    await made(world, caller, name="alpha", description="Sends Ünïcode")
+    await made(world, caller, name="beta", task="reports.other", enabled=False)
+    interval = {"every": 1, "period": "days"}
+    await made(world, caller, name="gamma_50%", kind="interval", schedule=interval)
+    given_unreadable(world)
+
+    async def names(**which: Any) -> list[str]:
+        found = await world.container.list_periodic_tasks()(
+            PeriodicTaskFilter(**which), PageRequest()
+        )
+        return [seen.scheduled.task.name for seen in found.records]
+
+    assert await names() == ["alpha", "beta", "by hand", "gamma_50%"]
+    assert await names(keyword="ÜNÏ") == ["alpha"]
+    assert await names(keyword="_50%") == ["gamma_50%"]
+    assert await names(keyword="%") == ["gamma_50%"]
+    assert await names(task="reports.other") == ["beta"]
+    assert await names(kind="interval") == ["gamma_50%"]
+    assert await names(enabled=False) == ["beta"]
+    assert await names(invalid=True) == ["by hand"]
+    assert await names(invalid=False, enabled=True, kind="crontab") == ["alpha"]
+
+
+# --- what is to come ----------------------------------------------------------------------------
+
+
+async def test_the_next_runs_follow_what_was_settled_and_end_with_the_last(
+    world: World, caller: Caller
+) -> None:
+    now = world.clock.now()
+    task = await made(world, caller, max_runs=5)
+    settle(world, task, settled_until=now, runs=3)
+
+    runs = await world.container.list_next_runs()(task.id, most=10)
+
+    assert runs == [now + timedelta(hours=1), now + timedelta(hours=2)]
+    assert (await show(world, task.id)).last_slot is None
+
+
+async def test_the_last_slot_is_the_latest_that_was_settled(world: World, caller: Caller) -> None:
+    now = world.clock.now()
+    task = await made(world, caller)
+    settle(world, task, settled_until=now + timedelta(hours=3, minutes=10), runs=3)
+
+    assert (await show(world, task.id)).last_slot == now + timedelta(hours=3)
+
+
+async def test_a_preview_needs_no_more_than_a_schedule(world: World) -> None:
+    preview = world.container.preview_runs()
+
+    first = datetime(2026, 11, 1, 5, tzinfo=UTC)
+    quarters = {"minute": "*/15", "timezone": "America/New_York"}
+    runs = await preview(
+        {"kind": "crontab", "schedule": quarters, "after": "2026-11-01T04:59:59Z", "count": 9}
+    )
+
+    assert runs == [first + timedelta(minutes=15) * n for n in range(9)]
+    assert len(await preview({"kind": "crontab", "schedule": {}})) == 10
+
+
+async def test_a_preview_names_all_that_is_wrong(world: World) -> None:
+    with pytest.raises(InvalidDefinition) as raised:
+        await world.container.preview_runs()(
+            {"kind": "crontab", "schedule": {"hour": "x"}, "count": 101, "after": "now", "x": 1}
+        )
+
+    assert raised.value.problems.keys() == {"schedule.hour", "count", "after", "x"}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "count"),
+    [
+        ({"minute": "0", "hour": "0", "day_of_month": "29", "month_of_year": "2"}, 100),
+        (
+            {
+                "minute": "0",
+                "hour": "0",
+                "day_of_month": "29",
+                "month_of_year": "2",
+                "day_of_week": "mon",
+            },
+            100,
+        ),
+    ],
+)
+async def test_however_rare_its_runs_a_preview_is_quick(
+    world: World, schedule: dict[str, str], count: int
+) -> None:
+    started = datetime.now(UTC)  # noqa: TID251 - it is the real time that matters
+
+    runs = await world.container.preview_runs()(
+        {"kind": "crontab", "schedule": schedule, "count": count}
+    )
+
+    assert len(runs) == count
+    assert datetime.now(UTC) - started < timedelta(seconds=1)  # noqa: TID251
+
+
+# --- runs ---------------------------------------------------------------------------------------
+
+
+async def test_a_run_that_somebody_asks_for_waits_for_the_beat(
+    world: World, caller: Caller
+) -> None:
+    task = await made(world, caller, enabled=False)
+
+    run = await world.container.run_now()(caller, task.id)
+
+    assert (run.state, run.requested, run.scheduled_for) == (
+        RunState.REQUESTED,
+        True,
+        world.clock.now(),
+    )
+    assert world.store.runs[run.id] == run
+
+
+async def test_runs_are_listed_newest_first_and_cursor_by_cursor(
+    world: World, caller: Caller
+) -> None:
+    task = await made(world, caller)
+    runs = []
+    for _ in range(5):
+        runs.append(await world.container.run_now()(caller, task.id))
+        await world.pass_time(seconds=1)
+
+    first = await world.container.list_runs()(task.id, after=None, most=3)
+    second = await world.container.list_runs()(task.id, after=first.next, most=3)
+
+    assert [run.id for run in (*first.records, *second.records)] == [run.id for run in runs[::-1]]
+    assert second.next is None
+
+
+async def test_old_runs_are_pruned_and_those_that_go_on_are_not(
+    world: World, caller: Caller
+) -> None:
+    task = await made(world, caller)
+    log = world.container.run_log()
+    old, going_on = RunId(UUID(int=1)), RunId(UUID(int=2))
+    for run_id in (old, going_on):
+        await log.begin(
+            Begun(
+                run_id=run_id,
+                task_id=task.id,
+                scheduled_for=world.clock.now(),
+                at=world.clock.now(),
+                worker="w",
+            )
+        )
+    await log.finish([Finished(run_id=old, at=world.clock.now())])
+    await world.pass_time(days=29)
+    assert await world.container.prune_runs()() == 0
+    await world.pass_time(days=2)
+    await world.container.run_now()(caller, task.id)
+
+    assert await world.container.prune_runs()() == 1
+    assert await world.container.prune_runs()() == 0
+    assert old not in world.store.runs
+    assert going_on in world.store.runs
+
+
+# --- audit --------------------------------------------------------------------------------------
+
+
+async def test_every_change_is_noted_with_who_made_it(world: World, caller: Caller) -> None:
+    task = await made(world, caller, kwargs={"to": "ada"})
+    await change(world, caller, task.id, enabled=False, kwargs={"to": "grace"})
+    await change(world, caller, task.id, enabled=False)
+    await world.container.run_now()(caller, task.id)
+    await world.container.delete_periodic_task()(caller, task.id)
+
+    noted = [entry for entry in world.noted() if entry.action.startswith("scheduling.")]
+    created, changed, requested, deleted = noted
+    assert [entry.action for entry in noted] == [
+        "scheduling.task_created",
+        "scheduling.task_changed",
+        "scheduling.run_requested",
+        "scheduling.task_deleted",
+    ]
+    assert {(entry.actor, entry.target) for entry in noted} == {
+        (caller.user_id, f"periodic_task:{task.id}")
+    }
+    assert changed.details == {"enabled": {"from": True, "to": False}, "kwargs": "changed"}
+    assert "kwargs" not in created.details
+    assert requested.details["name"] == deleted.details["name"] == "hourly"
