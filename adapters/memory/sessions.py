@@ -50,14 +50,16 @@ class MemorySessionStore(SessionStore):
         self._clock = clock
         self._users: dict[UserId, dict[SessionId, _Kept]] = {}
 
-    async def open(self, session: Session, *, idle: timedelta, cap: int) -> None:
+    async def open(self, session: Session, *, idle: timedelta, cap: int) -> Sequence[SessionId]:
         lifetime = min(idle, session.ends_at - session.last_seen_at)
         living = self._living(session.user_id)
         living[session.id] = _Kept(session, session.last_seen_at + lifetime)
         oldest_first = sorted(living.values(), key=_opened)
-        for kept in oldest_first[: max(0, len(living) - cap)]:
-            del living[kept.session.id]
+        ended = [kept.session.id for kept in oldest_first[: max(0, len(living) - cap)]]
+        for session_id in ended:
+            del living[session_id]
         self._users[session.user_id] = living
+        return ended
 
     async def find(self, user_id: UserId, session_id: SessionId) -> Session | None:
         kept = self._living(user_id).get(session_id)

@@ -42,8 +42,8 @@ class RedisSessionStore(SessionStore):
         self._end = Script(client, "sessions", "end")
         self._end_all = Script(client, "sessions", "end_all")
 
-    async def open(self, session: Session, *, idle: timedelta, cap: int) -> None:
-        await self._open(
+    async def open(self, session: Session, *, idle: timedelta, cap: int) -> Sequence[SessionId]:
+        ended = await self._open(
             [
                 _sessions_key(session.user_id),
                 session_key(session.user_id, session.id),
@@ -56,6 +56,7 @@ class RedisSessionStore(SessionStore):
             session.fingerprint,
             *_to_fields(session),
         )
+        return [SessionId(UUID(session_id)) for session_id in ended]
 
     async def find(self, user_id: UserId, session_id: SessionId) -> Session | None:
         stored = cast(

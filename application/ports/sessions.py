@@ -89,8 +89,11 @@ class SeenCiphertexts(Protocol):
 class SessionStore(Protocol):
     """Living sessions. Raises `Unavailable` rather than guess."""
 
-    async def open(self, session: Session, *, idle: timedelta, cap: int) -> None:
-        """Store a session that ends when `idle` passes without a rotation; beyond `cap` of its user the oldest end."""
+    async def open(self, session: Session, *, idle: timedelta, cap: int) -> Sequence[SessionId]:
+        """Store a session that ends when `idle` passes without a rotation; beyond `cap` of its user the oldest end.
+
+        Return which ended for it.
+        """
         ...
 
     async def find(self, user_id: UserId, session_id: SessionId) -> Session | None:

@@ -155,6 +155,14 @@ async def test_the_cap_counts_neither_sessions_that_are_over_nor_those_of_others
     assert list(await world.store.of_user(ADA)) == [newest, ada]
 
 
+async def test_whoever_opens_a_session_learns_which_ended_for_it(world: World) -> None:
+    one, two = await world.log_in(), await world.log_in()
+    three = a_session(user_id=ADA, at=world.clock.now())
+    assert list(await world.store.open(three, idle=IDLE, cap=3)) == []
+    four = a_session(user_id=ADA, at=world.clock.now())
+    assert {*await world.store.open(four, idle=IDLE, cap=2)} == {one.id, two.id}
+
+
 async def test_a_lower_cap_holds_from_the_next_log_in_on(world: World) -> None:
     for _ in range(4):
         await world.log_in(cap=20)

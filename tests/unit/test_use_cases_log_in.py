@@ -1,6 +1,7 @@
 """Log-in: who gets a session, who does not, and that all who do not look the same."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -14,7 +15,14 @@ from application.settings import Limit, SessionSettings, Settings, ThrottleSetti
 from application.use_cases.caller import Origin
 from domain.errors import PorticoError, Unavailable
 from domain.identity import Password, Username, UserStatus
-from domain.sessions import InvalidCredentials, SealedPassword, Session, Throttled, fingerprint
+from domain.sessions import (
+    InvalidCredentials,
+    SealedPassword,
+    Session,
+    SessionId,
+    Throttled,
+    fingerprint,
+)
 from tests.fakes.builders import a_user
 from tests.fakes.world import IN_MEMORY, LAPTOP, PASSWORD, PHONE, World
 
@@ -118,6 +126,8 @@ async def test_beyond_the_cap_the_oldest_session_ends() -> None:
         sessions.append(caller.session_id)
 
     assert [s.id for s in await world.sessions(ada)] == [sessions[2], sessions[1]]
+    noted = [entry.details for entry in world.noted()]
+    assert noted == [{}, {}, {"ended": [str(sessions[0])]}]
 
 
 async def test_a_hash_of_other_parameters_is_replaced_at_log_in(world: World) -> None:
@@ -432,9 +442,10 @@ async def test_a_change_between_the_session_and_its_record_wins(world: World) ->
     class GatedStore(MemorySessionStore):
         gate = Gate()
 
-        async def open(self, session: Session, *, idle: timedelta, cap: int) -> None:
-            await super().open(session, idle=idle, cap=cap)
+        async def open(self, session: Session, *, idle: timedelta, cap: int) -> Sequence[SessionId]:
+            ended = await super().open(session, idle=idle, cap=cap)
             await self.gate.pass_through()
+            return ended
 
     ada = await world.given(a_user())
     store = GatedStore(world.clock)
@@ -466,7 +477,7 @@ async def test_a_log_in_that_cannot_be_recorded_leaves_no_session(world: World) 
 
 async def test_without_the_session_store_nobody_logs_in(world: World) -> None:
     class StoreThatIsDown(MemorySessionStore):
-        async def open(self, session: Session, *, idle: timedelta, cap: int) -> None:
+        async def open(self, session: Session, *, idle: timedelta, cap: int) -> Sequence[SessionId]:
             raise Unavailable("redis")
 
     ada = await world.given(a_user())

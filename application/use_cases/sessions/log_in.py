@@ -72,10 +72,12 @@ class LogIn:
             rehashed = await self.hasher.hash(opened)
 
         session = self._session(user, origin, agent)
-        await self.store.open(session, idle=self.settings.refresh_idle, cap=self.settings.cap)
+        ended = await self.store.open(
+            session, idle=self.settings.refresh_idle, cap=self.settings.cap
+        )
         # After the session is open, not before: whoever changes the password or disables the user in
         # this moment either ends this session or makes this update miss. None slips through.
-        roles = await self._record(user, rehashed, session, origin)
+        roles = await self._record(user, rehashed, session, ended, origin)
         if roles is None:
             await self.store.end(user.id, session.id)
             raise InvalidCredentials
@@ -98,7 +100,12 @@ class LogIn:
         )
 
     async def _record(
-        self, user: User, rehashed: str | None, session: Session, origin: Origin
+        self,
+        user: User,
+        rehashed: str | None,
+        session: Session,
+        ended: Sequence[SessionId],
+        origin: Origin,
     ) -> Sequence[Role] | None:
         """Note the log-in and return the user's roles, or None if they may not log in any more."""
         try:
@@ -114,6 +121,7 @@ class LogIn:
                     actor=user.id if recorded else None,
                     target=f"session:{session.id}" if recorded else f"user:{user.id}",
                     outcome=AuditOutcome.SUCCESS if recorded else AuditOutcome.FAILURE,
+                    details={"ended": [str(session_id) for session_id in ended]} if ended else None,
                 )
                 roles = (await uow.roles.of_users([user.id])).get(user.id, ())
                 await uow.commit()
