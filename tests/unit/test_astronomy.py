@@ -50,18 +50,3 @@ def test_what_does_not_happen_within_a_year_is_none(latitude: float) -> None:
         next_fire(Solar(SolarEvent.SUNRISE, latitude, 0.0), MIDSUMMER, anchor=MIDSUMMER, sun=sun)
         is None
     )
-
-
-@pytest.mark.parametrize("event", SolarEvent)
-@pytest.mark.parametrize("place", [BERLIN, TROMSO, QUITO, (-89.0, 179.9), (66.0, -180.0)])
-def test_events_follow_each_other_and_never_come_twice(
-    event: SolarEvent, place: tuple[float, float]
-) -> None:
-    moment, solar = MIDSUMMER, Solar(event, *place)
-    for _ in range(40):
-        following = next_fire(solar, moment, anchor=MIDSUMMER, sun=sun)
-        if following is None:
-            break
-        # Where days without the event end or begin, it comes at odd times.
-        assert following - moment > timedelta(hours=12) or moment == MIDSUMMER
-        moment = following

@@ -258,7 +258,7 @@ def test_what_is_read_is_what_was_signed(changes: dict[str, object]) -> None:
 
 def keys_before() -> Keys:
     def ring(purpose: str) -> KeyRing:
-        return KeyRing(active=a_pem(f"old {purpose}"), next=a_pem(f"new {purpose}"))
+        return KeyRing(active=a_pem(purpose), next=a_pem(f"new {purpose}"))
 
     return keys_with(access=ring("access"), refresh=ring("refresh"))
 
@@ -268,7 +268,7 @@ def keys_after() -> Keys:
         return KeyRing(
             active=a_pem(f"new {purpose}"),
             next=a_pem(f"newer {purpose}"),
-            retired=(RetiredKey(pem=a_pem(f"old {purpose}"), until_unix=NOW + 3600),),
+            retired=(RetiredKey(pem=a_pem(purpose), until_unix=NOW + 3600),),
         )
 
     return keys_with(access=ring("access"), refresh=ring("refresh"))
