@@ -166,7 +166,7 @@ class DatabaseScheduler(Scheduler):
     def _disconnect(self) -> None:
         self.__dict__.pop("producer", None)
         if connection := self.__dict__.pop("connection", None):
-            ignore_errors(connection, connection.collapse)
+            ignore_errors(connection, connection.collect)
 
     @cached_property
     def connection(self) -> Connection:

@@ -8,7 +8,7 @@ import pytest
 from application.ports.scheduling import Defined, Version
 from domain.scheduling.misfire import Misfire
 from domain.scheduling.runs import RunState
-from domain.scheduling.schedules import Interval, Period
+from domain.scheduling.schedules import Interval, Period, Solar, SolarEvent
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
 from tests.fakes.beats import LEASE, Beat, Broker, SharedStore, live
@@ -274,8 +274,6 @@ async def test_a_flag_that_an_earlier_leader_left_is_taken_away(
 async def test_a_schedule_that_fails_when_it_is_asked_is_flagged_and_stops_no_other(
     store: SharedStore, broker: Broker, beat: Beat
 ) -> None:
-    from domain.scheduling.schedules import Solar, SolarEvent  # noqa: PLC0415
-
     good, solar = a_task(store), a_task(store, schedule=Solar(SolarEvent.SUNRISE, 52.5, 13.4))
 
     await beat.live(2)

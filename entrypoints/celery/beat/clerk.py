@@ -37,7 +37,7 @@ class Contact:
             answer = await question
         except Unavailable as error:
             if not self.is_lost:
-                _log.warning("the database does not answer the beat", exc_info=error)
+                _log.warning("the beat gets no answer: %s", error)
             self.is_lost = True
             raise
         if self.is_lost:

@@ -11,6 +11,8 @@ from celery.schedules import crontab, schedule, solar
 
 from domain.errors import PorticoError
 from domain.scheduling.errors import InvalidDefinition
+from domain.scheduling.json_values import is_number
+from domain.scheduling.options import PublishingOptions
 from domain.scheduling.schedules import (
     Clocked,
     Crontab,
@@ -66,23 +68,32 @@ def read_configuration(beat_schedule: Mapping[str, Any], *, timezone: str) -> li
 def _read(name: str, entry: Mapping[str, Any], timezone: str) -> Configured:
     task_id = configured_id(name)
     try:
+        message = Message(
+            entry.get("args") or (), entry.get("kwargs") or {}, entry.get("options") or {}
+        )
         task = PeriodicTask(
             id=task_id,
             definition=Definition(
-                name=name, task=entry["task"], schedule=_schedule(entry["schedule"], timezone)
+                name=name,
+                task=entry["task"],
+                schedule=_schedule(entry["schedule"], timezone),
+                options=_what_matters_here(message.options),
             ),
             enabled_at=_EPOCH,
             created_at=_EPOCH,
             updated_at=_EPOCH,
-        )
-        message = Message(
-            entry.get("args") or (), entry.get("kwargs") or {}, entry.get("options") or {}
         )
     except (PorticoError, LookupError, TypeError, ValueError, AttributeError) as error:
         problem = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
         _log.error("the configured periodic task %s cannot be run: %s", name, problem)
         return Configured(task_id, name, problem=problem)
     return Configured(task_id, name, task, message)
+
+
+def _what_matters_here(options: Mapping[str, Any]) -> PublishingOptions:
+    """Return how long a message may wait, if that is a number of seconds. All options go to Celery as they are."""
+    expires = options.get("expires")
+    return PublishingOptions({"expires": max(1, expires)} if is_number(expires) else {})
 
 
 def _schedule(given: object, timezone: str) -> Schedule:

@@ -269,8 +269,6 @@ class Dispatcher:
 
     def _wait_for_broker(self, error: BrokerAway) -> None:
         if not self._pause:
-            _log.warning(
-                "the broker takes no messages, %d wait", len(self._in_hand), exc_info=error
-            )
+            _log.warning("the broker takes no messages, %d wait: %s", len(self._in_hand), error)
         self._pause = min(self._pause * 2 or FIRST_PAUSE, LONGEST_PAUSE)
         self._broker_away_until = self.monotonic() + self._pause

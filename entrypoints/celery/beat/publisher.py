@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from celery.beat import SchedulingError
 from kombu.exceptions import OperationalError
 
 from domain.scheduling.runs import Run
@@ -51,7 +52,7 @@ class CeleryPublisher(Publisher):
         try:
             self._apply(replace(due, options=due.options | {"headers": {**due.options["headers"]}}))
         except Exception as error:  # noqa: BLE001 - raised again, as what it is
-            reason = error.__context__ or error
+            reason = (error.__context__ if isinstance(error, SchedulingError) else None) or error
             if isinstance(reason, OperationalError | OSError):
                 self._disconnect()
                 raise BrokerAway(str(reason)) from reason
@@ -67,13 +68,11 @@ def due_entry(
     whoever publishes must not wait.
     """
     definition = task.definition
-    if message is None:
-        message = Message(definition.args, definition.kwargs, definition.options.given)
-    options: dict[str, Any] = {"retry": False, **message.options}
-    if expires_at is not None and (
-        definition.options.expires is not None or "expires" not in options
-    ):
+    stored = Message(definition.args, definition.kwargs, definition.options.given)
+    options: dict[str, Any] = {"retry": False, **(message or stored).options}
+    if expires_at is not None and (message is None or "expires" not in options):
         options["expires"] = expires_at
+    message = message or stored
     options["task_id"] = str(run.id)
     options["headers"] = {
         **(message.options.get("headers") or {}),

@@ -1,0 +1,259 @@
+"""`DatabaseScheduler` in Celery's hands: its ticks, its messages, signals, a broker that is not there."""
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from celery import Celery
+from celery.beat import BeatLazyFunc, Service
+
+from adapters.system import SystemClock, Uuid7Generator
+from application.settings import JobSettings
+from bootstrap import Container
+from domain.scheduling.firing import no_sun
+from domain.scheduling.schedules import Interval, Period
+from entrypoints.celery.asynchronous.loop import process_loop
+from entrypoints.celery.beat.configured import configured_id
+from entrypoints.celery.beat.publisher import DueEntry
+from entrypoints.celery.process import container
+from entrypoints.celery.scheduler import DatabaseScheduler
+from tests.fakes.beats import SharedStore, StoreOfTests
+from tests.fakes.clock import MovableClock
+from tests.fakes.scheduling import a_periodic_task
+
+_numbers = count()
+
+
+@pytest.fixture
+def store() -> SharedStore:
+    return SharedStore(cast("MovableClock", SystemClock()))
+
+
+@pytest.fixture
+def app() -> Iterator[Celery]:
+    app = Celery("beats", broker="memory://", set_as_current=False)
+    app.conf.update(
+        task_ignore_result=True,
+        enable_utc=True,
+        timezone="UTC",
+        task_default_queue=f"beats-{next(_numbers)}",  # all share what is in memory
+    )
+
+    @app.task(name="reports.send", shared=False)
+    def send(*_: object, **__: object) -> None: ...
+
+    yield app
+    app.close()
+
+
+@pytest.fixture
+def opened(store: SharedStore) -> Iterator[None]:
+    """Let schedulers find a container that holds what tests need."""
+    it = SimpleNamespace(
+        settings=lambda: SimpleNamespace(jobs=JobSettings()),
+        clock=SystemClock,
+        ids=Uuid7Generator,
+        sun=lambda: no_sun,
+        beat_store=lambda: StoreOfTests(store),
+    )
+    with container.replaced(cast("Container", it)):
+        yield
+    process_loop.stop()
+
+
+@pytest.fixture
+def scheduler(app: Celery, opened: None) -> Iterator[DatabaseScheduler]:
+    scheduler = DatabaseScheduler(app)
+    yield scheduler
+    scheduler.close()
+
+
+def tick_until(scheduler: DatabaseScheduler, condition: Callable[[], bool]) -> None:
+    """Do what beat's service does."""
+    give_up_at = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < give_up_at
+        interval = scheduler.tick()
+        assert isinstance(interval, float)
+        time.sleep(interval)
+
+
+def messages(app: Celery, queue: str | None = None) -> list[Any]:
+    with app.connection_for_read() as connection:
+        channel: Any = connection.default_channel
+        found = []
+        while message := channel.basic_get(queue or app.conf.task_default_queue, no_ack=True):
+            found.append(message)
+        return found
+
+
+def a_task(store: SharedStore, **changes: Any) -> Any:
+    task = a_periodic_task(
+        created_at=store.clock.now(),
+        task="reports.send",
+        schedule=Interval(100, Period.MILLISECONDS),
+        **changes,
+    )
+    store.define(task)
+    return task
+
+
+def test_a_message_is_the_one_that_celerys_own_beat_would_have_sent_and_says_which_run_it_is(
+    store: SharedStore, app: Celery, opened: None
+) -> None:
+    task = a_task(store, args=[1], kwargs={"a": 2})
+    scheduler = DatabaseScheduler(app)
+
+    tick_until(scheduler, lambda: scheduler.dispatcher.published > 0)
+    scheduler.close()
+
+    message = messages(app)[0]
+    run = next(iter(store.runs.values()))[0]
+    assert message.headers["task"] == "reports.send"
+    assert message.headers["id"] == str(run.id)
+    assert message.headers["periodic_task"] == str(task.id)
+    assert message.headers["scheduled_for"] == run.scheduled_for.isoformat()
+    assert message.headers["celery_beat_task"] is True
+    assert message.payload[:2] == [[1], {"a": 2}]
+
+
+def test_functions_in_the_configuration_are_called_for_every_message(
+    store: SharedStore, app: Celery, opened: None
+) -> None:
+    numbers = iter(range(100))
+    app.conf.beat_schedule = {
+        "counting": {
+            "task": "not.known.here",
+            "schedule": 0.1,
+            "args": (BeatLazyFunc(lambda: next(numbers)),),
+            "options": {"queue": "other", "headers": {"tenant": "a"}},
+        }
+    }
+    scheduler = DatabaseScheduler(app)
+
+    tick_until(scheduler, lambda: scheduler.dispatcher.published >= 2)
+    scheduler.close()
+
+    first, second, *_ = messages(app, "other")
+    assert (first.payload[0], second.payload[0]) == ([0], [1])
+    assert first.headers["tenant"] == "a"
+    assert first.headers["periodic_task"] == str(configured_id("counting"))
+
+
+def test_a_tick_ends_as_soon_as_something_changes(
+    store: SharedStore, scheduler: DatabaseScheduler
+) -> None:
+    tick_until(scheduler, lambda: scheduler.dispatcher.leads)
+    start = time.monotonic()
+    task = a_task(store)
+    process_loop.thread().loop.call_soon_threadsafe(scheduler._office.reader.wake)
+
+    tick_until(scheduler, lambda: bool(store.slots(task.id)))
+
+    assert time.monotonic() - start < 1
+
+
+def test_looking_at_the_scheduler_starts_nothing(app: Celery) -> None:
+    """As `celery beat` does for its banner."""
+    threads = threading.active_count()
+
+    scheduler = DatabaseScheduler(app, lazy=True)
+
+    assert "database" in scheduler.info
+    assert scheduler.max_interval > 0
+    scheduler.close()
+    assert threading.active_count() == threads
+
+
+def test_closing_publishes_what_was_claimed_notes_it_and_hands_over(
+    store: SharedStore, app: Celery, opened: None
+) -> None:
+    a_task(store)
+    scheduler = DatabaseScheduler(app)
+    tick_until(scheduler, lambda: scheduler.dispatcher.published > 0)
+    time.sleep(0.15)
+    scheduler.dispatcher._claim_what_is_due(store.clock.now())
+
+    scheduler.close()
+
+    states = {run.state.value for run, _ in store.runs.values()}
+    assert states == {"published"}
+    assert len(messages(app)) == len(store.runs)
+    assert store.holder is None
+
+
+def test_a_signal_waits_for_the_message_that_is_being_published(
+    store: SharedStore, app: Celery, opened: None
+) -> None:
+    """The service of Celery runs as `celery beat` runs it; its handler closes the scheduler and raises."""
+    published: list[str] = []
+
+    class Interrupted(DatabaseScheduler):
+        def _apply(self, due: DueEntry) -> object:
+            if not published:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0.01)  # where an exception would come in the middle
+            result = super()._apply(due)
+            published.append(due.options["task_id"])
+            return result
+
+    a_task(store)
+    service = Service(app, scheduler_cls=Interrupted, remote_control=False)  # type: ignore[call-arg]  # new in 5.7
+
+    def handle(*_: object) -> None:
+        service.sync()
+        raise SystemExit
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        service.start()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert len(messages(app)) == len(published) == len(store.runs)
+    assert {run.state.value for run, _ in store.runs.values()} == {"published"}
+    assert store.holder is None
+
+
+def test_a_broker_that_is_not_there_holds_nothing_up_for_long(
+    store: SharedStore, opened: None
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        app = Celery("beats", broker=f"redis://127.0.0.1:{port}/0", set_as_current=False)
+        app.conf.task_ignore_result = True
+        a_task(store)
+        scheduler = DatabaseScheduler(app)
+        tick_until(scheduler, lambda: scheduler.dispatcher.in_hand > 2)
+        longest = 0.0
+        for _ in range(20):
+            start = time.monotonic()
+            scheduler.dispatcher.work()
+            longest = max(longest, time.monotonic() - start)
+        assert scheduler.dispatcher.published == 0
+        start = time.monotonic()
+        scheduler.close()
+        closing = time.monotonic() - start
+        app.close()
+
+    assert longest < 1
+    assert closing < 5
+    assert store.holder is None
+
+
+def test_a_beat_whose_event_loop_has_ended_ends(scheduler: DatabaseScheduler) -> None:
+    scheduler._call(asyncio.sleep(0), within=1)
+    process_loop.stop()
+
+    with pytest.raises(RuntimeError, match="ended"):
+        scheduler.tick()
+    scheduler._is_open = False
