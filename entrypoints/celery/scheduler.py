@@ -29,6 +29,7 @@ from entrypoints.celery.asynchronous.loop import EventLoopEnded, process_loop
 from entrypoints.celery.beat.agenda import Agenda
 from entrypoints.celery.beat.configured import read_configuration
 from entrypoints.celery.beat.dispatcher import Dispatched, Dispatcher, Outside
+from entrypoints.celery.beat.garbage import Garbage
 from entrypoints.celery.beat.lease import Lease
 from entrypoints.celery.beat.news import News
 from entrypoints.celery.beat.office import Office
@@ -76,6 +77,7 @@ class DatabaseScheduler(Scheduler):
         self._thread = process_loop.thread()
         self._call(self._open(), within=_OPEN_WITHIN)
         self._is_open = True
+        self.dispatcher.garbage.begin()
 
     def tick(self, *_: object, **__: object) -> float:
         """Wait until something is due, and do it."""
@@ -102,6 +104,7 @@ class DatabaseScheduler(Scheduler):
                 self._call(self._office.close(within=_CLOSE_WITHIN), within=2 * _CLOSE_WITHIN)
             except TimeoutError:
                 _log.warning("the beat was not done in time; the next leader does the rest")
+            self.dispatcher.garbage.end()
         super().close()
 
     # --- the event loop's part ---
@@ -135,6 +138,7 @@ class DatabaseScheduler(Scheduler):
             lease=lease,
             clock=clock,
             monotonic=time.monotonic,
+            garbage=Garbage(time.monotonic),
             news=news,
         )
         office.open()

@@ -38,6 +38,7 @@ from entrypoints.celery.beat.dispatcher import (
     Outside,
     Publisher,
 )
+from entrypoints.celery.beat.garbage import Garbage
 from entrypoints.celery.beat.lease import Lease
 from entrypoints.celery.beat.news import News
 from entrypoints.celery.beat.office import Office
@@ -361,6 +362,7 @@ class Beat:
             lease=lease,
             clock=self.clock,
             monotonic=self.monotonic,
+            garbage=Garbage(self.monotonic),
             news=news,
         )
 

@@ -602,3 +602,5 @@ async def test_the_agenda_does_not_grow_with_changes(
         beat.dispatcher.agenda.define(task)
 
     assert len(beat.dispatcher.agenda._heap) < 2000
+    beat.dispatcher.agenda.tidy()
+    assert len(beat.dispatcher.agenda._heap) < 1010

@@ -15,8 +15,10 @@ from entrypoints.celery.beat.configured import Configured, Message
 
 _log = logging.getLogger(__name__)
 
-_STALE_ITEMS = 1000
-"""So many superseded items the heap may hold besides twice what is in force."""
+_FEW = 1000
+"""So many superseded items of the heap are not worth a thought."""
+_MANY = 8
+"""So many times larger than need be the heap gets at most."""
 
 ReportProblem = Callable[[PeriodicTaskId, str], None]
 
@@ -142,6 +144,16 @@ class Agenda:
             )
             self._enter(entry)
 
+    def tidy(self) -> None:
+        """Drop what is superseded, if there is much of it: this takes its time, so the best one is when nothing is due."""
+        if len(self._heap) > 2 * len(self._entries) + _FEW:
+            self._heap[:] = [
+                (entry.due_at, entry.generation, task_id)
+                for task_id, entry in self._entries.items()
+                if entry.due_at is not None
+            ]
+            heapify(self._heap)
+
     def _unseen(self) -> Standing:
         # The slots of a configured task begin with the beat that sees it first, not with the epoch.
         return Standing(settled_until=self.up_since)
@@ -192,13 +204,8 @@ class Agenda:
         entry.generation = next(self._generations)
         if due_at is not None:
             heappush(self._heap, (due_at, entry.generation, entry.task.id))
-        if len(self._heap) > 2 * len(self._entries) + _STALE_ITEMS:
-            self._heap[:] = [
-                (entry.due_at, entry.generation, task_id)
-                for task_id, entry in self._entries.items()
-                if entry.due_at is not None
-            ]
-            heapify(self._heap)
+        if len(self._heap) > _MANY * len(self._entries) + _FEW:
+            self.tidy()
 
 
 def _timing(task: PeriodicTask | UnreadableTask) -> object:

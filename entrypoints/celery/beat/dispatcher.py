@@ -13,6 +13,7 @@ from application.ports.system import Clock
 from domain.scheduling.runs import Run
 from domain.scheduling.tasks import PeriodicTask
 from entrypoints.celery.beat.agenda import Agenda, Entry
+from entrypoints.celery.beat.garbage import Garbage
 from entrypoints.celery.beat.lease import Lease
 from entrypoints.celery.beat.news import Began, Changed, Ended, Grant, Granted, Loaded, News
 
@@ -20,10 +21,13 @@ _log = logging.getLogger(__name__)
 
 SLICE = 0.01
 """Seconds after which news and publishing give way to what is due."""
+MANY_CHANGES = 1000
 MOST_SLOTS = 500
 """Slots that are claimed in one statement, more or less."""
 MOST_IN_HAND = 2000
 """Slots that wait for the store and runs that wait for the broker, at most: what is due beyond that stays due."""
+SPARE_TIME = 0.5
+"""Seconds until something is due in which what is not urgent is done."""
 SUSPENDED_AFTER = timedelta(seconds=60)
 """A beat that did nothing for so long was not there: its machine slept, or somebody moved the clock."""
 FIRST_PAUSE = 0.5
@@ -83,6 +87,7 @@ class Dispatcher:
     lease: Lease
     clock: Clock
     monotonic: Callable[[], float]
+    garbage: Garbage
     news: "SimpleQueue[News]" = field(default_factory=SimpleQueue)
     lag: timedelta = timedelta(0)
     """How late the latest runs were published."""
@@ -122,10 +127,12 @@ class Dispatcher:
         self._notice_suspension(now)
         give_way_at = self.monotonic() + SLICE
         self._read_news(give_way_at)
-        if not (self.leads and self.lease.holds):
-            return
-        self._claim_what_is_due(now)
-        self.publish(give_way_at=give_way_at + SLICE)
+        if self.leads and self.lease.holds:
+            self._claim_what_is_due(now)
+            self.publish(give_way_at=give_way_at + SLICE)
+        if self._seconds_to_wait() > SPARE_TIME and self.news.empty():
+            self.agenda.tidy()
+            self.garbage.collect()
 
     def publish(self, *, give_way_at: float) -> None:
         """Publish what is in hand until then, and at least one."""
@@ -163,6 +170,7 @@ class Dispatcher:
                     self.agenda.define(task)
                     yield
                 self.is_loaded = True
+                self.garbage.spare()
             case Changed():
                 yield from self._change(news)
             case Began(leadership, standings):
@@ -185,6 +193,8 @@ class Dispatcher:
         for task_id in changed.deleted:
             self.agenda.forget(task_id)
             yield
+        if len(changed.tasks) >= MANY_CHANGES:
+            self.garbage.spare()
 
     def _grant(self, granted: Granted) -> None:
         self._in_hand.extend(granted.grants)
