@@ -145,7 +145,7 @@ class Agenda:
             self._enter(entry)
 
     def tidy(self) -> None:
-        """Drop what is superseded, if there is much of it: this takes its time, so the best one is when nothing is due."""
+        """Drop what is superseded, if it is much. That takes its time: the best one is when nothing is due."""
         if len(self._heap) > 2 * len(self._entries) + _FEW:
             self._heap[:] = [
                 (entry.due_at, entry.generation, task_id)
