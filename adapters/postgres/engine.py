@@ -1,6 +1,7 @@
 """The pool of connections. Only this module knows how PostgreSQL is reached."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
 from typing import cast
@@ -40,8 +41,40 @@ def postgres_engine(
     `settings.timeout` bounds everything; work that takes longer than requests may brings a
     `statement_timeout` of its own.
     """
-    patience = statement_timeout or settings.timeout
-    driver = partial(
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=_driver(settings, statement_timeout or settings.timeout),
+        isolation_level="AUTOCOMMIT",
+        pool_size=settings.pool_size,
+        max_overflow=0,
+        pool_timeout=settings.timeout.total_seconds(),
+        hide_parameters=True,  # there are password hashes among them, and errors are logged
+    )
+    event.listen(engine.sync_engine, "checkout", _replace_if_closed)
+    event.listen(engine.sync_engine, "close", _hang_up_if_idle)
+    event.listen(engine.sync_engine, "handle_error", raise_if_unavailable)
+    return engine
+
+
+async def listener(settings: PostgresSettings) -> "asyncpg.Connection[asyncpg.Record]":
+    """Return a connection outside the pool, for what a server says by itself; whoever asks closes it."""
+    return await _driver(settings, settings.timeout)()
+
+
+async def connect(engine: AsyncEngine) -> AsyncConnection:
+    """Return a connection of the pool; raise `Unavailable` if there is none within the time-out."""
+    pool = cast("AsyncAdaptedQueuePool", engine.pool)
+    try:
+        async with asyncio.timeout(pool.timeout()):  # waiting in the queue and connecting, together
+            return await engine.connect()
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError) as error:
+        raise unavailable() from error
+
+
+def _driver(
+    settings: PostgresSettings, patience: timedelta
+) -> Callable[[], Awaitable["asyncpg.Connection[asyncpg.Record]"]]:
+    return partial(
         asyncpg.connect,
         _dsn(settings.url or ""),
         timeout=settings.timeout.total_seconds(),
@@ -61,29 +94,6 @@ def postgres_engine(
             "tcp_keepalives_count": "3",
         },
     )
-    engine = create_async_engine(
-        "postgresql+asyncpg://",
-        async_creator=driver,
-        isolation_level="AUTOCOMMIT",
-        pool_size=settings.pool_size,
-        max_overflow=0,
-        pool_timeout=settings.timeout.total_seconds(),
-        hide_parameters=True,  # there are password hashes among them, and errors are logged
-    )
-    event.listen(engine.sync_engine, "checkout", _replace_if_closed)
-    event.listen(engine.sync_engine, "close", _hang_up_if_idle)
-    event.listen(engine.sync_engine, "handle_error", raise_if_unavailable)
-    return engine
-
-
-async def connect(engine: AsyncEngine) -> AsyncConnection:
-    """Return a connection of the pool; raise `Unavailable` if there is none within the time-out."""
-    pool = cast("AsyncAdaptedQueuePool", engine.pool)
-    try:
-        async with asyncio.timeout(pool.timeout()):  # waiting in the queue and connecting, together
-            return await engine.connect()
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError) as error:
-        raise unavailable() from error
 
 
 def _dsn(url: str) -> str:

@@ -122,9 +122,7 @@ class PostgresRunLog(RunLog):
         ended = func.unnest(
             literal([run.run_id for run in runs], ARRAY(task_runs.c.id.type)),
             literal([run.at for run in runs], ARRAY(DateTime(timezone=True))),
-            literal(
-                [run.error and _storable(run.error, _LONGEST_ERROR) for run in runs], ARRAY(Text)
-            ),
+            literal([run.error and storable_error(run.error) for run in runs], ARRAY(Text)),
         ).table_valued("id", "at", "error", name="ended")
         statement = (
             update(task_runs)
@@ -140,6 +138,11 @@ class PostgresRunLog(RunLog):
         )
         async with await connect(self._engine) as connection:
             await connection.execute(statement)
+
+
+def storable_error(words: str) -> str:
+    """Return what went wrong as PostgreSQL can store it."""
+    return _storable(words, _LONGEST_ERROR)
 
 
 def _storable(words: str, longest: int) -> str:

@@ -1,0 +1,257 @@
+"""`BeatStore` in PostgreSQL: what a beat reads, and its claims, each one statement."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy import Row, TextClause
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.postgres.engine import connect, listener
+from adapters.postgres.errors import unavailable
+from adapters.postgres.scheduling import statements
+from adapters.postgres.scheduling.rows import read_task, to_run
+from adapters.postgres.scheduling.runs import storable_error
+from adapters.postgres.tables import SCHEDULING_CHANNEL
+from application.ports.scheduling import (
+    BeatId,
+    BeatReport,
+    BeatStore,
+    Changes,
+    Defined,
+    Finished,
+    Leadership,
+    Mark,
+    NotLeading,
+    Published,
+    SchedulerStatus,
+    Turn,
+    Version,
+)
+from application.settings import PostgresSettings
+from domain.scheduling.runs import Run, run_id
+from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.tasks import Standing
+
+_MOST_AT_ONCE = 10_000
+"""Definitions that one statement reads."""
+_MOST_IN_A_ROW = 250
+"""Definitions that are made of rows without giving way to others: some milliseconds."""
+
+
+class PostgresBeatStore(BeatStore):
+    """Statements over the pool, and one connection besides that hears of changes."""
+
+    def __init__(self, engine: AsyncEngine, settings: PostgresSettings) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._hearing: asyncpg.Connection[Any] | None = None
+        self._news = asyncio.Event()
+
+    # --- definitions ---
+
+    async def load(self) -> Changes:
+        # In parts, so that no statement takes long. What changes meanwhile comes after the mark of the first.
+        part = await self._changes(statements.LOAD, after=UUID(int=0), most=_MOST_AT_ONCE)
+        mark, defined = part.mark, [*part.defined]
+        while len(part.defined) == _MOST_AT_ONCE:
+            after = part.defined[-1].task.id
+            part = await self._changes(statements.LOAD, after=after, most=_MOST_AT_ONCE)
+            defined += part.defined
+        return Changes(defined=defined, deleted=(), mark=mark)
+
+    async def changes(self, since: Mark) -> Changes:
+        return await self._changes(statements.CHANGES, since=since)
+
+    async def versions(self) -> Mapping[PeriodicTaskId, Version]:
+        rows = await self._ask(statements.VERSIONS)
+        return {row.id: row.version for row in rows}
+
+    async def read(self, ids: Collection[PeriodicTaskId]) -> Sequence[Defined]:
+        rows = await self._ask(statements.READ, ids=[*ids])
+        return [each async for each in _defined(rows)]
+
+    async def standings(self) -> Mapping[PeriodicTaskId, Standing]:
+        rows = await self._ask(statements.STANDINGS)
+        return {
+            row.task_id: Standing(settled_until=row.settled_until, runs=row.runs) for row in rows
+        }
+
+    async def flag(self, problems: Mapping[PeriodicTaskId, str | None]) -> None:
+        await self._ask(
+            statements.FLAG,
+            ids=[*problems],
+            problems=[words and storable_error(words) for words in problems.values()],
+        )
+
+    async def flagged(self) -> Mapping[PeriodicTaskId, str]:
+        return {row.task_id: row.problem for row in await self._ask(statements.FLAGGED)}
+
+    async def changed(self) -> None:
+        try:
+            if self._hearing is None or self._hearing.is_closed():
+                self._hearing = await self._hear()
+            await self._news.wait()
+            self._news.clear()
+        except BaseException:
+            self._hang_up()
+            raise
+
+    def close(self) -> None:
+        """Hear no more."""
+        self._hang_up()
+
+    async def _changes(self, statement: TextClause, **values: object) -> Changes:
+        rows = await self._ask(statement, **values)
+        there = [row for row in rows if row.id is not None]
+        return Changes(
+            defined=[each async for each in _defined(row for row in there if not row.deleted)],
+            deleted=[PeriodicTaskId(row.id) for row in there if row.deleted],
+            mark=Mark(rows[0].mark),
+        )
+
+    async def _hear(self) -> "asyncpg.Connection[Any]":
+        try:
+            connection = await listener(self._settings)
+            await connection.add_listener(SCHEDULING_CHANNEL, self._note)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise unavailable() from error
+        connection.add_termination_listener(self._note)
+        # What happened while nobody listened.
+        self._news.set()
+        return connection
+
+    def _note(self, *_: object) -> None:
+        self._news.set()
+
+    def _hang_up(self) -> None:
+        if self._hearing is not None:
+            self._hearing.terminate()
+            self._hearing = None
+
+    # --- leading ---
+
+    async def lead(
+        self, beat: BeatId, *, lease: timedelta, report: BeatReport
+    ) -> Leadership | None:
+        rows = await self._ask(
+            statements.LEAD, beat=beat, lease=lease, report=json.dumps(_report_data(report))
+        )
+        return Leadership(beat=beat, epoch=rows[0].epoch) if rows else None
+
+    async def hand_over(self, leadership: Leadership) -> None:
+        await self._ask(
+            statements.HAND_OVER,
+            beat=leadership.beat,
+            epoch=leadership.epoch,
+            channel=SCHEDULING_CHANNEL,
+        )
+
+    async def status(self) -> SchedulerStatus:
+        (row,) = await self._ask(statements.STATUS)
+        return SchedulerStatus(
+            report=None if row.report is None else _read_report(row.report),
+            epoch=row.epoch or 0,
+            leads_until=row.leads_until,
+            invalid=row.invalid,
+        )
+
+    # --- runs ---
+
+    async def claim(self, leadership: Leadership, turns: Sequence[Turn]) -> Sequence[Run]:
+        return await self._claimed(statements.CLAIM, leadership, **_columns(turns))
+
+    async def claim_requested(self, leadership: Leadership, *, most: int) -> Sequence[Run]:
+        return await self._claimed(statements.CLAIM_REQUESTED, leadership, most=most)
+
+    async def claim_abandoned(self, leadership: Leadership) -> Sequence[Run]:
+        return await self._claimed(statements.CLAIM_ABANDONED, leadership)
+
+    async def note_published(self, runs: Sequence[Published]) -> None:
+        if runs:
+            await self._ask(statements.NOTE_PUBLISHED, **_published_columns(runs))
+
+    async def note_failed(self, runs: Sequence[Finished]) -> None:
+        if runs:
+            await self._ask(
+                statements.NOTE_FAILED,
+                ids=[run.run_id for run in runs],
+                ats=[run.at for run in runs],
+                errors=[storable_error(run.error or "") for run in runs],
+            )
+
+    async def record(self, turns: Sequence[Turn], published: Sequence[Published]) -> None:
+        columns = _columns(turns)
+        del columns["limits"]
+        await self._ask(statements.RECORD, **columns)
+        await self.note_published(published)
+
+    async def _claimed(
+        self, statement: TextClause, leadership: Leadership, **values: object
+    ) -> Sequence[Run]:
+        rows = await self._ask(statement, beat=leadership.beat, epoch=leadership.epoch, **values)
+        if not rows:
+            raise NotLeading
+        return [to_run(row) for row in rows if row.id is not None]
+
+    async def _ask(self, statement: TextClause, **values: object) -> Sequence[Row[Any]]:
+        async with await connect(self._engine) as connection:
+            result = await connection.execute(statement, values)
+            return result.all() if result.returns_rows else ()
+
+
+# --- definitions as rows ------------------------------------------------------------------------
+
+
+async def _defined(rows: Any) -> AsyncIterator[Defined]:  # noqa: ANN401 - rows of several shapes
+    for number, row in enumerate(rows):
+        if number % _MOST_IN_A_ROW == 0:
+            await asyncio.sleep(0)
+        yield Defined(task=read_task(row), version=Version(row.version))
+
+
+# --- turns, runs and reports as values ----------------------------------------------------------
+
+
+def _columns(turns: Sequence[Turn]) -> dict[str, object]:
+    slots = [(turn, slot) for turn in turns for slot in turn.slots]
+    return {
+        "ids": [run_id(turn.task_id, slot) for turn, slot in slots],
+        "task_ids": [turn.task_id for turn, _ in slots],
+        "slots": [slot for _, slot in slots],
+        "limits": [turn.max_running for turn, _ in slots],
+        "turn_ids": [turn.task_id for turn in turns],
+        "settled": [turn.settled_until for turn in turns],
+    }
+
+
+def _published_columns(runs: Sequence[Published]) -> dict[str, object]:
+    return {
+        "ids": [run.run_id for run in runs],
+        "ats": [run.at for run in runs],
+        "lapses": [run.lapses_at for run in runs],
+    }
+
+
+def _report_data(report: BeatReport) -> dict[str, object]:
+    return {
+        **asdict(report),
+        "next_slot": report.next_slot and report.next_slot.isoformat(),
+        "lag": report.lag.total_seconds(),
+    }
+
+
+def _read_report(data: Mapping[str, Any]) -> BeatReport:
+    next_slot = data["next_slot"]
+    return BeatReport(
+        **{
+            **data,
+            "next_slot": next_slot and datetime.fromisoformat(next_slot),
+            "lag": timedelta(seconds=data["lag"]),
+        }
+    )

@@ -1,0 +1,207 @@
+"""The statements of a beat, each a transaction. Those that claim look for the lease and find nothing without it."""
+
+from sqlalchemy import text
+
+from adapters.postgres.scheduling.rows import DEFINITION, LIFE
+
+_COLUMNS = ", ".join((*DEFINITION, *LIFE))
+
+# --- definitions ---
+
+LOAD = text(
+    f"""
+SELECT snapshot.mark, false AS deleted, changed_in AS version, {_COLUMNS}
+  FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS mark) AS snapshot
+       LEFT JOIN (SELECT * FROM periodic_tasks WHERE id > :after ORDER BY id LIMIT :most) AS some ON true
+"""  # noqa: S608 - names of columns
+)
+
+# Everything whose transaction was not over for the snapshot of the mark. What a dump brought has the
+# numbers of another server, which may all lie ahead of ours: nothing that is committed here can be.
+CHANGES = text(
+    f"""
+SELECT snapshot.mark, found.*
+  FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS mark,
+               pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS ahead) AS snapshot
+       LEFT JOIN LATERAL (
+         SELECT false AS deleted, changed_in AS version, {_COLUMNS}
+           FROM periodic_tasks WHERE changed_in >= :since AND changed_in < ahead
+         UNION ALL
+         SELECT true, deleted_in, {", ".join("NULL" for _ in DEFINITION)}, task_id, NULL, NULL, NULL, NULL
+           FROM deleted_periodic_tasks
+          WHERE deleted_in >= :since AND deleted_in < ahead
+            AND NOT EXISTS (SELECT FROM periodic_tasks WHERE periodic_tasks.id = task_id)
+       ) AS found ON true
+"""  # noqa: S608 - names of columns
+)
+
+VERSIONS = text("SELECT id, changed_in AS version FROM periodic_tasks")
+
+READ = text(
+    f"SELECT changed_in AS version, {_COLUMNS} FROM periodic_tasks WHERE id = ANY(CAST(:ids AS uuid[]))"  # noqa: S608
+)
+
+STANDINGS = text(
+    "SELECT task_id, settled_until, runs FROM periodic_task_standings WHERE settled_until IS NOT NULL"
+)
+
+FLAG = text(
+    """
+INSERT INTO periodic_task_standings (task_id, problem)
+SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:problems AS text[]))
+    ON CONFLICT (task_id) DO UPDATE SET problem = excluded.problem
+"""
+)
+
+FLAGGED = text("SELECT task_id, problem FROM periodic_task_standings WHERE problem IS NOT NULL")
+
+# --- leading ---
+
+LEAD = text(
+    """
+INSERT INTO beat_lease AS lease (beat, epoch, leads_until, report)
+VALUES (:beat, 1, clock_timestamp() + CAST(:lease AS interval), CAST(CAST(:report AS text) AS jsonb))
+    ON CONFLICT (id) DO UPDATE
+   SET epoch = lease.epoch
+             + CASE WHEN lease.beat = excluded.beat AND lease.leads_until > clock_timestamp() THEN 0 ELSE 1 END,
+       beat = excluded.beat, leads_until = excluded.leads_until, report = excluded.report
+ WHERE lease.beat = excluded.beat OR lease.leads_until <= clock_timestamp()
+RETURNING epoch
+"""
+)
+
+HAND_OVER = text(
+    """
+WITH ended AS (
+  UPDATE beat_lease SET leads_until = clock_timestamp() WHERE beat = :beat AND epoch = :epoch RETURNING 1
+)
+SELECT pg_notify(CAST(:channel AS text), '') FROM ended
+"""
+)
+
+STATUS = text(
+    """
+SELECT lease.report, lease.epoch, lease.leads_until, problems.invalid
+  FROM (SELECT count(*) AS invalid FROM periodic_task_standings WHERE problem IS NOT NULL) AS problems
+       LEFT JOIN beat_lease AS lease ON true
+"""
+)
+
+# --- claims ---
+
+_LEASE = """
+WITH lease AS (
+  SELECT epoch FROM beat_lease
+   WHERE beat = :beat AND epoch = :epoch AND leads_until > clock_timestamp()
+     FOR SHARE
+)"""
+
+_RUN = """id, task_id, scheduled_for, state, requested, published_at, started_at, finished_at,
+          lapses_at, error, worker"""
+
+# A slot that the same leadership has claimed already meets itself (its answer was lost), comes back,
+# and is not counted again: `xmax` is 0 in rows that are new.
+CLAIM = text(
+    f"""{_LEASE}, wanted AS (
+  SELECT *, row_number() OVER (PARTITION BY task_id ORDER BY slot) AS place
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:task_ids AS uuid[]), CAST(:slots AS timestamptz[]), CAST(:limits AS int[]))
+         AS wanted (id, task_id, slot, most)
+), going_on AS (
+  SELECT task_id, count(*) AS number
+    FROM task_runs
+   WHERE state IN ('claimed', 'published', 'started')
+     AND (lapses_at IS NULL OR lapses_at > clock_timestamp())
+     AND task_id IN (SELECT task_id FROM wanted WHERE most IS NOT NULL)
+     AND NOT id = ANY(CAST(:ids AS uuid[]))
+   GROUP BY task_id
+), claimed AS (
+  INSERT INTO task_runs AS run (id, task_id, scheduled_for, state, epoch)
+  SELECT id, task_id, slot,
+         CASE WHEN most IS NULL OR place + coalesce(number, 0) <= most THEN 'claimed' ELSE 'skipped' END, epoch
+    FROM lease CROSS JOIN wanted LEFT JOIN going_on USING (task_id)
+      ON CONFLICT (id) DO UPDATE SET epoch = run.epoch
+   WHERE run.state = 'claimed' AND run.epoch = excluded.epoch
+  RETURNING {_RUN}, xmax = 0 AS is_new
+), settled AS (
+  INSERT INTO periodic_task_standings AS standing (task_id, settled_until, runs)
+  SELECT turn.task_id, turn.settled_until, coalesce(number, 0)
+    FROM lease
+         CROSS JOIN unnest(CAST(:turn_ids AS uuid[]), CAST(:settled AS timestamptz[])) AS turn (task_id, settled_until)
+         LEFT JOIN (SELECT task_id, count(*) AS number FROM claimed WHERE is_new AND state = 'claimed' GROUP BY task_id)
+                   AS counted USING (task_id)
+      ON CONFLICT (task_id) DO UPDATE
+     SET settled_until = greatest(standing.settled_until, excluded.settled_until),
+         runs = standing.runs + excluded.runs
+)
+SELECT claimed.* FROM lease LEFT JOIN claimed ON claimed.state = 'claimed' ORDER BY scheduled_for
+"""  # noqa: S608 - names of columns
+)
+
+CLAIM_REQUESTED = text(
+    f"""{_LEASE}, wanted AS (
+  SELECT id FROM task_runs
+   WHERE state = 'requested' OR (state = 'claimed' AND requested AND epoch = :epoch)
+   ORDER BY scheduled_for LIMIT :most
+     FOR UPDATE
+), claimed AS (
+  UPDATE task_runs SET state = 'claimed', epoch = lease.epoch
+    FROM lease WHERE id IN (SELECT id FROM wanted)
+  RETURNING {_RUN}
+)
+SELECT claimed.* FROM lease LEFT JOIN claimed ON true ORDER BY scheduled_for
+"""  # noqa: S608 - names of columns
+)
+
+CLAIM_ABANDONED = text(
+    f"""{_LEASE}, claimed AS (
+  UPDATE task_runs SET epoch = lease.epoch FROM lease WHERE state = 'claimed'
+  RETURNING {_RUN}
+)
+SELECT claimed.* FROM lease LEFT JOIN claimed ON true ORDER BY scheduled_for
+"""  # noqa: S608 - names of columns
+)
+
+# --- what became of claims ---
+
+NOTE_PUBLISHED = text(
+    """
+UPDATE task_runs AS run
+   SET published_at = coalesce(run.published_at, noted.at),
+       lapses_at = CASE run.state WHEN 'claimed' THEN noted.lapses_at ELSE run.lapses_at END,
+       state = CASE run.state WHEN 'claimed' THEN 'published' ELSE run.state END
+  FROM unnest(CAST(:ids AS uuid[]), CAST(:ats AS timestamptz[]), CAST(:lapses AS timestamptz[]))
+       AS noted (id, at, lapses_at)
+ WHERE run.id = noted.id
+"""
+)
+
+NOTE_FAILED = text(
+    """
+UPDATE task_runs AS run SET state = 'failed', finished_at = noted.at, error = noted.error
+  FROM unnest(CAST(:ids AS uuid[]), CAST(:ats AS timestamptz[]), CAST(:errors AS text[])) AS noted (id, at, error)
+ WHERE run.id = noted.id AND run.state = 'claimed'
+"""
+)
+
+# A worker may have begun them and noted it; but only a beat counts, so what has no epoch was not counted.
+RECORD = text(
+    """
+WITH wanted AS (
+  SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:task_ids AS uuid[]), CAST(:slots AS timestamptz[]))
+           AS wanted (id, task_id, slot)
+), counted AS (
+  SELECT wanted.task_id, count(*) AS number
+    FROM wanted LEFT JOIN task_runs AS run USING (id) WHERE run.epoch IS NULL GROUP BY wanted.task_id
+), recorded AS (
+  INSERT INTO task_runs AS run (id, task_id, scheduled_for, state, epoch)
+  SELECT id, task_id, slot, 'claimed', 0 FROM wanted
+      ON CONFLICT (id) DO UPDATE SET epoch = 0 WHERE run.epoch IS NULL
+)
+INSERT INTO periodic_task_standings AS standing (task_id, settled_until, runs)
+SELECT turn.task_id, turn.settled_until, coalesce(counted.number, 0)
+  FROM unnest(CAST(:turn_ids AS uuid[]), CAST(:settled AS timestamptz[])) AS turn (task_id, settled_until)
+       LEFT JOIN counted USING (task_id)
+    ON CONFLICT (task_id) DO UPDATE
+   SET settled_until = greatest(standing.settled_until, excluded.settled_until), runs = standing.runs + excluded.runs
+"""
+)
