@@ -10,6 +10,7 @@ from dependency_injector import containers, providers
 from adapters.astronomy import sun
 from adapters.environment.load import load_settings
 from adapters.memory.audit import MemoryAuditLog
+from adapters.memory.scheduling.beat import MemoryBeatStore
 from adapters.memory.scheduling.runs import MemoryRunLog
 from adapters.memory.sessions import (
     MemoryLogInThrottle,
@@ -27,6 +28,8 @@ from adapters.mongo.health import MongoProbe
 from adapters.observability import configure_logging
 from adapters.postgres.engine import postgres_engine
 from adapters.postgres.health import PostgresProbe
+from adapters.postgres.scheduling.beat import PostgresBeatStore
+from adapters.postgres.scheduling.runs import PostgresRunLog
 from adapters.postgres.schema import PostgresSchema
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from adapters.redis.access import RedisAccessCache, RedisAccessVersions
@@ -201,6 +204,16 @@ class Container(containers.DeclarativeContainer):
             providers.Singleton(S3Probe, s3),
         ),
     )
+    beat_store = providers.Selector(
+        stores,
+        memory=providers.Singleton(MemoryBeatStore, memory_store, clock),
+        servers=providers.Singleton(PostgresBeatStore, engine, settings.provided.postgres),
+    )
+    run_log = providers.Selector(
+        stores,
+        memory=providers.Singleton(MemoryRunLog, memory_store),
+        servers=providers.Singleton(PostgresRunLog, engine),
+    )
     hasher = providers.Singleton(Argon2PasswordHasher, hashing_pool, settings.provided.passwords)
     common_passwords = providers.Singleton(ZxcvbnCommonPasswords)
     tokens = providers.Singleton(
@@ -213,8 +226,6 @@ class Container(containers.DeclarativeContainer):
         refresh=keys.provided.refresh.active.id,
         transport=keys.provided.transport.active.id,
     )
-
-    run_log = providers.Singleton(MemoryRunLog, memory_store)
 
     # --- use cases: documents ---
     record_audit = providers.Singleton(documents.RecordAudit, clock=clock, ids=ids)
@@ -466,6 +477,7 @@ async def running(container: Container) -> AsyncIterator[Container]:
         stack.callback(hashing_pool.close)
         if container.settings().stores == "servers":
             stack.push_async_callback(container.engine().dispose)
+            stack.push_async_callback(container.beat_store().aclose)
             stack.push_async_callback(container.redis().aclose)
             # It says goodbye over blocking sockets.
             stack.push_async_callback(asyncio.to_thread, container.mongo().close)

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
 from application.paging import MOST_COUNTED, Page, PageRequest
+from application.ports.scheduling import BeatId, BeatReport
 from domain.access import Role, RoleId
 from domain.documents import AuditEntry, AuditId
 from domain.errors import PorticoError
@@ -35,11 +37,42 @@ class MemoryStore:
         self.standings: dict[PeriodicTaskId, Standing] = {}
         self.runs: dict[RunId, Run] = {}
         self.registered_tasks: dict[str, RegisteredTask] = {}
+        self.problems: dict[PeriodicTaskId, str] = {}
+        """Why a beat cannot read a definition."""
+        self.claims: dict[RunId, int] = {}
+        """In which epoch a beat claimed a run."""
+        self.lease: MemoryLease | None = None
+        self._listeners: list[asyncio.Future[None]] = []
         self._locks = WeakValueDictionary[Hashable, asyncio.Lock]()
 
     def lock(self, what: Hashable) -> asyncio.Lock:
         """Return the lock on `what`, the same one for as long as anybody has or awaits it."""
         return self._locks.setdefault(what, asyncio.Lock())
+
+    async def next_commit(self) -> None:
+        """Return as soon as something is committed."""
+        listener = asyncio.get_running_loop().create_future()
+        self._listeners.append(listener)
+        try:
+            await listener
+        finally:
+            self._listeners.remove(listener)
+
+    def tell(self) -> None:
+        """Let those that wait for a commit look."""
+        for listener in self._listeners:
+            if not listener.done():
+                listener.set_result(None)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryLease:
+    """Which beat leads."""
+
+    beat: BeatId
+    epoch: int
+    leads_until: datetime
+    report: BeatReport
 
 
 class MemoryTransaction:
@@ -53,6 +86,7 @@ class MemoryTransaction:
         self.outbox = MemoryTable(self, store.outbox, copy=replace)
         self.periodic_tasks = MemoryTable(self, store.periodic_tasks, copy=replace)
         self.standings = MemoryTable(self, store.standings, copy=replace)
+        self.problems = MemoryTable(self, store.problems, copy=str)
         self.runs = MemoryTable(self, store.runs, copy=replace)
         self.registered_tasks = MemoryTable(self, store.registered_tasks, copy=replace)
         self.failure: PorticoError | None = None
@@ -64,6 +98,7 @@ class MemoryTransaction:
             self.outbox,
             self.periodic_tasks,
             self.standings,
+            self.problems,
             self.runs,
             self.registered_tasks,
         )
@@ -97,6 +132,7 @@ class MemoryTransaction:
             table.check()
         for table in self._tables:
             table.publish()
+        self._store.tell()
         self.end()
 
     def end(self) -> None:

@@ -82,7 +82,10 @@ class RunRepository(Protocol):
         ...
 
     async def prune(self, *, before: datetime, most: int) -> int:
-        """Remove up to `most` runs scheduled for earlier than `before` that are not going on; return how many."""
+        """Remove up to `most` runs scheduled for earlier than `before`, and return how many.
+
+        Those that are going on stay, unless they have lapsed before that moment too.
+        """
         ...
 
 

@@ -41,11 +41,18 @@ class MemoryPeriodicTaskRepository(PeriodicTaskRepository):
         await self.lock(task_id)
         self._tasks.remove(task_id)
         self._transaction.standings.remove(task_id)
+        self._transaction.problems.remove(task_id)
         for run in self._transaction.runs.where(lambda run: run.task_id == task_id):
             self._transaction.runs.remove(run.id)
 
     async def page(self, which: PeriodicTaskFilter, page: PageRequest) -> Page[Scheduled]:
-        found = sorted(self._tasks.where(_matching(which)), key=lambda task: (task.name, task.id))
+        matches = _matching(which)
+        found = [
+            task
+            for task in self._tasks.where(matches)
+            if which.invalid in {None, self._transaction.problems.find(task.id) is not None}
+        ]
+        found.sort(key=lambda task: task.name)
         tasks = page_of(found, page)
         return Page([self._scheduled(task) for task in tasks.records], tasks.total)
 
@@ -74,7 +81,6 @@ def _matching(which: PeriodicTaskFilter) -> Callable[[PeriodicTask | UnreadableT
             and which.task in {None, runs}
             and which.kind in {None, kind}
             and which.enabled in {None, task.enabled}
-            and which.invalid in {None, isinstance(task, UnreadableTask)}
         )
 
     return matches

@@ -10,7 +10,7 @@ from application.ports.scheduling import Begun, Finished, RunLog, RunRepository
 from domain.scheduling.runs import Run, RunState
 from domain.scheduling.slots import PeriodicTaskId
 
-_GOING_ON = frozenset({RunState.REQUESTED, RunState.CLAIMED, RunState.PUBLISHED, RunState.STARTED})
+_GOING_ON = frozenset({RunState.CLAIMED, RunState.PUBLISHED, RunState.STARTED})
 
 
 class MemoryRunRepository(RunRepository):
@@ -32,12 +32,17 @@ class MemoryRunRepository(RunRepository):
         return Slice(rest[:most], following)
 
     async def prune(self, *, before: datetime, most: int) -> int:
-        old = self._runs.where(
-            lambda run: run.scheduled_for < before and run.state not in _GOING_ON
-        )
+        old = self._runs.where(lambda run: run.scheduled_for < before and not _goes_on(run, before))
         for run in old[:most]:
             self._runs.remove(run.id)
         return len(old[:most])
+
+
+def _goes_on(run: Run, moment: datetime) -> bool:
+    # What has not lapsed before the moment from which runs are kept may be going on.
+    return run.state is RunState.REQUESTED or (
+        run.state in _GOING_ON and (run.lapses_at is None or run.lapses_at >= moment)
+    )
 
 
 def _cursor(run: Run) -> Cursor:
@@ -64,6 +69,7 @@ class MemoryRunLog(RunLog):
             state=RunState.STARTED,
             started_at=begun.at,
             finished_at=None,
+            error="",
             lapses_at=begun.lapses_at,
             worker=begun.worker,
         )

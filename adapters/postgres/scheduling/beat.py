@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -102,9 +103,10 @@ class PostgresBeatStore(BeatStore):
             self._hang_up()
             raise
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Hear no more."""
         self._hang_up()
+        await asyncio.sleep(0)  # the socket closes in the next turn of the loop
 
     async def _changes(self, statement: TextClause, **values: object) -> Changes:
         rows = await self._ask(statement, **values)
@@ -200,7 +202,7 @@ class PostgresBeatStore(BeatStore):
         return [to_run(row) for row in rows if row.id is not None]
 
     async def _ask(self, statement: TextClause, **values: object) -> Sequence[Row[Any]]:
-        async with await connect(self._engine) as connection:
+        async with aclosing(await connect(self._engine)) as connection:
             result = await connection.execute(statement, values)
             return result.all() if result.returns_rows else ()
 

@@ -20,6 +20,8 @@ DEFINITION = (
     *("jitter", "misfire", "misfire_grace"),
 )
 """The columns that say what people decide."""
+JSON = frozenset({"schedule", "args", "kwargs", "options"})
+"""Those of them that are JSON."""
 LIFE = ("id", "enabled", "enabled_at", "created_at", "updated_at")
 """The columns that every task has in order, because their types say so."""
 
@@ -83,12 +85,9 @@ def _stored(row: Row[Any]) -> dict[str, Any]:
 
 def _decoded(values: Iterable[Any]) -> dict[str, Any]:
     return {
-        column: json.loads(value) if column in _JSON else value
+        column: json.loads(value) if column in JSON else value
         for column, value in zip(DEFINITION, values, strict=True)
     }
-
-
-_JSON = frozenset({"schedule", "args", "kwargs", "options"})
 
 
 def run_to_row(run: Run) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`RunRepository` and `RunLog` in the table `task_runs`."""
 
 from collections.abc import Sequence
+from contextlib import aclosing
 from datetime import datetime, timedelta
 
 from sqlalchemy import (
@@ -72,7 +73,7 @@ class PostgresRunRepository(RunRepository):
                 deleted_periodic_tasks.c.deleted_at < func.now() - _REMEMBER_DELETED
             )
         )
-        has_lapsed = func.coalesce(task_runs.c.lapses_at < func.clock_timestamp(), False)
+        has_lapsed = func.coalesce(task_runs.c.lapses_at < before, False)
         waits = task_runs.c.state == RunState.REQUESTED.value
         old = (
             select(task_runs.c.id)
@@ -113,17 +114,21 @@ class PostgresRunLog(RunLog):
             set_=now,
             where=or_(literal(begun.again), is_first),
         ).returning(task_runs.c.id)
-        async with await connect(self._engine) as connection:
+        async with aclosing(await connect(self._engine)) as connection:
             return (await connection.execute(statement)).first() is not None
 
     async def finish(self, runs: Sequence[Finished]) -> None:
         if not runs:
             return
-        ended = func.unnest(
-            literal([run.run_id for run in runs], ARRAY(task_runs.c.id.type)),
-            literal([run.at for run in runs], ARRAY(DateTime(timezone=True))),
-            literal([run.error and storable_error(run.error) for run in runs], ARRAY(Text)),
-        ).table_valued("id", "at", "error", name="ended")
+        ended = (
+            func.unnest(
+                literal([run.run_id for run in runs], ARRAY(task_runs.c.id.type)),
+                literal([run.at for run in runs], ARRAY(DateTime(timezone=True))),
+                literal([run.error and storable_error(run.error) for run in runs], ARRAY(Text)),
+            )
+            .table_valued("id", "at", "error", name="ended")
+            .render_derived()
+        )
         statement = (
             update(task_runs)
             .where(task_runs.c.id == ended.c.id)
@@ -136,7 +141,7 @@ class PostgresRunLog(RunLog):
                 error=func.coalesce(ended.c.error, ""),
             )
         )
-        async with await connect(self._engine) as connection:
+        async with aclosing(await connect(self._engine)) as connection:
             await connection.execute(statement)
 
 

@@ -2,9 +2,11 @@
 
 from sqlalchemy import text
 
-from adapters.postgres.scheduling.rows import DEFINITION, LIFE
+from adapters.postgres.scheduling.rows import DEFINITION, JSON, LIFE
 
-_COLUMNS = ", ".join((*DEFINITION, *LIFE))
+_COLUMNS = ", ".join(
+    f"{column}::text AS {column}" if column in JSON else column for column in (*DEFINITION, *LIFE)
+)
 
 # --- definitions ---
 
@@ -12,7 +14,7 @@ LOAD = text(
     f"""
 SELECT snapshot.mark, false AS deleted, changed_in AS version, {_COLUMNS}
   FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS mark) AS snapshot
-       LEFT JOIN (SELECT * FROM periodic_tasks WHERE id > :after ORDER BY id LIMIT :most) AS some ON true
+       LEFT JOIN (SELECT * FROM periodic_tasks WHERE id > :after ORDER BY id LIMIT :most) AS part ON true
 """  # noqa: S608 - names of columns
 )
 

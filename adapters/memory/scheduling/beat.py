@@ -1,0 +1,246 @@
+"""`BeatStore` on a `MemoryStore`. Beats that share a store need one of these each."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from adapters.memory.store import MemoryLease, MemoryStore
+from application.ports.scheduling import (
+    BeatId,
+    BeatReport,
+    BeatStore,
+    Changes,
+    Defined,
+    Finished,
+    Leadership,
+    Mark,
+    NotLeading,
+    Published,
+    SchedulerStatus,
+    Turn,
+    Version,
+)
+from application.ports.system import Clock
+from domain.scheduling.runs import Run, RunState, run_id
+from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
+
+_GOING_ON = frozenset({RunState.CLAIMED, RunState.PUBLISHED, RunState.STARTED})
+_NOBODY = 0
+"""The epoch of runs that were published without a claim."""
+
+
+class MemoryBeatStore(BeatStore):
+    """Finds changes by comparing the rows themselves: a commit replaces each row that it writes."""
+
+    def __init__(self, store: MemoryStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._seen: dict[PeriodicTaskId, tuple[PeriodicTask | UnreadableTask, Version]] = {}
+        self._gone: dict[PeriodicTaskId, Version] = {}
+        self._history = 0
+
+    # --- definitions ---
+
+    async def load(self) -> Changes:
+        self._look()
+        return Changes(defined=self._defined(self._seen), deleted=(), mark=Mark(self._history))
+
+    async def changes(self, since: Mark) -> Changes:
+        self._look()
+        return Changes(
+            defined=self._defined(one for one, (_, at) in self._seen.items() if at > since),
+            deleted=[one for one, at in self._gone.items() if at > since],
+            mark=Mark(self._history),
+        )
+
+    async def versions(self) -> Mapping[PeriodicTaskId, Version]:
+        self._look()
+        return {one: version for one, (_, version) in self._seen.items()}
+
+    async def read(self, ids: Collection[PeriodicTaskId]) -> Sequence[Defined]:
+        self._look()
+        return self._defined(one for one in ids if one in self._seen)
+
+    async def standings(self) -> Mapping[PeriodicTaskId, Standing]:
+        return dict(self._store.standings)
+
+    async def changed(self) -> None:
+        await self._store.next_commit()
+
+    async def flag(self, problems: Mapping[PeriodicTaskId, str | None]) -> None:
+        for task_id, problem in problems.items():
+            if problem is None:
+                self._store.problems.pop(task_id, None)
+            else:
+                self._store.problems[task_id] = problem
+
+    async def flagged(self) -> Mapping[PeriodicTaskId, str]:
+        return dict(self._store.problems)
+
+    def _look(self) -> None:
+        there = self._store.periodic_tasks
+        for task_id in self._seen.keys() - there.keys():
+            del self._seen[task_id]
+            self._gone[task_id] = self._next_version()
+        for task_id, task in there.items():
+            if task_id not in self._seen or self._seen[task_id][0] is not task:
+                self._seen[task_id] = task, self._next_version()
+                self._gone.pop(task_id, None)
+
+    def _next_version(self) -> Version:
+        self._history += 1
+        return Version(self._history)
+
+    def _defined(self, ids: Iterable[PeriodicTaskId]) -> list[Defined]:
+        return [
+            Defined(task=replace(self._seen[one][0]), version=self._seen[one][1]) for one in ids
+        ]
+
+    # --- leading ---
+
+    async def lead(
+        self, beat: BeatId, *, lease: timedelta, report: BeatReport
+    ) -> Leadership | None:
+        now, known = self._clock.now(), self._store.lease
+        epoch = 1
+        if known is not None:
+            has_lapsed = known.leads_until <= now
+            if known.beat != beat and not has_lapsed:
+                return None
+            epoch = known.epoch + (known.beat != beat or has_lapsed)
+        self._store.lease = MemoryLease(beat, epoch, now + lease, report)
+        return Leadership(beat=beat, epoch=epoch)
+
+    async def hand_over(self, leadership: Leadership) -> None:
+        lease = self._store.lease
+        if lease and (lease.beat, lease.epoch) == (leadership.beat, leadership.epoch):
+            self._store.lease = replace(lease, leads_until=self._clock.now())
+            self._store.tell()
+
+    async def status(self) -> SchedulerStatus:
+        lease = self._store.lease
+        return SchedulerStatus(
+            report=lease.report if lease else None,
+            epoch=lease.epoch if lease else 0,
+            leads_until=lease.leads_until if lease else None,
+            invalid=len(self._store.problems),
+        )
+
+    def _fence(self, leadership: Leadership) -> None:
+        lease = self._store.lease
+        if (
+            lease is None
+            or (lease.beat, lease.epoch) != (leadership.beat, leadership.epoch)
+            or lease.leads_until <= self._clock.now()
+        ):
+            raise NotLeading
+
+    # --- runs ---
+
+    async def claim(self, leadership: Leadership, turns: Sequence[Turn]) -> Sequence[Run]:
+        self._fence(leadership)
+        claimed: list[Run] = []
+        for turn in turns:
+            new = 0
+            for slot in turn.slots:
+                run, is_new = self._claim(turn, slot, leadership.epoch)
+                new += is_new
+                if self._is_claimed_in(run, leadership.epoch):
+                    claimed.append(run)
+            self._settle(turn, new)
+        return sorted(claimed, key=_slot)
+
+    async def claim_requested(self, leadership: Leadership, *, most: int) -> Sequence[Run]:
+        self._fence(leadership)
+        waiting = [
+            run
+            for run in self._store.runs.values()
+            if run.state is RunState.REQUESTED
+            or (run.requested and self._is_claimed_in(run, leadership.epoch))
+        ]
+        return self._take(sorted(waiting, key=_slot)[:most], leadership.epoch)
+
+    async def claim_abandoned(self, leadership: Leadership) -> Sequence[Run]:
+        self._fence(leadership)
+        runs = self._store.runs.values()
+        return self._take([r for r in runs if r.state is RunState.CLAIMED], leadership.epoch)
+
+    async def note_published(self, runs: Sequence[Published]) -> None:
+        for noted in runs:
+            if run := self._store.runs.get(noted.run_id):
+                waits = run.state is RunState.CLAIMED
+                self._store.runs[run.id] = replace(
+                    run,
+                    published_at=run.published_at or noted.at,
+                    lapses_at=noted.lapses_at if waits else run.lapses_at,
+                    state=RunState.PUBLISHED if waits else run.state,
+                )
+
+    async def note_failed(self, runs: Sequence[Finished]) -> None:
+        for noted in runs:
+            run = self._store.runs.get(noted.run_id)
+            if run and run.state is RunState.CLAIMED:
+                self._store.runs[run.id] = replace(
+                    run, state=RunState.FAILED, finished_at=noted.at, error=noted.error or ""
+                )
+
+    async def record(self, turns: Sequence[Turn], published: Sequence[Published]) -> None:
+        for turn in turns:
+            new = 0
+            for slot in turn.slots:
+                run = _a_claim(turn, slot)
+                new += run.id not in self._store.claims
+                self._store.runs.setdefault(run.id, run)
+                self._store.claims.setdefault(run.id, _NOBODY)
+            self._settle(turn, new)
+        await self.note_published(published)
+
+    def _claim(self, turn: Turn, slot: datetime, epoch: int) -> tuple[Run, bool]:
+        run = _a_claim(turn, slot)
+        if known := self._store.runs.get(run.id):
+            return known, False
+        if turn.max_running is not None and self._going_on(turn.task_id) >= turn.max_running:
+            run = replace(run, state=RunState.SKIPPED)
+        self._store.runs[run.id] = run
+        self._store.claims[run.id] = epoch
+        return run, run.state is RunState.CLAIMED
+
+    def _is_claimed_in(self, run: Run, epoch: int) -> bool:
+        return run.state is RunState.CLAIMED and self._store.claims.get(run.id) == epoch
+
+    def _going_on(self, task_id: PeriodicTaskId) -> int:
+        now = self._clock.now()
+        return sum(
+            run.task_id == task_id
+            and run.state in _GOING_ON
+            and (run.lapses_at is None or run.lapses_at > now)
+            for run in self._store.runs.values()
+        )
+
+    def _settle(self, turn: Turn, runs: int) -> None:
+        before = self._store.standings.get(turn.task_id, Standing())
+        self._store.standings[turn.task_id] = Standing(
+            settled_until=max(before.settled_until or turn.settled_until, turn.settled_until),
+            runs=before.runs + runs,
+        )
+
+    def _take(self, runs: Iterable[Run], epoch: int) -> Sequence[Run]:
+        claimed = sorted((replace(run, state=RunState.CLAIMED) for run in runs), key=_slot)
+        for run in claimed:
+            self._store.runs[run.id] = run
+            self._store.claims[run.id] = epoch
+        return claimed
+
+
+def _a_claim(turn: Turn, slot: datetime) -> Run:
+    return Run(
+        id=run_id(turn.task_id, slot),
+        task_id=turn.task_id,
+        scheduled_for=slot,
+        state=RunState.CLAIMED,
+    )
+
+
+def _slot(run: Run) -> datetime:
+    return run.scheduled_for

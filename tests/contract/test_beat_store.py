@@ -1,0 +1,635 @@
+"""What `BeatStore` and `RunLog` promise, kept by memory and by PostgreSQL."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import count
+from uuid import UUID
+
+import pytest
+
+from adapters.memory.scheduling.beat import MemoryBeatStore
+from adapters.memory.scheduling.runs import MemoryRunLog
+from adapters.memory.store import MemoryStore
+from adapters.memory.unit_of_work import MemoryUnitOfWork
+from adapters.postgres.engine import postgres_engine
+from adapters.postgres.scheduling.beat import PostgresBeatStore
+from adapters.postgres.scheduling.runs import PostgresRunLog
+from adapters.postgres.unit_of_work import PostgresUnitOfWork
+from adapters.system import SystemClock
+from application.ports.scheduling import (
+    BeatId,
+    BeatReport,
+    BeatStore,
+    Begun,
+    Finished,
+    Leadership,
+    NotLeading,
+    Published,
+    RunLog,
+    Turn,
+)
+from application.ports.unit_of_work import UnitOfWorkFactory
+from application.settings import PostgresSettings
+from domain.scheduling.runs import Run, RunId, RunState, run_id
+from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.tasks import PeriodicTask, Standing
+from tests.fakes.builders import A_MOMENT
+from tests.fakes.scheduling import a_periodic_task
+from tests.fakes.waiting import waits
+
+FIRST, SECOND = BeatId(UUID(int=1)), BeatId(UUID(int=2))
+TASK, OTHER = PeriodicTaskId(UUID(int=11)), PeriodicTaskId(UUID(int=12))
+LONG, SHORT = timedelta(minutes=1), timedelta(milliseconds=150)
+HOUR = timedelta(hours=1)
+REPORT = BeatReport(
+    name="host:1", next_slot=A_MOMENT, lag=timedelta(seconds=0.25), tasks=3, unpublished=1
+)
+_numbers = count(1)
+
+
+class World:
+    """A store with two ways to it, as two beats have, what people do to it, and what workers note."""
+
+    def __init__(
+        self, uow: UnitOfWorkFactory, beat: BeatStore, other: BeatStore, log: RunLog
+    ) -> None:
+        self.uow = uow
+        self.beat = beat
+        self.other = other
+        self.log = log
+
+    async def define(self, *tasks: PeriodicTask) -> None:
+        async with self.uow() as work:
+            for task in tasks:
+                await work.periodic_tasks.add(task)
+            await work.commit()
+
+    async def change(self, task: PeriodicTask) -> None:
+        async with self.uow() as work:
+            await work.periodic_tasks.lock(task.id)
+            await work.periodic_tasks.save(task)
+            await work.commit()
+
+    async def delete(self, task_id: PeriodicTaskId) -> None:
+        async with self.uow() as work:
+            await work.periodic_tasks.lock(task_id)
+            await work.periodic_tasks.delete(task_id)
+            await work.commit()
+
+    async def request(self, task_id: PeriodicTaskId = TASK, at: datetime = A_MOMENT) -> Run:
+        run = Run(
+            id=RunId(UUID(int=1000 + next(_numbers))),
+            task_id=task_id,
+            scheduled_for=at,
+            state=RunState.REQUESTED,
+            requested=True,
+        )
+        async with self.uow() as work:
+            await work.runs.request(run)
+            await work.commit()
+        return run
+
+    async def runs(self, task_id: PeriodicTaskId = TASK) -> Sequence[Run]:
+        async with self.uow() as work:
+            return (await work.runs.slice(task_id, after=None, most=100)).records
+
+    async def run_of(self, slot: datetime, task_id: PeriodicTaskId = TASK) -> Run:
+        (run,) = [run for run in await self.runs(task_id) if run.scheduled_for == slot]
+        return run
+
+    async def lead(self, beat: BeatId = FIRST, lease: timedelta = LONG) -> Leadership:
+        leadership = await self.beat.lead(beat, lease=lease, report=REPORT)
+        assert leadership is not None
+        return leadership
+
+
+@pytest.fixture
+async def world(database: str | None) -> AsyncIterator[World]:
+    if database is None:
+        store, clock = MemoryStore(), SystemClock()
+        one, two = MemoryBeatStore(store, clock), MemoryBeatStore(store, clock)
+        yield World(lambda: MemoryUnitOfWork(store), one, two, MemoryRunLog(store))
+        return
+    settings = PostgresSettings(url=database, timeout=timedelta(seconds=10))
+    engine = postgres_engine(settings)
+    first, second = (PostgresBeatStore(engine, settings) for _ in range(2))
+    yield World(lambda: PostgresUnitOfWork(engine), first, second, PostgresRunLog(engine))
+    await first.aclose()
+    await second.aclose()
+    await engine.dispose()
+
+
+def slots(number: int, start: datetime = A_MOMENT) -> list[datetime]:
+    return [start + n * HOUR for n in range(number)]
+
+
+def a_turn(
+    *slots: datetime, task_id: PeriodicTaskId = TASK, max_running: int | None = None
+) -> Turn:
+    until = slots[-1] if slots else A_MOMENT
+    return Turn(task_id=task_id, slots=slots, settled_until=until, max_running=max_running)
+
+
+def names(tasks: Sequence[object]) -> list[str]:
+    return sorted(each.task.name for each in tasks)  # type: ignore[attr-defined]
+
+
+# --- definitions ---
+
+
+async def test_a_beat_loads_every_definition_as_it_was_stored(world: World) -> None:
+    tasks = [a_periodic_task(args=[1, {"a": None}], kwargs={"x": 1e300}) for _ in range(3)]
+    await world.define(*tasks)
+
+    loaded = await world.beat.load()
+
+    assert {each.task.id: each.task for each in loaded.defined} == {task.id: task for task in tasks}
+    assert not loaded.deleted
+
+
+async def test_nothing_to_load_is_no_change(world: World) -> None:
+    loaded = await world.beat.load()
+
+    assert (loaded.defined, loaded.deleted) == ([], []) or not loaded.defined
+    assert not (await world.beat.changes(loaded.mark)).defined
+
+
+async def test_what_is_new_changed_or_gone_is_seen_and_nothing_else(world: World) -> None:
+    same, changed, gone = (a_periodic_task() for _ in range(3))
+    await world.define(same, changed, gone)
+    before = await world.beat.load()
+    versions = {each.task.id: each.version for each in before.defined}
+
+    changed.redefine(replace(changed.definition, name="changed"), at=A_MOMENT)
+    new = a_periodic_task()
+    await world.change(changed)
+    await world.delete(gone.id)
+    await world.define(new)
+    after = await world.beat.changes(before.mark)
+
+    seen = {e.task.id: e.task for e in after.defined if versions.get(e.task.id) != e.version}
+    assert seen == {changed.id: changed, new.id: new}
+    assert [*after.deleted] == [gone.id]
+
+
+async def test_from_a_later_mark_what_was_seen_has_not_changed(world: World) -> None:
+    task = a_periodic_task()
+    before = await world.beat.load()
+    await world.define(task)
+    (seen,) = (await world.beat.changes(before.mark)).defined
+
+    mark = (await world.beat.changes(before.mark)).mark
+    again = (await world.beat.changes(mark)).defined
+
+    assert all(each.version == seen.version for each in again)
+
+
+async def test_versions_tell_what_changed(world: World) -> None:
+    same, changed = a_periodic_task(), a_periodic_task()
+    await world.define(same, changed)
+    before = await world.beat.versions()
+
+    changed.pause(at=A_MOMENT)
+    await world.change(changed)
+    after = await world.beat.versions()
+
+    assert before.keys() == after.keys() == {same.id, changed.id}
+    assert [one for one in after if after[one] != before[one]] == [changed.id]
+    (read,) = await world.beat.read([changed.id, PeriodicTaskId(UUID(int=999_999))])
+    assert (read.task, read.version) == (changed, after[changed.id])
+
+
+@pytest.mark.parametrize("what", ["definition", "request", "hand over"])
+async def test_a_beat_hears_at_once_of_what_happens(world: World, what: str) -> None:
+    leadership = await world.lead()
+    with suppress(TimeoutError):  # when it begins to listen, it may hear for nothing
+        async with asyncio.timeout(0.3):
+            await world.other.changed()
+    hearing = asyncio.create_task(world.other.changed())
+    while not await waits(hearing):
+        hearing = asyncio.create_task(world.other.changed())
+
+    if what == "definition":
+        await world.define(a_periodic_task())
+    elif what == "request":
+        await world.request()
+    else:
+        await world.beat.hand_over(leadership)
+
+    async with asyncio.timeout(5):
+        await hearing
+
+
+async def test_problems_are_kept_until_they_are_solved(world: World) -> None:
+    task = a_periodic_task()
+    await world.define(task)
+    await world.beat.flag({task.id: "schedule.minute is wrong \0", OTHER: "broken"})
+    assert (await world.beat.status()).invalid == 2
+
+    await world.beat.flag({OTHER: None})
+
+    assert [*await world.beat.flagged()] == [task.id]
+    assert (await world.beat.status()).invalid == 1
+
+
+async def test_the_problem_of_a_definition_goes_with_it(world: World) -> None:
+    task = a_periodic_task()
+    await world.define(task)
+    await world.beat.flag({task.id: "broken"})
+
+    await world.delete(task.id)
+
+    assert not await world.beat.flagged()
+
+
+# --- leading ---
+
+
+async def test_one_beat_leads_for_as_long_as_it_says_so(world: World) -> None:
+    leadership = await world.lead()
+
+    assert await world.other.lead(SECOND, lease=LONG, report=REPORT) is None
+    assert await world.beat.lead(FIRST, lease=LONG, report=REPORT) == leadership
+
+
+async def test_when_the_lease_is_over_another_beat_leads_in_another_epoch(world: World) -> None:
+    first = await world.lead(lease=SHORT)
+    await asyncio.sleep(SHORT.total_seconds() * 1.5)
+
+    second = await world.other.lead(SECOND, lease=LONG, report=REPORT)
+
+    assert second == Leadership(beat=SECOND, epoch=first.epoch + 1)
+    assert await world.beat.lead(FIRST, lease=LONG, report=REPORT) is None
+
+
+async def test_who_comes_back_after_a_pause_leads_in_another_epoch(world: World) -> None:
+    first = await world.lead(lease=SHORT)
+    await asyncio.sleep(SHORT.total_seconds() * 1.5)
+
+    again = await world.lead()
+
+    assert again.epoch > first.epoch
+
+
+async def test_who_hands_over_does_not_make_the_next_one_wait(world: World) -> None:
+    leadership = await world.lead()
+
+    await world.beat.hand_over(leadership)
+
+    assert await world.other.lead(SECOND, lease=LONG, report=REPORT) is not None
+
+
+async def test_nobody_can_hand_over_what_is_no_longer_theirs(world: World) -> None:
+    first = await world.lead()
+    await world.beat.hand_over(first)
+    second = await world.other.lead(SECOND, lease=LONG, report=REPORT)
+
+    await world.beat.hand_over(first)
+
+    assert await world.beat.lead(FIRST, lease=LONG, report=REPORT) is None
+    assert await world.other.lead(SECOND, lease=LONG, report=REPORT) == second
+
+
+async def test_of_many_that_want_to_lead_one_does(world: World) -> None:
+    beats = [BeatId(UUID(int=n)) for n in range(1, 9)]
+
+    answers = await asyncio.gather(
+        *(world.beat.lead(beat, lease=LONG, report=REPORT) for beat in beats)
+    )
+
+    assert sum(answer is not None for answer in answers) == 1
+
+
+async def test_the_status_says_who_leads_and_what_it_reports(world: World) -> None:
+    nobody = await world.beat.status()
+    leadership = await world.lead()
+    somebody = await world.other.status()
+
+    assert (nobody.report, nobody.epoch, nobody.leads_until) == (None, 0, None)
+    assert (somebody.report, somebody.epoch) == (REPORT, leadership.epoch)
+    assert somebody.leads_until is not None
+
+
+# --- claims ---
+
+
+async def test_claimed_slots_become_runs_and_the_task_stands_after_them(world: World) -> None:
+    leadership = await world.lead()
+    first, second = slots(2)
+
+    claimed = await world.beat.claim(leadership, [a_turn(first, second), a_turn(task_id=OTHER)])
+
+    assert [(run.id, run.task_id, run.scheduled_for, run.state) for run in claimed] == [
+        (run_id(TASK, slot), TASK, slot, RunState.CLAIMED) for slot in (first, second)
+    ]
+    assert await world.beat.standings() == {
+        TASK: Standing(settled_until=second, runs=2),
+        OTHER: Standing(settled_until=A_MOMENT, runs=0),
+    }
+
+
+async def test_a_slot_is_claimed_once_whoever_asks(world: World) -> None:
+    """Even by those who believe that they lead at the same time."""
+    turn = a_turn(*slots(20))
+    first = await world.lead(lease=SHORT)
+    claimed = [run.id for run in await world.beat.claim(first, [turn])]
+    await world.beat.note_published(
+        [Published(run_id=one, at=A_MOMENT, lapses_at=None) for one in claimed[:10]]
+    )
+    await asyncio.sleep(SHORT.total_seconds() * 1.5)
+    second = await world.other.lead(SECOND, lease=LONG, report=REPORT)
+    assert second is not None
+
+    assert await world.other.claim(second, [turn]) == []
+    assert (await world.beat.standings())[TASK].runs == 20
+
+
+async def test_of_claims_at_once_each_slot_comes_back_and_counts_once(world: World) -> None:
+    leadership = await world.lead()
+    turn = a_turn(*slots(10))
+
+    answers = await asyncio.gather(
+        *(each.claim(leadership, [turn]) for each in (world.beat, world.other) * 3)
+    )
+
+    assert all(len(answer) == 10 for answer in answers)  # the same leadership asks again
+    assert (await world.beat.standings())[TASK] == Standing(settled_until=slots(10)[-1], runs=10)
+    assert len(await world.runs()) == 10
+
+
+async def test_an_answer_that_got_lost_is_given_again_and_counts_once(world: World) -> None:
+    leadership = await world.lead()
+    turn = a_turn(*slots(2))
+    lost = await world.beat.claim(leadership, [turn])
+
+    again = await world.beat.claim(leadership, [a_turn(*slots(3))])
+
+    assert [run.scheduled_for for run in again] == slots(3)
+    assert [*again[:2]] == [*lost]
+    assert (await world.beat.standings())[TASK].runs == 3
+
+
+async def test_what_was_published_is_not_claimed_again(world: World) -> None:
+    leadership = await world.lead()
+    (run,) = await world.beat.claim(leadership, [a_turn(A_MOMENT)])
+    await world.beat.note_published([Published(run_id=run.id, at=A_MOMENT, lapses_at=None)])
+
+    assert await world.beat.claim(leadership, [a_turn(A_MOMENT)]) == []
+
+
+async def test_a_standing_never_goes_back(world: World) -> None:
+    leadership = await world.lead()
+    await world.beat.claim(leadership, [a_turn(A_MOMENT + HOUR)])
+
+    await world.beat.claim(leadership, [a_turn(A_MOMENT)])
+
+    assert (await world.beat.standings())[TASK] == Standing(settled_until=A_MOMENT + HOUR, runs=2)
+
+
+@pytest.mark.parametrize("ended", ["lapsed", "handed over", "taken over", "never"])
+async def test_who_does_not_lead_claims_nothing(world: World, ended: str) -> None:
+    run = await world.request()
+    leadership = await world.lead(lease=SHORT if ended in {"lapsed", "taken over"} else LONG)
+    if ended == "handed over":
+        await world.beat.hand_over(leadership)
+    elif ended == "never":
+        leadership = Leadership(beat=SECOND, epoch=leadership.epoch)
+    else:
+        await asyncio.sleep(SHORT.total_seconds() * 1.5)
+    if ended == "taken over":
+        assert await world.other.lead(SECOND, lease=LONG, report=REPORT) is not None
+
+    with pytest.raises(NotLeading):
+        await world.beat.claim(leadership, [a_turn(A_MOMENT)])
+    with pytest.raises(NotLeading):
+        await world.beat.claim_requested(leadership, most=10)
+    with pytest.raises(NotLeading):
+        await world.beat.claim_abandoned(leadership)
+    assert await world.runs() == [run]
+    assert not await world.beat.standings()
+
+
+async def test_no_more_runs_go_on_than_a_task_may_have(world: World) -> None:
+    """The others are given up, which the history shows."""
+    leadership = await world.lead()
+
+    claimed = await world.beat.claim(leadership, [a_turn(*slots(3), max_running=2)])
+
+    assert [run.scheduled_for for run in claimed] == slots(2)
+    assert [run.state for run in await world.runs()] == [
+        RunState.SKIPPED,
+        RunState.CLAIMED,
+        RunState.CLAIMED,
+    ]
+    assert (await world.beat.standings())[TASK] == Standing(settled_until=slots(3)[-1], runs=2)
+
+
+async def test_a_run_goes_on_from_its_claim_until_its_end_or_until_it_lapses(world: World) -> None:
+    leadership = await world.lead()
+    now = SystemClock().now()
+
+    async def is_claimed(slot: datetime) -> bool:
+        return bool(await world.beat.claim(leadership, [a_turn(slot, max_running=1)]))
+
+    later = iter(slots(10, A_MOMENT + HOUR))
+    await world.beat.claim(leadership, [a_turn(A_MOMENT)])
+    first = run_id(TASK, A_MOMENT)
+    assert not await is_claimed(next(later))
+
+    await world.beat.note_published([Published(run_id=first, at=now, lapses_at=now + HOUR)])
+    assert not await is_claimed(next(later))
+
+    await world.log.begin(begun(A_MOMENT, at=now, lapses_at=now + HOUR))
+    assert not await is_claimed(next(later))
+
+    await world.log.begin(begun(A_MOMENT, at=now, lapses_at=now - HOUR, again=True))
+    slot = next(later)
+    assert await is_claimed(slot)
+
+    await world.log.begin(begun(slot, at=now))
+    await world.log.finish([Finished(run_id=run_id(TASK, slot), at=now)])
+    assert await is_claimed(next(later))
+
+
+async def test_runs_that_were_asked_for_are_claimed_oldest_first(world: World) -> None:
+    late = await world.request(at=A_MOMENT + HOUR)
+    early = await world.request(at=A_MOMENT)
+    leadership = await world.lead()
+
+    first = await world.beat.claim_requested(leadership, most=1)
+    await world.beat.note_published([Published(run_id=early.id, at=A_MOMENT, lapses_at=None)])
+    second = await world.beat.claim_requested(leadership, most=10)
+
+    assert first == [replace(early, state=RunState.CLAIMED)]
+    assert second == [replace(late, state=RunState.CLAIMED)]
+    assert await world.beat.claim_requested(leadership, most=10) == second, "not noted yet"
+    assert not await world.beat.standings(), "the schedule does not move"
+
+
+async def test_who_begins_to_lead_takes_over_what_was_not_published(world: World) -> None:
+    asked = await world.request(OTHER)
+    first = await world.lead(lease=SHORT)
+    await world.beat.claim(first, [a_turn(*slots(2))])
+    await world.beat.claim_requested(first, most=10)
+    published = run_id(TASK, slots(1)[0])
+    await world.beat.note_published([Published(run_id=published, at=A_MOMENT, lapses_at=None)])
+    await asyncio.sleep(SHORT.total_seconds() * 1.5)
+    second = await world.other.lead(SECOND, lease=LONG, report=REPORT)
+    assert second is not None
+
+    taken = await world.other.claim_abandoned(second)
+
+    assert {run.id for run in taken} == {asked.id, run_id(TASK, slots(2)[1])}
+    again = await world.other.claim(second, [a_turn(*slots(2))])
+    assert [run.scheduled_for for run in again] == [slots(2)[1]], "they are its own now"
+
+
+# --- what became of them ---
+
+
+async def test_a_message_is_noted_as_published_once(world: World) -> None:
+    leadership = await world.lead()
+    (run,) = await world.beat.claim(leadership, [a_turn(A_MOMENT)])
+
+    for at in (A_MOMENT, A_MOMENT + HOUR):
+        await world.beat.note_published([Published(run_id=run.id, at=at, lapses_at=at + HOUR)])
+
+    assert await world.run_of(A_MOMENT) == replace(
+        run, state=RunState.PUBLISHED, published_at=A_MOMENT, lapses_at=A_MOMENT + HOUR
+    )
+
+
+async def test_a_worker_may_be_faster_than_the_note(world: World) -> None:
+    leadership = await world.lead()
+    (run,) = await world.beat.claim(leadership, [a_turn(A_MOMENT)])
+    await world.log.begin(begun(A_MOMENT, at=A_MOMENT, lapses_at=None))
+
+    await world.beat.note_published(
+        [Published(run_id=run.id, at=A_MOMENT, lapses_at=A_MOMENT + HOUR)]
+    )
+
+    stored = await world.run_of(A_MOMENT)
+    assert (stored.state, stored.published_at, stored.lapses_at) == (
+        RunState.STARTED,
+        A_MOMENT,
+        None,
+    )
+
+
+async def test_what_cannot_be_published_has_failed(world: World) -> None:
+    leadership = await world.lead()
+    (run,) = await world.beat.claim(leadership, [a_turn(A_MOMENT)])
+
+    await world.beat.note_failed([Finished(run_id=run.id, at=A_MOMENT, error="no serializer\0")])
+
+    stored = await world.run_of(A_MOMENT)
+    assert (stored.state, stored.finished_at) == (RunState.FAILED, A_MOMENT)
+    assert stored.error.startswith("no serializer")
+    assert await world.beat.claim_abandoned(leadership) == []
+
+
+async def test_what_was_published_without_a_claim_is_recorded_and_counted_once(
+    world: World,
+) -> None:
+    """Whether a worker has noted it already, or somebody has claimed it meanwhile, or it was recorded before."""
+    noted, claimed, new = slots(3)
+    leadership = await world.lead()
+    await world.beat.claim(leadership, [a_turn(claimed)])
+    await world.log.begin(begun(noted, at=noted))
+    turn = a_turn(noted, claimed, new)
+    published = [Published(run_id=run_id(TASK, s), at=s, lapses_at=None) for s in slots(3)]
+
+    for _ in range(2):
+        await world.beat.record([turn], published)
+
+    assert [run.state for run in await world.runs()] == [
+        RunState.PUBLISHED,
+        RunState.PUBLISHED,
+        RunState.STARTED,
+    ]
+    assert (await world.beat.standings())[TASK] == Standing(settled_until=new, runs=3)
+
+
+# --- workers ---
+
+
+def begun(
+    slot: datetime,
+    *,
+    at: datetime = A_MOMENT,
+    lapses_at: datetime | None = None,
+    again: bool = False,
+) -> Begun:
+    return Begun(
+        run_id=run_id(TASK, slot),
+        task_id=TASK,
+        scheduled_for=slot,
+        at=at,
+        worker="celery@host \0" + chr(0xD800),
+        lapses_at=lapses_at,
+        again=again,
+    )
+
+
+async def test_a_run_begins_once(world: World) -> None:
+    """A message that was published twice runs once; one that came back because its worker died runs again."""
+    leadership = await world.lead()
+    await world.beat.claim(leadership, [a_turn(A_MOMENT)])
+
+    first = await world.log.begin(begun(A_MOMENT))
+    second = await world.log.begin(begun(A_MOMENT, at=A_MOMENT + HOUR))
+    assert (first, second) == (True, False)
+    assert (await world.run_of(A_MOMENT)).started_at == A_MOMENT
+
+    assert await world.log.begin(begun(A_MOMENT, at=A_MOMENT + HOUR, again=True))
+    assert (await world.run_of(A_MOMENT)).started_at == A_MOMENT + HOUR
+
+
+async def test_of_twins_that_begin_at_once_one_does(world: World) -> None:
+    answers = await asyncio.gather(*(world.log.begin(begun(A_MOMENT)) for _ in range(8)))
+
+    assert sum(answers) == 1
+
+
+async def test_a_run_that_nobody_has_stored_is_stored_when_it_begins(world: World) -> None:
+    assert await world.log.begin(begun(A_MOMENT))
+
+    assert (await world.run_of(A_MOMENT)).state is RunState.STARTED
+
+
+async def test_a_run_ends_well_or_with_what_it_raised(world: World) -> None:
+    well, badly = slots(2)
+    for slot in (well, badly):
+        await world.log.begin(begun(slot))
+
+    await world.log.finish(
+        [
+            Finished(run_id=run_id(TASK, well), at=A_MOMENT),
+            Finished(
+                run_id=run_id(TASK, badly),
+                at=A_MOMENT,
+                error="boom \0" + chr(0xD800) + "x" * 10_000,
+            ),
+            Finished(run_id=run_id(OTHER, badly), at=A_MOMENT, error="of nothing"),
+        ]
+    )
+    await world.log.finish([])
+
+    good, bad = await world.run_of(well), await world.run_of(badly)
+    assert (good.state, good.finished_at, good.error) == (RunState.SUCCEEDED, A_MOMENT, "")
+    assert bad.state is RunState.FAILED
+    assert bad.error.startswith("boom ")
+    assert await world.runs(OTHER) == []
+
+
+async def test_a_run_that_begins_again_has_not_ended(world: World) -> None:
+    await world.log.begin(begun(A_MOMENT))
+    await world.log.finish([Finished(run_id=run_id(TASK, A_MOMENT), at=A_MOMENT, error="retry")])
+
+    await world.log.begin(begun(A_MOMENT, again=True))
+
+    run = await world.run_of(A_MOMENT)
+    assert (run.state, run.finished_at, run.error) == (RunState.STARTED, None, "")
