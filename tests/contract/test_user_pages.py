@@ -204,8 +204,8 @@ async def test_an_empty_keyword_finds_everybody(uow: UnitOfWorkFactory) -> None:
 
 async def test_the_longest_texts_are_found_by_any_part(uow: UnitOfWorkFactory) -> None:
     """Folding makes some characters many: `ﷺ` is eighteen."""
-    email = "ﷺ" * 64 + "@" + "㍇" * 180 + ".example"
-    await given(uow, a_user(username="somebody", email=email), *strangers(40))
+    email = "㍇" * 64 + "@" + "㍇" * 180 + ".example"
+    await given(uow, a_user(username="somebody", email=email, name="ﷺ" * 100), *strangers(40))
 
     for keyword in (email, email[1:], "ﷺ" * 64, "㍇" * 100, "㍇.ex"):
         assert await found(uow, UserFilter(keyword=keyword)) == ["somebody"]
