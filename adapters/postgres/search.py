@@ -3,6 +3,10 @@
 An index on n-grams knows who has a keyword, but not in which order: it has to fetch all of them and sort.
 Walking through the users in order soon meets those that many have, and may never meet the others. The
 planner cannot tell which is which, as it takes the n-grams of a word for independent. So a sample decides.
+
+What still grows is the count, with those that are found and up to `MOST_COUNTED` of them: of a million users a page for
+a keyword that one in a hundred has, or one in ten, takes three times as long as of ten thousand (11 and 19 ms where it
+was 4 and 6), and as long for any that is rarer or for none.
 """
 
 from collections.abc import Sequence
