@@ -372,6 +372,17 @@ async def test_an_answer_that_got_lost_is_given_again_and_counts_once(world: Wor
     assert (await world.beat.standings())[TASK].runs == 3
 
 
+async def test_a_task_may_have_several_turns_in_one_claim(world: World) -> None:
+    """A beat that waited for the store has them in its queue, and one slot may be in two of them."""
+    leadership = await world.lead()
+    first, second, third = slots(3)
+
+    claimed = await world.beat.claim(leadership, [a_turn(first, second), a_turn(second, third)])
+
+    assert [run.scheduled_for for run in claimed] == [first, second, third]
+    assert (await world.beat.standings())[TASK] == Standing(settled_until=third, runs=3)
+
+
 async def test_what_was_published_is_not_claimed_again(world: World) -> None:
     leadership = await world.lead()
     (run,) = await world.beat.claim(leadership, [a_turn(A_MOMENT)])
@@ -551,6 +562,31 @@ async def test_what_was_published_without_a_claim_is_recorded_and_counted_once(
         RunState.STARTED,
     ]
     assert (await world.beat.standings())[TASK] == Standing(settled_until=new, runs=3)
+
+
+async def test_a_turn_that_is_recorded_with_each_of_its_runs_counts_once(world: World) -> None:
+    first, second, third = slots(3)
+    turns = [a_turn(first, second), a_turn(first, second), a_turn(third)]
+    published = [Published(run_id=run_id(TASK, s), at=s, lapses_at=None) for s in slots(3)]
+
+    await world.beat.record(turns, published)
+
+    assert {run.state for run in await world.runs()} == {RunState.PUBLISHED}
+    assert (await world.beat.standings())[TASK] == Standing(settled_until=third, runs=3)
+
+
+async def test_there_may_be_nothing_to_claim_or_to_note(world: World) -> None:
+    leadership = await world.lead()
+
+    assert not await world.beat.claim(leadership, [])
+    await world.beat.record([], [])
+    await world.beat.note_published([])
+    await world.beat.note_failed([])
+    await world.beat.flag({})
+    await world.log.finish([])
+
+    assert not await world.beat.standings()
+    assert not await world.beat.read([])
 
 
 # --- workers ---

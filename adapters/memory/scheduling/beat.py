@@ -21,7 +21,7 @@ from application.ports.scheduling import (
     Version,
 )
 from application.ports.system import Clock
-from domain.scheduling.runs import Run, RunState, run_id
+from domain.scheduling.runs import Run, RunId, RunState, run_id
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
 
@@ -140,16 +140,16 @@ class MemoryBeatStore(BeatStore):
 
     async def claim(self, leadership: Leadership, turns: Sequence[Turn]) -> Sequence[Run]:
         self._fence(leadership)
-        claimed: list[Run] = []
+        claimed: dict[RunId, Run] = {}
         for turn in turns:
             new = 0
             for slot in turn.slots:
                 run, is_new = self._claim(turn, slot, leadership.epoch)
                 new += is_new
                 if self._is_claimed_in(run, leadership.epoch):
-                    claimed.append(run)
+                    claimed[run.id] = run
             self._settle(turn, new)
-        return sorted(claimed, key=_slot)
+        return sorted(claimed.values(), key=_slot)
 
     async def claim_requested(self, leadership: Leadership, *, most: int) -> Sequence[Run]:
         self._fence(leadership)

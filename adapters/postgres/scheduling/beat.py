@@ -19,6 +19,7 @@ from adapters.postgres.scheduling import statements
 from adapters.postgres.scheduling.rows import read_task, to_run
 from adapters.postgres.scheduling.runs import storable_error
 from adapters.postgres.tables import SCHEDULING_CHANNEL
+from adapters.postgres.transaction import Transaction
 from application.ports.scheduling import (
     BeatId,
     BeatReport,
@@ -190,8 +191,12 @@ class PostgresBeatStore(BeatStore):
     async def record(self, turns: Sequence[Turn], published: Sequence[Published]) -> None:
         columns = _columns(turns)
         del columns["limits"]
-        await self._ask(statements.RECORD, **columns)
-        await self.note_published(published)
+        async with aclosing(await connect(self._engine)) as connection:
+            # Runs that are recorded and not noted would be published again.
+            transaction = Transaction(connection)
+            await transaction.write(statements.RECORD, [columns])
+            await transaction.write(statements.NOTE_PUBLISHED, [_published_columns(published)])
+            await transaction.commit()
 
     async def _claimed(
         self, statement: TextClause, leadership: Leadership, **values: object
@@ -221,14 +226,19 @@ async def _defined(rows: Any) -> AsyncIterator[Defined]:  # noqa: ANN401 - rows 
 
 
 def _columns(turns: Sequence[Turn]) -> dict[str, object]:
-    slots = [(turn, slot) for turn in turns for slot in turn.slots]
+    # Of a beat that waited for the store a task may have several turns, and no statement may touch a row twice.
+    slots = {run_id(turn.task_id, slot): (turn, slot) for turn in turns for slot in turn.slots}
+    settled: dict[PeriodicTaskId, datetime] = {}
+    for turn in turns:
+        before = settled.get(turn.task_id, turn.settled_until)
+        settled[turn.task_id] = max(before, turn.settled_until)
     return {
-        "ids": [run_id(turn.task_id, slot) for turn, slot in slots],
-        "task_ids": [turn.task_id for turn, _ in slots],
-        "slots": [slot for _, slot in slots],
-        "limits": [turn.max_running for turn, _ in slots],
-        "turn_ids": [turn.task_id for turn in turns],
-        "settled": [turn.settled_until for turn in turns],
+        "ids": [*slots],
+        "task_ids": [turn.task_id for turn, _ in slots.values()],
+        "slots": [slot for _, slot in slots.values()],
+        "limits": [turn.max_running for turn, _ in slots.values()],
+        "turn_ids": [*settled],
+        "settled": [*settled.values()],
     }
 
 
