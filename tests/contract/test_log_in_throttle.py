@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
@@ -10,6 +11,7 @@ from adapters.memory.sessions import MemoryLogInThrottle
 from adapters.redis.throttle import RedisLogInThrottle
 from application.ports.sessions import LogInAttempt, LogInThrottle, Reservation
 from application.settings import Limit, ThrottleSettings
+from domain.identity import UserId
 from domain.sessions import Throttled
 from tests.fakes.backend import Backend
 from tests.fakes.clock import MovableClock
@@ -107,6 +109,19 @@ async def test_spellings_of_one_name_are_one_account(world: World, spelling: str
     await world.reserve(replace(OWNER, name=spelling))
     await world.wait_for(OWNER)
     assert await world.attempts(replace(OWNER, name="charles.babbage")) == 2
+
+
+async def test_all_names_of_one_user_are_one_account_which_no_other_name_is(world: World) -> None:
+    world.configure(replace(OPEN, account=Limit(2, 300)))
+    ada = replace(OWNER, user_id=UserId(UUID(int=1)))
+    by_email = replace(ada, name="ada@example.org")
+    await world.reserve(ada)
+    await world.reserve(by_email)
+    await world.wait_for(ada)
+    await world.wait_for(replace(ada, name="renamed.since"))
+    assert await world.attempts(OWNER) == 2  # the same name when it is nobody's
+    assert await world.attempts(replace(ada, user_id=UserId(UUID(int=2)))) == 2
+    assert await world.attempts(replace(OWNER, name=f"user {ada.user_id}")) == 2
 
 
 @pytest.mark.parametrize("name", ["", "\ud800", "a" * 5000, "no one@nowhere", "{log-in}", "a\x00b"])
