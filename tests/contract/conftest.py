@@ -14,6 +14,11 @@ from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import PostgresSettings, RedisSettings
 from tests.fakes.backend import Backend
 from tests.fakes.clock import ClockWithRedis, MovableClock
+from tests.fakes.scheduling_backend import (
+    MemorySchedulingBackend,
+    PostgresSchedulingBackend,
+    SchedulingBackend,
+)
 
 
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.server)])
@@ -41,4 +46,17 @@ async def uow(database: str | None) -> AsyncIterator[UnitOfWorkFactory]:
         return
     engine = postgres_engine(PostgresSettings(url=database, timeout=timedelta(seconds=10)))
     yield lambda: PostgresUnitOfWork(engine)
+    await engine.dispose()
+
+
+@pytest.fixture
+async def scheduling(database: str | None) -> AsyncIterator[SchedulingBackend]:
+    if database is None:
+        yield MemorySchedulingBackend()
+        return
+    settings = PostgresSettings(url=database, timeout=timedelta(seconds=10))
+    engine = postgres_engine(settings)
+    backend = PostgresSchedulingBackend(engine, settings)
+    yield backend
+    await backend.close()
     await engine.dispose()

@@ -1,0 +1,189 @@
+"""What `BeatStore` promises about transactions that overlap, and definitions that cannot be read."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from itertools import count
+from uuid import UUID
+
+import pytest
+
+from application.ports.scheduling import (
+    BeatId,
+    BeatReport,
+    BeatStore,
+    Changes,
+    Leadership,
+    Turn,
+)
+from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.tasks import UnreadableTask
+from tests.fakes.builders import A_MOMENT
+from tests.fakes.scheduling import a_periodic_task
+from tests.fakes.scheduling_backend import SchedulingBackend
+
+LEASE = timedelta(seconds=15)
+LATER = A_MOMENT + timedelta(hours=1)
+
+_numbers = count(1)
+
+
+def a_beat() -> BeatId:
+    return BeatId(UUID(int=next(_numbers)))
+
+
+def news(changes: Changes, known: Changes) -> Mapping[PeriodicTaskId, object]:
+    """Return what a beat learns from `changes` that it did not know: tasks, or None for those that are gone."""
+    versions = {each.task.id: each.version for each in known.defined}
+    gone = versions.keys() & set(changes.deleted) - {each.task.id for each in changes.defined}
+    new = {
+        each.task.id: each.task
+        for each in changes.defined
+        if versions.get(each.task.id) != each.version
+    }
+    return {**dict.fromkeys(gone), **new}
+
+
+@pytest.fixture
+def beat(scheduling: SchedulingBackend) -> BeatStore:
+    return scheduling.beat()
+
+
+# --- changes ---
+
+
+async def test_what_is_not_committed_is_no_change(
+    scheduling: SchedulingBackend, beat: BeatStore
+) -> None:
+    loaded = await beat.load()
+    async with scheduling.uow() as work:
+        await work.periodic_tasks.add(a_periodic_task())
+        during = await beat.changes(loaded.mark)
+        assert news(during, loaded) == {}
+
+    assert news(await beat.changes(during.mark), loaded) == {}
+
+
+async def test_who_begins_first_and_commits_last_is_not_missed(
+    scheduling: SchedulingBackend, beat: BeatStore
+) -> None:
+    """Neither what it added nor what it removed."""
+    gone = a_periodic_task()
+    await scheduling.define(gone)
+    loaded = await beat.load()
+    slow, quick = a_periodic_task(), a_periodic_task()
+    async with scheduling.uow() as work:
+        await work.periodic_tasks.add(slow)
+        await work.periodic_tasks.lock(gone.id)
+        await work.periodic_tasks.delete(gone.id)
+        await scheduling.define(quick)
+        during = await beat.changes(loaded.mark)
+        assert news(during, loaded) == {quick.id: quick}
+        await work.commit()
+
+    after = await beat.changes(during.mark)
+    known = replace(loaded, defined=[*loaded.defined, *during.defined])
+    assert news(after, known) == {slow.id: slow, gone.id: None}
+
+
+async def test_who_was_at_it_when_a_beat_loaded_is_not_missed(
+    scheduling: SchedulingBackend, beat: BeatStore
+) -> None:
+    slow = a_periodic_task()
+    async with scheduling.uow() as work:
+        await work.periodic_tasks.add(slow)
+        await scheduling.define(a_periodic_task())
+        loaded = await beat.load()
+        await work.commit()
+
+    assert news(await beat.changes(loaded.mark), loaded) == {slow.id: slow}
+
+
+async def test_a_task_that_is_removed_and_made_again_is_there(
+    scheduling: SchedulingBackend, beat: BeatStore
+) -> None:
+    task = a_periodic_task()
+    await scheduling.define(task)
+    loaded = await beat.load()
+
+    await scheduling.delete(task.id)
+    await scheduling.define(task)
+
+    assert news(await beat.changes(loaded.mark), loaded) == {task.id: task}
+
+
+async def test_a_task_that_was_made_and_removed_is_not_there(
+    scheduling: SchedulingBackend, beat: BeatStore
+) -> None:
+    loaded, task = await beat.load(), a_periodic_task()
+    await scheduling.define(task)
+    await scheduling.delete(task.id)
+
+    later = await beat.changes(loaded.mark)
+    assert news(later, loaded) == {}
+    assert list(later.defined) == []
+
+
+async def test_versions_are_those_of_what_is_stored(
+    scheduling: SchedulingBackend, beat: BeatStore
+) -> None:
+    task, gone = a_periodic_task(), a_periodic_task()
+    await scheduling.define(task, gone, a_periodic_task())
+    await scheduling.delete(gone.id)
+    task.pause(at=LATER)
+    await scheduling.change(task)
+
+    loaded = await beat.load()
+    assert await beat.versions() == {each.task.id: each.version for each in loaded.defined}
+
+
+async def test_a_definition_that_nobody_can_read_keeps_no_other_from_being_loaded(
+    scheduling: SchedulingBackend, beat: BeatStore
+) -> None:
+    sound = a_periodic_task()
+    before = await beat.load()
+    broken_id = await scheduling.write_unreadable("broken")
+    await scheduling.define(sound)
+
+    for changes in (await beat.load(), await beat.changes(before.mark)):
+        found = {each.task.id: each.task for each in changes.defined}
+        broken = found.pop(broken_id)
+        assert isinstance(broken, UnreadableTask)
+        assert (broken.name, "schedule.minute" in broken.reason) == ("broken", True)
+        assert found == {sound.id: sound}
+
+
+async def test_beats_load_copies(scheduling: SchedulingBackend, beat: BeatStore) -> None:
+    await scheduling.define(a_periodic_task())
+    (loaded,) = (await beat.load()).defined
+    loaded.task.pause(at=LATER)
+
+    (again,) = (await beat.load()).defined
+    assert again.task.enabled
+
+
+# --- leading ---
+
+
+async def lead(store: BeatStore, beat: BeatId) -> Leadership | None:
+    return await store.lead(beat, lease=LEASE, report=BeatReport(name="a beat"))
+
+
+async def test_who_renews_its_lease_goes_on(scheduling: SchedulingBackend, beat: BeatStore) -> None:
+    first, second = a_beat(), a_beat()
+    leadership = await lead(beat, first)
+    for _ in range(5):
+        await scheduling.pass_time(LEASE / 3)
+        assert await lead(beat, first) == leadership
+        assert await lead(beat, second) is None
+
+
+async def test_a_problem_moves_no_standing(scheduling: SchedulingBackend, beat: BeatStore) -> None:
+    task = a_periodic_task()
+    await scheduling.define(task)
+    await beat.record([Turn(task_id=task.id, slots=[A_MOMENT], settled_until=A_MOMENT)], [])
+    before = await beat.standings()
+
+    await beat.flag({task.id: "wrong"})
+
+    assert await beat.standings() == before

@@ -1,0 +1,325 @@
+"""What `BeatStore` promises about runs when leaders, workers and people are at them at once."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import count
+from uuid import UUID
+
+import pytest
+
+from application.ports.scheduling import (
+    BeatId,
+    BeatReport,
+    BeatStore,
+    Begun,
+    Finished,
+    Leadership,
+    NotLeading,
+    Published,
+    Turn,
+)
+from domain.scheduling.runs import Run, RunId, RunState, run_id
+from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.tasks import Standing
+from tests.fakes.scheduling_backend import SchedulingBackend
+
+LEASE = timedelta(seconds=15)
+SECOND = timedelta(seconds=1)
+HOUR = timedelta(hours=1)
+
+_numbers = count(1)
+
+
+@pytest.fixture
+def beat(scheduling: SchedulingBackend) -> BeatStore:
+    return scheduling.beat()
+
+
+@pytest.fixture
+def task_id() -> PeriodicTaskId:
+    return some_task()
+
+
+@pytest.fixture
+def slots(scheduling: SchedulingBackend) -> list[datetime]:
+    """Return some slots of the last minute."""
+    start = scheduling.now().replace(microsecond=0) - timedelta(minutes=1)
+    return [start + n * SECOND for n in range(6)]
+
+
+def some_task() -> PeriodicTaskId:
+    return PeriodicTaskId(UUID(int=next(_numbers) << 96))
+
+
+def a_turn(task_id: PeriodicTaskId, *slots: datetime, max_running: int | None = None) -> Turn:
+    return Turn(task_id=task_id, slots=slots, settled_until=max(slots), max_running=max_running)
+
+
+def published(
+    task_id: PeriodicTaskId, *slots: datetime, lapses_at: datetime | None = None
+) -> list[Published]:
+    return [
+        Published(run_id=run_id(task_id, slot), at=slot + SECOND, lapses_at=lapses_at)
+        for slot in slots
+    ]
+
+
+def beginning(task_id: PeriodicTaskId, slot: datetime, lapses_at: datetime | None = None) -> Begun:
+    return Begun(
+        run_id=run_id(task_id, slot),
+        task_id=task_id,
+        scheduled_for=slot,
+        at=slot + SECOND,
+        worker="w",
+        lapses_at=lapses_at,
+    )
+
+
+async def leads(beat: BeatStore) -> Leadership:
+    leadership = await beat.lead(
+        BeatId(UUID(int=next(_numbers))), lease=LEASE, report=BeatReport(name="a beat")
+    )
+    assert leadership is not None
+    return leadership
+
+
+async def succeeds(scheduling: SchedulingBackend) -> Leadership:
+    """Let the lease of whoever leads end, and return the leadership of another beat."""
+    await scheduling.pass_time(LEASE + SECOND)
+    return await leads(scheduling.beat())
+
+
+async def request(
+    scheduling: SchedulingBackend, task_id: PeriodicTaskId, *moments: datetime
+) -> list[RunId]:
+    runs = [
+        Run(
+            id=RunId(UUID(int=next(_numbers))),
+            task_id=task_id,
+            scheduled_for=moment,
+            state=RunState.REQUESTED,
+            requested=True,
+        )
+        for moment in moments
+    ]
+    async with scheduling.uow() as work:
+        for run in runs:
+            await work.runs.request(run)
+        await work.commit()
+    return [run.id for run in runs]
+
+
+async def history(
+    scheduling: SchedulingBackend, task_id: PeriodicTaskId
+) -> dict[datetime, RunState]:
+    """Return what became of each slot of a task, of which there is one run at most."""
+    async with scheduling.uow() as work:
+        runs = (await work.runs.slice(task_id, after=None, most=5000)).records
+    states = {run.scheduled_for: run.state for run in runs}
+    assert len(states) == len(runs)
+    return states
+
+
+def slots_of(runs: Sequence[Run]) -> list[datetime]:
+    assert all(run.state is RunState.CLAIMED for run in runs)
+    assert len({run.id for run in runs}) == len(runs)
+    return [run.scheduled_for for run in runs]
+
+
+# --- slots ---
+
+
+async def test_a_turn_without_slots_settles_all_the_same(
+    scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
+) -> None:
+    turn = Turn(task_id=task_id, slots=[], settled_until=slots[0])
+
+    assert list(await beat.claim(await leads(beat), [turn])) == []
+
+    assert await scheduling.standing(task_id) == Standing(settled_until=slots[0])
+
+
+async def test_a_thousand_slots_of_a_thousand_tasks_are_claimed_at_once(
+    scheduling: SchedulingBackend, beat: BeatStore, slots: list[datetime]
+) -> None:
+    task_ids = [some_task() for _ in range(1000)]
+
+    runs = await beat.claim(await leads(beat), [a_turn(each, slots[0]) for each in task_ids])
+
+    assert {run.task_id for run in runs} == set(task_ids)
+    assert len(runs) == 1000
+    assert set((await beat.standings()).values()) == {Standing(settled_until=slots[0], runs=1)}
+    assert await history(scheduling, task_ids[7]) == {slots[0]: RunState.CLAIMED}
+
+
+# --- each slot once ---
+
+
+async def test_what_a_former_leader_claimed_its_successor_does_not_claim(
+    scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
+) -> None:
+    await beat.claim(await leads(beat), [a_turn(task_id, *slots[:3])])
+    new = await succeeds(scheduling)
+
+    assert slots_of(await beat.claim(new, [a_turn(task_id, *slots[:4])])) == [slots[3]]
+
+    assert await scheduling.standing(task_id) == Standing(settled_until=slots[3], runs=4)
+
+
+async def test_of_two_leaders_the_former_claims_nothing(
+    scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
+) -> None:
+    old = await leads(beat)
+    new = await succeeds(scheduling)
+    answers = await asyncio.gather(
+        beat.claim(old, [a_turn(task_id, *slots)]),
+        beat.claim(new, [a_turn(task_id, *slots)]),
+        return_exceptions=True,
+    )
+
+    assert isinstance(answers[0], NotLeading)
+    assert not isinstance(answers[1], BaseException)
+    assert slots_of(answers[1]) == slots
+
+
+async def test_nobody_claims_before_anybody_leads(
+    beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
+) -> None:
+    nobody = Leadership(beat=BeatId(UUID(int=1)), epoch=1)
+
+    with pytest.raises(NotLeading):
+        await beat.claim(nobody, [a_turn(task_id, *slots)])
+
+
+# --- no more at once than wanted ---
+
+
+async def test_a_slot_that_was_given_up_stays_so(
+    scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
+) -> None:
+    leadership = await leads(beat)
+    turn = a_turn(task_id, *slots[:3], max_running=1)
+    first = await beat.claim(leadership, [turn])
+
+    assert list(await beat.claim(leadership, [turn])) == list(first)
+    await scheduling.run_log.finish([Finished(run_id=first[0].id, at=slots[0])])
+    assert list(await beat.claim(leadership, [turn])) == []
+
+    assert await scheduling.standing(task_id) == Standing(settled_until=slots[2], runs=1)
+
+
+async def test_the_limit_of_one_task_is_nobody_elses(
+    beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
+) -> None:
+    other, unlimited = some_task(), some_task()
+
+    runs = await beat.claim(
+        await leads(beat),
+        [
+            a_turn(task_id, *slots[:2], max_running=1),
+            a_turn(other, *slots[:2], max_running=1),
+            a_turn(unlimited, *slots[:2]),
+        ],
+    )
+
+    claimed = sorted((run.task_id, run.scheduled_for) for run in runs)
+    assert claimed == sorted(
+        [(task_id, slots[0]), (other, slots[0]), (unlimited, slots[0]), (unlimited, slots[1])]
+    )
+
+
+async def test_a_run_that_somebody_asked_for_takes_a_place(
+    scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
+) -> None:
+    leadership = await leads(beat)
+    await request(scheduling, task_id, slots[0])
+    await beat.claim_requested(leadership, most=5)
+
+    assert list(await beat.claim(leadership, [a_turn(task_id, slots[1], max_running=1)])) == []
+
+
+# --- runs that somebody asked for ---
+
+
+async def test_requested_runs_of_a_former_leader_are_abandoned_ones(
+    scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
+) -> None:
+    (wanted,) = await request(scheduling, task_id, slots[0])
+    await beat.claim_requested(await leads(beat), most=5)
+    new = await succeeds(scheduling)
+
+    assert list(await beat.claim_requested(new, most=5)) == []
+    assert [run.id for run in await beat.claim_abandoned(new)] == [wanted]
+
+
+async def test_a_request_that_is_not_committed_is_not_claimed(
+    scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
+) -> None:
+    run = Run(
+        id=RunId(UUID(int=next(_numbers))),
+        task_id=task_id,
+        scheduled_for=slots[0],
+        state=RunState.REQUESTED,
+        requested=True,
+    )
+    async with scheduling.uow() as work:
+        await work.runs.request(run)
+        assert list(await beat.claim_requested(await leads(beat), most=5)) == []
+
+
+# --- what a dead leader left behind ---
+
+
+async def test_who_takes_over_may_do_so_again(
+    scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
+) -> None:
+    """It may die before it publishes, or its answer may get lost; its own claims are among them."""
+    await beat.claim(await leads(beat), [a_turn(task_id, slots[0])])
+    second = await succeeds(scheduling)
+    await beat.claim_abandoned(second)
+    await beat.claim(second, [a_turn(task_id, slots[1])])
+    assert sorted(slots_of(await beat.claim_abandoned(second))) == slots[:2]
+
+    third = await succeeds(scheduling)
+    assert sorted(slots_of(await beat.claim_abandoned(third))) == slots[:2]
+
+
+async def test_what_was_taken_over_is_in_the_hands_of_the_new_leader(
+    scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
+) -> None:
+    await beat.claim(await leads(beat), [a_turn(task_id, slots[0])])
+    new = await succeeds(scheduling)
+    await beat.claim_abandoned(new)
+
+    assert slots_of(await beat.claim(new, [a_turn(task_id, slots[0])])) == [slots[0]]
+    assert await scheduling.standing(task_id) == Standing(settled_until=slots[0], runs=1)
+
+
+# --- what became of claims ---
+
+
+async def test_a_run_that_cannot_be_published_has_failed(
+    scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
+) -> None:
+    leadership = await leads(beat)
+    await beat.claim(leadership, [a_turn(task_id, *slots[:2], max_running=2)])
+    assert await scheduling.run_log.begin(beginning(task_id, slots[1]))
+
+    await beat.note_failed(
+        [
+            Finished(run_id=run_id(task_id, slot), at=slots[3], error="no serializer \0\ud800")
+            for slot in slots[:2]
+        ]
+    )
+    await beat.note_failed([])
+
+    async with scheduling.uow() as work:
+        begun, failed = (await work.runs.slice(task_id, after=None, most=5)).records
+    assert begun.state is RunState.STARTED
+    assert (failed.state, failed.finished_at) == (RunState.FAILED, slots[3])
+    assert failed.error.startswith("no serializer")
+    assert list(await beat.claim_abandoned(leadership)) == []
+    # Its place is free again.
+    turn = a_turn(task_id, slots[4], max_running=2)
+    assert slots_of(await beat.claim(leadership, [turn])) == [slots[4]]

@@ -1,0 +1,132 @@
+"""What `RunLog` promises about beginnings and ends that come late, twice, in masses, or say whatever they say."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from application.ports.scheduling import Begun, Finished, Published, Turn
+from domain.scheduling.runs import Run, RunId, RunState, run_id
+from domain.scheduling.slots import PeriodicTaskId
+from tests.fakes.builders import A_MOMENT
+from tests.fakes.scheduling_backend import SchedulingBackend
+
+_numbers = count(1)
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def task_id() -> PeriodicTaskId:
+    return PeriodicTaskId(UUID(int=next(_numbers) << 96))
+
+
+def beginning(task_id: PeriodicTaskId, slot: datetime = A_MOMENT, **facts: Any) -> Begun:
+    known = {"at": slot + SECOND, "worker": "celery@one", "lapses_at": slot + 60 * SECOND}
+    return Begun(
+        run_id=run_id(task_id, slot), task_id=task_id, scheduled_for=slot, **{**known, **facts}
+    )
+
+
+async def claimed(scheduling: SchedulingBackend, task_id: PeriodicTaskId, *slots: datetime) -> None:
+    await scheduling.beat().record(
+        [Turn(task_id=task_id, slots=slots, settled_until=max(slots))], []
+    )
+
+
+async def history(scheduling: SchedulingBackend, task_id: PeriodicTaskId) -> Sequence[Run]:
+    async with scheduling.uow() as work:
+        return (await work.runs.slice(task_id, after=None, most=1000)).records
+
+
+async def the_run(scheduling: SchedulingBackend, task_id: PeriodicTaskId) -> Run:
+    (run,) = await history(scheduling, task_id)
+    return run
+
+
+@pytest.mark.parametrize("error", [None, "ValueError: no"])
+async def test_a_run_that_has_ended_does_not_begin(
+    scheduling: SchedulingBackend, task_id: PeriodicTaskId, error: str | None
+) -> None:
+    await scheduling.run_log.begin(beginning(task_id))
+    run = run_id(task_id, A_MOMENT)
+    await scheduling.run_log.finish([Finished(run_id=run, at=A_MOMENT, error=error)])
+    before = await the_run(scheduling, task_id)
+
+    assert not await scheduling.run_log.begin(beginning(task_id))
+
+    assert await the_run(scheduling, task_id) == before
+
+
+async def test_a_run_that_the_store_does_not_know_yet_begins(
+    scheduling: SchedulingBackend, task_id: PeriodicTaskId
+) -> None:
+    """A beat may publish while the store is away, and record that later: the worker's word stays."""
+    assert await scheduling.run_log.begin(beginning(task_id))
+    await scheduling.beat().record(
+        [Turn(task_id=task_id, slots=[A_MOMENT], settled_until=A_MOMENT)],
+        [Published(run_id=run_id(task_id, A_MOMENT), at=A_MOMENT, lapses_at=A_MOMENT)],
+    )
+
+    found = await the_run(scheduling, task_id)
+    assert (found.state, found.worker) == (RunState.STARTED, "celery@one")
+    assert found.published_at == A_MOMENT
+    assert found.lapses_at == A_MOMENT + 60 * SECOND
+
+
+async def test_a_thousand_ends_are_noted_at_once(
+    scheduling: SchedulingBackend, task_id: PeriodicTaskId
+) -> None:
+    slots = [A_MOMENT + n * SECOND for n in range(1000)]
+    await claimed(scheduling, task_id, *slots)
+
+    await scheduling.run_log.finish(
+        [Finished(run_id=run_id(task_id, slot), at=slot) for slot in slots]
+    )
+
+    assert {run.state for run in await history(scheduling, task_id)} == {RunState.SUCCEEDED}
+
+
+async def test_the_end_of_a_run_that_is_gone_is_nobodys_business(
+    scheduling: SchedulingBackend, task_id: PeriodicTaskId
+) -> None:
+    """Its task was deleted meanwhile. The others of the batch are noted."""
+    await scheduling.run_log.begin(beginning(task_id))
+    gone = Finished(run_id=RunId(UUID(int=1)), at=A_MOMENT)
+
+    await scheduling.run_log.finish([gone, Finished(run_id=run_id(task_id, A_MOMENT), at=A_MOMENT)])
+    await scheduling.run_log.finish([])
+
+    assert (await the_run(scheduling, task_id)).state is RunState.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [("NUL \0 in it", "NUL"), ("a lone \ud800 surrogate", "a lone"), ("x" * 10_000_000, "xxx")],
+    ids=["NUL", "surrogate", "huge"],
+)
+async def test_whatever_a_task_raises_can_be_noted(
+    scheduling: SchedulingBackend, task_id: PeriodicTaskId, error: str, shown: str
+) -> None:
+    await scheduling.run_log.begin(beginning(task_id, worker="w\0\ud800"))
+
+    await scheduling.run_log.finish(
+        [Finished(run_id=run_id(task_id, A_MOMENT), at=A_MOMENT, error=error)]
+    )
+
+    found = await the_run(scheduling, task_id)
+    assert found.state is RunState.FAILED
+    assert found.error.startswith(shown)
+
+
+async def test_an_error_without_words_is_an_error(
+    scheduling: SchedulingBackend, task_id: PeriodicTaskId
+) -> None:
+    await scheduling.run_log.begin(beginning(task_id))
+    await scheduling.run_log.finish(
+        [Finished(run_id=run_id(task_id, A_MOMENT), at=A_MOMENT, error="")]
+    )
+
+    assert (await the_run(scheduling, task_id)).state is RunState.FAILED

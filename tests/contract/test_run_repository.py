@@ -1,0 +1,194 @@
+"""What `RunRepository` promises, kept by memory and by PostgreSQL."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import count
+from uuid import UUID
+
+import pytest
+
+from application.paging import Cursor
+from application.ports.scheduling import Begun, Finished, Published, Turn
+from domain.scheduling.runs import Run, RunId, RunState, run_id
+from domain.scheduling.slots import PeriodicTaskId
+from tests.fakes.builders import A_MOMENT
+from tests.fakes.scheduling_backend import SchedulingBackend
+
+_numbers = count(1)
+MINUTE = timedelta(minutes=1)
+
+
+def some_task() -> PeriodicTaskId:
+    return PeriodicTaskId(UUID(int=next(_numbers) << 96))
+
+
+def a_request(task_id: PeriodicTaskId, at: datetime = A_MOMENT) -> Run:
+    return Run(
+        id=RunId(UUID(int=next(_numbers))),
+        task_id=task_id,
+        scheduled_for=at,
+        state=RunState.REQUESTED,
+        requested=True,
+    )
+
+
+async def request(scheduling: SchedulingBackend, *runs: Run) -> None:
+    async with scheduling.uow() as work:
+        for run in runs:
+            await work.runs.request(run)
+        await work.commit()
+
+
+async def publish(
+    scheduling: SchedulingBackend,
+    task_id: PeriodicTaskId,
+    *slots: datetime,
+    lapses_at: datetime | None = None,
+) -> None:
+    await scheduling.beat().record(
+        [Turn(task_id=task_id, slots=slots, settled_until=max(slots))],
+        [Published(run_id=run_id(task_id, s), at=s, lapses_at=lapses_at) for s in slots],
+    )
+
+
+async def begin(scheduling: SchedulingBackend, task_id: PeriodicTaskId, slot: datetime) -> RunId:
+    begun = Begun(
+        run_id=run_id(task_id, slot), task_id=task_id, scheduled_for=slot, at=slot, worker="w"
+    )
+    assert await scheduling.run_log.begin(begun)
+    return begun.run_id
+
+
+async def finish(scheduling: SchedulingBackend, task_id: PeriodicTaskId, slot: datetime) -> None:
+    ended = Finished(run_id=await begin(scheduling, task_id, slot), at=slot + MINUTE)
+    await scheduling.run_log.finish([ended])
+
+
+async def history(
+    scheduling: SchedulingBackend, task_id: PeriodicTaskId, *, most: int = 100
+) -> Sequence[Run]:
+    """Return every run of a task, slice by slice."""
+    found: list[Run] = []
+    after: Cursor | None = None
+    while True:
+        async with scheduling.uow() as work:
+            part = await work.runs.slice(task_id, after=after, most=most)
+        assert len(part.records) <= most
+        found += part.records
+        after = part.next
+        if after is None:
+            return found
+
+
+async def prune(scheduling: SchedulingBackend, *, before: datetime, most: int = 100) -> int:
+    async with scheduling.uow() as work:
+        number = await work.runs.prune(before=before, most=most)
+        await work.commit()
+    return number
+
+
+async def test_a_run_that_somebody_asked_for_is_in_the_history(
+    scheduling: SchedulingBackend,
+) -> None:
+    task_id = some_task()
+    run = a_request(task_id, A_MOMENT + timedelta(microseconds=1))
+
+    await request(scheduling, run)
+
+    assert await history(scheduling, task_id) == [run]
+
+
+async def test_a_run_is_asked_for_exactly_if_the_unit_of_work_commits(
+    scheduling: SchedulingBackend,
+) -> None:
+    task_id = some_task()
+    async with scheduling.uow() as work:
+        await work.runs.request(a_request(task_id))
+
+    assert await history(scheduling, task_id) == []
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 6, 7])
+async def test_slices_together_are_the_history_newest_first(
+    scheduling: SchedulingBackend, most: int
+) -> None:
+    """Of one instant, the run with the greater id comes first; nobody else's are among them."""
+    task_id, other = some_task(), some_task()
+    runs = [a_request(task_id, A_MOMENT + n // 2 * MINUTE) for n in range(6)]
+    await request(scheduling, *runs, a_request(other))
+
+    assert await history(scheduling, task_id, most=most) == runs[::-1]
+
+
+async def test_a_slice_goes_on_where_a_run_was_that_is_gone(scheduling: SchedulingBackend) -> None:
+    task_id = some_task()
+    old, new = a_request(task_id), a_request(task_id, A_MOMENT + MINUTE)
+    await request(scheduling, old, new)
+
+    async with scheduling.uow() as work:
+        gone = Cursor(A_MOMENT + timedelta(seconds=30), UUID(int=0))
+        part = await work.runs.slice(task_id, after=gone, most=5)
+    assert (list(part.records), part.next) == ([old], None)
+
+
+async def test_there_is_no_history_of_what_never_ran(scheduling: SchedulingBackend) -> None:
+    assert await history(scheduling, some_task()) == []
+
+
+# --- pruning ---
+
+
+async def test_old_runs_that_have_ended_can_be_pruned(scheduling: SchedulingBackend) -> None:
+    task_id, bound = some_task(), A_MOMENT + 10 * MINUTE
+    for minute in (0, 5, 10, 15):
+        await finish(scheduling, task_id, A_MOMENT + minute * MINUTE)
+
+    assert await prune(scheduling, before=bound) == 2
+
+    left = [run.scheduled_for for run in await history(scheduling, task_id)]
+    assert left == [bound + 5 * MINUTE, bound]
+    assert await prune(scheduling, before=bound) == 0
+
+
+async def test_no_more_are_pruned_at_once_than_asked_for(scheduling: SchedulingBackend) -> None:
+    task_id = some_task()
+    for minute in range(5):
+        await finish(scheduling, task_id, A_MOMENT + minute * MINUTE)
+
+    later = A_MOMENT + timedelta(days=1)
+    assert [await prune(scheduling, before=later, most=2) for _ in range(4)] == [2, 2, 1, 0]
+
+
+async def test_a_run_that_is_going_on_is_not_pruned_however_old(
+    scheduling: SchedulingBackend,
+) -> None:
+    task_id, later = some_task(), A_MOMENT + timedelta(days=400)
+    await request(scheduling, a_request(task_id))
+    await publish(scheduling, task_id, A_MOMENT + MINUTE)
+    await begin(scheduling, task_id, A_MOMENT + 2 * MINUTE)
+    await scheduling.beat().record(
+        [Turn(task_id=task_id, slots=[A_MOMENT + 3 * MINUTE], settled_until=A_MOMENT)], []
+    )
+
+    assert await prune(scheduling, before=later) == 0
+    assert len(await history(scheduling, task_id)) == 4
+
+
+async def test_a_run_whose_time_is_up_is_pruned_although_nobody_ended_it(
+    scheduling: SchedulingBackend,
+) -> None:
+    """Messages that expired, and workers that died."""
+    task_id = some_task()
+    await publish(scheduling, task_id, A_MOMENT, lapses_at=A_MOMENT + MINUTE)
+
+    assert await prune(scheduling, before=A_MOMENT + timedelta(days=1)) == 1
+    assert await history(scheduling, task_id) == []
+
+
+async def test_pruning_that_is_not_committed_prunes_nothing(scheduling: SchedulingBackend) -> None:
+    task_id = some_task()
+    await finish(scheduling, task_id, A_MOMENT)
+    async with scheduling.uow() as work:
+        assert await work.runs.prune(before=A_MOMENT + MINUTE, most=9) == 1
+
+    assert len(await history(scheduling, task_id)) == 1
