@@ -50,7 +50,7 @@ class Contender(Protocol):
         """Change the definition of one task and commit."""
         ...
 
-    def refresh(self, scheduler: Scheduler) -> None:
+    def refresh(self, scheduler: Any) -> None:  # noqa: ANN401 - each has its own
         """Make the scheduler see what was committed."""
         ...
 
