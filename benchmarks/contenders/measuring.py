@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from celery import Celery, signals
+from celery import signals
 
 DUE = 1_000
 """So many tasks are due at one instant."""
@@ -35,8 +35,6 @@ class Scheduler(Protocol):
 
 class Contender(Protocol):
     """A scheduler whose tasks live in a database, and how its users change them."""
-
-    app: Celery
 
     def seed(self, tasks: int) -> None:
         """Store tasks, half intervals, half crontabs, none of which is due for hours; in place of all others."""

@@ -38,7 +38,6 @@ class Portico:
 
     def __init__(self, wanted: Order) -> None:
         asyncio.run(_migrate())
-        self.app = app
         self._connection = psycopg.connect(wanted.postgres, autocommit=True)
         self._tasks = wanted.tasks
         self._statements = 0
@@ -51,7 +50,7 @@ class Portico:
         self._connection.execute("ANALYZE")
 
     def start(self) -> DatabaseScheduler:
-        scheduler = DatabaseScheduler(app=self.app)
+        scheduler = DatabaseScheduler(app=app)
         scheduler.max_interval = 0.001
         while (
             len(scheduler.dispatcher.agenda) < self._tasks or not scheduler.dispatcher.lease.holds
