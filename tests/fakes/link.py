@@ -18,6 +18,7 @@ class Link:
     _passable: asyncio.Event = field(default_factory=asyncio.Event)
     _connections: set[asyncio.Task[None]] = field(default_factory=set)
     _listening: asyncio.Server | None = None
+    _port: int = 0
 
     def url(self, url: str) -> str:
         """Return the URL of the server as it is reached through this link."""
@@ -44,6 +45,16 @@ class Link:
         """Begin to listen."""
         self._passable.set()
         self._listening = await asyncio.start_server(self._connect, "127.0.0.1")
+
+    async def cut(self) -> None:
+        """End every connection and take no new one."""
+        assert self._listening is not None
+        self._port = self._listening.sockets[0].getsockname()[1]
+        await self.close()
+
+    async def mend(self) -> None:
+        """Take connections again, at the same address."""
+        self._listening = await asyncio.start_server(self._connect, "127.0.0.1", self._port)
 
     async def until_unused(self) -> None:
         """Wait until every client has ended its connections."""

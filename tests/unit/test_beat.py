@@ -604,3 +604,16 @@ async def test_the_agenda_does_not_grow_with_changes(
     assert len(beat.dispatcher.agenda._heap) < 2000
     beat.dispatcher.agenda.tidy()
     assert len(beat.dispatcher.agenda._heap) < 1010
+
+
+async def test_a_turn_that_cannot_be_claimed_is_given_up_alone(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    tasks = [a_task(store) for _ in range(5)]
+    store.unclaimable = {tasks[2].id}
+
+    await beat.live(2)
+
+    others = [task for task in tasks if task.id != tasks[2].id]
+    assert [broker.slots(task.id) for task in others] == [each_second(1, 2)] * 4
+    assert "cannot be claimed" in store.problems[tasks[2].id]

@@ -1,5 +1,6 @@
 """Claiming slots; and while the store is away, what may run all the same."""
 
+import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
@@ -10,6 +11,8 @@ from domain.scheduling.slots import PeriodicTaskId
 from entrypoints.celery.beat.clerk import RETRY_AFTER, Clerk, Contact
 from entrypoints.celery.beat.lease import Lease
 from entrypoints.celery.beat.news import Grant, Granted
+
+_log = logging.getLogger(__name__)
 
 _MOST = 1000
 """Slots in one statement, more or less."""
@@ -30,12 +33,15 @@ class Claimer(Clerk):
         *,
         tell: Callable[[Granted], None],
         deposed: Callable[[], None],
+        report: Callable[[PeriodicTaskId, str], None],
     ) -> None:
         super().__init__(contact)
         self._store = store
         self._lease = lease
         self._tell = tell
         self._deposed = deposed
+        self._report = report
+        self._one_by_one = False
         self._turns: deque[Turn] = deque()
         self.waiting = 0
         """How many slots are to be claimed. Written here only, and read by any thread."""
@@ -72,10 +78,11 @@ class Claimer(Clerk):
         except Unavailable:
             self._grant_without_asking()
             raise
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one task, the others go on
+            self._look_closer(turns, error)
+            return 0
         if self._lease.leadership == leadership:
-            for _ in turns:
-                self._turns.popleft()
-            self._count()
+            self._done(turns)
             self.grant(runs, turns)
         return 0 if self._turns else None
 
@@ -95,11 +102,28 @@ class Claimer(Clerk):
         first: list[Turn] = []
         slots = 0
         for turn in self._turns:
-            if first and slots + len(turn.slots) > _MOST:
+            if first and (self._one_by_one or slots + len(turn.slots) > _MOST):
                 break
             first.append(turn)
             slots += len(turn.slots)
         return first
+
+    def _done(self, turns: Sequence[Turn]) -> None:
+        for _ in turns:
+            self._turns.popleft()
+        self._count()
+        if not self._turns:
+            self._one_by_one = False
+
+    def _look_closer(self, turns: Sequence[Turn], error: Exception) -> None:
+        """Find out which of the turns it is that cannot be claimed, and give that one up."""
+        if len(turns) > 1:
+            self._one_by_one = True
+            return
+        (turn,) = turns
+        _log.error("a turn of periodic task %s cannot be claimed", turn.task_id, exc_info=error)
+        self._done(turns)
+        self._report(turn.task_id, f"cannot be claimed: {error}")
 
     def _grant_without_asking(self) -> None:
         if self.is_stopping or not self._lease.holds:

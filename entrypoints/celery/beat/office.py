@@ -39,7 +39,9 @@ class Office:
         self._lease = lease
         self._tell = tell
         contact = Contact()
-        self.claimer = Claimer(store, contact, lease, tell=tell, deposed=self._depose)
+        self.claimer = Claimer(
+            store, contact, lease, tell=tell, deposed=self._depose, report=self._report
+        )
         self.noter = Noter(store, contact, noted=self._forget)
         self.reader = Reader(
             store,
@@ -109,6 +111,9 @@ class Office:
 
     def _grant(self, runs: Sequence[Run]) -> None:
         self.claimer.grant(runs)
+
+    def _report(self, task_id: PeriodicTaskId, problem: str) -> None:
+        self.reader.report(task_id, problem)
 
     def _forget(self, noted: Collection[RunId]) -> None:
         self.claimer.unnoted.difference_update(noted)

@@ -1,0 +1,283 @@
+"""Beats in processes of their own, on PostgreSQL and Redis, that are killed, stopped, cut off and changed."""
+
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from entrypoints.celery.beat.configured import configured_id
+from tests.e2e.beats import SECOND, Stage, a_second_connection, a_stage, each_once
+from tests.fakes.link import link_to
+from tests.servers import Servers
+
+pytestmark = pytest.mark.server
+
+KILLS = 3
+
+
+@pytest.fixture
+async def stage(servers: Servers, worker: int, tmp_path: Path) -> AsyncIterator[Stage]:
+    async with a_stage(servers, tmp_path, number=15 - worker) as stage:
+        yield stage
+
+
+async def settled(stage: Stage, task_id: UUID) -> None:
+    """Stop a task and wait until whatever it still has to run has run."""
+    await stage.sql("UPDATE periodic_tasks SET enabled = false WHERE id = $1", task_id)
+
+    async def is_settled() -> bool:
+        runs = await stage.runs(task_id, "claimed", "published", "started")
+        return not runs
+
+    await asyncio.sleep(1)
+    await stage.until(is_settled, what="runs go on")
+
+
+async def test_whichever_leader_is_killed_every_slot_runs_exactly_once(stage: Stage) -> None:
+    """Two beats, a task of each second; whoever leads is killed, and another one started."""
+    task_id = await stage.define("seconds")
+    beats = [stage.beat(), stage.beat()]
+    stage.worker()
+    await stage.until(lambda: len(stage.ran("seconds")) >= 2, what="nothing runs")
+    for _ in range(KILLS):
+        lease = await stage.leader()
+        assert lease is not None
+        leader = next(
+            beat for beat in beats if f":{beat.process.pid}" in json.loads(lease["report"])["name"]
+        )
+        await asyncio.sleep(time.time() % 0.3)  # at any moment
+        leader.kill()
+        beats.remove(leader)
+        beats.append(stage.beat())
+        before = len(stage.ran("seconds"))
+        await stage.until(
+            lambda before=before: len(stage.ran("seconds")) > before + 2,  # type: ignore[misc]
+            what="nobody took over",
+        )
+
+    await settled(stage, task_id)
+
+    ran, runs = stage.ran("seconds"), await stage.runs(task_id)
+    assert each_once(ran)
+    assert ran == [run["scheduled_for"] for run in runs if run["state"] == "succeeded"]
+    assert {run["state"] for run in runs} == {"succeeded"}
+    standing = await stage.sql("SELECT runs FROM periodic_task_standings")
+    assert standing[0]["runs"] == len(ran)
+
+
+async def test_a_leader_that_is_told_to_stop_is_replaced_within_two_seconds(stage: Stage) -> None:
+    """With a lease of a minute, so that it is not its end that helps."""
+    task_id = await stage.define("tenths", every=0.1)
+    leading = stage.beat(PORTICO_BEAT_LEASE="60s")
+    await stage.until_somebody_leads()
+    standing_by = stage.beat(PORTICO_BEAT_LEASE="60s")
+    await stage.until(lambda: "celery beat" in standing_by.said() or True)
+    await asyncio.sleep(3)
+
+    stopped_at = datetime.now(UTC)  # noqa: TID251 - a real clock is what is measured
+    assert leading.terminate() == 0
+    ended_at = datetime.now(UTC)  # noqa: TID251
+
+    async def went_on() -> bool:
+        return any(run["published_at"] > ended_at for run in await stage.runs(task_id, "published"))
+
+    await stage.until(went_on, what="nobody took over")
+    runs = await stage.runs(task_id, "published")
+    longest = max(
+        run["published_at"] - before["published_at"]
+        for before, run in itertools.pairwise(runs)
+        if run["published_at"] > stopped_at
+    )
+    assert longest < 2 * SECOND
+    assert each_once([run["scheduled_for"] for run in runs], every=timedelta(milliseconds=100))
+    lease = await stage.leader()
+    assert lease is not None
+    assert lease["epoch"] == 2
+
+
+async def test_every_committed_change_is_seen_whoever_made_it_and_however(stage: Stage) -> None:
+    """Raw SQL, in bulk, by a transaction that began first and committed last, by a clock that is wrong."""
+    transaction = stage.database.transaction()
+    late = await stage.define("other", enabled=False)
+    await transaction.start()
+    await stage.sql("UPDATE periodic_tasks SET enabled = true WHERE id = $1", late)
+    async with a_second_connection(stage) as second:
+        beat = stage.beat()
+        await second.until(second.leader, what="nobody leads")
+        quick = await second.define("quick")
+        await second.until(lambda: second.runs(quick), within=5, what="an insert")
+        wrong = "2001-01-01T00:00:00Z"
+        await second.sql(
+            "UPDATE periodic_tasks SET schedule = $1, updated_at = $2 WHERE id = $3",
+            json.dumps({"every": 200, "period": "milliseconds"}),
+            datetime.fromisoformat(wrong),
+            quick,
+        )
+        seen = len(await second.runs(quick))
+
+        async def is_quicker() -> bool:
+            return len(await second.runs(quick)) > seen + 5
+
+        await second.until(is_quicker, within=3, what="a writer whose clock is wrong")
+        assert await second.runs(late) == []
+        await transaction.commit()
+        await second.until(lambda: second.runs(late), within=5, what="a late commit")
+        await second.sql("UPDATE periodic_tasks SET enabled = false")
+        await asyncio.sleep(0.5)
+        count = len(await second.sql("SELECT 1 FROM task_runs"))
+        await asyncio.sleep(1.2)
+        assert len(await second.sql("SELECT 1 FROM task_runs")) == count
+        await second.sql("DELETE FROM periodic_tasks")
+        assert beat.process.poll() is None
+
+
+async def test_a_row_that_breaks_the_rules_is_flagged_and_stops_no_other(stage: Stage) -> None:
+    good = await stage.define("good")
+    broken = await stage.define("broken", kind="crontab", schedule=json.dumps({"minute": "1,,2"}))
+    stage.beat()
+
+    async def is_flagged() -> bool:
+        found = await stage.sql(
+            "SELECT problem FROM periodic_task_standings WHERE task_id = $1", broken
+        )
+        return bool(found) and "minute" in (found[0]["problem"] or "")
+
+    await stage.until(is_flagged, what="not flagged")
+    await stage.until(lambda: stage.runs(good, "published"), what="the other does not run")
+
+    await stage.sql(
+        "UPDATE periodic_tasks SET kind = 'interval', schedule = $1 WHERE id = $2",
+        json.dumps({"every": 1, "period": "seconds"}),
+        broken,
+    )
+
+    await stage.until(lambda: stage.runs(broken, "published"), what="mended, it does not run")
+
+    async def is_flagged_no_more() -> bool:
+        return not await is_flagged()
+
+    await stage.until(is_flagged_no_more, what="still flagged")
+
+
+async def test_the_configuration_wins_over_the_database_and_its_options_arrive(
+    stage: Stage,
+) -> None:
+    schedule = {
+        "configured": {
+            "task": "tests.note",
+            "schedule": 1,
+            "args": ["configured"],
+            "options": {
+                "queue": "elsewhere",
+                "expires": 3600,
+                "priority": 3,
+                "headers": {"a": "b"},
+            },
+        }
+    }
+    row = await stage.define("configured")
+    beat = stage.beat(BEAT_SCHEDULE=json.dumps(schedule))
+    configured = configured_id("configured")
+    await stage.until(lambda: stage.runs(configured, "published"), what="it does not run")
+    assert await stage.runs(row) == []
+    beat.terminate()
+
+    (key,) = [key for key in stage.broker.keys("*elsewhere*") if stage.broker.type(key) == b"list"]
+    message = json.loads(stage.broker.lindex(key, 0) or "")
+    assert message["headers"]["a"] == "b"
+    assert message["headers"]["periodic_task"] == str(configured)
+    assert message["properties"]["priority"] == 3
+    expires = datetime.fromisoformat(message["headers"]["expires"])
+    assert timedelta(minutes=55) < expires - datetime.now(UTC) < timedelta(hours=1)  # noqa: TID251
+
+    count = len(await stage.runs(configured))
+    stage.beat()
+    await stage.until(lambda: stage.runs(row, "published"), what="the row does not count again")
+    assert len(await stage.runs(configured)) == count
+
+
+async def test_what_passes_while_no_beat_is_there_is_a_matter_of_misfire_and_grace(
+    stage: Stage,
+) -> None:
+    now = datetime.now(UTC)  # noqa: TID251 - a real clock is what is measured
+    together = {"created_at": now, "enabled_at": now}
+    skip = await stage.define("skip", misfire="skip", **together)
+    once = await stage.define("once", misfire="run_once", **together)
+    every = await stage.define("every", misfire="run_all", **together)
+    graceful = await stage.define("graceful", misfire="run_all", misfire_grace=2.0, **together)
+    beat = stage.beat()
+    await stage.until(lambda: stage.runs(graceful, "published"), what="nothing runs")
+    assert beat.terminate() == 0
+    await asyncio.sleep(5)
+    stage.beat()
+
+    async def ran_again() -> bool:
+        slots = [run["scheduled_for"] for run in await stage.runs(skip, "published")]
+        return not each_once(slots) and each_once(slots[-3:])
+
+    await stage.until(ran_again, what="they do not go on")
+    until = (await stage.runs(skip, "published"))[-1]["scheduled_for"]
+
+    async def missed(task_id: UUID) -> list[asyncpg.Record]:
+        """Return the runs of a task for slots that the one that skips has skipped."""
+        skipped = {run["scheduled_for"] for run in await stage.runs(skip)}
+        runs = await stage.runs(task_id)
+        return [
+            each
+            for each in runs
+            if each["scheduled_for"] not in skipped and each["scheduled_for"] < until
+        ]
+
+    of_every, of_once, of_graceful = [await missed(each) for each in (every, once, graceful)]
+    assert len(of_every) >= 5
+    assert each_once([run["scheduled_for"] for run in await stage.runs(every)])
+    assert [run["scheduled_for"] for run in of_once] == [of_every[-1]["scheduled_for"]]
+    assert [run["scheduled_for"] for run in of_graceful] == [
+        run["scheduled_for"]
+        for run in of_every
+        if of_graceful[0]["published_at"] - run["scheduled_for"] < timedelta(seconds=2.1)
+    ]
+    assert len(of_graceful) in {2, 3}
+
+
+async def test_a_beat_survives_a_database_that_is_away_at_its_start_and_later(
+    servers: Servers, worker: int, tmp_path: Path
+) -> None:
+    """For less than the lease and for more. Every slot runs, and is counted once."""
+    async with (
+        a_stage(servers, tmp_path, number=15 - worker) as stage,
+        link_to(stage.variables["PORTICO_POSTGRES_URL"]) as link,
+    ):
+        stage.variables["PORTICO_POSTGRES_URL"] = link.url(stage.variables["PORTICO_POSTGRES_URL"])
+        task_id = await stage.define("seconds")
+        await link.cut()
+        beats = [stage.beat(), stage.beat()]
+        await asyncio.sleep(4)
+        await link.mend()
+        await stage.until(lambda: stage.runs(task_id), what="it does not recover")
+        for seconds in (1, 5):
+            await link.cut()
+            await asyncio.sleep(seconds)
+            await link.mend()
+            count = len(await stage.runs(task_id))
+
+            async def goes_on(count: int = count) -> bool:
+                return len(await stage.runs(task_id)) > count + 2
+
+            await stage.until(goes_on, what="it does not recover")
+        assert all(beat.process.poll() is None for beat in beats)
+        stage.worker()
+        await settled(stage, task_id)
+
+        ran = stage.ran("seconds")
+        assert each_once(ran)
+        assert ran == [run["scheduled_for"] for run in await stage.runs(task_id, "succeeded")]
+        standing = await stage.sql("SELECT runs FROM periodic_task_standings")
+        assert standing[0]["runs"] == len(ran)
