@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -19,7 +20,7 @@ from tests.servers import Servers
 
 pytestmark = pytest.mark.server
 
-KILLS = 3
+KILLS = 2
 
 
 @pytest.fixture
@@ -78,8 +79,7 @@ async def test_a_leader_that_is_told_to_stop_is_replaced_within_two_seconds(stag
     leading = stage.beat(PORTICO_BEAT_LEASE="60s")
     await stage.until_somebody_leads()
     standing_by = stage.beat(PORTICO_BEAT_LEASE="60s")
-    await stage.until(lambda: "celery beat" in standing_by.said() or True)
-    await asyncio.sleep(3)
+    await stage.until(lambda: "is ready" in standing_by.said(), what="it does not come up")
 
     stopped_at = datetime.now(UTC)  # noqa: TID251 - a real clock is what is measured
     assert leading.terminate() == 0
@@ -206,16 +206,17 @@ async def test_the_configuration_wins_over_the_database_and_its_options_arrive(
 async def test_what_passes_while_no_beat_is_there_is_a_matter_of_misfire_and_grace(
     stage: Stage,
 ) -> None:
-    now = datetime.now(UTC)  # noqa: TID251 - a real clock is what is measured
-    together = {"created_at": now, "enabled_at": now}
+    beat = stage.beat()
+    await stage.until_somebody_leads()
+    soon = datetime.now(UTC) + SECOND  # noqa: TID251 - a real clock is what is measured
+    together: dict[str, Any] = {"created_at": soon, "enabled_at": soon}
     skip = await stage.define("skip", misfire="skip", **together)
     once = await stage.define("once", misfire="run_once", **together)
     every = await stage.define("every", misfire="run_all", **together)
-    graceful = await stage.define("graceful", misfire="run_all", misfire_grace=2.0, **together)
-    beat = stage.beat()
+    graceful = await stage.define("graceful", misfire="run_all", misfire_grace=3.0, **together)
     await stage.until(lambda: stage.runs(graceful, "published"), what="nothing runs")
     assert beat.terminate() == 0
-    await asyncio.sleep(5)
+    await asyncio.sleep(4)
     stage.beat()
 
     async def ran_again() -> bool:
@@ -236,15 +237,15 @@ async def test_what_passes_while_no_beat_is_there_is_a_matter_of_misfire_and_gra
         ]
 
     of_every, of_once, of_graceful = [await missed(each) for each in (every, once, graceful)]
-    assert len(of_every) >= 5
+    assert len(of_every) >= 3
     assert each_once([run["scheduled_for"] for run in await stage.runs(every)])
     assert [run["scheduled_for"] for run in of_once] == [of_every[-1]["scheduled_for"]]
     assert [run["scheduled_for"] for run in of_graceful] == [
         run["scheduled_for"]
         for run in of_every
-        if of_graceful[0]["published_at"] - run["scheduled_for"] < timedelta(seconds=2.1)
+        if of_graceful[0]["published_at"] - run["scheduled_for"] < timedelta(seconds=3.1)
     ]
-    assert len(of_graceful) in {2, 3}
+    assert len(of_graceful) < len(of_every)
 
 
 async def test_a_beat_survives_a_database_that_is_away_at_its_start_and_later(
@@ -259,10 +260,10 @@ async def test_a_beat_survives_a_database_that_is_away_at_its_start_and_later(
         task_id = await stage.define("seconds")
         await link.cut()
         beats = [stage.beat(), stage.beat()]
-        await asyncio.sleep(4)
+        await asyncio.sleep(3)
         await link.mend()
         await stage.until(lambda: stage.runs(task_id), what="it does not recover")
-        for seconds in (1, 5):
+        for seconds in (1, 4):
             await link.cut()
             await asyncio.sleep(seconds)
             await link.mend()

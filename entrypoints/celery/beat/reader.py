@@ -103,6 +103,7 @@ class Reader(Clerk):
         self._tell(Loaded(self._new(changes.defined)))
         self._mark = changes.mark
         self._reconciled_at = self._monotonic()
+        _log.info("this beat is ready, with %d periodic tasks", len(self._versions))
 
     async def _look(self) -> None:
         if self._mark is not None:
