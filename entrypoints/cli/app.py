@@ -146,6 +146,17 @@ def make_keys(
 
 
 @app.command()
+def sync_routes(*, wait: Wait = 30, json: Json = False) -> None:
+    """Make the catalogue of permissions what this version serves, before its API runs for the first time.
+
+    The API does so itself when it starts; this is for roles that have to be there before.
+    """
+    from entrypoints.cli.routes import sync
+
+    asyncio.run(sync(patience=wait, json=json))
+
+
+@app.command()
 def openapi(
     file: Annotated[
         Path | None, typer.Argument(help="Where to write it. [default: standard output]")

@@ -20,7 +20,16 @@ from entrypoints.local.servers import choose_ports
 from tests.e2e.command import addresses, environment, portico, starting
 from tests.servers import Servers
 
-COMMANDS = ("run", "api", "migrate", "create-admin", "make-keys", "openapi", "doctor")
+COMMANDS = (
+    "run",
+    "api",
+    "migrate",
+    "create-admin",
+    "make-keys",
+    "sync-routes",
+    "openapi",
+    "doctor",
+)
 NOWHERE = "127.0.0.1:1"
 
 
@@ -270,6 +279,27 @@ def test_a_place_that_cannot_hold_keys_is_named(command: Command, tmp_path: Path
 
     assert result.code == 1
     assert f"{tmp_path / 'file' / 'keys'} cannot hold keys: Not a directory" in result.err
+
+
+# --- sync-routes ----------------------------------------------------------------------------------
+
+
+def test_the_catalogue_is_made_before_the_api_runs(
+    command: Command, servers: Servers, new_database: str
+) -> None:
+    variables = addresses(servers, PORTICO_POSTGRES_URL=new_database)
+
+    too_early = command("sync-routes", **variables)
+    command("migrate", **variables)
+    synced = command("sync-routes", "--json", **variables)
+    again = command("sync-routes", **variables)
+
+    assert too_early.code == 1
+    assert "portico migrate" in too_early.err
+    permissions = synced.json["permissions"]
+    assert isinstance(permissions, list)
+    assert "GET:/api/v1/users/{user_id}" in permissions
+    assert (again.code, str(len(permissions)) in again.out) == (0, True)
 
 
 # --- openapi --------------------------------------------------------------------------------------

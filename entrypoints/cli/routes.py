@@ -1,0 +1,21 @@
+"""`portico sync-routes`."""
+
+from application.settings import HttpSettings
+from entrypoints.cli import console
+from entrypoints.cli.connection import connected
+from entrypoints.cli.errors import MigrationsMissing
+from entrypoints.http.app import application
+from entrypoints.http.routes import guarded_routes
+
+
+async def sync(*, patience: float, json: bool) -> None:
+    """Make the catalogue of permissions what this version serves; raise `MigrationsMissing`."""
+    routes = [*guarded_routes(application(HttpSettings(), debug=False).routes)]
+    async with connected(patience=patience) as container:
+        if not await container.schema().is_current():
+            raise MigrationsMissing
+        await container.sync_routes()(routes)
+    if json:
+        console.show_json({"permissions": sorted(route.code.value for route in routes)})
+    else:
+        console.show(f"The catalogue has the {len(routes)} permissions of this version")
