@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from time import monotonic
 from uuid import UUID
 
@@ -34,6 +35,7 @@ from tests.fakes.clock import ClockWithRedis
 from tests.fakes.link import Link, link_to
 from tests.fakes.security import key_settings
 from tests.fakes.sessions import IDLE, a_session
+from tests.valkey import Valkey
 
 PERMISSION = "GET:/fake/guarded"
 
@@ -59,6 +61,13 @@ class Service:
 
     async def get(self) -> int:
         return (await self.client.get("/fake/guarded", headers=self.bearer)).status_code
+
+
+@pytest.fixture
+def redis_url(tmp_path: Path) -> Iterator[str]:
+    """Return the address of a server that nobody else uses: its commands are counted."""
+    with Valkey(tmp_path) as server:
+        yield server.url
 
 
 @pytest.fixture
