@@ -73,7 +73,7 @@ from application.use_cases.identity.users import (
     ListUsers,
     ResetPassword,
 )
-from application.use_cases.scheduling.catalogue import ListTasks, SyncTasks
+from application.use_cases.scheduling.catalogue import GetSchedulerStatus, ListTasks, SyncTasks
 from application.use_cases.scheduling.definitions import (
     ChangePeriodicTask,
     CreatePeriodicTask,
@@ -367,6 +367,7 @@ class Container(containers.DeclarativeContainer):
     )
     sync_tasks = providers.Factory(SyncTasks, uow=uow.provider)
     list_tasks = providers.Factory(ListTasks, uow=uow.provider)
+    get_scheduler_status = providers.Factory(GetSchedulerStatus, store=beat_store, clock=clock)
 
     # --- use cases: identity ---
     choose_password = providers.Factory(

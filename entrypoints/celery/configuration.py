@@ -5,18 +5,23 @@ from datetime import timedelta
 from ssl import CERT_REQUIRED
 from typing import Any
 
+from celery.schedules import crontab
+
 from application.settings import Settings
 
 OWN_TASKS = "entrypoints.celery.tasks"
 
 TIME_LIMIT = timedelta(hours=1)
 """After which a process that still runs a task is killed, unless the task says otherwise."""
-_TIME_TO_CLEAN_UP = timedelta(minutes=1)
 _CONNECT_WITHIN = timedelta(seconds=2)
 _KEY_PREFIX = "portico:jobs:"
 """Broker and results may share a Redis with everything else, Redis Cluster and its one database included."""
 
 _BEAT_SCHEDULE: Mapping[str, Any] = {
+    "portico.prune_runs": {
+        "task": "portico.prune_runs",
+        "schedule": crontab(minute="17", hour="3"),
+    },
     "portico.deliver_audit": {
         "task": "portico.deliver_audit",
         "schedule": timedelta(minutes=1),
@@ -36,8 +41,8 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "result_serializer": "json",
         "include": [OWN_TASKS, *settings.jobs.task_modules],
         "task_default_queue": "portico",
+        # No soft limit: it would contradict every shorter limit that a task or a message has of its own.
         "task_time_limit": TIME_LIMIT.total_seconds(),
-        "task_soft_time_limit": (TIME_LIMIT - _TIME_TO_CLEAN_UP).total_seconds(),
         "result_expires": timedelta(days=1),
         "worker_pool": settings.jobs.pool.value,
         "worker_concurrency": settings.jobs.concurrency or "auto",

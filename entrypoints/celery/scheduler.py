@@ -105,6 +105,8 @@ class DatabaseScheduler(Scheduler):
             except TimeoutError:
                 _log.warning("the beat was not done in time; the next leader does the rest")
             self.dispatcher.garbage.end()
+            # While the interpreter can still start the threads that closing a client takes.
+            process_loop.stop()
         super().close()
 
     # --- the event loop's part ---

@@ -4,6 +4,13 @@ from entrypoints.celery.app import app
 from entrypoints.celery.process import container
 
 
+@app.task(name="portico.prune_runs", acks_late=True, ignore_result=True)
+async def prune_runs() -> int:
+    """Remove runs that are older than PORTICO_RUNS_RETENTION; return how many."""
+    removed: int = await (await container()).prune_runs()()
+    return removed
+
+
 @app.task(name="portico.deliver_audit", acks_late=True, ignore_result=True)
 async def deliver_audit() -> int:
     """Bring audit entries that still wait to the audit log; return how many."""

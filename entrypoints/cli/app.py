@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from application.settings import UnsafeSettings
+from application.settings import UnsafeSettings, WorkerPool
 from domain.errors import PorticoError, Unavailable
 from entrypoints.cli import console
 from entrypoints.cli.errors import DependencyDown, ExitCode, Refused
@@ -38,7 +38,7 @@ Wait = Annotated[
 
 @app.command()
 def run(*, json: Json = False) -> None:
-    """Start everything: servers, migrations, the first administrator, the API. Ctrl-C stops it.
+    """Start everything: servers, migrations, the first administrator, API, worker, beat. Ctrl-C stops it.
 
     PostgreSQL, Redis, MongoDB and S3 servers are started for every one whose address is not configured, with their
     data in PORTICO_DATA_DIR. Once all is ready, one block on standard output says where it is and how to log in.
@@ -69,6 +69,63 @@ def api(
     from entrypoints.cli.api import serve
 
     serve(host=host, port=port, workers=workers, patience=wait)
+
+
+@app.command()
+def worker(
+    *,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Tasks at once. [default: PORTICO_WORKER_CONCURRENCY]")
+    ] = None,
+    pool: Annotated[
+        WorkerPool | None, typer.Option(help="What tasks run in. [default: PORTICO_WORKER_POOL]")
+    ] = None,
+    queues: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="With commas between them. [default: portico]"),
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Start nothing; exit with 1 if no worker of this host answers."
+        ),
+    ] = False,
+    wait: Wait = 30,
+    json: Json = False,
+) -> None:
+    """Run tasks: those of periodic tasks, and all others that are published.
+
+    It refuses to start while a server does not answer or migrations are missing. SIGTERM ends it once the tasks that
+    run have ended; SIGQUIT ends it at once.
+    """
+    from entrypoints.cli import jobs
+
+    if check:
+        jobs.check_worker(json=json)
+    else:
+        jobs.work(concurrency=concurrency, pool=pool, queues=queues, patience=wait)
+
+
+@app.command()
+def beat(
+    *,
+    check: Annotated[
+        bool, typer.Option("--check", help="Start nothing; exit with 1 if no beat leads.")
+    ] = False,
+    wait: Wait = 30,
+    json: Json = False,
+) -> None:
+    """Publish periodic tasks when they are due. Of any number of beats one leads, and the others stand by.
+
+    It refuses to start while a server does not answer or migrations are missing. SIGTERM ends it, and another one takes
+    over at once.
+    """
+    from entrypoints.cli import jobs
+
+    if check:
+        asyncio.run(jobs.check_beat(patience=wait, json=json))
+    else:
+        jobs.beat(patience=wait)
 
 
 @app.command()

@@ -37,10 +37,11 @@ class ProcessEnded(Refused):
 
 
 class NotReady(Refused):
-    """The API started and never became ready."""
+    """Something started and never became ready."""
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"The API was not ready within {seconds:.0f} s; its last lines are above")
+    def __init__(self, name: str, seconds: float) -> None:
+        super().__init__(f"{name} was not ready within {seconds:.0f} s; its last lines are above")
+        self.name = name
 
 
 class MigrationsMissing(Refused):
@@ -48,6 +49,28 @@ class MigrationsMissing(Refused):
 
     def __init__(self) -> None:
         super().__init__("Migrations are missing; run `portico migrate`")
+
+
+class NoServers(Refused):
+    """Workers and beats share PostgreSQL and a broker with the API; memory cannot be shared."""
+
+    def __init__(self) -> None:
+        super().__init__("PORTICO_STORES=memory has no workers and no beat: it is one process")
+
+
+class NothingWorks(Refused):
+    """No worker of this host answers."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"No answer from {name}")
+        self.name = name
+
+
+class NothingLeads(Refused):
+    """Nobody publishes periodic tasks."""
+
+    def __init__(self) -> None:
+        super().__init__("No beat leads; periodic tasks do not run")
 
 
 class DependencyDown(Exception):

@@ -24,8 +24,15 @@ from entrypoints.local.servers import choose_ports, is_free
 from entrypoints.local.stack import Running, local_stack
 from entrypoints.local.wire import exchange
 
-_PROCESSES: Mapping[str, tuple[str, ...]] = {"api": ("api",)}
-"""What to start once the servers are there: a name, and the arguments of `portico`."""
+_PROCESSES = ("api", "worker", "beat")
+"""What to start once the servers are there: the names of commands of `portico`."""
+_ORPHAN_SIGNALS = {
+    # Pool processes are its own to stop, at once: nobody is left to wait for their tasks.
+    "worker": signal.SIGQUIT,
+    "beat": signal.SIGTERM,
+}
+
+_PORTICO = (sys.executable, "-m", "entrypoints.cli.app")
 
 _READY_WITHIN = 120.0
 _MARGIN = 5.0
@@ -76,8 +83,10 @@ async def _run_processes(settings: Settings, port: int, lock: int, *, json: bool
                     console.say("  migrating the database")
                     await container.schema().upgrade()
                     credentials = await announcement.credentials(container)
-                async with _processes(settings, overrides, lock, watchers):
+                async with _processes(settings, overrides, lock, watchers) as environment:
                     await _until_ready(settings.http)
+                    for name in ("worker", "beat"):
+                        await _until_checked(name, environment, lock)
                     announcement.announce(settings, credentials, json=json)
                     await asyncio.Event().wait()
         except BaseExceptionGroup as failures:
@@ -87,7 +96,7 @@ async def _run_processes(settings: Settings, port: int, lock: int, *, json: bool
 @asynccontextmanager
 async def _processes(
     settings: Settings, overrides: Mapping[str, object], lock: int, watchers: asyncio.TaskGroup
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Mapping[str, str]]:
     environment = {
         **os.environ,  # noqa: TID251 - handed on to children, not read
         **{f"PORTICO_{name.upper()}": str(value) for name, value in overrides.items()},
@@ -95,25 +104,47 @@ async def _processes(
     children: list[Child] = []
     watching: list[asyncio.Task[NoReturn]] = []
     try:
-        for name, arguments in _PROCESSES.items():
+        # Several API workers are processes of its own, which it must stop.
+        api = signal.SIGTERM if settings.http.workers > 1 else signal.SIGKILL
+        for name in _PROCESSES:
             console.say(f"  starting {name}")
             spec = Spec(
                 name=name,
-                command=(sys.executable, "-m", "entrypoints.cli.app", *arguments),
+                command=(*_PORTICO, name),
                 environment=environment,
-                # Several workers are processes of its own, which it must stop.
-                orphan_signal=signal.SIGTERM if settings.http.workers > 1 else signal.SIGKILL,
+                orphan_signal=_ORPHAN_SIGNALS.get(name, api),
                 inherited=(lock,),
             )
             child = await spawn(spec, output=sys.stderr.fileno())
             children.append(child)
             watching.append(watchers.create_task(_raise_when_ended(child)))
-        yield
+        yield environment
     finally:
         for watcher in watching:
             watcher.cancel()
         patience = settings.http.stop_timeout.total_seconds() + _MARGIN
         await asyncio.gather(*(child.stop(within=patience) for child in children))
+
+
+async def _until_checked(name: str, environment: Mapping[str, str], lock: int) -> None:
+    """Return once `portico <name> --check` says yes."""
+    spec = Spec(
+        name=name,
+        command=(*_PORTICO, name, "--check"),
+        environment=environment,
+        inherited=(lock,),
+    )
+    try:
+        async with asyncio.timeout(_READY_WITHIN):
+            while True:
+                child = await spawn(spec, output=asyncio.subprocess.DEVNULL)
+                try:
+                    if await child.exited() == 0:
+                        return
+                finally:
+                    await child.stop(within=0)
+    except TimeoutError:
+        raise NotReady(name, _READY_WITHIN) from None
 
 
 async def _raise_when_died(server: Running) -> NoReturn:
@@ -194,4 +225,4 @@ async def _until_ready(http: HttpSettings) -> None:
                         return
                 await asyncio.sleep(0.1)
     except TimeoutError:
-        raise NotReady(_READY_WITHIN) from None
+        raise NotReady("api", _READY_WITHIN) from None

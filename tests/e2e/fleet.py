@@ -54,9 +54,9 @@ def fleet(servers: Servers, directory: Path, *, size: int, number: int) -> Itera
     name = f"portico_fleet_{number}"
     variables = addresses(
         servers,
-        PORTICO_POSTGRES_URL=_migrated(servers.postgres_url, name),
-        PORTICO_REDIS_URL=_flushed(servers.redis_url, 15 - number),
-        PORTICO_MONGO_DATABASE=_dropped(servers.mongo_url, name),
+        PORTICO_POSTGRES_URL=migrated(servers.postgres_url, name),
+        PORTICO_REDIS_URL=flushed(servers.redis_url, 15 - number),
+        PORTICO_MONGO_DATABASE=dropped(servers.mongo_url, name),
         PORTICO_ACCESS_KEY=a_pem("access"),
         PORTICO_REFRESH_KEY=a_pem("refresh"),
         PORTICO_TRANSPORT_KEY=a_pem("transport"),
@@ -125,7 +125,8 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _migrated(url: str, name: str) -> str:
+def migrated(url: str, name: str) -> str:
+    """Make a database of that name anew, with the newest schema; return its address."""
     own = urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
     async def make() -> None:
@@ -141,14 +142,16 @@ def _migrated(url: str, name: str) -> str:
     return own
 
 
-def _flushed(url: str, number: int) -> str:
+def flushed(url: str, number: int) -> str:
+    """Empty the database of that number; return its address."""
     own = urlunsplit(urlsplit(url)._replace(path=f"/{number}"))
     with Redis.from_url(own, socket_timeout=10) as client:
         client.flushdb()
     return own
 
 
-def _dropped(url: str, name: str) -> str:
+def dropped(url: str, name: str) -> str:
+    """Remove the database of that name; return the name."""
     client: MongoClient[Mapping[str, object]]
     with MongoClient(url, serverSelectionTimeoutMS=10_000) as client:
         client.drop_database(name)

@@ -23,6 +23,8 @@ from tests.servers import Servers
 COMMANDS = (
     "run",
     "api",
+    "worker",
+    "beat",
     "migrate",
     "create-admin",
     "make-keys",

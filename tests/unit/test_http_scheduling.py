@@ -168,6 +168,7 @@ async def test_a_task_that_cannot_be_read_is_listed_with_its_reason(admin_web: W
         updated_at=now,
     )
     admin_web.world.store.periodic_tasks[broken.id] = broken
+    admin_web.world.store.problems[broken.id] = broken.reason
 
     response = await admin_web.client.get(TASKS, params={"invalid": "true"})
 

@@ -66,7 +66,7 @@ async def change(
 
 
 def given_unreadable(world: World, *, enabled: bool = True) -> PeriodicTaskId:
-    """Store what somebody wrote into the table by hand."""
+    """Store what somebody wrote into the table by hand, and what the beat found."""
     now = world.clock.now()
     task = UnreadableTask(
         id=PeriodicTaskId(UUID(int=7)),
@@ -79,6 +79,7 @@ def given_unreadable(world: World, *, enabled: bool = True) -> PeriodicTaskId:
         updated_at=now,
     )
     world.store.periodic_tasks[task.id] = task
+    world.store.problems[task.id] = task.reason
     return task.id
 
 

@@ -5,19 +5,27 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from application.use_cases.scheduling.catalogue import ListTasks
+from application.use_cases.scheduling.catalogue import GetSchedulerStatus, ListTasks
 from bootstrap import Container
 from entrypoints.http.envelope import Response
-from entrypoints.http.scheduling.bodies import RegisteredTaskBody
+from entrypoints.http.scheduling.bodies import RegisteredTaskBody, SchedulerBody
 from entrypoints.http.security import GuardedRoute
 from entrypoints.http.wiring import use_case
 
 router = APIRouter(tags=["scheduling"])
 
 ListTasksDep = Annotated[ListTasks, Depends(use_case(Container.list_tasks))]
+GetStatusDep = Annotated[GetSchedulerStatus, Depends(use_case(Container.get_scheduler_status))]
 
 
 @router.get("/tasks", dependencies=[GuardedRoute])
 async def list_tasks(list_tasks: ListTasksDep) -> Response[Sequence[RegisteredTaskBody]]:
     """List every task that can be scheduled; workers and beats tell their tasks when they start."""
     return Response(data=[RegisteredTaskBody.of(task) for task in await list_tasks()])
+
+
+@router.get("/scheduler", dependencies=[GuardedRoute])
+async def get_scheduler(get_status: GetStatusDep) -> Response[SchedulerBody]:
+    """Show which beat leads, and how things are."""
+    status, now = await get_status()
+    return Response(data=SchedulerBody.of(status, now=now))

@@ -1,0 +1,115 @@
+"""`portico worker` and `portico beat`: once all is there that they need, they become Celery's own commands."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Collection, Mapping, Sequence
+
+import bootstrap
+from application.settings import Settings, Stores, UnsafeSettings
+from entrypoints.cli import console
+from entrypoints.cli.api import hand_on
+from entrypoints.cli.connection import answered, as_overrides, connected, unconfigured
+from entrypoints.cli.errors import (
+    MigrationsMissing,
+    NoServers,
+    NothingLeads,
+    NothingWorks,
+)
+from entrypoints.local.stack import SERVERS, running_stack
+
+# By name: entrypoints do not know each other.
+_CELERY = (sys.executable, "-m", "celery", "--quiet", "--app", "entrypoints.celery.app")
+
+_ANSWER_WITHIN = 3.0
+
+
+def work(*, concurrency: int | None, pool: str | None, queues: str | None, patience: float) -> None:
+    """Run tasks until a signal says stop.
+
+    Raise `UnsafeSettings`, `DependencyDown`, `NoServers` or `MigrationsMissing`.
+    """
+    given = {"worker_concurrency": concurrency, "worker_pool": pool}
+    arguments = [] if queues is None else ["--queues", queues]
+    _become(
+        ("worker", *arguments),
+        {name: value for name, value in given.items() if value is not None},
+        servers=SERVERS,
+        patience=patience,
+    )
+
+
+def beat(*, patience: float) -> None:
+    """Publish periodic tasks until a signal says stop, or stand by; raise what `work` raises."""
+    _become(("beat",), {}, servers={"postgres", "redis"}, patience=patience)
+
+
+def check_worker(*, json: bool) -> None:
+    """Raise `NothingWorks` unless a worker of this host answers."""
+    settings = _with_addresses({})
+    if problems := settings.problems():
+        raise UnsafeSettings(problems)
+    name = f"celery@{socket.gethostname()}"
+    asked = subprocess.run(  # noqa: S603 - ours
+        [*_CELERY, "inspect", "--timeout", str(_ANSWER_WITHIN), "--destination", name, "ping"],
+        check=False,
+        capture_output=True,
+    )
+    works = asked.returncode == 0
+    if json:
+        console.show_json({"worker": name, "answers": works})
+    if not works:
+        raise NothingWorks(name)
+    if not json:
+        console.show(f"{name} answers")
+
+
+async def check_beat(*, patience: float, json: bool) -> None:
+    """Raise `NothingLeads` unless a beat leads, on whatever host."""
+    async with connected(patience=patience) as container:
+        status, now = await container.get_scheduler_status()()
+    leads = status.leads_until is not None and now < status.leads_until
+    leader = status.report.name if status.report else None
+    if json:
+        console.show_json({"leader": leader, "leads": leads})
+    if not leads:
+        raise NothingLeads
+    if not json:
+        console.show(f"{leader} leads")
+
+
+def _become(
+    command: Sequence[str],
+    given: Mapping[str, object],
+    *,
+    servers: Collection[str],
+    patience: float,
+) -> None:
+    settings = _with_addresses(given)
+    bootstrap.configure_logging(settings)
+    asyncio.run(_ready(settings, servers, patience))
+    # What only this command needed, half of its memory, goes with the old process image.
+    os.execv(sys.executable, [*_CELERY, *command])  # noqa: S606 - ours
+
+
+def _with_addresses(given: Mapping[str, object]) -> Settings:
+    """Return the settings, and leave them in the environment, with the addresses of a running local stack."""
+    overrides = dict(given)
+    settings = bootstrap.load_settings(**overrides)
+    if settings.stores is Stores.MEMORY:
+        raise NoServers
+    missing = unconfigured(settings)
+    if missing and (variables := running_stack(settings.data_dir)):
+        overrides |= as_overrides(variables, missing)
+        settings = bootstrap.load_settings(**overrides)
+    hand_on(overrides)
+    return settings
+
+
+async def _ready(settings: Settings, servers: Collection[str], patience: float) -> None:
+    async with bootstrap.running(bootstrap.build(settings)) as container:
+        await answered(container, servers, patience=patience, report=console.say)
+        if not await container.schema().is_current():
+            raise MigrationsMissing

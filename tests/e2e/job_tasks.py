@@ -1,0 +1,35 @@
+"""Tasks for workers of the tests; `PORTICO_TASK_MODULES` names this module."""
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+from entrypoints.celery.app import app
+
+
+@app.task(name="test.note")
+async def note(file: str, text: str = "") -> None:
+    """Add a line to a file."""
+    await asyncio.sleep(0)
+    with Path(file).open("a") as lines:  # noqa: ASYNC230 - a test's
+        lines.write(f"{text}\n")
+
+
+@app.task(name="test.fail")
+def fail(text: str) -> None:
+    """Raise `ValueError`."""
+    raise ValueError(text)
+
+
+@app.task(name="test.die")
+def die() -> None:
+    """End the process of the pool."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(name="test.hang", time_limit=1)
+def hang() -> None:
+    """Take longer than is allowed."""
+    time.sleep(60)

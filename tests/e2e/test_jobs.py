@@ -1,0 +1,332 @@
+"""Periodic tasks as their users have them: made over HTTP, published by a beat, run by a worker, looked at again."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import count, pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.command import Started, addresses, environment, portico, running, starting
+from tests.e2e.fleet import dropped, flushed, migrated
+from tests.servers import Servers
+
+pytestmark = pytest.mark.server
+
+ROOT = Path(__file__).parents[2]
+TASKS = "/api/v1/periodic-tasks"
+EACH_SECOND = {"kind": "interval", "schedule": {"every": 1, "period": "seconds"}}
+WITHIN = 20.0
+_numbers = count(1)
+
+
+@pytest.fixture(scope="module")
+def variables(servers: Servers, worker: int) -> dict[str, str]:
+    """Return the settings of API, worker and beat: databases of their own, and tasks of these tests."""
+    name = f"portico_jobs_{worker}"
+    return addresses(
+        servers,
+        PORTICO_POSTGRES_URL=migrated(servers.postgres_url, name),
+        PORTICO_REDIS_URL=flushed(servers.redis_url, 8 + worker),
+        PORTICO_MONGO_DATABASE=dropped(servers.mongo_url, name),
+        PORTICO_ADMIN_USERNAME="grace",
+        PORTICO_ADMIN_PASSWORD="correct horse battery staple",
+        PORTICO_WORKER_CONCURRENCY="2",
+        PORTICO_TASK_MODULES="tests.e2e.job_tasks",
+        PYTHONPATH=os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),  # noqa: TID251
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Portico:
+    """A running `portico run`, and a client of its administrator."""
+
+    stack: Started
+    http: httpx.Client
+    variables: dict[str, str]
+
+    def make(self, **fields: Any) -> str:
+        """Make a periodic task that runs each second, unless told otherwise; return its path."""
+        body = {"name": f"task {next(_numbers)}", "task": "test.note", **EACH_SECOND, **fields}
+        return f"{TASKS}/{self.data(self.http.post(TASKS, json=body))['id']}"
+
+    def data(self, response: httpx.Response) -> Any:
+        assert response.is_success, response.text
+        return response.json()["data"]
+
+    def change(self, task: str, **fields: Any) -> Any:
+        return self.data(self.http.patch(task, json=fields))
+
+    def runs(self, task: str) -> list[dict[str, Any]]:
+        """Return the runs of a task, newest first."""
+        runs: list[dict[str, Any]] = self.data(self.http.get(f"{task}/runs"))["records"]
+        return runs
+
+    def ended(self, task: str) -> list[dict[str, Any]]:
+        """Return those that have ended and of which all is noted."""
+        return [run for run in self.runs(task) if run["finishedAt"] and run["publishedAt"]]
+
+
+@pytest.fixture(scope="module")
+def jobs(variables: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portico]:
+    form = {
+        "username": variables["PORTICO_ADMIN_USERNAME"],
+        "password": variables["PORTICO_ADMIN_PASSWORD"],
+    }
+    with (
+        running(tmp_path_factory.mktemp("jobs"), **variables) as stack,
+        httpx.Client(base_url=stack.block["API"], timeout=30) as http,
+    ):
+        token = http.post("/api/v1/auth/login/swagger", data=form).json()["access_token"]
+        http.headers["Authorization"] = f"Bearer {token}"
+        yield Portico(stack, http, variables)
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    """Return what the condition gives once that is something."""
+    end = time.monotonic() + WITHIN
+    while not (found := condition()):
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.05)
+    return found
+
+
+def lines(file: Path) -> list[str]:
+    return file.read_text().splitlines() if file.exists() else []
+
+
+# --- made, changed, removed ---------------------------------------------------------------------
+
+
+def test_a_task_that_is_made_runs_on_time_without_a_restart(jobs: Portico, tmp_path: Path) -> None:
+    """Each second once, in the second it is for, and no second is left out."""
+    file = tmp_path / "lines"
+    task = jobs.make(args=[str(file)], kwargs={"text": "once"})
+
+    until(lambda: len(jobs.ended(task)) >= 4)
+
+    jobs.http.delete(task)
+    runs = jobs.runs(task) if jobs.http.get(task).is_success else []
+    assert runs == []
+    assert set(lines(file)) == {"once"}
+
+
+def test_runs_come_in_their_second_and_none_is_left_out(jobs: Portico, tmp_path: Path) -> None:
+    task = jobs.make(args=[str(tmp_path / "lines")])
+
+    until(lambda: len(jobs.ended(task)) >= 5)
+    runs = jobs.ended(task)
+
+    slots = [datetime.fromisoformat(run["scheduledFor"]) for run in reversed(runs)]
+    assert {later - earlier for earlier, later in pairwise(slots)} == {timedelta(seconds=1)}
+    assert all(0 <= run["lateness"] < 1 for run in runs)
+    assert len(lines(tmp_path / "lines")) >= len(runs)
+    jobs.http.delete(task)
+
+
+def test_a_change_is_in_force_without_a_restart(jobs: Portico, tmp_path: Path) -> None:
+    """Edited, paused, resumed, removed."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    task = jobs.make(args=[str(first)])
+    until(lambda: lines(first))
+
+    jobs.change(task, args=[str(second)])
+    until(lambda: lines(second))
+    jobs.change(task, enabled=False)
+    time.sleep(1)
+    paused = len(lines(second))
+    time.sleep(2)
+    assert len(lines(second)) == paused
+
+    jobs.change(task, enabled=True)
+    until(lambda: len(lines(second)) > paused)
+    jobs.http.delete(task)
+    time.sleep(1)
+    removed = len(lines(second))
+    time.sleep(2)
+    assert len(lines(second)) == removed
+    assert jobs.http.get(task).status_code == 404
+
+
+def test_a_run_that_is_asked_for_happens_even_while_the_task_is_paused(
+    jobs: Portico, tmp_path: Path
+) -> None:
+    file = tmp_path / "lines"
+    task = jobs.make(args=[str(file)], enabled=False)
+
+    asked = jobs.data(jobs.http.post(f"{task}/run"))
+    (run,) = until(lambda: jobs.ended(task))
+
+    assert (run["id"], run["state"], run["requested"]) == (asked["id"], "succeeded", True)
+    assert lines(file) == [""]
+
+
+# --- history ------------------------------------------------------------------------------------
+
+
+def test_the_history_says_who_ran_it_how_late_it_was_and_what_went_wrong(jobs: Portico) -> None:
+    task = jobs.make(task="test.fail", args=["no such report"], maxRuns=1)
+
+    (run,) = until(lambda: jobs.ended(task))
+
+    assert (run["state"], run["error"]) == ("failed", "ValueError: no such report")
+    assert run["worker"].startswith("celery@")
+    assert 0 <= run["lateness"] < 1
+    published, started, finished = (
+        datetime.fromisoformat(run[field]) for field in ("publishedAt", "startedAt", "finishedAt")
+    )
+    assert published - timedelta(seconds=0.1) <= started <= finished
+    assert jobs.data(jobs.http.get(task))["nextRunAt"] is None
+
+
+def test_a_run_whose_process_died_has_failed(jobs: Portico) -> None:
+    task = jobs.make(task="test.die", maxRuns=1)
+
+    (run,) = until(lambda: jobs.ended(task))
+
+    assert run["state"] == "failed"
+    assert run["error"].startswith("WorkerLostError")
+
+
+def test_a_run_that_exceeds_its_time_limit_has_failed(jobs: Portico) -> None:
+    task = jobs.make(task="test.hang", maxRuns=1)
+
+    (run,) = until(lambda: jobs.ended(task))
+
+    assert run["state"] == "failed"
+    assert run["error"].startswith("TimeLimitExceeded")
+
+
+def test_a_message_that_comes_twice_runs_once(jobs: Portico, tmp_path: Path) -> None:
+    """As it does when a beat is killed after it has published, and before it has noted that."""
+    file = tmp_path / "lines"
+    task = jobs.make(args=[str(file)], enabled=False)
+    jobs.http.post(f"{task}/run")
+    (run,) = until(lambda: jobs.ended(task))
+
+    publish_again = f"""
+from entrypoints.celery.app import app
+headers = {{"periodic_task": {run["taskId"]!r}, "scheduled_for": {run["scheduledFor"]!r}}}
+app.send_task("test.note", [{str(file)!r}], task_id={run["id"]!r}, headers=headers)
+app.send_task("test.note", [{str(file)!r}, "another"])
+"""
+    subprocess.run(  # noqa: S603 - ours
+        [sys.executable, "-c", publish_again],
+        check=True,
+        env=environment(tmp_path, **jobs.variables),
+        timeout=60,
+    )
+
+    until(lambda: "another" in lines(file))
+    time.sleep(0.5)
+    assert lines(file) == ["", "another"]
+
+
+# --- what is known, and what is refused ---------------------------------------------------------
+
+
+def test_the_api_knows_the_tasks_of_the_workers(jobs: Portico) -> None:
+    tasks = {task["name"]: task for task in jobs.data(jobs.http.get("/api/v1/tasks"))}
+
+    assert {"portico.prune_runs", "portico.deliver_audit", "test.note"} <= tasks.keys()
+    assert tasks["test.note"]["description"] == "Add a line to a file."
+    assert [
+        (parameter["name"], parameter["required"], parameter["annotation"])
+        for parameter in tasks["test.note"]["parameters"]
+    ] == [("file", True, "str"), ("text", False, "str")]
+
+
+def test_what_no_worker_could_run_is_refused_over_the_wire(jobs: Portico) -> None:
+    def refused(**fields: Any) -> list[list[str]]:
+        body = {"name": "bad", "task": "test.note", "args": ["x"], **EACH_SECOND, **fields}
+        response = jobs.http.post(TASKS, json=body)
+        assert response.status_code == 422, response.text
+        return [error["loc"] for error in response.json()["errors"]]
+
+    assert refused(task="nobody.knows") == [["body", "task"]]
+    assert refused(args=[]) == [["body", "kwargs"]]
+    assert refused(kwargs={"colour": "blue"}) == [["body", "kwargs", "colour"]]
+    assert refused(kwargs={"text": "\0"}) == [["body", "kwargs"]]
+    assert refused(kind="crontab", schedule={"minute": "1,,2", "dayOfWeek": "x"}) == [
+        ["body", "schedule", "minute"],
+        ["body", "schedule", "dayOfWeek"],
+    ]
+
+
+def test_the_scheduler_says_who_leads(jobs: Portico) -> None:
+    def leading() -> Any:
+        status = jobs.data(jobs.http.get("/api/v1/scheduler"))
+        return status["isLeading"] and status
+
+    status = until(leading)
+
+    assert status["leader"]
+    assert status["invalid"] == 0
+
+
+# --- commands -----------------------------------------------------------------------------------
+
+
+def test_checks_say_whether_a_worker_answers_and_a_beat_leads(
+    jobs: Portico, tmp_path: Path
+) -> None:
+    for command in ("worker", "beat"):
+        checked = portico(command, "--check", directory=tmp_path, **jobs.variables)
+        assert checked.returncode == 0, checked.stderr
+
+
+@contextmanager
+def alone(command: str, ready: str, directory: Path, **variables: str) -> Iterator[Started]:
+    """Start one command, on servers that nobody else uses."""
+    with starting(command, directory=directory, **variables) as started:
+        started.wait_until(lambda: ready in started.said())
+        yield started
+
+
+def test_a_worker_and_a_beat_end_cleanly_and_their_checks_notice(
+    servers: Servers, postgres_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    variables = addresses(servers, PORTICO_POSTGRES_URL=postgres_url, PORTICO_REDIS_URL=redis_url)
+
+    def check(command: str) -> int:
+        return portico(command, "--check", directory=tmp_path, **variables).returncode
+
+    with alone("worker", "ready.", tmp_path, **variables) as worker:
+        assert check("worker") == 0
+        assert worker.stop(signal.SIGTERM) == 0
+        assert "Traceback" not in worker.said()
+    with starting("beat", directory=tmp_path, **variables) as beat:
+        until(lambda: check("beat") == 0)
+        assert beat.stop(signal.SIGTERM) == 0
+        assert "Traceback" not in beat.said()
+    assert check("worker") == 1
+    assert check("beat") == 1
+
+
+@pytest.mark.parametrize("command", ["worker", "beat"])
+def test_neither_starts_without_servers_or_migrations(
+    servers: Servers, command: str, tmp_path: Path
+) -> None:
+    old = portico(command, directory=tmp_path, **addresses(servers))
+    down = portico(
+        command,
+        "--wait",
+        "0",
+        directory=tmp_path,
+        **addresses(servers, PORTICO_REDIS_URL="redis://127.0.0.1:1"),
+    )
+    memory = portico(command, directory=tmp_path, PORTICO_STORES="memory")
+
+    assert (old.returncode, down.returncode, memory.returncode) == (1, 3, 1)
+    assert "portico migrate" in old.stderr
+    assert "redis" in down.stderr
+    assert "PORTICO_STORES=memory" in memory.stderr
