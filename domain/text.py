@@ -26,7 +26,10 @@ def problem_with(text: str, *, shortest: int, longest: int) -> str | None:
 
     Invisible characters count for the upper bound alone: some scripts and emoji need them.
     """
-    if any(c in _REFUSED or unicodedata.category(c) in _REFUSED_CATEGORIES for c in text[:longest]):
+    is_plain = text.isascii() and text.isprintable()
+    if not is_plain and any(
+        c in _REFUSED or unicodedata.category(c) in _REFUSED_CATEGORIES for c in text[:longest]
+    ):
         return "has a character that is not allowed"
     if len(text) > longest or len(_INVISIBLE.sub("", text)) < shortest:
         return f"must have {shortest} to {longest} characters"

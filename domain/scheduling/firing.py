@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from domain.scheduling.errors import InvalidDefinition
-from domain.scheduling.schedules import Clocked, Crontab, Interval, Schedule, Solar
+from domain.scheduling.schedules import BEGINNING, END, Clocked, Crontab, Interval, Schedule, Solar
 
 Sun = Callable[[Solar, datetime], datetime | None]
 """Astronomy, which the domain leaves to a library: the first event of that kind at that place strictly after an
@@ -30,21 +30,19 @@ def next_fire(
     is a wildcard or has a step. The calendar ends with the year 9998.
     """
     after = after.astimezone(UTC)
-    if after >= _END:
+    if after >= END:
         return None
     match schedule:
         case Interval():
             return _next_multiple(schedule.length, after, anchor)
         case Crontab():
-            return _next_on_the_clock(schedule, max(after, _BEGINNING))
+            return _next_on_the_clock(schedule, max(after, BEGINNING))
         case Solar():
             return _next_event(schedule, after, sun)
         case Clocked():
             return schedule.at if schedule.at > after else None
 
 
-_BEGINNING = datetime(1, 1, 3, tzinfo=UTC)
-_END = datetime(9998, 12, 30, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 _MINUTE = timedelta(minutes=1)
 _HOUR = timedelta(hours=1)
@@ -54,7 +52,7 @@ _NO_OFFSET = timedelta(0)
 
 def _next_multiple(length: timedelta, after: datetime, anchor: datetime) -> datetime | None:
     wait = length - (after - anchor) % length
-    return after + wait if wait < _END - after else None
+    return after + wait if wait < END - after else None
 
 
 def _next_event(solar: Solar, after: datetime, sun: Sun) -> datetime | None:

@@ -1,6 +1,7 @@
 """JSON: what arguments, headers and options are, because a message carries them and a `jsonb` column holds them."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import TypeAlias, TypeGuard
@@ -8,6 +9,7 @@ from typing import TypeAlias, TypeGuard
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
 _DEEPEST = 20
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def is_object(value: object) -> TypeGuard[dict[object, object]]:
@@ -32,9 +34,10 @@ def problem_with_json(value: object, *, depth: int = 0) -> str | None:
             return f"is nested more than {_DEEPEST} levels deep"
         if is_object(value) and not all(isinstance(name, str) for name in value):
             return "has a name that is not text"
-        items = chain(value, value.values()) if is_object(value) else iter(value)
-        problems = (problem_with_json(item, depth=depth + 1) for item in items)
-        return next(filter(None, problems), None)
+        for item in chain(value, value.values()) if is_object(value) else value:
+            if problem := problem_with_json(item, depth=depth + 1):
+                return problem
+        return None
     return _problem_with_scalar(value)
 
 
@@ -45,7 +48,7 @@ def _problem_with_scalar(value: object) -> str | None:
             pass
         case str():
             # PostgreSQL takes no NUL, and UTF-8 no lone surrogate.
-            if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value):
+            if _UNSTORABLE.search(value):
                 problem = "has a character that cannot be stored"
         case int():
             if not -(2**63) <= value < 2**63:

@@ -185,11 +185,19 @@ class Clocked:
 Schedule = Interval | Crontab | Solar | Clocked
 
 
+BEGINNING = datetime(1, 1, 3, tzinfo=UTC)
+END = datetime(9998, 12, 30, tzinfo=UTC)
+"""Between these the calendar holds whatever is reckoned from an instant, in every zone."""
+
+
 def in_utc(moment: datetime, *, field: str) -> datetime:
     """Return `moment` in UTC; raise `InvalidDefinition` if nobody can say when it is."""
     if moment.utcoffset() is None:
         raise InvalidDefinition({field: "must say its offset from UTC (…Z or …+01:00)"})
     try:
-        return moment.astimezone(UTC)
+        moment = moment.astimezone(UTC)
     except OverflowError:
         raise InvalidDefinition({field: "is out of range"}) from None
+    if not BEGINNING <= moment <= END:
+        raise InvalidDefinition({field: "is out of range"})
+    return moment
