@@ -31,7 +31,7 @@ class Records(Generic[T]):
     """The rows of a table with an `id`, as objects of the domain, seen through one transaction.
 
     A repository has one and asks it; it does not inherit from it. Conditions are SQLAlchemy's, and all of
-    them have to hold.
+    them have to hold. Rows have the columns of the table, unless others are given.
     """
 
     def __init__(
@@ -41,11 +41,13 @@ class Records(Generic[T]):
         *,
         to_row: Callable[[T], dict[str, Any]],
         of_row: Callable[[Row[Any]], T],
+        columns: Sequence[ColumnElement[Any]] = (),
     ) -> None:
         self._transaction = transaction
         self._table = table
         self._to_row = to_row
         self._of_row = of_row
+        self._columns = columns or table.c
 
     async def find(self, *conditions: ColumnElement[bool]) -> T | None:
         """Return the one record that there is, or None."""
@@ -121,7 +123,7 @@ class Records(Generic[T]):
         return result.rowcount
 
     def _select(self, conditions: tuple[ColumnElement[bool], ...]) -> Select[Any]:
-        return select(self._table).where(*conditions)
+        return select(*self._columns).select_from(self._table).where(*conditions)
 
 
 def among(column: ColumnElement[T], values: Collection[T]) -> ColumnElement[bool]:

@@ -7,7 +7,6 @@ from contextlib import aclosing
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 from sqlalchemy import Row, TextClause
@@ -16,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from adapters.postgres.engine import connect, listener
 from adapters.postgres.errors import unavailable
 from adapters.postgres.scheduling import statements
-from adapters.postgres.scheduling.rows import read_task, to_run
+from adapters.postgres.scheduling.rows import to_run, to_task
 from adapters.postgres.scheduling.runs import storable_error
 from adapters.postgres.tables import SCHEDULING_CHANNEL
 from adapters.postgres.transaction import Transaction
@@ -40,10 +39,8 @@ from domain.scheduling.runs import Run, run_id
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.tasks import Standing
 
-_MOST_AT_ONCE = 10_000
-"""Definitions that one statement reads."""
-_MOST_IN_A_ROW = 250
-"""Definitions that are made of rows without giving way to others: some milliseconds."""
+_MOST_AT_ONCE = 500
+"""Rows that are read without giving way to others: some milliseconds."""
 
 
 class PostgresBeatStore(BeatStore):
@@ -58,30 +55,30 @@ class PostgresBeatStore(BeatStore):
     # --- definitions ---
 
     async def load(self) -> Changes:
-        # In parts, so that no statement takes long. What changes meanwhile comes after the mark of the first.
-        part = await self._changes(statements.LOAD, after=UUID(int=0), most=_MOST_AT_ONCE)
-        mark, defined = part.mark, [*part.defined]
-        while len(part.defined) == _MOST_AT_ONCE:
-            after = part.defined[-1].task.id
-            part = await self._changes(statements.LOAD, after=after, most=_MOST_AT_ONCE)
-            defined += part.defined
-        return Changes(defined=defined, deleted=(), mark=mark)
+        return await self._changes(statements.LOAD)
 
     async def changes(self, since: Mark) -> Changes:
         return await self._changes(statements.CHANGES, since=since)
 
     async def versions(self) -> Mapping[PeriodicTaskId, Version]:
-        rows = await self._ask(statements.VERSIONS)
-        return {row.id: row.version for row in rows}
+        return {
+            task_id: version
+            async for part in self._parts(statements.VERSIONS)
+            for task_id, version in part
+        }
 
     async def read(self, ids: Collection[PeriodicTaskId]) -> Sequence[Defined]:
-        rows = await self._ask(statements.READ, ids=[*ids])
-        return [each async for each in _defined(rows)]
+        return [
+            Defined(task=to_task(row), version=version)
+            async for part in self._parts(statements.READ, ids=[*ids])
+            for version, *row in part
+        ]
 
     async def standings(self) -> Mapping[PeriodicTaskId, Standing]:
-        rows = await self._ask(statements.STANDINGS)
         return {
-            row.task_id: Standing(settled_until=row.settled_until, runs=row.runs) for row in rows
+            task_id: Standing(settled_until=settled_until, runs=runs)
+            async for part in self._parts(statements.STANDINGS)
+            for task_id, settled_until, runs in part
         }
 
     async def flag(self, problems: Mapping[PeriodicTaskId, str | None]) -> None:
@@ -110,13 +107,16 @@ class PostgresBeatStore(BeatStore):
         await asyncio.sleep(0)  # the socket closes in the next turn of the loop
 
     async def _changes(self, statement: TextClause, **values: object) -> Changes:
-        rows = await self._ask(statement, **values)
-        there = [row for row in rows if row.id is not None]
-        return Changes(
-            defined=[each async for each in _defined(row for row in there if not row.deleted)],
-            deleted=[PeriodicTaskId(row.id) for row in there if row.deleted],
-            mark=Mark(rows[0].mark),
-        )
+        defined: list[Defined] = []
+        deleted: list[PeriodicTaskId] = []
+        mark = 0
+        async for part in self._parts(statement, **values):
+            for mark, is_deleted, version, *row in part:  # noqa: B007 - it is the same in every row
+                if is_deleted:
+                    deleted.append(row[0])
+                elif version is not None:  # if nothing has changed, the mark comes alone
+                    defined.append(Defined(task=to_task(row), version=version))
+        return Changes(defined=defined, deleted=deleted, mark=Mark(mark))
 
     async def _hear(self) -> "asyncpg.Connection[Any]":
         try:
@@ -206,20 +206,20 @@ class PostgresBeatStore(BeatStore):
             raise NotLeading
         return [to_run(row) for row in rows if row.id is not None]
 
+    async def _parts(self, statement: TextClause, **values: object) -> AsyncIterator[Sequence[Any]]:
+        """Yield the rows of one moment, some at a time: there may be a hundred thousand."""
+        async with aclosing(await connect(self._engine)) as connection:
+            transaction = await connection.execution_options(isolation_level="READ COMMITTED")
+            rows = await transaction.stream(
+                statement, values, execution_options={"yield_per": _MOST_AT_ONCE}
+            )
+            async for part in rows.partitions(_MOST_AT_ONCE):
+                yield part
+
     async def _ask(self, statement: TextClause, **values: object) -> Sequence[Row[Any]]:
         async with aclosing(await connect(self._engine)) as connection:
             result = await connection.execute(statement, values)
             return result.all() if result.returns_rows else ()
-
-
-# --- definitions as rows ------------------------------------------------------------------------
-
-
-async def _defined(rows: Any) -> AsyncIterator[Defined]:  # noqa: ANN401 - rows of several shapes
-    for number, row in enumerate(rows):
-        if number % _MOST_IN_A_ROW == 0:
-            await asyncio.sleep(0)
-        yield Defined(task=read_task(row), version=Version(row.version))
 
 
 # --- turns, runs and reports as values ----------------------------------------------------------

@@ -1,11 +1,12 @@
 """`PeriodicTaskRepository` in the tables `periodic_tasks` and `periodic_task_standings`."""
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import ColumnElement, collate, delete, func, select, text, update
+from sqlalchemy import ColumnElement, collate, delete, func, literal_column, select, text, update
 
 from adapters.postgres.records import Records, among, contains
-from adapters.postgres.scheduling.rows import to_row, to_task
+from adapters.postgres.scheduling.rows import COLUMNS, to_row, to_task
 from adapters.postgres.tables import periodic_task_standings, periodic_tasks, task_runs
 from adapters.postgres.transaction import Transaction
 from application.paging import Page, PageRequest
@@ -22,7 +23,7 @@ class PostgresPeriodicTaskRepository(PeriodicTaskRepository):
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
         self._records = Records[PeriodicTask | UnreadableTask](
-            transaction, periodic_tasks, to_row=_to_row, of_row=to_task
+            transaction, periodic_tasks, to_row=_to_row, of_row=to_task, columns=_COLUMNS
         )
 
     async def add(self, task: PeriodicTask) -> None:
@@ -79,6 +80,11 @@ class PostgresPeriodicTaskRepository(PeriodicTaskRepository):
         return {
             row.task_id: Standing(settled_until=row.settled_until, runs=row.runs) for row in rows
         }
+
+
+_COLUMNS: list[ColumnElement[Any]] = [
+    literal_column(read).label(name) for name, read in COLUMNS.items()
+]
 
 
 def _to_row(task: PeriodicTask | UnreadableTask) -> dict[str, object]:

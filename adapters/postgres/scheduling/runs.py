@@ -24,7 +24,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.postgres.engine import connect
-from adapters.postgres.scheduling.rows import run_to_row, to_run
+from adapters.postgres.scheduling.rows import LONGEST_PROBLEM, run_to_row, storable, to_run
 from adapters.postgres.tables import (
     SCHEDULING_CHANNEL,
     deleted_periodic_tasks,
@@ -39,7 +39,6 @@ from domain.scheduling.slots import PeriodicTaskId
 
 _REMEMBER_DELETED = timedelta(days=1)
 """Far longer than any beat goes without comparing everything."""
-_LONGEST_ERROR = 2_000
 _LONGEST_WORKER = 255
 
 
@@ -102,7 +101,7 @@ class PostgresRunLog(RunLog):
             "started_at": begun.at,
             "finished_at": None,
             "lapses_at": begun.lapses_at,
-            "worker": _storable(begun.worker, _LONGEST_WORKER),
+            "worker": storable(begun.worker, _LONGEST_WORKER),
             "error": "",
         }
         new = upsert(task_runs).values(
@@ -147,9 +146,4 @@ class PostgresRunLog(RunLog):
 
 def storable_error(words: str) -> str:
     """Return what went wrong as PostgreSQL can store it."""
-    return _storable(words, _LONGEST_ERROR)
-
-
-def _storable(words: str, longest: int) -> str:
-    """Return text without what PostgreSQL cannot store: NUL and lone surrogates."""
-    return words[:longest].replace("\0", "\ufffd").encode(errors="replace").decode()
+    return storable(words, LONGEST_PROBLEM)

@@ -2,19 +2,17 @@
 
 from sqlalchemy import text
 
-from adapters.postgres.scheduling.rows import DEFINITION, JSON, LIFE
+from adapters.postgres.scheduling.rows import COLUMNS
 
-_COLUMNS = ", ".join(
-    f"{column}::text AS {column}" if column in JSON else column for column in (*DEFINITION, *LIFE)
-)
+_COLUMNS = ", ".join(f"{read} AS {column}" for column, read in COLUMNS.items())
 
 # --- definitions ---
 
 LOAD = text(
     f"""
-SELECT snapshot.mark, false AS deleted, changed_in AS version, {_COLUMNS}
+SELECT mark, false AS deleted, changed_in AS version, {_COLUMNS}
   FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS mark) AS snapshot
-       LEFT JOIN (SELECT * FROM periodic_tasks WHERE id > :after ORDER BY id LIMIT :most) AS part ON true
+       LEFT JOIN periodic_tasks ON true
 """  # noqa: S608 - names of columns
 )
 
@@ -29,7 +27,7 @@ SELECT snapshot.mark, found.*
          SELECT false AS deleted, changed_in AS version, {_COLUMNS}
            FROM periodic_tasks WHERE changed_in >= :since AND changed_in < ahead
          UNION ALL
-         SELECT true, deleted_in, {", ".join("NULL" for _ in DEFINITION)}, task_id, NULL, NULL, NULL, NULL
+         SELECT true, deleted_in, task_id{", NULL" * (len(COLUMNS) - 1)}
            FROM deleted_periodic_tasks
           WHERE deleted_in >= :since AND deleted_in < ahead
             AND NOT EXISTS (SELECT FROM periodic_tasks WHERE periodic_tasks.id = task_id)
