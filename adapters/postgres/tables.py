@@ -223,7 +223,7 @@ periodic_task_standings = Table(
     metadata,
     Column("task_id", Uuid, primary_key=True),
     Column("settled_until", DateTime(timezone=True)),
-    Column("runs", Integer, nullable=False, server_default="0"),
+    Column("runs", BigInteger, nullable=False, server_default="0"),
     Column("problem", Text),
     Index(
         "ix_periodic_task_standings_problem",
@@ -306,6 +306,15 @@ BEGIN
 END $$
 """,
     """
+CREATE FUNCTION note_truncated_tasks() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  DELETE FROM periodic_task_standings USING periodic_tasks WHERE task_id = id;
+  INSERT INTO deleted_periodic_tasks SELECT id, pg_current_xact_id()::text::bigint, now() FROM periodic_tasks
+    ON CONFLICT (task_id) DO UPDATE SET deleted_in = excluded.deleted_in, deleted_at = excluded.deleted_at;
+  RETURN NULL;
+END $$
+""",
+    """
 CREATE FUNCTION tell_beats() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM pg_notify('portico_scheduling', '');
@@ -321,7 +330,11 @@ CREATE TRIGGER note_deletion AFTER DELETE ON periodic_tasks
   FOR EACH ROW EXECUTE FUNCTION note_deleted_task()
 """,
     """
-CREATE TRIGGER tell_beats AFTER INSERT OR UPDATE OR DELETE ON periodic_tasks
+CREATE TRIGGER note_truncation BEFORE TRUNCATE ON periodic_tasks
+  FOR EACH STATEMENT EXECUTE FUNCTION note_truncated_tasks()
+""",
+    """
+CREATE TRIGGER tell_beats AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON periodic_tasks
   FOR EACH STATEMENT EXECUTE FUNCTION tell_beats()
 """,
 )

@@ -27,6 +27,15 @@ BEGIN
 END $$
 """,
     """
+CREATE FUNCTION note_truncated_tasks() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  DELETE FROM periodic_task_standings USING periodic_tasks WHERE task_id = id;
+  INSERT INTO deleted_periodic_tasks SELECT id, pg_current_xact_id()::text::bigint, now() FROM periodic_tasks
+    ON CONFLICT (task_id) DO UPDATE SET deleted_in = excluded.deleted_in, deleted_at = excluded.deleted_at;
+  RETURN NULL;
+END $$
+""",
+    """
 CREATE FUNCTION tell_beats() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM pg_notify('portico_scheduling', '');
@@ -44,7 +53,11 @@ CREATE TRIGGER note_deletion AFTER DELETE ON periodic_tasks
   FOR EACH ROW EXECUTE FUNCTION note_deleted_task()
 """,
     """
-CREATE TRIGGER tell_beats AFTER INSERT OR UPDATE OR DELETE ON periodic_tasks
+CREATE TRIGGER note_truncation BEFORE TRUNCATE ON periodic_tasks
+  FOR EACH STATEMENT EXECUTE FUNCTION note_truncated_tasks()
+""",
+    """
+CREATE TRIGGER tell_beats AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON periodic_tasks
   FOR EACH STATEMENT EXECUTE FUNCTION tell_beats()
 """,
 )
@@ -119,7 +132,7 @@ def _make_definitions() -> None:
         "periodic_task_standings",
         sa.Column("task_id", sa.Uuid(), nullable=False),
         sa.Column("settled_until", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("runs", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("runs", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("problem", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("task_id", name=op.f("pk_periodic_task_standings")),
     )
@@ -180,5 +193,10 @@ def downgrade() -> None:
         "periodic_tasks",
     ):
         op.drop_table(table)
-    for function in ("note_changed_task", "note_deleted_task", "tell_beats"):
+    for function in (
+        "note_changed_task",
+        "note_deleted_task",
+        "note_truncated_tasks",
+        "tell_beats",
+    ):
         op.execute(f"DROP FUNCTION {function}()")
