@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -42,13 +42,20 @@ from domain.scheduling.tasks import Standing
 _MOST_AT_ONCE = 500
 """Rows that are read without giving way to others: some milliseconds."""
 
+_SILENCE = timedelta(seconds=30)
+"""After so long without news, the connection that would bring them is asked whether it is still one."""
+_LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
 
 class PostgresBeatStore(BeatStore):
     """Statements over the pool, and one connection besides that hears of changes."""
 
-    def __init__(self, engine: AsyncEngine, settings: PostgresSettings) -> None:
+    def __init__(
+        self, engine: AsyncEngine, settings: PostgresSettings, *, silence: timedelta = _SILENCE
+    ) -> None:
         self._engine = engine
         self._settings = settings
+        self._silence = silence
         self._hearing: asyncpg.Connection[Any] | None = None
         self._news = asyncio.Event()
 
@@ -93,10 +100,13 @@ class PostgresBeatStore(BeatStore):
 
     async def changed(self) -> None:
         try:
-            if self._hearing is None or self._hearing.is_closed():
-                self._hearing = await self._hear()
-            await self._news.wait()
+            connection = await self._hear()
+            while not await self._is_news():
+                await connection.execute("SELECT")
             self._news.clear()
+        except _LOST as error:
+            self._hang_up()
+            raise unavailable() from error
         except BaseException:
             self._hang_up()
             raise
@@ -119,15 +129,19 @@ class PostgresBeatStore(BeatStore):
         return Changes(defined=defined, deleted=deleted, mark=Mark(mark))
 
     async def _hear(self) -> "asyncpg.Connection[Any]":
-        try:
-            connection = await listener(self._settings)
-            await connection.add_listener(SCHEDULING_CHANNEL, self._note)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise unavailable() from error
-        connection.add_termination_listener(self._note)
-        # What happened while nobody listened.
-        self._news.set()
-        return connection
+        if self._hearing is None or self._hearing.is_closed():
+            self._hearing = await listener(self._settings)
+            self._hearing.add_termination_listener(self._note)
+            await self._hearing.add_listener(SCHEDULING_CHANNEL, self._note)
+            # What happened while nobody listened.
+            self._news.set()
+        return self._hearing
+
+    async def _is_news(self) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._silence.total_seconds()):
+                return await self._news.wait()
+        return False
 
     def _note(self, *_: object) -> None:
         self._news.set()
