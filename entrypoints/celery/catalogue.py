@@ -7,27 +7,30 @@ from typing import Any
 from celery import Celery, Task
 
 from domain.scheduling.signatures import Parameter, ParameterKind, RegisteredTask
+from entrypoints.celery.recording import NOTE_END
 
 _LONGEST_DESCRIPTION = 2000
 _LONGEST_ANNOTATION = 200
 
 
 def registered_tasks(app: Celery) -> Sequence[RegisteredTask]:
-    """Return the tasks of an application, but for those that Celery brings itself."""
+    """Return the tasks of an application, but for those that only machinery publishes."""
     app.loader.import_default_modules()
     app.finalize()
     return [
         _registered(name, task)
         for name, task in sorted(app.tasks.items())
-        if not name.startswith("celery.")
+        if not name.startswith("celery.") and name != NOTE_END
     ]
 
 
 def _registered(name: str, task: Task[..., Any]) -> RegisteredTask:
+    # What `autoretry_for` puts in its place has lost its signature.
+    run = getattr(task, "_orig_run", task.run)
     return RegisteredTask(
         name=name,
-        description=(inspect.getdoc(task.run) or "")[:_LONGEST_DESCRIPTION],
-        parameters=tuple(map(_parameter, inspect.signature(task.run).parameters.values())),
+        description=(inspect.getdoc(run) or "")[:_LONGEST_DESCRIPTION],
+        parameters=tuple(map(_parameter, inspect.signature(run).parameters.values())),
         accepts_anything=not task.typing,
     )
 

@@ -4,8 +4,9 @@ All other messages pass at the price of one look at their headers.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
@@ -14,7 +15,7 @@ from uuid import UUID
 from billiard.einfo import ExceptionInfo
 from celery import states
 from celery.app.task import Context
-from celery.exceptions import Ignore, Terminated, WorkerLostError
+from celery.exceptions import Ignore, Terminated, TimeLimitExceeded, WorkerLostError
 
 from application.use_cases.scheduling.recording import RunRecorder
 from domain.scheduling.runs import RunId
@@ -29,6 +30,11 @@ from entrypoints.celery.typed import TypedTask
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
+
+NOTE_END = "portico.note_end"
+"""The task that notes the end of a run whose own process cannot."""
+
+_log = logging.getLogger(__name__)
 
 _LONGEST_ERROR = 2000
 _LONGEST_RUN = timedelta(days=1)
@@ -74,12 +80,15 @@ class RecordedTask(TypedTask[P, R_co]):
 
 
 class RecordedRequest(AsyncRequest):
-    """A message in the process that supervises others: where it is noticed that one of these was lost or killed."""
+    """A message in the process that supervises a pool, where it is noticed that a process of the pool was lost.
+
+    A message tells one of the others to note it: here, a thread with connections would be copied by each later fork.
+    """
 
     def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001  as Celery's
-        # Celery calls `after_return` for the process that it has killed.
-        with _current(self.task, self._context):  # type: ignore[attr-defined]  # celery-types lacks it
-            super().on_timeout(soft, timeout)
+        super().on_timeout(soft, timeout)
+        if not soft:
+            self._have_noted(TimeLimitExceeded(timeout))
 
     def on_failure(
         self,
@@ -90,10 +99,16 @@ class RecordedRequest(AsyncRequest):
         super().on_failure(exc_info, send_failed_event, return_ok)
         error = exc_info.exception
         error = getattr(error, "exc", error)
-        if isinstance(error, WorkerLostError | Terminated | SystemExit) and (
-            run := _Run.of(self._context)  # type: ignore[attr-defined]  # celery-types lacks it
-        ):
-            run.finish(error)
+        if isinstance(error, WorkerLostError | Terminated | SystemExit):
+            self._have_noted(error)
+
+    def _have_noted(self, error: BaseException) -> None:
+        context: Context = self._context  # type: ignore[attr-defined]  # celery-types lacks it
+        if run := _Run.of(context):
+            try:
+                self.task.app.send_task(NOTE_END, (str(run.id), _told(error)), retry=False)
+            except Exception:  # noqa: BLE001 - whatever it is; the run lapses when its time is up
+                _log.exception("the end of run %s is not noted", run.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +127,7 @@ class _Run:
         try:
             return cls(
                 RunId(UUID(str(request.id))),
-                PeriodicTaskId(UUID(headers[TASK_HEADER])),
+                PeriodicTaskId(UUID(str(headers[TASK_HEADER]))),
                 datetime.fromisoformat(headers[SLOT_HEADER]),
             )
         except (KeyError, TypeError, ValueError):  # somebody else's headers
@@ -145,12 +160,3 @@ def _told(error: BaseException) -> str:
 
 async def _finish(run_id: RunId, error: str | None) -> None:
     (await recorder()).finish(run_id, error=error)
-
-
-@contextmanager
-def _current(task: Any, request: Context) -> Iterator[None]:  # noqa: ANN401  celery-types' is too narrow
-    task.request_stack.push(request)
-    try:
-        yield
-    finally:
-        task.request_stack.pop()

@@ -1,7 +1,11 @@
 """The jobs of Portico itself: each calls one use case, may run twice without harm, and is acknowledged when done."""
 
+from uuid import UUID
+
+from domain.scheduling.runs import RunId
 from entrypoints.celery.app import app
 from entrypoints.celery.process import container
+from entrypoints.celery.recording import NOTE_END, recorder
 
 
 @app.task(name="portico.prune_runs", acks_late=True, ignore_result=True)
@@ -15,3 +19,9 @@ async def prune_runs() -> int:
 async def deliver_audit() -> int:
     """Bring audit entries that still wait to the audit log; return how many."""
     return await (await container()).deliver_audit()()
+
+
+@app.task(name=NOTE_END, ignore_result=True)
+async def note_end(run_id: str, error: str) -> None:
+    """Note that the process of a run was lost."""
+    (await recorder()).finish(RunId(UUID(run_id)), error=error)
