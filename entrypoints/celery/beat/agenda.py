@@ -20,6 +20,8 @@ _FEW = 1000
 _MANY = 8
 """So many times larger than need be the heap gets at most."""
 
+_NO_STANDING = Standing()
+
 ReportProblem = Callable[[PeriodicTaskId, str], None]
 
 
@@ -87,7 +89,7 @@ class Agenda:
         """
         entry = self._entries.get(task.id)
         if entry is None:
-            entry = self._entries[task.id] = Entry(task, Standing(), ready_since)
+            entry = self._entries[task.id] = Entry(task, _NO_STANDING, ready_since)
         elif entry.message is None:
             if _timing(entry.task) != _timing(task):
                 entry.ready_since = ready_since
@@ -104,7 +106,7 @@ class Agenda:
         """Take over where everything stands, one task a step."""
         for task_id, entry in [*self._entries.items()]:
             standing = standings.get(task_id) or (
-                Standing() if entry.message is None else self._unseen()
+                _NO_STANDING if entry.message is None else self._unseen()
             )
             if entry.standing != standing:
                 entry.standing = standing

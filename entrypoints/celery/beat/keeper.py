@@ -53,7 +53,7 @@ class Keeper(Clerk):
 
     async def step(self) -> float | None:
         if not self._reader.is_loaded:
-            return STANDBY_PAUSE  # whoever is ready should lead
+            return None  # whoever is ready should lead
         if self._had_no_answer and self._lease.leadership is None:
             # Who led when the store went away may have published what the store does not know of yet.
             await self._contact.ask(self._store.status())

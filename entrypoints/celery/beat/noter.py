@@ -9,7 +9,7 @@ from entrypoints.celery.beat.clerk import Clerk, Contact
 from entrypoints.celery.beat.dispatcher import Dispatched
 
 _MOST = 1000
-GATHER = 0.2
+GATHER = 0.5
 """Seconds in which what is to be noted is collected: one statement notes all of it."""
 
 

@@ -52,6 +52,7 @@ class Office:
             tell=tell,
             grant=self._grant,
             deposed=self._depose,
+            loaded=self._lead,
             problems=problems,
         )
         self.keeper = Keeper(
@@ -108,6 +109,9 @@ class Office:
             self.reader.wake()
             if self._lease.leadership is None:
                 self.keeper.wake()
+
+    def _lead(self) -> None:
+        self.keeper.wake()
 
     def _grant(self, runs: Sequence[Run]) -> None:
         self.claimer.grant(runs)

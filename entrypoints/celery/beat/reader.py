@@ -51,6 +51,7 @@ class Reader(Clerk):
         tell: Callable[[Loaded | Changed], None],
         grant: Callable[[list[Run]], None],
         deposed: Callable[[], None],
+        loaded: Callable[[], None],
         problems: Mapping[PeriodicTaskId, str],
     ) -> None:
         super().__init__(contact)
@@ -61,6 +62,7 @@ class Reader(Clerk):
         self._tell = tell
         self._grant = grant
         self._deposed = deposed
+        self._loaded = loaded
         self._mark: Mark | None = None
         self._versions: dict[PeriodicTaskId, Version] = {}
         self._problems = dict(problems)
@@ -103,6 +105,7 @@ class Reader(Clerk):
         self._tell(Loaded(self._new(changes.defined)))
         self._mark = changes.mark
         self._reconciled_at = self._monotonic()
+        self._loaded()
         _log.info("this beat is ready, with %d periodic tasks", len(self._versions))
 
     async def _look(self) -> None:
