@@ -20,17 +20,20 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_every_block_of_the_readme_does_what_it_says(tmp_path: Path) -> None:
-    make_run, make_test, log_in = blocks("sh")
+    make_run, make_test, log_in, schedule = blocks("sh")
+    (dotenv,) = blocks("dotenv")
     tree = tmp_path / "portico"
     copy_to(tree)
-    *files, wiring, route = blocks("python")
-    for block in (*files, route):
+    *files, wiring, route, task = blocks("python")
+    for block in (*files, route, task):
         (tree / place_of(block)).write_text(block)
     wire(tree / "bootstrap.py", wiring)
+    (tree / ".env").write_text(dotenv)
 
     with running(make_run, tree) as variables:
-        answer = json.loads(run(f"set -e\n{log_in}", tree, variables).splitlines()[-1])
-        assert answer["data"]["username"] == variables["PORTICO_ADMIN_USERNAME"]
+        *_, user, runs = run(f"set -e\n{log_in}\necho\n{schedule}", tree, variables).splitlines()
+        assert json.loads(user)["data"]["username"] == variables["PORTICO_ADMIN_USERNAME"]
+        assert "succeeded" in {run["state"] for run in json.loads(runs)["data"]["records"]}
 
     assert " passed" in run(make_test, tree, variables | {"T": "tests/unit/test_mottos.py"})
     assert "0 broken" in run(".venv/bin/lint-imports", tree, variables)
