@@ -5,10 +5,7 @@ from contextlib import aclosing
 from datetime import datetime, timedelta
 
 from sqlalchemy import (
-    DateTime,
-    Text,
     and_,
-    case,
     delete,
     func,
     insert,
@@ -17,13 +14,12 @@ from sqlalchemy import (
     or_,
     select,
     tuple_,
-    update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.postgres.engine import connect
+from adapters.postgres.scheduling import statements
 from adapters.postgres.scheduling.rows import LONGEST_PROBLEM, run_to_row, storable, to_run
 from adapters.postgres.tables import (
     SCHEDULING_CHANNEL,
@@ -119,29 +115,13 @@ class PostgresRunLog(RunLog):
     async def finish(self, runs: Sequence[Finished]) -> None:
         if not runs:
             return
-        ended = (
-            func.unnest(
-                literal([run.run_id for run in runs], ARRAY(task_runs.c.id.type)),
-                literal([run.at for run in runs], ARRAY(DateTime(timezone=True))),
-                literal([run.error and storable_error(run.error) for run in runs], ARRAY(Text)),
-            )
-            .table_valued("id", "at", "error", name="ended")
-            .render_derived()
-        )
-        statement = (
-            update(task_runs)
-            .where(task_runs.c.id == ended.c.id)
-            .values(
-                state=case(
-                    (ended.c.error.is_(None), RunState.SUCCEEDED.value),
-                    else_=RunState.FAILED.value,
-                ),
-                finished_at=ended.c.at,
-                error=func.coalesce(ended.c.error, ""),
-            )
-        )
+        values = {
+            "ids": [run.run_id for run in runs],
+            "ats": [run.at for run in runs],
+            "errors": [run.error and storable_error(run.error) for run in runs],
+        }
         async with aclosing(await connect(self._engine)) as connection:
-            await connection.execute(statement)
+            await connection.execute(statements.NOTE_FINISHED, values)
 
 
 def storable_error(words: str) -> str:

@@ -48,7 +48,7 @@ STANDINGS = text(
 FLAG = text(
     """
 INSERT INTO periodic_task_standings (task_id, problem)
-SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:problems AS text[]))
+SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:problems AS text[])) AS flagged (id, problem) ORDER BY id
     ON CONFLICT (task_id) DO UPDATE SET problem = excluded.problem
 """
 )
@@ -89,6 +89,9 @@ SELECT lease.report, lease.epoch, lease.leads_until, problems.invalid
 
 # --- claims ---
 
+# Beats and workers write the same runs at the same time, many of them in one statement. Runs come before
+# standings, and each in the order of their ids, or two would wait for each other.
+
 _LEASE = """
 WITH lease AS (
   SELECT epoch FROM beat_lease
@@ -119,6 +122,7 @@ CLAIM = text(
   SELECT id, task_id, slot,
          CASE WHEN most IS NULL OR place + coalesce(number, 0) <= most THEN 'claimed' ELSE 'skipped' END, epoch
     FROM lease CROSS JOIN wanted LEFT JOIN going_on USING (task_id)
+   ORDER BY id
       ON CONFLICT (id) DO UPDATE SET epoch = run.epoch
    WHERE run.state = 'claimed' AND run.epoch = excluded.epoch
   RETURNING {_RUN}, xmax = 0 AS is_new
@@ -129,6 +133,7 @@ CLAIM = text(
          CROSS JOIN unnest(CAST(:turn_ids AS uuid[]), CAST(:settled AS timestamptz[])) AS turn (task_id, settled_until)
          LEFT JOIN (SELECT task_id, count(*) AS number FROM claimed WHERE is_new AND state = 'claimed' GROUP BY task_id)
                    AS counted USING (task_id)
+   ORDER BY turn.task_id
       ON CONFLICT (task_id) DO UPDATE
      SET settled_until = greatest(standing.settled_until, excluded.settled_until),
          runs = standing.runs + excluded.runs
@@ -138,14 +143,15 @@ SELECT claimed.* FROM lease LEFT JOIN claimed ON claimed.state = 'claimed' ORDER
 )
 
 CLAIM_REQUESTED = text(
-    f"""{_LEASE}, wanted AS (
-  SELECT id FROM task_runs
-   WHERE state = 'requested' OR (state = 'claimed' AND requested AND epoch = :epoch)
-   ORDER BY scheduled_for LIMIT :most
-     FOR UPDATE
+    f"""{_LEASE}, locked AS (
+  SELECT id AS wanted FROM task_runs
+   WHERE state IN ('requested', 'claimed')
+     AND id IN (SELECT id FROM task_runs
+                 WHERE state = 'requested' OR (state = 'claimed' AND requested AND epoch = :epoch)
+                 ORDER BY scheduled_for LIMIT :most)
+   ORDER BY id FOR NO KEY UPDATE
 ), claimed AS (
-  UPDATE task_runs SET state = 'claimed', epoch = lease.epoch
-    FROM lease WHERE id IN (SELECT id FROM wanted)
+  UPDATE task_runs SET state = 'claimed', epoch = lease.epoch FROM lease, locked WHERE id = wanted
   RETURNING {_RUN}
 )
 SELECT claimed.* FROM lease LEFT JOIN claimed ON true ORDER BY scheduled_for
@@ -153,8 +159,10 @@ SELECT claimed.* FROM lease LEFT JOIN claimed ON true ORDER BY scheduled_for
 )
 
 CLAIM_ABANDONED = text(
-    f"""{_LEASE}, claimed AS (
-  UPDATE task_runs SET epoch = lease.epoch FROM lease WHERE state = 'claimed'
+    f"""{_LEASE}, locked AS (
+  SELECT id AS wanted FROM task_runs WHERE state = 'claimed' ORDER BY id FOR NO KEY UPDATE
+), claimed AS (
+  UPDATE task_runs SET epoch = lease.epoch FROM lease, locked WHERE id = wanted
   RETURNING {_RUN}
 )
 SELECT claimed.* FROM lease LEFT JOIN claimed ON true ORDER BY scheduled_for
@@ -163,44 +171,66 @@ SELECT claimed.* FROM lease LEFT JOIN claimed ON true ORDER BY scheduled_for
 
 # --- what became of claims ---
 
+_LOCKED = """
+WITH locked AS (
+  SELECT id FROM task_runs WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE
+)"""
+
 NOTE_PUBLISHED = text(
-    """
+    f"""{_LOCKED}
 UPDATE task_runs AS run
    SET published_at = coalesce(run.published_at, noted.at),
        lapses_at = CASE run.state WHEN 'claimed' THEN noted.lapses_at ELSE run.lapses_at END,
        state = CASE run.state WHEN 'claimed' THEN 'published' ELSE run.state END
-  FROM unnest(CAST(:ids AS uuid[]), CAST(:ats AS timestamptz[]), CAST(:lapses AS timestamptz[]))
-       AS noted (id, at, lapses_at)
- WHERE run.id = noted.id
-"""
+  FROM locked
+       JOIN unnest(CAST(:ids AS uuid[]), CAST(:ats AS timestamptz[]), CAST(:lapses AS timestamptz[]))
+            AS noted (id, at, lapses_at) USING (id)
+ WHERE run.id = locked.id
+"""  # noqa: S608 - nothing from outside
 )
 
 NOTE_FAILED = text(
-    """
+    f"""{_LOCKED}
 UPDATE task_runs AS run SET state = 'failed', finished_at = noted.at, error = noted.error
-  FROM unnest(CAST(:ids AS uuid[]), CAST(:ats AS timestamptz[]), CAST(:errors AS text[])) AS noted (id, at, error)
- WHERE run.id = noted.id AND run.state = 'claimed'
-"""
+  FROM locked
+       JOIN unnest(CAST(:ids AS uuid[]), CAST(:ats AS timestamptz[]), CAST(:errors AS text[]))
+            AS noted (id, at, error) USING (id)
+ WHERE run.id = locked.id AND run.state = 'claimed'
+"""  # noqa: S608
+)
+
+# What workers say about runs that have ended: an error, or none.
+NOTE_FINISHED = text(
+    f"""{_LOCKED}
+UPDATE task_runs AS run
+   SET state = CASE WHEN noted.error IS NULL THEN 'succeeded' ELSE 'failed' END,
+       finished_at = noted.at, error = coalesce(noted.error, '')
+  FROM locked
+       JOIN unnest(CAST(:ids AS uuid[]), CAST(:ats AS timestamptz[]), CAST(:errors AS text[]))
+            AS noted (id, at, error) USING (id)
+ WHERE run.id = locked.id
+"""  # noqa: S608
 )
 
 # A worker may have begun them and noted it; but only a beat counts, so what has no epoch was not counted.
 RECORD = text(
     """
-WITH wanted AS (
-  SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:task_ids AS uuid[]), CAST(:slots AS timestamptz[]))
-           AS wanted (id, task_id, slot)
-), counted AS (
-  SELECT wanted.task_id, count(*) AS number
-    FROM wanted LEFT JOIN task_runs AS run USING (id) WHERE run.epoch IS NULL GROUP BY wanted.task_id
-), recorded AS (
+WITH recorded AS (
   INSERT INTO task_runs AS run (id, task_id, scheduled_for, state, epoch)
-  SELECT id, task_id, slot, 'claimed', 0 FROM wanted
+  SELECT id, task_id, slot, 'claimed', 0
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:task_ids AS uuid[]), CAST(:slots AS timestamptz[]))
+         AS wanted (id, task_id, slot)
+   ORDER BY id
       ON CONFLICT (id) DO UPDATE SET epoch = 0 WHERE run.epoch IS NULL
+  RETURNING task_id
+), counted AS (
+  SELECT task_id, count(*) AS number FROM recorded GROUP BY task_id
 )
 INSERT INTO periodic_task_standings AS standing (task_id, settled_until, runs)
 SELECT turn.task_id, turn.settled_until, coalesce(counted.number, 0)
   FROM unnest(CAST(:turn_ids AS uuid[]), CAST(:settled AS timestamptz[])) AS turn (task_id, settled_until)
        LEFT JOIN counted USING (task_id)
+ ORDER BY turn.task_id
     ON CONFLICT (task_id) DO UPDATE
    SET settled_until = greatest(standing.settled_until, excluded.settled_until), runs = standing.runs + excluded.runs
 """
