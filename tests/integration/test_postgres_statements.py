@@ -1,7 +1,6 @@
 """How many statements PostgreSQL gets for what is asked often, and what is not written when nothing has changed."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -17,6 +16,7 @@ from application.ports.identity import UserFilter
 from application.settings import PostgresSettings
 from domain.routes import Route
 from tests.fakes.builders import A_MOMENT, a_role, a_user
+from tests.fakes.statements import statements
 
 ROUTES = [Route(method="GET", path=f"/api/v1/{n}", name=f"route_{n}") for n in range(30)]
 
@@ -26,19 +26,6 @@ async def engine(postgres_url: str) -> AsyncIterator[AsyncEngine]:
     engine = postgres_engine(PostgresSettings(url=postgres_url, timeout=timedelta(seconds=10)))
     yield engine
     await engine.dispose()
-
-
-@contextmanager
-def statements(engine: AsyncEngine) -> Iterator[list[str]]:
-    """Collect the first word of every statement."""
-    said: list[str] = []
-
-    def listen(_: Any, __: Any, statement: str, *___: Any) -> None:
-        said.append(statement.split(maxsplit=1)[0])
-
-    event.listen(engine.sync_engine, "before_cursor_execute", listen)
-    yield said
-    event.remove(engine.sync_engine, "before_cursor_execute", listen)
 
 
 async def test_what_a_user_may_do_and_the_roles_of_many_are_one_statement_each(

@@ -16,7 +16,7 @@ from adapters.postgres.engine import connect, listener
 from adapters.postgres.errors import unavailable
 from adapters.postgres.scheduling import statements
 from adapters.postgres.scheduling.rows import to_run, to_task
-from adapters.postgres.scheduling.runs import storable_error
+from adapters.postgres.scheduling.runs import finished_columns, storable_error
 from adapters.postgres.tables import SCHEDULING_CHANNEL
 from adapters.postgres.transaction import Transaction
 from application.ports.scheduling import (
@@ -195,12 +195,7 @@ class PostgresBeatStore(BeatStore):
 
     async def note_failed(self, runs: Sequence[Finished]) -> None:
         if runs:
-            await self._ask(
-                statements.NOTE_FAILED,
-                ids=[run.run_id for run in runs],
-                ats=[run.at for run in runs],
-                errors=[storable_error(run.error or "") for run in runs],
-            )
+            await self._ask(statements.NOTE_FAILED, **finished_columns(runs))
 
     async def record(self, turns: Sequence[Turn], published: Sequence[Published]) -> None:
         columns = _columns(turns)

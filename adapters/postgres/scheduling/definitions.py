@@ -52,10 +52,10 @@ class PostgresPeriodicTaskRepository(PeriodicTaskRepository):
             )
 
     async def delete(self, task_id: PeriodicTaskId) -> None:
-        # In the order in which beats and workers lock them: two would wait for each other otherwise.
-        its_runs = select(task_runs.c.id).where(task_runs.c.task_id == task_id)
-        locked = its_runs.order_by(task_runs.c.id).with_for_update()
-        await self._transaction.write(delete(task_runs).where(task_runs.c.id.in_(locked)))
+        # Runs before the standing, and in order: beats lock them like this too.
+        runs = select(task_runs.c.id).where(task_runs.c.task_id == task_id)
+        there = runs.order_by(task_runs.c.id).with_for_update()
+        await self._transaction.write(delete(task_runs).where(task_runs.c.id.in_(there)))
         await self._records.delete(periodic_tasks.c.id == task_id)  # a trigger removes its standing
 
     async def page(self, which: PeriodicTaskFilter, page: PageRequest) -> Page[Scheduled]:

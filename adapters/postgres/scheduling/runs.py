@@ -115,13 +115,17 @@ class PostgresRunLog(RunLog):
     async def finish(self, runs: Sequence[Finished]) -> None:
         if not runs:
             return
-        values = {
-            "ids": [run.run_id for run in runs],
-            "ats": [run.at for run in runs],
-            "errors": [run.error and storable_error(run.error) for run in runs],
-        }
         async with aclosing(await connect(self._engine)) as connection:
-            await connection.execute(statements.NOTE_FINISHED, values)
+            await connection.execute(statements.NOTE_FINISHED, finished_columns(runs))
+
+
+def finished_columns(runs: Sequence[Finished]) -> dict[str, object]:
+    """Return the parameters of a statement that notes how runs have ended."""
+    return {
+        "ids": [run.run_id for run in runs],
+        "ats": [run.at for run in runs],
+        "errors": [run.error and storable_error(run.error) for run in runs],
+    }
 
 
 def storable_error(words: str) -> str:

@@ -1,4 +1,7 @@
-"""The statements of a beat, each a transaction. Those that claim look for the lease and find nothing without it."""
+"""The statements of a beat, each a transaction. Those that claim look for the lease and find nothing without it.
+
+Whatever locks several rows locks runs first and standings then, in the order of their ids: so nobody waits in a ring.
+"""
 
 from sqlalchemy import text
 
@@ -48,7 +51,7 @@ STANDINGS = text(
 FLAG = text(
     """
 INSERT INTO periodic_task_standings (task_id, problem)
-SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:problems AS text[])) AS flagged (id, problem) ORDER BY id
+SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:problems AS text[])) AS flag (task_id, problem) ORDER BY task_id
     ON CONFLICT (task_id) DO UPDATE SET problem = excluded.problem
 """
 )
@@ -88,9 +91,6 @@ SELECT lease.report, lease.epoch, lease.leads_until, problems.invalid
 )
 
 # --- claims ---
-
-# Beats and workers write the same runs at the same time, many of them in one statement. Runs come before
-# standings, and each in the order of their ids, or two would wait for each other.
 
 _LEASE = """
 WITH lease AS (
@@ -133,7 +133,7 @@ CLAIM = text(
          CROSS JOIN unnest(CAST(:turn_ids AS uuid[]), CAST(:settled AS timestamptz[])) AS turn (task_id, settled_until)
          LEFT JOIN (SELECT task_id, count(*) AS number FROM claimed WHERE is_new AND state = 'claimed' GROUP BY task_id)
                    AS counted USING (task_id)
-   ORDER BY turn.task_id
+   ORDER BY task_id
       ON CONFLICT (task_id) DO UPDATE
      SET settled_until = greatest(standing.settled_until, excluded.settled_until),
          runs = standing.runs + excluded.runs
@@ -143,15 +143,17 @@ SELECT claimed.* FROM lease LEFT JOIN claimed ON claimed.state = 'claimed' ORDER
 )
 
 CLAIM_REQUESTED = text(
-    f"""{_LEASE}, locked AS (
-  SELECT id AS wanted FROM task_runs
+    f"""{_LEASE}, wanted AS (
+  SELECT id FROM task_runs
    WHERE state IN ('requested', 'claimed')
      AND id IN (SELECT id FROM task_runs
                  WHERE state = 'requested' OR (state = 'claimed' AND requested AND epoch = :epoch)
                  ORDER BY scheduled_for LIMIT :most)
-   ORDER BY id FOR NO KEY UPDATE
+   ORDER BY id
+     FOR UPDATE
 ), claimed AS (
-  UPDATE task_runs SET state = 'claimed', epoch = lease.epoch FROM lease, locked WHERE id = wanted
+  UPDATE task_runs SET state = 'claimed', epoch = lease.epoch
+    FROM lease WHERE id IN (SELECT id FROM wanted)
   RETURNING {_RUN}
 )
 SELECT claimed.* FROM lease LEFT JOIN claimed ON true ORDER BY scheduled_for
@@ -159,10 +161,10 @@ SELECT claimed.* FROM lease LEFT JOIN claimed ON true ORDER BY scheduled_for
 )
 
 CLAIM_ABANDONED = text(
-    f"""{_LEASE}, locked AS (
-  SELECT id AS wanted FROM task_runs WHERE state = 'claimed' ORDER BY id FOR NO KEY UPDATE
+    f"""{_LEASE}, wanted AS (
+  SELECT id FROM task_runs WHERE state = 'claimed' ORDER BY id FOR UPDATE
 ), claimed AS (
-  UPDATE task_runs SET epoch = lease.epoch FROM lease, locked WHERE id = wanted
+  UPDATE task_runs SET epoch = lease.epoch FROM lease WHERE id IN (SELECT id FROM wanted)
   RETURNING {_RUN}
 )
 SELECT claimed.* FROM lease LEFT JOIN claimed ON true ORDER BY scheduled_for
@@ -171,56 +173,55 @@ SELECT claimed.* FROM lease LEFT JOIN claimed ON true ORDER BY scheduled_for
 
 # --- what became of claims ---
 
-_LOCKED = """
-WITH locked AS (
-  SELECT id FROM task_runs WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE
+_NOTED = """
+WITH there AS (
+  SELECT id FROM task_runs WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE
 )"""
 
 NOTE_PUBLISHED = text(
-    f"""{_LOCKED}
+    f"""{_NOTED}
 UPDATE task_runs AS run
    SET published_at = coalesce(run.published_at, noted.at),
        lapses_at = CASE run.state WHEN 'claimed' THEN noted.lapses_at ELSE run.lapses_at END,
        state = CASE run.state WHEN 'claimed' THEN 'published' ELSE run.state END
-  FROM locked
-       JOIN unnest(CAST(:ids AS uuid[]), CAST(:ats AS timestamptz[]), CAST(:lapses AS timestamptz[]))
-            AS noted (id, at, lapses_at) USING (id)
- WHERE run.id = locked.id
-"""  # noqa: S608 - nothing from outside
+  FROM unnest(CAST(:ids AS uuid[]), CAST(:ats AS timestamptz[]), CAST(:lapses AS timestamptz[]))
+       AS noted (id, at, lapses_at)
+       JOIN there USING (id)
+ WHERE run.id = noted.id
+"""  # noqa: S608 - a statement of ours
 )
+
+_ENDED = """
+  FROM unnest(CAST(:ids AS uuid[]), CAST(:ats AS timestamptz[]), CAST(:errors AS text[])) AS noted (id, at, error)
+       JOIN there USING (id)
+ WHERE run.id = noted.id
+"""
 
 NOTE_FAILED = text(
-    f"""{_LOCKED}
-UPDATE task_runs AS run SET state = 'failed', finished_at = noted.at, error = noted.error
-  FROM locked
-       JOIN unnest(CAST(:ids AS uuid[]), CAST(:ats AS timestamptz[]), CAST(:errors AS text[]))
-            AS noted (id, at, error) USING (id)
- WHERE run.id = locked.id AND run.state = 'claimed'
-"""  # noqa: S608
+    f"""{_NOTED}
+UPDATE task_runs AS run SET state = 'failed', finished_at = noted.at, error = coalesce(noted.error, '')
+{_ENDED} AND run.state = 'claimed'
+"""  # noqa: S608 - a statement of ours
 )
 
-# What workers say about runs that have ended: an error, or none.
 NOTE_FINISHED = text(
-    f"""{_LOCKED}
+    f"""{_NOTED}
 UPDATE task_runs AS run
    SET state = CASE WHEN noted.error IS NULL THEN 'succeeded' ELSE 'failed' END,
        finished_at = noted.at, error = coalesce(noted.error, '')
-  FROM locked
-       JOIN unnest(CAST(:ids AS uuid[]), CAST(:ats AS timestamptz[]), CAST(:errors AS text[]))
-            AS noted (id, at, error) USING (id)
- WHERE run.id = locked.id
-"""  # noqa: S608
+{_ENDED}
+"""  # noqa: S608 - a statement of ours
 )
 
 # A worker may have begun them and noted it; but only a beat counts, so what has no epoch was not counted.
 RECORD = text(
     """
-WITH recorded AS (
+WITH wanted AS (
+  SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:task_ids AS uuid[]), CAST(:slots AS timestamptz[]))
+           AS wanted (id, task_id, slot)
+), recorded AS (
   INSERT INTO task_runs AS run (id, task_id, scheduled_for, state, epoch)
-  SELECT id, task_id, slot, 'claimed', 0
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:task_ids AS uuid[]), CAST(:slots AS timestamptz[]))
-         AS wanted (id, task_id, slot)
-   ORDER BY id
+  SELECT id, task_id, slot, 'claimed', 0 FROM wanted ORDER BY id
       ON CONFLICT (id) DO UPDATE SET epoch = 0 WHERE run.epoch IS NULL
   RETURNING task_id
 ), counted AS (
@@ -230,7 +231,7 @@ INSERT INTO periodic_task_standings AS standing (task_id, settled_until, runs)
 SELECT turn.task_id, turn.settled_until, coalesce(counted.number, 0)
   FROM unnest(CAST(:turn_ids AS uuid[]), CAST(:settled AS timestamptz[])) AS turn (task_id, settled_until)
        LEFT JOIN counted USING (task_id)
- ORDER BY turn.task_id
+ ORDER BY task_id
     ON CONFLICT (task_id) DO UPDATE
    SET settled_until = greatest(standing.settled_until, excluded.settled_until), runs = standing.runs + excluded.runs
 """
