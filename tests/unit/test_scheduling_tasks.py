@@ -59,6 +59,8 @@ def due(
         ({"kwargs": {"a": {"b": ["\0"]}}}, "kwargs"),
         ({"start_at": at("12:00").replace(tzinfo=None)}, "start_at"),
         ({"end_at": at("12:00").replace(tzinfo=None)}, "end_at"),
+        ({"start_at": datetime.min.replace(tzinfo=UTC)}, "start_at"),
+        ({"end_at": datetime.max.replace(tzinfo=UTC)}, "end_at"),
         ({"start_at": at("12:00"), "end_at": at("11:59")}, "end_at"),
         ({"schedule": Clocked(at("12:00")), "start_at": at("12:01")}, "schedule.at"),
         ({"schedule": Clocked(at("12:00")), "end_at": at("11:00")}, "schedule.at"),
@@ -89,6 +91,32 @@ def test_all_that_is_wrong_with_a_definition_is_said_at_once() -> None:
         "args": "must be a list",
         "max_runs": "must be from 1 to 2147483647",
     }
+
+
+def test_a_definition_like_another_is_as_if_it_was_made_on_its_own() -> None:
+    """In lists and dictionaries of its own."""
+    original = a_definition(max_runs=3, options=PublishingOptions({"queue": "q"}))
+    own: dict[str, Any] = {"name": " other ", "description": "é", "args": [1], "kwargs": {"a": 2}}
+
+    alike = original.alike(**own)
+
+    assert alike == replace(original, **own)
+    own["kwargs"]["a"] = 3
+    assert alike.kwargs == {"a": 2}
+    assert original.name != alike.name == "other"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("name", "two\nlines"), ("description", "\0"), ("args", "none"), ("kwargs", {"a": "\ud800"})],
+)
+def test_a_definition_like_another_is_checked_in_what_is_its_own(field: str, value: object) -> None:
+    own: dict[str, Any] = {"name": "a", "description": "", "args": (), "kwargs": {}, field: value}
+
+    with pytest.raises(InvalidDefinition) as refused:
+        a_definition().alike(**own)
+
+    assert list(refused.value.problems) == [field]
 
 
 def test_arguments_may_be_any_json() -> None:

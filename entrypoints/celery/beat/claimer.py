@@ -14,7 +14,6 @@ from entrypoints.celery.beat.news import Grant, Granted
 
 _log = logging.getLogger(__name__)
 
-_ATTEMPTS = 5
 _MOST = 1000
 """Slots in one statement, more or less."""
 
@@ -44,7 +43,6 @@ class Claimer(Clerk):
         self._report = report
         self._one_by_one = False
         self._turns: deque[Turn] = deque()
-        self._failures = Counter[Turn]()
         self.waiting = 0
         """How many slots are to be claimed. Written here only, and read by any thread."""
         self.unnoted: set[RunId] = set()
@@ -61,7 +59,6 @@ class Claimer(Clerk):
     def turn_away(self) -> None:
         """Forget everything: it is the next leader's business."""
         self._turns.clear()
-        self._failures.clear()
         self.unnoted.clear()
         self._count()
 
@@ -82,11 +79,10 @@ class Claimer(Clerk):
             self._grant_without_asking()
             raise
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one task, the others go on
-            return self._look_closer(turns, error)
+            self._look_closer(turns, error)
+            return 0
         if self._lease.leadership == leadership:
             self._done(turns)
-            for turn in turns:
-                self._failures.pop(turn, None)
             self.grant(runs, turns)
         return 0 if self._turns else None
 
@@ -119,22 +115,15 @@ class Claimer(Clerk):
         if not self._turns:
             self._one_by_one = False
 
-    def _look_closer(self, turns: Sequence[Turn], error: Exception) -> float:
-        """Find out which of the turns it is that cannot be claimed; let it wait, and after some attempts give it up."""
+    def _look_closer(self, turns: Sequence[Turn], error: Exception) -> None:
+        """Find out which of the turns it is that cannot be claimed, and give that one up."""
         if len(turns) > 1:
             self._one_by_one = True
-            return 0
+            return
         (turn,) = turns
-        self._failures[turn] += 1
+        _log.error("a turn of periodic task %s cannot be claimed", turn.task_id, exc_info=error)
         self._done(turns)
-        if self._failures[turn] < _ATTEMPTS:
-            self._turns.append(turn)
-            self._count()
-        else:
-            del self._failures[turn]
-            _log.error("a turn of periodic task %s cannot be claimed", turn.task_id, exc_info=error)
-            self._report(turn.task_id, f"cannot be claimed: {error}")
-        return RETRY_AFTER if all(each in self._failures for each in self._turns) else 0
+        self._report(turn.task_id, f"cannot be claimed: {error}")
 
     def _grant_without_asking(self) -> None:
         if self.is_stopping or not self._lease.holds:
