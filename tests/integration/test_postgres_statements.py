@@ -15,6 +15,7 @@ from application.paging import PageRequest
 from application.ports.identity import UserFilter
 from application.settings import PostgresSettings
 from domain.routes import Route
+from domain.scheduling.signatures import RegisteredTask
 from tests.fakes.builders import A_MOMENT, a_role, a_user
 from tests.fakes.statements import statements
 
@@ -113,3 +114,16 @@ async def test_syncing_writes_what_has_changed_and_nothing_else(engine: AsyncEng
     assert await sync([reworded, *ROUTES[1:]]) == ["UPDATE"]
     assert await sync(ROUTES[:-2]) == ["UPDATE"] * 3
     assert await sync(ROUTES[:-2]) == []
+
+
+async def test_workers_that_know_what_is_known_already_write_nothing(engine: AsyncEngine) -> None:
+    async def replace(*names: str) -> list[str]:
+        async with PostgresUnitOfWork(engine) as work:
+            with statements(engine) as said:
+                await work.task_catalogue.replace([RegisteredTask(name=name) for name in names])
+                await work.commit()
+        return [word for word in said if word != "SELECT"]
+
+    assert await replace("a", "b") == ["INSERT"]
+    assert await replace("b", "a") == []
+    assert await replace("b", "c") == ["DELETE", "INSERT"]
