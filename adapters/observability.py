@@ -35,6 +35,7 @@ _CONTROL_BUT_LINE_END = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _TALKATIVE = (
     "aiobotocore",
     "alembic.runtime.migration",
+    "alembic.runtime.plugins",
     "boto3",
     "botocore",
     "engineio",
@@ -58,6 +59,7 @@ def configure_logging(settings: Settings) -> None:
     look secret, tokens, and passwords in addresses are masked; control characters are escaped.
     """
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_leave_out_what_tasks_carry)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.contextvars.merge_contextvars, *_facts()],
@@ -85,6 +87,18 @@ def configure_logging(settings: Settings) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
+
+
+def _leave_out_what_tasks_carry(record: logging.LogRecord) -> bool:
+    """Keep which task it was, and drop what it was given and what it returned: that may be anything."""
+    if not record.name.startswith("celery."):
+        return True
+    data = record.__dict__.pop("data", None)
+    if isinstance(data, Mapping):
+        record.task, record.task_id = data.get("name"), data.get("id")
+        if isinstance(record.args, Mapping) and "return_value" in record.args:
+            record.args = {**record.args, "return_value": _MASK}
+    return True
 
 
 def _facts() -> list[Processor]:

@@ -42,7 +42,7 @@ def _problems(given: Mapping[object, object]) -> Iterator[tuple[str, str]]:
             yield str(name)[:50], problem
     soft, hard = given.get("soft_time_limit"), given.get("time_limit")
     if is_number(soft) and is_number(hard) and soft > hard:
-        yield "soft_time_limit", "must not be longer than time_limit"
+        yield "soft_time_limit", "must not be longer than the hard limit"
 
 
 def _text(value: object) -> str | None:

@@ -91,9 +91,9 @@ class Definition:
         yield from self._problems_of_its_own()
         yield "task", problem_with(self.task, shortest=1, longest=255)
         if self.end_at is not None and self.start_at is not None and self.end_at < self.start_at:
-            yield "end_at", "must not be before start_at"
+            yield "end_at", "must not be before the start"
         if isinstance(self.schedule, Clocked) and not self._includes(self.schedule.at):
-            yield "schedule.at", "must not be before start_at or after end_at"
+            yield "schedule.at", "must not be before the start or after the end"
         for name, most in (("max_runs", self.max_runs), ("max_running", self.max_running)):
             if most is not None and not 1 <= most <= MOST_RUNS:
                 yield name, f"must be from 1 to {MOST_RUNS}"

@@ -192,6 +192,24 @@ def test_tokens_and_passwords_in_addresses_are_masked_wherever_they_are(
 
 
 @EVERYWHERE
+@EVERYWHERE
+def test_what_a_task_is_given_and_returns_is_its_own_affair(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Celery writes both into its lines; which task it was is all there is to know."""
+    configure_logging(settings)
+    data = {"id": "7", "name": "mail.send", "args": "('hunter2',)", "return_value": "'hunter2'"}
+
+    logging.getLogger("celery.app.trace").info(
+        "Task %(name)s[%(id)s] succeeded: %(return_value)s", data, extra={"data": data}
+    )
+
+    written = capsys.readouterr().err
+    assert "hunter2" not in written
+    assert "Task mail.send[7] succeeded" in written
+    assert "task_id" in written
+
+
 def test_local_variables_are_not_part_of_a_traceback(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
