@@ -192,7 +192,6 @@ def test_tokens_and_passwords_in_addresses_are_masked_wherever_they_are(
 
 
 @EVERYWHERE
-@EVERYWHERE
 def test_what_a_task_is_given_and_returns_is_its_own_affair(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -210,6 +209,7 @@ def test_what_a_task_is_given_and_returns_is_its_own_affair(
     assert "task_id" in written
 
 
+@EVERYWHERE
 def test_local_variables_are_not_part_of_a_traceback(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
