@@ -1,6 +1,7 @@
 """Beats without threads, servers or sleep: their parts are moved one step at a time, and time when a test says so."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import count
@@ -233,30 +234,22 @@ class Beat:
         """Return the seconds of the same clock."""
         return self.clock.now().timestamp()
 
-    async def turn(self, *clerks: str) -> None:
-        """Let everybody who has something to do do it, until nobody has (or those who are named, once)."""
+    async def turn(self) -> None:
+        """Let everybody do what there is to do."""
         office = self.office
         for _ in range(4):
-            for name in clerks or ("reader", "keeper", "noter_flush", "claimer"):
-                try:
-                    if name == "noter_flush":
-                        await office.noter.flush()
-                    else:
-                        await getattr(office, name).step()
-                except Unavailable:
-                    continue
-            if clerks:
-                return
-            while self.office.claimer.waiting and not self.shared.is_away:
-                before = self.office.claimer.waiting
-                try:
-                    await self.office.claimer.step()
-                except Unavailable:
-                    break
-                if before == self.office.claimer.waiting:
-                    break
+            for step in (office.reader.step, office.keeper.step, office.noter.flush, self.claim):
+                with suppress(Unavailable):
+                    await step()
             self.work()
-        self.work()
+
+    async def claim(self) -> None:
+        """Have what was due claimed, unless something is in the way."""
+        claimer = self.office.claimer
+        waiting = claimer.waiting + 1
+        while claimer.waiting < waiting:
+            waiting = claimer.waiting
+            await claimer.step()
 
     def work(self) -> None:
         """Let the main thread do what it can."""

@@ -207,7 +207,7 @@ async def test_a_run_of_a_task_that_was_made_a_moment_ago_finds_its_task(
     wanted = store.request(task.id)
     store.define(task)
 
-    await beat.turn("reader")
+    await beat.office.reader.step()
     beat.work()
 
     assert [run.id for run in broker.messages] == [wanted.id]
@@ -401,7 +401,7 @@ async def test_what_a_leader_claimed_before_it_died_is_published_by_the_next(
     await live(beat, other, seconds=3)
     await store.clock.pass_time(SECOND)
     beat.work()
-    await beat.turn("claimer")
+    await beat.claim()
     assert store.slots(task.id, RunState.CLAIMED) == each_second(4, 4)
 
     await other.live(LEASE.total_seconds() + 1)
@@ -416,7 +416,7 @@ async def test_what_a_leader_published_and_did_not_note_is_published_again_with_
     await live(beat, other, seconds=1, step=1)
     await store.clock.pass_time(SECOND)
     beat.work()
-    await beat.turn("claimer")
+    await beat.claim()
     beat.work()
     assert broker.slots(task.id) == each_second(1, 2)
 
@@ -434,7 +434,7 @@ async def test_a_leader_that_was_held_up_for_longer_than_its_lease_publishes_not
     await live(beat, other, seconds=1, step=1)
     await store.clock.pass_time(SECOND)
     beat.work()
-    await beat.turn("claimer")  # granted, and then its thread is not scheduled for a while
+    await beat.claim()  # granted, and then its thread is not scheduled for a while
     await other.live(LEASE.total_seconds() + 1)
     before = broker.slots(task.id)
 

@@ -74,11 +74,6 @@ class Reader(Clerk):
         """Whether everything was read once."""
         return self._mark is not None
 
-    @property
-    def tasks(self) -> int:
-        """How many definitions there are."""
-        return len(self._versions)
-
     def report(self, task_id: PeriodicTaskId, problem: str) -> None:
         """Take on that a definition that could be read cannot be scheduled."""
         self._problems[task_id] = problem
