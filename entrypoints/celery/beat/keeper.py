@@ -87,7 +87,7 @@ class Keeper(Clerk):
         await self._noter.flush()
         standings = await self._contact.ask(self._store.standings())
         abandoned = await self._contact.ask(self._store.claim_abandoned(leadership))
-        _log.info("this beat leads, for the %dth time that one begins to", leadership.epoch)
+        _log.info("this beat leads (epoch %d)", leadership.epoch)
         self._lease.extend(leadership, asked_at=asked_at)
         self._tell(Began(leadership, standings))
         self._grant(abandoned)

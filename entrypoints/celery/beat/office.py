@@ -99,6 +99,7 @@ class Office:
                 if leadership is not None:
                     self._lease.end()
                     await self._store.hand_over(leadership)
+                    _log.info("this beat has handed over")
 
     async def _listen(self) -> None:
         while True:
