@@ -80,7 +80,7 @@ from application.use_cases.scheduling.definitions import (
     DeletePeriodicTask,
     GetPeriodicTask,
     ListPeriodicTasks,
-    ViewTask,
+    ViewTasks,
 )
 from application.use_cases.scheduling.runs import (
     ListNextRuns,
@@ -337,23 +337,23 @@ class Container(containers.DeclarativeContainer):
     list_permissions = providers.Factory(routes.ListPermissions, uow=uow.provider)
 
     # --- use cases: scheduling ---
-    view_task = providers.Factory(ViewTask, clock=clock, sun=sun)
-    list_periodic_tasks = providers.Factory(ListPeriodicTasks, uow=uow.provider, view=view_task)
-    get_periodic_task = providers.Factory(GetPeriodicTask, uow=uow.provider, view=view_task)
+    view_tasks = providers.Factory(ViewTasks, clock=clock, sun=sun)
+    list_periodic_tasks = providers.Factory(ListPeriodicTasks, uow=uow.provider, view=view_tasks)
+    get_periodic_task = providers.Factory(GetPeriodicTask, uow=uow.provider, view=view_tasks)
     create_periodic_task = providers.Factory(
         CreatePeriodicTask,
         uow=uow.provider,
         clock=clock,
         ids=ids,
         audit=record_audit,
-        view=view_task,
+        view=view_tasks,
     )
     change_periodic_task = providers.Factory(
         ChangePeriodicTask,
         uow=uow.provider,
         clock=clock,
         audit=record_audit,
-        view=view_task,
+        view=view_tasks,
     )
     delete_periodic_task = providers.Factory(
         DeletePeriodicTask, uow=uow.provider, audit=record_audit

@@ -235,7 +235,12 @@ class PeriodicTask(StoredTask):
         """Return the latest slot that has run or was given up, if there is one in the time that it is enabled."""
         if standing.settled_until is None:
             return None
-        return self.timetable(sun).last_between(self.enabled_at, standing.settled_until)
+        timetable = self.timetable(sun)
+        # Most have one in the last days, and to find it there takes far less looking at the sky.
+        lately = max(self.enabled_at, standing.settled_until - timedelta(days=2))
+        return timetable.last_between(lately, standing.settled_until) or timetable.last_between(
+            self.enabled_at, standing.settled_until
+        )
 
     def lifetime(self, slot: datetime, *, sun: Sun) -> timedelta | None:
         """Return how long the message of `slot` may wait for a worker before it is dropped (None: for ever).

@@ -11,7 +11,7 @@ import bootstrap
 from application.settings import Settings, Stores, UnsafeSettings
 from entrypoints.cli import console
 from entrypoints.cli.api import hand_on
-from entrypoints.cli.connection import answered, as_overrides, connected, unconfigured
+from entrypoints.cli.connection import answered, as_overrides, unconfigured
 from entrypoints.cli.errors import (
     MigrationsMissing,
     NoServers,
@@ -68,7 +68,8 @@ def check_worker(*, json: bool) -> None:
 
 async def check_beat(*, patience: float, json: bool) -> None:
     """Raise `NothingLeads` unless a beat leads, on whatever host."""
-    async with connected(patience=patience) as container:
+    async with bootstrap.running(bootstrap.build(_with_addresses({}))) as container:
+        await answered(container, {"postgres"}, patience=patience)
         status, now = await container.get_scheduler_status()()
     leads = status.leads_until is not None and now < status.leads_until
     leader = status.report.name if status.report else None

@@ -1,5 +1,6 @@
 """Periodic tasks as people handle them: made, changed, paused, asked to run, looked at, removed."""
 
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -18,7 +19,7 @@ from domain.scheduling.errors import (
 )
 from domain.scheduling.json_values import Json
 from domain.scheduling.runs import RunId, RunState
-from domain.scheduling.schedules import Crontab, Interval, Period
+from domain.scheduling.schedules import Crontab, Interval, Period, Solar
 from domain.scheduling.signatures import Parameter, RegisteredTask
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
@@ -508,3 +509,28 @@ async def test_every_change_is_noted_with_who_made_it(world: World, caller: Call
     assert changed.details == {"enabled": {"from": True, "to": False}, "kwargs": "changed"}
     assert "kwargs" not in created.details
     assert requested.details["name"] == deleted.details["name"] == "hourly"
+
+
+# --- the sun ------------------------------------------------------------------------------------
+
+
+async def test_others_go_on_while_the_sun_is_computed() -> None:
+    threads: set[int] = set()
+
+    def sun(_: Solar, after: datetime) -> datetime:
+        threads.add(threading.get_ident())
+        evening = after.replace(hour=18, minute=0, second=0, microsecond=0)
+        return evening if evening > after else evening + timedelta(days=1)
+
+    world = World(sun=sun)
+    ada = await world.given(a_user(is_admin=True))
+    caller, _ = await world.log_in_as(ada)
+    sunset = {"event": "sunset", "latitude": 52.5, "longitude": 13.4}
+
+    task = await made(world, caller, kind="solar", schedule=sunset)
+    await world.container.list_periodic_tasks()(PeriodicTaskFilter(), PageRequest())
+    await world.container.list_next_runs()(task.id, most=3)
+    await world.container.preview_runs()({"kind": "solar", "schedule": sunset})
+
+    assert threads
+    assert threading.get_ident() not in threads

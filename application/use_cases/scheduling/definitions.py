@@ -1,9 +1,10 @@
 """Periodic tasks as people define them: list, show, make, change, remove."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from application.paging import Page, PageRequest
 from application.ports.scheduling import PeriodicTaskFilter, Scheduled
@@ -21,8 +22,11 @@ from domain.scheduling.drafts import (
 )
 from domain.scheduling.errors import InvalidDefinition, PeriodicTaskNotFound
 from domain.scheduling.firing import Sun
+from domain.scheduling.schedules import Solar
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.tasks import Definition, PeriodicTask, UnreadableTask
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,21 +41,40 @@ class TaskInView:
 
 
 @dataclass(frozen=True, slots=True)
-class ViewTask:
-    """See a task at this moment."""
+class ViewTasks:
+    """See tasks at this moment."""
 
     clock: Clock
     sun: Sun
 
-    def __call__(self, scheduled: Scheduled) -> TaskInView:
+    async def __call__(self, found: Sequence[Scheduled]) -> Sequence[TaskInView]:
+        tasks = [scheduled.task for scheduled in found]
+        return await beside_the_loop(tasks, lambda: [self._seen(one) for one in found])
+
+    async def one(self, scheduled: Scheduled) -> TaskInView:
+        """See one."""
+        (seen,) = await self([scheduled])
+        return seen
+
+    def _seen(self, scheduled: Scheduled) -> TaskInView:
         task, standing = scheduled.task, scheduled.standing
         if isinstance(task, UnreadableTask):
             return TaskInView(scheduled=scheduled, next_run_at=None, last_slot=None)
+        slots = task.next_slots(standing, now=self.clock.now(), sun=self.sun)
         return TaskInView(
             scheduled=scheduled,
-            next_run_at=next(task.next_slots(standing, now=self.clock.now(), sun=self.sun), None),
+            next_run_at=next(slots, None),
             last_slot=task.last_slot(standing, sun=self.sun),
         )
+
+
+async def beside_the_loop(
+    tasks: Iterable[PeriodicTask | UnreadableTask], compute: Callable[[], T]
+) -> T:
+    """Return what `compute` gives; in a thread if one of the tasks follows the sun, which takes milliseconds a time."""
+    if any(isinstance(t, PeriodicTask) and isinstance(t.definition.schedule, Solar) for t in tasks):
+        return await asyncio.to_thread(compute)
+    return compute()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +82,12 @@ class ListPeriodicTasks:
     """Show one page of the periodic tasks that a filter finds."""
 
     uow: UnitOfWorkFactory
-    view: ViewTask
+    view: ViewTasks
 
     async def __call__(self, which: PeriodicTaskFilter, page: PageRequest) -> Page[TaskInView]:
         async with self.uow() as uow:
             found = await uow.periodic_tasks.page(which, page)
-        return Page([self.view(scheduled) for scheduled in found.records], found.total)
+        return Page(await self.view(found.records), found.total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +95,13 @@ class GetPeriodicTask:
     """Show one periodic task."""
 
     uow: UnitOfWorkFactory
-    view: ViewTask
+    view: ViewTasks
 
     async def __call__(self, task_id: PeriodicTaskId) -> TaskInView:
         """Raise `PeriodicTaskNotFound`."""
         async with self.uow() as uow:
-            return self.view(await find(uow, task_id))
+            found = await find(uow, task_id)
+        return await self.view.one(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +112,7 @@ class CreatePeriodicTask:
     clock: Clock
     ids: IdGenerator
     audit: RecordAudit
-    view: ViewTask
+    view: ViewTasks
 
     async def __call__(self, caller: Caller, wanted: Mapping[str, object]) -> TaskInView:
         """Raise `InvalidDefinition` or `PeriodicTaskNameTaken`."""
@@ -113,7 +137,7 @@ class CreatePeriodicTask:
                 details=_told(task),
             )
             await uow.commit()
-        return self.view(Scheduled(task=task))
+        return await self.view.one(Scheduled(task=task))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +147,7 @@ class ChangePeriodicTask:
     uow: UnitOfWorkFactory
     clock: Clock
     audit: RecordAudit
-    view: ViewTask
+    view: ViewTasks
 
     async def replace(
         self, caller: Caller, task_id: PeriodicTaskId, wanted: Mapping[str, object]
@@ -202,7 +226,7 @@ class ChangePeriodicTask:
                 details=difference,
             )
         await uow.commit()
-        return self.view(Scheduled(task=task, standing=scheduled.standing))
+        return await self.view.one(Scheduled(task=task, standing=scheduled.standing))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import JobSettings
 from application.use_cases.caller import Caller
 from application.use_cases.documents import RecordAudit
-from application.use_cases.scheduling.definitions import find, target_of
+from application.use_cases.scheduling.definitions import beside_the_loop, find, target_of
 from domain.scheduling.codec import Unfit
 from domain.scheduling.drafts import Readers, count_or_null, flag, moment_or_null, read_draft
 from domain.scheduling.errors import UnreadableDefinition
@@ -93,7 +93,8 @@ class ListNextRuns:
         task, standing = found.task, found.standing
         if isinstance(task, UnreadableTask):
             return []
-        return [*islice(task.next_slots(standing, now=self.clock.now(), sun=self.sun), most)]
+        slots = task.next_slots(standing, now=self.clock.now(), sun=self.sun)
+        return await beside_the_loop([task], lambda: [*islice(slots, most)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,8 @@ class PreviewRuns:
             updated_at=now,
         )
         after, most = draft.beside.get("after") or now, draft.beside.get("count", 10)
-        return [*islice(task.slots_after(after, sun=self.sun), most)]
+        slots = task.slots_after(after, sun=self.sun)
+        return await beside_the_loop([task], lambda: [*islice(slots, most)])
 
 
 def _count(value: object) -> int:
