@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
-from billiard.einfo import ExceptionInfo
 from celery import states
 from celery.app.task import Context
 from celery.exceptions import Ignore, Terminated, TimeLimitExceeded, WorkerLostError
@@ -72,7 +71,7 @@ class RecordedTask(TypedTask[P, R_co]):
         task_id: str,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        einfo: ExceptionInfo,
+        einfo: Any,  # noqa: ANN401  as Celery's
     ) -> None:
         super().after_return(status, retval, task_id, args, kwargs, einfo)
         if status in {states.SUCCESS, states.FAILURE} and (run := _Run.of(self.request)):
@@ -92,7 +91,7 @@ class RecordedRequest(AsyncRequest):
 
     def on_failure(
         self,
-        exc_info: ExceptionInfo,
+        exc_info: Any,  # noqa: ANN401  as Celery's
         send_failed_event: bool = True,  # noqa: FBT001, FBT002  as Celery's
         return_ok: bool = False,  # noqa: FBT001, FBT002  as Celery's
     ) -> None:
