@@ -333,7 +333,9 @@ class Container(containers.DeclarativeContainer):
     list_role_users = providers.Factory(ListRoleUsers, uow=uow.provider)
 
     # --- use cases: routes ---
-    sync_routes = providers.Factory(routes.SyncRoutes, uow=uow.provider, clock=clock, ids=ids)
+    sync_routes = providers.Factory(
+        routes.SyncRoutes, uow=uow.provider, clock=clock, ids=ids, audit=record_audit
+    )
     list_permissions = providers.Factory(routes.ListPermissions, uow=uow.provider)
 
     # --- use cases: scheduling ---

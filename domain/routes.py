@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 from typing import NewType
 from uuid import UUID
 
@@ -37,17 +38,43 @@ class Permission:
     removed_at: datetime | None = None
 
 
+class PermissionChangeKind(StrEnum):
+    """What became of a permission."""
+
+    ADDED = "added"
+    """There is a route now: a new one, or one that has returned."""
+    REMOVED = "removed"
+    REWORDED = "reworded"
+
+
+@dataclass(frozen=True, slots=True)
+class PermissionChange:
+    """A permission as it was, None if it is new, and as it is now."""
+
+    before: Permission | None
+    after: Permission
+
+    @property
+    def kind(self) -> PermissionChangeKind:
+        """What became of it."""
+        if self.after.removed_at is not None:
+            return PermissionChangeKind.REMOVED
+        if self.before is None or self.before.removed_at is not None:
+            return PermissionChangeKind.ADDED
+        return PermissionChangeKind.REWORDED
+
+
 def reconcile(
     known: Iterable[Permission], routes: Sequence[Route], *, ids: Sequence[UUID], at: datetime
-) -> tuple[Sequence[Permission], Sequence[Permission]]:
-    """Return those of the `known` permissions that change, and the new ones, so that the catalogue is `routes`.
+) -> Sequence[PermissionChange]:
+    """Return what changes in the catalogue of the `known` permissions so that it is `routes`.
 
     A new one gets the id at its place in `ids`; what has vanished is removed at `at`.
     """
     wanted = {
         (route.method, route.path): (route, fresh) for route, fresh in zip(routes, ids, strict=True)
     }
-    changed: list[Permission] = []
+    changes: list[PermissionChange] = []
     for permission in known:
         route, _ = wanted.pop((permission.route.method, permission.route.path), (None, None))
         if route is None:
@@ -55,9 +82,9 @@ def reconcile(
         else:
             present = replace(permission, route=route, removed_at=None)
         if present != permission:
-            changed.append(present)
-    new = [
-        Permission(id=PermissionId(fresh), route=route, first_seen_at=at)
+            changes.append(PermissionChange(permission, present))
+    changes += (
+        PermissionChange(None, Permission(id=PermissionId(fresh), route=route, first_seen_at=at))
         for route, fresh in wanted.values()
-    ]
-    return changed, new
+    )
+    return changes

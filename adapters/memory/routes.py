@@ -6,7 +6,7 @@ from uuid import UUID
 
 from adapters.memory.store import MemoryTransaction
 from application.ports.routes import PermissionRepository
-from domain.routes import Permission, Route, reconcile
+from domain.routes import Permission, PermissionChange, Route, reconcile
 
 
 class MemoryPermissionRepository(PermissionRepository):
@@ -16,11 +16,14 @@ class MemoryPermissionRepository(PermissionRepository):
         self._transaction = transaction
         self._permissions = transaction.permissions
 
-    async def sync(self, routes: Sequence[Route], *, ids: Sequence[UUID], at: datetime) -> None:
+    async def sync(
+        self, routes: Sequence[Route], *, ids: Sequence[UUID], at: datetime
+    ) -> Sequence[PermissionChange]:
         await self._transaction.lock("permissions")
-        changed, new = reconcile(await self.all(), routes, ids=ids, at=at)
-        for permission in (*changed, *new):
-            self._permissions.write(permission.id, permission)
+        changes = reconcile(await self.all(), routes, ids=ids, at=at)
+        for change in changes:
+            self._permissions.write(change.after.id, change.after)
+        return changes
 
     async def all(self) -> Sequence[Permission]:
         return sorted(self._permissions.where(), key=lambda p: (p.route.path, p.route.method))

@@ -11,7 +11,7 @@ from adapters.postgres.records import Records
 from adapters.postgres.tables import AdvisoryLock, permissions
 from adapters.postgres.transaction import Transaction
 from application.ports.routes import PermissionRepository
-from domain.routes import Permission, PermissionId, Route, reconcile
+from domain.routes import Permission, PermissionChange, PermissionId, Route, reconcile
 
 
 class PostgresPermissionRepository(PermissionRepository):
@@ -21,12 +21,16 @@ class PostgresPermissionRepository(PermissionRepository):
         self._transaction = transaction
         self._records = Records(transaction, permissions, to_row=to_row, of_row=to_permission)
 
-    async def sync(self, routes: Sequence[Route], *, ids: Sequence[UUID], at: datetime) -> None:
+    async def sync(
+        self, routes: Sequence[Route], *, ids: Sequence[UUID], at: datetime
+    ) -> Sequence[PermissionChange]:
         await self._transaction.write(select(func.pg_advisory_xact_lock(AdvisoryLock.PERMISSIONS)))
-        changed, new = reconcile(await self.all(), routes, ids=ids, at=at)
-        for permission in changed:
-            await self._records.save(permission)
-        await self._records.add(*new)
+        changes = reconcile(await self.all(), routes, ids=ids, at=at)
+        for change in changes:
+            if change.before is not None:
+                await self._records.save(change.after)
+        await self._records.add(*(change.after for change in changes if change.before is None))
+        return changes
 
     async def all(self) -> Sequence[Permission]:
         return await self._records.all(order_by=tuple_(permissions.c.path, permissions.c.method))

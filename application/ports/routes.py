@@ -5,14 +5,16 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from domain.routes import Permission, Route
+from domain.routes import Permission, PermissionChange, Route
 
 
 class PermissionRepository(Protocol):
     """Permissions of one unit of work, one per (method, path)."""
 
-    async def sync(self, routes: Sequence[Route], *, ids: Sequence[UUID], at: datetime) -> None:
-        """Make the catalogue these routes.
+    async def sync(
+        self, routes: Sequence[Route], *, ids: Sequence[UUID], at: datetime
+    ) -> Sequence[PermissionChange]:
+        """Make the catalogue these routes; return what changed for that.
 
         New ones get the id at their place in `ids`, known ones keep theirs and take the new words,
         vanished ones are marked removed at `at`, and returned ones are no longer removed. Concurrent

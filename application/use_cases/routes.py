@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from application.ports.system import Clock, IdGenerator
 from application.ports.unit_of_work import UnitOfWorkFactory
-from domain.routes import Permission, Route
+from application.use_cases.caller import Origin
+from application.use_cases.documents import RecordAudit
+from domain.routes import Permission, PermissionChange, PermissionChangeKind, Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,13 +17,27 @@ class SyncRoutes:
     uow: UnitOfWorkFactory
     clock: Clock
     ids: IdGenerator
+    audit: RecordAudit
 
     async def __call__(self, routes: Sequence[Route]) -> None:
         async with self.uow() as uow:
-            await uow.permissions.sync(
+            changes = await uow.permissions.sync(
                 routes, ids=[self.ids.new() for _ in routes], at=self.clock.now()
             )
+            if changes:
+                await self.audit(
+                    uow, "permissions.changed", Origin(address=""), details=_codes(changes)
+                )
             await uow.commit()
+
+
+def _codes(changes: Sequence[PermissionChange]) -> dict[str, object]:
+    """Return by kind the codes of what changed."""
+    codes = {
+        kind: sorted(change.after.route.code.value for change in changes if change.kind is kind)
+        for kind in PermissionChangeKind
+    }
+    return {kind.value: those for kind, those in codes.items() if those}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from itertools import count
 from uuid import UUID
 
 from application.ports.unit_of_work import UnitOfWorkFactory
-from domain.routes import Permission, PermissionId, Route
+from domain.routes import Permission, PermissionChange, PermissionId, Route
 from tests.fakes.builders import A_MOMENT
 from tests.fakes.waiting import waits
 
@@ -35,10 +35,13 @@ def fresh(routes: Sequence[Route]) -> list[UUID]:
     return [UUID(int=next(_numbers)) for _ in routes]
 
 
-async def sync(uow: UnitOfWorkFactory, *routes: Route, at: datetime = A_MOMENT) -> None:
+async def sync(
+    uow: UnitOfWorkFactory, *routes: Route, at: datetime = A_MOMENT
+) -> Sequence[PermissionChange]:
     async with uow() as work:
-        await work.permissions.sync(routes, ids=fresh(routes), at=at)
+        changes = await work.permissions.sync(routes, ids=fresh(routes), at=at)
         await work.commit()
+    return changes
 
 
 async def catalogue(uow: UnitOfWorkFactory) -> list[Permission]:
@@ -88,6 +91,22 @@ async def test_what_has_returned_is_what_it_was_before(uow: UnitOfWorkFactory) -
     await sync(uow, LIST, MAKE, at=LATEST)
 
     assert await catalogue(uow) == before
+
+
+async def test_whoever_syncs_learns_what_changed(uow: UnitOfWorkFactory) -> None:
+    new = await sync(uow, LIST, MAKE)
+    known, other = await catalogue(uow)
+    reworded = replace(LIST, description="Other words")
+
+    assert new == [PermissionChange(None, known), PermissionChange(None, other)]
+    assert await sync(uow, LIST, MAKE, at=LATER) == []
+    assert await sync(uow, reworded, at=LATER) == [
+        PermissionChange(known, replace(known, route=reworded)),
+        PermissionChange(other, replace(other, removed_at=LATER)),
+    ]
+    assert await sync(uow, reworded, MAKE, at=LATEST) == [
+        PermissionChange(replace(other, removed_at=LATER), other)
+    ]
 
 
 async def test_without_routes_everything_is_removed(uow: UnitOfWorkFactory) -> None:

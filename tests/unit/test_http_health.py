@@ -164,7 +164,7 @@ async def test_a_process_has_its_routes_and_keys_known_before_it_serves() -> Non
 
     assert [line["down"] for line in logs] == ["PostgreSQL"] * 2
     assert [permission.route for permission in world.store.permissions.values()] == [A_ROUTE]
-    assert {entry.action for entry in world.noted()} == {"keys.in_use"}
+    assert {entry.action for entry in world.noted()} == {"permissions.changed", "keys.in_use"}
 
 
 async def test_a_process_whose_routes_cannot_be_known_does_not_start() -> None:
