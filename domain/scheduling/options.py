@@ -51,6 +51,19 @@ def _text(value: object) -> str | None:
     )
 
 
+def _queue(value: object) -> str | None:
+    if isinstance(value, str) and value.startswith(_BROKER_KEYS):
+        return f"must not begin with {', '.join(_BROKER_KEYS)}: the broker does"
+    return _text(value)
+
+
+def _one_of(*names: str) -> Callable[[object], str | None]:
+    def check(value: object) -> str | None:
+        return None if value in names else f"must be one of {', '.join(names)}"
+
+    return check
+
+
 def _flag(value: object) -> str | None:
     return None if isinstance(value, bool) else "must be true or false"
 
@@ -116,6 +129,8 @@ _CELERY_HEADERS = frozenset(
         "stamps",
     }
 )
+# Where Redis, as a broker, keeps what is no queue: a queue of that name would stop every worker.
+_BROKER_KEYS = ("unacked", "_kombu.")
 _YEAR = 366 * 24 * 3600
 _RETRY_POLICY: Mapping[str, Callable[[object], str | None]] = {
     "max_retries": _whole(0, 1000),
@@ -124,7 +139,7 @@ _RETRY_POLICY: Mapping[str, Callable[[object], str | None]] = {
     "interval_max": _number(0, 3600),
 }
 _CHECKS: Mapping[str, Callable[[object], str | None]] = {
-    "queue": _text,
+    "queue": _queue,
     "exchange": _text,
     "exchange_type": _text,
     "routing_key": _text,
@@ -135,8 +150,8 @@ _CHECKS: Mapping[str, Callable[[object], str | None]] = {
     "soft_time_limit": _number(1, _YEAR),
     "retry": _flag,
     "retry_policy": _retry_policy,
-    "serializer": _text,
-    "compression": _text,
+    "serializer": _one_of("json"),
+    "compression": _one_of("gzip", "zlib", "bzip2", "bzip", "lzma", "xz"),
     "delivery_mode": _whole(1, 2),
     "mandatory": _flag,
     "ignore_result": _flag,

@@ -14,6 +14,7 @@ from typing import Any, cast
 import pytest
 from celery import Celery
 from celery.beat import BeatLazyFunc, Service
+from redis import Redis
 
 from adapters.system import SystemClock, Uuid7Generator
 from application.settings import JobSettings
@@ -252,6 +253,39 @@ def test_a_broker_that_is_not_there_holds_nothing_up_for_long(
     assert longest < 1
     assert closing < 5
     assert has_handed_over(store)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"compression": "rar"}, "'rar'"),
+        ({"serializer": "rar"}, "No encoder installed for rar"),
+        ({"queue": "taken", "priority": 0}, "WRONGTYPE"),
+    ],
+    ids=["unknown compression", "unknown serializer", "queue that is none"],
+)
+def test_a_message_that_redis_cannot_take_holds_up_no_other(
+    store: SharedStore, opened: None, redis_url: str, options: dict[str, Any], problem: str
+) -> None:
+    """As entries of the configuration may have it, whose options nobody looks at."""
+    app = Celery("beats", broker=redis_url, set_as_current=False)
+    app.conf.task_ignore_result = True
+    app.conf.beat_schedule = {"odd": {"task": "odd", "schedule": 0.1, "options": options}}
+    odd = configured_id("odd")
+    with Redis.from_url(redis_url) as server:
+        server.sadd("taken", "something else")
+    good = a_task(store)
+    scheduler = DatabaseScheduler(app)
+
+    tick_until(scheduler, lambda: len(store.slots(good.id)) > 2 and len(store.slots(odd)) > 2)
+    in_hand = scheduler.dispatcher.in_hand
+    scheduler.close()
+    app.close()
+
+    assert in_hand == 0
+    failed = [run for run in store.runs.values() if run.task_id == odd]
+    assert failed
+    assert all(problem in run.error for run in failed)
 
 
 def test_a_beat_whose_event_loop_has_ended_ends(scheduler: DatabaseScheduler) -> None:

@@ -175,6 +175,11 @@ def test_options_are_kept_as_given() -> None:
     [
         ("queue", 5, "must be text"),
         ("queue", "", "must have 1 to 255 characters"),
+        ("queue", "unacked_index", "must not begin with unacked, _kombu.: the broker does"),
+        ("queue", "_kombu.binding.celery", "must not begin with unacked, _kombu.: the broker does"),
+        ("serializer", "pickle", "must be one of json"),
+        ("serializer", ["json"], "must be one of json"),
+        ("compression", "rar", "must be one of gzip, zlib, bzip2, bzip, lzma, xz"),
         ("routing_key", "x" * 256, "must have 1 to 255 characters"),
         ("priority", "high", "must be a whole number from 0 to 255"),
         ("priority", 256, "must be a whole number from 0 to 255"),

@@ -53,10 +53,20 @@ class CeleryPublisher(Publisher):
             self._apply(replace(due, options=due.options | {"headers": {**due.options["headers"]}}))
         except Exception as error:  # noqa: BLE001 - raised again, as what it is
             reason = (error.__context__ if isinstance(error, SchedulingError) else None) or error
-            if isinstance(reason, OperationalError | OSError):
+            if isinstance(reason, OperationalError | OSError) and not _is_of_message(reason):
                 self._disconnect()
                 raise BrokerAway(str(reason)) from reason
             raise reason from None
+
+
+def _is_of_message(error: Exception) -> bool:
+    """Tell whether the message is at fault, though Kombu says the connection is: no other message is to wait for it.
+
+    With Redis, Kombu takes every `KeyError` for a lost connection, also that of an unknown compression; and every
+    refusal, also that to put a message where something else is than a queue.
+    """
+    cause = error.__cause__
+    return isinstance(cause, KeyError) or "WRONGTYPE" in str(cause)
 
 
 def due_entry(
