@@ -105,7 +105,7 @@ def _retry_policy(value: object) -> str | None:
     return None
 
 
-# The headers of Celery's own message, protocol 2.
+# The headers of Celery's own message, protocol 2, and Kombu's.
 _CELERY_HEADERS = frozenset(
     {
         "lang",
@@ -127,6 +127,7 @@ _CELERY_HEADERS = frozenset(
         "replaced_task_nesting",
         "stamped_headers",
         "stamps",
+        "compression",
     }
 )
 # Where Redis, as a broker, keeps what is no queue: a queue of that name would stop every worker.

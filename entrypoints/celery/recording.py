@@ -14,7 +14,7 @@ from uuid import UUID
 
 from celery import states
 from celery.app.task import Context
-from celery.exceptions import Ignore, Terminated, TimeLimitExceeded, WorkerLostError
+from celery.exceptions import Ignore, Reject, Terminated, TimeLimitExceeded, WorkerLostError
 
 from application.use_cases.scheduling.recording import RunRecorder
 from domain.scheduling.runs import RunId
@@ -49,6 +49,10 @@ async def recorder() -> AsyncIterator[RunRecorder]:
         yield running
 
 
+class HasBegun(Ignore):
+    """The message is one too many."""
+
+
 class RecordedTask(TypedTask[P, R_co]):
     """The base of all tasks. Whoever overrides one of its methods calls it."""
 
@@ -62,7 +66,7 @@ class RecordedTask(TypedTask[P, R_co]):
         if run and not process_loop.thread().run(
             run.begin(self.request, self.time_limit), Execution()
         ):
-            raise Ignore(f"{run.id} has begun before")
+            raise HasBegun(f"{run.id} has begun before")
 
     def after_return(  # noqa: PLR0917  as Celery's
         self,
@@ -79,9 +83,10 @@ class RecordedTask(TypedTask[P, R_co]):
 
 
 class RecordedRequest(AsyncRequest):
-    """A message in the process that supervises a pool, where it is noticed that a process of the pool was lost.
+    """A message in the process that supervises a pool, where ends are noticed that no `after_return` tells of.
 
-    A message tells one of the others to note it: here, a thread with connections would be copied by each later fork.
+    That is: a process of the pool was lost, or the task said that there is no result. A message tells one of the others
+    to note it: here, a thread with connections would be copied by each later fork.
     """
 
     def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001  as Celery's
@@ -98,14 +103,19 @@ class RecordedRequest(AsyncRequest):
         super().on_failure(exc_info, send_failed_event, return_ok)
         error = exc_info.exception
         error = getattr(error, "exc", error)
-        if isinstance(error, WorkerLostError | Terminated | SystemExit):
+        is_given_up = isinstance(error, Reject) and not error.requeue  # type: ignore[attr-defined]  # celery-types lacks it
+        if is_given_up or isinstance(error, WorkerLostError | Terminated | SystemExit):
             self._have_noted(error)
+        elif isinstance(error, Ignore) and not isinstance(error, HasBegun):
+            self._have_noted(None)
 
-    def _have_noted(self, error: BaseException) -> None:
+    def _have_noted(self, error: BaseException | None) -> None:
         context: Context = self._context  # type: ignore[attr-defined]  # celery-types lacks it
         if run := _Run.of(context):
             try:
-                self.task.app.send_task(NOTE_END, (str(run.id), _told(error)), retry=False)
+                self.task.app.send_task(
+                    NOTE_END, (str(run.id), error and _told(error)), retry=False
+                )
             except Exception:  # noqa: BLE001 - whatever it is; the run lapses when its time is up
                 _log.exception("the end of run %s is not noted", run.id)
 

@@ -22,6 +22,6 @@ async def deliver_audit() -> int:
 
 
 @app.task(name=NOTE_END, ignore_result=True)
-async def note_end(run_id: str, error: str) -> None:
-    """Note that the process of a run was lost."""
+async def note_end(run_id: str, error: str | None) -> None:
+    """Note the end of a run that its own process does not note."""
     (await recorder()).finish(RunId(UUID(run_id)), error=error)

@@ -6,6 +6,8 @@ import signal
 import time
 from pathlib import Path
 
+from celery.exceptions import Ignore, Reject
+
 from entrypoints.celery.app import app
 
 
@@ -27,6 +29,18 @@ def fail(text: str) -> None:
 def die() -> None:
     """End the process of the pool."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(name="test.say_nothing")
+async def say_nothing() -> None:
+    """Leave no result."""
+    raise Ignore
+
+
+@app.task(name="test.give_up", acks_late=True)
+def give_up() -> None:
+    """Refuse the message."""
+    raise Reject("not mine", requeue=False)
 
 
 @app.task(name="test.hang", time_limit=1)

@@ -206,6 +206,21 @@ def test_a_run_that_exceeds_its_time_limit_has_failed(jobs: Portico) -> None:
     assert run["error"].startswith("TimeLimitExceeded")
 
 
+@pytest.mark.parametrize(
+    ("name", "state", "error"),
+    [("test.say_nothing", "succeeded", ""), ("test.give_up", "failed", "Reject")],
+)
+def test_a_run_without_a_result_has_ended_as_well(
+    jobs: Portico, name: str, state: str, error: str
+) -> None:
+    task = jobs.make(task=name, maxRuns=1)
+
+    (run,) = until(lambda: jobs.ended(task))
+
+    assert run["state"] == state
+    assert run["error"].startswith(error)
+
+
 def test_a_message_that_comes_twice_runs_once(jobs: Portico, tmp_path: Path) -> None:
     """As it does when a beat is killed after it has published, and before it has noted that."""
     file = tmp_path / "lines"

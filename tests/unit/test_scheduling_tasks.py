@@ -190,6 +190,7 @@ def test_options_are_kept_as_given() -> None:
         ("expires", float("nan"), "must be a number from 1 to 31622400"),
         ("headers", ["x"], "must be an object"),
         ("headers", {"id": "1"}, "must not set id: Celery does"),
+        ("headers", {"compression": "z"}, "must not set compression: Celery does"),
         ("headers", {"x": object()}, "has a value that JSON cannot say"),
         ("time_limit", None, "must be a number from 1 to 31622400"),
         ("retry", "yes", "must be true or false"),

@@ -385,6 +385,15 @@ async def test_a_preview_needs_no_more_than_a_schedule(world: World) -> None:
     assert len(await preview({"kind": "crontab", "schedule": {}})) == 10
 
 
+@pytest.mark.parametrize(("field", "value", "most"), [("one_off", True, 1), ("max_runs", 3, 3)])
+async def test_a_preview_tells_no_more_runs_than_there_would_be(
+    world: World, field: str, value: object, most: int
+) -> None:
+    runs = await world.container.preview_runs()({"kind": "crontab", "schedule": {}, field: value})
+
+    assert len(runs) == most
+
+
 async def test_a_preview_names_all_that_is_wrong(world: World) -> None:
     with pytest.raises(InvalidDefinition) as raised:
         await world.container.preview_runs()(

@@ -18,7 +18,7 @@ from domain.scheduling.errors import UnreadableDefinition
 from domain.scheduling.firing import Sun
 from domain.scheduling.runs import Run, RunId, RunState
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, UnreadableTask
+from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
 
 MOST_PREVIEWED = 100
 
@@ -120,7 +120,7 @@ class PreviewRuns:
             updated_at=now,
         )
         after, most = draft.beside.get("after") or now, draft.beside.get("count", 10)
-        slots = task.slots_after(after, sun=self.sun)
+        slots = islice(task.slots_after(after, sun=self.sun), task.runs_left(Standing()))
         return await beside_the_loop([task], lambda: [*islice(slots, most)])
 
 
