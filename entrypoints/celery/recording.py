@@ -104,10 +104,17 @@ class RecordedRequest(AsyncRequest):
         error = exc_info.exception
         error = getattr(error, "exc", error)
         is_given_up = isinstance(error, Reject) and not error.requeue  # type: ignore[attr-defined]  # celery-types lacks it
+        if isinstance(error, WorkerLostError) and self._comes_back:
+            return
         if is_given_up or isinstance(error, WorkerLostError | Terminated | SystemExit):
             self._have_noted(error)
         elif isinstance(error, Ignore) and not isinstance(error, HasBegun):
             self._have_noted(None)
+
+    @property
+    def _comes_back(self) -> bool:
+        """Whether the message is delivered again when its process is lost; its end could be noted after that."""
+        return bool(self.task.acks_late and self.task.reject_on_worker_lost)
 
     def _have_noted(self, error: BaseException | None) -> None:
         context: Context = self._context  # type: ignore[attr-defined]  # celery-types lacks it

@@ -31,6 +31,15 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@app.task(name="test.die_once", acks_late=True, reject_on_worker_lost=True)
+def die_once(file: str) -> None:
+    """End the process of the pool, and take a moment when the message comes back."""
+    if not Path(file).exists():
+        Path(file).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(1)
+
+
 @app.task(name="test.say_nothing")
 async def say_nothing() -> None:
     """Leave no result."""

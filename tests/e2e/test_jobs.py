@@ -197,6 +197,16 @@ def test_a_run_whose_process_died_has_failed(jobs: Portico) -> None:
     assert run["error"].startswith("WorkerLostError")
 
 
+def test_a_run_whose_message_comes_back_has_not_ended_with_its_process(
+    jobs: Portico, tmp_path: Path
+) -> None:
+    task = jobs.make(task="test.die_once", args=[str(tmp_path / "died")], maxRuns=1)
+
+    (run,) = until(lambda: jobs.ended(task))
+
+    assert (run["state"], run["error"]) == ("succeeded", "")
+
+
 def test_a_run_that_exceeds_its_time_limit_has_failed(jobs: Portico) -> None:
     task = jobs.make(task="test.hang", maxRuns=1)
 
