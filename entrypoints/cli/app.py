@@ -123,7 +123,7 @@ def beat(
     from entrypoints.cli import jobs
 
     if check:
-        asyncio.run(jobs.check_beat(patience=wait, json=json))
+        asyncio.run(jobs.check_beat(json=json))
     else:
         jobs.beat(patience=wait)
 

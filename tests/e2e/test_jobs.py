@@ -309,6 +309,17 @@ def test_checks_say_whether_a_worker_answers_and_a_beat_leads(
         assert checked.returncode == 0, checked.stderr
 
 
+def test_a_check_without_a_database_does_not_wait_for_it(jobs: Portico, tmp_path: Path) -> None:
+    away = {**jobs.variables, "PORTICO_POSTGRES_URL": "postgresql://portico@127.0.0.1:1/portico"}
+
+    start = time.monotonic()
+    checked = portico("beat", "--check", directory=tmp_path, **away)
+
+    assert checked.returncode == 3
+    assert "postgres" in checked.stderr
+    assert time.monotonic() - start < 15
+
+
 @contextmanager
 def alone(command: str, ready: str, directory: Path, **variables: str) -> Iterator[Started]:
     """Start one command, on servers that nobody else uses."""
