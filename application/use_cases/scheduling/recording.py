@@ -113,7 +113,10 @@ class RunRecorder:
         while self._begun:
             begun = self._begun[0]
             if not await self.log.begin(begun):
-                _log.warning("run %s began twice while the database was away", begun.run_id)
+                _log.warning(
+                    "run %s was noted as begun before: its answer was lost, or it began twice while the database was away",
+                    begun.run_id,
+                )
             self._begun.popleft()
         while self._finished:
             batch = [self._finished[n] for n in range(min(self.batch, len(self._finished)))]
