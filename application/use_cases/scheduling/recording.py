@@ -114,7 +114,7 @@ class RunRecorder:
             begun = self._begun[0]
             if not await self.log.begin(begun):
                 _log.warning(
-                    "run %s was noted as begun before: its answer was lost, or it began twice while the database was away",
+                    "run %s was noted as begun before: the answer was lost, or it began twice meanwhile",
                     begun.run_id,
                 )
             self._begun.popleft()
