@@ -84,10 +84,14 @@ def worker(
         str | None,
         typer.Option(metavar="NAMES", help="With commas between them. [default: portico]"),
     ] = None,
+    name: Annotated[
+        str, typer.Option(help="What it is called; two on one host need two names.")
+    ] = "celery",
     check: Annotated[
         bool,
         typer.Option(
-            "--check", help="Start nothing; exit with 1 if no worker of this host answers."
+            "--check",
+            help="Start nothing; exit with 1 if no worker of that name on this host answers.",
         ),
     ] = False,
     wait: Wait = 30,
@@ -101,9 +105,9 @@ def worker(
     from entrypoints.cli import jobs
 
     if check:
-        jobs.check_worker(json=json)
+        jobs.check_worker(name, json=json)
     else:
-        jobs.work(concurrency=concurrency, pool=pool, queues=queues, patience=wait)
+        jobs.work(name, concurrency=concurrency, pool=pool, queues=queues, patience=wait)
 
 
 @app.command()

@@ -26,13 +26,22 @@ _CELERY = (sys.executable, "-m", "celery", "--quiet", "--app", "entrypoints.cele
 _ANSWER_WITHIN = 3.0
 
 
-def work(*, concurrency: int | None, pool: str | None, queues: str | None, patience: float) -> None:
+def work(
+    name: str,
+    *,
+    concurrency: int | None,
+    pool: str | None,
+    queues: str | None,
+    patience: float,
+) -> None:
     """Run tasks until a signal says stop.
 
     Raise `UnsafeSettings`, `DependencyDown`, `NoServers` or `MigrationsMissing`.
     """
     given = {"worker_concurrency": concurrency, "worker_pool": pool}
-    arguments = [] if queues is None else ["--queues", queues]
+    arguments = ["--hostname", f"{name}@%h"]
+    if queues is not None:
+        arguments += ["--queues", queues]
     _become(
         ("worker", *arguments),
         {name: value for name, value in given.items() if value is not None},
@@ -46,24 +55,24 @@ def beat(*, patience: float) -> None:
     _become(("beat",), {}, servers={"postgres", "redis"}, patience=patience)
 
 
-def check_worker(*, json: bool) -> None:
-    """Raise `NothingWorks` unless a worker of this host answers."""
+def check_worker(name: str, *, json: bool) -> None:
+    """Raise `NothingWorks` unless the worker of that name on this host answers."""
     settings = _with_addresses({})
     if problems := settings.problems():
         raise UnsafeSettings(problems)
-    name = f"celery@{socket.gethostname()}"
+    node = f"{name}@{socket.gethostname()}"
     asked = subprocess.run(  # noqa: S603 - ours
-        [*_CELERY, "inspect", "--timeout", str(_ANSWER_WITHIN), "--destination", name, "ping"],
+        [*_CELERY, "inspect", "--timeout", str(_ANSWER_WITHIN), "--destination", node, "ping"],
         check=False,
         capture_output=True,
     )
     works = asked.returncode == 0
     if json:
-        console.show_json({"worker": name, "answers": works})
+        console.show_json({"worker": node, "answers": works})
     if not works:
-        raise NothingWorks(name)
+        raise NothingWorks(node)
     if not json:
-        console.show(f"{name} answers")
+        console.show(f"{node} answers")
 
 
 async def check_beat(*, json: bool) -> None:

@@ -321,9 +321,9 @@ def test_a_check_without_a_database_does_not_wait_for_it(jobs: Portico, tmp_path
 
 
 @contextmanager
-def alone(command: str, ready: str, directory: Path, **variables: str) -> Iterator[Started]:
+def alone(*command: str, ready: str, directory: Path, **variables: str) -> Iterator[Started]:
     """Start one command, on servers that nobody else uses."""
-    with starting(command, directory=directory, **variables) as started:
+    with starting(*command, directory=directory, **variables) as started:
         started.wait_until(lambda: ready in started.said())
         yield started
 
@@ -333,18 +333,20 @@ def test_a_worker_and_a_beat_end_cleanly_and_their_checks_notice(
 ) -> None:
     variables = addresses(servers, PORTICO_POSTGRES_URL=postgres_url, PORTICO_REDIS_URL=redis_url)
 
-    def check(command: str) -> int:
-        return portico(command, "--check", directory=tmp_path, **variables).returncode
+    def check(*command: str) -> int:
+        return portico(*command, "--check", directory=tmp_path, **variables).returncode
 
-    with alone("worker", "ready.", tmp_path, **variables) as worker:
-        assert check("worker") == 0
+    second = ("worker", "--name", "second")
+    with alone(*second, ready="ready.", directory=tmp_path, **variables) as worker:
+        assert check(*second) == 0
+        assert check("worker") == 1, "another one on the same host"
         assert worker.stop(signal.SIGTERM) == 0
         assert "Traceback" not in worker.said()
     with starting("beat", directory=tmp_path, **variables) as beat:
         until(lambda: check("beat") == 0)
         assert beat.stop(signal.SIGTERM) == 0
         assert "Traceback" not in beat.said()
-    assert check("worker") == 1
+    assert check(*second) == 1
     assert check("beat") == 1
 
 
