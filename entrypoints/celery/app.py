@@ -20,7 +20,11 @@ from entrypoints.celery.typed import TypedCelery
 
 _log = logging.getLogger(__name__)
 
-app = TypedCelery("portico", task_cls="entrypoints.celery.recording:RecordedTask")
+app = TypedCelery(
+    "portico",
+    events="entrypoints.celery.events:WorkerEvents",
+    task_cls="entrypoints.celery.recording:RecordedTask",
+)
 
 
 def _configuration() -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import timedelta
@@ -398,13 +397,13 @@ async def test_ten_thousand_definitions_are_loaded_bit_by_bit(
         """ SELECT 'task ' || n, 't', 'crontab', jsonb_build_object('minute', (n % 60)::text), """
         f"{kwargs} FROM generate_series(1, 10000) AS n",
     )
-    held_up: list[float] = []
+    turns = 0
 
     async def live() -> None:
+        nonlocal turns
         while True:
-            started = time.thread_time()
             await asyncio.sleep(0)
-            held_up.append(time.thread_time() - started)
+            turns += 1
 
     other = asyncio.create_task(live())
     loaded = await beat.load()
@@ -413,9 +412,7 @@ async def test_ten_thousand_definitions_are_loaded_bit_by_bit(
     assert len(loaded.defined) == 10_000
     assert all(isinstance(each.task, PeriodicTask) for each in loaded.defined)
     assert await beat.versions() == {each.task.id: each.version for each in loaded.defined}
-    # Seconds of computing. All of it at once would be a multiple, whatever else the machine does.
-    assert sum(held_up) < 3
-    assert max(held_up) < 0.1
+    assert turns > 30, "others have their turns after every few hundred definitions"
 
 
 @pytest.mark.parametrize("number", [0, 1, 1999, 2000, 2001, 4000])
