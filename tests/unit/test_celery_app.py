@@ -17,6 +17,7 @@ from application.use_cases.scheduling.recording import RunRecorder
 from domain.scheduling.runs import Run, RunId, RunState
 from domain.scheduling.signatures import Parameter, ParameterKind
 from domain.scheduling.slots import PeriodicTaskId
+from entrypoints.celery.app import app as portico
 from entrypoints.celery.asynchronous.loop import process_loop
 from entrypoints.celery.catalogue import registered_tasks
 from entrypoints.celery.configuration import configuration
@@ -239,3 +240,26 @@ def test_every_other_message_is_no_run(
     flush(app)
 
     assert store.runs[RUN].state is RunState.PUBLISHED
+
+
+# --- what workers tell of themselves ------------------------------------------------------------
+
+
+def test_what_a_worker_tells_monitors_never_keeps_it_from_ending(app: TypedCelery) -> None:
+    """Without a broker Celery would go on telling its heartbeat, and hold the lock that its end needs."""
+    retries: list[bool] = []
+
+    class NoBroker:
+        def publish(self, *_: object, retry: bool, **__: object) -> None:
+            retries.append(retry)
+            raise ConnectionError
+
+    told = TypedCelery("lonely", events=portico.events_cls, set_as_current=False).events.Dispatcher(
+        app.connection_for_write(), hostname="worker@here", enabled=False
+    )
+    told.producer, told.enabled = NoBroker(), True
+
+    told.send("worker-heartbeat", retry=True)
+
+    assert retries == [False]
+    assert [event["type"] for event, _ in told._outbound_buffer] == ["worker-heartbeat"]
