@@ -171,33 +171,27 @@ async def test_in_storms_of_50_refreshes_each_token_has_one_successor(portico: P
             (token,) = {answer.json()["data"]["refreshToken"] for answer in answers}
 
 
-async def test_a_process_answers_at_once_while_100_clients_log_in(portico: Portico) -> None:
-    """Of its answers, 99 % take less than 50 ms, in one of three rounds: other programs run here too."""
+async def test_a_process_answers_others_while_100_clients_log_in(portico: Portico) -> None:
+    """Passwords are hashed beside the event loop: whoever asks something else does not queue behind the crowd."""
     body = {"username": "admin", "password": portico.client().sealed(PASSWORD)}
     limits = httpx.Limits(max_connections=100)
-    slowest = []
     async with (
         httpx.AsyncClient(timeout=60, limits=limits) as crowd,
-        httpx.AsyncClient(base_url=portico.started.block["API"]) as probe,
+        httpx.AsyncClient(base_url=portico.started.block["API"]) as other,
     ):
-        for _ in range(3):
-            log_ins = [
-                asyncio.create_task(crowd.post(f"{portico.api}/auth/login", json=body))
-                for _ in range(100)
-            ]
-            seconds = []
-            while not all(log_in.done() for log_in in log_ins):
-                answer = await probe.get("/livez")
-                assert answer.status_code == 200
-                seconds.append(answer.elapsed.total_seconds())
-                await asyncio.sleep(0.005)
-            statuses = Counter([(await log_in).status_code for log_in in log_ins])
-            assert statuses.keys() <= {200, 503}  # on a busy machine some are told to come again
-            assert statuses[200] >= 50
-            slowest.append(statistics.quantiles(seconds, n=100)[-1])
-            if slowest[-1] < 0.05:
-                return
-    pytest.fail(f"99 % of the answers took {[f'{each:.3f} s' for each in slowest]} or less")
+        log_ins = [
+            asyncio.create_task(crowd.post(f"{portico.api}/auth/login", json=body))
+            for _ in range(100)
+        ]
+        answers_before_the_last = 0
+        while not all(log_in.done() for log_in in log_ins):
+            assert (await other.get("/livez")).status_code == 200
+            answers_before_the_last += 1
+        statuses = Counter([(await log_in).status_code for log_in in log_ins])
+
+    assert statuses.keys() <= {200, 503}  # on a busy machine some are told to come again
+    assert statuses[200] >= 50
+    assert answers_before_the_last > 20
 
 
 # --- forgers --------------------------------------------------------------------------------------
