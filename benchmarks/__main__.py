@@ -6,10 +6,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import beat, report, tasks
+from benchmarks import beat, log_in, report, tasks
 from benchmarks.servers import servers
 
-_PARTS = {"tasks": tasks.measure, "beat": beat.measure}
+_PARTS = {"log-in": log_in.measure, "tasks": tasks.measure, "beat": beat.measure}
 
 
 def main() -> None:
