@@ -329,7 +329,7 @@ class RunLog(Protocol):
     """Where workers note what becomes of runs. Everything raises `Unavailable`."""
 
     async def begin(self, begun: Begun) -> bool:
-        """Note that a run begins; return False, and change nothing, if it has begun before and not `again`."""
+        """Note that a run begins; return False, and change nothing, if it may not (`Run.may_begin`)."""
         ...
 
     async def finish(self, runs: Sequence[Finished]) -> None:

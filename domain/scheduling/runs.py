@@ -63,3 +63,9 @@ class Run:
         if self.state is RunState.PUBLISHED and self.lapses_at is not None and self.lapses_at < now:
             return RunState.EXPIRED
         return self.state
+
+    def may_begin(self, now: datetime, *, again: bool) -> bool:
+        """Return whether a worker may begin it: once and in time, or (`again`) until an attempt has succeeded."""
+        if self.started_at is None:
+            return self.state_at(now) is not RunState.EXPIRED
+        return again and self.state is not RunState.SUCCEEDED

@@ -9,12 +9,20 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 from uuid import UUID
 
 from celery import states
 from celery.app.task import Context
-from celery.exceptions import Ignore, Reject, Terminated, TimeLimitExceeded, WorkerLostError
+from celery.canvas import Signature
+from celery.exceptions import (
+    Ignore,
+    Reject,
+    TaskRevokedError,
+    Terminated,
+    TimeLimitExceeded,
+    WorkerLostError,
+)
 
 from application.use_cases.scheduling.recording import RunRecorder
 from domain.scheduling.runs import RunId
@@ -49,8 +57,8 @@ async def recorder() -> AsyncIterator[RunRecorder]:
         yield running
 
 
-class HasBegun(Ignore):
-    """The message is one too many."""
+class MayNotBegin(Ignore):
+    """The message is one too many, or comes too late."""
 
 
 class RecordedTask(TypedTask[P, R_co]):
@@ -60,13 +68,24 @@ class RecordedTask(TypedTask[P, R_co]):
     Request = f"{__name__}:RecordedRequest"
 
     def before_start(self, task_id: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Raise `Ignore` if the run has begun before: a beat that was killed can publish a message twice."""
+        """Raise `Ignore` unless the run may begin: a beat that was killed can publish a message twice."""
         super().before_start(task_id, args, kwargs)
         run = _Run.of(self.request)
         if run and not process_loop.thread().run(
             run.begin(self.request, self.time_limit), Execution()
         ):
-            raise HasBegun(f"{run.id} has begun before")
+            raise MayNotBegin(f"{run.id} has begun before, or its message has expired")
+
+    def signature_from_request(
+        self,
+        request: Context | None = None,
+        *args: Any,  # noqa: ANN401  as Celery's
+        **options: Any,  # noqa: ANN401  as Celery's
+    ) -> Signature[R_co]:
+        """Return the message of a retry. That of a run says when it must begin, and this one has."""
+        if _Run.of(request or self.request):
+            options.setdefault("expires", None)
+        return super().signature_from_request(request, *args, **options)
 
     def after_return(  # noqa: PLR0917  as Celery's
         self,
@@ -85,9 +104,15 @@ class RecordedTask(TypedTask[P, R_co]):
 class RecordedRequest(AsyncRequest):
     """A message in the process that supervises a pool, where ends are noticed that no `after_return` tells of.
 
-    That is: a process of the pool was lost, or the task said that there is no result. A message tells one of the others
-    to note it: here, a thread with connections would be copied by each later fork.
+    That is: a process of the pool was lost, the message was revoked, or the task said that there is no result. A
+    message tells one of the others to note it: here, a thread with connections would be copied by each later fork.
     """
+
+    def maybe_expire(self) -> Literal[True] | None:
+        """Let a message that comes back be: its run goes on if it had begun in time, which the store knows."""
+        if self.delivery_info.get("redelivered") and _Run.of(self._context):  # type: ignore[attr-defined]  # as below
+            return None
+        return super().maybe_expire()
 
     def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001  as Celery's
         super().on_timeout(soft, timeout)
@@ -108,8 +133,14 @@ class RecordedRequest(AsyncRequest):
             return
         if is_given_up or isinstance(error, WorkerLostError | Terminated | SystemExit):
             self._have_noted(error)
-        elif isinstance(error, Ignore) and not isinstance(error, HasBegun):
+        elif isinstance(error, Ignore) and not isinstance(error, MayNotBegin):
             self._have_noted(None)
+
+    def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:  # noqa: ANN401, FBT001  as Celery's
+        super()._announce_revoked(reason, terminated, signum, expired)  # type: ignore[misc]  # celery-types lacks it
+        has_begun = self._context.retries  # type: ignore[attr-defined]  # as above
+        if not terminated and (has_begun or not expired):
+            self._have_noted(TaskRevokedError(reason))
 
     @property
     def _comes_back(self) -> bool:

@@ -60,6 +60,55 @@ async def test_a_run_that_has_ended_does_not_begin(
     assert await the_run(scheduling, task_id) == before
 
 
+async def published(
+    scheduling: SchedulingBackend, task_id: PeriodicTaskId, *, lapses_at: datetime | None
+) -> None:
+    await claimed(scheduling, task_id, A_MOMENT)
+    run = run_id(task_id, A_MOMENT)
+    await scheduling.beat().note_published(
+        [Published(run_id=run, at=A_MOMENT, lapses_at=lapses_at)]
+    )
+
+
+@pytest.mark.parametrize("again", [True, False])
+async def test_a_run_whose_message_has_expired_does_not_begin(
+    scheduling: SchedulingBackend, task_id: PeriodicTaskId, *, again: bool
+) -> None:
+    """A message that comes back need not be one that a worker has begun."""
+    await published(scheduling, task_id, lapses_at=A_MOMENT + SECOND)
+    before = await the_run(scheduling, task_id)
+
+    assert not await scheduling.run_log.begin(
+        beginning(task_id, at=A_MOMENT + 1.1 * SECOND, again=again)
+    )
+
+    assert await the_run(scheduling, task_id) == before
+
+
+@pytest.mark.parametrize("lapses_at", [None, A_MOMENT + SECOND])
+async def test_a_run_that_begins_in_time_may_begin_again_later(
+    scheduling: SchedulingBackend, task_id: PeriodicTaskId, lapses_at: datetime | None
+) -> None:
+    await published(scheduling, task_id, lapses_at=lapses_at)
+
+    assert await scheduling.run_log.begin(beginning(task_id, at=A_MOMENT + 0.9 * SECOND))
+    later = beginning(task_id, at=A_MOMENT + 3600 * SECOND, again=True)
+    assert await scheduling.run_log.begin(later)
+
+    assert (await the_run(scheduling, task_id)).started_at == later.at
+
+
+@pytest.mark.parametrize(("error", "begins"), [(None, False), ("TimeLimitExceeded: 1", True)])
+async def test_another_attempt_begins_unless_one_has_succeeded(
+    scheduling: SchedulingBackend, task_id: PeriodicTaskId, error: str | None, *, begins: bool
+) -> None:
+    await scheduling.run_log.begin(beginning(task_id))
+    run = run_id(task_id, A_MOMENT)
+    await scheduling.run_log.finish([Finished(run_id=run, at=A_MOMENT, error=error)])
+
+    assert await scheduling.run_log.begin(beginning(task_id, again=True)) is begins
+
+
 async def test_a_run_that_the_store_does_not_know_yet_begins(
     scheduling: SchedulingBackend, task_id: PeriodicTaskId
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from celery.exceptions import Ignore, Reject
 
 from entrypoints.celery.app import app
+from entrypoints.celery.typed import TypedTask
 
 
 @app.task(name="test.note")
@@ -33,11 +34,19 @@ def die() -> None:
 
 @app.task(name="test.die_once", acks_late=True, reject_on_worker_lost=True)
 def die_once(file: str) -> None:
-    """End the process of the pool, and take a moment when the message comes back."""
+    """End the process of the pool when the message has expired, and take a moment when it comes back."""
     if not Path(file).exists():
         Path(file).touch()
+        time.sleep(1.5)
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(1)
+
+
+@app.task(name="test.try_again", bind=True)
+async def try_again(self: TypedTask[[float], None], after: float) -> None:
+    """Fail, and succeed some seconds later."""
+    if not self.request.retries:
+        raise self.retry(countdown=after)
 
 
 @app.task(name="test.say_nothing")

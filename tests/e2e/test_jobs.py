@@ -66,6 +66,15 @@ class Portico:
     def change(self, task: str, **fields: Any) -> Any:
         return self.data(self.http.patch(task, json=fields))
 
+    def python(self, code: str, directory: Path) -> None:
+        """Run what an operator types into Python; `app` is the application."""
+        subprocess.run(  # noqa: S603 - ours
+            [sys.executable, "-c", f"from entrypoints.celery.app import app\n{code}"],
+            check=True,
+            env=environment(directory, **self.variables),
+            timeout=60,
+        )
+
     def runs(self, task: str) -> list[dict[str, Any]]:
         """Return the runs of a task, newest first."""
         runs: list[dict[str, Any]] = self.data(self.http.get(f"{task}/runs"))["records"]
@@ -200,11 +209,34 @@ def test_a_run_whose_process_died_has_failed(jobs: Portico) -> None:
 def test_a_run_whose_message_comes_back_has_not_ended_with_its_process(
     jobs: Portico, tmp_path: Path
 ) -> None:
+    """It had begun in time: that its message has expired meanwhile makes no difference."""
     task = jobs.make(task="test.die_once", args=[str(tmp_path / "died")], maxRuns=1)
 
     (run,) = until(lambda: jobs.ended(task))
 
     assert (run["state"], run["error"]) == ("succeeded", "")
+
+
+def test_a_run_that_is_tried_again_has_not_expired(jobs: Portico) -> None:
+    task = jobs.make(task="test.try_again", args=[1.5], maxRuns=1)
+
+    (run,) = until(lambda: jobs.ended(task))
+
+    assert (run["state"], run["error"]) == ("succeeded", "")
+    assert datetime.fromisoformat(run["startedAt"]) > datetime.fromisoformat(
+        run["scheduledFor"]
+    ) + timedelta(seconds=1)
+
+
+def test_a_run_that_is_revoked_while_it_waits_has_failed(jobs: Portico, tmp_path: Path) -> None:
+    """By an operator, with Celery's remote control."""
+    task = jobs.make(task="test.try_again", args=[5], maxRuns=1)
+    (run,) = until(lambda: [run for run in jobs.runs(task) if run["startedAt"]])
+
+    jobs.python(f"app.control.revoke({run['id']!r})", tmp_path)
+    (run,) = until(lambda: jobs.ended(task))
+
+    assert (run["state"], run["error"]) == ("failed", "TaskRevokedError: revoked")
 
 
 def test_a_run_that_exceeds_its_time_limit_has_failed(jobs: Portico) -> None:
@@ -239,17 +271,11 @@ def test_a_message_that_comes_twice_runs_once(jobs: Portico, tmp_path: Path) -> 
     (run,) = until(lambda: jobs.ended(task))
 
     publish_again = f"""
-from entrypoints.celery.app import app
 headers = {{"periodic_task": {run["taskId"]!r}, "scheduled_for": {run["scheduledFor"]!r}}}
 app.send_task("test.note", [{str(file)!r}], task_id={run["id"]!r}, headers=headers)
 app.send_task("test.note", [{str(file)!r}, "another"])
 """
-    subprocess.run(  # noqa: S603 - ours
-        [sys.executable, "-c", publish_again],
-        check=True,
-        env=environment(tmp_path, **jobs.variables),
-        timeout=60,
-    )
+    jobs.python(publish_again, tmp_path)
 
     until(lambda: "another" in lines(file))
     time.sleep(0.5)

@@ -62,7 +62,7 @@ class MemoryRunLog(RunLog):
             scheduled_for=begun.scheduled_for,
             state=RunState.CLAIMED,
         )
-        if run.started_at is not None and not begun.again:
+        if not run.may_begin(begun.at, again=begun.again):
             return False
         self._runs[run.id] = replace(
             run,

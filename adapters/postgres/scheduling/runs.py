@@ -103,11 +103,18 @@ class PostgresRunLog(RunLog):
         new = upsert(task_runs).values(
             id=begun.run_id, task_id=begun.task_id, scheduled_for=begun.scheduled_for, **now
         )
-        is_first = and_(task_runs.c.started_at.is_(None))
+        # As in `Run.may_begin`.
+        has_expired = func.coalesce(task_runs.c.lapses_at < begun.at, False)
+        is_first = and_(task_runs.c.started_at.is_(None), not_(has_expired))
+        is_another = and_(
+            literal(begun.again),
+            task_runs.c.started_at.is_not(None),
+            task_runs.c.state != RunState.SUCCEEDED.value,
+        )
         statement = new.on_conflict_do_update(
             index_elements=[task_runs.c.id],
             set_=now,
-            where=or_(literal(begun.again), is_first),
+            where=or_(is_first, is_another),
         ).returning(task_runs.c.id)
         async with aclosing(await connect(self._engine)) as connection:
             return (await connection.execute(statement)).first() is not None
