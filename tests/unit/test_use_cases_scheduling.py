@@ -520,6 +520,19 @@ async def test_every_change_is_noted_with_who_made_it(world: World, caller: Call
     assert requested.details["name"] == deleted.details["name"] == "hourly"
 
 
+@pytest.mark.parametrize(
+    ("catch_up", "noted"), [({"catch_up": True}, {"catch_up": True}), ({"catch_up": False}, {})]
+)
+async def test_it_is_noted_that_missed_slots_are_to_run(
+    world: World, caller: Caller, catch_up: dict[str, bool], noted: dict[str, bool]
+) -> None:
+    task = await made(world, caller, enabled=False)
+
+    await change(world, caller, task.id, enabled=True, **catch_up)
+
+    assert world.noted()[-1].details == {"enabled": {"from": False, "to": True}, **noted}
+
+
 # --- the sun ------------------------------------------------------------------------------------
 
 

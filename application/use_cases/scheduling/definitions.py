@@ -217,6 +217,8 @@ class ChangePeriodicTask:
             task.resume(at=now, catch_up=catch_up)
         await uow.periodic_tasks.save(task)
         if difference := _difference(before, _facts(task)):
+            if catch_up and "enabled" in difference:
+                difference["catch_up"] = True
             await self.audit(
                 uow,
                 "scheduling.task_changed",
