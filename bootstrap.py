@@ -467,6 +467,26 @@ def build(settings: Settings) -> Container:
     return Container(settings=providers.Object(settings), keys=providers.Object(keys))
 
 
+def build_without_keys(settings: Settings) -> Container:
+    """Return the container for a process that signs and decrypts nothing; raise `UnsafeSettings`.
+
+    To read and check the keys takes as long as all else that a worker or a beat does before it is ready. Here it is
+    done, and `UnsafeSettings` raised because of them, when something that needs one is asked for.
+    """
+    if problems := settings.problems():
+        raise UnsafeSettings(problems)
+    return Container(
+        settings=providers.Object(settings), keys=providers.Singleton(_load_keys, settings)
+    )
+
+
+def _load_keys(settings: Settings) -> Keys:
+    keys, problems = load_keys(settings.keys, settings.environment)
+    if keys is None:
+        raise UnsafeSettings(problems)
+    return keys
+
+
 async def write_migration(settings: Settings, message: str) -> Path | None:
     """Write the step from the database to the tables of this code; return None if there is nothing to do."""
     return await PostgresSchema(settings.postgres).write_migration(message)

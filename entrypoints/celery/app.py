@@ -50,5 +50,5 @@ def _introduce(**_: object) -> None:
 
 
 async def _sync(app: Celery) -> None:
-    async with bootstrap.running(bootstrap.build(process_settings())) as container:
+    async with bootstrap.running(bootstrap.build_without_keys(process_settings())) as container:
         await container.sync_tasks()(registered_tasks(app))

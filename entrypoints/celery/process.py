@@ -23,5 +23,5 @@ def process_settings() -> Settings:
 @asynccontextmanager
 async def container() -> AsyncIterator[Container]:
     """Open the container of this process."""
-    async with bootstrap.running(bootstrap.build(process_settings())) as opened:
+    async with bootstrap.running(bootstrap.build_without_keys(process_settings())) as opened:
         yield opened

@@ -77,7 +77,7 @@ def check_worker(name: str, *, json: bool) -> None:
 
 async def check_beat(*, json: bool) -> None:
     """Raise `NothingLeads` unless a beat leads, on whatever host; `DependencyDown` if nobody can tell right now."""
-    async with bootstrap.running(bootstrap.build(_with_addresses({}))) as container:
+    async with bootstrap.running(bootstrap.build_without_keys(_with_addresses({}))) as container:
         await answered(container, {"postgres"}, patience=0)
         status, now = await container.get_scheduler_status()()
     leads = status.leads_until is not None and now < status.leads_until
@@ -119,7 +119,7 @@ def _with_addresses(given: Mapping[str, object]) -> Settings:
 
 
 async def _ready(settings: Settings, servers: Collection[str], patience: float) -> None:
-    async with bootstrap.running(bootstrap.build(settings)) as container:
+    async with bootstrap.running(bootstrap.build_without_keys(settings)) as container:
         await answered(container, servers, patience=patience, report=console.say)
         if not await container.schema().is_current():
             raise MigrationsMissing

@@ -13,16 +13,20 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+import bootstrap
 from adapters.security.key_directory import make_keys, rotate_keys
 from adapters.security.keys import RsaKeyRing, load_keys, read_key_dir, thumbprint
 from application.settings import (
     Environment,
+    HttpSettings,
     KeyRing,
     KeySettings,
     Problem,
     RetiredKey,
     SessionSettings,
     Settings,
+    Stores,
+    UnsafeSettings,
 )
 from tests.fakes.builders import A_MOMENT
 from tests.fakes.forgery import base64url, decoded
@@ -214,6 +218,28 @@ def test_a_next_key_that_is_in_use_already_is_no_second_one() -> None:
     ring = keys_with(access=KeyRing(active=a_pem("access"), next=a_pem("access"))).access
 
     assert ring.next is None
+
+
+def test_a_process_that_signs_nothing_reads_no_keys_until_it_needs_one() -> None:
+    keys = key_settings(refresh=KeyRing(active="changeme"))
+    unfit = Settings(environment=Environment.LOCAL, stores=Stores.MEMORY, keys=keys)
+
+    with pytest.raises(UnsafeSettings, match="PORTICO_REFRESH_KEY"):
+        bootstrap.build(unfit)
+    container = bootstrap.build_without_keys(unfit)
+
+    assert container.uow()
+    with pytest.raises(UnsafeSettings, match="PORTICO_REFRESH_KEY"):
+        container.issue_tokens()
+
+
+def test_a_process_without_keys_refuses_all_other_unsafe_settings() -> None:
+    with pytest.raises(UnsafeSettings, match="PORTICO_HTTP_WORKERS"):
+        bootstrap.build_without_keys(
+            Settings(
+                environment=Environment.LOCAL, stores=Stores.MEMORY, http=HttpSettings(workers=2)
+            )
+        )
 
 
 # --- where missing ones come from ---------------------------------------------------------------
