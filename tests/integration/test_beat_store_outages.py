@@ -181,16 +181,18 @@ async def test_silence_is_no_news(beat: PostgresBeatStore) -> None:
     hint.cancel()
 
 
+_LISTENING = """
+SELECT count(*) FROM pg_stat_activity
+ WHERE query LIKE 'LISTEN %' AND datname = current_database()
+"""
+
+
 async def test_the_connection_of_hints_is_one_and_is_given_back(
     beat: PostgresBeatStore, engine: AsyncEngine
 ) -> None:
     async def listening() -> int:
         async with aclosing(await connect(engine)) as connection:
-            return int(
-                await connection.scalar(
-                    text("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN %'")
-                )
-            )
+            return int(await connection.scalar(text(_LISTENING)))
 
     for _ in range(3):
         hint = await hearing(beat)

@@ -497,7 +497,10 @@ async def test_a_cancelled_statement_ends_on_the_server_too(
     await until(engine, f"{_SLEEPERS} = 0")
 
 
-_SLEEPERS = "(SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep')"
+_SLEEPERS = """(
+SELECT count(*) FROM pg_stat_activity
+ WHERE wait_event = 'PgSleep' AND datname = current_database()
+)"""
 
 
 async def test_whoever_gives_up_does_not_wait_for_a_frozen_server(
