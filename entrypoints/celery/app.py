@@ -13,6 +13,7 @@ from celery.signals import beat_init, celeryd_after_setup, setup_logging
 
 import bootstrap
 from domain.errors import Unavailable
+from entrypoints.celery import rabbitmq
 from entrypoints.celery.catalogue import registered_tasks
 from entrypoints.celery.configuration import configuration
 from entrypoints.celery.process import process_settings
@@ -20,6 +21,7 @@ from entrypoints.celery.typed import TypedCelery
 
 _log = logging.getLogger(__name__)
 
+rabbitmq.use()
 app = TypedCelery(
     "portico",
     events="entrypoints.celery.events:WorkerEvents",

@@ -48,7 +48,13 @@ _CLOSE_WITHIN = 3.0
 """Seconds that each step of starting and stopping may take; what is not done then is left to the next leader."""
 _BROKER_WITHIN = 2
 """Seconds that the broker may take to answer."""
-_BROKER_LIMITS = ("socket_timeout", "socket_connect_timeout", "connect_timeout")
+_BROKER_LIMITS = (
+    "socket_timeout",
+    "socket_connect_timeout",
+    "connect_timeout",
+    "write_timeout",
+    "answer_within",
+)
 _LONGEST_WAIT = 5.0
 
 

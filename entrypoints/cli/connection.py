@@ -1,12 +1,13 @@
 """How a command gets to servers: configured ones, else those of a running `portico run`, else its own for a while."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 import bootstrap
+from application.ports.health import Probe
 from application.settings import Settings, Stores
 from application.use_cases.health import CheckReadiness
 from bootstrap import Container
@@ -62,12 +63,16 @@ async def answered(
     container: Container,
     names: Collection[str] = SERVERS,
     *,
+    others: Iterable[Probe] = (),
     patience: float = PATIENCE,
     report: Callable[[str], None] = console.say,
 ) -> None:
-    """Ask the named servers, in ever longer intervals, until all answer; raise `DependencyDown` after `patience` s."""
+    """Ask the named servers, and others, in ever longer intervals, until all answer.
+
+    Raise `DependencyDown` after `patience` s.
+    """
     check = CheckReadiness(
-        probes=[probe for probe in container.probes() if probe.name in names],
+        probes=[*(probe for probe in container.probes() if probe.name in names), *others],
         clock=container.clock(),
         cached_for=timedelta(0),
         timeout=_ANSWER_WITHIN,

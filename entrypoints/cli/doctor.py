@@ -8,6 +8,7 @@ from application.settings import Settings, UnsafeSettings
 from bootstrap import Container
 from domain.errors import Unavailable
 from entrypoints.cli import console
+from entrypoints.cli.broker import broker_probes
 from entrypoints.cli.connection import answered, as_overrides, unconfigured
 from entrypoints.cli.errors import DependencyDown, ExitCode, MigrationsMissing, PortTaken
 from entrypoints.local.lock import owner
@@ -74,14 +75,15 @@ def _port(settings: Settings) -> Finding:
 
 
 async def _dependencies(container: Container) -> AsyncIterator[Finding]:
+    broker = broker_probes(container.settings())
     async with bootstrap.running(container):
         try:
-            await answered(container, patience=5)
+            await answered(container, others=broker, patience=5)
         except DependencyDown as error:
             down = error.names
         else:
             down = ()
-        for name in sorted(SERVERS):
+        for name in sorted([*SERVERS, *(probe.name for probe in broker)]):
             yield _server(name, answers=name not in down)
         if "postgres" not in down:
             yield await _schema(container)

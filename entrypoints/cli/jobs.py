@@ -11,6 +11,7 @@ import bootstrap
 from application.settings import Settings, Stores, UnsafeSettings
 from entrypoints.cli import console
 from entrypoints.cli.api import hand_on
+from entrypoints.cli.broker import broker_probes
 from entrypoints.cli.connection import answered, as_overrides, unconfigured
 from entrypoints.cli.errors import (
     MigrationsMissing,
@@ -120,6 +121,12 @@ def _with_addresses(given: Mapping[str, object]) -> Settings:
 
 async def _ready(settings: Settings, servers: Collection[str], patience: float) -> None:
     async with bootstrap.running(bootstrap.build_without_keys(settings)) as container:
-        await answered(container, servers, patience=patience, report=console.say)
+        await answered(
+            container,
+            servers,
+            others=broker_probes(settings),
+            patience=patience,
+            report=console.say,
+        )
         if not await container.schema().is_current():
             raise MigrationsMissing

@@ -7,6 +7,7 @@ from typing import Any
 
 from celery.beat import SchedulingError
 from kombu.exceptions import OperationalError
+from kombu.transport.pyamqp import Transport as RabbitMQ
 
 from domain.scheduling.runs import Run
 from domain.scheduling.tasks import PeriodicTask
@@ -63,10 +64,11 @@ def _is_of_message(error: Exception) -> bool:
     """Tell whether the message is at fault, though Kombu says the connection is: no other message is to wait for it.
 
     With Redis, Kombu takes every `KeyError` for a lost connection, also that of an unknown compression; and every
-    refusal, also that to put a message where something else is than a queue.
+    refusal, also that to put a message where something else is than a queue. With RabbitMQ, it takes a queue that
+    is somebody else's for one.
     """
     cause = error.__cause__
-    return isinstance(cause, KeyError) or "WRONGTYPE" in str(cause)
+    return isinstance(cause, (KeyError, *RabbitMQ.channel_errors)) or "WRONGTYPE" in str(cause)
 
 
 def due_entry(
