@@ -5,6 +5,8 @@ Exit code 0 says yes. Otherwise a line says why not.
 
 import sys
 
+from kombu.exceptions import OperationalError
+
 from entrypoints.celery.app import app
 
 
@@ -12,8 +14,8 @@ def ask() -> int:
     """Connect, and return an exit code."""
     with app.connection_for_write() as connection:
         try:
-            connection.connect()
-        except connection.connection_errors as error:
+            connection.ensure_connection(max_retries=0)
+        except OperationalError as error:
             sys.stderr.write(f"portico: {connection.as_uri()}: {error}\n")
             return 1
     return 0

@@ -26,6 +26,10 @@ class NoAnswer(ConnectionError):
         super().__init__(f"RabbitMQ did not answer within {seconds:g} s")
 
 
+class ChannelLost(ConnectionError):
+    """RabbitMQ closed a channel of its own accord: a message was not acknowledged within its `consumer_timeout`."""
+
+
 class Channel(pyamqp.Channel):
     """A channel whose questions (and the confirmation of a message is an answer to one) have a time limit."""
 
@@ -43,6 +47,15 @@ class Channel(pyamqp.Channel):
         except TimeoutError as error:
             connection.collect()  # a late answer would be taken for that to another question
             raise NoAnswer(within) from error
+
+    def _on_close(self, reply_code: int, reply_text: str, class_id: int, method_id: int) -> None:
+        """Raise what a worker connects again for, unless the reason is something that we have asked."""
+        try:
+            super()._on_close(reply_code, reply_text, class_id, method_id)  # type: ignore[misc]  # the stubs lack it
+        except self.connection.channel_errors as error:
+            if (class_id, method_id) != (0, 0):
+                raise
+            raise ChannelLost(reply_text) from error
 
 
 class Connection(pyamqp.Connection):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from ssl import CERT_REQUIRED
+from ssl import CERT_NONE, CERT_REQUIRED
 from typing import Any
 from uuid import UUID
 
@@ -74,9 +74,35 @@ def test_rabbitmq_is_an_address() -> None:
 def test_encrypted_connections_are_to_whom_they_claim_to_be() -> None:
     told = with_jobs(broker_url="amqps://rabbit", result_url="rediss://redis")
 
-    assert told["broker_use_ssl"] == {"cert_reqs": CERT_REQUIRED}
+    assert told["broker_use_ssl"] == {"cert_reqs": CERT_REQUIRED, "server_hostname": "rabbit"}
     assert told["redis_backend_use_ssl"] == {"ssl_cert_reqs": CERT_REQUIRED}
     assert configuration(REDIS)["broker_use_ssl"] is None
+
+
+@pytest.mark.parametrize(
+    ("parameters", "told"),
+    [
+        (
+            "ssl_ca_certs=/ca.pem&ssl_certfile=/c.pem&ssl_keyfile=/k.pem",
+            {
+                "cert_reqs": CERT_REQUIRED,
+                "server_hostname": "rabbit",
+                "ca_certs": "/ca.pem",
+                "certfile": "/c.pem",
+                "keyfile": "/k.pem",
+            },
+        ),
+        ("ssl_check_hostname=false", {"cert_reqs": CERT_REQUIRED}),
+        ("ssl_cert_reqs=none&ssl_check_hostname=true", {"cert_reqs": CERT_NONE}),
+    ],
+)
+def test_what_an_address_of_rabbitmq_says_about_certificates_counts(
+    parameters: str, told: dict[str, object]
+) -> None:
+    configured = with_jobs(broker_url=f"amqps://u:p@rabbit:5671//?{parameters}&heartbeat=20")
+
+    assert configured["broker_use_ssl"] == told
+    assert configured["broker_url"] == "amqps://u:p@rabbit:5671//?heartbeat=20"
 
 
 def test_messages_are_data() -> None:
