@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -89,9 +89,8 @@ class ServersOfTheRun:
                 local_stack(directory, lock, start=missing, durable=False)
             )
             variables |= stack.variables
-        return Servers(
-            **{name.removeprefix("PORTICO_").lower(): v for name, v in variables.items()}
-        )
+        given = {name.removeprefix("PORTICO_").lower(): v for name, v in variables.items()}
+        return Servers(**{each.name: given[each.name] for each in fields(Servers)})
 
     async def _listen(self) -> None:
         server = await asyncio.start_unix_server(self._answer, self.address)
