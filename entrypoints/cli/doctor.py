@@ -8,6 +8,7 @@ from application.settings import Settings, UnsafeSettings
 from bootstrap import Container
 from domain.errors import Unavailable
 from entrypoints.cli import console
+from entrypoints.cli.api import hand_on
 from entrypoints.cli.broker import broker_probes
 from entrypoints.cli.connection import answered, as_overrides, unconfigured
 from entrypoints.cli.errors import DependencyDown, ExitCode, MigrationsMissing, PortTaken
@@ -44,7 +45,9 @@ async def _findings() -> AsyncIterator[Finding]:
         missing = unconfigured(settings)
         variables = running_stack(settings.data_dir) if missing else None
         if missing and variables:
-            settings = bootstrap.load_settings(**as_overrides(variables, missing))
+            overrides = as_overrides(variables, missing)
+            settings = bootstrap.load_settings(**overrides)
+            hand_on(overrides)
         elif missing:
             # The rest can be judged all the same.
             settings = bootstrap.load_settings(stores="memory")

@@ -475,11 +475,11 @@ Each variable marked (secret) may come from a file instead, as Docker and Kubern
 `PORTICO_POSTGRES_URL_FILE=/run/secrets/postgres_url`. A key may also be given as the path of a PEM file, or as PEM text
 on one line with `\\n` for its line ends; `portico make-keys` makes a directory of all of them for `PORTICO_KEYS_DIR`.
 
-Encrypted connections (`rediss://`, `amqps://`) are made only to a server whose certificate is by an authority that is known
-and is for the host of the address. An authority of your own is named in the address, as a file:
-`rediss://redis:6379/0?ssl_ca_certs=/etc/ssl/ours.pem`, `amqps://rabbit:5671/%2F?ssl_ca_certs=/etc/ssl/ours.pem`. For a client's
-certificate there are `ssl_certfile` and `ssl_keyfile`; `ssl_check_hostname=false` lets any host have the certificate, and
-`ssl_cert_reqs=none` lets anybody be the server, so it is for tests.
+Encrypted connections (`rediss://`, `amqps://`) are made only to a server whose certificate is by an authority that is
+known and is for the host of the address. An authority of your own is named in the address, as a file:
+`rediss://redis:6379/0?ssl_ca_certs=/etc/ssl/ours.pem`, `amqps://rabbit:5671/%2F?ssl_ca_certs=/etc/ssl/ours.pem`. For
+a client's certificate there are `ssl_certfile` and `ssl_keyfile`; `ssl_check_hostname=false` lets any host have the
+certificate, and `ssl_cert_reqs=none` lets anybody be the server, so it is for tests.
 
 In Kubernetes set `enableServiceLinks: false`, or do not name a service `portico-http` or the like: its links would
 be taken for the variables below."""
