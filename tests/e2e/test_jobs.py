@@ -1,116 +1,32 @@
 """Periodic tasks as their users have them: made over HTTP, published by a beat, run by a worker, looked at again."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import count, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.e2e.command import Started, addresses, environment, portico, running, starting
-from tests.e2e.fleet import dropped, flushed, migrated
+from tests.e2e.command import Started, addresses, portico, starting
+from tests.e2e.jobs import EACH_SECOND, TASKS, Portico, lines, portico_running, settings_of, until
 from tests.servers import Servers
 
 pytestmark = pytest.mark.server
 
-ROOT = Path(__file__).parents[2]
-TASKS = "/api/v1/periodic-tasks"
-EACH_SECOND = {"kind": "interval", "schedule": {"every": 1, "period": "seconds"}}
-WITHIN = 20.0
-_numbers = count(1)
-
 
 @pytest.fixture(scope="module")
 def variables(servers: Servers, worker: int) -> dict[str, str]:
-    """Return the settings of API, worker and beat: databases of their own, and tasks of these tests."""
-    name = f"portico_jobs_{worker}"
-    return addresses(
-        servers,
-        PORTICO_POSTGRES_URL=migrated(servers.postgres_url, name),
-        PORTICO_REDIS_URL=flushed(servers.redis_url, 8 + worker),
-        PORTICO_MONGO_DATABASE=dropped(servers.mongo_url, name),
-        PORTICO_ADMIN_USERNAME="grace",
-        PORTICO_ADMIN_PASSWORD="correct horse battery staple",
-        PORTICO_WORKER_CONCURRENCY="2",
-        PORTICO_TASK_MODULES="tests.e2e.job_tasks",
-        PYTHONPATH=os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),  # noqa: TID251
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Portico:
-    """A running `portico run`, and a client of its administrator."""
-
-    stack: Started
-    http: httpx.Client
-    variables: dict[str, str]
-
-    def make(self, **fields: Any) -> str:
-        """Make a periodic task that runs each second, unless told otherwise; return its path."""
-        body = {"name": f"task {next(_numbers)}", "task": "test.note", **EACH_SECOND, **fields}
-        return f"{TASKS}/{self.data(self.http.post(TASKS, json=body))['id']}"
-
-    def data(self, response: httpx.Response) -> Any:
-        assert response.is_success, response.text
-        return response.json()["data"]
-
-    def change(self, task: str, **fields: Any) -> Any:
-        return self.data(self.http.patch(task, json=fields))
-
-    def python(self, code: str, directory: Path) -> None:
-        """Run what an operator types into Python; `app` is the application."""
-        subprocess.run(  # noqa: S603 - ours
-            [sys.executable, "-c", f"from entrypoints.celery.app import app\n{code}"],
-            check=True,
-            env=environment(directory, **self.variables),
-            timeout=60,
-        )
-
-    def runs(self, task: str) -> list[dict[str, Any]]:
-        """Return the runs of a task, newest first."""
-        runs: list[dict[str, Any]] = self.data(self.http.get(f"{task}/runs"))["records"]
-        return runs
-
-    def ended(self, task: str) -> list[dict[str, Any]]:
-        """Return those that have ended and of which all is noted."""
-        return [run for run in self.runs(task) if run["finishedAt"] and run["publishedAt"]]
+    return settings_of(servers, "jobs", worker)
 
 
 @pytest.fixture(scope="module")
 def jobs(variables: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portico]:
-    form = {
-        "username": variables["PORTICO_ADMIN_USERNAME"],
-        "password": variables["PORTICO_ADMIN_PASSWORD"],
-    }
-    with (
-        running(tmp_path_factory.mktemp("jobs"), **variables) as stack,
-        httpx.Client(base_url=stack.block["API"], timeout=30) as http,
-    ):
-        token = http.post("/api/v1/auth/login/swagger", data=form).json()["access_token"]
-        http.headers["Authorization"] = f"Bearer {token}"
-        yield Portico(stack, http, variables)
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    """Return what the condition gives once that is something."""
-    end = time.monotonic() + WITHIN
-    while not (found := condition()):
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.05)
-    return found
-
-
-def lines(file: Path) -> list[str]:
-    return file.read_text().splitlines() if file.exists() else []
+    with portico_running(tmp_path_factory.mktemp("jobs"), variables) as jobs:
+        yield jobs
 
 
 # --- made, changed, removed ---------------------------------------------------------------------

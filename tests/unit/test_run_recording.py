@@ -132,6 +132,22 @@ async def test_ends_that_come_together_are_noted_together(
     assert log.batches == [100]
 
 
+async def test_an_end_alone_is_noted_at_once_and_those_that_follow_soon_are_gathered(
+    store: MemoryStore, log: MortalRunLog
+) -> None:
+    """Its process may be killed the next moment."""
+    runs = [given(store, number) for number in range(1, 4)]
+    async with RunRecorder(log, MovableClock(), settle=60).running() as recorder:
+        recorder.finish(runs[0])
+        await until(store, runs[0], RunState.SUCCEEDED)
+        for run_id in runs[1:]:
+            recorder.finish(run_id)
+            await asyncio.sleep(0.01)
+        assert log.batches == [1]
+
+    assert log.batches == [1, 2]
+
+
 async def test_while_the_store_is_away_tasks_run_and_only_the_first_waits_for_it(
     store: MemoryStore, log: MortalRunLog
 ) -> None:

@@ -28,7 +28,7 @@ class RunRecorder:
     log: RunLog
     clock: Clock
     settle: float = 0.05
-    """Seconds that an end waits for others, to be noted together with them."""
+    """Seconds after ends were noted in which others gather, to be noted together."""
     pause: float = 5.0
     """Seconds for which a store that did not answer is left alone."""
     batch: int = 500
@@ -38,6 +38,7 @@ class RunRecorder:
     _finished: deque[Finished] = field(default_factory=lambda: deque(maxlen=100_000), init=False)
     _wanted: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _away_until: float = field(default=0.0, init=False)
+    _settled_at: float = field(default=0.0, init=False)
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator["RunRecorder", None]:
@@ -100,6 +101,7 @@ class RunRecorder:
             self._wanted.clear()
             try:
                 await self._note_all()
+                self._settled_at = asyncio.get_running_loop().time() + self.settle
             except Unavailable:
                 self._be_away()
             except Exception:  # noqa: BLE001 - see below
@@ -131,4 +133,5 @@ class RunRecorder:
         self._away_until = asyncio.get_running_loop().time() + self.pause
 
     def _patience(self) -> float:
-        return max(self.settle, self._away_until - asyncio.get_running_loop().time())
+        until = max(self._settled_at, self._away_until)
+        return max(0.0, until - asyncio.get_running_loop().time())
