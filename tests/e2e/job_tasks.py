@@ -43,10 +43,12 @@ def die_once(file: str) -> None:
 
 
 @app.task(name="test.try_again", bind=True)
-async def try_again(self: TypedTask[[float], None], after: float) -> None:
-    """Fail, and succeed some seconds later."""
+async def try_again(
+    self: TypedTask[[float, float | None], None], after: float, expires: float | None = None
+) -> None:
+    """Fail, and succeed some seconds later, unless the second attempt expires before that."""
     if not self.request.retries:
-        raise self.retry(countdown=after)
+        raise self.retry(countdown=after, expires=expires)
 
 
 @app.task(name="test.say_nothing")

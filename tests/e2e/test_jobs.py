@@ -144,6 +144,15 @@ def test_a_run_that_is_tried_again_has_not_expired(jobs: Portico) -> None:
     ) + timedelta(seconds=1)
 
 
+def test_a_run_whose_second_attempt_expires_has_failed(jobs: Portico) -> None:
+    """Because its task says so; what the schedule says is about the first."""
+    task = jobs.make(task="test.try_again", args=[1.5, 1], maxRuns=1)
+
+    (run,) = until(lambda: jobs.ended(task))
+
+    assert (run["state"], run["error"]) == ("failed", "TaskRevokedError: expired")
+
+
 def test_a_run_that_is_revoked_while_it_waits_has_failed(jobs: Portico, tmp_path: Path) -> None:
     """By an operator, with Celery's remote control."""
     task = jobs.make(task="test.try_again", args=[5], maxRuns=1)
