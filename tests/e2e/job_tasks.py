@@ -47,8 +47,11 @@ async def try_again(
     self: TypedTask[[float, float | None], None], after: float, expires: float | None = None
 ) -> None:
     """Fail, and succeed some seconds later, unless the second attempt expires before that."""
-    if not self.request.retries:
-        raise self.retry(countdown=after, expires=expires)
+    if self.request.retries:
+        return
+    if expires is None:
+        raise self.retry(countdown=after)
+    raise self.retry(countdown=after, expires=expires)
 
 
 @app.task(name="test.say_nothing")
