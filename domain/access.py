@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
+from enum import Enum, StrEnum
 from functools import lru_cache
-from typing import NewType
+from typing import ClassVar, NewType
 from uuid import UUID
 
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
@@ -14,8 +14,6 @@ from domain.identity import UserId
 from domain.text import fold, problem_with, tidy
 
 RoleId = NewType("RoleId", UUID)
-
-LONGEST_CODE = 300
 
 # `{}` because a code holds a path template; `*` only makes sense in patterns.
 _EXACT = re.compile(r"[A-Z]{3,10}:[A-Za-z0-9/._~{}:@!$&'()+,;=%-]{1,256}")
@@ -46,10 +44,12 @@ class Grant:
     none included.
     """
 
+    LENGTH: ClassVar = (4, 300)
+
     value: str
 
     def __post_init__(self) -> None:
-        if len(self.value) > LONGEST_CODE or not (
+        if len(self.value) > self.LENGTH[1] or not (
             _EXACT.fullmatch(self.value) or _PATTERN.fullmatch(self.value)
         ):
             raise InvalidGrant(self.value)
@@ -153,6 +153,8 @@ class RoleStatus(StrEnum):
 class RoleCode:
     """The short name by which users hold a role: 2 to 64 of `a-z 0-9 . _ -`, a letter first."""
 
+    LENGTH: ClassVar = (2, 64)
+
     value: str
 
     def __post_init__(self) -> None:
@@ -160,6 +162,33 @@ class RoleCode:
             raise InvalidRole(
                 "code", "must have 2 to 64 of a-z, 0-9, '.', '_' and '-', a letter first"
             )
+
+
+class RoleText(Enum):
+    """The texts of a role: the field, and how many characters it may have."""
+
+    NAME = "name", (2, 100)
+    DESCRIPTION = "description", (0, 500)
+    BUTTON = "button_permissions", (1, 200)
+    ROUTER = "router_permissions", (1, 200)
+
+    def parse(self, text: str) -> str:
+        """Return the text as a role holds it; raise `InvalidRole`."""
+        field, length = self.value
+        if self is RoleText.NAME:
+            text = tidy(text)
+        if self is RoleText.DESCRIPTION:
+            text = text.strip()
+        line = text.replace("\n", " ") if self is RoleText.DESCRIPTION else text
+        problem = problem_with(line, *length)
+        if problem is not None:
+            raise InvalidRole(field, problem)
+        return text
+
+    @property
+    def length(self) -> tuple[int, int]:
+        """The least and the greatest number of characters."""
+        return self.value[1]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -178,17 +207,10 @@ class Role:
     updated_at: datetime
 
     def __post_init__(self) -> None:
-        self.name = tidy(self.name)
-        self.description = self.description.strip()
-        for name, text, shortest, longest in (
-            ("name", self.name, 2, 100),
-            ("description", self.description.replace("\n", " "), 0, 500),
-            *(("button_permissions", word, 1, 200) for word in self.buttons),
-            *(("router_permissions", word, 1, 200) for word in self.routers),
-        ):
-            problem = problem_with(text, shortest=shortest, longest=longest)
-            if problem is not None:
-                raise InvalidRole(name, problem)
+        self.name = RoleText.NAME.parse(self.name)
+        self.description = RoleText.DESCRIPTION.parse(self.description)
+        self.buttons = frozenset(map(RoleText.BUTTON.parse, self.buttons))
+        self.routers = frozenset(map(RoleText.ROUTER.parse, self.routers))
 
     @property
     def name_key(self) -> str:
@@ -222,9 +244,10 @@ class InvalidGrant(Invalid):
 
     def __init__(self, value: str) -> None:
         super().__init__(
-            f"{value[:LONGEST_CODE]!r} is neither METHOD:/path nor a pattern such as *:/api/v1/roles/**",
+            "A permission is METHOD:/path, or a pattern such as *:/api/v1/roles/**",
             field="permissions",
         )
+        self.value = value
 
 
 class InvalidRole(Invalid):

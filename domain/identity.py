@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import NewType
+from typing import ClassVar, NewType
 from uuid import UUID
 
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
@@ -19,11 +19,13 @@ UserId = NewType("UserId", UUID)
 class Username:
     """What a person logs in with: 5 to 100 characters that can be seen, no white space, no `@` (that is an email)."""
 
+    LENGTH: ClassVar = (5, 100)
+
     value: str
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "value", compatible(self.value))
-        problem = problem_with(self.value, shortest=5, longest=100)
+        problem = problem_with(self.value, *self.LENGTH)
         if problem is not None:
             raise InvalidUsername(problem)
         if re.search(r"[\s@]", self.value):
@@ -49,13 +51,15 @@ _DOTS = str.maketrans(dict.fromkeys("\u3002\uff0e\uff61", "."))
 class Email:
     """An address of at most 254 characters (RFC 5321 §4.5.3.1.3); only its shape is checked, and what it looks like."""
 
+    LENGTH: ClassVar = (3, 254)
+
     value: str
 
     def __post_init__(self) -> None:
         local, at, domain = tidy(self.value).rpartition("@")
         domain = domain.translate(_DOTS)
         object.__setattr__(self, "value", f"{local}{at}{domain}")
-        problem = problem_with(self.value, shortest=3, longest=254)
+        problem = problem_with(self.value, *self.LENGTH)
         if problem is not None:
             raise InvalidEmail(problem)
         if has_invisible(self.value):
@@ -88,11 +92,13 @@ def login_name(text: str) -> Username | Email | None:
 class PersonName:
     """How a person is called: 2 to 100 characters on one line."""
 
+    LENGTH: ClassVar = (2, 100)
+
     value: str
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "value", tidy(self.value))
-        problem = problem_with(self.value, shortest=2, longest=100)
+        problem = problem_with(self.value, *self.LENGTH)
         if problem is not None:
             raise InvalidName(problem)
 

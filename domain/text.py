@@ -21,7 +21,7 @@ _INVISIBLE = re.compile(
 )
 
 
-def problem_with(text: str, *, shortest: int, longest: int) -> str | None:
+def problem_with(text: str, shortest: int, longest: int) -> str | None:
     """Say what keeps `text` from being one line of `shortest` to `longest` characters, or None.
 
     Invisible characters count for the upper bound alone: some scripts and emoji need them.

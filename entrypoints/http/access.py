@@ -21,9 +21,9 @@ from application.use_cases.access.roles import (
     RoleDraft,
 )
 from bootstrap import Container
-from domain.access import Grant, Role, RoleCode, RoleId, RoleStatus
-from entrypoints.http.envelope import Body, Created, MayBeLeftOut, Response, Text
-from entrypoints.http.identity.bodies import UserBody
+from domain.access import Grant, Role, RoleId, RoleStatus, RoleText
+from entrypoints.http.envelope import Body, Created, MayBeLeftOut, Parsed, Response
+from entrypoints.http.identity.bodies import RoleCodeField, UserBody
 from entrypoints.http.paging import Keyword, Page, PageQuery
 from entrypoints.http.queries import Flag
 from entrypoints.http.security import (
@@ -48,22 +48,22 @@ ListRoleUsersDep = Annotated[ListRoleUsers, Depends(use_case(Container.list_role
 
 # --- bodies -------------------------------------------------------------------------------------
 
-CodeText = Annotated[
-    Text,
-    Field(
-        description="2 to 64 of a-z, 0-9, `.`, `_` and `-`, a letter first; unique.",
-        examples=["editor"],
-    ),
-]
-NameText = Annotated[
-    Text,
+NameField = Annotated[
+    str,
+    Parsed(RoleText.NAME.parse, RoleText.NAME.length),
     Field(
         description="2 to 100 characters on one line; unique, upper and lower case aside.",
         examples=["Editor"],
     ),
 ]
-GrantTexts = Annotated[
-    Sequence[Text],
+DescriptionField = Annotated[
+    str,
+    Parsed(RoleText.DESCRIPTION.parse, RoleText.DESCRIPTION.length),
+    Field(description="At most 500 characters.", examples=["Writes and corrects."]),
+]
+GrantField = Annotated[Grant, Parsed(Grant, Grant.LENGTH)]
+GrantsField = Annotated[
+    Sequence[GrantField],
     Field(
         max_length=1000,
         description=(
@@ -73,12 +73,12 @@ GrantTexts = Annotated[
         examples=[["GET:/api/v1/users/{user_id}", "*:/api/v1/roles/**"]],
     ),
 ]
-ButtonTexts = Annotated[
-    Sequence[Text],
+ButtonsField = Annotated[
+    Sequence[Annotated[str, Parsed(RoleText.BUTTON.parse, RoleText.BUTTON.length)]],
     Field(max_length=1000, description="For front ends, as they are.", examples=[["user.create"]]),
 ]
-RouterTexts = Annotated[
-    Sequence[Text],
+RoutersField = Annotated[
+    Sequence[Annotated[str, Parsed(RoleText.ROUTER.parse, RoleText.ROUTER.length)]],
     Field(max_length=1000, description="For front ends, as they are.", examples=[["/users"]]),
 ]
 _FORCE = Field(description="Take the role from those who have it.")
@@ -101,26 +101,24 @@ class RoleQuery(PageQuery):
 class RoleDraftBody(Body):
     """What a role shall be; what is left out is empty."""
 
-    code: CodeText
-    name: NameText
-    description: Text = Field(
-        default="", description="At most 500 characters.", examples=["Writes and corrects."]
-    )
+    code: RoleCodeField
+    name: NameField
+    description: DescriptionField = ""
     status: RoleStatus = Field(
         default=RoleStatus.ACTIVE, description="A disabled role gives nothing."
     )
-    permissions: GrantTexts = ()
-    button_permissions: ButtonTexts = ()
-    router_permissions: RouterTexts = ()
+    permissions: GrantsField = ()
+    button_permissions: ButtonsField = ()
+    router_permissions: RoutersField = ()
 
     def draft(self) -> RoleDraft:
         """Return what the use case is asked for."""
         return RoleDraft(
-            code=RoleCode(self.code),
+            code=self.code,
             name=self.name,
             description=self.description,
             status=self.status,
-            grants=frozenset(map(Grant, self.permissions)),
+            grants=frozenset(self.permissions),
             buttons=frozenset(self.button_permissions),
             routers=frozenset(self.router_permissions),
         )
@@ -130,13 +128,20 @@ class RoleBody(Body):
     """A role."""
 
     id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b23"])
-    code: CodeText
-    name: NameText
+    code: str = Field(examples=["editor"])
+    name: str = Field(examples=["Editor"])
     description: str = Field(examples=["Writes and corrects."])
     status: RoleStatus = Field(description="A disabled role gives nothing.", examples=["active"])
-    permissions: GrantTexts
-    button_permissions: ButtonTexts
-    router_permissions: RouterTexts
+    permissions: Sequence[str] = Field(
+        description="Permission codes and patterns.",
+        examples=[["GET:/api/v1/users/{user_id}", "*:/api/v1/roles/**"]],
+    )
+    button_permissions: Sequence[str] = Field(
+        description="For front ends, as they are.", examples=[["user.create"]]
+    )
+    router_permissions: Sequence[str] = Field(
+        description="For front ends, as they are.", examples=[["/users"]]
+    )
     created_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
     updated_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
 

@@ -1,6 +1,8 @@
 """What bodies look like: camelCase out, camelCase and snake_case in, and every success in one envelope."""
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -10,9 +12,15 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     StringConstraints,
+    TypeAdapter,
 )
 from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from domain.errors import Invalid
 
 T = TypeVar("T")
 
@@ -56,6 +64,38 @@ def _without_nul(text: str) -> str:
 
 Text = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_without_nul)]
 """Text from outside: bounded, and without NUL, which PostgreSQL cannot store. A field may set a smaller bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed(Generic[T]):
+    """Make a field of a body a value of the domain: `Annotated[Username, Parsed(Username, Username.LENGTH)]`.
+
+    The domain decides what is valid. What it refuses is an error of that field, with the domain's code as its type,
+    so that one answer names every field that is wrong. `length`, the least and the most characters, is for OpenAPI.
+    """
+
+    parse: Callable[[str], T]
+    length: tuple[int, int]
+
+    def __get_pydantic_core_schema__(
+        self, _source: object, _handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._parsed, _TEXT.core_schema)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        shortest, longest = self.length
+        return handler(schema) | {"minLength": shortest, "maxLength": longest}
+
+    def _parsed(self, text: str) -> T:
+        try:
+            return self.parse(text)
+        except Invalid as error:
+            raise PydanticCustomError(error.code, "{detail}", {"detail": error.detail}) from None
+
+
+_TEXT = TypeAdapter[str](Text)
 
 
 def _not_null(value: object) -> object:

@@ -150,6 +150,9 @@ def problem_response(scope: Scope, error: Exception) -> Response:
             status, detail = HTTPStatus.UNPROCESSABLE_ENTITY, "The request has invalid fields"
             slug = SLUG_OF_STATUS[status]
             errors = tuple(_told(e) for e in error.errors()[:_MOST_ERRORS_TOLD])
+            if len(errors) == 1 and _is_of_the_domain(errors[0].type):
+                # The same answer as if the use case had refused the value.
+                slug, detail = errors[0].type, errors[0].msg
         case HTTPException():
             status = HTTPStatus(error.status_code)
             detail = _DETAIL_OF_STATUS.get(status, error.detail)
@@ -243,6 +246,11 @@ def _told(error: Mapping[str, Any]) -> FieldError:
     # A field that should not be there keeps the name it came with.
     parts = error["loc"] if kind == "extra_forbidden" else map(_in_camel_case, error["loc"])
     return FieldError(loc=tuple(map(_name_or_nothing, parts)), msg=message, type=kind)
+
+
+def _is_of_the_domain(kind: str) -> bool:
+    """Tell whether an error's type is a code of ours, such as `identity.invalid_email`; pydantic's have no dot."""
+    return "." in kind
 
 
 def _in_camel_case(part: str | int) -> str | int:

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
+from pydantic import Field
 
 from application.use_cases.health import CheckReadiness
 from bootstrap import Container
@@ -19,7 +20,7 @@ CheckReadinessDep = Annotated[CheckReadiness, Depends(use_case(Container.check_r
 class ReadinessBody(Body):
     """The dependencies that answer: all of them."""
 
-    up: list[str]
+    up: list[str] = Field(examples=[["postgres", "redis", "mongo", "s3"]])
 
 
 @router.get("/livez", dependencies=[PublicRoute])

@@ -92,6 +92,7 @@ class DescribedAPI(FastAPI):
             version=version("portico"),
             description=_DESCRIPTION,
             openapi_tags=[dict(tag) for tag in _TAGS],
+            servers=[{"url": "/", "description": "The host that this description came from."}],
             openapi_url=None,  # `docs` serves it, declared like every other route
             generate_unique_id_function=lambda route: to_camel(route.name),
             **options,

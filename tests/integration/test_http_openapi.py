@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from fastapi import APIRouter
 
@@ -116,6 +117,54 @@ def test_every_body_and_every_success_comes_with_an_example(
     for content in (*bodies, *successes):
         assert content["example"]
         assert "…]" not in str(content["example"])
+
+
+@every_operation
+def test_every_example_is_valid_in_its_schema(
+    method: str, path: str, operation: Mapping[str, Any]
+) -> None:
+    contents = [
+        *operation.get("requestBody", {}).get("content", {}).values(),
+        *(
+            content
+            for response in operation["responses"].values()
+            for media_type, content in resolved(response).get("content", {}).items()
+            if media_type.endswith("json")
+        ),
+    ]
+
+    for content in contents:
+        if "schema" in content:
+            assert_valid(content["example"], content["schema"])
+
+
+def test_every_example_of_a_field_is_valid_in_its_schema() -> None:
+    shown = [
+        (f"{name}.{field}", example, part)
+        for name, schema in description()["components"]["schemas"].items()
+        for field, part in schema.get("properties", {}).items()
+        for example in part.get("examples", ())
+    ]
+
+    assert len(shown) > 100
+    for _, example, part in shown:
+        assert_valid(example, part)
+
+
+def assert_valid(example: object, schema: Mapping[str, Any]) -> None:
+    document = {**schema, "components": description()["components"]}
+    jsonschema_rs.validator_for(document, validate_formats=True).validate(example)
+
+
+def test_the_bounds_of_a_field_are_those_of_the_domain() -> None:
+    fields = description()["components"]["schemas"]["CreateUserBody"]["properties"]
+
+    bounds = {name: fields[name]["maxLength"] for name in ("username", "email", "name")}
+    assert bounds == {"username": 100, "email": 254, "name": 100}
+
+
+def test_the_description_says_where_the_api_is() -> None:
+    assert [server["url"] for server in description()["servers"]] == ["/"]
 
 
 def test_an_example_is_what_a_client_would_send() -> None:

@@ -83,14 +83,14 @@ async def test_a_role_is_replaced_as_a_whole(admin_web: Web) -> None:
         ({"name": "Edi\0tor"}, ["name"], "value_error"),
         ({"description": "x" * 501}, ["description"], "access.invalid_role"),
         ({"status": "gone"}, ["status"], "enum"),
-        ({"permissions": ["nonsense"]}, ["permissions"], "access.invalid_grant"),
-        ({"permissions": ["GET:/a b"]}, ["permissions"], "access.invalid_grant"),
-        ({"permissions": ["FETCH:/**/**x"]}, ["permissions"], "access.invalid_grant"),
+        ({"permissions": ["nonsense"]}, ["permissions", 0], "access.invalid_grant"),
+        ({"permissions": ["GET:/a b"]}, ["permissions", 0], "access.invalid_grant"),
+        ({"permissions": ["FETCH:/**/**x"]}, ["permissions", 0], "access.invalid_grant"),
         ({"permissions": [1]}, ["permissions", 0], "string_type"),
         ({"permissions": "GET:**"}, ["permissions"], "sequence_str"),
         ({"permissions": ["GET:**"] * 1001}, ["permissions"], "too_long"),
-        ({"buttonPermissions": [""]}, ["buttonPermissions"], "access.invalid_role"),
-        ({"routerPermissions": ["x" * 201]}, ["routerPermissions"], "access.invalid_role"),
+        ({"buttonPermissions": [""]}, ["buttonPermissions", 0], "access.invalid_role"),
+        ({"routerPermissions": ["x" * 201]}, ["routerPermissions", 0], "access.invalid_role"),
         ({"id": str(UUID(int=1))}, ["id"], "extra_forbidden"),
     ],
     ids=str,
@@ -103,6 +103,21 @@ async def test_a_value_that_breaks_a_rule_is_named(
     assert response.status_code == 422
     assert [(e["loc"], e["type"]) for e in response.json()["errors"]] == [(["body", *field], kind)]
     assert admin_web.world.store.roles == {}
+
+
+async def test_every_field_that_is_wrong_is_named_at_once(admin_web: Web) -> None:
+    wrong = {"code": "?", "name": "", "permissions": [READ, "nonsense"], "buttonPermissions": [""]}
+
+    response = await admin_web.client.post(ROLES, json=wrong)
+
+    assert response.status_code == 422
+    assert response.json()["error"] == "http.invalid"
+    assert [e["loc"] for e in response.json()["errors"]] == [
+        ["body", "code"],
+        ["body", "name"],
+        ["body", "permissions", 1],
+        ["body", "buttonPermissions", 0],
+    ]
 
 
 async def test_codes_that_no_route_has_are_listed(admin_web: Web) -> None:

@@ -136,7 +136,7 @@ async def test_an_administrator_may_do_everything(admin_web: Web) -> None:
         ({"password": "%%%"}, ["password"], "identity.unreadable_password"),
         ({"status": "gone"}, ["status"], "enum"),
         ({"isAdmin": "true"}, ["isAdmin"], "bool_type"),
-        ({"roles": ["No Role"]}, ["roles", 0], "string_pattern_mismatch"),
+        ({"roles": ["No Role"]}, ["roles", 0], "access.invalid_role"),
         ({"roles": ["nobodys"]}, ["roles"], "access.unknown_roles"),
         ({"roles": None}, ["roles"], "is_instance_of"),
         ({"passwordHash": "x"}, ["passwordHash"], "extra_forbidden"),
@@ -151,6 +151,20 @@ async def test_a_value_that_breaks_a_rule_is_named(
     assert response.status_code == 422
     assert [(e["loc"], e["type"]) for e in response.json()["errors"]] == [(["body", *field], kind)]
     assert len(admin_web.world.store.users) == 1
+
+
+async def test_every_field_that_is_wrong_is_named_at_once(admin_web: Web) -> None:
+    wrong = {"username": "", "email": "nowhere", "name": "", "roles": ["?"]}
+
+    response = await admin_web.client.post(USERS, json=wrong)
+
+    assert response.status_code == 422
+    assert [(e["loc"], e["type"]) for e in response.json()["errors"]] == [
+        (["body", "username"], "identity.invalid_username"),
+        (["body", "email"], "identity.invalid_email"),
+        (["body", "name"], "identity.invalid_name"),
+        (["body", "roles", 0], "access.invalid_role"),
+    ]
 
 
 async def test_roles_that_do_not_exist_are_listed(admin_web: Web) -> None:

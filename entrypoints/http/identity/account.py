@@ -8,16 +8,15 @@ from application.use_cases.identity.passwords import ChangePassword
 from application.use_cases.identity.profile import GetProfile, UpdateProfile
 from application.use_cases.identity.registration import Register
 from bootstrap import Container
-from domain.identity import Email, PersonName, Username
 from domain.sessions import SealedPassword
 from entrypoints.http.envelope import Body, Created, MayBeLeftOut, Response
 from entrypoints.http.identity.bodies import (
     Ciphertext,
-    EmailText,
+    EmailField,
     KeyId,
-    NameText,
+    NameField,
     UserBody,
-    UsernameText,
+    UsernameField,
 )
 from entrypoints.http.security import (
     AnyPasswordCallerDep,
@@ -40,9 +39,9 @@ ChangePasswordDep = Annotated[ChangePassword, Depends(use_case(Container.change_
 class RegisterBody(Body):
     """A new account."""
 
-    username: UsernameText
-    email: EmailText
-    name: NameText
+    username: UsernameField
+    email: EmailField
+    name: NameField
     password: Ciphertext
     kid: KeyId = None
 
@@ -50,8 +49,8 @@ class RegisterBody(Body):
 class UpdateProfileBody(Body):
     """What changes; what is left out stays."""
 
-    name: MayBeLeftOut[NameText] = None
-    email: MayBeLeftOut[EmailText] = None
+    name: MayBeLeftOut[NameField] = None
+    email: MayBeLeftOut[EmailField] = None
 
 
 class ChangePasswordBody(Body):
@@ -68,9 +67,9 @@ async def register(
 ) -> Created[UserBody]:
     """Make an account of one's own, where registration is open."""
     user = await register(
-        Username(body.username),
-        Email(body.email),
-        PersonName(body.name),
+        body.username,
+        body.email,
+        body.name,
         SealedPassword(body.password, body.kid),
         origin,
     )
@@ -91,11 +90,7 @@ async def update_profile(
     body: UpdateProfileBody, caller: CallerDep, update_profile: UpdateProfileDep
 ) -> Response[UserBody]:
     """Change how the caller is called and reached."""
-    changed = await update_profile(
-        caller,
-        name=None if body.name is None else PersonName(body.name),
-        email=None if body.email is None else Email(body.email),
-    )
+    changed = await update_profile(caller, name=body.name, email=body.email)
     return Response(data=UserBody.of(changed.user, changed.roles))
 
 

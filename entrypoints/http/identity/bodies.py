@@ -7,9 +7,9 @@ from uuid import UUID
 
 from pydantic import Field
 
-from domain.access import Role
-from domain.identity import User, UserStatus
-from entrypoints.http.envelope import Body, Text
+from domain.access import Role, RoleCode
+from domain.identity import Email, PersonName, User, Username, UserStatus
+from entrypoints.http.envelope import Body, Parsed, Text
 
 # Longer than a body on the routes of authentication may be: whatever is wrong with a ciphertext, its length
 # included, is for the use case to answer, and it answers all of it alike.
@@ -30,24 +30,37 @@ KeyId = Annotated[
         examples=["m1p0HcV3TzD9o2gq8x7yJb6sR4uWnKfE5aLiQwZtXhM"],
     ),
 ]
-UsernameText = Annotated[
-    Text,
+UsernameField = Annotated[
+    Username,
+    Parsed(Username, Username.LENGTH),
     Field(
         description="5 to 100 characters, without white space or @; unique, upper and lower case aside.",
         examples=["ada.lovelace"],
     ),
 ]
-EmailText = Annotated[
-    Text,
+EmailField = Annotated[
+    Email,
+    Parsed(Email, Email.LENGTH),
     Field(
         description="At most 254 characters; unique, upper and lower case aside.",
         examples=["ada@example.org"],
     ),
 ]
-NameText = Annotated[
-    Text, Field(description="2 to 100 characters on one line.", examples=["Ada Lovelace"])
+NameField = Annotated[
+    PersonName,
+    Parsed(PersonName, PersonName.LENGTH),
+    Field(description="2 to 100 characters on one line.", examples=["Ada Lovelace"]),
 ]
 
+
+RoleCodeField = Annotated[
+    RoleCode,
+    Parsed(RoleCode, RoleCode.LENGTH),
+    Field(
+        description="2 to 64 of a-z, 0-9, `.`, `_` and `-`, a letter first; unique.",
+        examples=["editor"],
+    ),
+]
 
 EVERYTHING = "*:**"
 """The pattern that covers every permission, which administrators have."""

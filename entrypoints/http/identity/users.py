@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import Field, StrictBool, StringConstraints
+from pydantic import Field, StrictBool
 
 from application.ports.identity import UserFilter
 from application.use_cases.identity.changes import ChangeUser, UserChange
@@ -20,17 +20,17 @@ from application.use_cases.identity.users import (
     UserDraft,
 )
 from bootstrap import Container
-from domain.access import RoleCode
-from domain.identity import Email, PersonName, UserId, Username, UserStatus
+from domain.identity import UserId, UserStatus
 from domain.sessions import SealedPassword
 from entrypoints.http.envelope import Body, Created, MayBeLeftOut, Response
 from entrypoints.http.identity.bodies import (
     CiphertextOrNone,
-    EmailText,
+    EmailField,
     KeyId,
-    NameText,
+    NameField,
+    RoleCodeField,
     UserBody,
-    UsernameText,
+    UsernameField,
 )
 from entrypoints.http.paging import Keyword, Page, PageQuery
 from entrypoints.http.security import GuardedRoute, VerifyPermissionDep
@@ -48,11 +48,8 @@ ResetPasswordDep = Annotated[ResetPassword, Depends(use_case(Container.reset_pas
 
 # --- bodies -------------------------------------------------------------------------------------
 
-RoleCodeText = Annotated[
-    str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]{1,63}$"), Field(examples=["editor"])
-]
 RoleCodes = Annotated[
-    Sequence[RoleCodeText], Field(max_length=100, description="The codes of the user's roles.")
+    Sequence[RoleCodeField], Field(max_length=100, description="The codes of the user's roles.")
 ]
 Administration = Annotated[
     StrictBool, Field(description="Only administrators make administrators.", examples=[False])
@@ -71,7 +68,7 @@ class UserQuery(PageQuery):
         description="A literal part of the username, the email or the name, upper and lower case aside.",
     )
     status: MayBeLeftOut[UserStatus] = None
-    role: MayBeLeftOut[RoleCodeText] = Field(
+    role: MayBeLeftOut[RoleCodeField] = Field(
         default=None, description="The code of a role they have."
     )
 
@@ -80,16 +77,16 @@ class UserQuery(PageQuery):
         return UserFilter(
             keyword=self.keyword,
             status=self.status,
-            role=None if self.role is None else RoleCode(self.role),
+            role=self.role,
         )
 
 
 class CreateUserBody(Body):
     """Somebody new. Without a password they get a one-time password."""
 
-    username: UsernameText
-    email: EmailText
-    name: NameText
+    username: UsernameField
+    email: EmailField
+    name: NameField
     password: CiphertextOrNone = None
     kid: KeyId = None
     status: Status = UserStatus.ACTIVE
@@ -99,11 +96,11 @@ class CreateUserBody(Body):
     def draft(self) -> UserDraft:
         """Return what the use case is asked for."""
         return UserDraft(
-            username=Username(self.username),
-            email=Email(self.email),
-            name=PersonName(self.name),
+            username=self.username,
+            email=self.email,
+            name=self.name,
             password=None if self.password is None else SealedPassword(self.password, self.kid),
-            roles=frozenset(map(RoleCode, self.roles)),
+            roles=frozenset(self.roles),
             status=self.status,
             is_admin=self.is_admin,
         )
@@ -112,9 +109,9 @@ class CreateUserBody(Body):
 class ChangeUserBody(Body):
     """What changes; what is left out stays."""
 
-    username: MayBeLeftOut[UsernameText] = None
-    email: MayBeLeftOut[EmailText] = None
-    name: MayBeLeftOut[NameText] = None
+    username: MayBeLeftOut[UsernameField] = None
+    email: MayBeLeftOut[EmailField] = None
+    name: MayBeLeftOut[NameField] = None
     status: MayBeLeftOut[Status] = None
     is_admin: MayBeLeftOut[Administration] = None
     roles: MayBeLeftOut[RoleCodes] = None
@@ -122,12 +119,12 @@ class ChangeUserBody(Body):
     def change(self) -> UserChange:
         """Return what the use case is asked for."""
         return UserChange(
-            username=None if self.username is None else Username(self.username),
-            email=None if self.email is None else Email(self.email),
-            name=None if self.name is None else PersonName(self.name),
+            username=self.username,
+            email=self.email,
+            name=self.name,
             status=self.status,
             is_admin=self.is_admin,
-            roles=None if self.roles is None else frozenset(map(RoleCode, self.roles)),
+            roles=None if self.roles is None else frozenset(self.roles),
         )
 
 

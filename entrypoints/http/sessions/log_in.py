@@ -86,8 +86,8 @@ class RefreshTokenBody(Body):
 class OAuth2Form(BaseModel):
     """The password grant of OAuth 2.0 (RFC 6749 §4.3.2), as the docs page sends it."""
 
-    username: Text
-    password: str = Field(max_length=1000, repr=False)
+    username: Text = Field(examples=["ada.lovelace"])
+    password: str = Field(max_length=1000, repr=False, examples=["correct horse battery staple"])
 
 
 class OAuth2TokenBody(BaseModel):
