@@ -45,10 +45,12 @@ def addresses(servers: Servers, **others: str) -> dict[str, str]:
     }
 
 
-def portico(*arguments: str, directory: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def portico(
+    *arguments: str, directory: Path, program: str = str(PORTICO), **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(  # noqa: S603 - ours
-        [PORTICO, *arguments],
+        [program, *arguments],
         check=False,
         cwd=directory,
         env=environment(directory, **variables),
@@ -91,12 +93,14 @@ class Started:
 
 
 @contextmanager
-def starting(*arguments: str, directory: Path, **variables: str) -> Iterator[Started]:
+def starting(
+    *arguments: str, directory: Path, program: str = str(PORTICO), **variables: str
+) -> Iterator[Started]:
     """Start a command; end all of its processes afterwards, whatever became of them."""
     stderr = directory / "stderr"
     with stderr.open("w") as output:
         process = subprocess.Popen(  # noqa: S603 - ours
-            [PORTICO, *arguments],
+            [program, *arguments],
             cwd=directory,
             env=environment(directory, **variables),
             stdout=subprocess.PIPE,

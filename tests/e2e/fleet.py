@@ -127,7 +127,13 @@ def _answers(url: str) -> bool:
 
 def migrated(url: str, name: str) -> str:
     """Make a database of that name anew, with the newest schema; return its address."""
-    own = urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+    own = created(url, name)
+    asyncio.run(PostgresSchema(PostgresSettings(url=own)).upgrade())
+    return own
+
+
+def created(url: str, name: str) -> str:
+    """Make a database of that name anew, without a table; return its address."""
 
     async def make() -> None:
         connection = await asyncpg.connect(url, timeout=10)
@@ -136,10 +142,9 @@ def migrated(url: str, name: str) -> str:
             await connection.execute(f"CREATE DATABASE {name}")
         finally:
             await connection.close()
-        await PostgresSchema(PostgresSettings(url=own)).upgrade()
 
     asyncio.run(make())
-    return own
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
 def flushed(url: str, number: int) -> str:
