@@ -263,7 +263,7 @@ class Container(containers.DeclarativeContainer):
         audit=record_audit,
     )
     end_sessions = providers.Factory(
-        EndSessions, uow=uow.provider, store=session_store, audit=record_audit
+        EndSessions, uow=uow.provider, store=session_store, clock=clock, audit=record_audit
     )
     note_keys_in_use = providers.Factory(
         NoteKeysInUse, uow=uow.provider, audit=record_audit, keys=keys_in_use

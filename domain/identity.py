@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar, NewType
 from uuid import UUID
@@ -118,6 +118,10 @@ class Password:
         object.__setattr__(self, "value", unicodedata.normalize("NFKC", self.value))
 
 
+ONE_TIME_PASSWORD_LIFETIME = timedelta(hours=24)
+"""How long a password that somebody else knows, because it was made for its user, logs in (OWASP ASVS 5.0 V6.4.1)."""
+
+
 class UserStatus(StrEnum):
     """Whether a user may act at all."""
 
@@ -137,9 +141,14 @@ class User:
     status: UserStatus = UserStatus.ACTIVE
     is_admin: bool = False
     must_change_password: bool = False
+    """Whether the password is a one-time password."""
+    one_time_until: datetime | None = None
+    """Until when the one-time password logs in; None once it has."""
     created_at: datetime
     updated_at: datetime
     password_changed_at: datetime
+    sessions_ended_at: datetime | None = None
+    """When all sessions were ended last, other than by a change of password."""
     last_login_at: datetime | None = None
 
     @property
@@ -157,12 +166,39 @@ class User:
         self.email = email
         self.updated_at = at
 
+    @property
+    def sessions_valid_from(self) -> datetime:
+        """The moment before which no session that was opened is valid any more; it only ever moves forward."""
+        return max(self.password_changed_at, self.sessions_ended_at or self.password_changed_at)
+
+    def password_logs_in(self, *, at: datetime) -> bool:
+        """Tell whether the password opens a session at all: a one-time password does so once, and not for ever."""
+        return not self.must_change_password or (
+            self.one_time_until is not None and at < self.one_time_until
+        )
+
     def change_password(self, password_hash: str, *, at: datetime) -> None:
-        """Take a password that the person chose; a forced change is thereby done."""
+        """Take a password that the person chose; a forced change is thereby done, and older sessions are over."""
         self.password_hash = password_hash
         self.must_change_password = False
-        self.password_changed_at = at
+        self.one_time_until = None
+        self.password_changed_at = self._later(at)
         self.updated_at = at
+
+    def give_one_time_password(self, password_hash: str, *, at: datetime) -> None:
+        """Take a password that was made for the person: for one log-in, and for the change of password after it."""
+        self.change_password(password_hash, at=at)
+        self.must_change_password = True
+        self.one_time_until = at + ONE_TIME_PASSWORD_LIFETIME
+
+    def end_sessions(self, *, at: datetime) -> None:
+        """Let every session that was opened before be over."""
+        self.sessions_ended_at = self._later(at)
+
+    def _later(self, at: datetime) -> datetime:
+        # The clocks of two hosts may differ; what happened later must not look earlier.
+        before = self.sessions_valid_from
+        return at if at >= before else before + timedelta(microseconds=1)
 
     def identifiers(self) -> tuple[str, ...]:
         """Return the words about this person that a password must not be made of."""

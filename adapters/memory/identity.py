@@ -63,16 +63,21 @@ class MemoryUserRepository(UserRepository):
         user = await self.find_by_login(name)
         return user.id if user else None
 
-    async def record_login(
-        self, user_id: UserId, *, verified: str, rehashed: str | None, at: datetime
-    ) -> bool:
-        await self._transaction.lock(("user", user_id))
-        user = self._users.find(user_id)
-        if user is None or not user.is_active or user.password_hash != verified:
+    async def record_login(self, verified: User, *, rehashed: str | None, at: datetime) -> bool:
+        await self._transaction.lock(("user", verified.id))
+        user = self._users.find(verified.id)
+        if (
+            user is None
+            or not user.is_active
+            or user.password_hash != verified.password_hash
+            or user.sessions_ended_at != verified.sessions_ended_at
+            or not user.password_logs_in(at=at)
+        ):
             return False
         user.last_login_at = at
-        user.password_hash = rehashed or verified
-        self._users.write(user_id, user)
+        user.password_hash = rehashed or user.password_hash
+        user.one_time_until = None
+        self._users.write(user.id, user)
         return True
 
     async def has_active_administrator(self, *, other_than: UserId | None = None) -> bool:

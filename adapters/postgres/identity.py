@@ -3,7 +3,19 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Uuid, exists, false, func, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Uuid,
+    exists,
+    false,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    update,
+)
 
 from adapters.postgres.records import Records
 from adapters.postgres.search import UserSearch
@@ -73,17 +85,21 @@ class PostgresUserRepository(UserRepository):
         user_id = (await self._transaction.read(select(found))).scalar_one()
         return None if user_id is None else UserId(user_id)
 
-    async def record_login(
-        self, user_id: UserId, *, verified: str, rehashed: str | None, at: datetime
-    ) -> bool:
+    async def record_login(self, verified: User, *, rehashed: str | None, at: datetime) -> bool:
         result = await self._transaction.write(
             update(users)
             .where(
-                users.c.id == user_id,
-                users.c.password_hash == verified,
+                users.c.id == verified.id,
                 users.c.status == UserStatus.ACTIVE,
+                users.c.password_hash == verified.password_hash,
+                users.c.sessions_ended_at.is_not_distinct_from(verified.sessions_ended_at),
+                or_(not_(users.c.must_change_password), users.c.one_time_until > at),
             )
-            .values(last_login_at=at, password_hash=rehashed or verified)
+            .values(
+                last_login_at=at,
+                password_hash=rehashed or verified.password_hash,
+                one_time_until=None,
+            )
         )
         return result.rowcount == 1
 
@@ -145,9 +161,11 @@ def to_row(user: User) -> dict[str, Any]:
         "status": user.status.value,
         "is_admin": user.is_admin,
         "must_change_password": user.must_change_password,
+        "one_time_until": user.one_time_until,
         "created_at": user.created_at,
         "updated_at": user.updated_at,
         "password_changed_at": user.password_changed_at,
+        "sessions_ended_at": user.sessions_ended_at,
         "last_login_at": user.last_login_at,
     }
 
@@ -163,9 +181,11 @@ def to_user(row: Row[Any]) -> User:
         status=UserStatus(row.status),
         is_admin=row.is_admin,
         must_change_password=row.must_change_password,
+        one_time_until=row.one_time_until,
         created_at=row.created_at,
         updated_at=row.updated_at,
         password_changed_at=row.password_changed_at,
+        sessions_ended_at=row.sessions_ended_at,
         last_login_at=row.last_login_at,
     )
 

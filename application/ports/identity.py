@@ -45,13 +45,11 @@ class UserRepository(Protocol):
         """Return the id of whom `find_by_login` returns; as fast for a name that nobody has as for any other."""
         ...
 
-    async def record_login(
-        self, user_id: UserId, *, verified: str, rehashed: str | None, at: datetime
-    ) -> bool:
-        """Note a log-in at `at`, and store `rehashed` if there is one.
+    async def record_login(self, verified: User, *, rehashed: str | None, at: datetime) -> bool:
+        """Note a log-in at `at`, store `rehashed` if there is one, and use up a one-time password.
 
-        Return False, and change nothing, if the user is gone or disabled, or has another hash than the
-        `verified` one by now.
+        Return False, and change nothing, if the user is gone or disabled by now, or if since `verified` was
+        read the password was changed, all sessions were ended, or a one-time password was used or expired.
         """
         ...
 

@@ -29,7 +29,7 @@ async def create(wanted: Mapping[str, str], *, patience: float, json: bool) -> N
         console.show(f"Username        {administrator.user.username.value}")
         if administrator.one_time_password:
             console.show(f"Password        {administrator.one_time_password}")
-            console.show("It is shown this once, and must be changed after the first log-in")
+            console.show("It is shown this once, logs in once within 24 hours, and is then changed")
 
 
 async def first_administrator(container: Container) -> NewAdministrator | None:

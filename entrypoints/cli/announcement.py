@@ -33,7 +33,7 @@ async def credentials(container: Container) -> Credentials:
     return Credentials(
         made.user.username.value,
         made.one_time_password,
-        "it is shown this once, and must be changed after the first log-in",
+        "it is shown this once, logs in once within 24 hours, and is then changed",
     )
 
 

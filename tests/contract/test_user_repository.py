@@ -21,7 +21,7 @@ from domain.identity import (
     UserNotFound,
     UserStatus,
 )
-from tests.fakes.builders import A_MOMENT, a_user
+from tests.fakes.builders import A_MOMENT, UserChanges, a_user
 from tests.fakes.waiting import waits
 
 LATER = A_MOMENT + timedelta(days=1, microseconds=1)
@@ -54,6 +54,8 @@ async def test_a_user_is_found_exactly_as_stored(uow: UnitOfWorkFactory) -> None
         created_at=A_MOMENT,
         updated_at=A_MOMENT + timedelta(microseconds=1),
         password_changed_at=A_MOMENT + timedelta(microseconds=2),
+        sessions_ended_at=A_MOMENT + timedelta(microseconds=4),
+        one_time_until=A_MOMENT + timedelta(microseconds=5),
         last_login_at=A_MOMENT + timedelta(microseconds=3),
     )
     await given(uow, user)
@@ -90,6 +92,7 @@ async def test_saving_stores_every_field(uow: UnitOfWorkFactory) -> None:
         created_at=LATER,
         updated_at=LATER,
         password_changed_at=LATER,
+        sessions_ended_at=LATER,
         last_login_at=LATER,
     )
 
@@ -445,9 +448,7 @@ async def save(work: UnitOfWork, user: User) -> object:
 
 
 async def record_login(work: UnitOfWork, user: User) -> object:
-    return await work.users.record_login(
-        user.id, verified=user.password_hash, rehashed=None, at=LATER
-    )
+    return await work.users.record_login(user, rehashed=None, at=LATER)
 
 
 @pytest.mark.parametrize("access", [lock, save, record_login])
@@ -532,9 +533,7 @@ async def test_a_login_is_noted_and_changes_nothing_else(uow: UnitOfWorkFactory)
     await given(uow, user, other)
 
     async with uow() as work:
-        assert await work.users.record_login(
-            user.id, verified=user.password_hash, rehashed=None, at=LATER
-        )
+        assert await work.users.record_login(user, rehashed=None, at=LATER)
         await work.commit()
 
     assert await stored(uow, user.id) == replace(user, last_login_at=LATER)
@@ -546,9 +545,7 @@ async def test_a_login_may_renew_the_hash(uow: UnitOfWorkFactory) -> None:
     await given(uow, user)
 
     async with uow() as work:
-        assert await work.users.record_login(
-            user.id, verified=user.password_hash, rehashed="$argon2id$new", at=LATER
-        )
+        assert await work.users.record_login(user, rehashed="$argon2id$new", at=LATER)
         await work.commit()
 
     assert await stored(uow, user.id) == replace(
@@ -557,32 +554,62 @@ async def test_a_login_may_renew_the_hash(uow: UnitOfWorkFactory) -> None:
 
 
 @pytest.mark.parametrize(
-    ("user", "verified"),
+    ("before", "change"),
     [
-        (a_user(), "$argon2id$another"),
-        (a_user(password_hash="$argon2id$x", status=UserStatus.DISABLED), "$argon2id$x"),
+        ({}, {"password_hash": "$argon2id$another"}),
+        ({}, {"status": UserStatus.DISABLED}),
+        ({}, {"sessions_ended_at": A_MOMENT}),
+        ({"sessions_ended_at": A_MOMENT}, {"sessions_ended_at": LATER}),
+        ({}, {"must_change_password": True}),
+        ({}, {"must_change_password": True, "one_time_until": LATER}),
     ],
-    ids=["other password", "disabled"],
+    ids=[
+        "other password",
+        "disabled",
+        "sessions ended for the first time",
+        "sessions ended again",
+        "one-time password used",
+        "one-time password expired",
+    ],
 )
 async def test_a_login_with_what_is_no_longer_true_changes_nothing(
-    uow: UnitOfWorkFactory, user: User, verified: str
+    uow: UnitOfWorkFactory, before: UserChanges, change: UserChanges
 ) -> None:
+    verified = a_user(**before)
+    user = replace(verified, **change)
     await given(uow, user)
 
     async with uow() as work:
-        assert not await work.users.record_login(
-            user.id, verified=verified, rehashed="$argon2id$new", at=LATER
-        )
+        assert not await work.users.record_login(verified, rehashed="$argon2id$new", at=LATER)
         await work.commit()
 
     assert await stored(uow, user.id) == user
 
 
+async def test_a_one_time_password_is_used_up_by_the_first_login(uow: UnitOfWorkFactory) -> None:
+    """Of many at once, too, whatever the clocks of their hosts say."""
+    user = a_user(must_change_password=True)
+    await given(uow, user)
+
+    async def log_in(seconds: int) -> bool:
+        async with uow() as work:
+            at = A_MOMENT + timedelta(seconds=seconds)
+            recorded = await work.users.record_login(user, rehashed=None, at=at)
+            await work.commit()
+            return recorded
+
+    answers = await asyncio.gather(*(log_in(20 * n) for n in range(-4, 4)))
+
+    assert answers.count(True) == 1
+    after = await stored(uow, user.id)
+    assert after is not None
+    assert after.must_change_password
+    assert not after.password_logs_in(at=A_MOMENT)
+
+
 async def test_nobody_logs_in_as_a_user_who_is_gone(uow: UnitOfWorkFactory) -> None:
     async with uow() as work:
-        assert not await work.users.record_login(
-            NOBODY, verified="$argon2id$x", rehashed=None, at=LATER
-        )
+        assert not await work.users.record_login(a_user(), rehashed=None, at=LATER)
 
 
 async def test_a_login_that_is_not_committed_is_not_noted(uow: UnitOfWorkFactory) -> None:
@@ -603,9 +630,7 @@ async def test_a_login_loses_against_a_change_of_password_in_the_same_moment(
 
     async def log_in() -> bool:
         async with uow() as work:
-            recorded = await work.users.record_login(
-                user.id, verified=user.password_hash, rehashed="$argon2id$rehashed", at=LATER
-            )
+            recorded = await work.users.record_login(user, rehashed="$argon2id$rehashed", at=LATER)
             await work.commit()
             return recorded
 
@@ -628,9 +653,7 @@ async def test_of_two_logins_that_renew_the_same_hash_one_does(uow: UnitOfWorkFa
 
     async def log_in(number: int) -> bool:
         async with uow() as work:
-            recorded = await work.users.record_login(
-                user.id, verified=user.password_hash, rehashed=f"$argon2id${number}", at=LATER
-            )
+            recorded = await work.users.record_login(user, rehashed=f"$argon2id${number}", at=LATER)
             await work.commit()
             return recorded
 

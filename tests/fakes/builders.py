@@ -9,7 +9,15 @@ from uuid import UUID
 
 from domain.access import Grant, Role, RoleCode, RoleId, RoleStatus
 from domain.documents import AuditEntry, AuditId, AuditOutcome
-from domain.identity import Email, PersonName, User, UserId, Username, UserStatus
+from domain.identity import (
+    ONE_TIME_PASSWORD_LIFETIME,
+    Email,
+    PersonName,
+    User,
+    UserId,
+    Username,
+    UserStatus,
+)
 
 A_MOMENT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -24,9 +32,11 @@ class UserChanges(TypedDict, total=False):
     status: UserStatus
     is_admin: bool
     must_change_password: bool
+    one_time_until: datetime | None
     created_at: datetime
     updated_at: datetime
     password_changed_at: datetime
+    sessions_ended_at: datetime | None
     last_login_at: datetime | None
 
 
@@ -51,6 +61,8 @@ def a_user(
     )
     for field, value in changes.items():
         setattr(user, field, value)
+    if user.must_change_password and "one_time_until" not in changes:
+        user.one_time_until = user.password_changed_at + ONE_TIME_PASSWORD_LIFETIME
     return user
 
 

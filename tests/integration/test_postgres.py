@@ -224,9 +224,7 @@ async def test_writing_costs_one_round_trip_more_at_the_start_and_at_the_end(
     for _ in range(3):
         before = link.questions
         async with PostgresUnitOfWork(linked) as work:
-            assert await work.users.record_login(
-                user.id, verified=user.password_hash, rehashed=None, at=A_MOMENT
-            )
+            assert await work.users.record_login(user, rehashed=None, at=A_MOMENT)
             await work.commit()
         spent.append(link.questions - before)
 

@@ -269,3 +269,28 @@ def test_a_chosen_password_ends_the_need_to_choose_one() -> None:
     assert not user.must_change_password
     assert user.password_hash == "$argon2id$new"
     assert user.password_changed_at == user.updated_at == LATER
+
+
+def test_a_one_time_password_logs_in_for_24_hours() -> None:
+    user = a_user()
+    assert user.password_logs_in(at=LATER + timedelta(days=9999))
+
+    user.give_one_time_password("$argon2id$new", at=LATER)
+
+    assert user.must_change_password
+    assert user.password_logs_in(at=LATER + timedelta(hours=24, microseconds=-1))
+    assert not user.password_logs_in(at=LATER + timedelta(hours=24))
+    user.one_time_until = None
+    assert not user.password_logs_in(at=LATER)
+
+
+def test_whatever_ends_sessions_is_later_than_what_ended_sessions_before() -> None:
+    """Also by a host whose clock is behind."""
+    user = a_user()
+    moments = [user.sessions_valid_from]
+    for at in (LATER, A_MOMENT, LATER + timedelta(hours=1), A_MOMENT):
+        user.end_sessions(at=at)
+        moments.append(user.sessions_valid_from)
+        user.change_password("$argon2id$new", at=at - timedelta(seconds=20))
+        moments.append(user.sessions_valid_from)
+    assert moments == sorted(set(moments))

@@ -23,7 +23,7 @@ from domain.sessions import (
     Throttled,
     fingerprint,
 )
-from tests.fakes.builders import a_user
+from tests.fakes.builders import A_MOMENT, a_user
 from tests.fakes.world import IN_MEMORY, LAPTOP, PASSWORD, PHONE, World
 
 STRICTLY_FRESH = replace(IN_MEMORY, sessions=SessionSettings(require_fresh_ciphertext=True))
@@ -183,6 +183,51 @@ async def test_a_disabled_user_cannot_log_in_and_can_again_once_enabled(world: W
     await world.change(ada, status=UserStatus.ACTIVE)
 
     await world.log_in(ada.username.value)
+
+
+async def test_a_one_time_password_logs_in_once(world: World) -> None:
+    ada = await world.given(a_user(must_change_password=True))
+    wrong = await message_of_log_in(world, ada.username.value, "wrong")
+    await world.log_in(ada.username.value)
+
+    again = await message_of_log_in(world, ada.username.value, PASSWORD)
+
+    assert str(again) == str(wrong)
+    assert len(await world.sessions(ada)) == 1
+
+
+async def test_of_many_log_ins_with_a_one_time_password_at_once_one_gets_in(world: World) -> None:
+    ada = await world.given(a_user(must_change_password=True))
+
+    answers = await asyncio.gather(
+        *(world.log_in(ada.username.value) for _ in range(4)), return_exceptions=True
+    )
+
+    assert sum(isinstance(answer, InvalidCredentials) for answer in answers) == 3
+    assert len(await world.sessions(ada)) == 1
+
+
+async def test_a_one_time_password_logs_in_for_a_day(world: World) -> None:
+    ada = await world.given(a_user(must_change_password=True))
+    bob = await world.given(a_user(must_change_password=True))
+    await world.pass_time(hours=23, minutes=59)
+    await world.log_in(ada.username.value)
+    await world.pass_time(minutes=1)
+
+    await message_of_log_in(world, bob.username.value, PASSWORD)
+
+    assert await world.sessions(bob) == []
+
+
+async def test_a_one_time_password_that_was_used_up_counts_as_a_failure(world: World) -> None:
+    ada = await world.given(a_user(must_change_password=True))
+    await world.log_in(ada.username.value)
+    for _ in range(5):
+        await message_of_log_in(world, ada.username.value, PASSWORD, PHONE)
+
+    await world.change(ada, must_change_password=False)
+
+    await message_of_log_in(world, ada.username.value, PASSWORD, PHONE)  # locked
 
 
 # --- how the password travels -------------------------------------------------------------------
@@ -416,8 +461,12 @@ async def test_a_stranger_cannot_lock_the_owner_out_of_a_known_device(world: Wor
 
 @pytest.mark.parametrize(
     "change",
-    [{"password_hash": "$memory$g=1$another$hash"}, {"status": UserStatus.DISABLED}],
-    ids=["password changed", "user disabled"],
+    [
+        {"password_hash": "$memory$g=1$another$hash"},
+        {"status": UserStatus.DISABLED},
+        {"sessions_ended_at": A_MOMENT},
+    ],
+    ids=["password changed", "user disabled", "sessions ended"],
 )
 async def test_a_change_while_the_password_is_verified_wins(change: dict[str, object]) -> None:
     """Whoever changes a password or disables a user is not outrun by a log-in that began before."""

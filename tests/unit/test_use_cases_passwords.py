@@ -77,6 +77,18 @@ async def test_a_one_time_password_is_done_with_once_another_is_chosen(world: Wo
     assert not (await world.log_in(ada.username.value, NEW)).user.must_change_password
 
 
+async def test_a_one_time_password_that_has_expired_still_changes_itself_in_its_session(
+    world: World,
+) -> None:
+    ada = await world.given(a_user(must_change_password=True))
+    caller, _ = await world.log_in_as(ada)
+    await world.pass_time(days=2)
+
+    await world.change_password(caller, PASSWORD, NEW)
+
+    await world.log_in(ada.username.value, NEW)
+
+
 async def test_the_present_password_must_be_right(world: World) -> None:
     ada = await world.given(a_user())
     caller, _ = await world.log_in_as(ada)

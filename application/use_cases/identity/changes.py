@@ -59,6 +59,8 @@ class ChangeUser:
             if not changes:
                 return UserWithRoles(user, roles)
             user.updated_at = self.clock.now()
+            if not user.is_active:
+                user.end_sessions(at=user.updated_at)
             await uow.users.save(user)
             await self.audit(
                 uow,

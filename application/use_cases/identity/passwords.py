@@ -82,6 +82,7 @@ class ChangePassword:
                 caller.origin,
                 noted_as="users.password_change_failed",
                 actor=caller.user_id,
+                may_be_used_up=True,  # by the log-in that opened this session
             )
         except InvalidCredentials:
             raise WrongPassword from None

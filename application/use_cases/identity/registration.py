@@ -127,11 +127,12 @@ class CreateFirstAdministrator:
                 name=name,
                 password_hash=password_hash,
                 is_admin=True,
-                must_change_password=one_time is not None,
                 created_at=now,
                 updated_at=now,
                 password_changed_at=now,
             )
+            if one_time is not None:
+                user.give_one_time_password(password_hash, at=now)
             await uow.users.add(user)
             await self.audit(
                 uow,

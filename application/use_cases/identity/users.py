@@ -120,11 +120,12 @@ class CreateUser:
             password_hash=password_hash,
             status=draft.status,
             is_admin=draft.is_admin,
-            must_change_password=one_time is not None,
             created_at=now,
             updated_at=now,
             password_changed_at=now,
         )
+        if one_time is not None:
+            user.give_one_time_password(password_hash, at=now)
         async with self.uow() as uow:
             roles = await known_roles(uow, draft.roles)
             check_ceiling(caller.access, roles)
@@ -198,8 +199,7 @@ class ResetPassword:
         chosen = await self.hasher.hash(Password(one_time))
         async with self.uow() as uow:
             user, roles = await lock_within_reach(uow, caller, user_id)
-            user.change_password(chosen, at=self.clock.now())
-            user.must_change_password = True
+            user.give_one_time_password(chosen, at=self.clock.now())
             await uow.users.save(user)
             await self.audit(
                 uow,

@@ -5,10 +5,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from application.ports.sessions import SessionStore, Tokens
+from application.ports.system import Clock
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.use_cases.caller import Caller, Origin
 from application.use_cases.documents import RecordAudit
-from domain.identity import UserId
+from domain.identity import UserId, UserNotFound
 from domain.sessions import (
     AccessClaims,
     InvalidToken,
@@ -25,6 +26,7 @@ class EndSessions:
 
     uow: UnitOfWorkFactory
     store: SessionStore
+    clock: Clock
     audit: RecordAudit
 
     async def one(
@@ -48,6 +50,10 @@ class EndSessions:
     async def all(self, action: str, origin: Origin, *, actor: UserId, of: UserId) -> int:
         """End all sessions; return how many."""
         async with self.uow() as uow:
+            with suppress(UserNotFound):  # then none of theirs is valid anyway
+                user = await uow.users.lock(of)
+                user.end_sessions(at=self.clock.now())
+                await uow.users.save(user)
             ended = await self.store.end_all(of)
             await self.audit(
                 uow, action, origin, actor=actor, target=f"user:{of}", details={"sessions": ended}

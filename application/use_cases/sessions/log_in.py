@@ -112,7 +112,7 @@ class LogIn:
             async with self.uow() as uow:
                 user.last_login_at = self.clock.now()
                 recorded = await uow.users.record_login(
-                    user.id, verified=user.password_hash, rehashed=rehashed, at=user.last_login_at
+                    user, rehashed=rehashed, at=user.last_login_at
                 )
                 await self.audit(
                     uow,

@@ -69,8 +69,12 @@ class CheckPassword:
         *,
         noted_as: str = "sessions.log_in_failed",
         actor: UserId | None = None,
+        may_be_used_up: bool = False,
     ) -> User:
-        """Return the active user; raise `InvalidCredentials` after counting and noting the failure."""
+        """Return the active user; raise `InvalidCredentials` after counting and noting the failure.
+
+        A one-time password that was used or has expired is a wrong one, unless it `may_be_used_up`.
+        """
         async with self.uow() as uow:
             user = await uow.users.find_by_login(reservation.attempt.name)
         believable = user is not None and password is not None and not reservation.locked
@@ -79,7 +83,10 @@ class CheckPassword:
         matches = await self.hasher.verify(
             password or Password(""), user.password_hash if user and believable else None
         )
-        if user is None or not matches or not user.is_active:
+        may_log_in = may_be_used_up or (
+            user is not None and user.password_logs_in(at=self.clock.now())
+        )
+        if user is None or not matches or not user.is_active or not may_log_in:
             if not reservation.locked:
                 await self.throttle.failed(reservation, now=self.clock.now())
             await self._note_failure(noted_as, user, origin, actor)

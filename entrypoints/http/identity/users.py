@@ -132,7 +132,7 @@ class NewUserBody(UserBody):
     """A user who was made, or whose password was reset."""
 
     one_time_password: str | None = Field(
-        description="Shown this once; null if the user was made with a password.",
+        description="Shown this once, good for one log-in within 24 hours; null if the user was made with a password.",
         examples=["k7f3p-2m9xq-w4t8h-6b5nd"],
     )
 
