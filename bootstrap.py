@@ -50,7 +50,7 @@ from adapters.system import SystemClock, SystemSecrets, Uuid7Generator
 from application.settings import Settings, UnsafeSettings
 from application.use_cases import documents, health, routes
 from application.use_cases.access.change import CommitAccess
-from application.use_cases.access.guard import Guard
+from application.use_cases.access.guard import Authorize, Guard
 from application.use_cases.access.roles import (
     CreateRole,
     DeleteRoles,
@@ -316,15 +316,21 @@ class Container(containers.DeclarativeContainer):
         versions=access_versions,
         cache=access_cache,
     )
+    authorize = providers.Factory(Authorize, versions=access_versions)
     commit_access = providers.Factory(CommitAccess, versions=access_versions, ids=ids)
     create_role = providers.Factory(
-        CreateRole, uow=uow.provider, clock=clock, ids=ids, audit=record_audit
+        CreateRole, uow=uow.provider, authorize=authorize, clock=clock, ids=ids, audit=record_audit
     )
     replace_role = providers.Factory(
-        ReplaceRole, uow=uow.provider, commit=commit_access, clock=clock, audit=record_audit
+        ReplaceRole,
+        uow=uow.provider,
+        authorize=authorize,
+        commit=commit_access,
+        clock=clock,
+        audit=record_audit,
     )
     delete_roles = providers.Factory(
-        DeleteRoles, uow=uow.provider, commit=commit_access, audit=record_audit
+        DeleteRoles, uow=uow.provider, authorize=authorize, commit=commit_access, audit=record_audit
     )
     get_role = providers.Factory(GetRole, uow=uow.provider)
     list_roles = providers.Factory(ListRoles, uow=uow.provider)
@@ -345,6 +351,7 @@ class Container(containers.DeclarativeContainer):
     create_periodic_task = providers.Factory(
         CreatePeriodicTask,
         uow=uow.provider,
+        authorize=authorize,
         clock=clock,
         ids=ids,
         audit=record_audit,
@@ -353,14 +360,17 @@ class Container(containers.DeclarativeContainer):
     change_periodic_task = providers.Factory(
         ChangePeriodicTask,
         uow=uow.provider,
+        authorize=authorize,
         clock=clock,
         audit=record_audit,
         view=view_tasks,
     )
     delete_periodic_task = providers.Factory(
-        DeletePeriodicTask, uow=uow.provider, audit=record_audit
+        DeletePeriodicTask, uow=uow.provider, authorize=authorize, audit=record_audit
     )
-    run_now = providers.Factory(RunNow, uow=uow.provider, clock=clock, ids=ids, audit=record_audit)
+    run_now = providers.Factory(
+        RunNow, uow=uow.provider, authorize=authorize, clock=clock, ids=ids, audit=record_audit
+    )
     list_runs = providers.Factory(ListRuns, uow=uow.provider, clock=clock)
     list_next_runs = providers.Factory(ListNextRuns, uow=uow.provider, clock=clock, sun=sun)
     preview_runs = providers.Factory(PreviewRuns, clock=clock, ids=ids, sun=sun)
@@ -381,6 +391,7 @@ class Container(containers.DeclarativeContainer):
     change_password = providers.Factory(
         ChangePassword,
         uow=uow.provider,
+        authorize=authorize,
         commit=commit_access,
         throttle=log_in_throttle,
         unseal=unseal_password,
@@ -415,13 +426,14 @@ class Container(containers.DeclarativeContainer):
     )
     get_profile = providers.Factory(GetProfile, uow=uow.provider)
     update_profile = providers.Factory(
-        UpdateProfile, uow=uow.provider, clock=clock, audit=record_audit
+        UpdateProfile, uow=uow.provider, authorize=authorize, clock=clock, audit=record_audit
     )
     list_users = providers.Factory(ListUsers, uow=uow.provider)
     get_user = providers.Factory(GetUser, uow=uow.provider)
     create_user = providers.Factory(
         CreateUser,
         uow=uow.provider,
+        authorize=authorize,
         unseal=unseal_password,
         hasher=hasher,
         choose=choose_password,
@@ -433,17 +445,24 @@ class Container(containers.DeclarativeContainer):
     change_user = providers.Factory(
         ChangeUser,
         uow=uow.provider,
+        authorize=authorize,
         commit=commit_access,
         store=session_store,
         clock=clock,
         audit=record_audit,
     )
     delete_user = providers.Factory(
-        DeleteUser, uow=uow.provider, commit=commit_access, store=session_store, audit=record_audit
+        DeleteUser,
+        uow=uow.provider,
+        authorize=authorize,
+        commit=commit_access,
+        store=session_store,
+        audit=record_audit,
     )
     reset_password = providers.Factory(
         ResetPassword,
         uow=uow.provider,
+        authorize=authorize,
         commit=commit_access,
         hasher=hasher,
         secrets=secrets,
@@ -452,7 +471,9 @@ class Container(containers.DeclarativeContainer):
         audit=record_audit,
     )
     list_user_sessions = providers.Factory(ListUserSessions, uow=uow.provider, store=session_store)
-    end_user_sessions = providers.Factory(EndUserSessions, uow=uow.provider, end=end_sessions)
+    end_user_sessions = providers.Factory(
+        EndUserSessions, uow=uow.provider, authorize=authorize, end=end_sessions
+    )
 
     # --- use cases: health ---
     check_readiness = providers.Singleton(health.CheckReadiness, probes=probes, clock=clock)

@@ -82,6 +82,10 @@ class MemoryRoleRepository(RoleRepository):
         found = self._users_with(role_id)
         return page_of(sorted(found, key=lambda user: user.username.key), page)
 
+    async def lock_access(self, *, to_change: bool = False) -> None:
+        del to_change  # one at a time keeps either promise
+        await self._transaction.lock("access")
+
     async def access_of(self, user_id: UserId) -> Access | None:
         user = self._transaction.users.find(user_id)
         if user is None:

@@ -84,9 +84,6 @@ class MemoryUserRepository(UserRepository):
         found = self._first(lambda u: u.is_admin and u.is_active and u.id != other_than)
         return found is not None
 
-    async def serialise_administrators(self) -> None:
-        await self._transaction.lock("administrators")
-
     async def page(self, which: UserFilter, page: PageRequest) -> Page[User]:
         needle = sought(which.keyword or "")
 

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from adapters.postgres.identity import has_role, user_records
 from adapters.postgres.records import Records, among, contains
-from adapters.postgres.tables import roles, user_roles, users
+from adapters.postgres.tables import AdvisoryLock, roles, user_roles, users
 from adapters.postgres.transaction import Transaction
 from application.paging import Page, PageRequest
 from application.ports.access import RoleFilter, RoleRepository
@@ -118,6 +118,10 @@ class PostgresRoleRepository(RoleRepository):
 
     async def users_with(self, role_id: RoleId, page: PageRequest) -> Page[User]:
         return await self._users.page(page, has_role(role_id), order_by=users.c.username_key)
+
+    async def lock_access(self, *, to_change: bool = False) -> None:
+        lock = func.pg_advisory_xact_lock if to_change else func.pg_advisory_xact_lock_shared
+        await self._transaction.write(select(lock(AdvisoryLock.ACCESS)))
 
     async def access_of(self, user_id: UserId) -> Access | None:
         held = user_roles.join(

@@ -9,7 +9,6 @@ from sqlalchemy import (
     Uuid,
     exists,
     false,
-    func,
     literal,
     not_,
     or_,
@@ -19,13 +18,7 @@ from sqlalchemy import (
 
 from adapters.postgres.records import Records
 from adapters.postgres.search import UserSearch
-from adapters.postgres.tables import (
-    AdvisoryLock,
-    is_active_administrator,
-    roles,
-    user_roles,
-    users,
-)
+from adapters.postgres.tables import is_active_administrator, roles, user_roles, users
 from adapters.postgres.transaction import Transaction
 from application.paging import Page, PageRequest
 from application.ports.identity import UserFilter, UserRepository
@@ -108,11 +101,6 @@ class PostgresUserRepository(UserRepository):
         if other_than is not None:
             found = found.where(users.c.id != other_than)
         return bool((await self._transaction.read(select(found))).scalar_one())
-
-    async def serialise_administrators(self) -> None:
-        await self._transaction.write(
-            select(func.pg_advisory_xact_lock(AdvisoryLock.ADMINISTRATORS))
-        )
 
     async def page(self, which: UserFilter, page: PageRequest) -> Page[User]:
         conditions: list[ColumnElement[bool]] = []

@@ -46,7 +46,7 @@ class AdvisoryLock(IntEnum):
     """Locks that belong to no table; one database has one name space for them."""
 
     MIGRATIONS = int.from_bytes(b"portico\1")
-    ADMINISTRATORS = int.from_bytes(b"portico\2")
+    ACCESS = int.from_bytes(b"portico\2")
     PERMISSIONS = int.from_bytes(b"portico\3")
     REGISTERED_TASKS = int.from_bytes(b"portico\4")
 

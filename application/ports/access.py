@@ -74,6 +74,13 @@ class RoleRepository(Protocol):
         """Return one page of the users who have a role, ordered by username."""
         ...
 
+    async def lock_access(self, *, to_change: bool = False) -> None:
+        """Until this unit of work ends, what anybody may do stays as it is; with `to_change`, for all others.
+
+        Waits for who has locked it otherwise. The first thing that is locked: two never wait for each other.
+        """
+        ...
+
     async def access_of(self, user_id: UserId) -> Access | None:
         """Return what a user may do right now, in one statement; None if there is no such user."""
         ...

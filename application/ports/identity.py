@@ -65,10 +65,6 @@ class UserRepository(Protocol):
         """Remove a locked user, and with them their hold on roles; raise `UserNotFound`."""
         ...
 
-    async def serialise_administrators(self) -> None:
-        """Wait until no other unit of work is between this call and its end."""
-        ...
-
 
 class PasswordHasher(Protocol):
     """Slow, salted password hashes, computed off the event loop.

@@ -25,6 +25,10 @@ class Caller:
     session_id: SessionId
     access: Access
     origin: Origin
+    permission: str | None = None
+    """What the route needs that let them in; None if it needs none but a session."""
+    password_may_be_due: bool = False
+    """Whether that route is open to who has nothing but a one-time password."""
 
 
 async def lock_caller(uow: UnitOfWork, caller: Caller) -> User:

@@ -614,3 +614,44 @@ async def test_whoever_has_no_active_role_may_do_nothing(
 async def test_nobody_has_no_access(uow: UnitOfWorkFactory) -> None:
     async with uow() as work:
         assert await work.roles.access_of(NOBODY) is None
+
+
+# --- when it is decided by ---
+
+
+@pytest.mark.parametrize(("first", "second"), [(True, True), (True, False), (False, True)])
+async def test_what_anybody_may_do_is_not_changed_while_somebody_decides_by_it(
+    uow: UnitOfWorkFactory, *, first: bool, second: bool
+) -> None:
+    async def decide() -> None:
+        async with uow() as work:
+            await work.roles.lock_access(to_change=second)
+
+    async with uow() as work:
+        await work.roles.lock_access(to_change=first)
+        deciding = asyncio.create_task(decide())
+        assert await waits(deciding)
+    await deciding
+
+
+async def test_who_has_locked_access_sees_what_was_changed_before(uow: UnitOfWorkFactory) -> None:
+    user = a_user(is_admin=True)
+    await given(uow, user)
+
+    async def decide() -> Access | None:
+        async with uow() as work:
+            await work.roles.lock_access()
+            return await work.roles.access_of(user.id)
+
+    async with uow() as work:
+        await work.roles.lock_access(to_change=True)
+        deciding = asyncio.create_task(decide())
+        assert await waits(deciding)
+        changed = await work.users.lock(user.id)
+        changed.status = UserStatus.DISABLED
+        await work.users.save(changed)
+        await work.commit()
+
+    access = await deciding
+    assert access is not None
+    assert not access.is_active

@@ -392,7 +392,7 @@ async def test_of_two_administrators_who_leave_at_once_one_stays(uow: UnitOfWork
 
     async def leave(user: User) -> bool:
         async with uow() as work:
-            await work.users.serialise_administrators()
+            await work.roles.lock_access(to_change=True)
             if not await work.users.has_active_administrator(other_than=user.id):
                 return False
             await asyncio.sleep(0)  # gives the other one their chance

@@ -512,7 +512,7 @@ async def test_administrators_are_changed_by_one_unit_of_work_at_a_time(
 
     async def make_first_administrator() -> bool:
         async with uow() as work:
-            await work.users.serialise_administrators()
+            await work.roles.lock_access(to_change=True)
             if await work.users.has_active_administrator():
                 return False
             await asyncio.sleep(0)  # gives the others their chance

@@ -46,10 +46,12 @@ class Fleet:
 
 
 @contextmanager
-def fleet(servers: Servers, directory: Path, *, size: int, number: int) -> Iterator[Fleet]:
+def fleet(
+    servers: Servers, directory: Path, *, size: int, number: int, **more: str
+) -> Iterator[Fleet]:
     """Start `size` processes on databases of their own, which have the `number`; end them afterwards.
 
-    It is long ago that Redis was started, so everyone is settled.
+    It is long ago that Redis was started, so everyone is settled. `more` are further variables of their environment.
     """
     name = f"portico_fleet_{number}"
     variables = addresses(
@@ -60,8 +62,7 @@ def fleet(servers: Servers, directory: Path, *, size: int, number: int) -> Itera
         PORTICO_ACCESS_KEY=a_pem("access"),
         PORTICO_REFRESH_KEY=a_pem("refresh"),
         PORTICO_TRANSPORT_KEY=a_pem("transport"),
-        PORTICO_ARGON2_MEMORY_KIB="64",
-        PORTICO_ARGON2_TIME_COST="1",
+        **({"PORTICO_ARGON2_MEMORY_KIB": "64", "PORTICO_ARGON2_TIME_COST": "1"} | more),
         PORTICO_THROTTLE_ACCOUNT=_NO_LIMIT,
         PORTICO_THROTTLE_ADDRESS=_NO_LIMIT,
         PORTICO_THROTTLE_GLOBAL=_NO_LIMIT,

@@ -1,12 +1,12 @@
-"""The guard: who makes a request, and whether they may."""
+"""Who makes a request, and whether they may: when it arrives, and again when it changes something."""
 
 from collections import OrderedDict
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from application.ports.access import AccessCache, AccessVersions
 from application.ports.sessions import SessionStore, Tokens
-from application.ports.unit_of_work import UnitOfWorkFactory
+from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
 from application.use_cases.caller import Caller, Origin
 from domain.access import Access, PermissionDenied
 from domain.errors import Unavailable
@@ -48,14 +48,16 @@ class Guard:
         role of the user gives the permission.
         """
         claims = self.tokens.verify_access(access_token)
-        access = await self._access(claims.user_id, claims.session_id)
-        if access.must_change_password and not password_may_be_due:
-            raise PasswordChangeRequired(claims.user_id)
-        if permission is not None and not access.allows(permission):
-            raise PermissionDenied(permission, claims.user_id)
-        return Caller(
-            user_id=claims.user_id, session_id=claims.session_id, access=access, origin=origin
+        caller = Caller(
+            user_id=claims.user_id,
+            session_id=claims.session_id,
+            access=await self._access(claims.user_id, claims.session_id),
+            origin=origin,
+            permission=permission,
+            password_may_be_due=password_may_be_due,
         )
+        _check(caller)
+        return caller
 
     async def with_refresh_token(self, refresh_token: str, origin: Origin) -> Caller:
         """Return whose refresh token it is, without using it up.
@@ -79,9 +81,7 @@ class Guard:
             access = await self._recall(user_id, standing.version)
         else:
             access = await self._read(user_id)
-        if access is None or not access.is_active:
-            raise InvalidToken("the user is disabled or gone")
-        return access
+        return _of_active(access)
 
     async def _recall(self, user_id: UserId, version: str) -> Access | None:
         remembered_version, access = self._remembered.get(user_id, ("", None))
@@ -104,3 +104,41 @@ class Guard:
     async def _read(self, user_id: UserId) -> Access | None:
         async with self.uow() as uow:
             return await uow.roles.access_of(user_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Authorize:
+    """Decide within a unit of work that the caller still may do what the guard let them in for.
+
+    Since then they may have waited: for a body, a hash, a connection, a lock. So every change takes these steps:
+    hash; begin; `lock_access`; lock what is changed; authorize; decide by the access that this returns; change; commit.
+    Nobody's roles, status or rights change between the lock and the commit, and nothing is waited for between
+    this and the change.
+    """
+
+    versions: AccessVersions
+
+    async def __call__(self, uow: UnitOfWork, caller: Caller) -> Caller:
+        """Return the caller with the access that they have now.
+
+        Raise what the guard raises: `InvalidToken`, `PasswordChangeRequired` or `PermissionDenied`.
+        """
+        standing = await self.versions.look(caller.user_id, caller.session_id)
+        if not standing.session_alive:
+            raise InvalidToken("its session is over")
+        present = replace(caller, access=_of_active(await uow.roles.access_of(caller.user_id)))
+        _check(present)
+        return present
+
+
+def _of_active(access: Access | None) -> Access:
+    if access is None or not access.is_active:
+        raise InvalidToken("the user is disabled or gone")
+    return access
+
+
+def _check(caller: Caller) -> None:
+    if caller.access.must_change_password and not caller.password_may_be_due:
+        raise PasswordChangeRequired(caller.user_id)
+    if caller.permission is not None and not caller.access.allows(caller.permission):
+        raise PermissionDenied(caller.permission, caller.user_id)

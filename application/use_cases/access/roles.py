@@ -9,6 +9,7 @@ from application.ports.access import RoleFilter
 from application.ports.system import Clock, IdGenerator
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
 from application.use_cases.access.change import CommitAccess
+from application.use_cases.access.guard import Authorize
 from application.use_cases.caller import Caller
 from application.use_cases.documents import RecordAudit, difference
 from domain.access import (
@@ -44,6 +45,7 @@ class CreateRole:
     """Make a role that gives nothing the caller does not hold."""
 
     uow: UnitOfWorkFactory
+    authorize: Authorize
     clock: Clock
     ids: IdGenerator
     audit: RecordAudit
@@ -53,6 +55,8 @@ class CreateRole:
         now = self.clock.now()
         role = _drafted(draft, RoleId(self.ids.new()), created_at=now, updated_at=now)
         async with self.uow() as uow:
+            await uow.roles.lock_access()
+            caller = await self.authorize(uow, caller)
             await _check_known(uow, role.grants)
             check_ceiling(caller.access, [role])
             await uow.roles.add(role)
@@ -73,6 +77,7 @@ class ReplaceRole:
     """Make a role what the draft says; in force at the next request of everybody who has it."""
 
     uow: UnitOfWorkFactory
+    authorize: Authorize
     commit: CommitAccess
     clock: Clock
     audit: RecordAudit
@@ -80,7 +85,9 @@ class ReplaceRole:
     async def __call__(self, caller: Caller, role_id: RoleId, draft: RoleDraft) -> Role:
         """Raise `RoleNotFound`, `OwnAccess`, or what `CreateRole` raises."""
         async with self.uow() as uow:
+            await uow.roles.lock_access(to_change=True)
             (present,) = await uow.roles.lock([role_id])
+            caller = await self.authorize(uow, caller)
             await _check_not_own(uow, caller, [role_id])
             role = _drafted(
                 draft, role_id, created_at=present.created_at, updated_at=self.clock.now()
@@ -110,6 +117,7 @@ class DeleteRoles:
     """Remove roles, all of them or none."""
 
     uow: UnitOfWorkFactory
+    authorize: Authorize
     commit: CommitAccess
     audit: RecordAudit
 
@@ -117,7 +125,9 @@ class DeleteRoles:
         """Return how many; raise `RoleNotFound`, `OwnAccess`, `BeyondOwnAccess`, or `RoleInUse` unless `force`."""
         wanted = set(role_ids)
         async with self.uow() as uow:
+            await uow.roles.lock_access(to_change=True)
             roles = await uow.roles.lock(wanted)
+            caller = await self.authorize(uow, caller)
             await _check_not_own(uow, caller, wanted)
             check_ceiling(caller.access, roles)
             holders = await uow.roles.holders(wanted)

@@ -7,6 +7,7 @@ from application.ports.sessions import SessionStore
 from application.ports.system import Clock
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
 from application.use_cases.access.change import CommitAccess
+from application.use_cases.access.guard import Authorize
 from application.use_cases.caller import Caller
 from application.use_cases.documents import RecordAudit, difference
 from application.use_cases.identity.profile import UserWithRoles
@@ -38,6 +39,7 @@ class ChangeUser:
     """Change somebody's data, status or roles; in force at their next request."""
 
     uow: UnitOfWorkFactory
+    authorize: Authorize
     commit: CommitAccess
     store: SessionStore
     clock: Clock
@@ -46,8 +48,7 @@ class ChangeUser:
     async def __call__(self, caller: Caller, user_id: UserId, wanted: UserChange) -> UserWithRoles:
         """Raise `UserNotFound`, `OwnAccess`, `BeyondOwnAccess`, `LastAdministrator`, `UnknownRoles` or a conflict."""
         async with self.uow() as uow:
-            await uow.users.serialise_administrators()
-            user, roles = await lock_within_reach(uow, caller, user_id)
+            caller, user, roles = await lock_within_reach(uow, self.authorize, caller, user_id)
             before = facts(user, roles)
             if wanted.roles is not None:
                 roles = await self._assign(uow, caller, user, roles, wanted.roles)

@@ -8,6 +8,7 @@ from application.ports.system import Clock
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import SessionSettings
 from application.use_cases.access.change import CommitAccess
+from application.use_cases.access.guard import Authorize
 from application.use_cases.caller import Caller, lock_caller
 from application.use_cases.documents import RecordAudit
 from application.use_cases.sessions.passwords import CheckPassword, UnsealPassword
@@ -44,6 +45,7 @@ class ChangePassword:
     """Let the caller change their password; every other session of theirs ends."""
 
     uow: UnitOfWorkFactory
+    authorize: Authorize
     commit: CommitAccess
     throttle: LogInThrottle
     unseal: UnsealPassword
@@ -99,7 +101,9 @@ class ChangePassword:
         )
 
         async with self.uow() as uow:
+            await uow.roles.lock_access()
             user = await lock_caller(uow, caller)
+            await self.authorize(uow, caller)
             if user.password_hash != checked.password_hash:
                 raise WrongPassword  # changed by somebody else while we were hashing
             user.change_password(chosen, at=self.clock.now())

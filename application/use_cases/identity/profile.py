@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from application.ports.system import Clock
 from application.ports.unit_of_work import UnitOfWorkFactory
+from application.use_cases.access.guard import Authorize
 from application.use_cases.caller import Caller, lock_caller
 from application.use_cases.documents import RecordAudit, difference
 from domain.access import Role
@@ -40,6 +41,7 @@ class UpdateProfile:
     """Let the caller change how they are called and reached."""
 
     uow: UnitOfWorkFactory
+    authorize: Authorize
     clock: Clock
     audit: RecordAudit
 
@@ -48,7 +50,9 @@ class UpdateProfile:
     ) -> UserWithRoles:
         """Return the changed user; raise `EmailTaken`."""
         async with self.uow() as uow:
+            await uow.roles.lock_access()
             user = await lock_caller(uow, caller)
+            await self.authorize(uow, caller)
             roles = (await uow.roles.of_users([user.id])).get(user.id, ())
             before = _facts(user)
             if name is not None and name != user.name:

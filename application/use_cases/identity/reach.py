@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from application.ports.unit_of_work import UnitOfWork
+from application.use_cases.access.guard import Authorize
 from application.use_cases.caller import Caller
 from domain.access import (
     BeyondOwnAccess,
@@ -27,11 +28,16 @@ async def find_within_reach(
 
 
 async def lock_within_reach(
-    uow: UnitOfWork, caller: Caller, user_id: UserId
-) -> tuple[User, Sequence[Role]]:
-    """Lock a user who may do no more than the caller: who resets a password can log in with it."""
+    uow: UnitOfWork, authorize: Authorize, caller: Caller, user_id: UserId
+) -> tuple[Caller, User, Sequence[Role]]:
+    """Lock a user who may do no more than the caller: who resets a password can log in with it.
+
+    Return the caller as they are now, the user and their roles; raise what `find_within_reach` or `Authorize` raises.
+    """
+    await uow.roles.lock_access(to_change=True)
     user = await uow.users.lock(user_id)
-    return user, await _roles_within_reach(uow, caller, user)
+    caller = await authorize(uow, caller)
+    return caller, user, await _roles_within_reach(uow, caller, user)
 
 
 async def _roles_within_reach(uow: UnitOfWork, caller: Caller, user: User) -> Sequence[Role]:

@@ -107,7 +107,7 @@ class CreateFirstAdministrator:
             PersonName(wanted.name),
         )
         async with self.uow() as uow:
-            await uow.users.serialise_administrators()
+            await uow.roles.lock_access(to_change=True)
             if await uow.users.has_active_administrator():
                 raise AdministratorExists
             one_time: str | None = None

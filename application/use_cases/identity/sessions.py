@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from application.ports.sessions import SessionStore
 from application.ports.unit_of_work import UnitOfWorkFactory
+from application.use_cases.access.guard import Authorize
 from application.use_cases.caller import Caller
 from application.use_cases.identity.reach import find_within_reach, lock_within_reach
 from application.use_cases.sessions.devices import EndSessions
@@ -31,6 +32,7 @@ class EndUserSessions:
     """End one or all of somebody's sessions."""
 
     uow: UnitOfWorkFactory
+    authorize: Authorize
     end: EndSessions
 
     async def __call__(
@@ -38,17 +40,18 @@ class EndUserSessions:
     ) -> int:
         """Return how many ended; raise `UserNotFound`, `BeyondOwnAccess` or `SessionNotFound`."""
         async with self.uow() as uow:
-            await lock_within_reach(uow, caller, user_id)
-        if session_id is None:
-            return await self.end.all(
-                "sessions.ended", caller.origin, actor=caller.user_id, of=user_id
-            )
-        if not await self.end.one(
-            "sessions.ended",
-            caller.origin,
-            actor=caller.user_id,
-            of=user_id,
-            session_id=session_id,
-        ):
-            raise SessionNotFound(session_id)
+            await lock_within_reach(uow, self.authorize, caller, user_id)
+            if session_id is None:
+                return await self.end.all_within(
+                    uow, "sessions.ended", caller.origin, actor=caller.user_id, of=user_id
+                )
+            if not await self.end.one_within(
+                uow,
+                "sessions.ended",
+                caller.origin,
+                actor=caller.user_id,
+                of=user_id,
+                session_id=session_id,
+            ):
+                raise SessionNotFound(session_id)
         return 1

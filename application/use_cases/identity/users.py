@@ -9,6 +9,7 @@ from application.ports.sessions import SessionStore
 from application.ports.system import Clock, IdGenerator, Secrets
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.use_cases.access.change import CommitAccess
+from application.use_cases.access.guard import Authorize
 from application.use_cases.caller import Caller
 from application.use_cases.documents import RecordAudit
 from application.use_cases.identity.passwords import ChoosePassword
@@ -93,6 +94,7 @@ class CreateUser:
     """Make an account for somebody, with no more access than the caller has."""
 
     uow: UnitOfWorkFactory
+    authorize: Authorize
     unseal: UnsealPassword
     hasher: PasswordHasher
     choose: ChoosePassword
@@ -103,8 +105,6 @@ class CreateUser:
 
     async def __call__(self, caller: Caller, draft: UserDraft) -> NewUser:
         """Raise `UnreadablePassword`, `PasswordRejected`, `UnknownRoles`, `BeyondOwnAccess` or a conflict."""
-        if draft.is_admin and not caller.access.is_admin:
-            raise BeyondOwnAccess(["administration"])
         one_time = None
         if draft.password is None:
             one_time = self.secrets.one_time_password()
@@ -127,6 +127,10 @@ class CreateUser:
         if one_time is not None:
             user.give_one_time_password(password_hash, at=now)
         async with self.uow() as uow:
+            await uow.roles.lock_access()
+            caller = await self.authorize(uow, caller)
+            if draft.is_admin and not caller.access.is_admin:
+                raise BeyondOwnAccess(["administration"])
             roles = await known_roles(uow, draft.roles)
             check_ceiling(caller.access, roles)
             await uow.users.add(user)
@@ -155,6 +159,7 @@ class DeleteUser:
     """Remove somebody; what they did stays in the audit log."""
 
     uow: UnitOfWorkFactory
+    authorize: Authorize
     commit: CommitAccess
     store: SessionStore
     audit: RecordAudit
@@ -162,8 +167,7 @@ class DeleteUser:
     async def __call__(self, caller: Caller, user_id: UserId) -> None:
         """Raise `UserNotFound`, `BeyondOwnAccess` or `LastAdministrator`."""
         async with self.uow() as uow:
-            await uow.users.serialise_administrators()
-            user, roles = await lock_within_reach(uow, caller, user_id)
+            caller, user, roles = await lock_within_reach(uow, self.authorize, caller, user_id)
             if user.is_admin and user.is_active:
                 await check_not_last_administrator(uow, user_id)
             await uow.users.delete(user_id)
@@ -184,6 +188,7 @@ class ResetPassword:
     """Give somebody a one-time password and end all their sessions."""
 
     uow: UnitOfWorkFactory
+    authorize: Authorize
     commit: CommitAccess
     hasher: PasswordHasher
     secrets: Secrets
@@ -198,7 +203,7 @@ class ResetPassword:
         one_time = self.secrets.one_time_password()
         chosen = await self.hasher.hash(Password(one_time))
         async with self.uow() as uow:
-            user, roles = await lock_within_reach(uow, caller, user_id)
+            caller, user, roles = await lock_within_reach(uow, self.authorize, caller, user_id)
             user.give_one_time_password(chosen, at=self.clock.now())
             await uow.users.save(user)
             await self.audit(

@@ -10,6 +10,7 @@ from application.paging import Page, PageRequest
 from application.ports.scheduling import PeriodicTaskFilter, Scheduled
 from application.ports.system import Clock, IdGenerator
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
+from application.use_cases.access.guard import Authorize
 from application.use_cases.caller import Caller
 from application.use_cases.documents import RecordAudit
 from domain.scheduling.drafts import (
@@ -109,6 +110,7 @@ class CreatePeriodicTask:
     """Make a periodic task of what somebody wrote (see `read_draft`), `enabled` unless that says otherwise."""
 
     uow: UnitOfWorkFactory
+    authorize: Authorize
     clock: Clock
     ids: IdGenerator
     audit: RecordAudit
@@ -118,6 +120,8 @@ class CreatePeriodicTask:
         """Raise `InvalidDefinition` or `PeriodicTaskNameTaken`."""
         now = self.clock.now()
         async with self.uow() as uow:
+            await uow.roles.lock_access()
+            await self.authorize(uow, caller)
             draft = await _suiting(uow, read_draft(wanted, beside=_STATE))
             task = PeriodicTask(
                 id=PeriodicTaskId(self.ids.new()),
@@ -145,6 +149,7 @@ class ChangePeriodicTask:
     """Change a periodic task, valid or not: make it what somebody wrote, or change only the fields they wrote."""
 
     uow: UnitOfWorkFactory
+    authorize: Authorize
     clock: Clock
     audit: RecordAudit
     view: ViewTasks
@@ -154,7 +159,7 @@ class ChangePeriodicTask:
     ) -> TaskInView:
         """Raise `PeriodicTaskNotFound`, `InvalidDefinition` or `PeriodicTaskNameTaken`."""
         async with self.uow() as uow:
-            scheduled = await uow.periodic_tasks.lock(task_id)
+            scheduled = await lock(uow, self.authorize, caller, task_id)
             draft = await _suiting(uow, read_draft(wanted, beside=_STATE))
             return await self._save(
                 uow,
@@ -176,7 +181,7 @@ class ChangePeriodicTask:
             problems["catch_up"] = "goes with enabled: true"
         rest = {name: value for name, value in wanted.items() if name not in _STATE_CHANGE}
         async with self.uow() as uow:
-            scheduled = await uow.periodic_tasks.lock(task_id)
+            scheduled = await lock(uow, self.authorize, caller, task_id)
             definition = None
             # Whatever has become of its definition and its task, it can be paused.
             if rest:
@@ -236,12 +241,13 @@ class DeletePeriodicTask:
     """Remove a periodic task and its history; a run that is going on goes on."""
 
     uow: UnitOfWorkFactory
+    authorize: Authorize
     audit: RecordAudit
 
     async def __call__(self, caller: Caller, task_id: PeriodicTaskId) -> None:
         """Raise `PeriodicTaskNotFound`."""
         async with self.uow() as uow:
-            task = (await uow.periodic_tasks.lock(task_id)).task
+            task = (await lock(uow, self.authorize, caller, task_id)).task
             await uow.periodic_tasks.delete(task_id)
             await self.audit(
                 uow,
@@ -259,6 +265,16 @@ async def find(uow: UnitOfWork, task_id: PeriodicTaskId) -> Scheduled:
     found = await uow.periodic_tasks.find(task_id)
     if found is None:
         raise PeriodicTaskNotFound(task_id)
+    return found
+
+
+async def lock(
+    uow: UnitOfWork, authorize: Authorize, caller: Caller, task_id: PeriodicTaskId
+) -> Scheduled:
+    """Lock a task for the caller; raise `PeriodicTaskNotFound`, or what `Authorize` raises."""
+    await uow.roles.lock_access()
+    found = await uow.periodic_tasks.lock(task_id)
+    await authorize(uow, caller)
     return found
 
 

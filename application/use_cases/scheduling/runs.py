@@ -9,9 +9,10 @@ from application.paging import Cursor, Slice
 from application.ports.system import Clock, IdGenerator
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import JobSettings
+from application.use_cases.access.guard import Authorize
 from application.use_cases.caller import Caller
 from application.use_cases.documents import RecordAudit
-from application.use_cases.scheduling.definitions import beside_the_loop, find, target_of
+from application.use_cases.scheduling.definitions import beside_the_loop, find, lock, target_of
 from domain.scheduling.codec import Unfit
 from domain.scheduling.drafts import Readers, count_or_null, flag, moment_or_null, read_draft
 from domain.scheduling.errors import UnreadableDefinition
@@ -28,6 +29,7 @@ class RunNow:
     """Ask for a run of a task, paused or not, besides those of its schedule, which does not move."""
 
     uow: UnitOfWorkFactory
+    authorize: Authorize
     clock: Clock
     ids: IdGenerator
     audit: RecordAudit
@@ -43,7 +45,7 @@ class RunNow:
         )
         async with self.uow() as uow:
             # Locked, so that it is not deleted meanwhile.
-            task = (await uow.periodic_tasks.lock(task_id)).task
+            task = (await lock(uow, self.authorize, caller, task_id)).task
             if isinstance(task, UnreadableTask):
                 raise UnreadableDefinition(task.name, task.reason)
             await uow.runs.request(run)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from application.ports.sessions import SessionStore, Tokens
 from application.ports.system import Clock
-from application.ports.unit_of_work import UnitOfWorkFactory
+from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
 from application.use_cases.caller import Caller, Origin
 from application.use_cases.documents import RecordAudit
 from domain.identity import UserId, UserNotFound
@@ -34,31 +34,52 @@ class EndSessions:
     ) -> bool:
         """End one session; tell whether there was one."""
         async with self.uow() as uow:
-            await self.audit(
-                uow,
-                action,
-                origin,
-                actor=actor,
-                target=f"user:{of}",
-                details={"session": str(session_id)},
+            return await self.one_within(
+                uow, action, origin, actor=actor, of=of, session_id=session_id
             )
-            ended = await self.store.end(of, session_id)
-            if ended:
-                await uow.commit()
-        return ended
 
     async def all(self, action: str, origin: Origin, *, actor: UserId, of: UserId) -> int:
         """End all sessions; return how many."""
         async with self.uow() as uow:
-            with suppress(UserNotFound):  # then none of theirs is valid anyway
-                user = await uow.users.lock(of)
-                user.end_sessions(at=self.clock.now())
-                await uow.users.save(user)
-            ended = await self.store.end_all(of)
-            await self.audit(
-                uow, action, origin, actor=actor, target=f"user:{of}", details={"sessions": ended}
-            )
+            return await self.all_within(uow, action, origin, actor=actor, of=of)
+
+    async def one_within(
+        self,
+        uow: UnitOfWork,
+        action: str,
+        origin: Origin,
+        *,
+        actor: UserId,
+        of: UserId,
+        session_id: SessionId,
+    ) -> bool:
+        """End one session, and commit `uow` if there was one."""
+        await self.audit(
+            uow,
+            action,
+            origin,
+            actor=actor,
+            target=f"user:{of}",
+            details={"session": str(session_id)},
+        )
+        ended = await self.store.end(of, session_id)
+        if ended:
             await uow.commit()
+        return ended
+
+    async def all_within(
+        self, uow: UnitOfWork, action: str, origin: Origin, *, actor: UserId, of: UserId
+    ) -> int:
+        """End all sessions, and commit `uow`."""
+        with suppress(UserNotFound):  # then none of theirs is valid anyway
+            user = await uow.users.lock(of)
+            user.end_sessions(at=self.clock.now())
+            await uow.users.save(user)
+        ended = await self.store.end_all(of)
+        await self.audit(
+            uow, action, origin, actor=actor, target=f"user:{of}", details={"sessions": ended}
+        )
+        await uow.commit()
         return ended
 
 
