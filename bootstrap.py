@@ -62,7 +62,7 @@ from application.use_cases.access.roles import (
     ReplaceRole,
 )
 from application.use_cases.identity.changes import ChangeUser
-from application.use_cases.identity.passwords import ChangePassword, ChoosePassword
+from application.use_cases.identity.passwords import ChangePassword, ChoosePassword, SetPassword
 from application.use_cases.identity.profile import GetProfile, UpdateProfile
 from application.use_cases.identity.registration import CreateFirstAdministrator, Register
 from application.use_cases.identity.sessions import EndUserSessions, ListUserSessions
@@ -401,6 +401,15 @@ class Container(containers.DeclarativeContainer):
         clock=clock,
         audit=record_audit,
         settings=settings.provided.sessions,
+    )
+    set_password = providers.Factory(
+        SetPassword,
+        uow=uow.provider,
+        commit=commit_access,
+        choose=choose_password,
+        store=session_store,
+        clock=clock,
+        audit=record_audit,
     )
     register = providers.Factory(
         Register,

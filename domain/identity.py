@@ -365,9 +365,9 @@ class UserNotFound(NotFound):
 
     code = "identity.user_not_found"
 
-    def __init__(self, user_id: UserId) -> None:
-        super().__init__(f"There is no user {user_id}")
-        self.user_id = user_id
+    def __init__(self, user: UserId | str) -> None:
+        super().__init__(f"There is no user {user}")
+        self.user = user
 
 
 class RegistrationClosed(Forbidden):

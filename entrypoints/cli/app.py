@@ -183,6 +183,27 @@ def create_admin(
 
 
 @app.command()
+def set_password(
+    user: Annotated[str, typer.Argument(help="Their username or email.")],
+    *,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="Read the password from this file. [default: the terminal, or a pipe]"),
+    ] = None,
+    wait: Wait = 30,
+    json: Json = False,
+) -> None:
+    """Set the password of a user, and end their sessions. It is also the way back for a lost administrator.
+
+    It is asked for on the terminal, twice, or read from a file or a pipe: what is on a command line, others can see.
+    """
+    from entrypoints.cli import password
+
+    chosen = password.read(file)
+    asyncio.run(password.store(user, chosen, patience=wait, json=json))
+
+
+@app.command()
 def make_keys(
     directory: Annotated[
         Path, typer.Argument(help="Where PORTICO_KEYS_DIR points to. Made if it is missing.")

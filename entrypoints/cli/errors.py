@@ -58,6 +58,15 @@ class NoServers(Refused):
         super().__init__("PORTICO_STORES=memory has no workers and no beat: it is one process")
 
 
+class NothingKept(Refused):
+    """A command of its own cannot change what another process keeps in memory."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "PORTICO_STORES=memory keeps state in the process that serves; there is nothing to change here"
+        )
+
+
 class NothingWorks(Refused):
     """No worker of this host answers."""
 

@@ -10,7 +10,13 @@ import fastapi_offline
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.responses import (
+    FileResponse,
+    HTMLResponse,
+    JSONResponse,
+    RedirectResponse,
+    Response,
+)
 
 from entrypoints.http.security import DebugOnlyDep, PublicRoute
 
@@ -57,6 +63,12 @@ _REDOC = """<!doctype html>
 <script src="docs/assets/redoc.standalone.js"></script>
 </html>
 """
+
+
+@router.get("/")
+async def start(_: DebugOnlyDep) -> Response:
+    """Lead who opens the address alone to the documentation."""
+    return RedirectResponse("docs")
 
 
 @router.get("/openapi.json")

@@ -1,10 +1,14 @@
 """The commands beside `portico run`: what they do, what they print, how they end."""
 
 import asyncio
+import io
 import json
+import os
+import pty
 import re
 import signal
 import stat
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +21,7 @@ import pytest
 
 from entrypoints.cli import app
 from entrypoints.local.servers import choose_ports
-from tests.e2e.command import addresses, environment, portico, starting
+from tests.e2e.command import PORTICO, addresses, environment, portico, starting
 from tests.servers import Servers
 
 COMMANDS = (
@@ -27,6 +31,7 @@ COMMANDS = (
     "beat",
     "migrate",
     "create-admin",
+    "set-password",
     "make-keys",
     "sync-routes",
     "openapi",
@@ -243,6 +248,74 @@ def test_a_password_that_the_policy_refuses_is_a_wrong_setting(
 
     assert result.code == 2
     assert "PORTICO_ADMIN_PASSWORD is refused: " in result.err
+
+
+# --- set-password ---------------------------------------------------------------------------------
+
+
+def test_a_lost_administrator_gets_a_new_password_from_a_file_or_a_pipe(
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    servers: Servers,
+    postgres_url: str,
+    tmp_path: Path,
+) -> None:
+    variables = addresses(servers, PORTICO_POSTGRES_URL=postgres_url)
+    command("create-admin", "--username", "grace", **variables)
+    (tmp_path / "password").write_text("purple elephants at noon\n")
+
+    from_file = command("set-password", "grace", "--file", "password", **variables)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdin", io.StringIO("green elephants at noon\n"))
+        piped = command("set-password", "grace", "--json", **variables)
+        patch.setattr(sys, "stdin", io.StringIO("short"))
+        bad = command("set-password", "grace", **variables)
+    unknown = command("set-password", "hopper", "--file", "password", **variables)
+
+    assert (from_file.code, from_file.out) == (
+        0,
+        "grace has the new password; all their sessions have ended\n",
+    )
+    assert (piped.code, piped.json) == (0, {"username": "grace", "active": True})
+    assert (bad.code, "needs at least 12 characters" in bad.err) == (1, True)
+    assert (unknown.code, "There is no user hopper" in unknown.err) == (1, True)
+
+
+def test_a_password_is_asked_for_twice_on_a_terminal(tmp_path: Path) -> None:
+    """What is typed is not shown."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(  # noqa: S603 - ours
+        [PORTICO, "set-password", "grace"],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    ) as asked:
+        os.close(theirs)
+        shown = ""
+        for prompt, typed in (("New password: ", "one"), ("The same again: ", "other")):
+            while prompt not in shown:
+                shown += os.read(ours, 1000).decode()
+            os.write(ours, f"{typed}\n".encode())
+        while "nothing was changed" not in shown:
+            shown += os.read(ours, 1000).decode()
+    os.close(ours)
+
+    assert asked.returncode == 1
+    assert "other" not in shown
+
+
+def test_memory_has_no_password_that_another_process_could_set(
+    command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "password").touch()
+
+    refused = command("set-password", "grace", "--file", "password", PORTICO_STORES="memory")
+
+    assert refused.code == 1
+    assert "PORTICO_STORES=memory" in refused.err
 
 
 # --- make-keys ------------------------------------------------------------------------------------

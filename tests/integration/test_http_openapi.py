@@ -329,12 +329,19 @@ async def test_debug_environments_serve_the_description(web: Web) -> None:
 
 
 @pytest.mark.parametrize("environment", [Environment.STAGING, Environment.PRODUCTION])
-@pytest.mark.parametrize("path", [*PAGES, "/openapi.json", "/docs/assets/start.js"])
+@pytest.mark.parametrize("path", ["/", *PAGES, "/openapi.json", "/docs/assets/start.js"])
 async def test_deployed_environments_serve_no_docs(path: str, environment: Environment) -> None:
     async with Web(World(replace(IN_MEMORY, environment=environment))) as web:
         response = await web.client.get(path)
 
     assert response.status_code == 404
+
+
+async def test_the_address_alone_leads_to_the_documentation(web: Web) -> None:
+    """By a relative address: a proxy may serve all of this under a prefix."""
+    response = await web.client.get("/")
+
+    assert (response.status_code, response.headers["location"]) == (307, "docs")
 
 
 @pytest.mark.parametrize("page", PAGES)

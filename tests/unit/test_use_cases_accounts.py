@@ -19,6 +19,7 @@ from domain.identity import (
     Email,
     EmailTaken,
     InvalidUsername,
+    Password,
     PasswordPolicy,
     PasswordRejected,
     PersonName,
@@ -27,6 +28,7 @@ from domain.identity import (
     User,
     Username,
     UsernameTaken,
+    UserNotFound,
     UserStatus,
 )
 from domain.sessions import InvalidToken, SealedPassword, Throttled
@@ -280,3 +282,44 @@ async def test_the_name_of_the_first_administrator_may_be_taken_by_somebody_else
 def test_the_password_of_the_first_administrator_is_shown_by_nothing() -> None:
     settings = Settings(first_administrator=FirstAdministrator(password="hunter2"))
     assert "hunter2" not in repr(settings)
+
+
+# --- the operator sets a password -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["grace.hopper", "GRACE@example.org"])
+async def test_the_operator_sets_the_password_of_who_has_lost_theirs(
+    world: World, name: str
+) -> None:
+    grace = await world.given(
+        a_user(
+            username="grace.hopper",
+            email="grace@example.org",
+            is_admin=True,
+            must_change_password=True,
+        )
+    )
+    await world.log_in("grace.hopper")
+
+    await world.container.set_password()(name, Password("purple elephants at noon"))
+
+    assert await world.sessions(grace) == []
+    assert (await world.log_in("grace.hopper", "purple elephants at noon")).user.id == grace.id
+    assert not world.stored(grace).must_change_password
+    assert "users.password_set" in {
+        entry.action for entry in world.noted() if entry.target == f"user:{grace.id}"
+    }
+
+
+async def test_a_password_that_is_set_must_be_good(world: World) -> None:
+    grace = await world.given(a_user(username="grace.hopper"))
+
+    with pytest.raises(PasswordRejected):
+        await world.container.set_password()("grace.hopper", Password("grace.hopper1"))
+
+    assert (await world.log_in("grace.hopper")).user.id == grace.id
+
+
+async def test_nobody_of_that_name_gets_no_password(world: World) -> None:
+    with pytest.raises(UserNotFound, match="no user grace"):
+        await world.container.set_password()("grace.hopper", Password("purple elephants at noon"))

@@ -9,7 +9,7 @@ from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import SessionSettings
 from application.use_cases.access.change import CommitAccess
 from application.use_cases.access.guard import Authorize
-from application.use_cases.caller import Caller, lock_caller
+from application.use_cases.caller import Caller, Origin, lock_caller
 from application.use_cases.documents import RecordAudit
 from application.use_cases.sessions.passwords import CheckPassword, UnsealPassword
 from domain.identity import (
@@ -17,6 +17,8 @@ from domain.identity import (
     PasswordPolicy,
     PasswordRejected,
     UnreadablePassword,
+    User,
+    UserNotFound,
     WrongPassword,
 )
 from domain.sessions import InvalidCredentials, InvalidToken, SealedPassword, fingerprint
@@ -119,3 +121,36 @@ class ChangePassword:
             # session outlives the password that opened it. Log-ins wait for the lock on the user meanwhile.
             await self.store.end_all(user.id, keep=caller.session_id)
             await self.commit(uow, [user.id])
+
+
+@dataclass(frozen=True, slots=True)
+class SetPassword:
+    """Let whoever operates the service set somebody's password; every session of theirs ends.
+
+    Nobody asks for the old one: it is the way back for an administrator who has lost theirs.
+    """
+
+    uow: UnitOfWorkFactory
+    commit: CommitAccess
+    choose: ChoosePassword
+    store: SessionStore
+    clock: Clock
+    audit: RecordAudit
+
+    async def __call__(self, name: str, password: Password) -> User:
+        """Return the user whose username or email is `name`; raise `UserNotFound` or `PasswordRejected`."""
+        async with self.uow() as uow:
+            found = await uow.users.find_by_login(name)
+        if found is None:
+            raise UserNotFound(name)
+        chosen = await self.choose(password, identifiers=found.identifiers())
+        async with self.uow() as uow:
+            user = await uow.users.lock(found.id)
+            user.change_password(chosen, at=self.clock.now())
+            await uow.users.save(user)
+            await self.audit(
+                uow, "users.password_set", Origin(address=""), target=f"user:{user.id}"
+            )
+            await self.store.end_all(user.id)
+            await self.commit(uow, [user.id])
+        return user
