@@ -5,8 +5,9 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,37 +19,54 @@ pytestmark = [pytest.mark.server, pytest.mark.timeout(500)]
 
 ROOT = Path(__file__).parents[2]
 
+# That of the reader's terminals: nothing of ours but a port that is free, and nothing of the tests that run here.
+_OURS = ("PORTICO_", "ENVIRONMENT", "MAKE", "MFLAGS", "COV", "PYTEST", "VIRTUAL_ENV")
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(_OURS)}  # noqa: TID251
+ENVIRONMENT["PORTICO_HTTP_PORT"] = str(choose_ports(("http",), {})["http"])
+
+
+NEW_FILES = (
+    "domain/mottos.py",
+    "application/ports/mottos.py",
+    "application/use_cases/mottos.py",
+    "adapters/memory/mottos.py",
+    "tests/unit/test_mottos.py",
+    "entrypoints/http/mottos.py",
+    "entrypoints/celery/greetings.py",
+)
+
 
 def test_every_block_of_the_readme_does_what_it_says(tmp_path: Path) -> None:
-    make_run, make_test, log_in, schedule = blocks("sh")
+    """The reader has two terminals, types what is printed, and nothing else."""
+    make_run, make_test, set_password, log_in, say_motto, schedule = blocks("sh")
     (dotenv,) = blocks("dotenv")
     tree = tmp_path / "portico"
     copy_to(tree)
-    *files, wiring, route, task = blocks("python")
-    for block in (*files, route, task):
-        (tree / place_of(block)).write_text(block)
-    wire(tree / "bootstrap.py", wiring)
-    (tree / ".env").write_text(dotenv)
 
-    with running(make_run, tree) as variables:
-        *_, user, runs = run(f"set -e\n{log_in}\necho\n{schedule}", tree, variables).splitlines()
-        assert json.loads(user)["data"]["username"] == variables["PORTICO_ADMIN_USERNAME"]
-        assert "succeeded" in {run["state"] for run in json.loads(runs)["data"]["records"]}
+    with second_terminal(tree) as terminal:
+        with running(make_run, tree):
+            assert "admin has the new password" in terminal.type(set_password)
+            assert "sessions.invalid_credentials" in terminal.type(f"password=wrong\n{log_in}")
+            user = json.loads(terminal.type(f"{set_password}\n{log_in}").splitlines()[-1])
+            assert user["data"]["username"] == "admin"
 
-    assert " passed" in run(make_test, tree, variables | {"T": "tests/unit/test_mottos.py"})
-    assert "0 broken" in run(".venv/bin/lint-imports", tree, variables)
-    described = json.loads(run(f".venv/bin/python -c '{DESCRIBE}'", tree, variables))
-    assert {"200", "401", "422"} <= described["/api/v1/auth/motto"]["put"]["responses"].keys()
+        for block in blocks("python"):
+            (tree / place_of(block)).write_text(block)
+        assert tuple(map(place_of, blocks("python"))) == NEW_FILES
+        for block in blocks("diff"):
+            apply(block, tree)
+        (tree / ".env").write_text(dotenv)
 
+        with running(make_run, tree):
+            assert json.loads(terminal.type(say_motto))["data"] == {"text": "Measure twice"}
+            runs = json.loads(terminal.type(schedule))["data"]["records"]
+            assert "succeeded" in {run["state"] for run in runs}
 
-DESCRIBE = """
-import json
-from application.settings import HttpSettings
-from entrypoints.http import mottos
-from entrypoints.http.app import application
-app = application(HttpSettings(), debug=True, routers=[mottos.router])
-print(json.dumps(app.openapi()["paths"]))
-"""
+        assert " passed" in terminal.type(f"{make_test.strip()} T=tests/unit/test_mottos.py")
+        assert "0 broken" in terminal.type("lint-imports")
+        assert "All checks passed" in terminal.type("ruff check .")
+        assert "already formatted" in terminal.type("ruff format --check .")
+        assert "Success" in terminal.type(f"mypy bootstrap.py {' '.join(NEW_FILES)}")
 
 
 def blocks(language: str) -> list[str]:
@@ -64,8 +82,14 @@ def place_of(block: str) -> str:
 
 def copy_to(directory: Path) -> None:
     """Copy what git knows and what it would add, as it is in the work tree."""
-    listed = run("git ls-files -z --cached --others --exclude-standard", ROOT, os.environ)  # noqa: TID251
-    for name in filter(None, listed.split("\0")):
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],  # noqa: S607
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
         if (ROOT / name).is_file():
             target = directory / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -73,41 +97,62 @@ def copy_to(directory: Path) -> None:
             target.chmod((ROOT / name).stat().st_mode)
 
 
-def wire(bootstrap: Path, block: str) -> None:
-    """Put the lines of a block into the container, and what they need to the other imports."""
-    place, _, lines = block.partition("\n")
-    assert place == "# bootstrap.py, in Container"
-    imports = (
-        "from adapters.memory.mottos import MemoryMottos\n"
-        "from application.use_cases.mottos import SetMotto\n"
-    )
-    text = bootstrap.read_text()
-    first_import = text.index("from adapters")
-    end_of_container = text.index("\n\n\ndef build")
-    bootstrap.write_text(
-        text[:first_import]
-        + imports
-        + text[first_import:end_of_container]
-        + "\n"
-        + lines
-        + text[end_of_container:]
-    )
+def apply(block: str, tree: Path) -> None:
+    """Make the changes of a block in the file that its first line names. The parts have a line of `…` between them."""
+    file = tree / place_of(block)
+    text = file.read_text()
+    for part in block.partition("\n")[2].split(" …\n"):
+        lines = part.splitlines(keepends=True)
+        before = "".join(line[1:] or "\n" for line in lines if line[0] in " -")
+        after = "".join(line[1:] or "\n" for line in lines if line[0] in " +")
+        assert text.count(before) == 1, f"{file.name} has no such lines, or many:\n{before}"
+        text = text.replace(before, after)
+    file.write_text(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """A shell that remembers what was typed before."""
+
+    shell: "subprocess.Popen[str]"
+
+    def type(self, block: str) -> str:
+        """Return what the block writes."""
+        assert self.shell.stdin is not None
+        assert self.shell.stdout is not None
+        self.shell.stdin.write(f"{block}\nprintf '\\n%s\\n' {_PROMPT}\n")
+        self.shell.stdin.flush()
+        written = "".join(iter(self.shell.stdout.readline, f"{_PROMPT}\n"))
+        return written.strip()
+
+
+_PROMPT = "--what-is-next?--"
 
 
 @contextmanager
-def running(block: str, directory: Path) -> Iterator[dict[str, str]]:
+def second_terminal(directory: Path) -> Iterator[Terminal]:
+    """Open a shell in the directory."""
+    with subprocess.Popen(
+        ["bash"],  # noqa: S607
+        cwd=directory,
+        env=ENVIRONMENT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as shell:
+        yield Terminal(shell)
+        assert shell.stdin is not None
+        shell.stdin.close()
+
+
+@contextmanager
+def running(block: str, directory: Path) -> Iterator[None]:
     """Run the block that starts Portico until it is ready, and interrupt it afterwards as Ctrl-C does."""
-    inherited = os.environ  # noqa: TID251 - handed on, less what would tell the product where it is
-    ours = ("PORTICO_", "ENVIRONMENT", "MAKE", "MFLAGS", "COV", "PYTEST", "VIRTUAL_ENV")
-    variables = {k: v for k, v in inherited.items() if not k.startswith(ours)} | {
-        "PORTICO_HTTP_PORT": str(choose_ports(("http",), {})["http"]),
-        "PORTICO_ADMIN_USERNAME": "grace",
-        "PORTICO_ADMIN_PASSWORD": "correct horse battery staple",
-    }
     with subprocess.Popen(  # noqa: S603 - a block of our README
         ["bash", "-c", block],  # noqa: S607
         cwd=directory,
-        env=variables,
+        env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -117,23 +162,8 @@ def running(block: str, directory: Path) -> Iterator[dict[str, str]]:
         family = family_of(make.pid) if make.poll() is None else []
         try:
             assert ready
-            yield variables
+            yield
             os.killpg(make.pid, signal.SIGINT)
             assert not survivors(family, within=30)
         finally:
             kill_all(family)
-
-
-def run(script: str, directory: Path, variables: Mapping[str, str]) -> str:
-    """Return what a script prints; it must succeed."""
-    ran = subprocess.run(  # noqa: S603 - a block of our README
-        ["bash", "-c", script],  # noqa: S607
-        cwd=directory,
-        env=dict(variables),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    return ran.stdout
