@@ -109,7 +109,7 @@ async def test_whoever_is_not_there_can_be_neither_locked_nor_saved(uow: UnitOfW
     async with uow() as work:
         with pytest.raises(UserNotFound) as unknown:
             await work.users.lock(user.id)
-        assert unknown.value.user_id == user.id
+        assert unknown.value.user == user.id
         with pytest.raises(UserNotFound):
             await work.users.save(user)
         await work.commit()
