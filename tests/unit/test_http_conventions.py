@@ -236,7 +236,7 @@ async def test_a_wrong_method_is_a_problem_that_names_all_the_right_ones(web: We
 
 @pytest.mark.parametrize("path", ["/livez/", "/api/v1/auth/keys/public/", "//livez"])
 async def test_a_trailing_slash_is_another_path_and_nothing_redirects(web: Web, path: str) -> None:
-    response = await web.client.get(path)
+    response = await web.client.get(f"http://portico.test{path}")
 
     assert response.status_code == 404
 
