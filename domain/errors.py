@@ -38,6 +38,15 @@ class Invalid(PorticoError):
         self.field = field
 
 
+class PreconditionFailed(PorticoError):
+    """What the caller wants to change has changed since they read it; nothing was done."""
+
+    code = "platform.precondition_failed"
+
+    def __init__(self) -> None:
+        super().__init__("This has changed since you read it; read it again, then decide")
+
+
 class TooMany(PorticoError):
     """A limit is used up; `retry_after` says when asking again makes sense."""
 

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
 from domain.text import compatible, fold, has_invisible, mixes_alphabets, problem_with, tidy
+from domain.versions import next_version
 
 UserId = NewType("UserId", UUID)
 
@@ -159,12 +160,12 @@ class User:
     def rename(self, name: PersonName, *, at: datetime) -> None:
         """Be called `name` from now on."""
         self.name = name
-        self.updated_at = at
+        self.updated_at = next_version(self.updated_at, at)
 
     def change_email(self, email: Email, *, at: datetime) -> None:
         """Be reached at `email` from now on."""
         self.email = email
-        self.updated_at = at
+        self.updated_at = next_version(self.updated_at, at)
 
     @property
     def sessions_valid_from(self) -> datetime:
@@ -183,11 +184,15 @@ class User:
         self.must_change_password = False
         self.one_time_until = None
         self.password_changed_at = self._later(at)
-        self.updated_at = at
+        self.updated_at = next_version(self.updated_at, at)
 
     def give_one_time_password(self, password_hash: str, *, at: datetime) -> None:
         """Take a password that was made for the person: for one log-in, and for the change of password after it."""
         self.change_password(password_hash, at=at)
+        self.make_password_one_time(at=at)
+
+    def make_password_one_time(self, *, at: datetime) -> None:
+        """Let the present password open one session, soon, and nothing but its change."""
         self.must_change_password = True
         self.one_time_until = at + ONE_TIME_PASSWORD_LIFETIME
 

@@ -15,6 +15,7 @@ from domain.scheduling.schedules import Clocked, Schedule, in_utc
 from domain.scheduling.slots import Jitter, PeriodicTaskId
 from domain.scheduling.timetable import Timetable
 from domain.text import problem_with, tidy
+from domain.versions import next_version
 
 LONGEST_JITTER = timedelta(days=1)
 LONGEST_GRACE = timedelta(days=3660)
@@ -139,14 +140,14 @@ class StoredTask:
         """Run no more until resumed."""
         if self.enabled:
             self.enabled = False
-            self.updated_at = at
+            self.updated_at = next_version(self.updated_at, at)
 
     def resume(self, *, at: datetime, catch_up: bool = False) -> None:
         """Run again from the next slot on; with `catch_up`, the slots of the pause were missed: `misfire` decides."""
         if not self.enabled:
             self.enabled = True
             self.enabled_at = self.enabled_at if catch_up else at
-            self.updated_at = at
+            self.updated_at = next_version(self.updated_at, at)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -163,7 +164,7 @@ class PeriodicTask(StoredTask):
     def redefine(self, definition: Definition, *, at: datetime) -> None:
         """Be defined anew. What was settled stays settled, so the next slot follows the last one, not the change."""
         self.definition = definition
-        self.updated_at = at
+        self.updated_at = next_version(self.updated_at, at)
 
     def timetable(self, sun: Sun) -> Timetable:
         """Return the slots of the task, whether or not it is enabled."""
@@ -276,7 +277,7 @@ class UnreadableTask(StoredTask):
             enabled=self.enabled,
             enabled_at=self.enabled_at,
             created_at=self.created_at,
-            updated_at=at,
+            updated_at=next_version(self.updated_at, at),
         )
 
 

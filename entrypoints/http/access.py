@@ -7,6 +7,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import AfterValidator, Field, StrictBool
+from starlette.requests import Request
+from starlette.responses import Response as HttpResponse
 
 from application.ports.access import RoleFilter
 from application.use_cases.access.roles import (
@@ -22,9 +24,10 @@ from application.use_cases.access.roles import (
 )
 from bootstrap import Container
 from domain.access import Grant, Role, RoleId, RoleStatus, RoleText
-from entrypoints.http.envelope import Body, Created, MayBeLeftOut, Parsed, Response
+from entrypoints.http.envelope import Body, Created, MayBeLeftOut, Parsed, Response, locate
 from entrypoints.http.identity.bodies import RoleCodeField, UserBody
 from entrypoints.http.paging import Keyword, Page, PageQuery
+from entrypoints.http.preconditions import ConditionalChangeDep, VersionedChangeDep, tag
 from entrypoints.http.queries import Flag
 from entrypoints.http.security import (
     AuthenticatedRoute,
@@ -212,36 +215,54 @@ async def list_own_roles(
 
 
 @router.get("/{role_id}", dependencies=[GuardedRoute])
-async def get_role(role_id: UUID, get_role: GetRoleDep) -> Response[RoleBody]:
+async def get_role(
+    role_id: UUID, get_role: GetRoleDep, response: HttpResponse
+) -> Response[RoleBody]:
     """Show a role."""
-    return Response(data=RoleBody.of(await get_role(RoleId(role_id))))
+    role = await get_role(RoleId(role_id))
+    tag(response, role.updated_at)
+    return Response(data=RoleBody.of(role))
 
 
 @router.post("", status_code=201, dependencies=[GuardedRoute])
 async def create_role(
-    body: RoleDraftBody, caller: VerifyPermissionDep, create_role: CreateRoleDep
+    body: RoleDraftBody,
+    caller: VerifyPermissionDep,
+    create_role: CreateRoleDep,
+    request: Request,
+    response: HttpResponse,
 ) -> Created[RoleBody]:
     """Make a role that gives nothing the caller does not hold."""
-    return Created(data=RoleBody.of(await create_role(caller, body.draft())))
+    role = await create_role(caller, body.draft())
+    locate(request, response, f"roles/{role.id}")
+    tag(response, role.updated_at)
+    return Created(data=RoleBody.of(role))
 
 
 @router.put("/{role_id}", dependencies=[GuardedRoute])
 async def replace_role(
-    role_id: UUID, body: RoleDraftBody, caller: VerifyPermissionDep, replace_role: ReplaceRoleDep
+    role_id: UUID,
+    body: RoleDraftBody,
+    change: VersionedChangeDep,
+    caller: VerifyPermissionDep,
+    replace_role: ReplaceRoleDep,
 ) -> Response[RoleBody]:
     """Make a role what the body says; in force at the next request of everybody who has it."""
-    return Response(data=RoleBody.of(await replace_role(caller, RoleId(role_id), body.draft())))
+    role = await replace_role(caller, RoleId(role_id), body.draft(), expected=change.expected)
+    change.tag(role.updated_at)
+    return Response(data=RoleBody.of(role))
 
 
 @router.delete("/{role_id}", dependencies=[GuardedRoute])
 async def delete_role(
     role_id: UUID,
+    change: ConditionalChangeDep,
     caller: VerifyPermissionDep,
     delete_roles: DeleteRolesDep,
     force: Annotated[Flag, _FORCE, Query()] = False,  # noqa: FBT002 - a parameter of the query
 ) -> Response[None]:
     """Remove a role."""
-    await delete_roles(caller, [RoleId(role_id)], force=force)
+    await delete_roles(caller, [RoleId(role_id)], force=force, expected=change.expected)
     return Response(data=None)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any, Generic, TypeVar
+from urllib.parse import quote, urljoin
 
 from pydantic import (
     AfterValidator,
@@ -19,6 +20,8 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from starlette.requests import Request
+from starlette.responses import Response as HttpResponse
 
 from domain.errors import Invalid
 
@@ -54,6 +57,11 @@ class Created(Response[T], Generic[T]):
     """The envelope of what was made."""
 
     code: int = Field(default=HTTPStatus.CREATED, description="The HTTP status.", examples=[201])
+
+
+def locate(request: Request, response: HttpResponse, reference: str) -> None:
+    """Say in a 201 where to find what was made (RFC 9110 §15.3.2); `reference` is relative to the request's path."""
+    response.headers["Location"] = quote(urljoin(request.scope["path"], reference))
 
 
 def _without_nul(text: str) -> str:

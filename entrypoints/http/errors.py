@@ -27,6 +27,7 @@ from domain.errors import (
     Invalid,
     NotFound,
     PorticoError,
+    PreconditionFailed,
     TooMany,
     Unauthenticated,
     Unavailable,
@@ -45,6 +46,7 @@ STATUS_OF_KIND: Mapping[type[PorticoError], HTTPStatus] = {
     Unauthenticated: HTTPStatus.UNAUTHORIZED,
     Forbidden: HTTPStatus.FORBIDDEN,
     Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
+    PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
     TooMany: HTTPStatus.TOO_MANY_REQUESTS,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -57,11 +59,15 @@ SLUG_OF_STATUS: Mapping[int, str] = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "http.too_large",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "http.unsupported_media_type",
     HTTPStatus.UNPROCESSABLE_ENTITY: "http.invalid",
+    HTTPStatus.PRECONDITION_REQUIRED: "http.precondition_required",
     HTTPStatus.INTERNAL_SERVER_ERROR: "http.internal_error",
 }
 _DETAIL_OF_STATUS: Mapping[int, str] = {
     HTTPStatus.NOT_FOUND: "There is nothing at this path",
     HTTPStatus.METHOD_NOT_ALLOWED: "This path does not have that method; `Allow` says which it has",
+    HTTPStatus.PRECONDITION_REQUIRED: (
+        "Send the `ETag` of what you have read as `If-Match`, so that no change in between is lost"
+    ),
 }
 _MOST_ERRORS_TOLD = 20
 

@@ -56,8 +56,14 @@ def middleware(settings: HttpSettings, *, auth_prefixes: tuple[str, ...]) -> lis
                 allow_origins=settings.cors_origins,
                 allow_credentials=settings.cors_credentials,
                 allow_methods=("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
-                allow_headers=("Authorization", "X-Refresh-Token", "X-Request-ID"),
-                expose_headers=("X-Request-ID", "Retry-After", "WWW-Authenticate", "ETag"),
+                allow_headers=("Authorization", "If-Match", "X-Refresh-Token", "X-Request-ID"),
+                expose_headers=(
+                    "ETag",
+                    "Location",
+                    "Retry-After",
+                    "WWW-Authenticate",
+                    "X-Request-ID",
+                ),
             ),
             # Once more inside, so that a browser lets its page read an unexpected error.
             Middleware(ErrorMiddleware),

@@ -18,6 +18,7 @@ from pydantic.alias_generators import to_camel
 from domain.access import PermissionCode
 from entrypoints.http import security
 from entrypoints.http.errors import PROBLEM_JSON, SLUG_OF_STATUS, Problem, title_of
+from entrypoints.http.preconditions import conditional_change, versioned_change
 from entrypoints.http.v1 import PREFIX
 from entrypoints.http.wiring import Provided
 
@@ -54,8 +55,12 @@ _HEADERS = {
         "schema": {"type": "string"},
     },
     "ETag": {
-        "description": "The version of this answer, for `If-None-Match`.",
+        "description": "The version of this answer, for `If-None-Match` or `If-Match`.",
         "schema": {"type": "string"},
+    },
+    "Location": {
+        "description": "Where to find what was made.",
+        "schema": {"type": "string", "format": "uri-reference"},
     },
     "Retry-After": {
         "description": "Seconds after which asking again makes sense.",
@@ -72,9 +77,11 @@ _ERRORS: Mapping[int, tuple[str, str]] = {
     403: ("access.permission_denied", "The caller is known and may not do this."),
     404: (SLUG_OF_STATUS[404], "There is no such thing, or not for this caller."),
     409: ("identity.email_taken", "The change contradicts what is stored."),
+    412: ("platform.precondition_failed", "The version in `If-Match` is not the present one."),
     413: (SLUG_OF_STATUS[413], "The body is too large."),
     415: (SLUG_OF_STATUS[415], "The body is not of the media type that this takes."),
     422: (SLUG_OF_STATUS[422], "A value breaks a rule; `errors` says which."),
+    428: (SLUG_OF_STATUS[428], "This change needs `If-Match`."),
     429: ("sessions.throttled", "Too many attempts."),
     500: (SLUG_OF_STATUS[500], "Something went wrong here."),
     503: ("platform.unavailable", "Something this needs is down or full; nothing was changed."),
@@ -138,7 +145,9 @@ class DescribedAPI(FastAPI):
         responses = operation["responses"]
         responses.pop("422", None)
         for response in responses.values():
-            response["headers"] = _header_references("X-Request-ID", *response.get("headers", ()))
+            response["headers"] = _header_references(
+                "X-Request-ID", *traits.success_headers(), *response.get("headers", ())
+            )
             if response["description"] == _FASTAPI_SUCCESS:
                 response["description"] = "Successful."
             for content in response.get("content", {}).values():
@@ -166,6 +175,9 @@ class Traits:
     creates: bool
     may_conflict: bool
     asks_somebody: bool
+    takes_version: bool
+    needs_version: bool
+    has_version: bool
 
     @classmethod
     def of(cls, route: RouteContext, method: str) -> "Traits":
@@ -203,6 +215,9 @@ class Traits:
             or method in {"PUT", "PATCH"}
             or (method == "DELETE" and is_guarded),
             asks_somebody=bool(calls - {security.public}),
+            takes_version=not calls.isdisjoint({conditional_change, versioned_change}),
+            needs_version=versioned_change in calls,
+            has_version="updated_at" in data and (bool(dependant.path_params) or creates),
         )
 
     def security(self, *, debug: bool) -> Iterator[dict[str, list[str]]]:
@@ -216,32 +231,32 @@ class Traits:
             if self.takes_body:
                 yield {}  # the body has the token
 
+    def success_headers(self) -> Iterator[str]:
+        """Yield the headers that a success has."""
+        if self.creates:
+            yield "Location"
+        if self.has_version:
+            yield "ETag"
+
     def error_statuses(self) -> Iterator[int]:
         """Yield the statuses of the errors that can be the answer."""
-        if self.takes_body:
-            yield from (400, 413, 422)
-            if not self.takes_form:
-                yield 415
-        if self.takes_parameters:
-            yield 422
-        if (
-            self.authenticated
-            or self.takes_access_token
-            or self.takes_refresh_token
-            or self.hands_out_tokens
-        ):
-            yield 401
-        if self.closed_to_one_time_passwords or (self.creates and not self.authenticated):
-            yield 403
-        if self.names_a_thing:
-            yield 404
-        if self.may_conflict:
-            yield 409
-        if self.is_limited:
-            yield 429
-        if self.asks_somebody:
-            yield 503
-        yield 500
+        takes_token = self.authenticated or self.takes_access_token or self.takes_refresh_token
+        possible = {
+            400: self.takes_body or self.takes_version,
+            401: takes_token or self.hands_out_tokens,
+            403: self.closed_to_one_time_passwords or (self.creates and not self.authenticated),
+            404: self.names_a_thing,
+            409: self.may_conflict,
+            412: self.takes_version,
+            413: self.takes_body,
+            415: self.takes_body and not self.takes_form,
+            422: self.takes_body or self.takes_parameters,
+            428: self.needs_version,
+            429: self.is_limited,
+            500: True,
+            503: self.asks_somebody,
+        }
+        return (status for status, is_possible in possible.items() if is_possible)
 
 
 def example(schema: Schema, schemas: Mapping[str, Schema]) -> Any:  # noqa: ANN401 - any JSON

@@ -114,7 +114,8 @@ class Subject:
                 "status": "active" if self.role_is_active else "disabled",
                 "permissions": [READ] if self.grants else [],
             }
-            await made(await through.put(self.role_path, json=body, headers=self.administrator))
+            headers = self.administrator | {"If-Match": "*"}
+            await made(await through.put(self.role_path, json=body, headers=headers))
         else:
             body = (
                 {"roles": [self.name] if self.has_role else []}

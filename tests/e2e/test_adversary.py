@@ -47,9 +47,10 @@ class Company:
     async def ask(
         self, who: Headers, method: str, path: str, body: object = None, **query: str | int
     ) -> httpx.Response:
-        """Send a request through the next process."""
+        """Send a request through the next process; a PUT is meant for whatever version there is."""
+        headers = {**who, "If-Match": "*"} if method == "PUT" else who
         return await next(self._turns).request(
-            method, path, json=body, params=httpx.QueryParams(query), headers=who
+            method, path, json=body, params=httpx.QueryParams(query), headers=headers
         )
 
     async def role(self, *permissions: str, **more: object) -> dict[str, Any]:

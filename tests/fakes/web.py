@@ -163,5 +163,6 @@ class Web:
             f"{method} {route.path_format} answers {response.status_code}, which OpenAPI does not say"
         )
         if response.is_success:
-            content = documented[str(response.status_code)]["content"]
-            assert response.headers["content-type"] in content
+            success = documented[str(response.status_code)]
+            assert response.headers["content-type"] in success["content"]
+            assert {name.lower() for name in success["headers"]} <= response.headers.keys()

@@ -21,6 +21,8 @@ EDITOR = {
     "routerPermissions": ["/roles"],
 }
 
+ANY_VERSION = {"If-Match": "*"}
+
 
 async def make(web: Web, **changes: Any) -> dict[str, Any]:
     response = await web.client.post(ROLES, json=EDITOR | changes)
@@ -58,7 +60,9 @@ async def test_a_role_is_replaced_as_a_whole(admin_web: Web) -> None:
     await admin_web.world.pass_time(minutes=1)
 
     response = await admin_web.client.put(
-        f"{ROLES}/{made['id']}", json={"code": "writer", "name": "Writer", "status": "disabled"}
+        f"{ROLES}/{made['id']}",
+        json={"code": "writer", "name": "Writer", "status": "disabled"},
+        headers=ANY_VERSION,
     )
 
     assert response.status_code == 200
@@ -138,7 +142,9 @@ async def test_a_name_or_a_code_that_is_taken_is_a_conflict(admin_web: Web) -> N
 
     same_code = await admin_web.client.post(ROLES, json=EDITOR | {"name": "Another"})
     same_name = await admin_web.client.put(
-        f"{ROLES}/{other['id']}", json=EDITOR | {"code": "writer", "name": "EDITOR"}
+        f"{ROLES}/{other['id']}",
+        json=EDITOR | {"code": "writer", "name": "EDITOR"},
+        headers=ANY_VERSION,
     )
 
     assert [r.status_code for r in (same_code, same_name)] == [409, 409]
@@ -172,7 +178,7 @@ async def test_nobody_edits_or_deletes_a_role_that_they_have(web: Web) -> None:
     bearer = await web.bearer(await web.world.given(a_user(), own))
 
     answers = [
-        await web.client.put(f"{ROLES}/{own.id}", json=EDITOR, headers=bearer),
+        await web.client.put(f"{ROLES}/{own.id}", json=EDITOR, headers=bearer | ANY_VERSION),
         await web.client.delete(f"{ROLES}/{own.id}", params={"force": True}, headers=bearer),
         await web.client.request(
             "DELETE", ROLES, json={"ids": [str(own.id)], "force": True}, headers=bearer
@@ -307,7 +313,9 @@ async def test_what_a_role_gives_is_in_force_at_the_next_request(admin_web: Web)
         return (await admin_web.client.get(ROLES, headers=bearer)).status_code
 
     async def replace(**changes: Any) -> None:
-        response = await admin_web.client.put(f"{ROLES}/{made['id']}", json=EDITOR | changes)
+        response = await admin_web.client.put(
+            f"{ROLES}/{made['id']}", json=EDITOR | changes, headers=ANY_VERSION
+        )
         assert response.status_code == 200
 
     assert await status() == 200

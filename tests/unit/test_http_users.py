@@ -219,6 +219,7 @@ async def test_a_change_changes_what_it_names_and_nothing_else(admin_web: Web) -
         "roles": ["editor"],
         "isAdmin": True,
         "permissionCodes": ["*:**"],
+        "updatedAt": "2026-03-01T12:00:00.000002Z",  # two changes in one tick of the clock
     }
 
 

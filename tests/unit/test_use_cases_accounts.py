@@ -142,6 +142,7 @@ async def test_a_user_changes_how_they_are_called_and_reached(world: World) -> N
     update = world.container.update_profile()
 
     await update(caller, name=PersonName("Ada King"), email=None)
+    await world.pass_time(hours=1)
     changed = await update(caller, name=None, email=Email("king@example.org"))
 
     assert world.stored(ada) == changed.user

@@ -25,6 +25,7 @@ from domain.access import (
     check_ceiling,
 )
 from domain.identity import User, UserId
+from domain.versions import Versions, check_version, next_version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,15 +83,26 @@ class ReplaceRole:
     clock: Clock
     audit: RecordAudit
 
-    async def __call__(self, caller: Caller, role_id: RoleId, draft: RoleDraft) -> Role:
-        """Raise `RoleNotFound`, `OwnAccess`, or what `CreateRole` raises."""
+    async def __call__(
+        self,
+        caller: Caller,
+        role_id: RoleId,
+        draft: RoleDraft,
+        *,
+        expected: Versions | None = None,
+    ) -> Role:
+        """Raise `RoleNotFound`, `PreconditionFailed`, `OwnAccess`, or what `CreateRole` raises."""
         async with self.uow() as uow:
             await uow.roles.lock_access(to_change=True)
             (present,) = await uow.roles.lock([role_id])
             caller = await self.authorize(uow, caller)
+            check_version(present.updated_at, expected)
             await _check_not_own(uow, caller, [role_id])
             role = _drafted(
-                draft, role_id, created_at=present.created_at, updated_at=self.clock.now()
+                draft,
+                role_id,
+                created_at=present.created_at,
+                updated_at=next_version(present.updated_at, self.clock.now()),
             )
             # What the role gives, or would give if enabled, too: whoever takes power from others could
             # first strip them of what protects them from somebody who may do less.
@@ -121,13 +133,25 @@ class DeleteRoles:
     commit: CommitAccess
     audit: RecordAudit
 
-    async def __call__(self, caller: Caller, role_ids: Collection[RoleId], *, force: bool) -> int:
-        """Return how many; raise `RoleNotFound`, `OwnAccess`, `BeyondOwnAccess`, or `RoleInUse` unless `force`."""
+    async def __call__(
+        self,
+        caller: Caller,
+        role_ids: Collection[RoleId],
+        *,
+        force: bool,
+        expected: Versions | None = None,
+    ) -> int:
+        """Return how many; raise `RoleNotFound`, `PreconditionFailed`, `OwnAccess` or `BeyondOwnAccess`.
+
+        Raise `RoleInUse` unless `force`.
+        """
         wanted = set(role_ids)
         async with self.uow() as uow:
             await uow.roles.lock_access(to_change=True)
             roles = await uow.roles.lock(wanted)
             caller = await self.authorize(uow, caller)
+            for role in roles:
+                check_version(role.updated_at, expected)
             await _check_not_own(uow, caller, wanted)
             check_ceiling(caller.access, roles)
             holders = await uow.roles.holders(wanted)

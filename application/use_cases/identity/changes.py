@@ -20,6 +20,7 @@ from application.use_cases.identity.reach import (
 )
 from domain.access import BeyondOwnAccess, OwnAccess, Role, RoleCode, check_ceiling
 from domain.identity import Email, PersonName, User, UserId, Username, UserStatus
+from domain.versions import Versions, check_version, next_version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +46,21 @@ class ChangeUser:
     clock: Clock
     audit: RecordAudit
 
-    async def __call__(self, caller: Caller, user_id: UserId, wanted: UserChange) -> UserWithRoles:
-        """Raise `UserNotFound`, `OwnAccess`, `BeyondOwnAccess`, `LastAdministrator`, `UnknownRoles` or a conflict."""
+    async def __call__(
+        self,
+        caller: Caller,
+        user_id: UserId,
+        wanted: UserChange,
+        *,
+        expected: Versions | None = None,
+    ) -> UserWithRoles:
+        """Raise `UserNotFound`, `OwnAccess`, `BeyondOwnAccess`, `LastAdministrator`, `UnknownRoles` or a conflict.
+
+        Raise `PreconditionFailed` if the user has none of the `expected` versions.
+        """
         async with self.uow() as uow:
             caller, user, roles = await lock_within_reach(uow, self.authorize, caller, user_id)
+            check_version(user.updated_at, expected)
             before = facts(user, roles)
             if wanted.roles is not None:
                 roles = await self._assign(uow, caller, user, roles, wanted.roles)
@@ -59,7 +71,7 @@ class ChangeUser:
             changes = difference(before, facts(user, roles))
             if not changes:
                 return UserWithRoles(user, roles)
-            user.updated_at = self.clock.now()
+            user.updated_at = next_version(user.updated_at, self.clock.now())
             if not user.is_active:
                 user.end_sessions(at=user.updated_at)
             await uow.users.save(user)

@@ -132,7 +132,7 @@ class CreateFirstAdministrator:
                 password_changed_at=now,
             )
             if one_time is not None:
-                user.give_one_time_password(password_hash, at=now)
+                user.make_password_one_time(at=now)
             await uow.users.add(user)
             await self.audit(
                 uow,

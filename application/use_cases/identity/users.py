@@ -35,6 +35,7 @@ from domain.identity import (
     UserStatus,
 )
 from domain.sessions import SealedPassword
+from domain.versions import Versions, check_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ class CreateUser:
             password_changed_at=now,
         )
         if one_time is not None:
-            user.give_one_time_password(password_hash, at=now)
+            user.make_password_one_time(at=now)
         async with self.uow() as uow:
             await uow.roles.lock_access()
             caller = await self.authorize(uow, caller)
@@ -164,10 +165,13 @@ class DeleteUser:
     store: SessionStore
     audit: RecordAudit
 
-    async def __call__(self, caller: Caller, user_id: UserId) -> None:
-        """Raise `UserNotFound`, `BeyondOwnAccess` or `LastAdministrator`."""
+    async def __call__(
+        self, caller: Caller, user_id: UserId, *, expected: Versions | None = None
+    ) -> None:
+        """Raise `UserNotFound`, `PreconditionFailed`, `BeyondOwnAccess` or `LastAdministrator`."""
         async with self.uow() as uow:
             caller, user, roles = await lock_within_reach(uow, self.authorize, caller, user_id)
+            check_version(user.updated_at, expected)
             if user.is_admin and user.is_active:
                 await check_not_last_administrator(uow, user_id)
             await uow.users.delete(user_id)

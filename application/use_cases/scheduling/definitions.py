@@ -26,6 +26,7 @@ from domain.scheduling.firing import Sun
 from domain.scheduling.schedules import Solar
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.tasks import Definition, PeriodicTask, UnreadableTask
+from domain.versions import Versions, check_version
 
 T = TypeVar("T")
 
@@ -39,6 +40,11 @@ class TaskInView:
     """The next slot; None if it is paused, over, or cannot be read."""
     last_slot: datetime | None
     """The latest slot that has run or was given up."""
+
+    @property
+    def task(self) -> PeriodicTask | UnreadableTask:
+        """The task itself."""
+        return self.scheduled.task
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +161,17 @@ class ChangePeriodicTask:
     view: ViewTasks
 
     async def replace(
-        self, caller: Caller, task_id: PeriodicTaskId, wanted: Mapping[str, object]
+        self,
+        caller: Caller,
+        task_id: PeriodicTaskId,
+        wanted: Mapping[str, object],
+        *,
+        expected: Versions | None = None,
     ) -> TaskInView:
-        """Raise `PeriodicTaskNotFound`, `InvalidDefinition` or `PeriodicTaskNameTaken`."""
+        """Raise `PeriodicTaskNotFound`, `PreconditionFailed`, `InvalidDefinition` or `PeriodicTaskNameTaken`."""
         async with self.uow() as uow:
             scheduled = await lock(uow, self.authorize, caller, task_id)
+            check_version(scheduled.task.updated_at, expected)
             draft = await _suiting(uow, read_draft(wanted, beside=_STATE))
             return await self._save(
                 uow,
@@ -170,7 +182,12 @@ class ChangePeriodicTask:
             )
 
     async def change(
-        self, caller: Caller, task_id: PeriodicTaskId, wanted: Mapping[str, object]
+        self,
+        caller: Caller,
+        task_id: PeriodicTaskId,
+        wanted: Mapping[str, object],
+        *,
+        expected: Versions | None = None,
     ) -> TaskInView:
         """Change some fields; beside `enabled: true`, `catch_up: true` makes the slots of the pause missed ones.
 
@@ -182,6 +199,7 @@ class ChangePeriodicTask:
         rest = {name: value for name, value in wanted.items() if name not in _STATE_CHANGE}
         async with self.uow() as uow:
             scheduled = await lock(uow, self.authorize, caller, task_id)
+            check_version(scheduled.task.updated_at, expected)
             definition = None
             # Whatever has become of its definition and its task, it can be paused.
             if rest:
@@ -244,10 +262,13 @@ class DeletePeriodicTask:
     authorize: Authorize
     audit: RecordAudit
 
-    async def __call__(self, caller: Caller, task_id: PeriodicTaskId) -> None:
-        """Raise `PeriodicTaskNotFound`."""
+    async def __call__(
+        self, caller: Caller, task_id: PeriodicTaskId, *, expected: Versions | None = None
+    ) -> None:
+        """Raise `PeriodicTaskNotFound` or `PreconditionFailed`."""
         async with self.uow() as uow:
             task = (await lock(uow, self.authorize, caller, task_id)).task
+            check_version(task.updated_at, expected)
             await uow.periodic_tasks.delete(task_id)
             await self.audit(
                 uow,

@@ -3,13 +3,15 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
+from starlette.requests import Request
+from starlette.responses import Response as HttpResponse
 
 from application.use_cases.identity.passwords import ChangePassword
 from application.use_cases.identity.profile import GetProfile, UpdateProfile
 from application.use_cases.identity.registration import Register
 from bootstrap import Container
 from domain.sessions import SealedPassword
-from entrypoints.http.envelope import Body, Created, MayBeLeftOut, Response
+from entrypoints.http.envelope import Body, Created, MayBeLeftOut, Response, locate
 from entrypoints.http.identity.bodies import (
     Ciphertext,
     EmailField,
@@ -18,6 +20,7 @@ from entrypoints.http.identity.bodies import (
     UserBody,
     UsernameField,
 )
+from entrypoints.http.preconditions import tag
 from entrypoints.http.security import (
     AnyPasswordCallerDep,
     AuthenticatedRoute,
@@ -63,7 +66,11 @@ class ChangePasswordBody(Body):
 
 @router.post("/register", status_code=201, dependencies=[PublicRoute])
 async def register(
-    body: RegisterBody, origin: OriginDep, register: RegisterDep
+    body: RegisterBody,
+    origin: OriginDep,
+    register: RegisterDep,
+    request: Request,
+    response: HttpResponse,
 ) -> Created[UserBody]:
     """Make an account of one's own, where registration is open."""
     user = await register(
@@ -73,6 +80,8 @@ async def register(
         SealedPassword(body.password, body.kid),
         origin,
     )
+    locate(request, response, "user/info")
+    tag(response, user.updated_at)
     return Created(data=UserBody.of(user, roles=()))
 
 

@@ -6,6 +6,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import Field, StrictBool
+from starlette.requests import Request
+from starlette.responses import Response as HttpResponse
 
 from application.ports.identity import UserFilter
 from application.use_cases.identity.changes import ChangeUser, UserChange
@@ -22,7 +24,7 @@ from application.use_cases.identity.users import (
 from bootstrap import Container
 from domain.identity import UserId, UserStatus
 from domain.sessions import SealedPassword
-from entrypoints.http.envelope import Body, Created, MayBeLeftOut, Response
+from entrypoints.http.envelope import Body, Created, MayBeLeftOut, Response, locate
 from entrypoints.http.identity.bodies import (
     CiphertextOrNone,
     EmailField,
@@ -33,6 +35,7 @@ from entrypoints.http.identity.bodies import (
     UsernameField,
 )
 from entrypoints.http.paging import Keyword, Page, PageQuery
+from entrypoints.http.preconditions import ConditionalChangeDep, tag
 from entrypoints.http.security import GuardedRoute, VerifyPermissionDep
 from entrypoints.http.wiring import use_case
 
@@ -156,42 +159,67 @@ async def list_users(
 
 
 @router.get("/{user_id}", dependencies=[GuardedRoute])
-async def get_user(user_id: UUID, get_user: GetUserDep) -> Response[UserBody]:
+async def get_user(
+    user_id: UUID, get_user: GetUserDep, response: HttpResponse
+) -> Response[UserBody]:
     """Show a user, their roles, and what they may do."""
-    return Response(data=_presented(await get_user(UserId(user_id))))
+    found = await get_user(UserId(user_id))
+    tag(response, found.user.updated_at)
+    return Response(data=_presented(found))
 
 
 @router.post("", status_code=201, dependencies=[GuardedRoute])
 async def create_user(
-    body: CreateUserBody, caller: VerifyPermissionDep, create_user: CreateUserDep
+    body: CreateUserBody,
+    caller: VerifyPermissionDep,
+    create_user: CreateUserDep,
+    request: Request,
+    response: HttpResponse,
 ) -> Created[NewUserBody]:
     """Make an account for somebody, with no more access than the caller has."""
-    return Created(data=NewUserBody.of_new(await create_user(caller, body.draft())))
+    new = await create_user(caller, body.draft())
+    locate(request, response, f"users/{new.user.id}")
+    tag(response, new.user.updated_at)
+    return Created(data=NewUserBody.of_new(new))
 
 
 @router.patch("/{user_id}", dependencies=[GuardedRoute])
 async def change_user(
-    user_id: UUID, body: ChangeUserBody, caller: VerifyPermissionDep, change_user: ChangeUserDep
+    user_id: UUID,
+    body: ChangeUserBody,
+    change: ConditionalChangeDep,
+    caller: VerifyPermissionDep,
+    change_user: ChangeUserDep,
 ) -> Response[UserBody]:
     """Change a user's data, status or roles; in force at their next request."""
-    return Response(data=_presented(await change_user(caller, UserId(user_id), body.change())))
+    changed = await change_user(caller, UserId(user_id), body.change(), expected=change.expected)
+    change.tag(changed.user.updated_at)
+    return Response(data=_presented(changed))
 
 
 @router.delete("/{user_id}", dependencies=[GuardedRoute])
 async def delete_user(
-    user_id: UUID, caller: VerifyPermissionDep, delete_user: DeleteUserDep
+    user_id: UUID,
+    change: ConditionalChangeDep,
+    caller: VerifyPermissionDep,
+    delete_user: DeleteUserDep,
 ) -> Response[None]:
     """Remove a user and end their sessions; what they did stays in the audit log."""
-    await delete_user(caller, UserId(user_id))
+    await delete_user(caller, UserId(user_id), expected=change.expected)
     return Response(data=None)
 
 
 @router.post("/{user_id}/password", dependencies=[GuardedRoute])
 async def reset_password(
-    user_id: UUID, caller: VerifyPermissionDep, reset_password: ResetPasswordDep
+    user_id: UUID,
+    caller: VerifyPermissionDep,
+    reset_password: ResetPasswordDep,
+    response: HttpResponse,
 ) -> Response[NewUserBody]:
     """Give a user a one-time password and end their sessions."""
-    return Response(data=NewUserBody.of_new(await reset_password(caller, UserId(user_id))))
+    new = await reset_password(caller, UserId(user_id))
+    tag(response, new.user.updated_at)
+    return Response(data=NewUserBody.of_new(new))
 
 
 def _presented(found: UserWithRoles) -> UserBody:

@@ -5,6 +5,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response as HttpResponse
 
 from application.ports.scheduling import PeriodicTaskFilter
 from application.use_cases.scheduling.definitions import (
@@ -23,8 +25,9 @@ from application.use_cases.scheduling.runs import (
 )
 from bootstrap import Container
 from domain.scheduling.slots import PeriodicTaskId
-from entrypoints.http.envelope import Body, Created, MayBeLeftOut, Response, Text
+from entrypoints.http.envelope import Body, Created, MayBeLeftOut, Response, Text, locate
 from entrypoints.http.paging import Keyword, Page, PageQuery, Slice, SliceQuery
+from entrypoints.http.preconditions import ConditionalChangeDep, tag
 from entrypoints.http.queries import Flag, Number
 from entrypoints.http.scheduling.bodies import PeriodicTaskBody, RunBody, SlotsBody
 from entrypoints.http.scheduling.definitions import ChangeBody, PreviewBody, WrittenBody
@@ -84,10 +87,17 @@ async def list_periodic_tasks(
 
 @router.post("", status_code=201, dependencies=[GuardedRoute])
 async def create_periodic_task(
-    body: WrittenBody, caller: VerifyPermissionDep, create_task: CreateTaskDep
+    body: WrittenBody,
+    caller: VerifyPermissionDep,
+    create_task: CreateTaskDep,
+    request: Request,
+    response: HttpResponse,
 ) -> Created[PeriodicTaskBody]:
     """Make a periodic task; the beat knows it at once."""
-    return Created(data=PeriodicTaskBody.of(await create_task(caller, body.written())))
+    made = await create_task(caller, body.written())
+    locate(request, response, f"periodic-tasks/{made.task.id}")
+    tag(response, made.task.updated_at)
+    return Created(data=PeriodicTaskBody.of(made))
 
 
 @router.post("/preview", dependencies=[GuardedRoute])
@@ -97,43 +107,69 @@ async def preview_runs(body: PreviewBody, preview_runs: PreviewRunsDep) -> Respo
 
 
 @router.get("/{task_id}", dependencies=[GuardedRoute])
-async def get_periodic_task(task_id: UUID, get_task: GetTaskDep) -> Response[PeriodicTaskBody]:
+async def get_periodic_task(
+    task_id: UUID, get_task: GetTaskDep, response: HttpResponse
+) -> Response[PeriodicTaskBody]:
     """Show a periodic task."""
-    return Response(data=PeriodicTaskBody.of(await get_task(PeriodicTaskId(task_id))))
+    seen = await get_task(PeriodicTaskId(task_id))
+    tag(response, seen.task.updated_at)
+    return Response(data=PeriodicTaskBody.of(seen))
 
 
 @router.put("/{task_id}", dependencies=[GuardedRoute])
 async def replace_periodic_task(
-    task_id: UUID, body: WrittenBody, caller: VerifyPermissionDep, change_task: ChangeTaskDep
+    task_id: UUID,
+    body: WrittenBody,
+    change: ConditionalChangeDep,
+    caller: VerifyPermissionDep,
+    change_task: ChangeTaskDep,
 ) -> Response[PeriodicTaskBody]:
     """Make a periodic task what the body says; its next slot follows the last one, not the change."""
-    seen = await change_task.replace(caller, PeriodicTaskId(task_id), body.written())
+    seen = await change_task.replace(
+        caller, PeriodicTaskId(task_id), body.written(), expected=change.expected
+    )
+    change.tag(seen.task.updated_at)
     return Response(data=PeriodicTaskBody.of(seen))
 
 
 @router.patch("/{task_id}", dependencies=[GuardedRoute])
 async def change_periodic_task(
-    task_id: UUID, body: ChangeBody, caller: VerifyPermissionDep, change_task: ChangeTaskDep
+    task_id: UUID,
+    body: ChangeBody,
+    change: ConditionalChangeDep,
+    caller: VerifyPermissionDep,
+    change_task: ChangeTaskDep,
 ) -> Response[PeriodicTaskBody]:
     """Change some fields: `{"enabled": false}` pauses, `{"enabled": true}` resumes from the next slot on."""
-    seen = await change_task.change(caller, PeriodicTaskId(task_id), body.written())
+    seen = await change_task.change(
+        caller, PeriodicTaskId(task_id), body.written(), expected=change.expected
+    )
+    change.tag(seen.task.updated_at)
     return Response(data=PeriodicTaskBody.of(seen))
 
 
 @router.delete("/{task_id}", dependencies=[GuardedRoute])
 async def delete_periodic_task(
-    task_id: UUID, caller: VerifyPermissionDep, delete_task: DeleteTaskDep
+    task_id: UUID,
+    change: ConditionalChangeDep,
+    caller: VerifyPermissionDep,
+    delete_task: DeleteTaskDep,
 ) -> Response[None]:
     """Remove a periodic task and its history; a run that is going on goes on."""
-    await delete_task(caller, PeriodicTaskId(task_id))
+    await delete_task(caller, PeriodicTaskId(task_id), expected=change.expected)
     return Response(data=None)
 
 
 @router.post("/{task_id}/run", status_code=201, dependencies=[GuardedRoute])
 async def run_periodic_task_now(
-    task_id: UUID, caller: VerifyPermissionDep, run_now: RunNowDep
+    task_id: UUID,
+    caller: VerifyPermissionDep,
+    run_now: RunNowDep,
+    request: Request,
+    response: HttpResponse,
 ) -> Created[RunBody]:
     """Run a periodic task once, as soon as possible, paused or not; its schedule does not move."""
+    locate(request, response, "runs")
     return Created(data=RunBody.of(await run_now(caller, PeriodicTaskId(task_id))))
 
 
