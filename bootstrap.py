@@ -27,7 +27,7 @@ from adapters.mongo.documents import MongoAuditLog
 from adapters.mongo.health import MongoProbe
 from adapters.observability import configure_logging
 from adapters.postgres.engine import postgres_engine
-from adapters.postgres.health import PostgresProbe
+from adapters.postgres.health import PostgresProbe, SchemaProbe
 from adapters.postgres.scheduling.beat import PostgresBeatStore
 from adapters.postgres.scheduling.runs import PostgresRunLog
 from adapters.postgres.schema import PostgresSchema
@@ -199,6 +199,7 @@ class Container(containers.DeclarativeContainer):
         memory=providers.List(),
         servers=providers.List(
             providers.Singleton(PostgresProbe, engine),
+            providers.Singleton(SchemaProbe, engine, schema),
             providers.Singleton(RedisProbe, redis),
             providers.Singleton(MongoProbe, mongo),
             providers.Singleton(S3Probe, s3),

@@ -60,7 +60,15 @@ class Unavailable(PorticoError):
 
     code = "platform.unavailable"
 
-    def __init__(self, dependency: str, *, retry_after: timedelta = timedelta(seconds=1)) -> None:
+    def __init__(
+        self,
+        dependency: str,
+        *,
+        reason: str | None = None,
+        retry_after: timedelta = timedelta(seconds=1),
+    ) -> None:
         super().__init__(f"{dependency} is not available right now")
         self.dependency = dependency
+        self.reason = reason
+        """For operators, without secrets. Not in the text, which callers see."""
         self.retry_after = retry_after

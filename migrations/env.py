@@ -1,9 +1,39 @@
 """What alembic runs: it migrates the connection that `adapters.postgres.schema` hands over."""
 
-from alembic import context
-from alembic.util import CommandError
+from collections.abc import Collection, Mapping
+from typing import Any
 
-from adapters.postgres.tables import metadata
+from alembic import context
+from alembic.runtime.migration import MigrationContext, MigrationInfo
+from alembic.util import CommandError
+from sqlalchemy import delete, func, inspect, select
+from sqlalchemy.dialects.postgresql import insert
+
+from adapters.postgres.tables import applied_migrations, metadata
+
+
+def note(
+    ctx: MigrationContext, step: MigrationInfo, heads: Collection[Any], run_args: Mapping[str, Any]
+) -> None:
+    """Note in the database that a step was taken, or taken back, in the transaction of the step.
+
+    The first note is of all steps so far: the table was not there for the first ones.
+    """
+    del heads, run_args
+    database = ctx.connection
+    if database is None or not inspect(database).has_table(applied_migrations.name):
+        return
+    table = applied_migrations
+    if not step.is_upgrade:
+        database.execute(delete(table).where(table.c.revision.in_(step.up_revision_ids)))
+        return
+    taken = set(step.up_revision_ids)
+    if not database.scalar(select(func.count()).select_from(table)):
+        before = step.revision_map.iterate_revisions(step.up_revision_ids, "base")
+        taken |= {each.revision for each in before}
+    rows = [{"revision": revision} for revision in sorted(taken)]
+    database.execute(insert(table).on_conflict_do_nothing(), rows)
+
 
 connection = context.config.attributes.get("connection")
 if connection is None:
@@ -14,6 +44,7 @@ context.configure(
     target_metadata=metadata,
     # One that fails leaves the ones before it in place.
     transaction_per_migration=True,
+    on_version_apply=note,
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -105,7 +105,7 @@ def postgres_url(migrated_url: str) -> str:
 _EMPTY_ALL_TABLES = """
 DO $$ DECLARE names text; BEGIN
   SELECT string_agg(format('%I', tablename), ', ') INTO names
-    FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version';
+    FROM pg_tables WHERE schemaname = 'public' AND tablename NOT IN ('alembic_version', 'applied_migrations');
   IF names IS NOT NULL THEN EXECUTE 'TRUNCATE ' || names || ' RESTART IDENTITY CASCADE'; END IF;
 END $$
 """

@@ -1,12 +1,15 @@
-"""`Probe` of PostgreSQL."""
+"""`Probe` of PostgreSQL, and of what is in it."""
 
+from collections.abc import Collection
 from contextlib import aclosing
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.postgres.engine import connect
 from application.ports.health import Probe
+from application.ports.system import Schema
+from domain.errors import Unavailable
 
 
 class PostgresProbe(Probe):
@@ -20,3 +23,28 @@ class PostgresProbe(Probe):
     async def check(self) -> None:
         async with aclosing(await connect(self._engine)) as connection:
             await connection.execute(select(1))
+
+
+class SchemaProbe(Probe):
+    """Asks where the database is, and compares that with the code only when it is somewhere else than before."""
+
+    name = "schema"
+
+    def __init__(self, engine: AsyncEngine, schema: Schema) -> None:
+        self._engine = engine
+        self._schema = schema
+        self._current: Collection[str] = frozenset()
+
+    async def check(self) -> None:
+        try:
+            async with aclosing(await connect(self._engine)) as connection:
+                at = frozenset(await connection.scalars(_AT))
+        except Unavailable:
+            return  # which `PostgresProbe` says
+        if at != self._current:
+            if not await self._schema.is_current():
+                raise Unavailable("PostgreSQL", reason="migrations are missing")
+            self._current = at
+
+
+_AT = text("SELECT version_num FROM alembic_version")

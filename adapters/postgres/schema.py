@@ -22,8 +22,8 @@ _PATIENCE_WITH_TABLES = timedelta(seconds=5)
 class PostgresSchema(Schema):
     """Works on a connection of its own: migrations take longer than requests may.
 
-    A step that this code does not know comes from a later version of it. Migrations expand before they
-    contract, so both versions work with it, and it is left as it is.
+    A database that has taken every step of this code, and others besides, comes from a later version of it.
+    Migrations expand before they contract, so both versions work with it, and it is left as it is.
     """
 
     def __init__(

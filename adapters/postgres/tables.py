@@ -51,6 +51,14 @@ class AdvisoryLock(IntEnum):
     REGISTERED_TASKS = int.from_bytes(b"portico\4")
 
 
+applied_migrations = Table(
+    "applied_migrations",
+    metadata,
+    Column("revision", Text(collation="C"), primary_key=True),
+    Column("applied_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+"""Every step that was taken: alembic itself remembers only the last one. `migrations/env.py` writes it."""
+
 # Keys are compared byte by byte: a collation of the operating system's would be slower, and an
 # upgrade of it can silently corrupt the index.
 _Key = Text(collation="C")

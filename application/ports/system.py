@@ -4,6 +4,14 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from domain.errors import Conflict
+
+
+class MigrationsRefused(Conflict):
+    """The store has gone another way than this code, or the code's migrations contradict each other."""
+
+    code = "platform.migrations_refused"
+
 
 class Clock(Protocol):
     """The time."""
@@ -33,9 +41,12 @@ class Schema(Protocol):
     """The shape of the relational store."""
 
     async def upgrade(self) -> None:
-        """Bring the store to the newest schema; any number of processes may do so at once."""
+        """Bring the store to the newest schema; any number of processes may do so at once.
+
+        Raise `MigrationsRefused`.
+        """
         ...
 
     async def is_current(self) -> bool:
-        """Tell whether the store has the schema that this code needs."""
+        """Tell whether the store has all that this code needs; raise `MigrationsRefused` if it never can."""
         ...

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 
 import bootstrap
+from application.ports.system import MigrationsRefused
 from application.settings import Settings, UnsafeSettings
 from bootstrap import Container
 from domain.errors import Unavailable
@@ -105,6 +106,8 @@ async def _schema(container: Container) -> Finding:
         current = await container.schema().is_current()
     except Unavailable as error:
         return Finding(check="schema", detail=str(error), exit_code=ExitCode.DEPENDENCY_DOWN)
+    except MigrationsRefused as error:
+        return Finding(check="schema", detail=str(error), exit_code=ExitCode.FAILED)
     if not current:
         return Finding(check="schema", detail=str(MigrationsMissing()), exit_code=ExitCode.FAILED)
     return Finding(check="schema", detail="has every migration")

@@ -230,7 +230,8 @@ def _field_errors(error: PorticoError) -> Iterator[FieldError]:
             yield FieldError(loc=("body", to_camel(error.field)), msg=error.detail, type=broken)
         case NotReady():
             for dependency in error.down:
-                yield FieldError(loc=(dependency,), msg="does not answer", type="down")
+                msg = "is not current" if dependency == "schema" else "does not answer"
+                yield FieldError(loc=(dependency,), msg=msg, type="down")
         case _:
             return
 

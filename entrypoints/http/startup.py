@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from application.ports.system import MigrationsRefused
 from bootstrap import Container
 from domain.errors import Unavailable
 from domain.routes import Route
@@ -32,22 +33,29 @@ class DependencyDown(StartRefused):
 class SchemaNotCurrent(StartRefused):
     """The database has another schema than this code needs."""
 
-    def __init__(self) -> None:
-        super().__init__("The database schema is not current; run `portico migrate` first")
+    def __init__(
+        self, why: str = "The database schema is not current; run `portico migrate` first"
+    ) -> None:
+        super().__init__(why)
 
 
 async def ready(container: Container, *, patience: Sequence[float] = PATIENCE) -> None:
     """Wait, `patience` seconds after each attempt, until the process can work; raise `StartRefused` if it cannot."""
     for seconds in (*patience, None):
         readiness = await container.check_readiness()()
-        if readiness.is_ready:
+        if set(readiness.down) <= {"schema"}:  # which comes next, and is not mended by waiting
             break
         if seconds is None:
             _log.error("start refused", down=readiness.down)
             raise DependencyDown(readiness.down)
         _log.warning("waiting for what does not answer", down=readiness.down, seconds=seconds)
         await asyncio.sleep(seconds)
-    if not await container.schema().is_current():
+    try:
+        is_current = await container.schema().is_current()
+    except MigrationsRefused as error:
+        _log.error("start refused", schema=str(error))
+        raise SchemaNotCurrent(str(error)) from None
+    if not is_current:
         _log.error("start refused", schema="not current")
         raise SchemaNotCurrent
 

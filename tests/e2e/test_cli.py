@@ -197,6 +197,40 @@ def test_no_migration_is_written_while_tables_and_migrations_agree(
     assert (result.code, result.json) == (0, {"file": None})
 
 
+def test_a_database_of_another_branch_is_refused_by_every_command_without_a_traceback(
+    command: Command, servers: Servers, new_database: str, tmp_path: Path
+) -> None:
+    """Both migrations are named, and nothing is changed."""
+    variables = addresses(servers, PORTICO_POSTGRES_URL=new_database)
+    assert command("migrate", **variables).code == 0
+
+    async def switch_branches() -> None:
+        connection = await asyncpg.connect(new_database)
+        try:
+            await connection.execute("DELETE FROM applied_migrations")
+            await connection.execute("UPDATE alembic_version SET version_num = 'other_branch'")
+        finally:
+            await connection.close()
+
+    asyncio.run(switch_branches())
+
+    for arguments in (
+        ("migrate",),
+        ("migrate", "--check"),
+        ("migrate", "--autogenerate", "more"),
+        ("api",),
+        ("worker",),
+        ("beat",),
+        ("sync-routes",),
+    ):
+        refused = command(*arguments, **variables)
+        assert refused.code == 1, (arguments, refused)
+        assert "other_branch" in refused.err
+        assert "which this code does not know, and lacks" in refused.err
+        assert "Traceback" not in refused.err
+    assert "other_branch" in command("doctor", **variables).out
+
+
 def test_checking_and_writing_a_migration_exclude_each_other(command: Command) -> None:
     result = command("migrate", "--check", "--autogenerate", "x")
 

@@ -21,12 +21,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.engine import connect, postgres_engine
+from adapters.postgres.health import SchemaProbe
 from adapters.postgres.schema import PostgresSchema
 from adapters.postgres.steps import alembic_config
 from adapters.postgres.tables import AdvisoryLock, metadata
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from application.paging import PageRequest
 from application.ports.identity import UserFilter
+from application.ports.system import MigrationsRefused
 from application.settings import PostgresSettings
 from domain.errors import Unavailable
 from tests.servers import Servers
@@ -207,15 +209,23 @@ async def test_nobody_waits_forever_for_others_to_migrate(empty: PostgresSetting
     assert await schema.is_current()
 
 
+async def test_every_step_that_was_taken_is_noted(empty: PostgresSettings) -> None:
+    """Those before the note was invented as well, and none that was taken back."""
+    await PostgresSchema(empty).upgrade()
+    assert await noted(empty) == {*_STEPS}
+
+    await alembic(empty, partial(command.downgrade, revision="-1"))
+    assert await noted(empty) in ({*_STEPS[:-1]}, set())
+
+
 async def test_a_database_of_a_later_version_is_current_and_left_alone(
     empty: PostgresSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
     """So that a release can be rolled back: migrations expand first, and contract a release later."""
     schema = PostgresSchema(empty)
     await schema.upgrade()
-    async with connection_to(empty) as connection:
-        await connection.execute(text("UPDATE alembic_version SET version_num = 'from_the_future'"))
-        await connection.commit()
+    await sql(empty, "UPDATE alembic_version SET version_num = 'from_the_future'")
+    await sql(empty, "INSERT INTO applied_migrations VALUES ('from_the_future')")
 
     await schema.upgrade()
 
@@ -224,6 +234,84 @@ async def test_a_database_of_a_later_version_is_current_and_left_alone(
     async with connection_to(empty) as connection:
         version = await connection.scalar(text("SELECT version_num FROM alembic_version"))
     assert version == "from_the_future"
+    with pytest.raises(MigrationsRefused, match="later version"):
+        await schema.write_migration("from a database that is ahead")
+
+
+# Where another branch has left the database, and what the refusal must name.
+_MOVE = "UPDATE alembic_version SET version_num = 'other_branch'"
+_DIVERGED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "another branch": (
+        (
+            "DELETE FROM applied_migrations WHERE revision IN (SELECT version_num FROM alembic_version)",
+            "INSERT INTO applied_migrations VALUES ('other_branch')",
+            _MOVE,
+        ),
+        ("other_branch", _STEPS[-1]),
+    ),
+    "another branch, and nothing is noted": (
+        ("DELETE FROM applied_migrations", _MOVE),
+        ("other_branch", _STEPS[-1]),
+    ),
+    "a step that was put in before": (
+        (f"DELETE FROM applied_migrations WHERE revision = '{_STEPS[1]}'",),  # noqa: S608
+        (_STEPS[-1], _STEPS[1]),
+    ),
+}
+
+
+@pytest.mark.parametrize("which", _DIVERGED)
+async def test_a_database_of_another_branch_is_refused_and_left_alone(
+    empty: PostgresSettings, which: str
+) -> None:
+    """It lacks tables, however new it is; both steps are named."""
+    schema = PostgresSchema(empty)
+    await schema.upgrade()
+    statements, names = _DIVERGED[which]
+    for statement in statements:
+        await sql(empty, statement)
+    before = await catalogue(empty)
+
+    for ask in (schema.is_current, schema.upgrade, partial(schema.write_migration, "more")):
+        with pytest.raises(MigrationsRefused) as refusal:
+            await ask()
+        assert all(name in str(refusal.value) for name in names)
+    assert await catalogue(empty) == before
+
+
+async def test_a_database_that_another_branch_takes_is_no_longer_ready(
+    empty: PostgresSettings,
+) -> None:
+    """Readiness looks again when the database is somewhere else, and only then compares it with the code."""
+    engine = postgres_engine(empty)
+    probe = SchemaProbe(engine, PostgresSchema(empty))
+    await PostgresSchema(empty).upgrade()
+    await probe.check()
+    await probe.check()
+
+    await sql(empty, "DELETE FROM applied_migrations")
+    await sql(empty, "UPDATE alembic_version SET version_num = 'other_branch'")
+    with pytest.raises(MigrationsRefused, match="other_branch"):
+        await probe.check()
+
+    await alembic(empty, partial(command.stamp, revision=_STEPS[0], purge=True))
+    with pytest.raises(Unavailable) as missing:
+        await probe.check()
+    assert missing.value.reason == "migrations are missing"
+    await engine.dispose()
+
+
+async def noted(settings: PostgresSettings) -> set[str]:
+    async with connection_to(settings) as connection:
+        if not await connection.scalar(text("SELECT to_regclass('applied_migrations')")):
+            return set()
+        return {*await connection.scalars(text("SELECT revision FROM applied_migrations"))}
+
+
+async def sql(settings: PostgresSettings, statement: str) -> None:
+    async with connection_to(settings) as connection:
+        await connection.execute(text(statement))
+        await connection.commit()
 
 
 @pytest.mark.parametrize("ask", [PostgresSchema.upgrade, PostgresSchema.is_current])
@@ -275,6 +363,37 @@ async def main():
     print(await schema.write_migration("and nothing else"))
 
 asyncio.run(main())
+"""
+
+
+async def test_migrations_that_contradict_each_other_are_refused(
+    empty: PostgresSettings, tmp_path: Path
+) -> None:
+    """As two branches leave them, or one that was merged without the other."""
+    for package in ("adapters", "application", "domain", "migrations"):
+        shutil.copytree(_ROOT / package, tmp_path / package)
+    step = "revision = 'd00d'\ndown_revision = {!r}\ndef upgrade(): pass\n"
+
+    refusals = ""
+    for before in (_STEPS[0], "not_here"):
+        (tmp_path / "migrations/versions/another.py").write_text(step.format(before))
+        refusals += await python(tmp_path, _MIGRATE, empty.url or "")
+
+    first, second = refusals.splitlines()
+    assert "The migrations cannot be used" in first
+    assert "not_here" in second
+
+
+_MIGRATE = """
+import asyncio, sys
+from adapters.postgres.schema import PostgresSchema
+from application.ports.system import MigrationsRefused
+from application.settings import PostgresSettings
+
+try:
+    asyncio.run(PostgresSchema(PostgresSettings(url=sys.argv[1])).upgrade())
+except MigrationsRefused as refusal:
+    print(refusal)
 """
 
 
