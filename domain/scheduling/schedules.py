@@ -1,10 +1,8 @@
 """The four kinds of schedule as values: what is wrong cannot be made, what is made is frozen and hashable."""
 
-import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from functools import cache
 from typing import ClassVar
 from zoneinfo import ZoneInfo
 
@@ -21,6 +19,7 @@ from domain.scheduling.crontab import (
     read_field,
 )
 from domain.scheduling.errors import InvalidDefinition
+from domain.scheduling.zones import find_zone
 
 
 class Period(StrEnum):
@@ -98,7 +97,7 @@ class Crontab:
         ):
             problems["schedule.day_of_month"] = "is a day that none of the months has"
         try:
-            object.__setattr__(self, "zone", _zone(self.timezone))
+            object.__setattr__(self, "zone", find_zone(self.timezone))
         except LookupError:
             problems["schedule.timezone"] = "must be the name of a time zone, such as Europe/Berlin"
         if problems:
@@ -115,22 +114,6 @@ _CRON_FIELDS = {
     "month_of_year": MONTH_OF_YEAR,
     "day_of_week": DAY_OF_WEEK,
 }
-
-
-@cache
-def _zone(name: str) -> ZoneInfo:
-    """Return the zone called `name`; raise `LookupError` if there is none.
-
-    `right/…` counts leap seconds, and the other two are whatever this machine says: none means one thing everywhere.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9_+\-/]{1,64}", name) or re.match(
-        r"right/|localtime$|posixrules$", name
-    ):
-        raise LookupError(name)
-    try:
-        return ZoneInfo(name)
-    except (ValueError, OSError) as error:  # `../x`, and a folder of zones such as `America`
-        raise LookupError(name) from error
 
 
 class SolarEvent(StrEnum):
