@@ -19,6 +19,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from celery.beat import Scheduler
+from celery.result import denied_join_result
 from celery.schedules import crontab
 from kombu import Connection
 from kombu.common import ignore_errors
@@ -173,7 +174,9 @@ class DatabaseScheduler(Scheduler):
     # --- publishing ---
 
     def _apply(self, due: DueEntry) -> object:
-        return self.apply_async(due, producer=self.producer, advance=False)  # type: ignore[arg-type]  # a part of one is enough
+        # Else Celery subscribes to the result of each message, on a connection that may hang; nobody here waits for it.
+        with denied_join_result():
+            return self.apply_async(due, producer=self.producer, advance=False)  # type: ignore[arg-type]  # a part of one is enough
 
     def _disconnect(self) -> None:
         self.__dict__.pop("producer", None)

@@ -6,13 +6,15 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from itertools import count
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from itertools import count, pairwise
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import pytest
 from celery import Celery
+from celery._state import task_join_will_block
 from celery.beat import BeatLazyFunc, Service
 from redis import Redis
 
@@ -20,6 +22,7 @@ from adapters.system import SystemClock, Uuid7Generator
 from application.settings import JobSettings
 from bootstrap import Container
 from domain.scheduling.firing import no_sun
+from domain.scheduling.options import PublishingOptions
 from domain.scheduling.schedules import Interval, Period
 from entrypoints.celery.asynchronous.loop import process_loop
 from entrypoints.celery.beat.configured import configured_id
@@ -28,7 +31,10 @@ from entrypoints.celery.process import container
 from entrypoints.celery.scheduler import DatabaseScheduler
 from tests.fakes.beats import ShakyBeatStore, SharedStore
 from tests.fakes.clock import MovableClock
+from tests.fakes.link import link_to
 from tests.fakes.scheduling import a_periodic_task
+
+T = TypeVar("T")
 
 _numbers = count()
 
@@ -96,6 +102,34 @@ def messages(app: Celery, queue: str | None = None) -> list[Any]:
         return found
 
 
+def longest_of(*steps: Callable[[], object]) -> float:
+    """Take the steps; return how many seconds the longest took."""
+    moments = [time.monotonic()]
+    for step in steps:
+        step()
+        moments.append(time.monotonic())
+    return max(after - before for before, after in pairwise(moments))
+
+
+@contextmanager
+def in_a_thread(
+    manager: AbstractAsyncContextManager[T],
+) -> Iterator[tuple[T, Callable[[Coroutine[Any, Any, None]], None]]]:
+    """Enter a context on an event loop of its own; return also what runs a coroutine there."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result(10)
+
+    yield run(manager.__aenter__()), run
+    run(manager.__aexit__(None, None, None))
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
 def has_handed_over(store: SharedStore) -> bool:
     return store.lease is not None and store.lease.leads_until <= store.clock.now()
 
@@ -151,6 +185,52 @@ def test_functions_in_the_configuration_are_called_for_every_message(
     assert (first.payload[0], second.payload[0]) == ([0], [1])
     assert first.headers["tenant"] == "a"
     assert first.headers["periodic_task"] == str(configured_id("counting"))
+
+
+@pytest.mark.parametrize("where", ["database", "configuration"])
+def test_nothing_that_a_task_says_about_publishing_makes_the_beat_wait(
+    store: SharedStore, opened: None, redis_url: str, where: str
+) -> None:
+    options = {
+        "retry": True,
+        "retry_policy": {"max_retries": 1000, "interval_start": 3600, "interval_max": 3600},
+        "timeout": 3600,
+        "confirm_timeout": 3600,
+    }
+    with in_a_thread(link_to(redis_url)) as (link, run):
+        app = Celery("beats", broker=link.url(redis_url), set_as_current=False)
+        app.conf.task_ignore_result = True
+        if where == "database":
+            a_task(store, options=PublishingOptions(options))
+        else:
+            app.conf.beat_schedule = {"odd": {"task": "odd", "schedule": 0.1, "options": options}}
+        scheduler = DatabaseScheduler(app)
+        tick_until(scheduler, lambda: scheduler.dispatcher.published > 1)
+        run(link.cut())
+        longest = longest_of(
+            lambda: tick_until(scheduler, lambda: scheduler.dispatcher.in_hand > 2), scheduler.close
+        )
+        app.close()
+
+    assert longest < 5
+    assert has_handed_over(store)
+
+
+def test_a_result_store_that_is_away_holds_up_no_message(
+    store: SharedStore, opened: None, app: Celery
+) -> None:
+    """Celery would subscribe to the result of each message, though nobody here waits for one."""
+    app.conf.result_backend = "redis://127.0.0.1:1/0"
+    app.conf.task_ignore_result = False
+    a_task(store)
+    scheduler = DatabaseScheduler(app)
+
+    longest = longest_of(lambda: tick_until(scheduler, lambda: scheduler.dispatcher.published > 3))
+    scheduler.close()
+
+    assert longest < 2
+    assert {run.state.value for run in store.runs.values()} == {"published"}
+    assert not task_join_will_block()
 
 
 def test_a_tick_ends_as_soon_as_something_changes(

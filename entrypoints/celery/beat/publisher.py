@@ -71,17 +71,27 @@ def _is_of_message(error: Exception) -> bool:
     return isinstance(cause, (KeyError, *RabbitMQ.channel_errors)) or "WRONGTYPE" in str(cause)
 
 
+_NOT_FOR_TASKS = frozenset(
+    {"retry_policy", "timeout", "confirm_timeout", "connection", "producer", "publisher"}
+)
+"""Options that say how long to wait for the broker, or that bring a connection of their own, which nobody bounds."""
+
+
 def due_entry(
     task: PeriodicTask, message: Message | None, run: Run, expires_at: datetime | None
 ) -> DueEntry:
     """Return what to publish. The id is that of the run, so that a message that comes twice is known to be one.
 
-    What the definition says about publishing stays as it is. Nothing is retried in there unless it says so, because
-    whoever publishes must not wait.
+    What the definition says about publishing stays as it is, but for what would make the beat wait: whatever cannot be
+    published now is tried again by the beat itself, and holds up no other message.
     """
     definition = task.definition
     stored = Message(definition.args, definition.kwargs, definition.options.given)
-    options: dict[str, Any] = {"retry": False, **(message or stored).options}
+    given = (message or stored).options
+    options: dict[str, Any] = {
+        **{name: value for name, value in given.items() if name not in _NOT_FOR_TASKS},
+        "retry": False,
+    }
     if expires_at is not None and (message is None or "expires" not in options):
         options["expires"] = expires_at
     message = message or stored
