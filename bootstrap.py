@@ -80,6 +80,7 @@ from application.use_cases.scheduling.definitions import (
     DeletePeriodicTask,
     GetPeriodicTask,
     ListPeriodicTasks,
+    ResetPeriodicTask,
     ViewTasks,
 )
 from application.use_cases.scheduling.runs import (
@@ -365,6 +366,9 @@ class Container(containers.DeclarativeContainer):
         clock=clock,
         audit=record_audit,
         view=view_tasks,
+    )
+    reset_periodic_task = providers.Factory(
+        ResetPeriodicTask, uow=uow.provider, clock=clock, audit=record_audit, view=view_tasks
     )
     delete_periodic_task = providers.Factory(
         DeletePeriodicTask, uow=uow.provider, authorize=authorize, audit=record_audit

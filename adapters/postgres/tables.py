@@ -210,6 +210,7 @@ periodic_tasks = Table(
     Column("enabled_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("reset_at", DateTime(timezone=True)),
     # The number of the transaction (xid8), by a trigger, whoever writes. One that began first and committed
     # last is found by comparing this with snapshots; no time and no sequence would show it.
     Column("changed_in", BigInteger, nullable=False),

@@ -55,8 +55,13 @@ class PeriodicTaskRepository(Protocol):
     async def save(self, task: PeriodicTask | UnreadableTask) -> None:
         """Store every field of a locked task; raise `PeriodicTaskNameTaken`.
 
-        Of one that cannot be read, store only whether it is enabled: what is stored of it is not ours.
+        Of one that cannot be read, store only whether it is enabled, and when it was reset: what is stored of it is
+        not ours.
         """
+        ...
+
+    async def forget_standing(self, task_id: PeriodicTaskId) -> None:
+        """Forget how often a locked task has run, and up to where. Its runs stay in the history."""
         ...
 
     async def delete(self, task_id: PeriodicTaskId) -> None:

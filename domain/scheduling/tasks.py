@@ -135,6 +135,8 @@ class StoredTask:
     """Slots up to here are not owed: the task did not exist, or was paused."""
     created_at: datetime
     updated_at: datetime
+    reset_at: datetime | None = None
+    """When it began anew: what it did before does not count."""
 
     def pause(self, *, at: datetime) -> None:
         """Run no more until resumed."""
@@ -148,6 +150,12 @@ class StoredTask:
             self.enabled = True
             self.enabled_at = self.enabled_at if catch_up else at
             self.updated_at = next_version(self.updated_at, at)
+
+    def reset(self, *, at: datetime) -> None:
+        """Begin anew, as if it were made now: no run counts, no slot up to now is owed. What it is stays the same."""
+        self.reset_at = at
+        self.enabled_at = at
+        self.updated_at = next_version(self.updated_at, at)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -278,6 +286,7 @@ class UnreadableTask(StoredTask):
             enabled_at=self.enabled_at,
             created_at=self.created_at,
             updated_at=next_version(self.updated_at, at),
+            reset_at=self.reset_at,
         )
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from application.paging import PageRequest
-from application.ports.scheduling import Begun, PeriodicTaskFilter, Turn
+from application.ports.scheduling import BeatId, BeatReport, Begun, PeriodicTaskFilter, Turn
 from domain.scheduling.errors import PeriodicTaskNameTaken, PeriodicTaskNotFound
 from domain.scheduling.misfire import Misfire
 from domain.scheduling.options import PublishingOptions
@@ -24,6 +24,7 @@ from tests.fakes.scheduling import a_definition, a_periodic_task
 from tests.fakes.scheduling_backend import BROKEN_SCHEDULE, SchedulingBackend
 from tests.fakes.waiting import waits
 
+BEAT = BeatId(UUID(int=1))
 LATER = A_MOMENT + timedelta(hours=1, microseconds=1)
 
 _numbers = count(1)
@@ -119,6 +120,10 @@ async def test_every_field_of_a_task_can_be_changed(scheduling: SchedulingBacken
     await scheduling.change(task)
     assert await scheduling.task(task.id) == task
 
+    task.reset(at=LATER + timedelta(days=2))
+    await scheduling.change(task)
+    assert await scheduling.task(task.id) == task
+
 
 async def test_a_change_is_seen_once_its_unit_of_work_commits(
     scheduling: SchedulingBackend,
@@ -132,6 +137,33 @@ async def test_a_change_is_seen_once_its_unit_of_work_commits(
         assert await scheduling.task(task.id) == task
 
     assert await scheduling.task(task.id) == task
+
+
+async def test_where_a_task_stands_can_be_forgotten_while_its_runs_are_kept(
+    scheduling: SchedulingBackend,
+) -> None:
+    task, other = a_periodic_task(), a_periodic_task()
+    await scheduling.define(task, other)
+    beat = scheduling.beat()
+    leadership = await beat.lead(BEAT, lease=timedelta(hours=1), report=BeatReport(name="a beat"))
+    assert leadership is not None
+    turns = [
+        Turn(task_id=each.id, slots=[A_MOMENT], settled_until=A_MOMENT) for each in (task, other)
+    ]
+    await beat.claim(leadership, turns)
+    await beat.flag({task.id: "broken"})
+
+    async with scheduling.uow() as work:
+        await work.periodic_tasks.lock(task.id)
+        await work.periodic_tasks.forget_standing(task.id)
+        assert await scheduling.standing(task.id) == Standing(settled_until=A_MOMENT, runs=1)
+        await work.commit()
+
+    assert await scheduling.standing(task.id) == Standing()
+    assert await scheduling.standing(other.id) == Standing(settled_until=A_MOMENT, runs=1)
+    assert await beat.flagged() == {task.id: "broken"}
+    async with scheduling.uow() as work:
+        assert len((await work.runs.slice(task.id, after=None, most=9)).records) == 1
 
 
 # --- names ---

@@ -169,6 +169,22 @@ async def test_a_one_off_runs_once_and_a_limited_task_so_often(
     assert broker.slots(thrice.id) == each_second(1, 3)
 
 
+async def test_a_task_that_was_reset_begins_anew_at_once(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    once = a_task(store, one_off=True)
+    await beat.live(3)
+    assert broker.slots(once.id) == each_second(1, 1)
+
+    store.standings.pop(once.id)
+    once.reset(at=store.clock.now())
+    store.define(once)
+    await beat.live(3)
+
+    assert broker.slots(once.id) == [*each_second(1, 1), *each_second(4, 4)]
+    assert store.standings[once.id].runs == 1
+
+
 async def test_a_slot_that_is_given_up_does_not_count_as_a_run(
     store: SharedStore, broker: Broker, beat: Beat
 ) -> None:

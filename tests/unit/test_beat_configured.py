@@ -172,22 +172,29 @@ def a_run(task: PeriodicTask) -> Run:
     )
 
 
-def test_options_of_the_configuration_arrive_untouched() -> None:
-    """Whatever Celery takes, JSON or not."""
+def test_options_of_the_configuration_arrive_but_for_those_that_would_make_the_beat_wait() -> None:
+    """Whatever Celery takes, JSON or not. The beat itself tries again, on its own connection."""
     link = object()
     given = {
         "queue": "slow",
         "expires": 12.5,
         "priority": 3,
         "headers": {"tenant": "a"},
-        "retry": True,
-        "retry_policy": {"max_retries": 1},
         "link": link,
         "my_option": {"x": 1},
     }
-    entry = message_of(read({"schedule": 60, "options": given, "args": (1, link)}))
+    waiting = {
+        "retry": True,
+        "retry_policy": {"max_retries": 1},
+        "timeout": 3600,
+        "confirm_timeout": 3600,
+        "connection": object(),
+        "producer": object(),
+    }
+    entry = message_of(read({"schedule": 60, "options": given | waiting, "args": (1, link)}))
 
     assert entry.options | {"headers": None} == given | {
+        "retry": False,
         "task_id": entry.options["task_id"],
         "headers": None,
     }

@@ -200,6 +200,19 @@ async def test_where_a_task_stands_is_shown(admin_web: Web) -> None:
     )
 
 
+async def test_a_task_is_reset(admin_web: Web) -> None:
+    made = await make(admin_web, maxRuns=7)
+    now = admin_web.world.clock.now()
+    task_id = PeriodicTaskId(UUID(made["id"]))
+    admin_web.world.store.standings[task_id] = Standing(settled_until=now, runs=7)
+
+    reset = await admin_web.client.post(f"{TASKS}/{made['id']}/reset")
+
+    assert reset.status_code == 200
+    assert reset.json()["data"] == made | {"updatedAt": "2026-03-01T12:00:00.000001Z"}
+    assert (await admin_web.client.post(f"{TASKS}/{UUID(int=0)}/reset")).status_code == 404
+
+
 async def test_the_next_runs_are_told(admin_web: Web) -> None:
     made = await make(admin_web)
 

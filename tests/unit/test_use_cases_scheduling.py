@@ -23,7 +23,7 @@ from domain.scheduling.schedules import Crontab, Interval, Period, Solar
 from domain.scheduling.signatures import Parameter, RegisteredTask
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
-from tests.fakes.builders import a_user
+from tests.fakes.builders import A_MOMENT, a_user
 from tests.fakes.world import World
 
 NOTHING = PeriodicTaskId(UUID(int=0))
@@ -230,6 +230,7 @@ async def test_what_does_not_exist_is_neither_shown_nor_changed_nor_run(
         container.get_periodic_task()(NOTHING),
         container.change_periodic_task().change(caller, NOTHING, {"enabled": False}),
         container.change_periodic_task().replace(caller, NOTHING, HOURLY),
+        container.reset_periodic_task()(caller, NOTHING),
         container.delete_periodic_task()(caller, NOTHING),
         container.run_now()(caller, NOTHING),
         container.list_next_runs()(NOTHING, most=1),
@@ -237,6 +238,45 @@ async def test_what_does_not_exist_is_neither_shown_nor_changed_nor_run(
     ):
         with pytest.raises(PeriodicTaskNotFound):
             await attempt
+
+
+# --- reset --------------------------------------------------------------------------------------
+
+
+async def test_a_task_that_is_over_can_be_reset_and_goes_on_with_its_next_slot(
+    world: World, caller: Caller
+) -> None:
+    task = await made(world, caller, one_off=True)
+    await world.pass_time(hours=5)
+    settle(world, task, settled_until=world.clock.now(), runs=1)
+    assert (await show(world, task.id)).next_run_at is None
+
+    reset = await world.container.reset_periodic_task()(caller, task.id)
+
+    assert reset == await show(world, task.id)
+    assert reset.scheduled.standing == Standing()
+    assert reset.next_run_at == world.clock.now() + timedelta(hours=1)
+    assert reset.last_slot is None
+
+
+async def test_a_task_that_a_wrong_clock_has_settled_for_decades_can_be_reset(
+    world: World, caller: Caller
+) -> None:
+    task = await made(world, caller)
+    settle(world, task, settled_until=world.clock.now() + timedelta(days=29_000), runs=1)
+
+    reset = await world.container.reset_periodic_task()(caller, task.id)
+
+    assert reset.next_run_at == world.clock.now() + timedelta(hours=1)
+
+
+async def test_what_cannot_be_read_can_be_reset(world: World, caller: Caller) -> None:
+    task_id = given_unreadable(world)
+
+    await world.container.reset_periodic_task()(caller, task_id)
+
+    seen = await show(world, task_id)
+    assert seen.scheduled.task.reset_at == world.clock.now()
 
 
 # --- paused and resumed -------------------------------------------------------------------------
@@ -503,14 +543,17 @@ async def test_every_change_is_noted_with_who_made_it(world: World, caller: Call
     await change(world, caller, task.id, enabled=False, kwargs={"to": "grace"})
     await change(world, caller, task.id, enabled=False)
     await world.container.run_now()(caller, task.id)
+    settle(world, task, settled_until=A_MOMENT, runs=3)
+    await world.container.reset_periodic_task()(caller, task.id)
     await world.container.delete_periodic_task()(caller, task.id)
 
     noted = [entry for entry in world.noted() if entry.action.startswith("scheduling.")]
-    created, changed, requested, deleted = noted
+    created, changed, requested, reset, deleted = noted
     assert [entry.action for entry in noted] == [
         "scheduling.task_created",
         "scheduling.task_changed",
         "scheduling.run_requested",
+        "scheduling.task_reset",
         "scheduling.task_deleted",
     ]
     assert {(entry.actor, entry.target) for entry in noted} == {
@@ -518,6 +561,7 @@ async def test_every_change_is_noted_with_who_made_it(world: World, caller: Call
     }
     assert changed.details == {"enabled": {"from": True, "to": False}, "kwargs": "changed"}
     assert "kwargs" not in created.details
+    assert reset.details == {"name": "hourly", "runs": 3, "settled_until": A_MOMENT.isoformat()}
     assert requested.details["name"] == deleted.details["name"] == "hourly"
 
 

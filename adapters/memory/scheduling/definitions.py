@@ -37,6 +37,9 @@ class MemoryPeriodicTaskRepository(PeriodicTaskRepository):
         await self.lock(task.id)
         self._tasks.write(task.id, task)
 
+    async def forget_standing(self, task_id: PeriodicTaskId) -> None:
+        self._transaction.standings.remove(task_id)
+
     async def delete(self, task_id: PeriodicTaskId) -> None:
         await self.lock(task_id)
         self._tasks.remove(task_id)

@@ -47,9 +47,19 @@ class PostgresPeriodicTaskRepository(PeriodicTaskRepository):
                 update(periodic_tasks)
                 .where(periodic_tasks.c.id == task.id)
                 .values(
-                    enabled=task.enabled, enabled_at=task.enabled_at, updated_at=task.updated_at
+                    enabled=task.enabled,
+                    enabled_at=task.enabled_at,
+                    updated_at=task.updated_at,
+                    reset_at=task.reset_at,
                 )
             )
+
+    async def forget_standing(self, task_id: PeriodicTaskId) -> None:
+        await self._transaction.write(
+            update(periodic_task_standings)
+            .where(periodic_task_standings.c.task_id == task_id)
+            .values(settled_until=None, runs=0)
+        )
 
     async def delete(self, task_id: PeriodicTaskId) -> None:
         # Runs before the standing, and in order: beats lock them like this too.

@@ -17,7 +17,7 @@ from domain.scheduling.schedules import BEGINNING, END
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.tasks import Definition, PeriodicTask, UnreadableTask
 
-_LIFE = ("id", "enabled", "enabled_at", "created_at", "updated_at")
+_LIFE = ("id", "enabled", "enabled_at", "created_at", "updated_at", "reset_at")
 _OWN = ("name", "description", "args", "kwargs")
 _SHARED = (
     *("task", "kind", "schedule", "options", "start_at", "end_at"),
@@ -25,7 +25,7 @@ _SHARED = (
 )
 """What many definitions have in common."""
 _JSON = frozenset({"schedule", "args", "kwargs", "options"})
-_MOMENTS = frozenset({"start_at", "end_at", "enabled_at", "created_at", "updated_at"})
+_MOMENTS = frozenset({"start_at", "end_at", *_LIFE[2:]})
 LONGEST_PROBLEM = 2_000
 _WORTH_REMEMBERING = 2_000
 """Characters of options; of longer ones, no two may be alike, and many would fill the memory."""
@@ -61,15 +61,16 @@ def to_row(task: PeriodicTask) -> dict[str, Any]:
 
 def to_task(row: Sequence[Any]) -> PeriodicTask | UnreadableTask:
     """Return the task of a row of `COLUMNS`: fast if it shares with others what tasks can share."""
-    (task_id, enabled, enabled_at, created_at, updated_at) = row[:5]
-    (name, description, args, kwargs, *shared) = row[5:]
+    (task_id, enabled, enabled_at, created_at, updated_at, reset_at) = row[: len(_LIFE)]
+    (name, description, args, kwargs, *shared) = row[len(_LIFE) :]
     try:
         definition = _shared(*shared).alike(
             name=name, description=description, args=json.loads(args), kwargs=json.loads(kwargs)
         )
     except Exception:  # noqa: BLE001 - whatever it is, the tasks in other rows go on
         return _unreadable(row)
-    if not all(BEGINNING <= moment <= END for moment in (enabled_at, created_at, updated_at)):
+    moments = (enabled_at, created_at, updated_at, reset_at)
+    if not all(moment is None or BEGINNING <= moment <= END for moment in moments):
         return _unreadable(row)
     return PeriodicTask(
         id=task_id,
@@ -77,6 +78,7 @@ def to_task(row: Sequence[Any]) -> PeriodicTask | UnreadableTask:
         enabled_at=enabled_at,
         created_at=created_at,
         updated_at=updated_at,
+        reset_at=reset_at,
         definition=definition,
     )
 
@@ -103,7 +105,7 @@ def _unreadable(row: Sequence[Any]) -> UnreadableTask:
     problems = {
         column: "is out of range"
         for column in _LIFE
-        if column in _MOMENTS and not BEGINNING <= life[column] <= END
+        if column in _MOMENTS and life[column] and not BEGINNING <= life[column] <= END
     }
     read = dict(stored)
     for column in filter(_JSON.__contains__, stored):

@@ -255,6 +255,40 @@ class ChangePeriodicTask:
 
 
 @dataclass(frozen=True, slots=True)
+class ResetPeriodicTask:
+    """Let a periodic task begin anew: none of its runs count, and it goes on with its next slot from now on.
+
+    So a one-off, or a task with `max_runs`, that is over can run again, and so can one whose slots were settled by a
+    clock that was wrong. A run that is going on goes on, and the history stays.
+    """
+
+    uow: UnitOfWorkFactory
+    clock: Clock
+    audit: RecordAudit
+    view: ViewTasks
+
+    async def __call__(self, caller: Caller, task_id: PeriodicTaskId) -> TaskInView:
+        """Raise `PeriodicTaskNotFound`."""
+        async with self.uow() as uow:
+            scheduled = await uow.periodic_tasks.lock(task_id)
+            task, before = scheduled.task, scheduled.standing
+            task.reset(at=self.clock.now())
+            await uow.periodic_tasks.save(task)
+            await uow.periodic_tasks.forget_standing(task_id)
+            settled_until = before.settled_until and before.settled_until.isoformat()
+            await self.audit(
+                uow,
+                "scheduling.task_reset",
+                caller.origin,
+                actor=caller.user_id,
+                target=target_of(task_id),
+                details={"name": task.name, "runs": before.runs, "settled_until": settled_until},
+            )
+            await uow.commit()
+        return await self.view.one(Scheduled(task=task))
+
+
+@dataclass(frozen=True, slots=True)
 class DeletePeriodicTask:
     """Remove a periodic task and its history; a run that is going on goes on."""
 

@@ -93,6 +93,8 @@ class Agenda:
         elif entry.message is None:
             if _timing(entry.task) != _timing(task):
                 entry.ready_since = ready_since
+            if entry.task.reset_at != task.reset_at:
+                entry.standing = _NO_STANDING
             entry.task = task
         self._enter(entry)
 

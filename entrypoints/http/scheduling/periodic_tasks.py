@@ -15,6 +15,7 @@ from application.use_cases.scheduling.definitions import (
     DeletePeriodicTask,
     GetPeriodicTask,
     ListPeriodicTasks,
+    ResetPeriodicTask,
 )
 from application.use_cases.scheduling.runs import (
     MOST_PREVIEWED,
@@ -41,6 +42,7 @@ GetTaskDep = Annotated[GetPeriodicTask, Depends(use_case(Container.get_periodic_
 CreateTaskDep = Annotated[CreatePeriodicTask, Depends(use_case(Container.create_periodic_task))]
 ChangeTaskDep = Annotated[ChangePeriodicTask, Depends(use_case(Container.change_periodic_task))]
 DeleteTaskDep = Annotated[DeletePeriodicTask, Depends(use_case(Container.delete_periodic_task))]
+ResetTaskDep = Annotated[ResetPeriodicTask, Depends(use_case(Container.reset_periodic_task))]
 RunNowDep = Annotated[RunNow, Depends(use_case(Container.run_now))]
 ListRunsDep = Annotated[ListRuns, Depends(use_case(Container.list_runs))]
 ListNextRunsDep = Annotated[ListNextRuns, Depends(use_case(Container.list_next_runs))]
@@ -171,6 +173,20 @@ async def run_periodic_task_now(
     """Run a periodic task once, as soon as possible, paused or not; its schedule does not move."""
     locate(request, response, "runs")
     return Created(data=RunBody.of(await run_now(caller, PeriodicTaskId(task_id))))
+
+
+@router.post("/{task_id}/reset", dependencies=[GuardedRoute])
+async def reset_periodic_task(
+    task_id: UUID, caller: VerifyPermissionDep, reset_task: ResetTaskDep, response: HttpResponse
+) -> Response[PeriodicTaskBody]:
+    """Let a periodic task begin anew, as if it were made now.
+
+    `runs` becomes 0 and `lastSlot` null, so that a task with `oneOff` or `maxRuns` that is over runs again. Slots up to
+    now are not made up for. The definition, the history, and a run that is going on stay as they are.
+    """
+    seen = await reset_task(caller, PeriodicTaskId(task_id))
+    tag(response, seen.task.updated_at)
+    return Response(data=PeriodicTaskBody.of(seen))
 
 
 @router.get("/{task_id}/next", dependencies=[GuardedRoute])
