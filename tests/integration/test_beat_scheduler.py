@@ -14,14 +14,15 @@ from typing import Any, TypeVar, cast
 
 import pytest
 from celery import Celery
-from celery._state import task_join_will_block
 from celery.beat import BeatLazyFunc, Service
+from celery.result import task_join_will_block  # type: ignore[attr-defined]  # the stubs lack it
 from redis import Redis
 
 from adapters.system import SystemClock, Uuid7Generator
 from application.settings import JobSettings
 from bootstrap import Container
 from domain.scheduling.firing import no_sun
+from domain.scheduling.json_values import Json
 from domain.scheduling.options import PublishingOptions
 from domain.scheduling.schedules import Interval, Period
 from entrypoints.celery.asynchronous.loop import process_loop
@@ -191,7 +192,7 @@ def test_functions_in_the_configuration_are_called_for_every_message(
 def test_nothing_that_a_task_says_about_publishing_makes_the_beat_wait(
     store: SharedStore, opened: None, redis_url: str, where: str
 ) -> None:
-    options = {
+    options: dict[str, Json] = {
         "retry": True,
         "retry_policy": {"max_retries": 1000, "interval_start": 3600, "interval_max": 3600},
         "timeout": 3600,
@@ -220,8 +221,7 @@ def test_a_result_store_that_is_away_holds_up_no_message(
     store: SharedStore, opened: None, app: Celery
 ) -> None:
     """Celery would subscribe to the result of each message, though nobody here waits for one."""
-    app.conf.result_backend = "redis://127.0.0.1:1/0"
-    app.conf.task_ignore_result = False
+    app.conf.update(result_backend="redis://127.0.0.1:1/0", task_ignore_result=False)
     a_task(store)
     scheduler = DatabaseScheduler(app)
 

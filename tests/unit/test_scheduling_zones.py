@@ -4,12 +4,11 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime
-from importlib import resources
+from importlib import import_module, resources
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-import tzdata
 
 from domain.scheduling.zones import find_zone, zone_names, zone_rules_version
 
@@ -80,4 +79,4 @@ def test_what_only_some_copies_of_the_database_have_is_no_zone(name: str) -> Non
 
 
 def test_the_version_of_the_rules_is_that_of_the_package() -> None:
-    assert zone_rules_version() == tzdata.__version__
+    assert zone_rules_version() == import_module("tzdata").__version__
