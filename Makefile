@@ -31,14 +31,23 @@ check: format-check lint types contracts coverage ## Everything CI runs
 ##@ Set up
 setup: .venv/ready ## Make the virtual environment and install the locked dependencies
 
-.venv/ready: requirements-dev.lock pyproject.toml
+# An installation is whole once .venv/ready is there; the commands of a clone that was moved lead to its old place.
+WHOLE := $(shell test -e .venv/ready && grep -qsF "$$(pwd -P)/.venv/bin/python" .venv/bin/portico && echo yes)
+
+.venv/ready: requirements-dev.lock pyproject.toml $(if $(WHOLE),,anew)
 	@echo "Portico: making .venv and installing the locked dependencies (once)…"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Portico needs Python 3.11 or newer; set PYTHON=…"; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements-dev.lock
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Portico needs Python's venv module, which $(PYTHON) lacks; install it (Debian, Ubuntu: apt install python3-venv) and run make again"; exit 1; }
+	@rm -f $@
+	@$(if $(WHOLE),,rm -rf .venv && $(PYTHON) -m venv .venv)
+	@{ $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION) && \
+	  $(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements-dev.lock && \
+	  $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .; } || \
+	  { echo "Portico: the installation failed for the reason above; the next make begins anew"; exit 1; }
 	@touch $@
+
+.PHONY: anew
+anew:
 
 lock: ## Lock the newest dependencies that pyproject.toml allows
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock

@@ -9,6 +9,7 @@ from dependency_injector import containers, providers
 
 from adapters.astronomy import sun
 from adapters.environment.load import load_settings
+from adapters.environment.sources import names_environment
 from adapters.memory.audit import MemoryAuditLog
 from adapters.memory.scheduling.beat import MemoryBeatStore
 from adapters.memory.scheduling.runs import MemoryRunLog
@@ -109,6 +110,7 @@ __all__ = [
     "configure_logging",
     "load_settings",
     "make_keys",
+    "names_environment",
     "rotate_keys",
     "running",
     "write_migration",

@@ -17,9 +17,8 @@ _PREFIX_OF_TESTS = "PORTICO_TEST_"
 def read(environment: object) -> tuple[dict[str, Any], list[Problem]]:
     """Return what the sources say by attribute of `Variables`, and what is wrong with them."""
     problems: list[Problem] = []
-    process = _present(EnvSettingsSource(BaseSettings).env_vars)
-    general = _dotenv(Path(".env"), problems)
-    environment = environment or process.get("ENVIRONMENT") or general.get("ENVIRONMENT")
+    process, general = _process(), _dotenv(Path(".env"), problems)
+    environment = environment or _named(process, general)
     special: dict[str, str] = {}
     if str(environment).upper() in Environment.__members__:
         special = _dotenv(Path(f".env.{str(environment).lower()}"), problems)
@@ -36,6 +35,19 @@ def read(environment: object) -> tuple[dict[str, Any], list[Problem]]:
         values["environment"] = environment
     problems += _open_secret_files(values)
     return values, problems
+
+
+def names_environment() -> bool:
+    """Tell whether anything says which environment this is; if not, it is PRODUCTION."""
+    return _named(_process(), _dotenv(Path(".env"), [])) is not None
+
+
+def _named(process: Mapping[str, str], general: Mapping[str, str]) -> str | None:
+    return process.get("ENVIRONMENT") or general.get("ENVIRONMENT")
+
+
+def _process() -> dict[str, str]:
+    return _present(EnvSettingsSource(BaseSettings).env_vars)
 
 
 def _present(variables: Mapping[str, str | None]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What can be asked of `portico`. Each command imports what it needs when it runs, so `--help` is instant."""
 
 import asyncio
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -269,6 +270,10 @@ def main() -> None:
     except UnsafeSettings as error:
         for problem in error.problems:
             console.fail(str(problem))
+        if not _names_environment():
+            console.say(
+                "ENVIRONMENT is not set, so this is PRODUCTION; on your own machine set ENVIRONMENT=LOCAL"
+            )
         code = ExitCode.WRONG_SETTINGS
     except (DependencyDown, Unavailable) as error:
         console.fail(str(error))
@@ -276,7 +281,26 @@ def main() -> None:
     except (Refused, LocalStackError, PorticoError) as error:
         console.fail(str(error))
         code = ExitCode.FAILED
+    except OSError as error:
+        if error.errno not in _OF_THE_MACHINE:
+            raise
+        console.fail(f"{error.filename or 'A file'} cannot be used: {error.strerror}")
+        code = ExitCode.FAILED
     sys.exit(code)
+
+
+_OF_THE_MACHINE = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOSPC, errno.EDQUOT),
+    *(errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG),
+}
+"""Errors that say something about files and disks, and nothing about the code."""
+
+
+def _names_environment() -> bool:
+    import bootstrap
+
+    return bootstrap.names_environment()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.importer import import_from_string
 
 import bootstrap
-from application.settings import HttpSettings, Settings, Stores
+from application.settings import Environment, HttpSettings, Settings, Stores
 from entrypoints.cli import announcement, console
 from entrypoints.cli.api import APPLICATION, options
 from entrypoints.cli.connection import answered, as_overrides, unconfigured
@@ -46,6 +46,9 @@ def run(*, json: bool) -> None:
     `PortTaken`, `ServerFailed`, `WheelMissing`, `DependencyDown`, `ProcessEnded` or `NotReady`.
     """
     console.say("Portico is starting…")
+    if not bootstrap.names_environment():
+        # Of all commands this one alone is for a machine of one's own.
+        os.environ["ENVIRONMENT"] = Environment.LOCAL  # noqa: TID251 - written for `adapters.environment`, not read
     with suppress(asyncio.CancelledError):
         asyncio.run(_run(json=json))
 

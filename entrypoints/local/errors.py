@@ -21,6 +21,28 @@ class AlreadyRunning(LocalStackError):
         self.pid = pid
 
 
+class DirectoryUnusable(LocalStackError):
+    """Nothing can be written to the data directory."""
+
+    def __init__(self, directory: Path, why: str | None) -> None:
+        super().__init__(
+            f"{directory} cannot hold data: {why}. "
+            "Make it a directory of your own, or set PORTICO_DATA_DIR to another one"
+        )
+        self.directory = directory
+
+
+class StateUnreadable(LocalStackError):
+    """What an earlier start remembered is damaged, or of another version."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} is damaged, or of another version; put back what it was, "
+            "or remove all local data with `make reset`"
+        )
+        self.path = path
+
+
 class ServerFailed(LocalStackError):
     """A server could not start or has died; `log` holds the last lines it wrote."""
 

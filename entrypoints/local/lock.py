@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from entrypoints.local.errors import AlreadyRunning
+from entrypoints.local.errors import AlreadyRunning, DirectoryUnusable
 
 _LEFTOVERS_END_WITHIN = 30.0
 
 
 @asynccontextmanager
 async def locked(directory: Path) -> AsyncIterator[int]:
-    """Own the directory; raise `AlreadyRunning` if another process does.
+    """Own the directory; raise `AlreadyRunning` if another process does, `DirectoryUnusable` if nobody can.
 
     Yields the descriptor of the lock. Children that inherit it keep the directory owned until the last
     of them has ended, so nothing is started beside what a killed process left behind.
@@ -35,7 +35,7 @@ def owner(directory: Path) -> int | None:
     """Return the pid of the process that owns the directory, or None if nobody does."""
     try:
         descriptor = os.open(_lock_file(directory), os.O_RDONLY)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -49,8 +49,11 @@ def owner(directory: Path) -> int | None:
 
 def _open(directory: Path) -> int:
     # Others may pass through but not look: PostgreSQL may have to run as another user.
-    directory.mkdir(mode=0o711, parents=True, exist_ok=True)
-    return os.open(_lock_file(directory), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+        return os.open(_lock_file(directory), os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise DirectoryUnusable(directory, error.strerror) from None
 
 
 async def _acquire(descriptor: int, directory: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from entrypoints.local.children import Child, Spec, spawn
-from entrypoints.local.errors import ServerFailed
+from entrypoints.local.errors import ServerFailed, StateUnreadable
 from entrypoints.local.lock import owner
 from entrypoints.local.log import Log
 from entrypoints.local.mongo import Mongo
@@ -83,7 +83,8 @@ async def local_stack(
 ) -> AsyncIterator[Stack]:
     """Start the named servers in the directory that `lock` (see `locked`) owns; stop them on the way out.
 
-    `report` is told the name of each server that is ready. Raises `ServerFailed` or `WheelMissing`.
+    `report` is told the name of each server that is ready. Raises `ServerFailed`,
+    `WheelMissing` or `StateUnreadable`.
     """
     state = _read(directory) or _State()
     # Before any start: a secret that was given to a server must not be lost.
@@ -204,10 +205,13 @@ def _absolute(directory: Path) -> Path:
 
 
 def _read(directory: Path) -> _State | None:
+    path = directory / "stack.json"
     try:
-        return _State(**json.loads((directory / "stack.json").read_text()))
-    except FileNotFoundError:
+        return _State(**json.loads(path.read_text()))
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except (ValueError, TypeError):
+        raise StateUnreadable(path) from None
 
 
 def _write(directory: Path, state: _State) -> None:

@@ -154,6 +154,18 @@ def test_unsafe_settings_are_refused_by_name(command: Command) -> None:
         assert f"PORTICO_{variable} must be" in result.err
 
 
+def test_who_names_no_environment_is_told_which_one_that_is(command: Command) -> None:
+    unnamed = command("create-admin", ENVIRONMENT="")
+    named = command("create-admin", ENVIRONMENT="PRODUCTION")
+
+    hint = (
+        "ENVIRONMENT is not set, so this is PRODUCTION; on your own machine set ENVIRONMENT=LOCAL"
+    )
+    assert (unnamed.code, named.code) == (2, 2)
+    assert unnamed.err.splitlines()[-1] == hint
+    assert hint not in named.err
+
+
 @pytest.mark.server
 def test_a_server_that_does_not_answer_has_an_exit_code_of_its_own(
     command: Command, servers: Servers

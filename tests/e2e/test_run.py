@@ -81,6 +81,40 @@ def test_a_taken_port_is_named_before_anything_is_started(tmp_path: Path) -> Non
     assert not (tmp_path / "data" / "logs").exists()
 
 
+def test_a_place_that_cannot_hold_data_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").touch()
+
+    refused = portico("run", directory=tmp_path)
+
+    assert refused.returncode == 1
+    assert f"portico: {tmp_path / 'data'} cannot hold data: File exists. " in refused.stderr
+    assert "PORTICO_DATA_DIR" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "logs").touch()
+
+    refused = portico("run", directory=tmp_path)
+
+    assert refused.returncode == 1
+    assert f"portico: {tmp_path / 'data' / 'logs'} cannot be used: File exists" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_what_an_earlier_start_left_damaged_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "stack.json").write_text('{"secret": ')
+
+    refused = portico("run", directory=tmp_path)
+
+    assert refused.returncode == 1
+    assert f"{tmp_path / 'data' / 'stack.json'} is damaged" in refused.stderr
+    assert "make reset" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 def test_deployed_environments_get_no_servers_of_our_own(tmp_path: Path) -> None:
     refused = portico("run", directory=tmp_path, ENVIRONMENT="PRODUCTION")
 
@@ -147,7 +181,8 @@ def test_a_server_that_dies_brings_everything_down(
 
 
 def test_memory_needs_no_server_and_has_an_administrator(tmp_path: Path) -> None:
-    with running(tmp_path, PORTICO_STORES="memory") as stack:
+    """And no ENVIRONMENT: `portico run` is for a machine of one's own."""
+    with running(tmp_path, ENVIRONMENT="", PORTICO_STORES="memory") as stack:
         password = stack.block["Password"].split()[0]
 
         assert log_in(stack.block["API"], stack.block["Username"], password) == 200
