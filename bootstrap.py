@@ -160,14 +160,14 @@ class Container(containers.DeclarativeContainer):
     )
     log_in_throttle = providers.Selector(
         stores,
-        memory=providers.Singleton(MemoryLogInThrottle, settings.provided.throttle),
+        memory=providers.Singleton(MemoryLogInThrottle, settings.provided.throttle, clock),
         servers=providers.Singleton(
             RedisLogInThrottle, redis, settings.provided.throttle, keys.provided.name_key
         ),
     )
     rate_limiter = providers.Selector(
         stores,
-        memory=providers.Singleton(MemoryRateLimiter),
+        memory=providers.Singleton(MemoryRateLimiter, clock),
         servers=providers.Singleton(RedisRateLimiter, redis),
     )
     access_versions = providers.Selector(
@@ -276,7 +276,6 @@ class Container(containers.DeclarativeContainer):
         GetTransportKey,
         transport=transport,
         limiter=rate_limiter,
-        clock=clock,
         throttle=settings.provided.throttle,
     )
     get_public_keys = providers.Factory(GetPublicKeys, tokens=tokens)
@@ -300,7 +299,6 @@ class Container(containers.DeclarativeContainer):
         tokens=tokens,
         store=session_store,
         issue=issue_tokens,
-        clock=clock,
         ids=ids,
         audit=record_audit,
         settings=settings.provided.sessions,

@@ -19,22 +19,30 @@ TokenId = NewType("TokenId", UUID)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
-    """One log-in on one device, until it ends, is ended, or is not refreshed for too long."""
+class NewSession:
+    """What a log-in on one device opens; the store of sessions says when."""
 
     id: SessionId
     user_id: UserId
     token_id: TokenId
     """The refresh token that may be used next."""
+    valid_from: datetime
+    """The user's `sessions_valid_from` when they logged in; once it is later than that, the session is over."""
+    fingerprint: str
+    agent: str
+    """The User-Agent as sent, cut to 256 characters; for people, never compared."""
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session(NewSession):
+    """One log-in on one device, until it ends, is ended, or is not refreshed for too long."""
+
     token_issued_at: datetime
     created_at: datetime
     last_seen_at: datetime
     ends_at: datetime
     """The absolute end, which no refresh moves."""
-    fingerprint: str
-    agent: str
-    """The User-Agent as sent, cut to 256 characters; for people, never compared."""
-    address: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -182,7 +182,7 @@ class Variables(BaseModel):
     refresh_grace: AtMostAMinute = _DEFAULT.sessions.refresh_grace
     """How long after a rotation the previous refresh token gives the same successor again."""
     token_leeway: AtMostAMinute = _DEFAULT.sessions.leeway
-    """How far the clocks of two processes may be apart."""
+    """How far the clocks of two hosts may be apart, that of Redis included."""
     sessions_per_user: Count = _DEFAULT.sessions.cap
     """How many sessions a user has at most; the oldest one ends for a new one."""
     agent_binding: Annotated[AgentBinding, Kind("family or strict")] = (

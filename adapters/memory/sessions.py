@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from application.ports.sessions import (
     LogInAttempt,
     LogInThrottle,
+    Opened,
     RateLimiter,
     Reservation,
     SeenCiphertexts,
@@ -18,6 +19,7 @@ from domain.identity import UserId
 from domain.sessions import (
     FAILURES_FORGOTTEN_AFTER,
     MOST_KNOWN_DEVICES,
+    NewSession,
     RefreshClaims,
     Rotation,
     RotationOutcome,
@@ -50,16 +52,21 @@ class MemorySessionStore(SessionStore):
         self._clock = clock
         self._users: dict[UserId, dict[SessionId, _Kept]] = {}
 
-    async def open(self, session: Session, *, idle: timedelta, cap: int) -> Sequence[SessionId]:
-        lifetime = min(idle, session.ends_at - session.last_seen_at)
-        living = self._living(session.user_id)
-        living[session.id] = _Kept(session, session.last_seen_at + lifetime)
-        oldest_first = sorted(living.values(), key=_opened)
+    async def open(
+        self, new: NewSession, *, idle: timedelta, absolute: timedelta, cap: int
+    ) -> Opened:
+        living = self._living(new.user_id)
+        if new.id not in living:
+            now = self._clock.now()
+            session = _opened(new, now.replace(microsecond=0), absolute)
+            living[new.id] = _Kept(session, now + min(idle, absolute))
+        session = living[new.id].session
+        oldest_first = sorted(living.values(), key=_age)
         ended = [kept.session.id for kept in oldest_first[: max(0, len(living) - cap)]]
         for session_id in ended:
             del living[session_id]
-        self._users[session.user_id] = living
-        return ended
+        self._users[new.user_id] = living
+        return Opened(session, ended)
 
     async def find(self, user_id: UserId, session_id: SessionId) -> Session | None:
         kept = self._living(user_id).get(session_id)
@@ -67,8 +74,7 @@ class MemorySessionStore(SessionStore):
 
     async def of_user(self, user_id: UserId) -> Sequence[Session]:
         return [
-            kept.session
-            for kept in sorted(self._living(user_id).values(), key=_opened, reverse=True)
+            kept.session for kept in sorted(self._living(user_id).values(), key=_age, reverse=True)
         ]
 
     async def rotate(
@@ -77,14 +83,18 @@ class MemorySessionStore(SessionStore):
         *,
         successor: TokenId,
         fingerprint: str,
-        now: datetime,
+        valid_from: datetime,
         idle: timedelta,
         grace: timedelta,
         limit: Limit,
     ) -> Rotation:
+        now = self._clock.now()
         living = self._living(shown.user_id)
         kept = living.get(shown.session_id)
         if kept is None:
+            return Rotation(outcome=RotationOutcome.UNKNOWN)
+        if kept.session.valid_from < valid_from:
+            del living[shown.session_id]
             return Rotation(outcome=RotationOutcome.UNKNOWN)
         outcome = _judge(
             kept, shown, successor=successor, fingerprint=fingerprint, now=now, grace=grace
@@ -111,12 +121,19 @@ class MemorySessionStore(SessionStore):
     async def end(self, user_id: UserId, session_id: SessionId) -> bool:
         return self._living(user_id).pop(session_id, None) is not None
 
-    async def end_all(self, user_id: UserId, *, keep: SessionId | None = None) -> int:
+    async def end_all(self, user_id: UserId) -> int:
+        ended = len(self._living(user_id))
+        self._users.pop(user_id, None)
+        return ended
+
+    async def end_others(self, user_id: UserId, *, keep: SessionId, valid_from: datetime) -> int:
         living = self._living(user_id)
-        ended = [session_id for session_id in living if session_id != keep]
-        for session_id in ended:
-            del living[session_id]
-        return len(ended)
+        kept = living.get(keep)
+        self._users[user_id] = {}
+        if kept is not None:
+            kept.session = replace(kept.session, valid_from=valid_from)
+            self._users[user_id][keep] = kept
+        return len(living) - (kept is not None)
 
     def _living(self, user_id: UserId) -> dict[SessionId, _Kept]:
         now = self._clock.now()
@@ -155,7 +172,23 @@ def _rotated(session: Session, successor: TokenId, now: datetime) -> Session:
     return replace(session, token_id=successor, token_issued_at=issued_at, last_seen_at=now)
 
 
-def _opened(kept: _Kept) -> tuple[datetime, str]:
+def _opened(new: NewSession, at: datetime, absolute: timedelta) -> Session:
+    return Session(
+        id=new.id,
+        user_id=new.user_id,
+        token_id=new.token_id,
+        valid_from=new.valid_from,
+        fingerprint=new.fingerprint,
+        agent=new.agent,
+        address=new.address,
+        token_issued_at=at,
+        created_at=at,
+        last_seen_at=at,
+        ends_at=at + absolute,
+    )
+
+
+def _age(kept: _Kept) -> tuple[datetime, str]:
     return kept.session.created_at, str(kept.session.id)
 
 
@@ -197,16 +230,17 @@ class _Account:
 class MemoryLogInThrottle(LogInThrottle):
     """Nothing here awaits, so of two attempts at once the second sees what the first has paid."""
 
-    def __init__(self, settings: ThrottleSettings) -> None:
+    def __init__(self, settings: ThrottleSettings, clock: Clock) -> None:
         self._settings = settings
+        self._clock = clock
         self._locks = lock_ladder(first=settings.first_lock, longest=settings.longest_lock)
         self._accounts: dict[tuple[str, ...], _Account] = {}
         self._networks: dict[str, datetime] = {}
         self._everyone = _LONG_AGO
         self._devices: dict[str, dict[str, datetime]] = {}
 
-    async def reserve(self, attempt: LogInAttempt, *, now: datetime) -> Reservation:
-        limits = self._settings
+    async def reserve(self, attempt: LogInAttempt) -> Reservation:
+        limits, now = self._settings, self._clock.now()
         name, device, network = (
             attempt.account,
             _device(attempt),
@@ -233,7 +267,8 @@ class MemoryLogInThrottle(LogInThrottle):
         account.forgotten_at = max(account.forgotten_at, account.full_at, account.locked_until)
         return replace(reservation, locked=locked)
 
-    async def succeeded(self, reservation: Reservation, *, now: datetime) -> None:
+    async def succeeded(self, reservation: Reservation) -> None:
+        now = self._clock.now()
         account = self._account(reservation)
         account.full_at = max(account.full_at, now) - self._settings.account.interval
         account.failures, account.locked_until = 0, _LONG_AGO
@@ -242,9 +277,10 @@ class MemoryLogInThrottle(LogInThrottle):
         for device in sorted(devices, key=lambda d: devices[d])[:-MOST_KNOWN_DEVICES]:
             del devices[device]
 
-    async def failed(self, reservation: Reservation, *, now: datetime) -> None:
+    async def failed(self, reservation: Reservation) -> None:
         if reservation.locked:
             return
+        now = self._clock.now()
         account = self._account(reservation)
         account.failures += 1
         steps = account.failures - self._settings.failures_before_lock
@@ -269,10 +305,12 @@ def _device(attempt: LogInAttempt) -> str:
 class MemoryRateLimiter(RateLimiter):
     """A bucket per key."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._full_at: dict[tuple[str, str], datetime] = {}
 
-    async def hit(self, bucket: str, key: str, limit: Limit, *, now: datetime) -> None:
+    async def hit(self, bucket: str, key: str, limit: Limit) -> None:
+        now = self._clock.now()
         self._full_at = {k: full_at for k, full_at in self._full_at.items() if full_at > now}
         full_at, wait = _pay(self._full_at.get((bucket, key), now), limit, now)
         if wait:

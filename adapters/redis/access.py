@@ -102,12 +102,12 @@ class RedisAccessVersions(AccessVersions):
         users = {user_id: str(user_id) for user_id, _ in questions}
         sessions = {question: session_key(*question) for question in questions}
         # The time comes first: nothing has lapsed before it is read.
-        (seconds, microseconds), server, stored, *alive = await self._client.execute_commands(
+        (seconds, microseconds), server, stored, *runs = await self._client.execute_commands(
             [
                 ("TIME",),
                 ("INFO", "server"),
                 ("HMGET", _VERSIONS, "run", "nonce", "changes", *users.values()),
-                *(("EXISTS", key) for key in sessions.values()),
+                *(("HGET", key, "run") for key in sessions.values()),
             ]
         )
         run, everyones, changes, *nonces = stored
@@ -115,24 +115,26 @@ class RedisAccessVersions(AccessVersions):
         if f"run_id:{run}\r\n" in server:
             changing = _changing(changes, now)
         else:
-            await self._take_note_of_loss(server)
+            run = await self._take_note_of_loss(server)
             changing = {_EVERYONE}
         nonce_of = dict(zip(users, nonces, strict=True))
-        is_alive = dict(zip(sessions, alive, strict=True))
+        # A session of another run is over: `sessions.lua` says why.
+        run_of = dict(zip(sessions, runs, strict=True))
         return [
             Standing(
-                session_alive=bool(is_alive[user_id, session_id]),
+                session_alive=run_of[user_id, session_id] == run,
                 version=f"{everyones} {nonce_of[user_id]} {self._period(user_id, now)}",
                 settled=_EVERYONE not in changing and users[user_id] not in changing,
             )
             for user_id, session_id in questions
         ]
 
-    async def _take_note_of_loss(self, server: str) -> None:
+    async def _take_note_of_loss(self, server: str) -> str:
         (run,) = await self._take_over([_VERSIONS], *self._operands())
         if f"run_id:{run}\r\n" not in server:
             # It was not the master that answered, so what it said of sessions may be old.
             raise Unavailable("Redis")
+        return str(run)
 
     def _period(self, user_id: UserId, now: int) -> int:
         # Begins at another moment for each user, so that they do not all fall due at once.

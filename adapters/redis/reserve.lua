@@ -1,8 +1,7 @@
 -- Pay for one log-in attempt in three buckets, or in none.
 -- KEYS: account, the account on this device, network, everyone, the account's known devices. ARGV: as named here,
 -- then interval and attempts of each bucket. Returns {wait, locked, known}; nothing was paid if there is a wait.
-local now, device = tonumber(ARGV[1]), ARGV[2]
-local failures_before_lock, first_lock = tonumber(ARGV[3]), tonumber(ARGV[4])
+local device, failures_before_lock, first_lock = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
 local known = (tonumber(redis.call('ZSCORE', KEYS[5], device)) or 0) > now
 local account = known and KEYS[2] or KEYS[1]
@@ -12,7 +11,7 @@ local account_full_at, failures, locked_until =
 local paid, longest_wait = {}, 0
 for i, full_at in ipairs({ account_full_at, redis.call('GET', KEYS[3]), redis.call('GET', KEYS[4]) }) do
   local wait
-  paid[i], wait = pay(full_at, now, tonumber(ARGV[3 + 2 * i]), tonumber(ARGV[4 + 2 * i]))
+  paid[i], wait = pay(full_at, now, tonumber(ARGV[2 + 2 * i]), tonumber(ARGV[3 + 2 * i]))
   longest_wait = math.max(longest_wait, wait)
 end
 if longest_wait > 0 then

@@ -3,7 +3,7 @@
 -- Returns {outcome, wait, the session's fields and values}; the outcomes are those of domain.sessions.
 local session_id, shown, shown_issued_at = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local fingerprint, successor = ARGV[4], ARGV[5]
-local now, idle, grace = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local valid_from, idle, grace = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local interval, attempts = tonumber(ARGV[9]), tonumber(ARGV[10])
 
 local function ended(outcome)
@@ -15,13 +15,13 @@ local function alive(outcome)
   return { outcome, 0, redis.call('HGETALL', KEYS[2]) }
 end
 
-local current, previous, bound_to, issued_at, rotated_at, ends_at, full_at = unpack(redis.call('HMGET', KEYS[2],
-  'current', 'previous', 'fingerprint', 'issued_at', 'rotated_at', 'ends_at', 'full_at'))
-if not current then
+if not is_alive(session_id) then
   return ended('unknown')
 end
+local current, previous, bound_to, issued_at, rotated_at, ends_at, full_at, opened_under = unpack(redis.call('HMGET',
+  KEYS[2], 'current', 'previous', 'fingerprint', 'issued_at', 'rotated_at', 'ends_at', 'full_at', 'valid_from'))
 issued_at, ends_at = tonumber(issued_at), tonumber(ends_at)
-if ends_at <= now then
+if ends_at <= now or tonumber(opened_under) < valid_from then
   return ended('unknown')
 end
 if bound_to ~= fingerprint then
@@ -33,8 +33,8 @@ if shown == current then
   if not paid then
     return { 'throttled', wait, {} }
   end
-  -- Whole seconds, as in the token. Never before its predecessor, though the clocks of two processes may differ:
-  -- an older token is to be known by its time of issue.
+  -- Whole seconds, as in the token. Never before its predecessor, though the clock may be set back: an older
+  -- token is to be known by its time of issue.
   issued_at = math.max(now - now % 1000000, issued_at)
   local lifetime = math.min(idle, ends_at - now)
   redis.call('HSET', KEYS[2], 'current', successor, 'previous', shown, 'issued_at', issued_at,

@@ -14,27 +14,34 @@ local function refresh_key(token_id)
   return 'auth:refresh:' .. user .. ':<{' .. token_id .. '}>'
 end
 
+-- A session belongs to the run of the server that wrote it. A server that was restarted, restored from a copy or
+-- replaced by its replica may have forgotten that the session was ended, so in another run the session is over.
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+
+local function is_alive(session_id)
+  return redis.call('HGET', session_key(session_id), 'run') == run
+end
+
 -- End a session: its hash, its token, its place in the set. Return 1 if it was alive, else 0.
 local function end_session(session_id)
-  local key = session_key(session_id)
-  local current = redis.call('HGET', key, 'current')
+  local was_alive = is_alive(session_id)
+  local current = redis.call('HGET', session_key(session_id), 'current')
   redis.call('ZREM', KEYS[1], session_id)
-  if not current then
-    return 0
+  if current then
+    redis.call('DEL', session_key(session_id), refresh_key(current))
   end
-  redis.call('DEL', key, refresh_key(current))
-  return 1
+  return was_alive and 1 or 0
 end
 
 -- Return the ids of the living sessions, the oldest first. A session lives as long as its hash; the set has no
--- second opinion about that, it only forgets here what has expired.
+-- second opinion about that, it only forgets here what is over.
 local function living_sessions()
   local living = {}
   for _, session_id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
-    if redis.call('EXISTS', session_key(session_id)) == 1 then
+    if is_alive(session_id) then
       living[#living + 1] = session_id
     else
-      redis.call('ZREM', KEYS[1], session_id)
+      end_session(session_id)
     end
   end
   return living

@@ -2,7 +2,8 @@
 
 Keys, with the braces as written (the hash tag of a Redis Cluster: one user's keys share a slot):
 
-- `auth:session:<{user_id}>:<{session_id}>`: hash, one living session; times in microseconds since 1970
+- `auth:session:<{user_id}>:<{session_id}>`: hash, one session; times in microseconds since 1970. It lives if `run` is
+  that of the server (`run_id` of INFO)
 - `auth:refresh:<{user_id}>:<{token_id}>`: hash, the one refresh token of a session that may be used next
 - `auth:sessions:<{user_id}>`: sorted set of session ids by the time they were opened
 - `auth:replay:<sha256>`: a ciphertext that was shown
@@ -13,15 +14,15 @@ Each has a time to live from the moment it exists, and the server's own clock en
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import cast
 from uuid import UUID
 
 from adapters.redis.client import RedisClient
 from adapters.redis.scripts import Script, duration, instant, microseconds
-from application.ports.sessions import SeenCiphertexts, SessionStore
+from application.ports.sessions import Opened, SeenCiphertexts, SessionStore
 from application.settings import Limit
 from domain.identity import UserId
 from domain.sessions import (
+    NewSession,
     RefreshClaims,
     Rotation,
     RotationOutcome,
@@ -35,34 +36,42 @@ class RedisSessionStore(SessionStore):
     """One script per decision; each is one round trip."""
 
     def __init__(self, client: RedisClient) -> None:
-        self._client = client
-        self._open = Script(client, "keep", "sessions", "open")
-        self._rotate = Script(client, "keep", "gcra", "sessions", "rotate")
+        self._open = Script(client, "time", "keep", "sessions", "open")
+        self._find = Script(client, "sessions", "find")
+        self._rotate = Script(client, "time", "keep", "gcra", "sessions", "rotate")
         self._list = Script(client, "sessions", "list")
         self._end = Script(client, "sessions", "end")
         self._end_all = Script(client, "sessions", "end_all")
+        self._end_others = Script(client, "sessions", "end_others")
 
-    async def open(self, session: Session, *, idle: timedelta, cap: int) -> Sequence[SessionId]:
-        ended = await self._open(
+    async def open(
+        self, new: NewSession, *, idle: timedelta, absolute: timedelta, cap: int
+    ) -> Opened:
+        fields, ended = await self._open(
             [
-                _sessions_key(session.user_id),
-                session_key(session.user_id, session.id),
-                _refresh_key(session.user_id, session.token_id),
+                _sessions_key(new.user_id),
+                session_key(new.user_id, new.id),
+                _refresh_key(new.user_id, new.token_id),
             ],
-            str(session.id),
+            str(new.id),
+            str(new.token_id),
+            new.fingerprint,
             cap,
-            microseconds(min(idle, session.ends_at - session.last_seen_at)),
-            microseconds(session.created_at),
-            session.fingerprint,
-            *_to_fields(session),
+            microseconds(idle),
+            microseconds(absolute),
+            *("valid_from", microseconds(new.valid_from)),
+            *("agent", new.agent),
+            *("address", new.address),
         )
-        return [SessionId(UUID(session_id)) for session_id in ended]
+        return Opened(
+            _to_session(new.user_id, new.id, _pairs(fields)),
+            [SessionId(UUID(session_id)) for session_id in ended],
+        )
 
     async def find(self, user_id: UserId, session_id: SessionId) -> Session | None:
-        stored = cast(
-            "dict[str, str]", await self._client.hgetall(session_key(user_id, session_id))
-        )
-        return _to_session(user_id, session_id, stored) if stored else None
+        keys = [_sessions_key(user_id), session_key(user_id, session_id)]
+        fields = await self._find(keys, str(session_id))
+        return _to_session(user_id, session_id, _pairs(fields)) if fields else None
 
     async def of_user(self, user_id: UserId) -> Sequence[Session]:
         stored = await self._list([_sessions_key(user_id)])
@@ -77,7 +86,7 @@ class RedisSessionStore(SessionStore):
         *,
         successor: TokenId,
         fingerprint: str,
-        now: datetime,
+        valid_from: datetime,
         idle: timedelta,
         grace: timedelta,
         limit: Limit,
@@ -94,7 +103,7 @@ class RedisSessionStore(SessionStore):
             microseconds(shown.issued_at),
             fingerprint,
             str(successor),
-            microseconds(now),
+            microseconds(valid_from),
             microseconds(idle),
             microseconds(grace),
             microseconds(limit.interval),
@@ -112,8 +121,13 @@ class RedisSessionStore(SessionStore):
         (ended,) = await self._end([_sessions_key(user_id)], str(session_id))
         return bool(ended)
 
-    async def end_all(self, user_id: UserId, *, keep: SessionId | None = None) -> int:
-        (ended,) = await self._end_all([_sessions_key(user_id)], str(keep or ""))
+    async def end_all(self, user_id: UserId) -> int:
+        (ended,) = await self._end_all([_sessions_key(user_id)])
+        return int(ended)
+
+    async def end_others(self, user_id: UserId, *, keep: SessionId, valid_from: datetime) -> int:
+        keys = [_sessions_key(user_id), session_key(user_id, keep)]
+        (ended,) = await self._end_others(keys, str(keep), microseconds(valid_from))
         return int(ended)
 
 
@@ -132,7 +146,7 @@ def _sessions_key(user_id: UserId) -> str:
 
 
 def session_key(user_id: UserId, session_id: SessionId) -> str:
-    """Return the key that exists while the session lives."""
+    """Return the key of the hash that is the session."""
     return f"auth:session:<{{{user_id}}}>:<{{{session_id}}}>"
 
 
@@ -140,24 +154,12 @@ def _refresh_key(user_id: UserId, token_id: TokenId) -> str:
     return f"auth:refresh:<{{{user_id}}}>:<{{{token_id}}}>"
 
 
-def _to_fields(session: Session) -> tuple[str | int, ...]:
-    return (
-        *("current", str(session.token_id)),
-        *("issued_at", microseconds(session.token_issued_at)),
-        *("created_at", microseconds(session.created_at)),
-        *("last_seen_at", microseconds(session.last_seen_at)),
-        *("ends_at", microseconds(session.ends_at)),
-        *("fingerprint", session.fingerprint),
-        *("agent", session.agent),
-        *("address", session.address),
-    )
-
-
 def _to_session(user_id: UserId, session_id: SessionId, stored: Mapping[str, str]) -> Session:
     return Session(
         id=session_id,
         user_id=user_id,
         token_id=TokenId(UUID(stored["current"])),
+        valid_from=instant(stored["valid_from"]),
         token_issued_at=instant(stored["issued_at"]),
         created_at=instant(stored["created_at"]),
         last_seen_at=instant(stored["last_seen_at"]),

@@ -1,8 +1,7 @@
 -- Give an attempt back, forget the failures, and remember the device.
--- KEYS: account, the account's known devices. ARGV: interval, device, now, known until, most devices.
+-- KEYS: account, the account's known devices. ARGV: interval, device, how long it is known, most devices.
 -- Returns {known devices}.
-local interval, device, now, known_until, most =
-  tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local interval, device, remembered, most = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 
 local full_at = (tonumber(redis.call('HGET', KEYS[1], 'full_at')) or 0) - interval
 if full_at > now then
@@ -12,7 +11,7 @@ else
   redis.call('DEL', KEYS[1])
 end
 
-redis.call('ZADD', KEYS[2], known_until, device)
+redis.call('ZADD', KEYS[2], now + remembered, device)
 redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -(most + 1))
-keep(KEYS[2], known_until - now)
+keep(KEYS[2], remembered)
 return { redis.call('ZCARD', KEYS[2]) }

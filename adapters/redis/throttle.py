@@ -14,7 +14,6 @@ Names are stored as an HMAC: whoever reads Redis learns of nobody that they have
 
 import hashlib
 import hmac
-from datetime import datetime
 
 from adapters.redis.client import RedisClient
 from adapters.redis.scripts import Script, duration, microseconds
@@ -36,11 +35,11 @@ class RedisLogInThrottle(LogInThrottle):
         self._settings = settings
         self._name_key = name_key
         self._locks = lock_ladder(first=settings.first_lock, longest=settings.longest_lock)
-        self._reserve = Script(client, "keep", "gcra", "reserve")
-        self._succeeded = Script(client, "keep", "succeeded")
-        self._failed = Script(client, "keep", "failed")
+        self._reserve = Script(client, "time", "keep", "gcra", "reserve")
+        self._succeeded = Script(client, "time", "keep", "succeeded")
+        self._failed = Script(client, "time", "keep", "failed")
 
-    async def reserve(self, attempt: LogInAttempt, *, now: datetime) -> Reservation:
+    async def reserve(self, attempt: LogInAttempt) -> Reservation:
         limits = self._settings
         wait, locked, known = await self._reserve(
             [
@@ -50,7 +49,6 @@ class RedisLogInThrottle(LogInThrottle):
                 "throttle:{log-in}:everyone",
                 self._devices_key(attempt),
             ],
-            microseconds(now),
             self._device(attempt),
             limits.failures_before_lock,
             microseconds(limits.first_lock),
@@ -62,7 +60,7 @@ class RedisLogInThrottle(LogInThrottle):
             raise Throttled(duration(wait))
         return Reservation(attempt=attempt, locked=bool(locked), known_device=bool(known))
 
-    async def succeeded(self, reservation: Reservation, *, now: datetime) -> None:
+    async def succeeded(self, reservation: Reservation) -> None:
         await self._succeeded(
             [
                 self._account_key(reservation.attempt, on_device=reservation.known_device),
@@ -70,17 +68,15 @@ class RedisLogInThrottle(LogInThrottle):
             ],
             microseconds(self._settings.account.interval),
             self._device(reservation.attempt),
-            microseconds(now),
-            microseconds(now + self._settings.known_device),
+            microseconds(self._settings.known_device),
             MOST_KNOWN_DEVICES,
         )
 
-    async def failed(self, reservation: Reservation, *, now: datetime) -> None:
+    async def failed(self, reservation: Reservation) -> None:
         if reservation.locked:
             return
         await self._failed(
             [self._account_key(reservation.attempt, on_device=reservation.known_device)],
-            microseconds(now),
             self._settings.failures_before_lock,
             microseconds(FAILURES_FORGOTTEN_AFTER),
             *map(microseconds, self._locks),
@@ -108,12 +104,10 @@ class RedisRateLimiter(RateLimiter):
     """One bucket, one script, one round trip."""
 
     def __init__(self, client: RedisClient) -> None:
-        self._hit = Script(client, "gcra", "hit")
+        self._hit = Script(client, "time", "gcra", "hit")
 
-    async def hit(self, bucket: str, key: str, limit: Limit, *, now: datetime) -> None:
-        (wait,) = await self._hit(
-            [f"throttle:{bucket}:{key}"], microseconds(now), *_operands(limit)
-        )
+    async def hit(self, bucket: str, key: str, limit: Limit) -> None:
+        (wait,) = await self._hit([f"throttle:{bucket}:{key}"], *_operands(limit))
         if wait:
             raise Throttled(duration(wait))
 

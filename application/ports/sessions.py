@@ -9,6 +9,7 @@ from application.settings import Limit
 from domain.identity import UserId
 from domain.sessions import (
     AccessClaims,
+    NewSession,
     RefreshClaims,
     Rotation,
     SealedPassword,
@@ -86,13 +87,27 @@ class SeenCiphertexts(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A session that was opened, and which others of its user ended for it."""
+
+    session: Session
+    ended: Sequence[SessionId]
+
+
 class SessionStore(Protocol):
-    """Living sessions. Raises `Unavailable` rather than guess."""
+    """Living sessions. Raises `Unavailable` rather than guess.
 
-    async def open(self, session: Session, *, idle: timedelta, cap: int) -> Sequence[SessionId]:
-        """Store a session that ends when `idle` passes without a rotation; beyond `cap` of its user the oldest end.
+    The time is the store's, so the clocks of its callers may differ. A store that was restarted, restored or
+    replaced may have forgotten which sessions were ended; so none of those that it knew before is alive.
+    """
 
-        Return which ended for it.
+    async def open(
+        self, new: NewSession, *, idle: timedelta, absolute: timedelta, cap: int
+    ) -> Opened:
+        """Store a session that ends when `idle` passes without a rotation, and after `absolute` in any case.
+
+        Beyond `cap` of its user the oldest end.
         """
         ...
 
@@ -110,12 +125,14 @@ class SessionStore(Protocol):
         *,
         successor: TokenId,
         fingerprint: str,
-        now: datetime,
+        valid_from: datetime,
         idle: timedelta,
         grace: timedelta,
         limit: Limit,
     ) -> Rotation:
         """Decide in one atomic step what becomes of the shown refresh token.
+
+        A session whose `valid_from` is before this one is over.
 
         Its session's current token: `successor` takes its place. The previous one within `grace` of its
         rotation: the same successor again, at no cost. Another one, or another `fingerprint`: the session
@@ -128,8 +145,12 @@ class SessionStore(Protocol):
         """End a session; tell whether there was one."""
         ...
 
-    async def end_all(self, user_id: UserId, *, keep: SessionId | None = None) -> int:
-        """End all sessions of a user but `keep`; return how many."""
+    async def end_all(self, user_id: UserId) -> int:
+        """End all sessions of a user; return how many."""
+        ...
+
+    async def end_others(self, user_id: UserId, *, keep: SessionId, valid_from: datetime) -> int:
+        """End all sessions of a user but `keep`, which is valid from `valid_from` on; return how many."""
         ...
 
 
@@ -160,9 +181,12 @@ class Reservation:
 
 
 class LogInThrottle(Protocol):
-    """Limits log-in attempts per account (existing or not; by whichever of its names), per address, and in total."""
+    """Limits log-in attempts per account (existing or not; by whichever of its names), per address, and in total.
 
-    async def reserve(self, attempt: LogInAttempt, *, now: datetime) -> Reservation:
+    The time is that of whoever keeps the counts.
+    """
+
+    async def reserve(self, attempt: LogInAttempt) -> Reservation:
         """Pay for one attempt in all buckets, or in none and raise `Throttled`.
 
         A device that has logged in to this account before, from this network, has an account bucket and a lock
@@ -170,18 +194,18 @@ class LogInThrottle(Protocol):
         """
         ...
 
-    async def succeeded(self, reservation: Reservation, *, now: datetime) -> None:
+    async def succeeded(self, reservation: Reservation) -> None:
         """Give the account bucket its attempt back, forget its failures, and remember the device."""
         ...
 
-    async def failed(self, reservation: Reservation, *, now: datetime) -> None:
+    async def failed(self, reservation: Reservation) -> None:
         """Count a failure; enough in a row lock the account for a while that doubles, and passes by itself."""
         ...
 
 
 class RateLimiter(Protocol):
-    """Limits anything else by a key."""
+    """Limits anything else by a key. The time is that of whoever keeps the counts."""
 
-    async def hit(self, bucket: str, key: str, limit: Limit, *, now: datetime) -> None:
+    async def hit(self, bucket: str, key: str, limit: Limit) -> None:
         """Pay for one use, or raise `Throttled`."""
         ...

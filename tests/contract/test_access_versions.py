@@ -18,7 +18,7 @@ from domain.identity import UserId
 from domain.sessions import Session
 from tests.fakes.backend import Backend
 from tests.fakes.clock import MovableClock
-from tests.fakes.sessions import ADA, GRACE_HOPPER, IDLE, a_session
+from tests.fakes.sessions import ABSOLUTE, ADA, GRACE_HOPPER, IDLE, a_session
 
 SECOND = timedelta(seconds=1)
 
@@ -57,7 +57,7 @@ async def world(backend: Backend) -> World:
         versions = MemoryAccessVersions(sessions, backend.clock)
     session_of = {user_id: a_session(user_id=user_id) for user_id in (ADA, GRACE_HOPPER)}
     for session in session_of.values():
-        await sessions.open(session, idle=IDLE, cap=20)
+        await sessions.open(session, idle=IDLE, absolute=ABSOLUTE, cap=20)
     world = World(versions, sessions, backend.clock, session_of)
     # A store that has just come to be may have lost what it knew.
     await world.look()
@@ -230,7 +230,7 @@ async def test_everyone_who_looks_at_once_gets_their_own_standing(world: World) 
     users = [UserId(a_session().id) for _ in range(40)]
     for user_id in users[::2]:
         world.session_of[user_id] = a_session(user_id=user_id)
-        await world.sessions.open(world.session_of[user_id], idle=IDLE, cap=20)
+        await world.sessions.open(world.session_of[user_id], idle=IDLE, absolute=ABSOLUTE, cap=20)
     for user_id in users[1::2]:
         world.session_of[user_id] = a_session(user_id=user_id)
     await world.begun(*users[::4])

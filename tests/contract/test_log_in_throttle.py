@@ -42,22 +42,22 @@ class World:
         return self.backend.clock
 
     def configure(self, settings: ThrottleSettings) -> None:
-        redis = self.backend.redis
+        redis = self.backend.timed_redis
         self.throttle = (
             RedisLogInThrottle(redis, settings, b"k" * 32)
             if redis
-            else MemoryLogInThrottle(settings)
+            else MemoryLogInThrottle(settings, self.clock)
         )
 
     async def reserve(self, attempt: LogInAttempt = OWNER) -> Reservation:
-        return await self.throttle.reserve(attempt, now=self.clock.now())
+        return await self.throttle.reserve(attempt)
 
     async def fail(self, attempt: LogInAttempt = OWNER, *, times: int = 1) -> None:
         for _ in range(times):
-            await self.throttle.failed(await self.reserve(attempt), now=self.clock.now())
+            await self.throttle.failed(await self.reserve(attempt))
 
     async def succeed(self, attempt: LogInAttempt = OWNER) -> None:
-        await self.throttle.succeeded(await self.reserve(attempt), now=self.clock.now())
+        await self.throttle.succeeded(await self.reserve(attempt))
 
     async def attempts(self, attempt: LogInAttempt = OWNER) -> int:
         """Return how many attempts are let through at once before one is refused."""
@@ -80,7 +80,7 @@ class World:
 
 @pytest.fixture
 def world(backend: Backend) -> World:
-    world = World(backend, MemoryLogInThrottle(OPEN))
+    world = World(backend, MemoryLogInThrottle(OPEN, backend.clock))
     world.configure(OPEN)
     return world
 
@@ -226,7 +226,7 @@ async def test_giving_back_twice_saves_nothing_up(world: World) -> None:
     world.configure(replace(OPEN, account=Limit(2, 300)))
     reservation = await world.reserve()
     for _ in range(5):
-        await world.throttle.succeeded(reservation, now=world.clock.now())
+        await world.throttle.succeeded(reservation)
     assert await world.attempts(ATTACKER) == 2
 
 
@@ -234,7 +234,7 @@ async def test_a_success_may_take_longer_than_its_attempt_is_remembered(world: W
     world.configure(replace(OPEN, account=Limit(2, 300)))
     reservation = await world.reserve()
     await world.clock.pass_time(DAY)
-    await world.throttle.succeeded(reservation, now=world.clock.now())
+    await world.throttle.succeeded(reservation)
     assert await world.attempts(ATTACKER) == 2
 
 
@@ -267,7 +267,7 @@ async def test_a_lock_starts_when_the_failure_is_known(world: World) -> None:
     await world.fail(times=4)
     reservation = await world.reserve()
     await world.clock.pass_time(20 * SECOND)
-    await world.throttle.failed(reservation, now=world.clock.now())
+    await world.throttle.failed(reservation)
     await world.clock.pass_time(29 * SECOND)
     assert await world.is_locked()
     await world.clock.pass_time(SECOND)
@@ -297,7 +297,7 @@ async def test_a_locked_attempt_pays_but_is_no_further_failure(world: World) -> 
     for _ in range(5):
         reservation = await world.reserve()
         assert reservation.locked
-        await world.throttle.failed(reservation, now=world.clock.now())
+        await world.throttle.failed(reservation)
     await world.wait_for()
     await world.clock.pass_time(HOUR)
     await world.fail()

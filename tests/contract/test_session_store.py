@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -13,6 +13,7 @@ from application.settings import Limit
 from domain.identity import UserId
 from domain.sessions import Rotation, RotationOutcome, Session, TokenId
 from tests.fakes.backend import Backend
+from tests.fakes.builders import A_MOMENT
 from tests.fakes.clock import MovableClock
 from tests.fakes.sessions import (
     ABSOLUTE,
@@ -41,9 +42,10 @@ class World:
     async def log_in(
         self, user_id: UserId = ADA, *, cap: int = 20, ends_after: timedelta = ABSOLUTE
     ) -> Session:
-        session = a_session(user_id=user_id, at=self.clock.now(), ends_after=ends_after)
-        await self.store.open(session, idle=IDLE, cap=cap)
-        return session
+        opened = await self.store.open(
+            a_session(user_id=user_id), idle=IDLE, absolute=ends_after, cap=cap
+        )
+        return opened.session
 
     async def refresh(
         self,
@@ -53,14 +55,14 @@ class World:
         grace: timedelta = GRACE,
         limit: Limit = LIMIT,
         successor: TokenId | None = None,
-        clock_ahead: timedelta = timedelta(0),
+        valid_from: datetime = A_MOMENT,
     ) -> Rotation:
         """Show the token that whoever holds `holder` got last."""
         return await self.store.rotate(
             token_of(holder),
             successor=successor or a_token_id(),
             fingerprint=fingerprint,
-            now=self.clock.now() + clock_ahead,
+            valid_from=valid_from,
             idle=IDLE,
             grace=grace,
             limit=limit,
@@ -79,8 +81,8 @@ class World:
 
 @pytest.fixture
 def world(backend: Backend) -> World:
-    store = RedisSessionStore(backend.redis) if backend.redis else MemorySessionStore(backend.clock)
-    return World(store, backend.clock)
+    redis, clock = backend.timed_redis, backend.clock
+    return World(RedisSessionStore(redis) if redis else MemorySessionStore(clock), clock)
 
 
 # --- opening, finding, listing ------------------------------------------------------------------
@@ -91,16 +93,25 @@ async def test_an_open_session_is_found_as_it_was_opened(world: World) -> None:
     assert await world.store.find(ADA, session.id) == session
 
 
+async def test_the_store_says_when_a_session_was_opened_in_whole_seconds(world: World) -> None:
+    await world.clock.pass_time(timedelta(days=1, microseconds=123_457))
+    at = A_MOMENT + DAY
+
+    opened = await world.store.open(a_session(), idle=IDLE, absolute=30 * DAY, cap=20)
+
+    assert opened.session == replace(
+        opened.session, created_at=at, token_issued_at=at, last_seen_at=at, ends_at=at + 30 * DAY
+    )
+
+
 async def test_nothing_is_lost_of_what_an_agent_says_or_of_a_microsecond(world: World) -> None:
-    session = await world.log_in()
     odd = replace(
-        session,
-        id=a_session().id,
+        a_session(),
         agent='"кот" \u00fc\x00\r\n\U0001f600',
         address="",
-        created_at=session.created_at + timedelta(microseconds=123_457),
+        valid_from=A_MOMENT + timedelta(microseconds=123_457),
     )
-    await world.store.open(odd, idle=IDLE, cap=20)
+    await world.store.open(odd, idle=IDLE, absolute=ABSOLUTE, cap=20)
     assert await world.store.find(ADA, odd.id) == odd
 
 
@@ -119,7 +130,9 @@ async def test_a_session_is_found_for_its_user_alone(world: World) -> None:
 async def test_opening_a_session_again_changes_nothing(world: World) -> None:
     """Whoever got no answer may ask again."""
     session = await world.log_in()
-    await world.store.open(session, idle=IDLE, cap=20)
+    await world.clock.pass_time(SECOND)
+    again = await world.store.open(session, idle=IDLE, absolute=ABSOLUTE, cap=20)
+    assert again.session == session
     assert list(await world.store.of_user(ADA)) == [session]
 
 
@@ -157,10 +170,10 @@ async def test_the_cap_counts_neither_sessions_that_are_over_nor_those_of_others
 
 async def test_whoever_opens_a_session_learns_which_ended_for_it(world: World) -> None:
     one, two = await world.log_in(), await world.log_in()
-    three = a_session(user_id=ADA, at=world.clock.now())
-    assert list(await world.store.open(three, idle=IDLE, cap=3)) == []
-    four = a_session(user_id=ADA, at=world.clock.now())
-    assert {*await world.store.open(four, idle=IDLE, cap=2)} == {one.id, two.id}
+    third = await world.store.open(a_session(), idle=IDLE, absolute=ABSOLUTE, cap=3)
+    assert list(third.ended) == []
+    fourth = await world.store.open(a_session(), idle=IDLE, absolute=ABSOLUTE, cap=2)
+    assert {*fourth.ended} == {one.id, two.id}
 
 
 async def test_a_lower_cap_holds_from_the_next_log_in_on(world: World) -> None:
@@ -200,14 +213,6 @@ async def test_a_rotation_starts_the_idle_time_anew_but_never_moves_the_absolute
     assert (await world.refresh(session)).outcome is RotationOutcome.UNKNOWN
 
 
-async def test_a_process_whose_clock_is_ahead_does_not_refresh_beyond_the_absolute_end(
-    world: World,
-) -> None:
-    session = await world.log_in(ends_after=DAY)
-    assert (await world.refresh(session, clock_ahead=DAY)).outcome is RotationOutcome.UNKNOWN
-    assert not await world.is_alive(session)
-
-
 async def test_a_repeated_refresh_does_not_prolong_the_session(world: World) -> None:
     session = await world.log_in()
     await world.refreshed(session)
@@ -229,14 +234,37 @@ async def test_a_session_is_ended_once(world: World) -> None:
 async def test_all_sessions_of_a_user_are_ended_but_the_one_to_keep(world: World) -> None:
     phone, laptop, tablet = [await world.log_in() for _ in range(3)]
     hers = await world.log_in(GRACE_HOPPER)
-    assert await world.store.end_all(ADA, keep=laptop.id) == 2
+    later = A_MOMENT + SECOND
+    assert await world.store.end_others(ADA, keep=laptop.id, valid_from=later) == 2
+    laptop = replace(laptop, valid_from=later)
     assert list(await world.store.of_user(ADA)) == [laptop]
     assert (await world.refresh(phone)).outcome is RotationOutcome.UNKNOWN
-    assert (await world.refresh(laptop)).outcome is RotationOutcome.ROTATED
+    assert (await world.refresh(laptop, valid_from=later)).outcome is RotationOutcome.ROTATED
     assert await world.store.end_all(ADA) == 1
     assert await world.store.end_all(ADA) == 0
     assert not await world.is_alive(tablet)
     assert await world.is_alive(hers)
+
+
+async def test_a_session_that_is_to_be_kept_is_not_thereby_revived(world: World) -> None:
+    session, other = await world.log_in(), await world.log_in()
+    await world.store.end(ADA, session.id)
+    assert await world.store.end_others(ADA, keep=session.id, valid_from=A_MOMENT) == 1
+    assert not await world.is_alive(session)
+    assert not await world.is_alive(other)
+    assert list(await world.store.of_user(ADA)) == []
+
+
+async def test_a_session_from_before_its_user_ended_all_is_over_without_alarm(
+    world: World,
+) -> None:
+    """Whatever its store was told: the moment comes from where users are kept."""
+    session, other = await world.log_in(), await world.log_in()
+    later = A_MOMENT + timedelta(microseconds=1)
+    refused = await world.refresh(session, valid_from=later)
+    assert refused == Rotation(outcome=RotationOutcome.UNKNOWN)
+    assert not await world.is_alive(session)
+    assert await world.is_alive(other)
 
 
 async def test_a_session_that_is_over_is_not_counted_among_the_ended(world: World) -> None:
@@ -355,7 +383,7 @@ async def test_a_store_that_went_back_in_time_logs_out_without_alarm(world: Worl
 
 
 async def test_a_successor_is_never_issued_before_its_predecessor(world: World) -> None:
-    """The clocks of two processes differ; an older token must still be known as older."""
+    """A clock is set back; an older token must still be known as older."""
     session = await world.log_in()
     await world.clock.pass_time(timedelta(minutes=10))
     ahead = await world.refreshed(session)

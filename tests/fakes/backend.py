@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from adapters.redis.client import RedisClient
-from tests.fakes.clock import MovableClock
+from tests.fakes.clock import MovableClock, TimedRedis
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,3 +12,8 @@ class Backend:
 
     clock: MovableClock
     redis: RedisClient | None = None
+
+    @property
+    def timed_redis(self) -> RedisClient | None:
+        """The same Redis, whose scripts take the time from the clock."""
+        return TimedRedis(self.redis, self.clock) if self.redis else None

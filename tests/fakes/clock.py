@@ -3,7 +3,10 @@
 import re
 from datetime import datetime, timedelta
 
+from redis.exceptions import NoScriptError
+
 from adapters.redis.client import RedisClient
+from adapters.redis.scripts import microseconds
 from application.ports.system import Clock
 from tests.fakes.builders import A_MOMENT
 
@@ -17,9 +20,31 @@ class MovableClock(Clock):
     def now(self) -> datetime:
         return self._now
 
+    def set(self, now: datetime) -> None:
+        """Let it be `now`."""
+        self._now = now
+
     async def pass_time(self, elapsed: timedelta) -> None:
         """Let `elapsed` pass."""
         self._now += elapsed
+
+
+class TimedRedis(RedisClient):
+    """Runs scripts at the time of a clock; everything else is left as it is."""
+
+    def __init__(self, client: RedisClient, clock: Clock) -> None:
+        self.__dict__.update(vars(client))
+        self._clock = clock
+
+    async def execute_command(self, *args: object, **options: object) -> object:
+        if args[0] == "EVALSHA":
+            raise NoScriptError  # the text is asked for
+        if args[0] == "EVAL":
+            now = microseconds(self._clock.now())
+            time = f"{{'{now // 1_000_000}', '{now % 1_000_000}'}}"
+            text = str(args[1]).replace("redis.call('TIME')", time)
+            args = (args[0], text, *args[2:])
+        return await super().execute_command(*args, **options)
 
 
 class ClockWithRedis(MovableClock):

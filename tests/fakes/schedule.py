@@ -37,7 +37,7 @@ from domain.identity import UserId
 from domain.sessions import AccessClaims, Session, TokenId
 from tests.fakes.access import changing
 from tests.fakes.clock import MovableClock
-from tests.fakes.sessions import ADA, GRACE_HOPPER, IDLE, a_session
+from tests.fakes.sessions import ABSOLUTE, ADA, GRACE_HOPPER, IDLE, a_session
 
 T = TypeVar("T")
 
@@ -295,7 +295,9 @@ class Processes:
         """Let requests and changes happen to each other, and compare what was seen with what was committed."""
         for user_id in USERS:
             self._session_of[user_id] = a_session(user_id=user_id)
-            await self.sessions.open(self._session_of[user_id], idle=IDLE, cap=20)
+            await self.sessions.open(
+                self._session_of[user_id], idle=IDLE, absolute=ABSOLUTE, cap=20
+            )
         tasks: list[asyncio.Task[None]] = []
         writers: list[asyncio.Task[None]] = []
         for _ in range(self.random.randint(1, 2)):

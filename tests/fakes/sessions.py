@@ -32,6 +32,7 @@ def a_session(
         id=SessionId(UUID(int=next(_numbers))),
         user_id=user_id,
         token_id=a_token_id(),
+        valid_from=A_MOMENT,
         token_issued_at=at,
         created_at=at,
         last_seen_at=at,

@@ -23,8 +23,9 @@ from application.settings import Limit, RedisSettings, ThrottleSettings
 from domain.errors import Unavailable
 from domain.sessions import Session, Throttled
 from tests.fakes.builders import A_MOMENT
-from tests.fakes.clock import ClockWithRedis
+from tests.fakes.clock import ClockWithRedis, MovableClock, TimedRedis
 from tests.fakes.sessions import (
+    ABSOLUTE,
     ADA,
     CHROME,
     FIREFOX,
@@ -49,7 +50,7 @@ def rotate(client: RedisClient, session: Session = SESSION) -> Awaitable[object]
         token_of(session),
         successor=a_token_id(),
         fingerprint=FIREFOX,
-        now=A_MOMENT,
+        valid_from=A_MOMENT,
         idle=IDLE,
         grace=GRACE,
         limit=Limit(60, 60),
@@ -63,17 +64,22 @@ def throttle(client: RedisClient) -> RedisLogInThrottle:
 Call = Callable[[RedisClient], Awaitable[object]]
 
 WRITES: dict[str, Call] = {
-    "open": lambda client: RedisSessionStore(client).open(SESSION, idle=IDLE, cap=20),
+    "open": lambda client: RedisSessionStore(client).open(
+        a_session(), idle=IDLE, absolute=ABSOLUTE, cap=20
+    ),
     "rotate": rotate,
     "first_use": lambda client: RedisSeenCiphertexts(client).first_use("0" * 64, within=SECOND),
-    "reserve": lambda client: throttle(client).reserve(ATTEMPT, now=A_MOMENT),
-    "failed": lambda client: throttle(client).failed(RESERVATION, now=A_MOMENT),
-    "succeeded": lambda client: throttle(client).succeeded(RESERVATION, now=A_MOMENT),
-    "hit": lambda client: RedisRateLimiter(client).hit("b", "k", Limit(9, 9), now=A_MOMENT),
+    "reserve": lambda client: throttle(client).reserve(ATTEMPT),
+    "failed": lambda client: throttle(client).failed(RESERVATION),
+    "succeeded": lambda client: throttle(client).succeeded(RESERVATION),
+    "hit": lambda client: RedisRateLimiter(client).hit("b", "k", Limit(9, 9)),
 }
 ENDS: dict[str, Call] = {
     "end": lambda client: RedisSessionStore(client).end(ADA, SESSION.id),
     "end_all": lambda client: RedisSessionStore(client).end_all(ADA),
+    "end_others": lambda client: RedisSessionStore(client).end_others(
+        ADA, keep=a_session().id, valid_from=A_MOMENT
+    ),
 }
 READS: dict[str, Call] = {
     "find": lambda client: RedisSessionStore(client).find(ADA, SESSION.id),
@@ -104,6 +110,11 @@ def server(tmp_path: Path) -> Iterator[Valkey]:
         yield server
 
 
+def timed(client: RedisClient) -> RedisClient:
+    """Return the client of a server at which it is `A_MOMENT` for ever."""
+    return TimedRedis(client, MovableClock())
+
+
 async def keys(client: RedisClient) -> list[str]:
     return sorted([key async for key in client.scan_iter()])
 
@@ -122,7 +133,7 @@ async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
 @pytest.mark.server
 async def test_one_users_keys_carry_the_user_in_their_first_braces(client: RedisClient) -> None:
     session = a_session()
-    await RedisSessionStore(client).open(session, idle=IDLE, cap=20)
+    await RedisSessionStore(timed(client)).open(session, idle=IDLE, absolute=ABSOLUTE, cap=20)
     assert await keys(client) == [
         f"auth:refresh:<{{{ADA}}}>:<{{{session.token_id}}}>",
         f"auth:session:<{{{ADA}}}>:<{{{session.id}}}>",
@@ -139,7 +150,7 @@ async def test_one_users_keys_carry_the_user_in_their_first_braces(client: Redis
 async def test_only_the_current_refresh_token_of_a_session_has_a_key(client: RedisClient) -> None:
     session = a_session()
     store = RedisSessionStore(client)
-    await store.open(session, idle=IDLE, cap=20)
+    await store.open(session, idle=IDLE, absolute=ABSOLUTE, cap=20)
     await rotate(client, session)
     current = await store.find(ADA, session.id)
     assert current is not None
@@ -149,6 +160,7 @@ async def test_only_the_current_refresh_token_of_a_session_has_a_key(client: Red
 
 @pytest.mark.server
 async def test_every_key_has_a_time_to_live_from_its_first_moment(client: RedisClient) -> None:
+    await RedisSessionStore(client).open(SESSION, idle=IDLE, absolute=ABSOLUTE, cap=20)
     for call in WRITES.values():
         await call(client)
         for key in await keys(client):
@@ -158,17 +170,17 @@ async def test_every_key_has_a_time_to_live_from_its_first_moment(client: RedisC
 @pytest.mark.server
 async def test_a_set_of_sessions_lives_as_long_as_the_longest_of_them(client: RedisClient) -> None:
     store = RedisSessionStore(client)
-    await store.open(a_session(), idle=IDLE, cap=20)
-    await store.open(a_session(ends_after=SECOND), idle=IDLE, cap=20)
+    await store.open(a_session(), idle=IDLE, absolute=ABSOLUTE, cap=20)
+    await store.open(a_session(), idle=IDLE, absolute=SECOND, cap=20)
     assert await client.pttl(f"auth:sessions:<{{{ADA}}}>") > 6 * 24 * 3600 * 1000
 
 
 @pytest.mark.server
 async def test_whoever_looks_at_the_set_removes_what_has_expired(client: RedisClient) -> None:
     clock, store = ClockWithRedis(client), RedisSessionStore(client)
-    await store.open(a_session(ends_after=SECOND), idle=IDLE, cap=20)
+    await store.open(a_session(), idle=IDLE, absolute=SECOND, cap=20)
     lasting = a_session()
-    await store.open(lasting, idle=IDLE, cap=20)
+    await store.open(lasting, idle=IDLE, absolute=ABSOLUTE, cap=20)
     await clock.pass_time(2 * SECOND)
     await store.of_user(ADA)
     assert await client.zrange(f"auth:sessions:<{{{ADA}}}>", 0, -1) == [str(lasting.id)]
@@ -179,7 +191,7 @@ async def test_of_a_session_that_ended_no_key_is_left(client: RedisClient) -> No
     store = RedisSessionStore(client)
     sessions = [a_session() for _ in range(3)]
     for session in sessions:
-        await store.open(session, idle=IDLE, cap=2)
+        await store.open(session, idle=IDLE, absolute=ABSOLUTE, cap=2)
         await rotate(client, session)
     await store.end(ADA, sessions[-1].id)
     await store.end_all(ADA)
@@ -188,10 +200,11 @@ async def test_of_a_session_that_ended_no_key_is_left(client: RedisClient) -> No
 
 @pytest.mark.server
 async def test_a_success_leaves_of_an_account_that_it_knows_the_device(client: RedisClient) -> None:
-    login = throttle(client)
-    await login.failed(await login.reserve(ATTEMPT, now=A_MOMENT), now=A_MOMENT)
-    later = A_MOMENT + timedelta(hours=1)
-    await login.succeeded(await login.reserve(ATTEMPT, now=later), now=later)
+    clock = ClockWithRedis(client)
+    login = throttle(TimedRedis(client, clock))
+    await login.failed(await login.reserve(ATTEMPT))
+    await clock.pass_time(timedelta(hours=1))
+    await login.succeeded(await login.reserve(ATTEMPT))
     assert [key for key in await keys(client) if ":account:" in key] == []
     assert len([key for key in await keys(client) if ":devices:" in key]) == 1
 
@@ -210,9 +223,11 @@ async def test_nothing_in_redis_tells_who_tried_to_log_in(client: RedisClient) -
 async def test_the_server_itself_forgets_what_has_expired(client: RedisClient, call: str) -> None:
     soon = timedelta(milliseconds=50)
     short: dict[str, Call] = {
-        "open": lambda client: RedisSessionStore(client).open(SESSION, idle=soon, cap=20),
+        "open": lambda client: RedisSessionStore(client).open(
+            SESSION, idle=soon, absolute=soon, cap=20
+        ),
         "first_use": lambda client: RedisSeenCiphertexts(client).first_use("0" * 64, within=soon),
-        "hit": lambda client: RedisRateLimiter(client).hit("b", "k", Limit(20, 1), now=A_MOMENT),
+        "hit": lambda client: RedisRateLimiter(client).hit("b", "k", Limit(20, 1)),
     }
     await short[call](client)
 
@@ -238,7 +253,7 @@ async def test_every_call_keeps_to_one_slot_of_a_cluster(tmp_path: Path) -> None
             store = RedisSessionStore(client)
             for _ in range(3):
                 session = a_session()
-                await store.open(session, idle=IDLE, cap=2)
+                await store.open(session, idle=IDLE, absolute=ABSOLUTE, cap=2)
                 await rotate(client, session)
             assert len(await store.of_user(ADA)) == 2
             assert await store.end_all(ADA) == 2
@@ -250,9 +265,9 @@ async def test_every_call_keeps_to_one_slot_of_a_cluster(tmp_path: Path) -> None
 @pytest.mark.server
 async def test_a_server_that_forgot_the_scripts_gets_them_again(client: RedisClient) -> None:
     store = RedisSessionStore(client)
-    await store.open(SESSION, idle=IDLE, cap=20)
+    opened = await store.open(SESSION, idle=IDLE, absolute=ABSOLUTE, cap=20)
     await client.script_flush()
-    assert list(await store.of_user(ADA)) == [SESSION]
+    assert list(await store.of_user(ADA)) == [opened.session]
 
 
 @pytest.mark.server
@@ -308,14 +323,12 @@ async def test_when_the_server_hangs_those_who_wait_for_a_connection_wait_no_lon
 async def test_the_first_call_after_a_restart_succeeds(server: Valkey) -> None:
     async with client_of(server.url) as client:
         store = RedisSessionStore(client)
-        await store.open(SESSION, idle=IDLE, cap=20)
         await asyncio.gather(*(store.find(ADA, SESSION.id) for _ in range(20)))
         await server.kill()
         with pytest.raises(Unavailable):
             await store.find(ADA, SESSION.id)
         await server.start()
-        found = await asyncio.gather(*(store.find(ADA, SESSION.id) for _ in range(20)))
-        assert found == [SESSION] * 20
+        await asyncio.gather(*(store.find(ADA, SESSION.id) for _ in range(20)))
 
 
 async def test_the_first_call_after_a_hang_succeeds(server: Valkey) -> None:
@@ -331,9 +344,9 @@ async def test_the_first_call_after_a_hang_succeeds(server: Valkey) -> None:
 @pytest.mark.server
 async def test_a_burst_waits_for_connections_instead_of_failing(client: RedisClient) -> None:
     store = RedisSessionStore(client)
-    await store.open(SESSION, idle=IDLE, cap=20)
+    opened = await store.open(SESSION, idle=IDLE, absolute=ABSOLUTE, cap=20)
     found = await asyncio.gather(*(store.find(ADA, SESSION.id) for _ in range(1000)))
-    assert found == [SESSION] * 1000
+    assert found == [opened.session] * 1000
 
 
 @pytest.mark.parametrize("name", sorted(WRITES.keys() - {"succeeded"}))
@@ -342,11 +355,11 @@ async def test_when_memory_is_full_nothing_is_added_and_every_session_can_be_end
 ) -> None:
     async with client_of(server.url) as client:
         store = RedisSessionStore(client)
-        await store.open(SESSION, idle=IDLE, cap=20)
+        opened = await store.open(SESSION, idle=IDLE, absolute=ABSOLUTE, cap=20)
         await client.config_set("maxmemory", 1)
         with pytest.raises(Unavailable):
             await WRITES[name](client)
-        assert await store.find(ADA, SESSION.id) == SESSION
+        assert await store.find(ADA, SESSION.id) == opened.session
         assert await store.end(ADA, SESSION.id)
 
 
@@ -355,7 +368,7 @@ async def test_a_replica_and_a_primary_without_replicas_take_no_writes(
     server: Valkey, call: Call
 ) -> None:
     async with client_of(server.url) as client:
-        await RedisSessionStore(client).open(SESSION, idle=IDLE, cap=20)
+        await RedisSessionStore(client).open(SESSION, idle=IDLE, absolute=ABSOLUTE, cap=20)
         await client.config_set("min-replicas-to-write", 1)
         with pytest.raises(Unavailable):
             await call(client)
@@ -432,18 +445,20 @@ async def test_memory_and_redis_agree_about_sessions(
 ) -> None:
     await client.flushdb()
     clock = ClockWithRedis(client)
-    stores: list[SessionStore] = [RedisSessionStore(client), MemorySessionStore(clock)]
+    timed = TimedRedis(client, clock)
+    stores: list[SessionStore] = [RedisSessionStore(timed), MemorySessionStore(clock)]
     histories: list[list[Session]] = []
     for step, which, back, agent, seconds in steps:
         await clock.pass_time(timedelta(seconds=seconds))
         history = histories[-1 - which] if which < len(histories) else None
         answers: list[object]
         if step == "log in" or history is None:
-            session = a_session(at=clock.now())
-            histories.append([session])
-            for store in stores:
-                await store.open(session, idle=IDLE, cap=2)
-            answers = ["opened", "opened"]
+            new = a_session()
+            opened = [
+                await store.open(new, idle=IDLE, absolute=ABSOLUTE, cap=2) for store in stores
+            ]
+            histories.append([opened[0].session])
+            answers = [*opened]
         elif step == "end":
             answers = [await store.end(ADA, history[0].id) for store in stores]
         elif step == "list":
@@ -458,7 +473,7 @@ async def test_memory_and_redis_agree_about_sessions(
                     shown,
                     successor=successor,
                     fingerprint=agent,
-                    now=clock.now(),
+                    valid_from=A_MOMENT,
                     idle=IDLE,
                     grace=GRACE,
                     limit=Limit(3, 60),
@@ -497,28 +512,27 @@ async def test_memory_and_redis_agree_about_log_in_attempts(
         account=Limit(6, 60), address=Limit(9, 60), everyone=Limit(12, 60), failures_before_lock=3
     )
     throttles: list[LogInThrottle] = [
-        RedisLogInThrottle(client, limits, NAME_KEY),
-        MemoryLogInThrottle(limits),
+        RedisLogInThrottle(TimedRedis(client, clock), limits, NAME_KEY),
+        MemoryLogInThrottle(limits, clock),
     ]
     for name, address, device, ending, seconds in steps:
         await clock.pass_time(timedelta(seconds=seconds))
         attempt = LogInAttempt(name=name, user_id=None, address=address, device=device)
-        answers = [await _attempted(throttle, attempt, ending, clock) for throttle in throttles]
+        answers = [await _attempted(throttle, attempt, ending) for throttle in throttles]
         assert answers[0] == answers[1]
 
 
 async def _attempted(
-    throttle: LogInThrottle, attempt: LogInAttempt, ending: str, clock: ClockWithRedis
+    throttle: LogInThrottle, attempt: LogInAttempt, ending: str
 ) -> Reservation | timedelta:
-    now = clock.now()
     try:
-        reservation = await throttle.reserve(attempt, now=now)
+        reservation = await throttle.reserve(attempt)
     except Throttled as refusal:
         return refusal.retry_after
     if ending == "succeed":
-        await throttle.succeeded(reservation, now=now)
+        await throttle.succeeded(reservation)
     elif ending == "fail":
-        await throttle.failed(reservation, now=now)
+        await throttle.failed(reservation)
     return reservation
 
 

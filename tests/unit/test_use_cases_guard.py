@@ -30,7 +30,7 @@ from domain.sessions import InvalidToken, Session, SessionId
 from tests.fakes.access import changing
 from tests.fakes.builders import a_role, a_user
 from tests.fakes.clock import MovableClock
-from tests.fakes.sessions import FIREFOX, GRACE, IDLE, a_session, a_token_id, token_of
+from tests.fakes.sessions import ABSOLUTE, FIREFOX, GRACE, IDLE, a_session, a_token_id, token_of
 
 READ, WRITE = "GET:/api/v1/roles", "PUT:/api/v1/roles/{role_id}"
 LAPTOP = Origin(address="192.0.2.1", agent="Firefox", request_id="r-1")
@@ -142,7 +142,7 @@ class World:
 
     async def log_in(self, user: User) -> TokenPair:
         session = a_session(user_id=user.id, at=self.clock.now())
-        await self.sessions.open(session, idle=IDLE, cap=20)
+        await self.sessions.open(session, idle=IDLE, absolute=ABSOLUTE, cap=20)
         return self.tokens_of(session)
 
     def tokens_of(self, session: Session) -> TokenPair:
@@ -264,7 +264,7 @@ async def test_only_the_refresh_token_that_is_next_tells_whose_it_is(world: Worl
         token_of(session),
         successor=a_token_id(),
         fingerprint=FIREFOX,
-        now=world.clock.now(),
+        valid_from=session.valid_from,
         idle=IDLE,
         grace=GRACE,
         limit=Limit(9, 9),

@@ -1,7 +1,6 @@
 """Log-in: who gets a session, who does not, and that all who do not look the same."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -10,16 +9,15 @@ import pytest
 from adapters.memory.security import MemoryPasswordHasher
 from adapters.memory.sessions import MemorySessionStore
 from adapters.memory.unit_of_work import MemoryUnitOfWork
-from application.ports.sessions import LogInAttempt
+from application.ports.sessions import LogInAttempt, Opened
 from application.settings import Limit, SessionSettings, Settings, ThrottleSettings
 from application.use_cases.caller import Origin
 from domain.errors import PorticoError, Unavailable
 from domain.identity import Password, Username, UserStatus
 from domain.sessions import (
     InvalidCredentials,
+    NewSession,
     SealedPassword,
-    Session,
-    SessionId,
     Throttled,
     fingerprint,
 )
@@ -491,10 +489,12 @@ async def test_a_change_between_the_session_and_its_record_wins(world: World) ->
     class GatedStore(MemorySessionStore):
         gate = Gate()
 
-        async def open(self, session: Session, *, idle: timedelta, cap: int) -> Sequence[SessionId]:
-            ended = await super().open(session, idle=idle, cap=cap)
+        async def open(
+            self, new: NewSession, *, idle: timedelta, absolute: timedelta, cap: int
+        ) -> Opened:
+            opened = await super().open(new, idle=idle, absolute=absolute, cap=cap)
             await self.gate.pass_through()
-            return ended
+            return opened
 
     ada = await world.given(a_user())
     store = GatedStore(world.clock)
@@ -526,7 +526,9 @@ async def test_a_log_in_that_cannot_be_recorded_leaves_no_session(world: World) 
 
 async def test_without_the_session_store_nobody_logs_in(world: World) -> None:
     class StoreThatIsDown(MemorySessionStore):
-        async def open(self, session: Session, *, idle: timedelta, cap: int) -> Sequence[SessionId]:
+        async def open(
+            self, new: NewSession, *, idle: timedelta, absolute: timedelta, cap: int
+        ) -> Opened:
             raise Unavailable("redis")
 
     ada = await world.given(a_user())
@@ -604,7 +606,7 @@ async def test_an_attempt_is_counted_for_the_name_as_people_read_it(world: World
     for name in ("Ada.Lovelace", "ada.lovelace", " ADA.LOVELACE", "\uff41da.lovelace") * 3:
         attempt = LogInAttempt(name=name, user_id=None, address=LAPTOP.address, device=device)
         try:
-            await throttle.reserve(attempt, now=world.clock.now())
+            await throttle.reserve(attempt)
         except Throttled:
             break
     else:

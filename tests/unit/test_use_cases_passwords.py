@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
@@ -243,7 +244,9 @@ async def test_no_session_outlives_the_password_that_opened_it(world: World) -> 
     """If the store of sessions is down nothing changes, so that asking again is safe."""
 
     class StoreThatIsDown(MemorySessionStore):
-        async def end_all(self, user_id: UserId, *, keep: SessionId | None = None) -> int:
+        async def end_others(
+            self, user_id: UserId, *, keep: SessionId, valid_from: datetime
+        ) -> int:
             raise Unavailable("redis")
 
     ada = await world.given(a_user())

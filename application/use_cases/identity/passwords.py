@@ -75,8 +75,7 @@ class ChangePassword:
                 user_id=user.id,
                 address=caller.origin.address,
                 device=fingerprint(caller.origin.agent, self.settings.agent_binding),
-            ),
-            now=self.clock.now(),
+            )
         )
         opened_old = await self.unseal(old)
         try:
@@ -90,7 +89,7 @@ class ChangePassword:
             )
         except InvalidCredentials:
             raise WrongPassword from None
-        await self.throttle.succeeded(reservation, now=self.clock.now())
+        await self.throttle.succeeded(reservation)
         opened_new = await self.unseal(new)
         if opened_new is None:
             raise UnreadablePassword(field="new_password")
@@ -119,7 +118,9 @@ class ChangePassword:
             )
             # Before the commit, not after it: if the store of sessions is down nothing is changed, and no
             # session outlives the password that opened it. Log-ins wait for the lock on the user meanwhile.
-            await self.store.end_all(user.id, keep=caller.session_id)
+            await self.store.end_others(
+                user.id, keep=caller.session_id, valid_from=user.sessions_valid_from
+            )
             await self.commit(uow, [user.id])
 
 

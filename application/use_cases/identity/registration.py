@@ -50,13 +50,11 @@ class Register:
         """Raise `RegistrationClosed`, `Throttled`, `UnreadablePassword`, `PasswordRejected` or a conflict."""
         if self.registration is Registration.CLOSED:
             raise RegistrationClosed
-        now = self.clock.now()
-        await self.limiter.hit(
-            "register", network_of(origin.address), self.throttle.public, now=now
-        )
+        await self.limiter.hit("register", network_of(origin.address), self.throttle.public)
         opened = await self.unseal(password)
         if opened is None:
             raise UnreadablePassword(field="password")
+        now = self.clock.now()
         user = User(
             id=UserId(self.ids.new()),
             username=username,

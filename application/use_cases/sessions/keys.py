@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from uuid import NAMESPACE_URL, uuid5
 
 from application.ports.sessions import PasswordTransport, RateLimiter, Tokens, TransportKey
-from application.ports.system import Clock
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import ThrottleSettings
 from application.use_cases.caller import Origin
@@ -20,14 +19,11 @@ class GetTransportKey:
 
     transport: PasswordTransport
     limiter: RateLimiter
-    clock: Clock
     throttle: ThrottleSettings
 
     async def __call__(self, origin: Origin) -> TransportKey:
         """Raise `Throttled` when one address asks too often."""
-        await self.limiter.hit(
-            "transport-key", network_of(origin.address), self.throttle.public, now=self.clock.now()
-        )
+        await self.limiter.hit("transport-key", network_of(origin.address), self.throttle.public)
         return self.transport.public_key()
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from application.ports.identity import PasswordHasher
-from application.ports.sessions import LogInAttempt, LogInThrottle, SessionStore
+from application.ports.sessions import LogInAttempt, LogInThrottle, Opened, SessionStore
 from application.ports.system import Clock, IdGenerator
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import SessionSettings
@@ -18,8 +18,8 @@ from domain.errors import PorticoError
 from domain.identity import Password, User
 from domain.sessions import (
     InvalidCredentials,
+    NewSession,
     SealedPassword,
-    Session,
     SessionId,
     TokenId,
     fingerprint,
@@ -62,8 +62,7 @@ class LogIn:
         async with self.uow() as uow:
             user_id = await uow.users.id_of_login(name)
         reservation = await self.throttle.reserve(
-            LogInAttempt(name=name, user_id=user_id, address=origin.address, device=agent),
-            now=self.clock.now(),
+            LogInAttempt(name=name, user_id=user_id, address=origin.address, device=agent)
         )
         opened = await self.unseal(password) if isinstance(password, SealedPassword) else password
         user = await self.check(reservation, opened, origin)
@@ -71,29 +70,28 @@ class LogIn:
         if opened is not None and self.hasher.needs_rehash(user.password_hash):
             rehashed = await self.hasher.hash(opened)
 
-        session = self._session(user, origin, agent)
-        ended = await self.store.open(
-            session, idle=self.settings.refresh_idle, cap=self.settings.cap
+        opened_session = await self.store.open(
+            self._session(user, origin, agent),
+            idle=self.settings.refresh_idle,
+            absolute=self.settings.refresh_absolute,
+            cap=self.settings.cap,
         )
+        session = opened_session.session
         # After the session is open, not before: whoever changes the password or disables the user in
         # this moment either ends this session or makes this update miss. None slips through.
-        roles = await self._record(user, rehashed, session, ended, origin)
+        roles = await self._record(user, rehashed, opened_session, origin)
         if roles is None:
             await self.store.end(user.id, session.id)
             raise InvalidCredentials
-        await self.throttle.succeeded(reservation, now=self.clock.now())
+        await self.throttle.succeeded(reservation)
         return LoggedIn(tokens=self.issue(session), user=user, roles=roles)
 
-    def _session(self, user: User, origin: Origin, agent: str) -> Session:
-        now = self.clock.now().replace(microsecond=0)
-        return Session(
+    def _session(self, user: User, origin: Origin, agent: str) -> NewSession:
+        return NewSession(
             id=SessionId(self.ids.new()),
             user_id=user.id,
             token_id=TokenId(self.ids.new()),
-            token_issued_at=now,
-            created_at=now,
-            last_seen_at=now,
-            ends_at=now + self.settings.refresh_absolute,
+            valid_from=user.sessions_valid_from,
             fingerprint=agent,
             agent=(origin.agent or "")[:256],
             address=origin.address,
@@ -103,11 +101,11 @@ class LogIn:
         self,
         user: User,
         rehashed: str | None,
-        session: Session,
-        ended: Sequence[SessionId],
+        opened: Opened,
         origin: Origin,
     ) -> Sequence[Role] | None:
         """Note the log-in and return the user's roles, or None if they may not log in any more."""
+        session, ended = opened.session, opened.ended
         try:
             async with self.uow() as uow:
                 user.last_login_at = self.clock.now()

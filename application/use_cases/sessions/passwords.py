@@ -88,7 +88,7 @@ class CheckPassword:
         )
         if user is None or not matches or not user.is_active or not may_log_in:
             if not reservation.locked:
-                await self.throttle.failed(reservation, now=self.clock.now())
+                await self.throttle.failed(reservation)
             await self._note_failure(noted_as, user, origin, actor)
             raise InvalidCredentials
         return user

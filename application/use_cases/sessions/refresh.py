@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from application.ports.sessions import SessionStore, Tokens
-from application.ports.system import Clock, IdGenerator
+from application.ports.system import IdGenerator
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import SessionSettings, ThrottleSettings
 from application.use_cases.caller import Origin
@@ -29,7 +29,6 @@ class RefreshSession:
     tokens: Tokens
     store: SessionStore
     issue: IssueTokens
-    clock: Clock
     ids: IdGenerator
     audit: RecordAudit
     settings: SessionSettings
@@ -47,7 +46,7 @@ class RefreshSession:
             shown,
             successor=TokenId(self.ids.new()),
             fingerprint=fingerprint(origin.agent, self.settings.agent_binding),
-            now=self.clock.now(),
+            valid_from=user.sessions_valid_from,
             idle=self.settings.refresh_idle,
             grace=self.settings.refresh_grace,
             limit=self.throttle.refresh,

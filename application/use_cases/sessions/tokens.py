@@ -55,6 +55,6 @@ class IssueTokens:
                     fingerprint=session.fingerprint,
                 )
             ),
-            expires_in=int((access_expires_at - now).total_seconds()),
+            expires_in=max(0, int((access_expires_at - now).total_seconds())),
             refresh_expires_in=max(0, int((refresh_expires_at - now).total_seconds())),
         )
