@@ -338,5 +338,9 @@ class RunLog(Protocol):
         ...
 
     async def finish(self, runs: Sequence[Finished]) -> None:
-        """Note how runs have ended; in one statement."""
+        """Note how runs have ended; in one statement.
+
+        Several may tell of the same end, in any order: a success stays, and so does the first failure unless another
+        attempt has succeeded or begun.
+        """
         ...

@@ -1,6 +1,6 @@
 """Runs: each is one turn of one task, from the moment a beat claims it until a worker has finished it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NewType
@@ -59,13 +59,27 @@ class Run:
         return None if self.published_at is None else self.published_at - self.scheduled_for
 
     def state_at(self, now: datetime) -> RunState:
-        """Return its state at `now`: nobody notes it down when a message that no worker took has expired."""
-        if self.state is RunState.PUBLISHED and self.lapses_at is not None and self.lapses_at < now:
-            return RunState.EXPIRED
-        return self.state
+        """Return its state at `now`.
+
+        Nobody notes it down when a message that no worker took has expired, or when the worker itself has died.
+        """
+        has_lapsed = self.lapses_at is not None and self.lapses_at < now
+        return _LAPSED.get(self.state, self.state) if has_lapsed else self.state
+
+    def seen_at(self, now: datetime) -> "Run":
+        """Return it with its state at `now`, and why it has failed if nobody has said that."""
+        state = self.state_at(now)
+        is_lost = state is RunState.FAILED and self.state is RunState.STARTED
+        return replace(self, state=state, error=NO_END if is_lost else self.error)
 
     def may_begin(self, now: datetime, *, again: bool) -> bool:
         """Return whether a worker may begin it: once and in time, or (`again`) until an attempt has succeeded."""
         if self.started_at is None:
             return self.state_at(now) is not RunState.EXPIRED
         return again and self.state is not RunState.SUCCEEDED
+
+
+NO_END = "its time was up, and nobody had noted its end: its worker died, or took too long"
+"""What is shown as the error of a run that has lapsed."""
+
+_LAPSED = {RunState.PUBLISHED: RunState.EXPIRED, RunState.STARTED: RunState.FAILED}

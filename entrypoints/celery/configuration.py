@@ -54,6 +54,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
         "worker_proc_alive_timeout": 30.0,
+        "worker_consumer": "entrypoints.celery.recording:RecordingConsumer",
         "beat_scheduler": "entrypoints.celery.scheduler:DatabaseScheduler",
         "beat_schedule": dict(_BEAT_SCHEDULE),
     }

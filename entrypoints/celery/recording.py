@@ -1,28 +1,39 @@
 """Runs as a worker sees them: a message that a beat published for a periodic task is one, and is noted as one.
 
-All other messages pass at the price of one look at their headers.
+All other messages pass at the price of one look at their headers. An end is noted by the process that runs the task,
+around all that Celery does with a message, so that neither a class of tasks, nor an exception, nor a result store that
+is away can prevent it. What that process cannot note, because it is lost or never had the message, the process that
+supervises it has noted.
 """
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from threading import current_thread, main_thread
 from typing import Any, Literal, ParamSpec, TypeVar
 from uuid import UUID
 
-from celery import states
+from billiard.common import terminate_handler_fired  # type: ignore[attr-defined]  # stubs lack it
+from billiard.einfo import ExceptionInfo
+from celery import Celery, states
 from celery.app.task import Context
+from celery.app.trace import TraceInfo, trace_ok_t
 from celery.canvas import Signature
 from celery.exceptions import (
     Ignore,
+    NotRegistered,
     Reject,
+    Retry,
     TaskRevokedError,
-    Terminated,
     TimeLimitExceeded,
-    WorkerLostError,
+    WorkerShutdown,
+    WorkerTerminate,
 )
+from celery.utils.serialization import get_pickleable_exception
+from celery.worker.consumer import Consumer
+from kombu import Message
 
 from application.use_cases.scheduling.recording import RunRecorder
 from domain.scheduling.runs import RunId
@@ -47,6 +58,9 @@ _LONGEST_ERROR = 2000
 _LONGEST_RUN = timedelta(days=1)
 """When a run without a time limit no longer counts as going on."""
 
+_Tracer = Callable[..., trace_ok_t]
+"""What Celery does with a message in the process that runs it: id, arguments, and the message's headers."""
+
 
 @Resource
 @asynccontextmanager
@@ -62,19 +76,20 @@ class MayNotBegin(Ignore):
 
 
 class RecordedTask(TypedTask[P, R_co]):
-    """The base of all tasks. Whoever overrides one of its methods calls it."""
+    """The base of all tasks."""
 
     abstract = True
     Request = f"{__name__}:RecordedRequest"
+    _tracer: _Tracer | None = None
 
-    def before_start(self, task_id: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Raise `Ignore` unless the run may begin: a beat that was killed can publish a message twice."""
-        super().before_start(task_id, args, kwargs)
-        run = _Run.of(self.request)
-        if run and not process_loop.thread().run(
-            run.begin(self.request, self.time_limit), Execution()
-        ):
-            raise MayNotBegin(f"{run.id} has begun before, or its message has expired")
+    @property
+    def __trace__(self) -> _Tracer | None:
+        return self._tracer
+
+    @__trace__.setter
+    def __trace__(self, tracer: _Tracer | None) -> None:
+        """Take Celery's tracer, whenever it has built one, and note what becomes of runs around it."""
+        self._tracer = tracer and _RecordingTracer(self, tracer)
 
     def signature_from_request(
         self,
@@ -83,41 +98,142 @@ class RecordedTask(TypedTask[P, R_co]):
         **options: Any,  # noqa: ANN401  as Celery's
     ) -> Signature[R_co]:
         """Return the message of a retry. That of a run says when it must begin, and this one has."""
-        if _Run.of(request or self.request):
+        request = request or self.request
+        if run := _Run.of(vars(request)):
             options.setdefault("expires", None)
+            options["headers"] = {**(request.headers or {}), **run.headers}
         return super().signature_from_request(request, *args, **options)
 
-    def after_return(  # noqa: PLR0917  as Celery's
+
+@dataclass(frozen=True, slots=True)
+class _RecordingTracer:
+    """Celery's tracer, with what becomes of runs noted around it."""
+
+    task: RecordedTask[..., Any]
+    tracer: _Tracer
+
+    def __call__(
         self,
-        status: str,
-        retval: Any,  # noqa: ANN401  as Celery's
-        task_id: str,
-        args: tuple[Any, ...],
+        uuid: str,
+        args: list[Any],
         kwargs: dict[str, Any],
-        einfo: Any,  # noqa: ANN401  as Celery's
-    ) -> None:
-        super().after_return(status, retval, task_id, args, kwargs, einfo)
-        if status in {states.SUCCESS, states.FAILURE} and (run := _Run.of(self.request)):
-            run.finish(retval if status == states.FAILURE else None)
+        request: dict[str, Any] | None = None,
+    ) -> trace_ok_t:
+        run = _Run.of(request or {})
+        if run is None:
+            return self._trace(uuid, args, kwargs, request)
+        if not_begun := self._begin(run, request or {}):
+            return not_begun
+        try:
+            traced = self._trace(uuid, args, kwargs, request)
+        except BaseException as error:
+            # If that is what a signal wants, whoever sent it has the end noted.
+            if not terminate_handler_fired():
+                run.finish(error)
+            raise
+        run.finish_as(traced)
+        return traced
+
+    def _begin(self, run: "_Run", request: dict[str, Any]) -> trace_ok_t | None:
+        """Note that the run begins; return what becomes of a message if it may not."""
+        try:
+            if run.begins(request, self.task.time_limit):
+                return None
+        except Exception as error:  # noqa: BLE001 - whatever it is, this message has failed
+            failed = self._failed(error, request)
+            run.finish_as(failed)
+            return failed
+        # A beat that was killed can publish a message twice.
+        refusal = MayNotBegin(f"{run.id} has begun before, or its message has expired")
+        _log.info("Task %s[%s] is ignored: %s", self.task.name, run.id, refusal)
+        return _traced(states.IGNORED, refusal)
+
+    def _trace(
+        self,
+        uuid: str,
+        args: list[Any],
+        kwargs: dict[str, Any],
+        request: dict[str, Any] | None,
+    ) -> trace_ok_t:
+        """Return what has become of a message, also where Celery's tracer lets an exception through.
+
+        Its pools lose some of these, and with them the acknowledgement. Raise only what is to end the process.
+        """
+        try:
+            return self.tracer(uuid, args, kwargs, request)
+        except Reject as rejection:
+            return _traced(states.REJECTED, rejection)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - not the task's: how it ended could not be stored
+            _log.exception("what became of task %s[%s] is not stored", self.task.name, uuid)
+            return _traced(states.FAILURE, error)
+        except BaseException as error:
+            if _ends_the_process(error):
+                raise
+            return self._failed(error, request or {})
+
+    def _failed(self, error: BaseException, request: dict[str, Any]) -> trace_ok_t:
+        if isinstance(error, SystemExit | KeyboardInterrupt):
+            # Celery would raise these once more, in the thread that has the message acknowledged.
+            error = RuntimeError(_told(error))
+        failure = TraceInfo(states.FAILURE, error)
+        try:
+            info = failure.handle_error_state(self.task, Context(request))
+        except Exception:  # noqa: BLE001 - a store that is away, or a hook of the task
+            _log.exception("the failure of task %s is not stored", self.task.name)
+            return _traced(states.FAILURE, error)
+        return trace_ok_t(info, failure, 0.0, None)
+
+
+def _ends_the_process(error: BaseException) -> bool:
+    """Tell whether an exception that is no `Exception` is meant for the process, and can reach it."""
+    if isinstance(error, WorkerShutdown | WorkerTerminate):
+        return True
+    is_an_exit = isinstance(error, SystemExit | KeyboardInterrupt)
+    return is_an_exit and current_thread() is main_thread()
+
+
+def _traced(state: str, error: BaseException) -> trace_ok_t:
+    """Return what a tracer returns of a message that ended like this."""
+    told: Exception = get_pickleable_exception(error)  # type: ignore[arg-type]  # any does
+    try:
+        raise told.with_traceback(error.__traceback__)  # noqa: TRY301 - it must have a traceback
+    except BaseException:  # noqa: BLE001 - what was just raised
+        info = ExceptionInfo(internal=state != states.FAILURE)
+    return trace_ok_t(info, TraceInfo(state, error), 0.0, None)
 
 
 class RecordedRequest(AsyncRequest):
-    """A message in the process that supervises a pool, where ends are noticed that no `after_return` tells of.
+    """A message in the process that supervises a pool, where the ends are noticed that no process of the pool can note.
 
-    That is: a process of the pool was lost, the message was revoked, or the task said that there is no result. A
-    message tells one of the others to note it: here, a thread with connections would be copied by each later fork.
+    That is: such a process was lost, or the message was revoked before one had it.
     """
+
+    _comes_back = False
+    """Whether the message is delivered again, so that its run has not ended."""
 
     def maybe_expire(self) -> Literal[True] | None:
         """Let a message that comes back be: its run goes on if it had begun in time, which the store knows."""
-        if self.delivery_info.get("redelivered") and _Run.of(self._context):  # type: ignore[attr-defined]  # as below
+        if self.delivery_info.get("redelivered") and _Run.of(self._request_dict):  # type: ignore[attr-defined]  # celery-types lacks it
             return None
         return super().maybe_expire()
 
+    def reject(self, requeue: bool = False) -> None:  # noqa: FBT001, FBT002  as Celery's
+        self._comes_back = self._comes_back or requeue
+        super().reject(requeue)
+
+    def _retry_worker_lost(self, *args: Any) -> bool:  # noqa: ANN401  as Celery's
+        is_retried: bool = super()._retry_worker_lost(*args)  # type: ignore[misc]  # celery-types lacks it
+        self._comes_back = self._comes_back or is_retried
+        return is_retried
+
     def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001  as Celery's
-        super().on_timeout(soft, timeout)
-        if not soft:
-            self._have_noted(TimeLimitExceeded(timeout))
+        try:
+            super().on_timeout(soft, timeout)
+        finally:
+            if not soft:
+                self._have_noted(TimeLimitExceeded(timeout))
 
     def on_failure(
         self,
@@ -125,37 +241,58 @@ class RecordedRequest(AsyncRequest):
         send_failed_event: bool = True,  # noqa: FBT001, FBT002  as Celery's
         return_ok: bool = False,  # noqa: FBT001, FBT002  as Celery's
     ) -> None:
-        super().on_failure(exc_info, send_failed_event, return_ok)
         error = exc_info.exception
         error = getattr(error, "exc", error)
-        is_given_up = isinstance(error, Reject) and not error.requeue  # type: ignore[attr-defined]  # celery-types lacks it
-        if isinstance(error, WorkerLostError) and self._comes_back:
-            return
-        if is_given_up or isinstance(error, WorkerLostError | Terminated | SystemExit):
-            self._have_noted(error)
-        elif isinstance(error, Ignore) and not isinstance(error, MayNotBegin):
-            self._have_noted(None)
+        if isinstance(error, MemoryError):
+            # The process that had too little lives, and was another; Celery would end the worker.
+            exc_info.exception = RuntimeError(_told(error))
+        try:
+            super().on_failure(exc_info, send_failed_event, return_ok)
+        finally:
+            is_cancelled = self._already_cancelled  # type: ignore[attr-defined]  # celery-types lacks it
+            # What a tracer has returned, it has noted.
+            if not return_ok and not is_cancelled:
+                self._have_noted(error)
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:  # noqa: ANN401, FBT001  as Celery's
-        super()._announce_revoked(reason, terminated, signum, expired)  # type: ignore[misc]  # celery-types lacks it
-        has_begun = self._context.retries  # type: ignore[attr-defined]  # as above
-        if not terminated and (has_begun or not expired):
-            self._have_noted(TaskRevokedError(reason))
+        try:
+            super()._announce_revoked(reason, terminated, signum, expired)  # type: ignore[misc]  # celery-types lacks it
+        finally:
+            has_begun = self._request_dict.get("retries")  # type: ignore[attr-defined]  # as above
+            if not terminated and (has_begun or not expired):
+                self._have_noted(TaskRevokedError(reason))
 
-    @property
-    def _comes_back(self) -> bool:
-        """Whether the message is delivered again when its process is lost; its end could be noted after that."""
-        return bool(self.task.acks_late and self.task.reject_on_worker_lost)
+    def _have_noted(self, error: BaseException) -> None:
+        if not self._comes_back:
+            _have_noted(self.task.app, self._request_dict, error)  # type: ignore[attr-defined]  # as above
 
-    def _have_noted(self, error: BaseException | None) -> None:
-        context: Context = self._context  # type: ignore[attr-defined]  # celery-types lacks it
-        if run := _Run.of(context):
-            try:
-                self.task.app.send_task(
-                    NOTE_END, (str(run.id), error and _told(error)), retry=False
-                )
-            except Exception:  # noqa: BLE001 - whatever it is; the run lapses when its time is up
-                _log.exception("the end of run %s is not noted", run.id)
+
+class RecordingConsumer(Consumer):
+    """Has the end of runs noted whose messages this worker throws away, for nobody else will have them."""
+
+    def on_unknown_task(self, body: Any, message: Message, exc: Exception) -> None:  # noqa: ANN401  as Celery's
+        try:
+            super().on_unknown_task(body, message, exc)
+        finally:
+            _have_noted(self.app, message.headers, NotRegistered(message.headers.get("task")))
+
+    def on_invalid_task(self, body: Any, message: Message, exc: Exception) -> None:  # noqa: ANN401  as Celery's
+        try:
+            super().on_invalid_task(body, message, exc)
+        finally:
+            _have_noted(self.app, message.headers, exc)
+
+
+def _have_noted(app: Celery, headers: Mapping[str, Any] | None, error: BaseException) -> None:
+    """Publish a message that tells a process of a pool to note the end of a run.
+
+    The supervising process does not do it itself: a thread with connections would be copied by each later fork.
+    """
+    if run := _Run.of(headers or {}):
+        try:
+            app.send_task(NOTE_END, (str(run.id), _told(error)), retry=False)
+        except Exception:  # noqa: BLE001 - whatever it is; the run lapses when its time is up
+            _log.exception("the end of run %s is not noted", run.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,42 +304,63 @@ class _Run:
     scheduled_for: datetime
 
     @classmethod
-    def of(cls, request: Context) -> "_Run | None":
-        headers: Mapping[str, Any] | None = request.headers
-        if not headers or TASK_HEADER not in headers:
+    def of(cls, headers: Mapping[str, Any]) -> "_Run | None":
+        if TASK_HEADER not in headers:
             return None
         try:
             return cls(
-                RunId(UUID(str(request.id))),
+                RunId(UUID(str(headers["id"]))),
                 PeriodicTaskId(UUID(str(headers[TASK_HEADER]))),
                 datetime.fromisoformat(headers[SLOT_HEADER]),
             )
         except (KeyError, TypeError, ValueError):  # somebody else's headers
             return None
 
-    async def begin(self, request: Context, time_limit: float | None) -> bool:
-        """Return whether it may begin."""
-        delivery: Mapping[str, Any] = request.delivery_info or {}
-        limit = (request.timelimit or (None,))[0] or time_limit
+    @property
+    def headers(self) -> dict[str, str]:
+        """What says that a message is this run."""
+        return {TASK_HEADER: str(self.task_id), SLOT_HEADER: self.scheduled_for.isoformat()}
+
+    def begins(self, request: Mapping[str, Any], time_limit: float | None) -> bool:
+        """Have it noted that the run begins; return whether it may."""
+        return process_loop.thread().run(self._begin(request, time_limit), Execution())
+
+    async def _begin(self, request: Mapping[str, Any], time_limit: float | None) -> bool:
+        delivery: Mapping[str, Any] = request.get("delivery_info") or {}
+        limit = (request.get("timelimit") or (None,))[0] or time_limit
         return await (await recorder()).begin(
             self.id,
             self.task_id,
             self.scheduled_for,
-            worker=request.hostname or "",
+            worker=request.get("hostname") or "",
             longest=timedelta(seconds=limit) if limit else _LONGEST_RUN,
-            again=bool(request.retries) or bool(delivery.get("redelivered")),
+            again=bool(request.get("retries")) or bool(delivery.get("redelivered")),
         )
 
+    def finish_as(self, traced: trace_ok_t) -> None:
+        """Let the process note the end, soon, unless there will be another attempt."""
+        if traced.info is None:
+            self.finish(None)
+            return
+        error = traced.info.retval
+        is_rejected = isinstance(error, Reject) and error.requeue  # type: ignore[attr-defined]  # celery-types lacks it
+        comes_back = is_rejected or isinstance(error, Retry)
+        if not comes_back:
+            self.finish(None if traced.info.state == states.IGNORED else error)
+
     def finish(self, error: BaseException | None) -> None:
-        """Let the process note the end, soon."""
-        told = None if error is None else _told(error)
-        asyncio.run_coroutine_threadsafe(_finish(self.id, told), process_loop.thread().loop)
+        """Let the process note the end, soon; before it ends itself at the latest."""
+        process_loop.thread().start(_finish(self.id, None if error is None else _told(error)))
 
 
 def _told(error: BaseException) -> str:
     """Return an error as text that every store can hold."""
-    text = f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]
-    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+    name = type(error).__name__
+    try:
+        text = f"{name}: {error}"
+    except Exception as another:  # noqa: BLE001 - whatever its author's code raises
+        text = f"{name}, whose text cannot be had ({type(another).__name__})"
+    return text[:_LONGEST_ERROR].encode("utf-8", "replace").decode().replace("\0", "\ufffd")
 
 
 async def _finish(run_id: RunId, error: str | None) -> None:

@@ -28,6 +28,7 @@ from entrypoints.celery.asynchronous.tasks import AsyncTask, AsyncWorker, on_pro
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T", bound=Task[..., Any])
 R_co = TypeVar("R_co", covariant=True)
 Self_contra = TypeVar("Self_contra", bound=Task[..., Any], contravariant=True)
 
@@ -286,6 +287,30 @@ class TypedCelery(Celery):
         *args: Any,  # noqa: ANN401  as Celery's
         **options: Any,  # noqa: ANN401  as Celery's
     ) -> Task[..., Any]:
-        if inspect.iscoroutinefunction(fun):
-            fun = on_process_loop(fun)
+        fun = on_process_loop(fun)
+        if base := options.get("base"):
+            options["base"] = self._with_ours(base)
         return super()._task_from_fun(fun, *args, **options)
+
+    def register_task(
+        self,
+        task: T | type[T],
+        **options: Any,  # noqa: ANN401  as Celery's
+    ) -> T:
+        if isinstance(task, type):
+            return super().register_task(self._with_ours(task), **options)
+        task.__class__ = self._with_ours(task.__class__)
+        return super().register_task(task, **options)
+
+    def _with_ours(self, base: type) -> type:
+        """Return a class that is `base` and, whatever `base` derives from, also a task as this application has them."""
+        ours: type = self.Task
+        if issubclass(base, ours) or issubclass(ours, base):
+            return base if issubclass(base, ours) else ours
+        kept = {
+            "__module__": base.__module__,
+            "__doc__": base.__doc__,
+            # Made anew, in case it is a coroutine function of a class that knew nothing of those.
+            "run": inspect.getattr_static(base, "run"),
+        }
+        return type(base.__name__, (base, ours), kept)

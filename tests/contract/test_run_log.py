@@ -170,6 +170,44 @@ async def test_whatever_a_task_raises_can_be_noted(
     assert found.error.startswith(shown)
 
 
+LOST, LATE, WELL = "WorkerLostError: lost", "TimeLimitExceeded: late", None
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ((LOST, LATE), LOST),
+        ((LATE, LATE), LATE),
+        ((LOST, WELL), WELL),
+        ((WELL, LOST), WELL),
+        ((WELL, WELL), WELL),
+    ],
+)
+async def test_an_end_that_is_told_twice_is_noted_once(
+    scheduling: SchedulingBackend,
+    task_id: PeriodicTaskId,
+    told: tuple[str | None, str | None],
+    kept: str | None,
+    *,
+    together: bool,
+) -> None:
+    """By a process and by the one that supervises it, or by two attempts: a success counts, else what came first."""
+    await scheduling.run_log.begin(beginning(task_id))
+    ends = [
+        Finished(run_id=run_id(task_id, A_MOMENT), at=A_MOMENT + n * SECOND, error=error)
+        for n, error in enumerate(told)
+    ]
+
+    for batch in [ends] if together else [ends[:1], ends[1:]]:
+        await scheduling.run_log.finish(batch)
+
+    found = await the_run(scheduling, task_id)
+    assert found.error == (kept or "")
+    assert found.state is (RunState.SUCCEEDED if kept is None else RunState.FAILED)
+    assert found.finished_at == A_MOMENT + told.index(kept) * SECOND
+
+
 async def test_an_error_without_words_is_an_error(
     scheduling: SchedulingBackend, task_id: PeriodicTaskId
 ) -> None:

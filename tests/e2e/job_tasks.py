@@ -66,6 +66,36 @@ def give_up() -> None:
     raise Reject("not mine", requeue=False)
 
 
+class Wordless(Exception):
+    """Says nothing of itself, as some of libraries do not."""
+
+    def __str__(self) -> str:
+        raise AttributeError
+
+
+ODD: dict[str, BaseException] = {
+    "Wordless": Wordless(),
+    "KeyboardInterrupt": KeyboardInterrupt(),
+    "SystemExit": SystemExit(1),
+    "GeneratorExit": GeneratorExit(),
+    "BaseExceptionGroup": BaseExceptionGroup("two", [GeneratorExit(), ValueError()]),
+    "CancelledError": asyncio.CancelledError(),
+    "MemoryError": MemoryError(),
+}
+
+
+@app.task(name="test.raise_oddly")
+def raise_oddly(name: str) -> None:
+    """Raise what is hardly ever raised."""
+    raise ODD[name]
+
+
+@app.task(name="test.raise_oddly_later")
+async def raise_oddly_later(name: str) -> None:
+    """Raise it in a coroutine."""
+    raise ODD[name]
+
+
 @app.task(name="test.hang", time_limit=1)
 def hang() -> None:
     """Take longer than is allowed."""

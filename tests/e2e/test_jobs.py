@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.command import Started, addresses, portico, starting
+from tests.e2e.job_tasks import ODD
 from tests.e2e.jobs import EACH_SECOND, TASKS, Portico, lines, portico_running, settings_of, until
 from tests.servers import Servers
 
@@ -171,6 +173,36 @@ def test_a_run_that_exceeds_its_time_limit_has_failed(jobs: Portico) -> None:
 
     assert run["state"] == "failed"
     assert run["error"].startswith("TimeLimitExceeded")
+
+
+@pytest.mark.parametrize("name", ["test.raise_oddly", "test.raise_oddly_later"])
+def test_whatever_a_run_raises_it_has_failed(jobs: Portico, name: str) -> None:
+    """Also when its process ends with it."""
+    tasks = {
+        odd: jobs.make(task=name, args=[odd], maxRuns=1, options={"expires": 60}) for odd in ODD
+    }
+
+    for odd, task in tasks.items():
+        (run,) = until(partial(jobs.ended, task))
+        assert run["state"] == "failed"
+        assert odd in run["error"]
+
+
+def test_a_run_whose_task_its_worker_does_not_know_has_failed(
+    jobs: Portico, tmp_path: Path
+) -> None:
+    """The worker throws its message away, so nobody else will run it."""
+    task = jobs.make(args=["x"], maxRuns=1, options={"queue": "of-nobody", "expires": 3600})
+    (run,) = until(lambda: [run for run in jobs.runs(task) if run["state"] == "published"])
+
+    publish = f"""
+headers = {{"periodic_task": {run["taskId"]!r}, "scheduled_for": {run["scheduledFor"]!r}}}
+app.send_task("test.unknown", task_id={run["id"]!r}, headers=headers)
+"""
+    jobs.python(publish, tmp_path)
+
+    (run,) = until(lambda: jobs.ended(task))
+    assert (run["state"], run["error"]) == ("failed", "NotRegistered: 'test.unknown'")
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,10 @@ import asyncio
 import pickle
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextvars import ContextVar
-from typing import Any
+from functools import partial, wraps
+from typing import Any, ParamSpec, TypeVar
 
 import pytest
 from celery import Task, current_app, current_task
@@ -17,8 +18,11 @@ from pydantic import BaseModel, ValidationError
 
 from entrypoints.celery.asynchronous.loop import process_loop
 from entrypoints.celery.asynchronous.results import aresult
-from entrypoints.celery.asynchronous.tasks import WouldDeadlock
+from entrypoints.celery.asynchronous.tasks import NotAwaitable, WouldDeadlock
 from entrypoints.celery.typed import TypedCelery, TypedTask
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 request_id: ContextVar[str] = ContextVar("request_id")
 
@@ -224,6 +228,202 @@ def test_class_tasks_may_be_async(app: TypedCelery) -> None:
     double = app.register_task(Double())
 
     assert double.apply((2,)).get() == 4
+
+
+# --- what can be awaited is awaited, however it is made ---
+
+
+def traced(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate as most do: plainly."""
+
+    @wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+async def double(x: int) -> int:
+    await asyncio.sleep(0)
+    return 2 * x
+
+
+class Doubling:
+    """Is called like a function, and equals others, so that it has no hash."""
+
+    __doc__ = "Double it."
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Doubling)
+
+    async def __call__(self, x: int) -> int:
+        return await double(x)
+
+
+class Later:
+    """Can be awaited, and is no coroutine."""
+
+    def __init__(self, x: int) -> None:
+        self.x = x
+
+    def __await__(self) -> Generator[Any, Any, int]:
+        return double(self.x).__await__()
+
+
+WAYS: dict[str, Callable[[int], Any]] = {
+    "decorated": traced(double),
+    "partial": partial(double),
+    "partial of decorated": partial(traced(double)),
+    "lambda": lambda x: double(x),  # noqa: PLW0108  that it is one matters
+    "object": Doubling(),
+    "awaitable": Later,
+    "method": Doubling().__call__,
+}
+
+
+@pytest.mark.parametrize("ignore_result", [True, False])
+@pytest.mark.parametrize("way", WAYS)
+def test_what_a_task_returns_is_awaited(app: TypedCelery, way: str, *, ignore_result: bool) -> None:
+    task = app.task(name=way, ignore_result=ignore_result)(WAYS[way])
+
+    assert task(2) == 4
+    assert task.apply((2,)).get() == 4
+    with pytest.raises(TypeError, match="missing 1 required"):
+        task.delay()  # type: ignore[call-arg]  # what is tested
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_what_a_task_returns_is_awaited_by_acall(app: TypedCelery, way: str) -> None:
+    task = app.task(name=way)(WAYS[way])
+
+    assert await task.acall(2) == 4
+
+
+def test_what_a_decorated_task_raises_is_tried_again(app: TypedCelery) -> None:
+    attempts: list[int] = []
+
+    @app.task(bind=True, autoretry_for=[ConnectionError], retry_kwargs={"countdown": 0})
+    @traced
+    async def reach(self: Task[..., Any]) -> int:
+        await asyncio.sleep(0)
+        attempts.append(self.request.retries)
+        if len(attempts) < 3:
+            raise ConnectionResetError
+        return self.request.retries
+
+    assert reach.apply().get() == 2
+    assert attempts == [0, 1, 2]
+
+
+def test_models_of_a_decorated_task_are_validated_and_dumped(app: TypedCelery) -> None:
+    class Point(BaseModel):
+        x: int
+
+    @app.task(pydantic=True)
+    @traced
+    async def move(point: Point) -> Point:
+        return Point(x=point.x + 1)
+
+    assert move.apply(({"x": 1},)).get() == {"x": 2}
+
+
+async def test_a_sync_task_that_acall_runs_may_call_an_async_one(app: TypedCelery) -> None:
+    """What it calls is not what its caller awaits."""
+
+    @app.task
+    def outer() -> int:
+        return inner(2) + 1
+
+    inner = app.task(double)
+
+    assert await outer.acall() == 5
+
+
+def generate() -> Iterator[int]:
+    yield 1
+
+
+async def generate_asynchronously() -> AsyncIterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize("generator", [generate, generate_asynchronously])
+def test_generators_are_refused_where_they_are_defined(
+    app: TypedCelery, generator: Callable[[], object]
+) -> None:
+    """Nobody would iterate them, so nothing of their body would run."""
+    for function in (generator, partial(generator)):
+        with pytest.raises(NotAwaitable, match="generator function"):
+            app.task(name="g", lazy=False)(function)
+    with pytest.raises(NotAwaitable, match="generator function"):
+        type("Class", (TypedTask,), {"run": generator})
+
+
+@pytest.mark.parametrize("generator", [generate, generate_asynchronously])
+def test_a_generator_that_a_task_returns_fails_it(
+    app: TypedCelery, generator: Callable[[], object]
+) -> None:
+    task = app.task(name="hidden", ignore_result=True)(traced(generator))
+
+    with pytest.raises(NotAwaitable, match=r"hidden.* returned a generator"):
+        task.apply().get()
+
+
+def test_a_decorator_may_make_something_else_of_a_generator(app: TypedCelery) -> None:
+    @app.task
+    @lambda function: wraps(function)(lambda: [*function()])
+    def collect() -> Iterator[int]:
+        yield 1
+
+    assert collect.apply().get() == [1]
+
+
+# --- classes ---
+
+
+class Greeter(TypedTask[[str], str]):
+    name = "greet"
+
+    async def run(self, word: str) -> str:  # type: ignore[override]  # celery-types' `run` is not async
+        await asyncio.sleep(0)
+        return f"{word} from {self.request.id}"
+
+
+class LoudGreeter(Greeter):
+    name = "greet loudly"
+
+    async def run(self, word: str) -> str:  # type: ignore[override]  # as above
+        said, again = await asyncio.gather(super().run(word), super().run(word))
+        assert said == again
+        return str(said).upper()
+
+
+async def test_an_async_class_awaits_what_it_overrides(app: TypedCelery) -> None:
+    greeter = app.register_task(LoudGreeter())
+
+    result = greeter.apply(("hello",))
+
+    assert result.get() == f"HELLO FROM {result.id}".upper()
+    assert await greeter.acall("hello") == "HELLO FROM NONE"
+    assert await asyncio.to_thread(greeter, "hello") == "HELLO FROM NONE"
+
+
+def test_a_bound_task_may_await_itself(app: TypedCelery) -> None:
+    @app.task(bind=True)
+    async def countdown(self: Any, n: int) -> int:
+        return n and await self.run(n - 1)
+
+    assert countdown.apply((3,)).get() == 0
+
+
+def test_a_task_that_applies_itself_on_its_loop_is_told(app: TypedCelery) -> None:
+    @app.task(bind=True)
+    async def again(self: Any, n: int) -> Any:
+        return n and self.apply((n - 1,), throw=True).get()
+
+    with pytest.raises(WouldDeadlock):
+        again.apply((1,), throw=True)
 
 
 # --- in and around other event loops ---

@@ -1,6 +1,10 @@
 """Portico's Celery application: what Celery is told, which tasks the API learns of, and which messages are runs."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from contextvars import copy_context
 from dataclasses import replace
 from datetime import timedelta
 from ssl import CERT_NONE, CERT_REQUIRED
@@ -8,7 +12,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from celery import states
+from celery import Task, states
+from celery.app.trace import build_tracer, trace_ok_t
+from celery.backends.base import KeyValueStoreBackend
+from celery.exceptions import Ignore, Reject
+from celery.result import AsyncResult
 
 from adapters.memory.scheduling.runs import MemoryRunLog
 from adapters.memory.store import MemoryStore
@@ -19,11 +27,13 @@ from domain.scheduling.signatures import Parameter, ParameterKind
 from domain.scheduling.slots import PeriodicTaskId
 from entrypoints.celery.app import app as portico
 from entrypoints.celery.asynchronous.loop import process_loop
+from entrypoints.celery.asynchronous.resources import Resource
+from entrypoints.celery.asynchronous.stacks import Execution
 from entrypoints.celery.catalogue import registered_tasks
 from entrypoints.celery.configuration import configuration
 from entrypoints.celery.headers import SLOT_HEADER, TASK_HEADER
 from entrypoints.celery.recording import RecordedTask, recorder
-from entrypoints.celery.typed import TypedCelery
+from entrypoints.celery.typed import TypedCelery, TypedTask
 from tests.fakes.builders import A_MOMENT
 from tests.fakes.clock import MovableClock
 
@@ -166,8 +176,9 @@ def test_the_api_learns_what_tasks_take(app: TypedCelery) -> None:
 
 
 @pytest.fixture
-def store() -> Iterator[MemoryStore]:
+def store(app: TypedCelery) -> Iterator[MemoryStore]:
     """Return a store whose run is published; what a worker notes goes there."""
+    AsyncResult(str(RUN), app=app).forget()
     store = MemoryStore()
     store.runs[RUN] = Run(id=RUN, task_id=TASK, scheduled_for=A_MOMENT, state=RunState.PUBLISHED)
     recording = RunRecorder(MemoryRunLog(store), MovableClock(), settle=0)
@@ -175,27 +186,40 @@ def store() -> Iterator[MemoryStore]:
         yield store
 
 
-def flush(app: TypedCelery) -> None:
+def flush() -> None:
     """Let the recorder note what it has to."""
 
-    @app.task
     async def note_all() -> None:
         await (await recorder())._note_all()
 
-    note_all()
+    process_loop.thread().run(note_all(), Execution())
+
+
+def deliver(task: Task[..., Any], headers: Mapping[str, Any] = HEADERS, **more: Any) -> trace_ok_t:
+    """Do what a process of a pool does with the message of the run."""
+    message = {"id": str(RUN), "task": task.name, "is_eager": False, **headers, **more}
+    task.__trace__ = build_tracer(task.name, task, app=task.app)
+    traced: trace_ok_t = task.__trace__(str(RUN), [], {}, message)
+    return traced
+
+
+def ended(store: MemoryStore) -> tuple[RunState, str]:
+    flush()
+    return store.runs[RUN].state, store.runs[RUN].error
 
 
 def test_the_message_of_a_run_is_noted(app: TypedCelery, store: MemoryStore) -> None:
+    during: list[RunState] = []
+
     @app.task(time_limit=60)
-    def work() -> RunState:
-        return store.runs[RUN].state
+    def work() -> None:
+        during.append(store.runs[RUN].state)
 
-    during = work.apply(headers=HEADERS, task_id=str(RUN)).get()
-    flush(app)
+    deliver(work)
 
-    assert during is RunState.STARTED
+    assert during == [RunState.STARTED]
+    assert ended(store) == (RunState.SUCCEEDED, "")
     run = store.runs[RUN]
-    assert run.state is RunState.SUCCEEDED
     assert run.started_at is not None
     assert run.lapses_at == run.started_at + timedelta(seconds=60)
 
@@ -205,13 +229,162 @@ def test_what_a_run_raises_is_noted(app: TypedCelery, store: MemoryStore) -> Non
     async def work() -> None:
         raise ValueError("no\0 " + "x" * 5000)
 
-    work.apply(headers=HEADERS, task_id=str(RUN))
-    flush(app)
+    deliver(work)
 
-    run = store.runs[RUN]
-    assert run.state is RunState.FAILED
-    assert run.error.startswith("ValueError: no\ufffd x")
-    assert len(run.error) == 2000
+    state, error = ended(store)
+    assert state is RunState.FAILED
+    assert error.startswith("ValueError: no\ufffd x")
+    assert len(error) == 2000
+
+
+class Wordless(Exception):
+    def __str__(self) -> str:
+        return str(self.response.status)  # type: ignore[attr-defined]  # as in a library
+
+    __repr__ = __str__
+
+
+class NotEvenText(Exception):
+    def __str__(self) -> str:
+        return None  # type: ignore[return-value]  # noqa: PLE0307  as in another
+
+
+ODD_ENDS = [
+    pytest.param(Wordless(), "Wordless, whose text cannot be had (AttributeError)", id="str fails"),
+    pytest.param(NotEvenText(), "NotEvenText, whose text cannot be had (TypeError)", id="no text"),
+    pytest.param(GeneratorExit("no"), "GeneratorExit: no", id="GeneratorExit"),
+    pytest.param(
+        BaseExceptionGroup("two", [GeneratorExit(), ValueError()]),
+        "BaseExceptionGroup: two (2 sub-exceptions)",
+        id="BaseExceptionGroup",
+    ),
+    pytest.param(ExceptionGroup("one", [ValueError()]), "ExceptionGroup: one", id="ExceptionGroup"),
+    pytest.param(asyncio.CancelledError("no"), "CancelledError", id="CancelledError"),
+    pytest.param(MemoryError("no"), "MemoryError: no", id="MemoryError"),
+]
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["def", "async def"])
+@pytest.mark.parametrize(("error", "noted"), ODD_ENDS)
+def test_whatever_a_run_raises_is_noted_and_its_message_has_failed(
+    app: TypedCelery, store: MemoryStore, error: BaseException, noted: str, *, is_async: bool
+) -> None:
+    if is_async:
+
+        @app.task
+        async def work() -> None:
+            raise error
+    else:
+
+        @app.task
+        def work() -> None:
+            raise error
+
+    failed = deliver(work)
+
+    assert failed.info is not None
+    assert failed.info.state == states.FAILURE
+    state, words = ended(store)
+    assert (state, words.startswith(noted)) == (RunState.FAILED, True), words
+    assert AsyncResult(str(RUN), app=app).state == states.FAILURE
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["def", "async def"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt("no"), SystemExit(1)])
+def test_what_ends_the_process_is_noted_before(
+    app: TypedCelery, store: MemoryStore, error: BaseException, *, is_async: bool
+) -> None:
+    async def asynchronously() -> None:
+        raise error
+
+    def synchronously() -> None:
+        raise error
+
+    work = app.task(asynchronously if is_async else synchronously)
+
+    with pytest.raises(type(error)):
+        deliver(work)
+
+    assert ended(store) == (RunState.FAILED, f"{type(error).__name__}: {error}")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt("no"), SystemExit(1)])
+def test_in_a_thread_of_a_pool_what_would_end_the_process_is_a_failure(
+    app: TypedCelery, store: MemoryStore, error: BaseException
+) -> None:
+    """The thread cannot, and its pool would lose the message."""
+
+    @app.task
+    def work() -> None:
+        raise error
+
+    with ThreadPoolExecutor(1) as pool:
+        failed = pool.submit(copy_context().run, deliver, work).result(5)
+
+    assert failed.info is not None
+    assert failed.info.state == states.FAILURE
+    assert isinstance(failed.info.retval, RuntimeError)
+    assert ended(store)[0] is RunState.FAILED
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_end_is_noted_though_the_result_store_is_away(
+    app: TypedCelery, store: MemoryStore, *, fails: bool
+) -> None:
+    class Away(KeyValueStoreBackend):
+        def set(self, key: object, value: object) -> None:
+            raise OSError("the result store is away")
+
+        def get(self, key: object) -> None:
+            raise OSError("the result store is away")
+
+    @app.task
+    def work() -> None:
+        if fails:
+            raise ValueError("no")
+
+    work.backend = Away(app=app)
+
+    failed = deliver(work)
+
+    assert failed.info is not None
+    assert failed.info.state == states.FAILURE
+    state, error = ended(store)
+    assert state is RunState.FAILED
+    assert "the result store is away" in error
+
+
+def test_an_end_is_noted_once_whether_its_result_can_be_stored_or_not(
+    app: TypedCelery, store: MemoryStore
+) -> None:
+    @app.task
+    def work() -> object:
+        return object()
+
+    deliver(work)
+
+    state, error = ended(store)
+    assert (state, error.split(":")[0]) == (RunState.FAILED, "EncodeError")
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (Ignore(), RunState.SUCCEEDED),
+        (Reject("no", requeue=False), RunState.FAILED),
+        (Reject("later", requeue=True), RunState.STARTED),
+    ],
+)
+def test_a_message_without_a_result_has_ended_unless_it_comes_back(
+    app: TypedCelery, store: MemoryStore, error: Exception, state: RunState
+) -> None:
+    @app.task
+    def work() -> None:
+        raise error
+
+    deliver(work)
+
+    assert ended(store)[0] is state
 
 
 def test_a_run_that_has_begun_is_ignored(app: TypedCelery, store: MemoryStore) -> None:
@@ -221,10 +394,13 @@ def test_a_run_that_has_begun_is_ignored(app: TypedCelery, store: MemoryStore) -
     def work() -> None:
         done.append(1)
 
-    results = [work.apply(headers=HEADERS, task_id=str(RUN)) for _ in range(2)]
+    first, second = deliver(work), deliver(work)
 
     assert done == [1]
-    assert [result.state for result in results] == [states.SUCCESS, states.IGNORED]
+    assert first.info is None
+    assert second.info is not None
+    assert second.info.state == states.IGNORED
+    assert ended(store) == (RunState.SUCCEEDED, "")
 
 
 def test_a_run_that_is_tried_again_begins_again_and_ends_once(
@@ -238,10 +414,115 @@ def test_a_run_that_is_tried_again_begins_again_and_ends_once(
         if len(attempts) < 2:
             raise self.retry()
 
-    work.apply(headers=HEADERS, task_id=str(RUN))
-    flush(app)
+    deliver(work)
+    assert ended(store) == (RunState.STARTED, "")
+    deliver(work, retries=1)
 
     assert attempts == [RunState.STARTED, RunState.STARTED]
+    assert ended(store) == (RunState.SUCCEEDED, "")
+
+
+def test_headers_of_a_task_s_own_do_not_hide_the_run_nor_from_its_retry(
+    app: TypedCelery, store: MemoryStore
+) -> None:
+    """What people write so that `self.request.headers` are theirs (celery#4875)."""
+    seen: list[Any] = []
+
+    @app.task(bind=True, default_retry_delay=0, queue="retried")
+    def work(self: RecordedTask[[], None]) -> None:
+        seen.append(self.request.headers)
+        if not self.request.retries:
+            raise self.retry()
+
+    deliver(work, {**HEADERS, "headers": {"tenant": "a"}})
+    with app.connection_for_read() as connection:
+        retried = connection.SimpleQueue("retried").get_nowait()
+    assert ended(store)[0] is RunState.STARTED
+    deliver(work, dict(retried.headers))
+
+    assert seen[0] == {"tenant": "a"}
+    assert seen[1]["tenant"] == "a"
+    assert ended(store)[0] is RunState.SUCCEEDED
+
+
+class OfTypedTask(TypedTask[..., Any]):
+    """Derives from what the type of `base` asks for."""
+
+    def shout(self, word: str) -> str:
+        return word.upper()
+
+
+class OfCelerysTask(Task[..., Any]):
+    """Derives from what Celery's manual says, and has hooks that call nobody else."""
+
+    def before_start(self, *_: object) -> None: ...
+
+    def after_return(self, *_: object) -> None: ...
+
+    def shout(self, word: str) -> str:
+        return word.upper()
+
+
+class AsyncClass(Task[..., Any]):
+    name = "async class"
+
+    async def run(self) -> str:
+        await asyncio.sleep(0)
+        return str(self.request.id)
+
+
+@pytest.mark.parametrize("base", [OfTypedTask, OfCelerysTask, Task])
+def test_a_base_of_its_own_does_not_hide_the_runs_of_a_task(
+    app: TypedCelery, store: MemoryStore, base: Any
+) -> None:
+    done = []
+
+    @app.task(base=base, bind=True)
+    async def work(self: Any) -> None:
+        await asyncio.sleep(0)
+        done.append(self.request.id)
+
+    for _ in range(2):
+        deliver(work)
+
+    assert isinstance(work, base)
+    assert base is Task or work.shout("a") == "A"
+    assert done == [str(RUN)]
+    assert ended(store)[0] is RunState.SUCCEEDED
+
+
+@pytest.mark.parametrize("is_instance", [True, False])
+def test_a_class_of_its_own_does_not_hide_its_runs(
+    app: TypedCelery, store: MemoryStore, *, is_instance: bool
+) -> None:
+    work = app.register_task(AsyncClass() if is_instance else AsyncClass)
+
+    deliver(work)
+
+    assert isinstance(work, AsyncClass)
+    assert ended(store)[0] is RunState.SUCCEEDED
+    assert AsyncResult(str(RUN), app=app).get(timeout=1) == str(RUN)
+
+
+def test_an_end_is_noted_by_a_process_that_goes_at_once(app: TypedCelery) -> None:
+    """As the children that `--max-tasks-per-child` recycles do, and the last of a worker that is stopped."""
+    store = MemoryStore()
+    store.runs[RUN] = Run(id=RUN, task_id=TASK, scheduled_for=A_MOMENT, state=RunState.PUBLISHED)
+    noted = MemoryRunLog(store)
+
+    @Resource
+    @asynccontextmanager
+    async def own_recorder() -> AsyncIterator[RunRecorder]:
+        await asyncio.sleep(0.05)  # so long that it opens only when the process goes
+        async with RunRecorder(noted, MovableClock(), settle=60).running() as running:
+            yield running
+
+    async def finish() -> None:
+        (await own_recorder()).finish(RUN)
+
+    process_loop.thread().start(finish())
+    process_loop.stop()
+
     assert store.runs[RUN].state is RunState.SUCCEEDED
 
 
@@ -262,10 +543,9 @@ def test_every_other_message_is_no_run(
     def work() -> int:
         return 1
 
-    assert work.apply(headers=headers, task_id=str(RUN)).get() == 1
-    flush(app)
+    assert deliver(work, headers).retval == 1
 
-    assert store.runs[RUN].state is RunState.PUBLISHED
+    assert ended(store)[0] is RunState.PUBLISHED
 
 
 # --- what workers tell of themselves ------------------------------------------------------------

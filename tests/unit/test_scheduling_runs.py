@@ -30,9 +30,26 @@ def test_a_message_that_no_worker_took_in_time_has_expired() -> None:
     assert run.state_at(A_MOMENT + timedelta(seconds=1)) is RunState.EXPIRED
 
 
-def test_a_message_that_waits_for_ever_and_a_run_that_began_do_not_expire() -> None:
-    for run in (a_run(RunState.PUBLISHED), a_run(RunState.STARTED, lapses_at=A_MOMENT)):
-        assert run.state_at(A_MOMENT + timedelta(days=1)) is run.state
+def test_a_message_that_waits_for_ever_does_not_expire() -> None:
+    run = a_run(RunState.PUBLISHED)
+
+    assert run.state_at(A_MOMENT + timedelta(days=1)) is RunState.PUBLISHED
+
+
+def test_a_run_that_began_and_whose_time_is_up_is_seen_as_failed() -> None:
+    """Whoever ran it was killed with its whole worker, and nobody is left to say so."""
+    run = a_run(RunState.STARTED, lapses_at=A_MOMENT)
+    later = A_MOMENT + timedelta(seconds=1)
+
+    assert run.seen_at(A_MOMENT) == run
+    assert run.seen_at(later).state is RunState.FAILED
+    assert run.seen_at(later).error.startswith("its time was up")
+
+
+def test_what_has_ended_is_seen_as_it_was_noted() -> None:
+    for state, error in ((RunState.FAILED, "ValueError: no"), (RunState.SUCCEEDED, "")):
+        run = a_run(state, lapses_at=A_MOMENT, error=error)
+        assert run.seen_at(A_MOMENT + timedelta(days=1)) == run
 
 
 def test_a_run_is_as_late_as_its_message_was_published_after_its_slot() -> None:

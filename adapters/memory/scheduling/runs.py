@@ -77,7 +77,9 @@ class MemoryRunLog(RunLog):
 
     async def finish(self, runs: Sequence[Finished]) -> None:
         for finished in runs:
-            if run := self._runs.get(finished.run_id):
+            run = self._runs.get(finished.run_id)
+            succeeds_now = finished.error is None and run and run.state is RunState.FAILED
+            if run and (run.finished_at is None or succeeds_now):
                 self._runs[run.id] = replace(
                     run,
                     state=RunState.SUCCEEDED if finished.error is None else RunState.FAILED,

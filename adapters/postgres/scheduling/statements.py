@@ -192,7 +192,10 @@ UPDATE task_runs AS run
 )
 
 _ENDED = """
-  FROM unnest(CAST(:ids AS uuid[]), CAST(:ats AS timestamptz[]), CAST(:errors AS text[])) AS noted (id, at, error)
+  FROM (SELECT DISTINCT ON (id) id, at, error
+          FROM unnest(CAST(:ids AS uuid[]), CAST(:ats AS timestamptz[]), CAST(:errors AS text[]))
+               WITH ORDINALITY AS each (id, at, error, number)
+         ORDER BY id, error IS NOT NULL, number) AS noted
        JOIN there USING (id)
  WHERE run.id = noted.id
 """
@@ -209,7 +212,7 @@ NOTE_FINISHED = text(
 UPDATE task_runs AS run
    SET state = CASE WHEN noted.error IS NULL THEN 'succeeded' ELSE 'failed' END,
        finished_at = noted.at, error = coalesce(noted.error, '')
-{_ENDED}
+{_ENDED} AND (run.finished_at IS NULL OR (run.state = 'failed' AND noted.error IS NULL))
 """  # noqa: S608 - a statement of ours
 )
 

@@ -76,8 +76,7 @@ class ListRuns:
             await find(uow, task_id)
             found = await uow.runs.slice(task_id, after=after, most=most)
         now = self.clock.now()
-        runs = [replace(run, state=run.state_at(now)) for run in found.records]
-        return replace(found, records=runs)
+        return replace(found, records=[run.seen_at(now) for run in found.records])
 
 
 @dataclass(frozen=True, slots=True)

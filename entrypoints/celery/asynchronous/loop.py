@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Coroutine
 from contextlib import suppress
-from threading import Lock, Thread, current_thread
+from threading import Lock, Thread, current_thread, local
 from typing import Any, TypeVar
 
 from celery.exceptions import SoftTimeLimitExceeded
@@ -26,6 +26,9 @@ _log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
+_here = local()
+"""The loop thread that the calling thread is, if it is one."""
+
 
 class EventLoopEnded(RuntimeError):
     """The event loop crashed or was stopped before the coroutine had ended."""
@@ -42,6 +45,7 @@ class LoopThread:
         self._patience = patience
         self.contexts = EnteredContexts()
         self._calls: set[Call[Any]] = set()
+        self._aside: set[asyncio.Task[None]] = set()
         self._doomed: deque[str] = deque(maxlen=1000)  # some have ended before and never come
         self._stop = asyncio.Event()
         self._lock = Lock()
@@ -85,6 +89,20 @@ class LoopThread:
             with self._lock:
                 self._calls.discard(call)
 
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run `coroutine` while nobody waits for it, except for `stop`; what it raises is logged."""
+        self.loop.call_soon_threadsafe(self._start, coroutine)
+
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(_logged(coroutine))
+        self._aside.add(task)
+        task.add_done_callback(self._aside.discard)
+
+    def runs(self, execution_id: str) -> bool:
+        """Whether a coroutine of that execution runs, or is about to."""
+        with self._lock:
+            return any(call.execution.id == execution_id for call in self._calls)
+
     def interrupt(self, execution_id: str) -> None:
         """Raise `SoftTimeLimitExceeded` inside the coroutine of that execution, or instead of beginning it."""
         with self._lock:
@@ -95,7 +113,7 @@ class LoopThread:
             self._doomed.append(execution_id)
 
     def stop(self) -> None:
-        """Cancel what runs, leave the contexts, the last entered first, and end the loop.
+        """Cancel what runs, wait for what was started aside, leave the contexts (the last first), and end the loop.
 
         What has not ended when `patience` is over ends with the process.
         """
@@ -106,6 +124,7 @@ class LoopThread:
             _log.warning("the event loop was told to stop %s s ago and still runs", self._patience)
 
     def _serve(self) -> None:
+        _here.thread = self
         how = "was stopped"
         with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
             try:
@@ -132,7 +151,17 @@ class LoopThread:
             await asyncio.wait(tasks, timeout=self._patience / 2)
         with suppress(TimeoutError):
             async with asyncio.timeout(self._patience / 2):
+                # It may need the contexts, and enter one.
+                while self._aside:
+                    await asyncio.wait([*self._aside])
                 await self.contexts.leave_all()
+
+
+async def _logged(coroutine: Coroutine[Any, Any, None]) -> None:
+    try:
+        await coroutine
+    except Exception:  # noqa: BLE001  nobody waits for it
+        _log.exception("%r failed", coroutine)
 
 
 class ProcessLoop:
@@ -151,9 +180,9 @@ class ProcessLoop:
             return self._thread
 
     def current(self) -> LoopThread:
-        """Return the thread if the caller runs on it, or else raise `RuntimeError`."""
-        thread = self._thread
-        if thread is None or not thread.is_current:
+        """Return the thread if the caller runs on it, which may be stopping, or else raise `RuntimeError`."""
+        thread: LoopThread | None = getattr(_here, "thread", None)
+        if thread is None:
             raise RuntimeError("only async tasks run on the event loop of the process")
         return thread
 

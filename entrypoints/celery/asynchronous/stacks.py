@@ -68,6 +68,14 @@ class Execution:
         self.owner = object()
 
 
+def goes_on(task: object) -> bool:
+    """Tell whether the caller is a coroutine of `task` (or what it gathers), rather than of another that it calls."""
+    execution = _execution.get()
+    if execution is None or execution.task is None or execution.task is not task:
+        return False
+    return bool(execution.request is execution.task.request_stack.top)
+
+
 @contextmanager
 def direct_call(
     task: Task[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -88,7 +96,9 @@ def direct_call(
             for request in copies:
                 stack.push(request)
         _task_stack.push(task)
-        task.request_stack.push(Context({**vars(task.request), "args": args, "kwargs": kwargs}))
+        request = Context({**vars(task.request), "args": args, "kwargs": kwargs})
+        task.request_stack.push(request)
+        execution.task, execution.request = task, request
         yield
     finally:
         for each in _task_stack.stack:

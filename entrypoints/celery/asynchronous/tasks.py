@@ -6,9 +6,10 @@ Such a function becomes a plain one where the task is made, so that whatever Cel
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from contextvars import ContextVar
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from typing import Any, ParamSpec, TypeVar
 
 from celery import Celery, Task, bootsteps
@@ -19,7 +20,12 @@ from celery.exceptions import ImproperlyConfigured
 from celery.worker.request import Request
 
 from entrypoints.celery.asynchronous.loop import process_loop
-from entrypoints.celery.asynchronous.stacks import Execution, direct_call, follow_coroutines
+from entrypoints.celery.asynchronous.stacks import (
+    Execution,
+    direct_call,
+    follow_coroutines,
+    goes_on,
+)
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
@@ -32,31 +38,100 @@ class WouldDeadlock(RuntimeError):
     """An async task was called, and not awaited, on the event loop that would have to run it."""
 
 
+class NotAwaitable(TypeError):
+    """A task is, or has returned, a generator, which runs nothing: there is nobody to iterate it."""
+
+
+def on_process_loop(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a plain function that awaits on the loop of the process what `function` returns, if that can be awaited.
+
+    Raise `NotAwaitable` for a generator function.
+    """
+    if getattr(function, "awaits", False):
+        return function
+    # Celery knows a function that is registered again by its identity.
+    try:
+        hash(function)
+    except TypeError:
+        return _wrapped.__wrapped__(function)
+    return _wrapped(function)
+
+
 @cache
-def on_process_loop(function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
-    """Return a plain function, always the same, that runs the coroutines of `function` on the loop of the process."""
+def _wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+    code = _innermost(function)
+    if _is_generator_function(code):
+        raise NotAwaitable(f"{function} is a generator function, whose body would never run")
+    is_async = inspect.iscoroutinefunction(code)
 
     @wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  whatever the function takes and returns
-        if _awaited.get():
-            return function(*args, **kwargs)
-        thread, execution = process_loop.thread(), Execution()
-        if thread.is_current:
-            raise WouldDeadlock(
-                f"{execution} was called on the event loop it must run on; await its `acall`, or publish it"
-            )
-        limit = _soft_limits.of(execution)
-        return thread.run(function(*args, **kwargs), execution, soft_limit=limit)
+        is_awaited = _awaited.get() or _is_called_by_itself(args)
+        _awaited.set(False)
+        value = function(*args, **kwargs)
+        if inspect.isawaitable(value):
+            return value if is_awaited else _await(value)
+        if inspect.isgenerator(value) or inspect.isasyncgen(value):
+            raise NotAwaitable(f"{Execution()} returned a generator, whose body never ran")
+        return value
 
+    # Celery writes a function of that name.
+    name = getattr(function, "__name__", code.__name__)
+    run.__name__ = name if name.isidentifier() else "anonymous"
     # Celery checks arguments against the outermost function, without following `__wrapped__`.
-    run.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
-    run.runs_on_process_loop = True  # type: ignore[attr-defined]
+    with suppress(TypeError, ValueError):  # written in C, without one
+        run.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    run.awaits = True  # type: ignore[attr-defined]
+    run.is_async = is_async  # type: ignore[attr-defined]
     return run
 
 
+def _is_called_by_itself(args: tuple[Any, ...]) -> bool:
+    """Whether a coroutine of the task in `args` is what calls, as in `await super().run(…)`."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return bool(args) and goes_on(args[0])
+
+
+def _innermost(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function whose code is run when `function` is called: a partial and a callable object have one."""
+    while isinstance(function, partial):
+        function = function.func
+    if inspect.isroutine(function) or inspect.isclass(function):
+        return function
+    return type(function).__call__
+
+
+def _is_generator_function(function: Callable[..., Any]) -> bool:
+    if inspect.isasyncgenfunction(function):
+        return True
+    # `types.coroutine` makes something awaitable of one.
+    flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
+    return inspect.isgeneratorfunction(function) and not flags & inspect.CO_ITERABLE_COROUTINE
+
+
+def _await(value: Awaitable[Any]) -> Any:  # noqa: ANN401  whatever it gives
+    """Await a value on the loop of the process; raise `WouldDeadlock` there."""
+    thread, execution = process_loop.thread(), Execution()
+    if thread.is_current:
+        if inspect.iscoroutine(value):
+            value.close()
+        raise WouldDeadlock(
+            f"{execution} was called on the event loop it must run on; await its `acall`, or publish it"
+        )
+    coroutine = value if inspect.iscoroutine(value) else _awaited_value(value)
+    return thread.run(coroutine, execution, soft_limit=_soft_limits.of(execution))
+
+
+async def _awaited_value(value: Awaitable[Any]) -> Any:  # noqa: ANN401  whatever it gives
+    return await value
+
+
 def is_async(task: Task[..., Any]) -> bool:
-    """Tell whether the body of `task` is a coroutine function."""
-    return getattr(task.run, "runs_on_process_loop", False)
+    """Tell whether the body of `task` is known to be a coroutine function."""
+    return getattr(task.run, "is_async", False)
 
 
 class AsyncTask(Task[P, R_co]):
@@ -66,7 +141,10 @@ class AsyncTask(Task[P, R_co]):
 
     def __init_subclass__(cls, **options: object) -> None:
         super().__init_subclass__(**options)
-        if inspect.iscoroutinefunction(run := vars(cls).get("run")):
+        run = vars(cls).get("run")
+        if isinstance(run, staticmethod):
+            cls.run = staticmethod(on_process_loop(run.__func__))  # type: ignore[method-assign]  # as below
+        elif inspect.isfunction(run):
             cls.run = on_process_loop(run)  # type: ignore[method-assign]  # what a decorator would do
 
     @classmethod
@@ -77,19 +155,21 @@ class AsyncTask(Task[P, R_co]):
     async def acall(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the task like a function, without a message, on the caller's event loop.
 
-        As in any direct call `self.retry()` raises what it was called for. A plain function runs in a thread. Models
-        that a task with `pydantic=True` returns stay models.
+        As in any direct call `self.retry()` raises what it was called for. A plain function runs in a thread; what it
+        returns is awaited here, if it can be. Models that a task with `pydantic=True` returns stay models.
         """
         with direct_call(self, args, kwargs):
-            if not is_async(self):
-                return await asyncio.to_thread(self.run, *args, **kwargs)
             token = _awaited.set(True)
             try:
-                coroutine: Any = self.run(*args, **kwargs)
+                value: Any = (
+                    self.run(*args, **kwargs)
+                    if is_async(self)
+                    else await asyncio.to_thread(self.run, *args, **kwargs)
+                )
             finally:
                 _awaited.reset(token)
-            value: R_co = await coroutine
-            return value
+            result: R_co = await value if inspect.isawaitable(value) else value
+            return result
 
 
 class _SoftLimits:
@@ -134,7 +214,8 @@ class AsyncRequest(Request):
     """A message that a worker has received. To terminate one that a thread runs is to interrupt its coroutine."""
 
     def terminate(self, pool: BasePool, signal: int | None = None) -> None:
-        if isinstance(pool, ThreadPool) and is_async(self.task):
+        runs_on_the_loop = is_async(self.task) or process_loop.thread().runs(self.id)
+        if isinstance(pool, ThreadPool) and runs_on_the_loop:
             pool = _Interrupting(self.id)
         super().terminate(pool, signal)
 
