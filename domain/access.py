@@ -1,8 +1,9 @@
 """Access: permission codes, roles, and who may grant what."""
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, StrEnum
 from functools import lru_cache
@@ -17,7 +18,10 @@ RoleId = NewType("RoleId", UUID)
 
 # `{}` because a code holds a path template; `*` only makes sense in patterns.
 _EXACT = re.compile(r"[A-Z]{3,10}:[A-Za-z0-9/._~{}:@!$&'()+,;=%-]{1,256}")
-_PATTERN = re.compile(r"(?:[A-Z]{3,10}|\*):(?:\*\*|(?:/[A-Za-z0-9._~{}:@!$&'()+,;=%-]+|/\*\*?)+)")
+_SEGMENT = r"/(?:[A-Za-z0-9._~{}:@!$&'()+,;=%-]+|\*)"
+_PATTERN = re.compile(
+    rf"(?:[A-Z]{{3,10}}|\*):(?:\*\*|(?:{_SEGMENT}){{1,16}}|(?:{_SEGMENT}){{0,15}}/\*\*)"
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -40,8 +44,8 @@ class PermissionCode:
 class Grant:
     """What a role gives: an exact permission code, or a pattern such as `*:/api/v1/roles/**` or `GET:**`.
 
-    In a pattern `*` stands for one method or one segment of the path, and `**` for any number of segments,
-    none included.
+    In a pattern `*` stands for one method or one segment of the path, and `**`, at its end, for any number of
+    segments, none included. It has 16 segments at most.
     """
 
     LENGTH: ClassVar = (4, 300)
@@ -59,43 +63,17 @@ class Grant:
         """Whether this stands for more than one code."""
         return "*" in self.value
 
-    def covers(self, other: str) -> bool:
-        """Tell whether everything that `other`, a code or a pattern, allows is allowed by this.
 
-        Exact for codes. Of two patterns that say the same in different words it may find that neither covers the other.
-        """
-        if not self.is_pattern:
-            return self.value == other
-        method, path = self.value.split(":", 1)
-        other_method, other_path = other.split(":", 1)
-        return method in {"*", other_method} and _covers(_segments(path), _segments(other_path))
-
-
-@lru_cache(maxsize=4096)
-def _segments(path: str) -> tuple[str, ...]:
-    return tuple(path.removeprefix("/").split("/"))
-
-
-def _covers(pattern: tuple[str, ...], path: tuple[str, ...]) -> bool:
-    """Match segment by segment; a `*` of `path` is any one segment, so only `*` and `**` cover it."""
-    # One row of the usual table for globs: reached[i] says that pattern[:i] covers what was read.
-    reached = [True] + [False] * len(pattern)
-    for i, segment in enumerate(pattern):
-        reached[i + 1] = reached[i] and segment == "**"
-    for word in path:
-        after = [False] * (len(pattern) + 1)
-        for i, segment in enumerate(pattern):
-            if segment == "**":
-                after[i + 1] = reached[i + 1] or reached[i] or after[i]
-            elif word != "**":
-                after[i + 1] = reached[i] and segment in {"*", word}
-        reached = after
-    return reached[-1]
+def stored_grants(texts: Iterable[str]) -> Iterator[Grant]:
+    """Yield what is stored of a role, but no text that today's rules would refuse: that one gives nothing."""
+    for text in texts:
+        with suppress(InvalidGrant):
+            yield Grant(text)
 
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """What one user may do, compiled: exact codes are looked up, and only patterns are tried in turn.
+    """What one user may do, compiled: exact codes are looked up, and patterns are walked together, segment by segment.
 
     `buttons` and `routers` open no route; they are here for the ceiling.
     """
@@ -104,6 +82,13 @@ class Grants:
     patterns: tuple[Grant, ...] = ()
     buttons: frozenset[str] = frozenset()
     routers: frozenset[str] = frozenset()
+    _tree: "_Prefix" = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        tree = _Prefix()
+        for pattern in self.patterns:
+            tree.add(_words(pattern.value))
+        object.__setattr__(self, "_tree", tree)
 
     @classmethod
     def of(
@@ -113,8 +98,57 @@ class Grants:
         return _compiled(frozenset(grants), frozenset(buttons), frozenset(routers))
 
     def allow(self, code: str) -> bool:
-        """Tell whether `code`, an exact code or a pattern, is within these grants."""
-        return code in self.exact or any(pattern.covers(code) for pattern in self.patterns)
+        """Tell whether one of these grants covers `code`, an exact code or a pattern.
+
+        The time is linear in the length of `code`, and bounded by how many patterns begin like it.
+        """
+        return code in self.exact or self._tree.covers(_words(code))
+
+
+class _Prefix:
+    """What patterns have in common up to one of their words; their method is the first word."""
+
+    __slots__ = ("ends", "is_open", "longer")
+
+    def __init__(self) -> None:
+        self.longer: dict[str, _Prefix] = {}
+        self.ends = False
+        """A pattern ends here."""
+        self.is_open = False
+        """A pattern goes on with `**`."""
+
+    def add(self, words: Iterable[str]) -> None:
+        """Add a pattern."""
+        prefix = self
+        for word in words:
+            if word == "**":
+                prefix.is_open = True
+                return
+            prefix = prefix.longer.setdefault(word, _Prefix())
+        prefix.ends = True
+
+    def covers(self, words: Iterable[str]) -> bool:
+        """Tell whether a pattern covers these words. Of them `*` is any word, so only `*` and `**` cover it."""
+        reached = [self]
+        for word in words:
+            if any(prefix.is_open for prefix in reached):
+                return True
+            if word == "**":
+                return False
+            reached = [
+                prefix.longer[step]
+                for prefix in reached
+                for step in {word, "*"}
+                if step in prefix.longer
+            ]
+            if not reached:
+                return False
+        return any(prefix.ends or prefix.is_open for prefix in reached)
+
+
+def _words(code: str) -> list[str]:
+    method, path = code.split(":", 1)
+    return [method, *path.removeprefix("/").split("/")]
 
 
 @lru_cache(maxsize=1024)
@@ -191,6 +225,46 @@ class RoleText(Enum):
         return self.value[1]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amount:
+    """How much a role gives, or all roles of a user; what two of them give counts twice."""
+
+    patterns: int = 0
+    codes: int = 0
+    buttons: int = 0
+    routers: int = 0
+
+    def beyond(self, most: "Amount") -> str | None:
+        """Say of what there is more than `most` has, or None."""
+        for name in ("patterns", "codes", "buttons", "routers"):
+            if getattr(self, name) > getattr(most, name):
+                return f"{getattr(self, name)} {name}, and {getattr(most, name)} is the most"
+        return None
+
+
+# What somebody may do is compared, kept and sent by every process, so nobody may make it as large as they like.
+MOST_OF_ROLE = Amount(patterns=50, codes=1000, buttons=1000, routers=1000)
+MOST_OF_USER = Amount(patterns=200, codes=10_000, buttons=2000, routers=2000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleSummary:
+    """A role without what it gives, as lists show it."""
+
+    id: RoleId
+    code: RoleCode
+    name: str
+    description: str
+    status: RoleStatus
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def name_key(self) -> str:
+        """The form in which two names are the same role's."""
+        return fold(self.name)
+
+
 @dataclass(slots=True, kw_only=True)
 class Role:
     """A named set of grants. `buttons` and `routers` are opaque strings for front ends."""
@@ -221,6 +295,29 @@ class Role:
     def is_active(self) -> bool:
         """Whether this role grants anything."""
         return self.status is RoleStatus.ACTIVE
+
+    @property
+    def amount(self) -> Amount:
+        """How much this role gives."""
+        patterns = sum(grant.is_pattern for grant in self.grants)
+        return Amount(
+            patterns=patterns,
+            codes=len(self.grants) - patterns,
+            buttons=len(self.buttons),
+            routers=len(self.routers),
+        )
+
+    def summary(self) -> RoleSummary:
+        """Return this role without what it gives."""
+        return RoleSummary(
+            id=self.id,
+            code=self.code,
+            name=self.name,
+            description=self.description,
+            status=self.status,
+            created_at=self.created_at,
+            updated_at=self.updated_at,
+        )
 
 
 def grants_of(roles: Iterable[Role]) -> Grants:
@@ -257,6 +354,15 @@ class InvalidRole(Invalid):
 
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(f"The role's {name.replace('_', ' ')} {problem}", field=name)
+
+
+class TooMuchAccess(Invalid):
+    """A role, or all roles of a user together, would give more than can be compared quickly."""
+
+    code = "access.too_much_access"
+
+    def __init__(self, whose: str, beyond: str, *, field: str) -> None:
+        super().__init__(f"{whose} would give {beyond}", field=field)
 
 
 class UnknownPermissions(Invalid):
@@ -378,3 +484,10 @@ def check_ceiling(caller: Access, wanted: Iterable[Role], *, already: Iterable[R
     ]
     if beyond:
         raise BeyondOwnAccess(beyond)
+
+
+def check_amount(role: Role) -> None:
+    """Raise `TooMuchAccess` if the role gives more than one role may."""
+    beyond = role.amount.beyond(MOST_OF_ROLE)
+    if beyond is not None:
+        raise TooMuchAccess(f"The role {role.code.value}", beyond, field="permissions")

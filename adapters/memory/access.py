@@ -1,18 +1,20 @@
 """Roles in memory, and who has them."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from adapters.memory.store import MemoryTransaction, page_of
 from application.paging import Page, PageRequest
 from application.ports.access import RoleFilter, RoleRepository
 from domain.access import (
     Access,
+    Amount,
     Role,
     RoleCode,
     RoleCodeTaken,
     RoleId,
     RoleNameTaken,
     RoleNotFound,
+    RoleSummary,
     grants_of,
 )
 from domain.identity import User, UserId
@@ -48,7 +50,7 @@ class MemoryRoleRepository(RoleRepository):
         for role_id in role_ids:
             self._roles.remove(role_id)
 
-    async def page(self, which: RoleFilter, page: PageRequest) -> Page[Role]:
+    async def page(self, which: RoleFilter, page: PageRequest) -> Page[RoleSummary]:
         needle = sought(which.keyword or "")
 
         def matches(role: Role) -> bool:
@@ -58,10 +60,10 @@ class MemoryRoleRepository(RoleRepository):
                 and (needle in role.code.value or needle in role.name_key)
             )
 
-        return page_of(self._ordered(matches), page)
+        return page_of([role.summary() for role in self._ordered(matches)], page)
 
-    async def all(self) -> Sequence[Role]:
-        return self._ordered(lambda _: True)
+    async def all(self) -> Sequence[RoleSummary]:
+        return [role.summary() for role in self._ordered(lambda _: True)]
 
     async def by_codes(self, codes: Collection[RoleCode]) -> Sequence[Role]:
         return self._ordered(lambda role: role.code in codes)
@@ -69,6 +71,27 @@ class MemoryRoleRepository(RoleRepository):
     async def of_users(self, user_ids: Collection[UserId]) -> Mapping[UserId, Sequence[Role]]:
         found = {user_id: roles_of(self._transaction, user_id) for user_id in user_ids}
         return {user_id: roles for user_id, roles in found.items() if roles}
+
+    async def summaries_of(
+        self, user_ids: Collection[UserId]
+    ) -> Mapping[UserId, Sequence[RoleSummary]]:
+        found = await self.of_users(user_ids)
+        return {user_id: [role.summary() for role in roles] for user_id, roles in found.items()}
+
+    async def amount_of(self, codes: Collection[RoleCode]) -> Amount:
+        return _sum(role.amount for role in await self.by_codes(codes))
+
+    async def largest_amount_with(self, role_id: RoleId) -> Amount:
+        of_each = [
+            _sum(role.amount for role in roles_of(self._transaction, user.id))
+            for user in self._users_with(role_id)
+        ]
+        return Amount(
+            patterns=max((each.patterns for each in of_each), default=0),
+            codes=max((each.codes for each in of_each), default=0),
+            buttons=max((each.buttons for each in of_each), default=0),
+            routers=max((each.routers for each in of_each), default=0),
+        )
 
     async def assign(self, user_id: UserId, role_ids: Collection[RoleId]) -> None:
         await self._transaction.wait_for(*_locks(role_ids))
@@ -120,6 +143,18 @@ def roles_of(transaction: MemoryTransaction, user_id: UserId) -> Sequence[Role]:
     """Return the roles that a user has, ordered by code."""
     held = transaction.held.find(user_id) or frozenset()
     return sorted(transaction.roles.where(lambda role: role.id in held), key=_by_code)
+
+
+def _sum(amounts: Iterable[Amount]) -> Amount:
+    total = Amount()
+    for each in amounts:
+        total = Amount(
+            patterns=total.patterns + each.patterns,
+            codes=total.codes + each.codes,
+            buttons=total.buttons + each.buttons,
+            routers=total.routers + each.routers,
+        )
+    return total
 
 
 def _by_code(role: Role) -> str:

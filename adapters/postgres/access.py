@@ -1,10 +1,10 @@
 """`RoleRepository` in the tables `roles` and `user_roles`."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
-from sqlalchemy import Row, and_, delete, func, select
+from sqlalchemy import ColumnElement, FromClause, Row, and_, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from adapters.postgres.identity import has_role, user_records
@@ -15,7 +15,7 @@ from application.paging import Page, PageRequest
 from application.ports.access import RoleFilter, RoleRepository
 from domain.access import (
     Access,
-    Grant,
+    Amount,
     Grants,
     Role,
     RoleCode,
@@ -24,10 +24,14 @@ from domain.access import (
     RoleNameTaken,
     RoleNotFound,
     RoleStatus,
+    RoleSummary,
+    stored_grants,
 )
 from domain.errors import PorticoError
 from domain.identity import User, UserId, UserStatus
 from domain.text import sought
+
+T = TypeVar("T")
 
 
 class PostgresRoleRepository(RoleRepository):
@@ -37,6 +41,9 @@ class PostgresRoleRepository(RoleRepository):
         self._transaction = transaction
         self._records = Records(transaction, roles, to_row=to_row, of_row=to_role)
         self._users = user_records(transaction)
+        self._summaries = Records(
+            transaction, roles, to_row=summary_to_row, of_row=to_summary, columns=_SUMMARY
+        )
 
     async def add(self, role: Role) -> None:
         await self._records.add(role, conflicts=_conflicts_of(role))
@@ -57,7 +64,7 @@ class PostgresRoleRepository(RoleRepository):
     async def delete(self, role_ids: Collection[RoleId]) -> None:
         await self._records.delete(among(roles.c.id, role_ids))
 
-    async def page(self, which: RoleFilter, page: PageRequest) -> Page[Role]:
+    async def page(self, which: RoleFilter, page: PageRequest) -> Page[RoleSummary]:
         conditions = []
         if which.status is not None:
             conditions.append(roles.c.status == which.status)
@@ -66,26 +73,68 @@ class PostgresRoleRepository(RoleRepository):
             if needle is None:
                 return Page([], 0)
             conditions.append(contains([roles.c.code, roles.c.name_key], needle))
-        return await self._records.page(page, *conditions, order_by=roles.c.code)
+        return await self._summaries.page(page, *conditions, order_by=roles.c.code)
 
-    async def all(self) -> Sequence[Role]:
-        return await self._records.all(order_by=roles.c.code)
+    async def all(self) -> Sequence[RoleSummary]:
+        return await self._summaries.all(order_by=roles.c.code)
 
     async def by_codes(self, codes: Collection[RoleCode]) -> Sequence[Role]:
         wanted = among(roles.c.code, [code.value for code in codes])
         return await self._records.all(wanted, order_by=roles.c.code)
 
     async def of_users(self, user_ids: Collection[UserId]) -> Mapping[UserId, Sequence[Role]]:
-        found = defaultdict[UserId, list[Role]](list)
+        return await self._of_users(user_ids, roles.c, to_role)
+
+    async def summaries_of(
+        self, user_ids: Collection[UserId]
+    ) -> Mapping[UserId, Sequence[RoleSummary]]:
+        return await self._of_users(user_ids, _SUMMARY, to_summary)
+
+    async def _of_users(
+        self,
+        user_ids: Collection[UserId],
+        columns: Iterable[ColumnElement[Any]],
+        of_row: Callable[[Row[Any]], T],
+    ) -> Mapping[UserId, Sequence[T]]:
+        found = defaultdict[UserId, list[T]](list)
         rows = await self._transaction.read(
-            select(user_roles.c.user_id, roles)
+            select(user_roles.c.user_id, *columns)
             .join_from(user_roles, roles)
             .where(among(user_roles.c.user_id, user_ids))
             .order_by(roles.c.code)
         )
         for row in rows:
-            found[UserId(row.user_id)].append(to_role(row))
+            found[UserId(row.user_id)].append(of_row(row))
         return dict(found)
+
+    async def amount_of(self, codes: Collection[RoleCode]) -> Amount:
+        found = select(*_AMOUNTS).where(among(roles.c.code, [code.value for code in codes]))
+        return await self._greatest(select(*_each(func.sum, found.subquery())).subquery())
+
+    async def largest_amount_with(self, role_id: RoleId) -> Amount:
+        # Counted once for each role, not for each user who has it.
+        amounts = select(roles.c.id, *_AMOUNTS).cte("amounts").prefix_with("MATERIALIZED")
+        this, held = user_roles.alias("this"), user_roles.alias("held")
+        of_each = (
+            select(*_each(func.sum, amounts))
+            .select_from(
+                this.join(held, held.c.user_id == this.c.user_id).join(
+                    amounts, amounts.c.id == held.c.role_id
+                )
+            )
+            .where(this.c.role_id == role_id)
+            .group_by(this.c.user_id)
+        )
+        return await self._greatest(of_each.subquery())
+
+    async def _greatest(self, amounts: FromClause) -> Amount:
+        row = (await self._transaction.read(select(*_each(func.max, amounts)))).one()
+        return Amount(
+            patterns=int(row.patterns or 0),
+            codes=int(row.codes or 0),
+            buttons=int(row.buttons or 0),
+            routers=int(row.routers or 0),
+        )
 
     async def assign(self, user_id: UserId, role_ids: Collection[RoleId]) -> None:
         # Nobody removes them from here on; whoever is about to is waited for.
@@ -146,7 +195,7 @@ class PostgresRoleRepository(RoleRepository):
             is_admin=user.is_admin,
             must_change_password=user.must_change_password,
             grants=Grants.of(
-                (Grant(grant) for row in rows for grant in row.grants or ()),
+                (grant for row in rows for grant in stored_grants(row.grants or ())),
                 (button for row in rows for button in row.buttons or ()),
                 (router for row in rows for router in row.routers or ()),
             ),
@@ -156,15 +205,22 @@ class PostgresRoleRepository(RoleRepository):
 def to_row(role: Role) -> dict[str, Any]:
     """Return the columns that hold `role`."""
     return {
+        **summary_to_row(role.summary()),
+        "grants": sorted(grant.value for grant in role.grants),
+        "buttons": sorted(role.buttons),
+        "routers": sorted(role.routers),
+    }
+
+
+def summary_to_row(role: RoleSummary) -> dict[str, Any]:
+    """Return the columns that hold `role`, but for what it gives."""
+    return {
         "id": role.id,
         "code": role.code.value,
         "name": role.name,
         "name_key": role.name_key,
         "description": role.description,
         "status": role.status.value,
-        "grants": sorted(grant.value for grant in role.grants),
-        "buttons": sorted(role.buttons),
-        "routers": sorted(role.routers),
         "created_at": role.created_at,
         "updated_at": role.updated_at,
     }
@@ -178,12 +234,46 @@ def to_role(row: Row[Any]) -> Role:
         name=row.name,
         description=row.description,
         status=RoleStatus(row.status),
-        grants=frozenset(map(Grant, row.grants)),
+        grants=frozenset(stored_grants(row.grants)),
         buttons=frozenset(row.buttons),
         routers=frozenset(row.routers),
         created_at=row.created_at,
         updated_at=row.updated_at,
     )
+
+
+def to_summary(row: Row[Any]) -> RoleSummary:
+    """Return what lists show of the role that a row of `roles` holds."""
+    return RoleSummary(
+        id=RoleId(row.id),
+        code=RoleCode(row.code),
+        name=row.name,
+        description=row.description,
+        status=RoleStatus(row.status),
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+_SUMMARY = tuple(c for c in roles.c if c.name not in {"grants", "buttons", "routers"})
+
+_grant = func.unnest(roles.c.grants).column_valued("grant_")
+_patterns = select(func.count(_grant)).where(func.strpos(_grant, "*") > 0).scalar_subquery()
+_AMOUNTS = (
+    _patterns.label("patterns"),
+    (func.cardinality(roles.c.grants) - _patterns).label("codes"),
+    func.cardinality(roles.c.buttons).label("buttons"),
+    func.cardinality(roles.c.routers).label("routers"),
+)
+
+
+def _each(
+    aggregate: Callable[[ColumnElement[Any]], ColumnElement[Any]], amounts: FromClause
+) -> list[ColumnElement[Any]]:
+    return [
+        aggregate(amounts.c[name]).label(name)
+        for name in ("patterns", "codes", "buttons", "routers")
+    ]
 
 
 def _conflicts_of(role: Role) -> dict[str, PorticoError]:

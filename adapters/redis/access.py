@@ -179,7 +179,7 @@ def _changing(changes: str, now: int) -> set[str]:
 
 
 # Another number when the same text means something else: during a deployment both may be running.
-_FORMAT = 2
+_FORMAT = 3
 
 
 def _to_text(access: Access, version: str) -> str:

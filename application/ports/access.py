@@ -7,7 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 from application.paging import Page, PageRequest
-from domain.access import Access, Role, RoleCode, RoleId, RoleStatus
+from domain.access import Access, Amount, Role, RoleCode, RoleId, RoleStatus, RoleSummary
 from domain.identity import User, UserId
 from domain.sessions import SessionId
 
@@ -46,11 +46,11 @@ class RoleRepository(Protocol):
         """Remove locked roles, and take them from whoever has them."""
         ...
 
-    async def page(self, which: RoleFilter, page: PageRequest) -> Page[Role]:
+    async def page(self, which: RoleFilter, page: PageRequest) -> Page[RoleSummary]:
         """Return one page, ordered by code."""
         ...
 
-    async def all(self) -> Sequence[Role]:
+    async def all(self) -> Sequence[RoleSummary]:
         """Return every role, ordered by code."""
         ...
 
@@ -60,6 +60,20 @@ class RoleRepository(Protocol):
 
     async def of_users(self, user_ids: Collection[UserId]) -> Mapping[UserId, Sequence[Role]]:
         """Return the roles of each of these users, ordered by code; in one statement."""
+        ...
+
+    async def summaries_of(
+        self, user_ids: Collection[UserId]
+    ) -> Mapping[UserId, Sequence[RoleSummary]]:
+        """Return the roles of each of these users as `of_users` does, but not what they give."""
+        ...
+
+    async def amount_of(self, codes: Collection[RoleCode]) -> Amount:
+        """Return how much the roles that have these codes give together."""
+        ...
+
+    async def largest_amount_with(self, role_id: RoleId) -> Amount:
+        """Return how much of each the roles of one user with this role give together, at the most."""
         ...
 
     async def assign(self, user_id: UserId, role_ids: Collection[RoleId]) -> None:

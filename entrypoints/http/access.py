@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
@@ -23,9 +23,9 @@ from application.use_cases.access.roles import (
     RoleDraft,
 )
 from bootstrap import Container
-from domain.access import Grant, Role, RoleId, RoleStatus, RoleText
+from domain.access import Grant, Role, RoleId, RoleStatus, RoleSummary, RoleText
 from entrypoints.http.envelope import Body, Created, MayBeLeftOut, Parsed, Response, locate
-from entrypoints.http.identity.bodies import RoleCodeField, UserBody
+from entrypoints.http.identity.bodies import ListedUserBody, RoleCodeField
 from entrypoints.http.paging import Keyword, Page, PageQuery
 from entrypoints.http.preconditions import ConditionalChangeDep, VersionedChangeDep, tag
 from entrypoints.http.queries import Flag
@@ -70,8 +70,8 @@ GrantsField = Annotated[
     Field(
         max_length=1000,
         description=(
-            "Permission codes as `GET /router/backend` lists them, or patterns, in which `*` stands for one method or "
-            "one segment of the path, and `**` for any number of segments."
+            "Permission codes as `GET /router/backend` lists them, or up to 50 patterns of up to 16 segments, in which "
+            "`*` stands for one method or one segment of the path, and `**`, at the end, for any number of segments."
         ),
         examples=[["GET:/api/v1/users/{user_id}", "*:/api/v1/roles/**"]],
     ),
@@ -127,14 +127,26 @@ class RoleDraftBody(Body):
         )
 
 
-class RoleBody(Body):
-    """A role."""
+class ListedRoleBody(Body):
+    """A role without what it gives, which `GET /roles/{role_id}` shows."""
 
     id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b23"])
     code: str = Field(examples=["editor"])
     name: str = Field(examples=["Editor"])
     description: str = Field(examples=["Writes and corrects."])
     status: RoleStatus = Field(description="A disabled role gives nothing.", examples=["active"])
+    created_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
+    updated_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
+
+    @classmethod
+    def of_listed(cls, role: RoleSummary) -> Self:
+        """Present `role`."""
+        return cls(**_of_role(role))
+
+
+class RoleBody(ListedRoleBody):
+    """A role."""
+
     permissions: Sequence[str] = Field(
         description="Permission codes and patterns.",
         examples=[["GET:/api/v1/users/{user_id}", "*:/api/v1/roles/**"]],
@@ -145,24 +157,28 @@ class RoleBody(Body):
     router_permissions: Sequence[str] = Field(
         description="For front ends, as they are.", examples=[["/users"]]
     )
-    created_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
-    updated_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
 
     @classmethod
     def of(cls, role: Role) -> Self:
         """Present `role`."""
         return cls(
-            id=role.id,
-            code=role.code.value,
-            name=role.name,
-            description=role.description,
-            status=role.status,
+            **_of_role(role.summary()),
             permissions=sorted(grant.value for grant in role.grants),
             button_permissions=sorted(role.buttons),
             router_permissions=sorted(role.routers),
-            created_at=role.created_at,
-            updated_at=role.updated_at,
         )
+
+
+def _of_role(role: RoleSummary) -> dict[str, Any]:
+    return {
+        "id": role.id,
+        "code": role.code.value,
+        "name": role.name,
+        "description": role.description,
+        "status": role.status,
+        "created_at": role.created_at,
+        "updated_at": role.updated_at,
+    }
 
 
 def _distinct(ids: Sequence[UUID]) -> Sequence[UUID]:
@@ -194,24 +210,24 @@ class DeleteRolesBody(Body):
 @router.get("", dependencies=[GuardedRoute])
 async def list_roles(
     query: Annotated[RoleQuery, Query()], list_roles: ListRolesDep
-) -> Response[Page[RoleBody]]:
+) -> Response[Page[ListedRoleBody]]:
     """List roles, ordered by code."""
     found = await list_roles(query.filter(), query.request())
-    return Response(data=Page.of(found, query, RoleBody.of))
+    return Response(data=Page.of(found, query, ListedRoleBody.of_listed))
 
 
 @router.get("/all", dependencies=[GuardedRoute])
-async def list_all_roles(list_all_roles: ListAllRolesDep) -> Response[Sequence[RoleBody]]:
+async def list_all_roles(list_all_roles: ListAllRolesDep) -> Response[Sequence[ListedRoleBody]]:
     """List every role, for a form to choose from."""
-    return Response(data=[RoleBody.of(role) for role in await list_all_roles()])
+    return Response(data=[ListedRoleBody.of_listed(role) for role in await list_all_roles()])
 
 
 @router.get("/mine", dependencies=[AuthenticatedRoute])
 async def list_own_roles(
     caller: CallerDep, list_own_roles: ListOwnRolesDep
-) -> Response[Sequence[RoleBody]]:
+) -> Response[Sequence[ListedRoleBody]]:
     """List the caller's roles, disabled ones too."""
-    return Response(data=[RoleBody.of(role) for role in await list_own_roles(caller)])
+    return Response(data=[ListedRoleBody.of_listed(role) for role in await list_own_roles(caller)])
 
 
 @router.get("/{role_id}", dependencies=[GuardedRoute])
@@ -278,9 +294,11 @@ async def delete_roles(
 @router.get("/{role_id}/users", dependencies=[GuardedRoute])
 async def list_role_users(
     role_id: UUID, query: Annotated[PageQuery, Query()], list_role_users: ListRoleUsersDep
-) -> Response[Page[UserBody]]:
+) -> Response[Page[ListedUserBody]]:
     """List who has a role, ordered by username."""
     found, roles = await list_role_users(RoleId(role_id), query.request())
     return Response(
-        data=Page.of(found, query, lambda user: UserBody.of(user, roles.get(user.id, ())))
+        data=Page.of(
+            found, query, lambda user: ListedUserBody.of_listed(user, roles.get(user.id, ()))
+        )
     )

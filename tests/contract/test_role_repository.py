@@ -13,6 +13,7 @@ from application.ports.access import RoleFilter
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
 from domain.access import (
     Access,
+    Amount,
     Grant,
     Grants,
     Role,
@@ -119,7 +120,6 @@ async def test_changing_an_object_changes_nothing_in_the_store(uow: UnitOfWorkFa
         for found in (
             await work.roles.find(role.id),
             *await work.roles.lock([role.id]),
-            *await work.roles.all(),
             *(await work.roles.of_users([user.id]))[user.id],
         ):
             assert found == as_stored
@@ -413,7 +413,7 @@ async def test_deleted_roles_are_taken_from_whoever_has_them(uow: UnitOfWorkFact
     assert await stored(uow, gone) is None
     assert await roles_of(uow, user) == [kept]
     async with uow() as work:
-        assert list(await work.roles.all()) == [kept]
+        assert list(await work.roles.all()) == [kept.summary()]
         assert await work.roles.access_of(user.id) == Access(
             is_active=True,
             is_admin=False,
@@ -489,7 +489,7 @@ async def test_the_names_of_a_deleted_role_are_free(uow: UnitOfWorkFactory) -> N
         await work.commit()
 
     async with uow() as work:
-        assert list(await work.roles.all()) == [again]
+        assert list(await work.roles.all()) == [again.summary()]
 
 
 # --- lists ---
@@ -655,3 +655,50 @@ async def test_who_has_locked_access_sees_what_was_changed_before(uow: UnitOfWor
     access = await deciding
     assert access is not None
     assert not access.is_active
+
+
+# --- how much ---
+
+
+async def test_what_roles_give_together_is_counted(uow: UnitOfWorkFactory) -> None:
+    some = a_role("GET:/a", "GET:/b", "*:/c/**", code="some", buttons=frozenset("xyz"))
+    more = a_role("GET:/a", "GET:/d/*", "*:**", code="more", routers=frozenset({"/r"}))
+    await given(uow, some, more, a_role("GET:/e"))
+
+    async with uow() as work:
+        assert await work.roles.amount_of([]) == Amount()
+        assert await work.roles.amount_of([some.code]) == some.amount
+        assert await work.roles.amount_of([some.code, more.code, RoleCode("nobodys")]) == Amount(
+            patterns=3, codes=3, buttons=3, routers=1
+        )
+
+
+async def test_of_those_who_have_a_role_who_has_the_most_is_told(uow: UnitOfWorkFactory) -> None:
+    role = a_role("GET:/a", "GET:/b/*")
+    patterns = a_role(*(f"GET:/{n}/*" for n in range(3)))
+    buttons = a_role(buttons=frozenset("xyz"))
+    disabled = a_role("GET:/c", status=RoleStatus.DISABLED)
+    unrelated = a_role(*(f"GET:/{n}/**" for n in range(9)))
+    ada, ben, eve = a_user(), a_user(), a_user()
+    await given(uow, role, patterns, buttons, disabled, unrelated, ada, ben, eve)
+    async with uow() as work:
+        assert await work.roles.largest_amount_with(role.id) == Amount()
+    await assign(uow, ada, role, patterns)
+    await assign(uow, ben, role, buttons, disabled)
+    await assign(uow, eve, unrelated)
+
+    async with uow() as work:
+        largest = await work.roles.largest_amount_with(role.id)
+    assert largest == Amount(patterns=4, codes=2, buttons=3)
+
+
+async def test_lists_show_roles_without_what_they_give(uow: UnitOfWorkFactory) -> None:
+    role = a_role("GET:/a", "*:/b/**", buttons=frozenset("x"), description="Writes.")
+    ada, ben = a_user(), a_user()
+    await given(uow, role, ada, ben)
+    await assign(uow, ada, role)
+
+    async with uow() as work:
+        assert (await work.roles.page(RoleFilter(), ALL)).records == [role.summary()]
+        assert list(await work.roles.all()) == [role.summary()]
+        assert await work.roles.summaries_of([ada.id, ben.id]) == {ada.id: [role.summary()]}

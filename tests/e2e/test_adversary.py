@@ -119,7 +119,7 @@ BEYOND = (403, "access.beyond_own_access")
     "grant",
     [
         *("*:**", "GET:**", "*:/**", "*:/api/**", "*:/*/**", "*:/api/v1/**", "*:/api/v1/*"),
-        *("*:/api/v1/*/**", "*:/api/*/roles", "*:/**/roles", "*:/**/roles/**", "POST:/api/v1/*"),
+        *("*:/api/v1/*/**", "*:/api/*/roles", "*:/*/*/roles", "*:/*/*/roles/**", "POST:/api/v1/*"),
         *("POST:/api/v1/users", "PATCH:/api/v1/users/{user_id}", "PATCH:/api/v1/users/*"),
         *("*:/api/v1/users/**", "*:/api/v1/roles{user_id}"),
     ],

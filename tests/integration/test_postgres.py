@@ -27,7 +27,7 @@ from domain.errors import Unavailable
 from domain.identity import PersonName, User, UserNotFound
 from entrypoints.local.lock import locked
 from entrypoints.local.stack import local_stack
-from tests.fakes.builders import A_MOMENT, a_user
+from tests.fakes.builders import A_MOMENT, a_role, a_user
 from tests.fakes.link import Link, link_to
 
 IMPATIENT = timedelta(seconds=1.5)
@@ -626,3 +626,30 @@ _END_IDLE_TRANSACTIONS = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
  WHERE state = 'idle in transaction' AND datname = current_database()
 """
+
+
+async def test_what_is_stored_of_a_role_and_no_grant_today_gives_nothing(
+    engine: AsyncEngine,
+) -> None:
+    """What stricter rules make of it is less, never more, and nobody is locked out for it."""
+    role, user = a_role("GET:/a"), a_user()
+    async with PostgresUnitOfWork(engine) as work:
+        await work.roles.add(role)
+        await work.users.add(user)
+        await work.roles.assign(user.id, [role.id])
+        await work.commit()
+    async with engine.connect() as connection:
+        await connection.execute(
+            text("UPDATE roles SET grants = :grants"),
+            {"grants": ["GET:/**/b", "GET:/a", "GET:" + "/*" * 17, "*:/c/**"]},
+        )
+
+    async with PostgresUnitOfWork(engine) as work:
+        found = await work.roles.find(role.id)
+        access = await work.roles.access_of(user.id)
+
+    assert found is not None
+    assert access is not None
+    assert {grant.value for grant in found.grants} == {"GET:/a", "*:/c/**"}
+    assert [grant.value for grant in access.grants.patterns] == ["*:/c/**"]
+    assert not access.allows("GET:/x/b")

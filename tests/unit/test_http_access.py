@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from domain.access import RoleStatus
+from domain.access import RoleId, RoleStatus
 from tests.fakes.builders import a_role, a_user
 from tests.fakes.web import Web
 
@@ -90,6 +90,7 @@ async def test_a_role_is_replaced_as_a_whole(admin_web: Web) -> None:
         ({"permissions": ["nonsense"]}, ["permissions", 0], "access.invalid_grant"),
         ({"permissions": ["GET:/a b"]}, ["permissions", 0], "access.invalid_grant"),
         ({"permissions": ["FETCH:/**/**x"]}, ["permissions", 0], "access.invalid_grant"),
+        ({"permissions": ["GET:/**/a"]}, ["permissions", 0], "access.invalid_grant"),
         ({"permissions": [1]}, ["permissions", 0], "string_type"),
         ({"permissions": "GET:**"}, ["permissions"], "sequence_str"),
         ({"permissions": ["GET:**"] * 1001}, ["permissions"], "too_long"),
@@ -325,3 +326,40 @@ async def test_what_a_role_gives_is_in_force_at_the_next_request(admin_web: Web)
     assert await status() == 200
     await replace(permissions=["GET:/**"], status="disabled")
     assert await status() == 403
+
+
+async def test_a_role_with_too_many_patterns_is_refused_with_the_number(admin_web: Web) -> None:
+    body = EDITOR | {"permissions": [f"GET:/a/{n}/*" for n in range(51)]}
+
+    response = await admin_web.client.post(ROLES, json=body)
+
+    assert (response.status_code, response.json()["error"]) == (422, "access.too_much_access")
+    assert response.json()["detail"] == (
+        "The role editor would give 51 patterns, and 50 is the most"
+    )
+    assert [error["loc"] for error in response.json()["errors"]] == [["body", "permissions"]]
+
+
+async def test_lists_do_not_carry_what_roles_give(admin_web: Web) -> None:
+    """A list of 100 users with 20 large roles each had 47 MiB."""
+    made = await make(admin_web)
+    role = admin_web.world.store.roles[RoleId(UUID(made["id"]))]
+    ada = await admin_web.world.given(a_user(), role)
+    bearer = await admin_web.bearer(ada)
+    listed = {
+        name: made[name]
+        for name in ("id", "code", "name", "description", "status", "createdAt", "updatedAt")
+    }
+
+    page = await admin_web.client.get(ROLES)
+    every = await admin_web.client.get(f"{ROLES}/all")
+    mine = await admin_web.client.get(f"{ROLES}/mine", headers=bearer)
+    users = await admin_web.client.get("/api/v1/users", params={"role": "editor"})
+    holders = await admin_web.client.get(f"{ROLES}/{made['id']}/users")
+
+    assert page.json()["data"]["records"] == every.json()["data"] == [listed]
+    assert mine.json()["data"] == [listed]
+    assert users.json()["data"] == holders.json()["data"]
+    (user,) = users.json()["data"]["records"]
+    assert user["roles"] == ["editor"]
+    assert not {"permissionCodes", "buttonPermissions", "routerPermissions"} & user.keys()

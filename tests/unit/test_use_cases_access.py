@@ -11,6 +11,8 @@ from application.paging import PageRequest
 from application.ports.access import RoleFilter
 from application.use_cases.access.roles import RoleDraft
 from application.use_cases.caller import Caller
+from application.use_cases.identity.changes import UserChange
+from application.use_cases.identity.users import UserDraft
 from application.use_cases.sessions.tokens import TokenPair
 from domain.access import (
     BeyondOwnAccess,
@@ -25,9 +27,10 @@ from domain.access import (
     RoleNameTaken,
     RoleNotFound,
     RoleStatus,
+    TooMuchAccess,
     UnknownPermissions,
 )
-from domain.identity import User, UserStatus
+from domain.identity import Email, PersonName, User, Username, UserStatus
 from domain.sessions import InvalidToken
 from tests.fakes.builders import a_role, a_user
 from tests.fakes.world import World
@@ -525,3 +528,128 @@ async def test_who_has_a_role_is_listed_with_all_their_roles(world: World) -> No
     assert {user_id: len(held) for user_id, held in roles.items()} == {ada.id: 2, ben.id: 1}
     with pytest.raises(RoleNotFound):
         await world.container.list_role_users()(NOBODYS, PageRequest())
+
+
+# --- how much -----------------------------------------------------------------------------------
+
+
+def patterns(prefix: str, count: int) -> list[str]:
+    return [f"GET:/{prefix}/{n}/*" for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    "draft",
+    [
+        a_draft(*patterns("a", 51)),
+        replace(a_draft(), buttons=frozenset(map(str, range(1001)))),
+        replace(a_draft(), routers=frozenset(map(str, range(1001)))),
+    ],
+)
+async def test_a_role_that_gives_too_much_is_refused(world: World, draft: RoleDraft) -> None:
+    role = await world.given_role(a_role())
+    caller = await logged_in(world, a_user(is_admin=True))
+
+    with pytest.raises(TooMuchAccess, match="is the most"):
+        await world.container.create_role()(caller, draft)
+    with pytest.raises(TooMuchAccess):
+        await world.container.replace_role()(caller, role.id, draft)
+
+    assert world.store.roles.keys() == {role.id}
+
+
+async def test_nobody_is_given_roles_that_give_too_much_together(world: World) -> None:
+    many = [a_role(*patterns(f"r{n}", 50), code=f"many-{n}") for n in range(4)]
+    one_more = a_role("GET:/x/**", code="one-more")
+    ada = await world.given(a_user(), *many)
+    await world.given_role(one_more)
+    caller = await logged_in(world, a_user(is_admin=True))
+    all_codes = frozenset(role.code for role in [*many, one_more])
+
+    with pytest.raises(TooMuchAccess) as refusal:
+        await world.container.change_user()(caller, ada.id, UserChange(roles=all_codes))
+    assert refusal.value.field == "roles"
+    assert refusal.value.detail == "These roles would give 201 patterns, and 200 is the most"
+    draft = UserDraft(
+        username=Username("grace.hopper"),
+        email=Email("grace@example.org"),
+        name=PersonName("Grace"),
+        roles=all_codes,
+    )
+    with pytest.raises(TooMuchAccess):
+        await world.container.create_user()(caller, draft)
+
+    assert world.roles_of(ada) == {role.code.value for role in many}
+
+
+async def test_who_has_more_than_is_allowed_today_can_be_given_less(world: World) -> None:
+    many = [a_role(*patterns(f"r{n}", 50), code=f"many-{n}") for n in range(6)]
+    ada = await world.given(a_user(), *many)
+    caller = await logged_in(world, a_user(is_admin=True))
+    left = frozenset(role.code for role in many[:5])
+
+    await world.container.change_user()(caller, ada.id, UserChange(roles=left))
+
+    assert len(world.roles_of(ada)) == 5
+
+
+async def test_a_role_does_not_grow_beyond_what_those_may_have_who_have_it(world: World) -> None:
+    many = [a_role(*patterns(f"r{n}", 50)) for n in range(3)]
+    role = a_role(*patterns("x", 49), code="growing")
+    await world.given(a_user(), *many, role)
+    caller = await logged_in(world, a_user(is_admin=True))
+    replace_role = world.container.replace_role()
+
+    await replace_role(caller, role.id, a_draft(*patterns("x", 50)))
+    again = await world.given_role(a_role("GET:/y/*"))
+    await world.given(a_user(), *many, role, again)
+    with pytest.raises(TooMuchAccess) as refusal:
+        await replace_role(
+            caller, again.id, a_draft("GET:/y/*", "GET:/z/*", code="again", name="Again")
+        )
+    assert refusal.value.field == "permissions"
+    await replace_role(caller, again.id, a_draft(code="again", name="Again"))
+
+    assert world.store.roles[again.id].grants == frozenset()
+
+
+async def test_two_administrators_at_once_give_nobody_too_much(world: World) -> None:
+    """One gives a user a role, the other makes another role of theirs larger: either alone would be allowed."""
+    many = [a_role(*patterns(f"r{n}", 50)) for n in range(3)]
+    role, spare = a_role(code="growing"), a_role(*patterns("s", 30), code="spare")
+    ada = await world.given(a_user(), *many, role)
+    await world.given_role(spare)
+    admins = [await logged_in(world, a_user(is_admin=True)) for _ in range(2)]
+    wanted = frozenset(held.code for held in [*many, role, spare])
+
+    answers = await asyncio.gather(
+        world.container.change_user()(admins[0], ada.id, UserChange(roles=wanted)),
+        world.container.replace_role()(
+            admins[1], role.id, a_draft(*patterns("x", 30), code="growing")
+        ),
+        return_exceptions=True,
+    )
+
+    assert [type(answer) for answer in answers].count(TooMuchAccess) == 1
+
+
+async def test_two_roles_of_one_user_do_not_grow_at_once(world: World) -> None:
+    many = [a_role(*patterns(f"r{n}", 50)) for n in range(3)]
+    growing = [a_role(code="growing-1"), a_role(code="growing-2")]
+    await world.given(a_user(), *many, *growing)
+    admins = [await logged_in(world, a_user(is_admin=True)) for _ in range(2)]
+
+    answers = await asyncio.gather(
+        *(
+            world.container.replace_role()(
+                admin,
+                role.id,
+                replace(
+                    a_draft(*patterns(role.code.value, 30), code=role.code.value), name=role.name
+                ),
+            )
+            for admin, role in zip(admins, growing, strict=True)
+        ),
+        return_exceptions=True,
+    )
+
+    assert [type(answer) for answer in answers].count(TooMuchAccess) == 1

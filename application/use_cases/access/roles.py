@@ -13,6 +13,7 @@ from application.use_cases.access.guard import Authorize
 from application.use_cases.caller import Caller
 from application.use_cases.documents import RecordAudit, difference
 from domain.access import (
+    MOST_OF_USER,
     Grant,
     OwnAccess,
     Role,
@@ -21,7 +22,10 @@ from domain.access import (
     RoleInUse,
     RoleNotFound,
     RoleStatus,
+    RoleSummary,
+    TooMuchAccess,
     UnknownPermissions,
+    check_amount,
     check_ceiling,
 )
 from domain.identity import User, UserId
@@ -58,6 +62,7 @@ class CreateRole:
         async with self.uow() as uow:
             await uow.roles.lock_access()
             caller = await self.authorize(uow, caller)
+            check_amount(role)
             await _check_known(uow, role.grants)
             check_ceiling(caller.access, [role])
             await uow.roles.add(role)
@@ -104,14 +109,17 @@ class ReplaceRole:
                 created_at=present.created_at,
                 updated_at=next_version(present.updated_at, self.clock.now()),
             )
+            check_amount(role)
+            await _check_known(uow, role.grants - present.grants)
             # What the role gives, or would give if enabled, too: whoever takes power from others could
             # first strip them of what protects them from somebody who may do less.
             check_ceiling(caller.access, [present, role])
-            await _check_known(uow, role.grants - present.grants)
             changes = difference(_facts(present), _facts(role))
             if not changes:
                 return present
             await uow.roles.save(role)
+            if role.amount.beyond(present.amount) is not None:
+                await _check_holders(uow, role)
             await self.audit(
                 uow,
                 "roles.replaced",
@@ -192,7 +200,7 @@ class ListRoles:
 
     uow: UnitOfWorkFactory
 
-    async def __call__(self, which: RoleFilter, page: PageRequest) -> Page[Role]:
+    async def __call__(self, which: RoleFilter, page: PageRequest) -> Page[RoleSummary]:
         async with self.uow() as uow:
             return await uow.roles.page(which, page)
 
@@ -203,7 +211,7 @@ class ListAllRoles:
 
     uow: UnitOfWorkFactory
 
-    async def __call__(self) -> Sequence[Role]:
+    async def __call__(self) -> Sequence[RoleSummary]:
         async with self.uow() as uow:
             return await uow.roles.all()
 
@@ -214,9 +222,9 @@ class ListOwnRoles:
 
     uow: UnitOfWorkFactory
 
-    async def __call__(self, caller: Caller) -> Sequence[Role]:
+    async def __call__(self, caller: Caller) -> Sequence[RoleSummary]:
         async with self.uow() as uow:
-            return (await uow.roles.of_users([caller.user_id])).get(caller.user_id, ())
+            return (await uow.roles.summaries_of([caller.user_id])).get(caller.user_id, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,13 +235,13 @@ class ListRoleUsers:
 
     async def __call__(
         self, role_id: RoleId, page: PageRequest
-    ) -> tuple[Page[User], Mapping[UserId, Sequence[Role]]]:
+    ) -> tuple[Page[User], Mapping[UserId, Sequence[RoleSummary]]]:
         """Return the users, and the roles of each; raise `RoleNotFound`."""
         async with self.uow() as uow:
             if await uow.roles.find(role_id) is None:
                 raise RoleNotFound(role_id)
             users = await uow.roles.users_with(role_id, page)
-            return users, await uow.roles.of_users([user.id for user in users.records])
+            return users, await uow.roles.summaries_of([user.id for user in users.records])
 
 
 def _drafted(
@@ -260,9 +268,15 @@ async def _check_known(uow: UnitOfWork, grants: Collection[Grant]) -> None:
 
 
 async def _check_not_own(uow: UnitOfWork, caller: Caller, role_ids: Collection[RoleId]) -> None:
-    own = (await uow.roles.of_users([caller.user_id])).get(caller.user_id, ())
+    own = (await uow.roles.summaries_of([caller.user_id])).get(caller.user_id, ())
     if any(role.id in role_ids for role in own):
         raise OwnAccess
+
+
+async def _check_holders(uow: UnitOfWork, role: Role) -> None:
+    beyond = (await uow.roles.largest_amount_with(role.id)).beyond(MOST_OF_USER)
+    if beyond is not None:
+        raise TooMuchAccess("All roles of somebody who has this one", beyond, field="permissions")
 
 
 def _facts(role: Role) -> dict[str, object]:

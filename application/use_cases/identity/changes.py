@@ -96,11 +96,15 @@ class ChangeUser:
         present: Sequence[Role],
         wanted: frozenset[RoleCode],
     ) -> Sequence[Role]:
-        if frozenset(role.code for role in present) == wanted:
+        held = frozenset(role.code for role in present)
+        if held == wanted:
             return present
         if user.id == caller.user_id:
             raise OwnAccess
-        roles = await known_roles(uow, wanted)
+        if wanted < held:
+            roles: Sequence[Role] = [role for role in present if role.code in wanted]
+        else:
+            roles = await known_roles(uow, wanted)
         check_ceiling(caller.access, roles, already=present)
         await assign(uow, user.id, roles)
         return roles

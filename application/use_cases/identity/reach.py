@@ -6,11 +6,13 @@ from application.ports.unit_of_work import UnitOfWork
 from application.use_cases.access.guard import Authorize
 from application.use_cases.caller import Caller
 from domain.access import (
+    MOST_OF_USER,
     BeyondOwnAccess,
     LastAdministrator,
     Role,
     RoleCode,
     RoleNotFound,
+    TooMuchAccess,
     UnknownRoles,
     check_ceiling,
 )
@@ -57,7 +59,11 @@ async def check_not_last_administrator(uow: UnitOfWork, user_id: UserId) -> None
 
 
 async def known_roles(uow: UnitOfWork, codes: Collection[RoleCode]) -> Sequence[Role]:
-    """Return the roles that have these codes; raise `UnknownRoles`."""
+    """Return the roles that have these codes; raise `UnknownRoles`, or `TooMuchAccess` if nobody may have them all."""
+    # Before they are read: nobody makes us read more than that.
+    beyond = (await uow.roles.amount_of(codes)).beyond(MOST_OF_USER)
+    if beyond is not None:
+        raise TooMuchAccess("These roles", beyond, field="roles")
     roles = await uow.roles.by_codes(codes)
     unknown = {code.value for code in codes} - {role.code.value for role in roles}
     if unknown:

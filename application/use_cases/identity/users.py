@@ -22,7 +22,7 @@ from application.use_cases.identity.reach import (
     lock_within_reach,
 )
 from application.use_cases.sessions.passwords import UnsealPassword
-from domain.access import BeyondOwnAccess, OwnAccess, Role, RoleCode, check_ceiling
+from domain.access import BeyondOwnAccess, OwnAccess, Role, RoleCode, RoleSummary, check_ceiling
 from domain.identity import (
     Email,
     Password,
@@ -48,17 +48,25 @@ class NewUser:
 
 
 @dataclass(frozen=True, slots=True)
+class ListedUser:
+    """A user, and which roles they have, disabled ones too, but not what these give."""
+
+    user: User
+    roles: Sequence[RoleSummary]
+
+
+@dataclass(frozen=True, slots=True)
 class ListUsers:
     """Show one page of the users that a filter finds."""
 
     uow: UnitOfWorkFactory
 
-    async def __call__(self, which: UserFilter, page: PageRequest) -> Page[UserWithRoles]:
+    async def __call__(self, which: UserFilter, page: PageRequest) -> Page[ListedUser]:
         async with self.uow() as uow:
             users = await uow.users.page(which, page)
-            roles = await uow.roles.of_users([user.id for user in users.records])
+            roles = await uow.roles.summaries_of([user.id for user in users.records])
         return Page(
-            [UserWithRoles(user, roles.get(user.id, ())) for user in users.records], users.total
+            [ListedUser(user, roles.get(user.id, ())) for user in users.records], users.total
         )
 
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from pydantic import Field
 
-from domain.access import Role, RoleCode
+from domain.access import Role, RoleCode, RoleSummary
 from domain.identity import Email, PersonName, User, Username, UserStatus
 from entrypoints.http.envelope import Body, Parsed, Text
 
@@ -66,8 +66,8 @@ EVERYTHING = "*:**"
 """The pattern that covers every permission, which administrators have."""
 
 
-class UserBody(Body):
-    """A user, and what they may do."""
+class ListedUserBody(Body):
+    """A user, and which roles they have."""
 
     id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b21"])
     username: str = Field(examples=["ada.lovelace"])
@@ -86,6 +86,16 @@ class UserBody(Body):
     roles: Sequence[str] = Field(
         description="The codes of the user's roles, disabled ones too.", examples=[["editor"]]
     )
+
+    @classmethod
+    def of_listed(cls, user: User, roles: Sequence[RoleSummary | Role]) -> Self:
+        """Present `user`, who has these roles."""
+        return cls(**_of_user(user, roles))
+
+
+class UserBody(ListedUserBody):
+    """A user, and what they may do."""
+
     permission_codes: Sequence[str] = Field(
         description="What the active roles allow: `METHOD:/path/template`, or a pattern.",
         examples=[["GET:/api/v1/users/{user_id}", "*:/api/v1/roles/**"]],
@@ -99,23 +109,29 @@ class UserBody(Body):
 
     @classmethod
     def of(cls, user: User, roles: Sequence[Role]) -> Self:
-        """Present `user` and their `roles`."""
+        """Present `user` and what their `roles` give."""
         active = [role for role in roles if role.is_active]
         grants = {grant.value for role in active for grant in role.grants}
         return cls(
-            id=user.id,
-            username=user.username.value,
-            email=user.email.value,
-            name=user.name.value,
-            status=user.status,
-            is_admin=user.is_admin,
-            must_change_password=user.must_change_password,
-            created_at=user.created_at,
-            updated_at=user.updated_at,
-            password_changed_at=user.password_changed_at,
-            last_login_at=user.last_login_at,
-            roles=sorted(role.code.value for role in roles),
+            **_of_user(user, roles),
             permission_codes=[EVERYTHING] if user.is_admin else sorted(grants),
             button_permissions=sorted({button for role in active for button in role.buttons}),
             router_permissions=sorted({router for role in active for router in role.routers}),
         )
+
+
+def _of_user(user: User, roles: Sequence[RoleSummary | Role]) -> dict[str, Any]:
+    return {
+        "id": user.id,
+        "username": user.username.value,
+        "email": user.email.value,
+        "name": user.name.value,
+        "status": user.status,
+        "is_admin": user.is_admin,
+        "must_change_password": user.must_change_password,
+        "created_at": user.created_at,
+        "updated_at": user.updated_at,
+        "password_changed_at": user.password_changed_at,
+        "last_login_at": user.last_login_at,
+        "roles": sorted(role.code.value for role in roles),
+    }

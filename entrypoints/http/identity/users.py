@@ -29,6 +29,7 @@ from entrypoints.http.identity.bodies import (
     CiphertextOrNone,
     EmailField,
     KeyId,
+    ListedUserBody,
     NameField,
     RoleCodeField,
     UserBody,
@@ -152,10 +153,12 @@ class NewUserBody(UserBody):
 @router.get("", dependencies=[GuardedRoute])
 async def list_users(
     query: Annotated[UserQuery, Query()], list_users: ListUsersDep
-) -> Response[Page[UserBody]]:
+) -> Response[Page[ListedUserBody]]:
     """List users, ordered by username."""
     found = await list_users(query.filter(), query.request())
-    return Response(data=Page.of(found, query, _presented))
+    return Response(
+        data=Page.of(found, query, lambda one: ListedUserBody.of_listed(one.user, one.roles))
+    )
 
 
 @router.get("/{user_id}", dependencies=[GuardedRoute])
