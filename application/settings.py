@@ -181,11 +181,13 @@ class KeyRing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeySettings:
-    """Three purposes, three rings; a key of one is never in another."""
+    """Three purposes, three rings; a key of one is never in another. And a secret that signs and decrypts nothing."""
 
     access: KeyRing = KeyRing()
     refresh: KeyRing = KeyRing()
     transport: KeyRing = KeyRing()
+    names: str | None = field(default=None, repr=False)
+    """What the names and devices of log-in attempts are hashed under."""
     generate_in: Path | None = None
     """Where missing keys are made, once; only debug environments have it."""
 
@@ -349,6 +351,8 @@ class Settings:
         ):
             if ring.active is None:
                 yield missing_key(variable, self.environment)
+        if self.keys.names is None:
+            yield missing_name_key(self.environment)
         if (
             self.passwords.memory_kib < _LEAST_ARGON2_MEMORY_KIB
             or self.passwords.time_cost < _LEAST_ARGON2_TIME
@@ -382,6 +386,14 @@ def missing_key(variable: str, environment: Environment) -> Problem:
     return Problem(
         variable,
         f"must be set in {environment}: an RSA private key (PEM) or a file; `portico make-keys` makes one",
+    )
+
+
+def missing_name_key(environment: Environment) -> Problem:
+    """Return what is wrong when there is nothing to hash names under."""
+    return Problem(
+        "PORTICO_NAME_KEY",
+        f"must be set in {environment}: a random secret or a file; `portico make-keys` makes one",
     )
 
 

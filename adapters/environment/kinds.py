@@ -174,6 +174,11 @@ MongoUrl = Annotated[
 ]
 HttpUrl = Annotated[str, _address_of("http", "https"), Kind("an http:// or https:// address")]
 Secret = Annotated[str, Field(min_length=1), Kind("text", secret=True)]
+NameKey = Annotated[
+    str,
+    Field(pattern=r"^[!-~]{32,1000}$"),
+    Kind("a random secret of at least 32 ASCII characters without spaces", secret=True),
+]
 Pem = Annotated[
     str,
     AfterValidator(_pem),

@@ -164,6 +164,7 @@ def _keys(given: Variables) -> KeySettings:
             given.transport_key_next,
             given.transport_key_retired,
         ),
+        names=given.name_key or stored.names,
         generate_in=given.data_dir / "keys" if given.environment.debug else None,
     )
 

@@ -20,6 +20,7 @@ from adapters.environment.kinds import (
     Lifetime,
     Modules,
     MongoUrl,
+    NameKey,
     Networks,
     Origins,
     Pem,
@@ -166,6 +167,8 @@ class Variables(BaseModel):
     """The transport key that will be in use after the next rotation."""
     transport_key_retired: Pems | None = None
     """Transport keys that are handed out no more and still decrypt."""
+    name_key: NameKey | None = None
+    """What the names and devices of log-in attempts are hashed under; another one forgets locks and known devices."""
 
     issuer: HttpUrl = _DEFAULT.sessions.issuer
     """The `iss` of all tokens: the address of this service."""

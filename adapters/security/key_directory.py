@@ -1,13 +1,14 @@
 """The directory of key files that `portico make-keys` makes and rotates; `keys` reads it.
 
 For each purpose it has `<purpose>.active.pem`, `<purpose>.next.pem` and, after a rotation,
-`<purpose>.retired-<unix time>.pem`, whose tokens have all expired at that time. Every step leaves a directory
-that a process can start from, whatever becomes of the step after it.
+`<purpose>.retired-<unix time>.pem`, whose tokens have all expired at that time. `names.key` is a random secret that no
+rotation touches. Every step leaves a directory that a process can start from, whatever becomes of the step after it.
 """
 
 import fcntl
 import os
 import re
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -22,6 +23,8 @@ from application.settings import SessionSettings
 # would cost more. A password needs 3072: its ciphertext may be kept for longer than a token lives, and a
 # long passphrase with its frame does not fit into fewer.
 _BITS = {"access": 2048, "refresh": 2048, "transport": 3072}
+
+NAME_KEY_FILE = "names.key"
 
 _ROLL_OUT = timedelta(days=1)
 """How long a process that was not restarted may go on using what was the active key."""
@@ -49,7 +52,9 @@ def retired_until(purpose: str, name: str) -> int | None:
 def make_keys(
     directory: Path, purposes: Iterable[str] = tuple(_BITS), *, with_next: bool = True
 ) -> tuple[Path, ...]:
-    """Make the keys that are missing: of each purpose the active and the next one. Return the new files.
+    """Make the keys that are missing: of each purpose the active and the next one; and the secret for names.
+
+    Return the new files.
 
     The directory is made too, for its owner alone. Any number of processes may do this at once; they end
     with the same keys. Raise `OSError` if the directory cannot be written.
@@ -63,6 +68,7 @@ def make_keys(
                 if not path.exists():
                     _write(path, _new_key(purpose))
                     made.append(path)
+        made += _missing_name_key(directory)
     return tuple(made)
 
 
@@ -95,7 +101,15 @@ def rotate_keys(directory: Path, settings: SessionSettings, now: datetime) -> tu
                 if not path.exists():
                     _write(path, _new_key(purpose))
                     changed.append(path)
+        changed += _missing_name_key(directory)
     return tuple(changed)
+
+
+def _missing_name_key(directory: Path) -> Iterator[Path]:
+    path = directory / NAME_KEY_FILE
+    if not path.exists():
+        _write(path, secrets.token_urlsafe(32).encode())
+        yield path
 
 
 def _unused(directory: Path, purpose: str, until: datetime) -> Path:
@@ -121,13 +135,13 @@ def _new_key(purpose: str) -> bytes:
     )
 
 
-def _write(path: Path, pem: bytes) -> None:
+def _write(path: Path, content: bytes) -> None:
     """Make a file that only its owner can read, and that is never seen half written."""
     draft = path.with_name(f".{path.name}.new")
     draft.unlink(missing_ok=True)  # of a process that died; we hold the lock
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(pem)
+        file.write(content)
         file.flush()
         os.fsync(descriptor)
     draft.rename(path)

@@ -9,12 +9,16 @@ from datetime import datetime
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from adapters.security.key_directory import active_file, make_keys, next_file, retired_until
+from adapters.security.key_directory import (
+    NAME_KEY_FILE,
+    active_file,
+    make_keys,
+    next_file,
+    retired_until,
+)
 from application.settings import (
     Environment,
     KeyRing,
@@ -22,6 +26,7 @@ from application.settings import (
     Problem,
     RetiredKey,
     missing_key,
+    missing_name_key,
 )
 
 _LEAST_BITS = 2048  # NIST SP 800-131A
@@ -76,7 +81,10 @@ class Keys:
     refresh: RsaKeyRing
     transport: RsaKeyRing
     name_key: bytes = field(repr=False)
-    """32 bytes under which account names are hashed, so that no store of attempts tells who has an account."""
+    """What account names and devices are hashed under, so that no store of attempts tells who has an account.
+
+    A secret of its own: a rotation of the keys of tokens forgets no lock.
+    """
 
 
 def read_key_dir(directory: Path) -> KeySettings:
@@ -88,6 +96,7 @@ def read_key_dir(directory: Path) -> KeySettings:
         access=_read_ring(directory, "access"),
         refresh=_read_ring(directory, "refresh"),
         transport=_read_ring(directory, "transport"),
+        names=(_read(directory / NAME_KEY_FILE) or "").strip() or None,
     )
 
 
@@ -114,10 +123,12 @@ def load_keys(
         )
     }
     problems += _keys_of_two_purposes(rings)
+    if not settings.names:
+        problems.append(missing_name_key(environment))
     access, refresh, transport = rings.values()
-    if problems or access is None or refresh is None or transport is None:
+    if problems or access is None or refresh is None or transport is None or not settings.names:
         return None, tuple(problems)
-    name_key = _derive(refresh.active, b"portico account names")
+    name_key = settings.names.encode()
     return Keys(access=access, refresh=refresh, transport=transport, name_key=name_key), ()
 
 
@@ -139,7 +150,7 @@ def _completed(settings: KeySettings, directory: Path) -> KeySettings:
         "transport": settings.transport,
     }
     missing = [purpose for purpose, ring in rings.items() if not ring.active]
-    if not missing:
+    if not missing and settings.names:
         return settings
     make_keys(directory, missing, with_next=False)
     made = read_key_dir(directory)
@@ -147,6 +158,7 @@ def _completed(settings: KeySettings, directory: Path) -> KeySettings:
         access=settings.access if settings.access.active else made.access,
         refresh=settings.refresh if settings.refresh.active else made.refresh,
         transport=settings.transport if settings.transport.active else made.transport,
+        names=settings.names or made.names,
     )
 
 
@@ -224,11 +236,6 @@ def _keys_of_two_purposes(rings: Mapping[str, RsaKeyRing | None]) -> Iterator[Pr
                 yield Problem(
                     variable, f"has a key in common with {owner}; each purpose needs its own"
                 )
-
-
-def _derive(key: RsaKey, purpose: bytes) -> bytes:
-    secret = key.private.private_numbers().d
-    return HKDF(hashes.SHA256(), length=32, salt=None, info=purpose).derive(_big_endian(secret))
 
 
 def _jwk(public: rsa.RSAPublicNumbers) -> dict[str, str]:

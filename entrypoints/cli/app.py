@@ -219,7 +219,7 @@ def make_keys(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Make the RSA keys for access tokens, refresh tokens and passwords, or rotate them.
+    """Make the RSA keys for access tokens, refresh tokens and passwords, and the secret for names; or rotate the keys.
 
     Keys that exist are never overwritten.
     """

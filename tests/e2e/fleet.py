@@ -62,6 +62,7 @@ def fleet(
         PORTICO_ACCESS_KEY=a_pem("access"),
         PORTICO_REFRESH_KEY=a_pem("refresh"),
         PORTICO_TRANSPORT_KEY=a_pem("transport"),
+        PORTICO_NAME_KEY="n" * 32,
         **({"PORTICO_ARGON2_MEMORY_KIB": "64", "PORTICO_ARGON2_TIME_COST": "1"} | more),
         PORTICO_THROTTLE_ACCOUNT=_NO_LIMIT,
         PORTICO_THROTTLE_ADDRESS=_NO_LIMIT,

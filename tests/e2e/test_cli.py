@@ -150,7 +150,7 @@ def test_unsafe_settings_are_refused_by_name(command: Command) -> None:
     result = command("create-admin", ENVIRONMENT="PRODUCTION", PORTICO_STORES="memory")
 
     assert result.code == 2
-    for variable in ("STORES", "ACCESS_KEY", "REFRESH_KEY", "TRANSPORT_KEY", "ISSUER"):
+    for variable in ("STORES", "ACCESS_KEY", "REFRESH_KEY", "TRANSPORT_KEY", "NAME_KEY", "ISSUER"):
         assert f"PORTICO_{variable} must be" in result.err
 
 

@@ -35,7 +35,7 @@ def key_settings(**rings: KeyRing) -> KeySettings:
     """Return settings with a good key for each purpose that is not given."""
     names = ("access", "refresh", "transport")
     access, refresh, transport = (rings.get(name, KeyRing(active=a_pem(name))) for name in names)
-    return KeySettings(access=access, refresh=refresh, transport=transport)
+    return KeySettings(access=access, refresh=refresh, transport=transport, names="n" * 32)
 
 
 @cache

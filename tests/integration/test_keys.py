@@ -117,6 +117,7 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
         "PORTICO_REFRESH_KEY",
         "PORTICO_REFRESH_KEY_NEXT",
         "PORTICO_TRANSPORT_KEY",
+        "PORTICO_NAME_KEY",
     ]
 
 
@@ -191,12 +192,29 @@ def test_keys_show_nothing_secret_when_they_are_printed() -> None:
     assert "PrivateKey" not in repr(keys)
 
 
-def test_account_names_are_hashed_under_a_key_that_comes_from_the_refresh_key_alone() -> None:
-    keys = keys_with()
+def test_account_names_are_hashed_under_a_secret_of_their_own(tmp_path: Path) -> None:
+    """So that no rotation forgets a lock or a known device."""
+    make_keys(tmp_path)
+    before = load(read_key_dir(tmp_path))
+    for _ in range(2):
+        rotate_keys(tmp_path, SETTINGS, A_MOMENT)
 
-    assert len(keys.name_key) == 32
-    assert keys_with(access=KeyRing(active=a_pem("other"))).name_key == keys.name_key
-    assert keys_with(refresh=KeyRing(active=a_pem("other"))).name_key != keys.name_key
+    after = load(read_key_dir(tmp_path))
+
+    assert len(before.name_key) >= 32
+    assert after.name_key == before.name_key
+    assert after.refresh.active != before.refresh.active
+
+
+def test_a_directory_from_before_is_given_the_secret_for_names(tmp_path: Path) -> None:
+    make_keys(tmp_path)
+    (tmp_path / "names.key").unlink()
+    keys, (problem,) = load_keys(read_key_dir(tmp_path), Environment.PRODUCTION)
+    assert keys is None
+    assert problem.variable == "PORTICO_NAME_KEY"
+
+    assert [path.name for path in make_keys(tmp_path)] == ["names.key"]
+    assert load(read_key_dir(tmp_path)).name_key
 
 
 def test_a_key_shown_in_two_roles_counts_once_and_until_the_later_time() -> None:
@@ -277,6 +295,7 @@ def test_a_configured_key_is_used_beside_those_that_are_made(tmp_path: Path) -> 
     assert keys is not None
     assert keys.access == keys_with().access
     assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "names.key",
         "refresh.active.pem",
         "transport.active.pem",
     ]
@@ -294,7 +313,7 @@ def test_no_key_is_made_where_people_rely_on_it(tmp_path: Path) -> None:
         keys, problems = load_keys(KeySettings(generate_in=tmp_path / "keys"), environment)
 
         assert keys is None
-        assert len(problems) == 3
+        assert len(problems) == 4
     assert not (tmp_path / "keys").exists()
 
 

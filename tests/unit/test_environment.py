@@ -149,6 +149,18 @@ def test_a_directory_of_keys_is_read_and_a_variable_replaces_a_key_in_it(here: P
     assert keys.transport.active is None
 
 
+def test_the_secret_for_names_comes_from_the_directory_or_a_variable(here: Path) -> None:
+    (here / "names.key").write_text("n" * 43 + "\n")
+    (here / "secret").write_text("m" * 43 + "\n")
+
+    assert load_settings(keys_dir=str(here)).keys.names == "n" * 43
+    assert load_settings(keys_dir=str(here), name_key="o" * 32).keys.names == "o" * 32
+    for unfit in ("changeme", "s" * 31, a_pem("refresh")):
+        with pytest.raises(UnsafeSettings, match="PORTICO_NAME_KEY") as refusal:
+            load_settings(name_key=unfit)
+        assert unfit not in str(refusal.value)
+
+
 @pytest.mark.parametrize("environment", Environment)
 def test_keys_are_made_in_debug_environments_alone(environment: Environment) -> None:
     generate_in = load_settings(environment=environment, data_dir="data").keys.generate_in

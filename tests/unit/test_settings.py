@@ -31,7 +31,10 @@ SAFE = Settings(
     mongo=MongoSettings(url="mongodb://documents"),
     s3=S3Settings(url="https://s3.example.org", access_key="id", secret_key="secret"),
     keys=KeySettings(
-        access=KeyRing(active="pem"), refresh=KeyRing(active="pem"), transport=KeyRing(active="pem")
+        access=KeyRing(active="pem"),
+        refresh=KeyRing(active="pem"),
+        transport=KeyRing(active="pem"),
+        names="n" * 32,
     ),
     sessions=SessionSettings(issuer="https://id.example.org"),
 )
@@ -71,6 +74,7 @@ def test_everything_that_is_wrong_is_said_at_once_in_production() -> None:
         "PORTICO_ACCESS_KEY",
         "PORTICO_REFRESH_KEY",
         "PORTICO_TRANSPORT_KEY",
+        "PORTICO_NAME_KEY",
         "PORTICO_ISSUER",
     ]
 
@@ -83,6 +87,7 @@ def test_everything_that_is_wrong_is_said_at_once_in_production() -> None:
         ("PORTICO_ACCESS_KEY", {"keys": replace(SAFE.keys, access=KeyRing())}),
         ("PORTICO_REFRESH_KEY", {"keys": replace(SAFE.keys, refresh=KeyRing())}),
         ("PORTICO_TRANSPORT_KEY", {"keys": replace(SAFE.keys, transport=KeyRing(next="pem"))}),
+        ("PORTICO_NAME_KEY", {"keys": replace(SAFE.keys, names=None)}),
         ("PORTICO_ARGON2", {"passwords": PasswordSettings(memory_kib=19455)}),
         ("PORTICO_ARGON2", {"passwords": PasswordSettings(time_cost=1)}),
         ("PORTICO_ISSUER", {"sessions": SessionSettings(issuer="http://id.example.org")}),
