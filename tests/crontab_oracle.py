@@ -57,12 +57,12 @@ class Oracle:
 
     def fires(self, read: list[Reading]) -> list[datetime]:
         """Return the instants at which the crontab fires, in order."""
-        both_times = len(self._hours) == 24 or "/" in self._hour_text
+        as_shown = len(self._hours) == 24 or "/" in self._hour_text
         return [
             reading.instant
             for reading in read
-            if (self._names(reading.shown) and (both_times or not reading.again))
-            or (reading.skipped and any(map(self._names, reading.skipped)))
+            if (self._names(reading.shown) and (as_shown or not reading.again))
+            or (not as_shown and any(map(self._names, reading.skipped)))
         ]
 
     def _names(self, shown: datetime) -> bool:

@@ -25,9 +25,9 @@ def next_fire(
     """Return the first instant strictly after `after` at which `schedule` fires (aware, UTC), or None if it never will.
 
     `after` and `anchor` are aware. Intervals fire at `anchor` plus each multiple of their length, so that no restart
-    moves them. Crontabs follow the clocks of their zone (after Vixie cron): times that the clocks skip fire once, at
-    the first instant after the gap; times that they show twice fire the first time only, or both times if the hour
-    is a wildcard or has a step. The calendar ends with the year 9998.
+    moves them. Crontabs follow the clocks of their zone (after Vixie cron). A fixed hour fires once a day: what the
+    clocks skip, at the first instant after the gap; what they show twice, the first time only. An hour that is a
+    wildcard or has a step fires whenever the clocks show it: not at all, or twice. The calendar ends with year 9998.
     """
     after = after.astimezone(UTC)
     if after >= END:
@@ -48,6 +48,8 @@ _MINUTE = timedelta(minutes=1)
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
 _NO_OFFSET = timedelta(0)
+_MOST_GAPS = 100
+"""A crontab whose times so many gaps in a row have skipped (2-2/1 on the second Sunday of March) never fires."""
 
 
 def _next_multiple(length: timedelta, after: datetime, anchor: datetime) -> datetime | None:
@@ -97,16 +99,31 @@ def _next_on_the_clock(crontab: Crontab, after: datetime) -> datetime | None:
         wall = crontab.table.first_from(start)
         if not local.fold and crontab.repeats and (wall is None or wall >= gone_back_at):
             wall = crontab.table.first_from(_whole_minute(gone_back_to))
-    return None if wall is None else _instant(zone, wall, after)
+    for _ in range(_MOST_GAPS):
+        if wall is None:
+            break
+        before, since = _offsets(zone, wall)
+        if not (crontab.repeats and before < since):
+            return _instant(zone, wall, after)
+        # The clocks skip it, and nothing is made up for: go on with what they show after the gap.
+        gap_ends_at = _gap_end(zone, wall, before, since)
+        wall = crontab.table.first_from(_whole_minute(_wall(gap_ends_at, since)))
+    return None
 
 
 def _instant(zone: tzinfo, wall: datetime, after: datetime) -> datetime:
     """Return the first instant after `after` at which the clocks show `wall`, or the end of the gap that skips it."""
     before, since = _offsets(zone, wall)
-    instant = (wall - before).replace(tzinfo=UTC)
     if before < since:
-        return _change(zone, instant - (since - before), within=since - before)
+        return _gap_end(zone, wall, before, since)
+    instant = (wall - before).replace(tzinfo=UTC)
     return instant if instant > after else (wall - since).replace(tzinfo=UTC)
+
+
+def _gap_end(zone: tzinfo, wall: datetime, before: timedelta, since: timedelta) -> datetime:
+    """Return the first instant after the gap that skips `wall`."""
+    instant = (wall - before).replace(tzinfo=UTC)
+    return _change(zone, instant - (since - before), within=since - before)
 
 
 def _offsets(zone: tzinfo, wall: datetime) -> tuple[timedelta, timedelta]:

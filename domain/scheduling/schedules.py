@@ -82,7 +82,7 @@ class Crontab:
     table: CronTable = field(init=False, compare=False, repr=False)
     zone: ZoneInfo = field(init=False, compare=False, repr=False)
     repeats: bool = field(init=False, compare=False, repr=False)
-    """Whether an hour that the clocks show twice counts twice: only if the hour is a wildcard or has a step."""
+    """Whether it fires whenever the clocks show it, twice or not at all: if the hour is a wildcard or has a step."""
 
     def __post_init__(self) -> None:
         problems: dict[str, str] = {}

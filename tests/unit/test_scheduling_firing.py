@@ -5,9 +5,11 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
+from cronsim import CronSim
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.scheduling.crontab import MINUTE, read_field
 from domain.scheduling.errors import InvalidDefinition
 from domain.scheduling.firing import Sun, next_fire, no_sun
 from domain.scheduling.schedules import (
@@ -41,6 +43,10 @@ CRONTABS = [
     "30 1 * * 0",
     "0,30 0-4 1-31/2 * *",
     "*/7 1 * 3,10,11 0,6",
+    "49 * * * *",
+    "7-59/15 * * * *",
+    "5 */1 * * *",
+    "20,40 0-23 * * *",
 ]
 
 
@@ -124,6 +130,11 @@ def test_the_moment_may_be_given_in_any_zone() -> None:
     )
 
 
+def crontab_minutes(text: str) -> set[int]:
+    """Return the minutes that a crontab names."""
+    return set(read_field(MINUTE, text.split(maxsplit=1)[0]))
+
+
 # --- crontabs, where the clocks are moved -------------------------------------------------------
 
 
@@ -181,6 +192,24 @@ def test_every_minute_fires_every_minute_of_a_day_of_23_and_of_25_hours() -> Non
 
     assert len(on_the_clock(every_minute, "2026-03-08")) == 23 * 60
     assert len(on_the_clock(every_minute, "2026-11-01")) == 25 * 60
+
+
+@pytest.mark.parametrize("text", ["49 * * * *", "7-59/15 * * * *", "5 */1 * * *", "49 0-23 * * *"])
+def test_wildcards_and_steps_make_up_for_nothing_whatever_their_minute(text: str) -> None:
+    """Only a fixed hour that is skipped would be missed for a day; the next hour comes in any case (Vixie cron)."""
+    crontab = cron(text, NEW_YORK)
+    gap_ends_at = utc("2026-03-08 07:00")
+
+    around = fires(crontab, gap_ends_at - timedelta(hours=1), gap_ends_at + timedelta(hours=1))
+
+    assert gap_ends_at not in around
+    assert {fire.minute for fire in around} == crontab_minutes(text)
+
+
+def test_a_step_whose_only_time_of_the_year_is_always_skipped_never_fires() -> None:
+    each_spring = cron("30 2-2/1 8-14 3 sun", NEW_YORK)
+
+    assert next_fire(each_spring, ANCHOR, anchor=ANCHOR) is None
 
 
 def test_lord_howe_moves_its_clocks_by_half_an_hour() -> None:
@@ -292,6 +321,27 @@ def test_around_a_change_of_clocks_a_crontab_fires_when_a_look_at_each_minute_sa
     expected = Oracle(text).fires(readings(ZoneInfo(zone), start, end))
 
     assert fires(cron(text, zone), start, end) == expected
+
+
+@pytest.mark.parametrize(
+    "zone", [NEW_YORK, "Europe/Berlin", "Europe/London", "Australia/Sydney", "Pacific/Auckland"]
+)
+@pytest.mark.parametrize("hour", ["*", "*/2", "*/3", "1", "2", "3", "1,2", "0,3"])
+def test_around_a_change_of_clocks_a_crontab_fires_when_cronsim_says_so(
+    zone: str, hour: str
+) -> None:
+    """Another reading of Vixie's rules, by other people: in zones whose clocks move by an hour, and not at midnight."""
+    year = datetime(2027, 1, 1, tzinfo=UTC)
+    for change in changes(ZoneInfo(zone), year, year + timedelta(days=365)):
+        start, end = change.at - timedelta(hours=8), change.at + timedelta(hours=8)
+        for minute in ("0", "5", "49", "7-59/15", "0,20,40"):
+            text = f"{minute} {hour} * * *"
+            iterator = CronSim(text, (start - timedelta(minutes=1)).astimezone(ZoneInfo(zone)))
+            expected: list[datetime] = []
+            while not expected or expected[-1] <= end:
+                expected.append(next(iterator).astimezone(UTC))
+
+            assert fires(cron(text, zone), start, end) == sorted({*expected[:-1]}), text
 
 
 # --- laws of all schedules ------------------------------------------------------------------------
