@@ -34,6 +34,7 @@ class MemoryStore:
         self.permissions: dict[PermissionId, Permission] = {}
         self.outbox: dict[AuditId, AuditEntry] = {}
         self.periodic_tasks: dict[PeriodicTaskId, PeriodicTask | UnreadableTask] = {}
+        self.deleted_periodic_tasks: dict[PeriodicTaskId, bool] = {}
         self.standings: dict[PeriodicTaskId, Standing] = {}
         self.runs: dict[RunId, Run] = {}
         self.registered_tasks: dict[str, RegisteredTask] = {}
@@ -85,6 +86,7 @@ class MemoryTransaction:
         self.permissions = MemoryTable(self, store.permissions, copy=replace)
         self.outbox = MemoryTable(self, store.outbox, copy=replace)
         self.periodic_tasks = MemoryTable(self, store.periodic_tasks, copy=replace)
+        self.deleted_periodic_tasks = MemoryTable(self, store.deleted_periodic_tasks, copy=bool)
         self.standings = MemoryTable(self, store.standings, copy=replace)
         self.problems = MemoryTable(self, store.problems, copy=str)
         self.runs = MemoryTable(self, store.runs, copy=replace)
@@ -97,6 +99,7 @@ class MemoryTransaction:
             self.permissions,
             self.outbox,
             self.periodic_tasks,
+            self.deleted_periodic_tasks,
             self.standings,
             self.problems,
             self.runs,

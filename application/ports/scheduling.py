@@ -334,7 +334,10 @@ class RunLog(Protocol):
     """Where workers note what becomes of runs. Everything raises `Unavailable`."""
 
     async def begin(self, begun: Begun) -> bool:
-        """Note that a run begins; return False, and change nothing, if it may not (`Run.may_begin`)."""
+        """Note that a run begins; return False, and change nothing, if it may not (`Run.may_begin`).
+
+        Nothing of a deleted task begins, not even another attempt.
+        """
         ...
 
     async def finish(self, runs: Sequence[Finished]) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from domain.scheduling.crontab import CRON_FIELDS, CronFieldError, split_crontab
 from domain.scheduling.errors import InvalidDefinition
 from domain.scheduling.json_values import is_number, is_object
 from domain.scheduling.schedules import (
@@ -22,13 +23,13 @@ from domain.scheduling.schedules import (
 def read_schedule(kind: object, data: object) -> Schedule:
     """Return the schedule that plain data describes; raise `InvalidDefinition` that names every field that is wrong.
 
-    `data` maps the names of the fields of the class (snake_case) to text and numbers; `at` may be a datetime.
+    `data` maps the names of the fields of the class (snake_case) to text and numbers; `at` may be a datetime. A
+    crontab may be one text, or have one as `crontab` (see `expanded_crontab`).
     """
     schedule_class = _CLASSES.get(kind) if isinstance(kind, str) else None
     if schedule_class is None:
         raise InvalidDefinition({"kind": f"must be one of {', '.join(_CLASSES)}"})
-    if not is_object(data):
-        raise InvalidDefinition({"schedule": "must be an object"})
+    data = _fields(kind, data)
     known = {field.name: field for field in _plain_fields(schedule_class)}
     problems = {
         f"schedule.{str(name)[:50]}": f"is not a field of {kind} schedules"
@@ -53,6 +54,32 @@ def read_schedule(kind: object, data: object) -> Schedule:
         if not problems:
             return schedule
     raise InvalidDefinition(problems)
+
+
+def _fields(kind: object, data: object) -> dict[object, object]:
+    fields = expanded_crontab(data) if kind == Crontab.kind else data
+    if not is_object(fields):
+        raise InvalidDefinition({"schedule": "must be an object"})
+    return fields
+
+
+def expanded_crontab(data: object) -> object:
+    """Return the data of a crontab with its five fields apart; raise `InvalidDefinition`.
+
+    `"30 9 * * mon-fri"` and `{"crontab": "30 9 * * mon-fri", "timezone": "Europe/Berlin"}` are written in one line.
+    """
+    if isinstance(data, str):
+        data = {"crontab": data}
+    if not is_object(data) or "crontab" not in data:
+        return data
+    others = {name: value for name, value in data.items() if name != "crontab"}
+    if not others.keys().isdisjoint(CRON_FIELDS):
+        raise InvalidDefinition({"schedule.crontab": "says all five fields: none goes beside it"})
+    try:
+        fields = split_crontab(_text(data["crontab"]))
+    except (CronFieldError, Unfit) as error:
+        raise InvalidDefinition({"schedule.crontab": str(error)}) from None
+    return others | dict[object, object](fields)
 
 
 def schedule_data(schedule: Schedule) -> dict[str, str | int | float]:

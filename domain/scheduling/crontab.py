@@ -19,6 +19,8 @@ class CronField:
     names: tuple[str, ...] = ()
     written_up_to: int | None = None
     """The highest number that may be written, if that is not the highest; beyond it one counts on from the lowest."""
+    has_last: bool = False
+    """Whether `L` names the last one, whichever that is: `LAST_DAY` among the numbers."""
 
     @property
     def size(self) -> int:
@@ -34,7 +36,9 @@ _DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "satu
 
 MINUTE = CronField(0, 59)
 HOUR = CronField(0, 23)
-DAY_OF_MONTH = CronField(1, 31)
+LAST_DAY = 32
+"""Among the days of a month: its last one, however long the month is."""
+DAY_OF_MONTH = CronField(1, 31, has_last=True)
 MONTH_OF_YEAR = CronField(1, 12, _MONTHS)
 DAY_OF_WEEK = CronField(0, 6, _DAYS, written_up_to=7)
 
@@ -46,6 +50,8 @@ class CronFieldError(ValueError):
 @lru_cache(maxsize=4096)
 def read_field(cron_field: CronField, text: str) -> frozenset[int]:
     """Return the numbers that `text` names: `*`, `5`, `mon`, `8-17`, `fri-mon`, `*/15`, `8-17/3`, or a list of these.
+
+    Among the days of a month, `L` is the last one.
 
     As in Celery, names may be cut to three letters or more, and a range may go on past the end of its field, at
     the beginning. Raise `CronFieldError`.
@@ -66,6 +72,8 @@ def read_field(cron_field: CronField, text: str) -> frozenset[int]:
 def _read_part(cron_field: CronField, part: str) -> Iterable[int]:
     if not part:
         raise CronFieldError("must not be empty")
+    if part == "l" and cron_field.has_last:
+        return (LAST_DAY,)
     span, slash, step = part.partition("/")
     first, dash, last = span.partition("-")
     numbers: Sequence[int]
@@ -122,6 +130,8 @@ class CronTable:
     """By month, 0 being no month: the first named one from there on, or 13."""
     days: tuple[int, ...]
     """By the weekday on which a month begins, Monday being 0: bit n is set when day n is named."""
+    last_days: tuple[bool, ...]
+    """By the weekday of the last day of a month, Monday being 0: whether that day is named as the last one."""
 
     def first_from(self, wall: datetime) -> datetime | None:
         """Return the first named minute not before `wall` (naive, a whole minute), or None before the year 9999."""
@@ -147,7 +157,10 @@ class CronTable:
             if named != month:
                 month, day = named, 1
             weekday, length = monthrange(year, month)
-            left = (self.days[weekday] & (2 << length) - 1) >> day << day
+            named_days = self.days[weekday] & (2 << length) - 1
+            if self.last_days[(weekday + length - 1) % 7]:
+                named_days |= 1 << length
+            left = named_days >> day << day
             if left:
                 return year, month, (left & -left).bit_length() - 1
             month, day = month + 1, 1
@@ -172,8 +185,15 @@ def cron_table(
         next_month=_next_in(months, _NO_MONTH),
         days=tuple(
             # The first of a month that begins on a Monday is day 1 of a week that cron begins on Sunday.
-            sum(1 << day for day in days_of_month if (first + day) % 7 in days_of_week)
+            sum(
+                1 << day
+                for day in days_of_month
+                if day != LAST_DAY and (first + day) % 7 in days_of_week
+            )
             for first in range(7)
+        ),
+        last_days=tuple(
+            LAST_DAY in days_of_month and (last + 1) % 7 in days_of_week for last in range(7)
         ),
     )
 
@@ -191,4 +211,34 @@ def has_a_date(days_of_month: frozenset[int], months: frozenset[int]) -> bool:
     If so, every day of the week comes round: the calendar repeats after 400 years, and in these each date
     falls on each weekday, 29 February included.
     """
-    return any(min(days_of_month) <= _MOST_DAYS[month] for month in months)
+    return LAST_DAY in days_of_month or any(
+        min(days_of_month) <= _MOST_DAYS[month] for month in months
+    )
+
+
+CRON_FIELDS = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
+"""In the order of crontab(5)."""
+_MACROS = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+
+
+def split_crontab(text: str) -> dict[str, str]:
+    """Return the five fields of a crontab in one line, or of `@daily` and the like; raise `CronFieldError`."""
+    if len(text) > (_LONGEST_TEXT + 1) * len(CRON_FIELDS):
+        raise CronFieldError(f"may have at most {_LONGEST_TEXT} characters a field")
+    parts = _MACROS.get(text.strip().casefold(), text).split()
+    if len(parts) != len(CRON_FIELDS):
+        raise CronFieldError(
+            f"must be five fields (*/15 8-17 * * mon-fri) or one of {_MACRO_NAMES}"
+        )
+    return dict(zip(CRON_FIELDS, parts, strict=True))
+
+
+_MACRO_NAMES = ", ".join(_MACROS)

@@ -6,12 +6,18 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from domain.scheduling.codec import Unfit, read_moment, read_schedule, schedule_data
+from domain.scheduling.codec import (
+    Unfit,
+    expanded_crontab,
+    read_moment,
+    read_schedule,
+    schedule_data,
+)
 from domain.scheduling.errors import InvalidDefinition
-from domain.scheduling.json_values import is_list, is_number, is_object
+from domain.scheduling.json_values import is_list, is_number, is_object, problem_with_json
 from domain.scheduling.misfire import Misfire
 from domain.scheduling.options import PublishingOptions
-from domain.scheduling.schedules import Interval, Period
+from domain.scheduling.schedules import Crontab, Interval, Period
 from domain.scheduling.signatures import RegisteredTask
 from domain.scheduling.tasks import Definition
 
@@ -87,6 +93,35 @@ def read_fields(
         except InvalidDefinition as error:
             problems |= error.problems
     return values, problems
+
+
+def changed_data(data: Mapping[str, Any], change: Mapping[str, object]) -> dict[str, Any]:
+    """Return what is written once `change` is merged into it (RFC 7396): null resets a field, objects are merged.
+
+    Only a schedule of another kind has nothing in common with the one before. Raise `InvalidDefinition`.
+    """
+    change, base = dict(change), dict(data)
+    if "kind" in change and change["kind"] != base.get("kind"):
+        base.pop("schedule", None)
+    elif base.get("kind") == Crontab.kind:
+        change = {
+            name: expanded_crontab(value) if name == "schedule" else value
+            for name, value in change.items()
+        }
+    return _merged(base, change)
+
+
+def _merged(target: Mapping[Any, Any], patch: Mapping[Any, Any]) -> dict[Any, Any]:
+    result = dict(target)
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        elif is_object(value) and problem_with_json(value) is None:
+            before = result.get(name)
+            result[name] = _merged(before if is_object(before) else {}, value)
+        else:
+            result[name] = value
+    return result
 
 
 def definition_data(definition: Definition) -> dict[str, Any]:

@@ -51,10 +51,18 @@ def _text(value: object) -> str | None:
     )
 
 
+def _name(value: object) -> str | None:
+    """Check what AMQP carries in a short string."""
+    problem = _text(value)
+    if problem is None and len(str(value).encode()) > _LONGEST_NAME:
+        return f"may have at most {_LONGEST_NAME} bytes in UTF-8"
+    return problem
+
+
 def _queue(value: object) -> str | None:
     if isinstance(value, str) and value.startswith(_BROKER_KEYS):
         return f"must not begin with {', '.join(_BROKER_KEYS)}: the broker does"
-    return _text(value)
+    return _name(value)
 
 
 def _one_of(*names: str) -> Callable[[object], str | None]:
@@ -130,8 +138,10 @@ _CELERY_HEADERS = frozenset(
         "compression",
     }
 )
-# Where Redis, as a broker, keeps what is no queue: a queue of that name would stop every worker.
-_BROKER_KEYS = ("unacked", "_kombu.")
+# Where Redis, as a broker, keeps what is no queue: a queue of that name would stop every worker. RabbitMQ
+# refuses to make one of its own names.
+_BROKER_KEYS = ("unacked", "_kombu.", "amq.")
+_LONGEST_NAME = 255
 _YEAR = 366 * 24 * 3600
 _RETRY_POLICY: Mapping[str, Callable[[object], str | None]] = {
     "max_retries": _whole(0, 1000),
@@ -141,9 +151,9 @@ _RETRY_POLICY: Mapping[str, Callable[[object], str | None]] = {
 }
 _CHECKS: Mapping[str, Callable[[object], str | None]] = {
     "queue": _queue,
-    "exchange": _text,
-    "exchange_type": _text,
-    "routing_key": _text,
+    "exchange": _name,
+    "exchange_type": _one_of("direct", "topic", "fanout", "headers"),
+    "routing_key": _name,
     "priority": _whole(0, 255),
     "expires": _number(1, _YEAR),
     "headers": _headers,

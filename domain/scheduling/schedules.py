@@ -7,6 +7,7 @@ from typing import ClassVar
 from zoneinfo import ZoneInfo
 
 from domain.scheduling.crontab import (
+    CRON_FIELDS,
     DAY_OF_MONTH,
     DAY_OF_WEEK,
     HOUR,
@@ -107,13 +108,9 @@ class Crontab:
         object.__setattr__(self, "repeats", every_hour or "/" in self.hour)
 
 
-_CRON_FIELDS = {
-    "minute": MINUTE,
-    "hour": HOUR,
-    "day_of_month": DAY_OF_MONTH,
-    "month_of_year": MONTH_OF_YEAR,
-    "day_of_week": DAY_OF_WEEK,
-}
+_CRON_FIELDS = dict(
+    zip(CRON_FIELDS, (MINUTE, HOUR, DAY_OF_MONTH, MONTH_OF_YEAR, DAY_OF_WEEK), strict=True)
+)
 
 
 class SolarEvent(StrEnum):

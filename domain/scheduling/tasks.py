@@ -7,7 +7,7 @@ from itertools import islice
 from operator import attrgetter
 
 from domain.scheduling.errors import InvalidDefinition
-from domain.scheduling.firing import Sun
+from domain.scheduling.firing import RESOLUTION, Sun
 from domain.scheduling.json_values import Json, is_list, is_object, problem_with_json
 from domain.scheduling.misfire import Due, Misfire, due_slots
 from domain.scheduling.options import PublishingOptions
@@ -20,6 +20,8 @@ from domain.versions import next_version
 LONGEST_JITTER = timedelta(days=1)
 LONGEST_GRACE = timedelta(days=3660)
 MOST_RUNS = 2**31 - 1
+SLOW_CLIENT = timedelta(minutes=1)
+"""How long ago an instant may be that somebody writes as one to come."""
 MOST_SLOTS_AT_ONCE = 1000
 
 
@@ -87,6 +89,11 @@ class Definition:
             "kwargs",
             problem_with_json(self.kwargs) if is_object(self.kwargs) else "must be an object",
         )
+        if is_object(self.kwargs) and "self" in self.kwargs:
+            yield (
+                "kwargs.self",
+                "is what Celery calls the task itself; no argument can have this name",
+            )
 
     def _problems(self) -> Iterator[tuple[str, str | None]]:
         yield from self._problems_of_its_own()
@@ -105,6 +112,29 @@ class Definition:
             and not timedelta(0) <= self.misfire_grace <= LONGEST_GRACE
         ):
             yield "misfire_grace", f"must be from nothing to {LONGEST_GRACE.days} days"
+
+    def problems_at(self, now: datetime, *, before: "Definition | None" = None) -> dict[str, str]:
+        """Say which times are over at `now`, so that nothing would run, but for those that it had `before`.
+
+        A slow client or clock may mean "now": an instant of the last minute comes late, and runs if a run may.
+        """
+        problems: dict[str, str] = {}
+        if (
+            self.end_at is not None
+            and self.end_at <= now
+            and not (before and before.end_at == self.end_at)
+        ):
+            problems["end_at"] = "is over"
+        patience = timedelta(0) if self.misfire is Misfire.SKIP else SLOW_CLIENT
+        if self.misfire_grace is not None:
+            patience = min(patience, self.misfire_grace)
+        if (
+            isinstance(self.schedule, Clocked)
+            and self.schedule.at <= now - patience
+            and not (before and before.schedule == self.schedule)
+        ):
+            problems["schedule.at"] = "is over"
+        return problems
 
     def _includes(self, moment: datetime) -> bool:
         return (self.start_at is None or self.start_at <= moment) and (
@@ -168,6 +198,10 @@ class PeriodicTask(StoredTask):
     def name(self) -> str:
         """What people call it."""
         return self.definition.name
+
+    def include(self, slot: datetime) -> None:
+        """Owe a slot that was over when the task was made or changed."""
+        self.enabled_at = min(self.enabled_at, slot - RESOLUTION)
 
     def redefine(self, definition: Definition, *, at: datetime) -> None:
         """Be defined anew. What was settled stays settled, so the next slot follows the last one, not the change."""

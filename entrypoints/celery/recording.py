@@ -144,7 +144,7 @@ class _RecordingTracer:
             run.finish_as(failed)
             return failed
         # A beat that was killed can publish a message twice.
-        refusal = MayNotBegin(f"{run.id} has begun before, or its message has expired")
+        refusal = MayNotBegin(f"{run.id} has begun before, has expired, or its task is deleted")
         _log.info("Task %s[%s] is ignored: %s", self.task.name, run.id, refusal)
         return _traced(states.IGNORED, refusal)
 

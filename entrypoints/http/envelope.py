@@ -17,6 +17,7 @@ from pydantic import (
     GetJsonSchemaHandler,
     StringConstraints,
     TypeAdapter,
+    model_validator,
 )
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -38,6 +39,15 @@ class Body(BaseModel):
         serialize_by_alias=True,
         extra="forbid",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_both_spellings(cls, data: Any) -> Any:  # noqa: ANN401 - anything, before it is looked at
+        if isinstance(data, dict):
+            for name, field in cls.model_fields.items():
+                if field.alias != name and name in data and field.alias in data:
+                    raise ValueError(f"{field.alias} is given twice, as {name} too")
+        return data
 
 
 class Response(Body, Generic[T]):

@@ -12,6 +12,7 @@ from application.ports.scheduling import Begun, Finished, Published, Turn
 from domain.scheduling.runs import Run, RunId, RunState, run_id
 from domain.scheduling.slots import PeriodicTaskId
 from tests.fakes.builders import A_MOMENT
+from tests.fakes.scheduling import a_periodic_task
 from tests.fakes.scheduling_backend import SchedulingBackend
 
 _numbers = count(1)
@@ -44,6 +45,26 @@ async def history(scheduling: SchedulingBackend, task_id: PeriodicTaskId) -> Seq
 async def the_run(scheduling: SchedulingBackend, task_id: PeriodicTaskId) -> Run:
     (run,) = await history(scheduling, task_id)
     return run
+
+
+async def test_nothing_of_a_deleted_task_begins(scheduling: SchedulingBackend) -> None:
+    """Its message may wait for a worker for hours; whoever removes a task does not want it to run."""
+    task, kept = a_periodic_task(), a_periodic_task()
+    await scheduling.define(task, kept)
+    await claimed(scheduling, task.id, A_MOMENT)
+    await scheduling.delete(task.id)
+
+    assert not await scheduling.run_log.begin(beginning(task.id))
+    assert not await scheduling.run_log.begin(beginning(task.id, again=True))
+    assert await history(scheduling, task.id) == []
+    assert await scheduling.run_log.begin(beginning(kept.id))
+
+
+async def test_a_run_of_a_task_without_a_row_begins(
+    scheduling: SchedulingBackend, task_id: PeriodicTaskId
+) -> None:
+    """A task of the configuration has none, and neither has a run that was published while the store was away."""
+    assert await scheduling.run_log.begin(beginning(task_id))
 
 
 @pytest.mark.parametrize("error", [None, "ValueError: no"])

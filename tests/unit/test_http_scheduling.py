@@ -124,7 +124,14 @@ async def test_a_task_is_replaced_changed_paused_resumed_and_removed(admin_web: 
     assert replaced.json()["data"]["name"] == "Nightly report"
     assert paused.json()["data"]["enabled"] is False
     assert resumed.json()["data"]["enabled"] is True
-    assert changed.json()["data"]["schedule"]["timezone"] == "UTC"
+    assert changed.json()["data"]["schedule"] == {
+        "minute": "15",
+        "hour": "5",
+        "dayOfMonth": "*",
+        "monthOfYear": "*",
+        "dayOfWeek": "mon-fri",
+        "timezone": "Europe/Berlin",
+    }
     assert removed.json()["data"] is None
     assert (await client.get(task)).status_code == 404
 
@@ -365,6 +372,23 @@ async def test_one_answer_names_everything_that_is_wrong(admin_web: Web) -> None
         ({"options": {"headers": {"task": "x"}}}, ["options.headers"]),
         ({"options": {"queue": ["a"]}}, ["options.queue"]),
         ({"options": {"link": "x"}}, ["options.link"]),
+        ({"options": {"exchangeType": "bogus"}}, ["options.exchangeType"]),
+        ({"options": {"queue": "amq.own"}}, ["options.queue"]),
+        ({"options": {"routingKey": "é" * 128}}, ["options.routingKey"]),
+        ({"kwargs": {"self": 1}}, ["kwargs.self"]),
+        ({"kind": "clocked", "schedule": {"at": "2026-03-01T11:58:59Z"}}, ["schedule.at"]),
+        ({"endAt": "2026-03-01T12:00:00Z"}, ["endAt"]),
+        ({"schedule": {"dayOfWeek": "mon", "day_of_week": "fri"}}, ["schedule.dayOfWeek"]),
+        ({"options": {"timeLimit": 5, "time_limit": 5}}, ["options.timeLimit"]),
+        (
+            {"options": {"retryPolicy": {"maxRetries": 1, "max_retries": 2}}},
+            ["options.maxRetries"],
+        ),
+        ({"schedule": "0 9 * *"}, ["schedule.crontab"]),
+        ({"schedule": "@reboot"}, ["schedule.crontab"]),
+        ({"schedule": {"crontab": 5}}, ["schedule.crontab"]),
+        ({"schedule": {"crontab": "@daily", "hour": 5}}, ["schedule.crontab"]),
+        ({"schedule": "0 25 L-2 * *"}, ["schedule.hour", "schedule.dayOfMonth"]),
         ({"args": [[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]}, ["args"]),
         ({"kwargs": {"x": "\0"}}, ["kwargs"]),
         ({"name": "a\0b"}, ["name"]),
@@ -378,6 +402,32 @@ async def test_a_field_that_is_wrong_is_named(
     admin_web: Web, changes: dict[str, Any], named: list[str]
 ) -> None:
     assert await wrong(admin_web, **changes) == named
+
+
+async def test_a_field_in_both_spellings_is_refused(admin_web: Web) -> None:
+    """Which of them is meant nobody can tell; a name that is given twice is refused too."""
+    both = await admin_web.client.post(TASKS, json=LEAST | {"maxRunning": 1, "max_running": 2})
+
+    assert both.status_code == 422
+    assert "maxRunning is given twice" in both.text
+
+
+async def test_a_crontab_may_be_one_line(admin_web: Web) -> None:
+    made = await make(admin_web, schedule="*/15 8-17 L * mon-fri")
+    changed = await admin_web.client.patch(
+        f"{TASKS}/{made['id']}",
+        json={"schedule": {"crontab": "@daily", "timezone": "Asia/Kathmandu"}},
+    )
+
+    assert made["schedule"] == {
+        "minute": "*/15",
+        "hour": "8-17",
+        "dayOfMonth": "L",
+        "monthOfYear": "*",
+        "dayOfWeek": "mon-fri",
+        "timezone": "UTC",
+    }
+    assert changed.json()["data"]["nextRunAt"] == "2026-03-01T18:15:00Z"
 
 
 async def test_arguments_that_do_not_suit_the_task_are_named(admin_web: Web) -> None:

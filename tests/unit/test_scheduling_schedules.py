@@ -98,7 +98,7 @@ def test_a_field_names_numbers(cron_field: CronField, text: str, numbers: set[in
         ("hour", "8-24", "must be between 0 and 23"),
         ("day_of_month", "0", "must be between 1 and 31"),
         ("day_of_month", "32", "must be between 1 and 31"),
-        ("day_of_month", "L", "must be *, a number, a range, a step, or a list of these"),
+        ("day_of_month", "L-2", "must be *, a number, a range, a step, or a list of these"),
         ("month_of_year", "13", "must be between 1 and 12"),
         (
             "month_of_year",

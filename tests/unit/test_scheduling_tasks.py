@@ -175,8 +175,12 @@ def test_options_are_kept_as_given() -> None:
     [
         ("queue", 5, "must be text"),
         ("queue", "", "must have 1 to 255 characters"),
-        ("queue", "unacked_index", "must not begin with unacked, _kombu.: the broker does"),
-        ("queue", "_kombu.binding.celery", "must not begin with unacked, _kombu.: the broker does"),
+        ("queue", "unacked_index", "must not begin with unacked, _kombu., amq.: the broker does"),
+        (
+            "queue",
+            "_kombu.binding.celery",
+            "must not begin with unacked, _kombu., amq.: the broker does",
+        ),
         ("serializer", "pickle", "must be one of json"),
         ("serializer", ["json"], "must be one of json"),
         ("compression", "rar", "must be one of gzip, zlib, bzip2, bzip, lzma, xz"),

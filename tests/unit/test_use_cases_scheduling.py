@@ -17,6 +17,7 @@ from domain.scheduling.errors import (
     PeriodicTaskNotFound,
     UnreadableDefinition,
 )
+from domain.scheduling.firing import no_sun
 from domain.scheduling.json_values import Json
 from domain.scheduling.runs import RunId, RunState
 from domain.scheduling.schedules import Crontab, Interval, Period, Solar
@@ -178,7 +179,115 @@ async def test_a_change_leaves_alone_what_it_does_not_name(world: World, caller:
     assert readable(seen).updated_at > task.updated_at
 
 
-async def test_a_schedule_is_changed_as_a_whole(world: World, caller: Caller) -> None:
+async def test_a_change_of_a_schedule_leaves_its_other_fields_alone(
+    world: World, caller: Caller
+) -> None:
+    """A merge patch (RFC 7396): one field of the schedule does not reset the others, and not the zone."""
+    schedule = {"minute": "30", "hour": "9", "day_of_week": "mon-fri", "timezone": "Europe/Berlin"}
+    task = await made(world, caller, schedule=schedule)
+
+    later = readable(await change(world, caller, task.id, schedule={"hour": "10"}))
+    in_one = readable(await change(world, caller, task.id, schedule="0 6 L * *"))
+    reset = readable(await change(world, caller, task.id, schedule={"day_of_month": None}))
+
+    assert later.definition.schedule == Crontab(**{**schedule, "hour": "10"})
+    assert in_one.definition.schedule == Crontab(
+        minute="0", hour="6", day_of_month="L", timezone="Europe/Berlin"
+    )
+    assert reset.definition.schedule == Crontab(minute="0", hour="6", timezone="Europe/Berlin")
+
+
+async def test_options_and_arguments_by_name_are_merged_and_null_resets(
+    world: World, caller: Caller
+) -> None:
+    task = await made(
+        world,
+        caller,
+        options={"queue": "mail", "headers": {"a": "1", "b": "2"}},
+        kwargs={"to": "ada", "how": {"soon": True}},
+        args=[1, 2],
+        jitter=5,
+    )
+
+    seen = await change(
+        world,
+        caller,
+        task.id,
+        options={"priority": 3, "headers": {"a": None}},
+        kwargs={"how": {"late": False}},
+        args=[3],
+        jitter=None,
+    )
+    without = await change(world, caller, task.id, options=None)
+
+    changed = readable(seen).definition
+    assert changed.options.given == {"queue": "mail", "headers": {"b": "2"}, "priority": 3}
+    assert changed.kwargs == {"to": "ada", "how": {"soon": True, "late": False}}
+    assert (changed.args, changed.jitter) == ((3,), timedelta(0))
+    assert readable(without).definition.options.given == {}
+    with pytest.raises(InvalidDefinition) as raised:
+        await change(world, caller, task.id, name=None)
+    assert [*raised.value.problems] == ["name"]
+
+
+# --- times that are over ------------------------------------------------------------------------
+
+
+async def test_an_instant_that_is_over_is_refused_and_a_slow_client_is_not(
+    world: World, caller: Caller
+) -> None:
+    now = world.clock.now()
+
+    def at(seconds: int, **others: object) -> dict[str, object]:
+        instant = now + timedelta(seconds=seconds)
+        return {"kind": "clocked", "schedule": {"at": instant}, **others}
+
+    for wanted in (at(-60), at(-1, misfire="skip"), at(-11, misfire_grace=10)):
+        with pytest.raises(InvalidDefinition) as raised:
+            await made(world, caller, name="too late", **wanted)
+        assert [*raised.value.problems] == ["schedule.at"]
+    task = await made(world, caller, **at(-59))
+
+    assert task.next_run(Standing(), sun=no_sun) == now - timedelta(seconds=59)
+
+
+async def test_only_times_that_are_new_are_refused_when_they_are_over(
+    world: World, caller: Caller
+) -> None:
+    """An old task can be described anew, and replaced by what it is."""
+    now = world.clock.now()
+    clocked = {"kind": "clocked", "schedule": {"at": now + timedelta(hours=1)}}
+    wanted = {**HOURLY, **clocked, "end_at": now + timedelta(hours=2)}
+    task = await made(world, caller, **wanted)
+    await world.pass_time(hours=3)
+
+    await change(world, caller, task.id, description="It was once.")
+    await world.container.change_periodic_task().replace(caller, task.id, wanted)
+
+    for late in ({"end_at": now + timedelta(hours=2, minutes=59)}, {"schedule": {"at": now}}):
+        with pytest.raises(InvalidDefinition, match="is over"):
+            await change(world, caller, task.id, **late)
+
+
+async def test_an_instant_of_now_is_owed_to_a_changed_task_unless_the_beat_is_past_it(
+    world: World, caller: Caller
+) -> None:
+    task, settled = await made(world, caller), await made(world, caller, name="settled")
+    await world.pass_time(hours=1)
+    now = world.clock.now()
+    settle(world, settled, settled_until=now, runs=1)
+    wanted = {"kind": "clocked", "schedule": {"at": now - timedelta(seconds=5)}}
+
+    changed = readable(await change(world, caller, task.id, **wanted))
+
+    assert changed.next_run(Standing(), sun=no_sun) == now - timedelta(seconds=5)
+    with pytest.raises(InvalidDefinition, match=r"schedule\.at"):
+        await change(world, caller, settled.id, **wanted)
+
+
+async def test_a_schedule_of_another_kind_is_changed_as_a_whole(
+    world: World, caller: Caller
+) -> None:
     task = await made(world, caller)
     interval = {"every": 5, "period": "minutes"}
 

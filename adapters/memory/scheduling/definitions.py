@@ -43,6 +43,7 @@ class MemoryPeriodicTaskRepository(PeriodicTaskRepository):
     async def delete(self, task_id: PeriodicTaskId) -> None:
         await self.lock(task_id)
         self._tasks.remove(task_id)
+        self._transaction.deleted_periodic_tasks.write(task_id, True)  # noqa: FBT003 - that it is
         self._transaction.standings.remove(task_id)
         self._transaction.problems.remove(task_id)
         for run in self._transaction.runs.where(lambda run: run.task_id == task_id):

@@ -53,9 +53,15 @@ class MemoryRunLog(RunLog):
     """What becomes of runs, seen by everybody at once."""
 
     def __init__(self, store: MemoryStore) -> None:
+        self._store = store
         self._runs = store.runs
 
     async def begin(self, begun: Begun) -> bool:
+        if (
+            begun.task_id in self._store.deleted_periodic_tasks
+            and begun.task_id not in self._store.periodic_tasks
+        ):
+            return False
         run = self._runs.get(begun.run_id) or Run(
             id=begun.run_id,
             task_id=begun.task_id,

@@ -25,6 +25,7 @@ from adapters.postgres.tables import (
     SCHEDULING_CHANNEL,
     deleted_periodic_tasks,
     is_going_on,
+    periodic_tasks,
     task_runs,
 )
 from adapters.postgres.transaction import Transaction
@@ -33,8 +34,8 @@ from application.ports.scheduling import Begun, Finished, RunLog, RunRepository
 from domain.scheduling.runs import Run, RunState
 from domain.scheduling.slots import PeriodicTaskId
 
-_REMEMBER_DELETED = timedelta(days=1)
-"""Far longer than any beat goes without comparing everything."""
+_REMEMBER_DELETED = timedelta(days=30)
+"""Far longer than any beat goes without comparing everything, and than messages wait for a worker."""
 _LONGEST_WORKER = 255
 
 
@@ -100,9 +101,18 @@ class PostgresRunLog(RunLog):
             "worker": storable(begun.worker, _LONGEST_WORKER),
             "error": "",
         }
-        new = upsert(task_runs).values(
-            id=begun.run_id, task_id=begun.task_id, scheduled_for=begun.scheduled_for, **now
+        row = {
+            "id": begun.run_id,
+            "task_id": begun.task_id,
+            "scheduled_for": begun.scheduled_for,
+            **now,
+        }
+        there = select(periodic_tasks.c.id).where(periodic_tasks.c.id == begun.task_id)
+        deleted = select(deleted_periodic_tasks.c.task_id).where(
+            deleted_periodic_tasks.c.task_id == begun.task_id, not_(there.exists())
         )
+        values = [literal(value, task_runs.c[column].type) for column, value in row.items()]
+        new = upsert(task_runs).from_select([*row], select(*values).where(not_(deleted.exists())))
         # As in `Run.may_begin`.
         has_expired = func.coalesce(task_runs.c.lapses_at < begun.at, False)
         is_first = and_(task_runs.c.started_at.is_(None), not_(has_expired))

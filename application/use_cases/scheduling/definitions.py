@@ -16,6 +16,7 @@ from application.use_cases.documents import RecordAudit
 from domain.scheduling.drafts import (
     Draft,
     Readers,
+    changed_data,
     definition_data,
     flag,
     read_draft,
@@ -23,7 +24,7 @@ from domain.scheduling.drafts import (
 )
 from domain.scheduling.errors import InvalidDefinition, PeriodicTaskNotFound
 from domain.scheduling.firing import Sun
-from domain.scheduling.schedules import Solar
+from domain.scheduling.schedules import Clocked, Solar
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.tasks import Definition, PeriodicTask, UnreadableTask
 from domain.versions import Versions, check_version
@@ -131,12 +132,13 @@ class CreatePeriodicTask:
             draft = await _suiting(uow, read_draft(wanted, beside=_STATE))
             task = PeriodicTask(
                 id=PeriodicTaskId(self.ids.new()),
-                definition=draft.finished(),
+                definition=draft.but(draft.definition.problems_at(now)).finished(),
                 enabled=draft.beside.get("enabled", True),
                 enabled_at=now,
                 created_at=now,
                 updated_at=now,
             )
+            _include_now(task, None)
             await uow.periodic_tasks.add(task)
             await self.audit(
                 uow,
@@ -177,7 +179,7 @@ class ChangePeriodicTask:
                 uow,
                 caller,
                 scheduled,
-                draft.finished(),
+                self._timely(draft, scheduled).finished(),
                 enabled=draft.beside.get("enabled", True),
             )
 
@@ -189,7 +191,7 @@ class ChangePeriodicTask:
         *,
         expected: Versions | None = None,
     ) -> TaskInView:
-        """Change some fields; beside `enabled: true`, `catch_up: true` makes the slots of the pause missed ones.
+        """Merge some fields into a task; beside `enabled: true`, `catch_up: true` makes the slots of the pause missed.
 
         Raise what `replace` raises.
         """
@@ -203,10 +205,11 @@ class ChangePeriodicTask:
             definition = None
             # Whatever has become of its definition and its task, it can be paused.
             if rest:
-                draft = read_draft({**_written(scheduled.task), **rest}).but(problems)
+                changed = changed_data(_written(scheduled.task), rest)
+                draft = read_draft(changed).but(problems)
                 if not _TASK_AND_ARGUMENTS.isdisjoint(rest):
                     draft = await _suiting(uow, draft)
-                definition = draft.finished()
+                definition = self._timely(draft, scheduled).finished()
             elif problems:
                 raise InvalidDefinition(problems)
             return await self._save(
@@ -217,6 +220,16 @@ class ChangePeriodicTask:
                 enabled=state.get("enabled"),
                 catch_up=state.get("catch_up", False),
             )
+
+    def _timely(self, draft: Draft, scheduled: Scheduled) -> Draft:
+        """Check times that are new: what an old task has had before may be over."""
+        now, settled_until = self.clock.now(), scheduled.standing.settled_until
+        before = _definition_of(scheduled.task)
+        problems = draft.definition.problems_at(now, before=before)
+        at = _new_instant(draft.definition, before)
+        if at is not None and settled_until is not None and at <= settled_until:
+            problems["schedule.at"] = "is over"
+        return draft.but(problems)
 
     async def _save(
         self,
@@ -229,7 +242,7 @@ class ChangePeriodicTask:
         catch_up: bool = False,
     ) -> TaskInView:
         task, now = scheduled.task, self.clock.now()
-        before = _facts(task)
+        before, defined_before = _facts(task), _definition_of(task)
         if definition is not None and isinstance(task, UnreadableTask):
             task = task.redefined(definition, at=now)
         elif definition is not None and isinstance(task, PeriodicTask):
@@ -238,6 +251,7 @@ class ChangePeriodicTask:
             task.pause(at=now)
         elif enabled:
             task.resume(at=now, catch_up=catch_up)
+        _include_now(task, defined_before)
         await uow.periodic_tasks.save(task)
         if difference := _difference(before, _facts(task)):
             if catch_up and "enabled" in difference:
@@ -290,7 +304,7 @@ class ResetPeriodicTask:
 
 @dataclass(frozen=True, slots=True)
 class DeletePeriodicTask:
-    """Remove a periodic task and its history; a run that is going on goes on."""
+    """Remove a periodic task and its history; what a worker has begun goes on, and nothing of it begins any more."""
 
     uow: UnitOfWorkFactory
     authorize: Authorize
@@ -349,6 +363,23 @@ async def _suiting(uow: UnitOfWork, draft: Draft) -> Draft:
 _TASK_AND_ARGUMENTS = frozenset({"task", "args", "kwargs"})
 _STATE: Readers = {"enabled": flag}
 _STATE_CHANGE: Readers = {"enabled": flag, "catch_up": flag}
+
+
+def _definition_of(task: PeriodicTask | UnreadableTask) -> Definition | None:
+    return task.definition if isinstance(task, PeriodicTask) else None
+
+
+def _new_instant(definition: Definition, before: Definition | None) -> datetime | None:
+    """Return the instant of a clocked schedule, unless it is the one that it was before."""
+    schedule = definition.schedule
+    is_new = before is None or before.schedule != schedule
+    return schedule.at if isinstance(schedule, Clocked) and is_new else None
+
+
+def _include_now(task: PeriodicTask | UnreadableTask, before: Definition | None) -> None:
+    """Owe an instant that was meant as now, and came a little late."""
+    if isinstance(task, PeriodicTask) and (at := _new_instant(task.definition, before)):
+        task.include(at)
 
 
 def _written(task: PeriodicTask | UnreadableTask) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel, to_snake
 
 from domain.scheduling.drafts import definition_data
+from domain.scheduling.errors import InvalidDefinition
 from domain.scheduling.misfire import Misfire
 from domain.scheduling.schedules import Period, SolarEvent
 from domain.scheduling.tasks import PeriodicTask, UnreadableTask
@@ -53,11 +54,13 @@ _SCHEDULES = [
         period={"type": "string", "enum": list(Period)},
     ),
     _object(
-        "`crontab`: the minutes that all five fields name, written as in Celery, on the clocks of a time zone.",
+        "`crontab`: the minutes that all five fields name, written as in Celery, on the clocks of a time zone. "
+        "`crontab` says all five in one line instead, or `@daily` and the like.",
         [],
+        crontab={"type": "string", "examples": ["*/15 8-17 * * mon-fri"]},
         minute=_CRON_FIELD,
         hour=_CRON_FIELD,
-        dayOfMonth=_CRON_FIELD,
+        dayOfMonth=_CRON_FIELD | {"description": "`L` is the last day of the month."},
         monthOfYear=_CRON_FIELD,
         dayOfWeek=_CRON_FIELD,
         timezone={"type": "string", "default": "UTC"},
@@ -93,8 +96,8 @@ class DefinitionFields(Body):
         "crontab",
     )
     schedule: Any = described(
-        {"type": "object", "oneOf": _SCHEDULES},
-        "When it runs.",
+        {"anyOf": [{"type": "object", "oneOf": _SCHEDULES}, {"type": "string"}]},
+        "When it runs. A text is a crontab in one line (`*/15 8-17 * * mon-fri`, `@daily`), in UTC.",
         {"minute": "*/15", "timezone": "America/New_York"},
     )
     args: Any = described({"type": "array", "items": {}}, "Arguments by position.", [])
@@ -153,12 +156,20 @@ class WrittenBody(DefinitionFields):
         written = {**fields, **(self.model_extra or {})}
         for name in ("schedule", "options"):
             if name in written:
+                if twice := _given_twice(written[name]):
+                    raise InvalidDefinition(
+                        {f"{name}.{field}": "is given twice, in both spellings" for field in twice}
+                    )
                 written[name] = _renamed(written[name], _in_snake_case)
         return written
 
 
 class ChangeBody(WrittenBody):
-    """Which fields to change, and to what; the others stay as they are."""
+    """What to change, as a JSON Merge Patch (RFC 7396).
+
+    The fields that are left out stay as they are, also those of `schedule`, `options` and `kwargs`; null resets one.
+    A schedule of another `kind` replaces the one before.
+    """
 
     model_config = ConfigDict(json_schema_extra={"additionalProperties": False})
 
@@ -209,6 +220,15 @@ def _renamed(value: object, rename: Callable[[str], str]) -> object:
         rename(name): _renamed(inner, rename) if rename(name) in _RETRY_POLICY else inner
         for name, inner in value.items()
     }
+
+
+def _given_twice(value: object) -> set[str]:
+    """Return the fields that `_renamed` would make one of two."""
+    if not isinstance(value, dict):
+        return set()
+    names = [_in_snake_case(name) for name in value]
+    inner = [_given_twice(value[name]) for name in _RETRY_POLICY & value.keys()]
+    return {name for name in names if names.count(name) > 1}.union(*inner)
 
 
 _RETRY_POLICY = frozenset({"retry_policy", "retryPolicy"})

@@ -142,7 +142,7 @@ async def change_periodic_task(
     caller: VerifyPermissionDep,
     change_task: ChangeTaskDep,
 ) -> Response[PeriodicTaskBody]:
-    """Change some fields: `{"enabled": false}` pauses, `{"enabled": true}` resumes from the next slot on."""
+    """Change some fields (RFC 7396): `{"enabled": false}` pauses, `{"enabled": true}` resumes from the next slot on."""
     seen = await change_task.change(
         caller, PeriodicTaskId(task_id), body.written(), expected=change.expected
     )
@@ -157,7 +157,7 @@ async def delete_periodic_task(
     caller: VerifyPermissionDep,
     delete_task: DeleteTaskDep,
 ) -> Response[None]:
-    """Remove a periodic task and its history; a run that is going on goes on."""
+    """Remove a periodic task and its history. What a worker has begun goes on; a message that waits is dropped."""
     await delete_task(caller, PeriodicTaskId(task_id), expected=change.expected)
     return Response(data=None)
 
