@@ -76,10 +76,11 @@ def expanded_crontab(data: object) -> object:
     if not others.keys().isdisjoint(CRON_FIELDS):
         raise InvalidDefinition({"schedule.crontab": "says all five fields: none goes beside it"})
     try:
-        fields = split_crontab(_text(data["crontab"]))
+        parts = split_crontab(_text(data["crontab"]))
     except (CronFieldError, Unfit) as error:
         raise InvalidDefinition({"schedule.crontab": str(error)}) from None
-    return others | dict[object, object](fields)
+    fields: dict[object, object] = dict(zip(CRON_FIELDS, parts, strict=True))
+    return fields | others
 
 
 def schedule_data(schedule: Schedule) -> dict[str, str | int | float]:

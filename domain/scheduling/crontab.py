@@ -229,7 +229,7 @@ _MACROS = {
 }
 
 
-def split_crontab(text: str) -> dict[str, str]:
+def split_crontab(text: str) -> Sequence[str]:
     """Return the five fields of a crontab in one line, or of `@daily` and the like; raise `CronFieldError`."""
     if len(text) > (_LONGEST_TEXT + 1) * len(CRON_FIELDS):
         raise CronFieldError(f"may have at most {_LONGEST_TEXT} characters a field")
@@ -238,7 +238,7 @@ def split_crontab(text: str) -> dict[str, str]:
         raise CronFieldError(
             f"must be five fields (*/15 8-17 * * mon-fri) or one of {_MACRO_NAMES}"
         )
-    return dict(zip(CRON_FIELDS, parts, strict=True))
+    return parts
 
 
 _MACRO_NAMES = ", ".join(_MACROS)
