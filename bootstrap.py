@@ -392,6 +392,7 @@ class Container(containers.DeclarativeContainer):
         hasher=hasher,
         common=common_passwords,
         policy=settings.provided.passwords.policy,
+        transport=transport,
     )
     change_password = providers.Factory(
         ChangePassword,

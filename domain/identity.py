@@ -1,5 +1,6 @@
 """Identity: users, their names, and what makes a password acceptable."""
 
+import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
@@ -114,8 +115,12 @@ class Password:
     """A password in clear, NFKC-normalised (NIST SP 800-63B-4 §3.1.1.2), never shown by `repr`."""
 
     value: str = field(repr=False)
+    sealed_size: int = field(init=False, repr=False, compare=False)
+    """The bytes that the text as it was typed takes inside a JSON string, which is how clients encrypt it."""
 
     def __post_init__(self) -> None:
+        quoted = json.dumps(self.value, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        object.__setattr__(self, "sealed_size", len(quoted) - 2)
         object.__setattr__(self, "value", unicodedata.normalize("NFKC", self.value))
 
 
@@ -223,14 +228,23 @@ class PasswordPolicy:
         *,
         identifiers: Iterable[str],
         is_common: Callable[[str], bool],
+        most_bytes: int,
         field: str = "password",
     ) -> None:
-        """Raise `PasswordRejected` with the first rule that `password` breaks."""
+        """Raise `PasswordRejected` with the first rule that `password` breaks.
+
+        `most_bytes` is what a client can encrypt: nobody could log in with more.
+        """
         text = password.value
         if len(text) < self.shortest:
             rule, detail = "too_short", f"needs at least {self.shortest} characters"
         elif len(text) > self.longest:
             rule, detail = "too_long", f"may have at most {self.longest} characters"
+        elif password.sealed_size > most_bytes:
+            rule, detail = (
+                "too_long",
+                f"takes {password.sealed_size} bytes and may take {most_bytes}: use fewer characters",
+            )
         elif problem_with(text, shortest=0, longest=self.longest):
             rule, detail = "not_text", "has a character that cannot be typed"
         elif any(is_common(form) for form in _plain_forms(text)):

@@ -210,6 +210,10 @@ class UnsealedPassword:
     sealed_at_ms: int | None
 
 
+FRAME_SIZE = len('{ "p": "", "t": 1767225600000 }')
+"""The most bytes that clients put around a password before they encrypt it."""
+
+
 def parse_plaintext(plaintext: bytes) -> UnsealedPassword | None:
     """Read the bare UTF-8 password, or the JSON `{"p": password, "t": unix milliseconds}`; None if it is neither."""
     try:

@@ -103,6 +103,9 @@ class MemoryPasswordTransport(PasswordTransport):
     def public_key(self) -> TransportKey:
         return TransportKey(key_id="memory", pem="", jwk={"kid": "memory"})
 
+    def capacity(self) -> int:
+        return 318  # of an RSA key of 3,072 bits
+
     async def open(self, sealed: SealedPassword) -> OpenedPassword | None:
         try:
             ciphertext = b64decode(sealed.ciphertext, validate=True)

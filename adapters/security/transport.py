@@ -14,7 +14,8 @@ from application.ports.sessions import OpenedPassword, PasswordTransport, Transp
 from domain.sessions import SealedPassword
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+=*")
-_OAEP = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), label=None)
+_HASH = hashes.SHA256()
+_OAEP = padding.OAEP(padding.MGF1(_HASH), _HASH, label=None)
 
 
 class RsaPasswordTransport(PasswordTransport):
@@ -24,6 +25,8 @@ class RsaPasswordTransport(PasswordTransport):
         active = ring.active
         self._pool = pool
         self._active = active.private
+        # RFC 8017 §7.1.1: the padding takes two hashes and two bytes.
+        self._capacity = min(key.private.key_size for key in ring) // 8 - 2 * _HASH.digest_size - 2
         self._by_id = {key.id: key.private for key in ring}
         self._public = TransportKey(
             key_id=active.id,
@@ -35,6 +38,9 @@ class RsaPasswordTransport(PasswordTransport):
 
     def public_key(self) -> TransportKey:
         return self._public
+
+    def capacity(self) -> int:
+        return self._capacity
 
     async def open(self, sealed: SealedPassword) -> OpenedPassword | None:
         key = self._active if sealed.key_id is None else self._by_id.get(sealed.key_id)

@@ -71,6 +71,10 @@ class PasswordTransport(Protocol):
         """Return the key to encrypt with now."""
         ...
 
+    def capacity(self) -> int:
+        """Return how many bytes a client can encrypt, with whichever key it has."""
+        ...
+
     async def open(self, sealed: SealedPassword) -> OpenedPassword | None:
         """Return what was inside, or None whatever is wrong: alphabet, length, key, padding.
 

@@ -52,6 +52,15 @@ async def test_what_was_sealed_with_the_public_key_opens(case: Case) -> None:
     assert opened.plaintext == b"correct horse"
 
 
+async def test_as_many_bytes_as_it_says_can_be_sealed(case: Case) -> None:
+    plaintext = b"x" * case.transport.capacity()
+
+    opened = await case.transport.open(case.seal(plaintext))
+
+    assert opened is not None
+    assert opened.plaintext == plaintext
+
+
 async def test_the_active_key_need_not_be_named(case: Case) -> None:
     sealed = case.seal(b"correct horse")
     assert sealed.key_id == case.transport.public_key().key_id

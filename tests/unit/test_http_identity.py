@@ -115,6 +115,7 @@ async def test_a_value_that_breaks_a_rule_is_named(
     [
         ("tiny", "too_short"),
         ("x" * 129, "too_long"),
+        ("密" * 97, "too_long"),
         ("password1234", "too_common"),
         ("ada.lovelace!", "too_similar"),
     ],

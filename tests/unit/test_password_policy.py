@@ -16,12 +16,19 @@ FULL_WIDTH = {code: code + 0xFEE0 for code in range(ord("!"), ord("~") + 1)}
 
 
 def verdict(
-    text: str, *, identifiers: Iterable[str] = ADA, common: Collection[str] = COMMON
+    text: str,
+    *,
+    identifiers: Iterable[str] = ADA,
+    common: Collection[str] = COMMON,
+    most_bytes: int = 290,
 ) -> str | None:
     """Return the rule that `text` breaks, if any."""
     try:
         PasswordPolicy().check(
-            Password(text), identifiers=identifiers, is_common=common.__contains__
+            Password(text),
+            identifiers=identifiers,
+            is_common=common.__contains__,
+            most_bytes=most_bytes,
         )
     except PasswordRejected as rejected:
         return rejected.rule
@@ -42,6 +49,25 @@ def verdict(
 )
 def test_any_text_of_12_to_128_characters_that_nobody_would_guess_is_accepted(text: str) -> None:
     assert verdict(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("x" * 60, 60),
+        ('"' * 60, 120),  # as JSON writes it: \\"
+        ("密" * 60, 180),
+        ("🦄" * 60, 240),
+        (
+            "\uff58" * 60,
+            180,
+        ),  # full width: normalised it is x, but it is typed and encrypted like this
+    ],
+    ids=["ASCII", "quotes", "Chinese", "emoji", "full width"],
+)
+def test_a_password_that_no_client_could_encrypt_is_refused(text: str, size: int) -> None:
+    assert verdict(text, most_bytes=size - 1) == "too_long"
+    assert verdict(text, most_bytes=size) != "too_long"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +146,11 @@ def test_length_is_counted_after_normalisation() -> None:
 def test_the_error_names_the_field_that_the_caller_asked_about() -> None:
     with pytest.raises(PasswordRejected) as rejected:
         PasswordPolicy().check(
-            Password("short"), identifiers=(), is_common=COMMON.__contains__, field="new_password"
+            Password("short"),
+            identifiers=(),
+            is_common=COMMON.__contains__,
+            most_bytes=290,
+            field="new_password",
         )
     assert rejected.value.field == "new_password"
     assert "12 characters" in rejected.value.detail
@@ -153,5 +183,7 @@ def test_no_password_keeps_the_policy_busy(text: str) -> None:
     began = time.process_time()
     with_long_passwords = PasswordPolicy(longest=1024)
     with suppress(PasswordRejected):
-        with_long_passwords.check(Password(text), identifiers=ADA, is_common=COMMON.__contains__)
+        with_long_passwords.check(
+            Password(text), identifiers=ADA, is_common=COMMON.__contains__, most_bytes=10_000
+        )
     assert time.process_time() - began < 0.5

@@ -81,6 +81,7 @@ def test_a_one_time_password_is_accepted_by_the_policy() -> None:
             Password(SystemSecrets().one_time_password()),
             identifiers=(administrator.username, administrator.email, administrator.name),
             is_common=common.__contains__,
+            most_bytes=100,
         )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from application.ports.identity import CommonPasswords, PasswordHasher
-from application.ports.sessions import LogInAttempt, LogInThrottle, SessionStore
+from application.ports.sessions import LogInAttempt, LogInThrottle, PasswordTransport, SessionStore
 from application.ports.system import Clock
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import SessionSettings
@@ -21,7 +21,13 @@ from domain.identity import (
     UserNotFound,
     WrongPassword,
 )
-from domain.sessions import InvalidCredentials, InvalidToken, SealedPassword, fingerprint
+from domain.sessions import (
+    FRAME_SIZE,
+    InvalidCredentials,
+    InvalidToken,
+    SealedPassword,
+    fingerprint,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +37,18 @@ class ChoosePassword:
     hasher: PasswordHasher
     common: CommonPasswords
     policy: PasswordPolicy
+    transport: PasswordTransport
 
     async def __call__(
         self, password: Password, *, identifiers: tuple[str, ...], field: str = "password"
     ) -> str:
         """Return the hash; raise `PasswordRejected` with the rule that failed."""
         self.policy.check(
-            password, identifiers=identifiers, is_common=self.common.__contains__, field=field
+            password,
+            identifiers=identifiers,
+            is_common=self.common.__contains__,
+            most_bytes=self.transport.capacity() - FRAME_SIZE,
+            field=field,
         )
         return await self.hasher.hash(password)
 
