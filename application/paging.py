@@ -13,11 +13,20 @@ MOST_COUNTED = 5_000
 
 
 @dataclass(frozen=True, slots=True)
+class Sort:
+    """By which field of its records a list is ordered; each list says which it offers."""
+
+    by: str
+    descending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class PageRequest:
-    """The `number`th page (from 1) of `size` records."""
+    """The `number`th page (from 1) of `size` records, in the list's own order or another."""
 
     number: int = 1
     size: int = 20
+    sort: Sort | None = None
 
     @property
     def offset(self) -> int:

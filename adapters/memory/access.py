@@ -1,9 +1,10 @@
 """Roles in memory, and who has them."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
 
-from adapters.memory.store import MemoryTransaction, page_of
-from application.paging import Page, PageRequest
+from adapters.memory.store import MemoryTransaction, page_of, sorted_by
+from application.paging import Page, PageRequest, Sort
 from application.ports.access import RoleFilter, RoleRepository
 from domain.access import (
     Access,
@@ -60,7 +61,9 @@ class MemoryRoleRepository(RoleRepository):
                 and (needle in role.code.value or needle in role.name_key)
             )
 
-        return page_of([role.summary() for role in self._ordered(matches)], page)
+        sort = page.sort or Sort("code")
+        found = sorted_by(self._roles.where(matches), sort, _SORTS)
+        return page_of([role.summary() for role in found], page)
 
     async def all(self) -> Sequence[RoleSummary]:
         return [role.summary() for role in self._ordered(lambda _: True)]
@@ -103,7 +106,7 @@ class MemoryRoleRepository(RoleRepository):
 
     async def users_with(self, role_id: RoleId, page: PageRequest) -> Page[User]:
         found = self._users_with(role_id)
-        return page_of(sorted(found, key=lambda user: user.username.key), page)
+        return page_of(sorted_users(found, page), page)
 
     async def lock_access(self, *, to_change: bool = False) -> None:
         del to_change  # one at a time keeps either promise
@@ -155,6 +158,25 @@ def _sum(amounts: Iterable[Amount]) -> Amount:
             routers=total.routers + each.routers,
         )
     return total
+
+
+def sorted_users(users: Iterable[User], page: PageRequest) -> Sequence[User]:
+    """Return users in the order that a page asks for."""
+    return sorted_by(users, page.sort or Sort("username"), _SORTS_OF_USERS)
+
+
+_SORTS: Mapping[str, Callable[[Role], Any]] = {
+    "code": lambda role: role.code.value,
+    "name": lambda role: role.name_key,
+    "created_at": lambda role: (role.created_at, role.id),
+    "updated_at": lambda role: (role.updated_at, role.id),
+}
+_SORTS_OF_USERS: Mapping[str, Callable[[User], Any]] = {
+    "username": lambda user: user.username.key,
+    "email": lambda user: user.email.key,
+    "name": lambda user: (user.name.key, user.id),
+    "created_at": lambda user: (user.created_at, user.id),
+}
 
 
 def _by_code(role: Role) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from adapters.memory.access import roles_of
+from adapters.memory.access import roles_of, sorted_users
 from adapters.memory.store import MemoryTransaction, page_of
 from application.paging import Page, PageRequest
 from application.ports.identity import UserFilter, UserRepository
@@ -99,7 +99,7 @@ class MemoryUserRepository(UserRepository):
                 and any(needle in key for key in keys)
             )
 
-        return page_of(sorted(self._users.where(matches), key=lambda user: user.username.key), page)
+        return page_of(sorted_users(self._users.where(matches), page), page)
 
     def _first(self, condition: Callable[[User], bool]) -> User | None:
         return next(iter(self._users.where(condition)), None)

@@ -1,13 +1,13 @@
 """What the relational store holds, in memory, and a transaction on it."""
 
 import asyncio
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
-from application.paging import MOST_COUNTED, Page, PageRequest
+from application.paging import MOST_COUNTED, Page, PageRequest, Sort
 from application.ports.scheduling import BeatId, BeatReport
 from domain.access import Role, RoleId
 from domain.documents import AuditEntry, AuditId
@@ -208,6 +208,13 @@ class MemoryTable(Generic[K, V]):
     def forget(self) -> None:
         """Undo the writes."""
         self._written.clear()
+
+
+def sorted_by(
+    found: Iterable[V], sort: Sort, keys: Mapping[str, Callable[[V], Any]]
+) -> Sequence[V]:
+    """Return what was found in order; the key of each field is unique."""
+    return sorted(found, key=keys[sort.by], reverse=sort.descending)
 
 
 def page_of(found: Sequence[V], page: PageRequest) -> Page[V]:

@@ -4,14 +4,14 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, FromClause, Row, and_, delete, func, select
+from sqlalchemy import Column, ColumnElement, FromClause, Row, and_, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from adapters.postgres.identity import has_role, user_records
-from adapters.postgres.records import Records, among, contains
+from adapters.postgres.identity import has_role, order_of_users, user_records
+from adapters.postgres.records import OrderBy, Records, among, contains
 from adapters.postgres.tables import AdvisoryLock, roles, user_roles, users
 from adapters.postgres.transaction import Transaction
-from application.paging import Page, PageRequest
+from application.paging import Page, PageRequest, Sort
 from application.ports.access import RoleFilter, RoleRepository
 from domain.access import (
     Access,
@@ -32,6 +32,14 @@ from domain.identity import User, UserId, UserStatus
 from domain.text import sought
 
 T = TypeVar("T")
+
+_SORTS: Mapping[str, Sequence[Column[Any]]] = {
+    "code": (roles.c.code,),
+    "name": (roles.c.name_key,),
+    "created_at": (roles.c.created_at, roles.c.id),
+    "updated_at": (roles.c.updated_at, roles.c.id),
+}
+_BY_CODE = OrderBy(_SORTS["code"])
 
 
 class PostgresRoleRepository(RoleRepository):
@@ -73,14 +81,16 @@ class PostgresRoleRepository(RoleRepository):
             if needle is None:
                 return Page([], 0)
             conditions.append(contains([roles.c.code, roles.c.name_key], needle))
-        return await self._summaries.page(page, *conditions, order_by=roles.c.code)
+        sort = page.sort or Sort("code")
+        order_by = OrderBy(_SORTS[sort.by], descending=sort.descending)
+        return await self._summaries.page(page, *conditions, order_by=order_by)
 
     async def all(self) -> Sequence[RoleSummary]:
-        return await self._summaries.all(order_by=roles.c.code)
+        return await self._summaries.all(order_by=_BY_CODE)
 
     async def by_codes(self, codes: Collection[RoleCode]) -> Sequence[Role]:
         wanted = among(roles.c.code, [code.value for code in codes])
-        return await self._records.all(wanted, order_by=roles.c.code)
+        return await self._records.all(wanted, order_by=_BY_CODE)
 
     async def of_users(self, user_ids: Collection[UserId]) -> Mapping[UserId, Sequence[Role]]:
         return await self._of_users(user_ids, roles.c, to_role)
@@ -166,7 +176,7 @@ class PostgresRoleRepository(RoleRepository):
         return dict.fromkeys(role_ids, 0) | {RoleId(row.role_id): row.users for row in rows}
 
     async def users_with(self, role_id: RoleId, page: PageRequest) -> Page[User]:
-        return await self._users.page(page, has_role(role_id), order_by=users.c.username_key)
+        return await self._users.page(page, has_role(role_id), order_by=order_of_users(page))
 
     async def lock_access(self, *, to_change: bool = False) -> None:
         lock = func.pg_advisory_xact_lock if to_change else func.pg_advisory_xact_lock_shared

@@ -1,9 +1,11 @@
 """`UserRepository` in the table `users`."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Row,
     Uuid,
@@ -16,11 +18,11 @@ from sqlalchemy import (
     update,
 )
 
-from adapters.postgres.records import Records
+from adapters.postgres.records import OrderBy, Records
 from adapters.postgres.search import UserSearch
 from adapters.postgres.tables import is_active_administrator, roles, user_roles, users
 from adapters.postgres.transaction import Transaction
-from application.paging import Page, PageRequest
+from application.paging import Page, PageRequest, Sort
 from application.ports.identity import UserFilter, UserRepository
 from domain.access import RoleId
 from domain.errors import PorticoError
@@ -115,17 +117,35 @@ class PostgresUserRepository(UserRepository):
                 return Page([], 0)
             conditions.append(has_role(RoleId(role_id)))
         if not which.keyword:
-            return await self._records.page(page, *conditions, order_by=users.c.username_key)
+            return await self._records.page(page, *conditions, order_by=order_of_users(page))
         needle = sought(which.keyword)
         if needle is None:
             return Page([], 0)
-        search = UserSearch(self._transaction, self._records, needle, conditions)
+        search = UserSearch(
+            self._transaction, self._records, needle, conditions, order_by=order_of_users(page)
+        )
         return await search.page(page)
 
 
 def user_records(transaction: Transaction) -> Records[User]:
     """Return the users as records."""
     return Records(transaction, users, to_row=to_row, of_row=to_user)
+
+
+_BY_USERNAME = Sort("username")
+# Each has an index.
+_SORTS: Mapping[str, Sequence[Column[Any]]] = {
+    "username": (users.c.username_key,),
+    "email": (users.c.email_key,),
+    "name": (users.c.name_key, users.c.id),
+    "created_at": (users.c.created_at, users.c.id),
+}
+
+
+def order_of_users(page: PageRequest) -> OrderBy:
+    """Return what a page of users is ordered by."""
+    sort = page.sort or _BY_USERNAME
+    return OrderBy(_SORTS[sort.by], descending=sort.descending)
 
 
 def has_role(role_id: RoleId) -> ColumnElement[bool]:

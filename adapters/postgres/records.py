@@ -1,10 +1,13 @@
 """What most repositories do with most tables, so that a new one is its mapping and what is peculiar to it."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
+    FromClause,
     Row,
     Select,
     Table,
@@ -25,6 +28,19 @@ from application.paging import MOST_COUNTED, Page, PageRequest
 from domain.errors import PorticoError
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class OrderBy:
+    """Columns in one direction, as an index is read from one end or the other; together they are unique."""
+
+    columns: Sequence[Column[Any]]
+    descending: bool = False
+
+    def within(self, source: FromClause) -> Sequence[ColumnElement[Any]]:
+        """Return what to order by where the columns come from `source`, a table or a part of it."""
+        columns = [source.c[column.name] for column in self.columns]
+        return [column.desc() for column in columns] if self.descending else columns
 
 
 class Records(Generic[T]):
@@ -54,11 +70,9 @@ class Records(Generic[T]):
         row = (await self._transaction.read(self._select(conditions))).one_or_none()
         return None if row is None else self._of_row(row)
 
-    async def all(
-        self, *conditions: ColumnElement[bool], order_by: ColumnElement[Any]
-    ) -> Sequence[T]:
+    async def all(self, *conditions: ColumnElement[bool], order_by: OrderBy) -> Sequence[T]:
         """Return every record in order."""
-        return await self.select(self._select(conditions).order_by(order_by))
+        return await self.select(self._select(conditions).order_by(*order_by.within(self._table)))
 
     async def select(self, statement: Select[Any]) -> Sequence[T]:
         """Return the records that a statement of one's own selects; it has all columns of the table."""
@@ -81,10 +95,10 @@ class Records(Generic[T]):
         self,
         page: PageRequest,
         *conditions: ColumnElement[bool],
-        order_by: ColumnElement[Any],
+        order_by: OrderBy,
     ) -> Sequence[T]:
         """Return the records of one page. `order_by` must be unique, or pages overlap."""
-        statement = self._select(conditions).order_by(order_by)
+        statement = self._select(conditions).order_by(*order_by.within(self._table))
         return await self.select(statement.limit(page.size).offset(page.offset))
 
     async def count(self, *conditions: ColumnElement[bool], most: int = MOST_COUNTED) -> int:
@@ -97,7 +111,7 @@ class Records(Generic[T]):
         self,
         page: PageRequest,
         *conditions: ColumnElement[bool],
-        order_by: ColumnElement[Any],
+        order_by: OrderBy,
     ) -> Page[T]:
         """Return one page; in one statement if it is the last one, else in two."""
         records = await self.some(page, *conditions, order_by=order_by)

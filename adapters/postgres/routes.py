@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, select, tuple_
+from sqlalchemy import Row, func, select
 
-from adapters.postgres.records import Records
+from adapters.postgres.records import OrderBy, Records
 from adapters.postgres.tables import AdvisoryLock, permissions
 from adapters.postgres.transaction import Transaction
 from application.ports.routes import PermissionRepository
@@ -33,7 +33,7 @@ class PostgresPermissionRepository(PermissionRepository):
         return changes
 
     async def all(self) -> Sequence[Permission]:
-        return await self._records.all(order_by=tuple_(permissions.c.path, permissions.c.method))
+        return await self._records.all(order_by=OrderBy((permissions.c.path, permissions.c.method)))
 
     async def missing(self, codes: Collection[str]) -> Collection[str]:
         present = {p.route.code.value for p in await self.all() if p.removed_at is None}

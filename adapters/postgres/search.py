@@ -14,13 +14,11 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, Double, cast, column, func, select, table
 from sqlalchemy.dialects.postgresql import REGCLASS
 
-from adapters.postgres.records import Records, among, contains
+from adapters.postgres.records import OrderBy, Records, among, contains
 from adapters.postgres.tables import SEARCHED, ngrams_of_user, users
 from adapters.postgres.transaction import Transaction
 from application.paging import MOST_COUNTED, Page, PageRequest
 from domain.identity import User, UserId
-
-_ORDER = users.c.username_key
 
 # Unlike no limit at all, it keeps the planner from walking where it shall use the index.
 _ALL = 2**62
@@ -45,18 +43,20 @@ class UserSearch:
         needle: str,
         conditions: Sequence[ColumnElement[bool]],
         *,
+        order_by: OrderBy,
         most: int = MOST_COUNTED,
     ) -> None:
         self._transaction = transaction
         self._records = records
         self._needle = needle
         self._conditions = conditions
+        self._order_by = order_by
         self._most = most
         self._found = (*conditions, contains(SEARCHED, needle))
         self._by_index = (*self._found, ngrams_of_user.contains(_ngrams(needle)))
 
     async def page(self, page: PageRequest) -> Page[User]:
-        """Return one page, ordered by username; in three statements if few have the keyword."""
+        """Return one page in order; in three statements if few have the keyword."""
         share, everybody = await self._sample()
         if share < _COMMON:
             ids, total = await self._sort(page, most=self._most)
@@ -64,7 +64,7 @@ class UserSearch:
                 return Page(await self._users(ids), total)
         else:
             total = await self._records.count(*self._found, most=self._most)
-        # As far as the index would have to, for whoever starts with the keyword stands side by side.
+        # As far as the index would have to: in the order of names, those that start with the keyword are neighbours.
         reach = max(self._most, round(share * everybody))
         records = await self._walk(page, reach)
         is_complete = total < self._most and page.offset + len(records) >= total
@@ -89,11 +89,12 @@ class UserSearch:
 
     async def _sort(self, page: PageRequest, *, most: int = _ALL) -> tuple[Sequence[UserId], int]:
         """Return who is on a page of the first `most` that the index happens to find, and how many these are."""
-        found = select(users.c.id, _ORDER).where(*self._by_index).limit(most).subquery()
+        columns = {users.c.id, *self._order_by.columns}
+        found = select(*columns).where(*self._by_index).limit(most).subquery()
         rows = (
             await self._transaction.read(
                 select(found.c.id, func.count().over().label("total"))
-                .order_by(found.c.username_key)
+                .order_by(*self._order_by.within(found))
                 .limit(page.size)
                 .offset(page.offset)
             )
@@ -103,15 +104,16 @@ class UserSearch:
         return [], await self._records.count(*self._by_index, most=most) if page.offset else 0
 
     async def _users(self, ids: Sequence[UserId]) -> Sequence[User]:
-        return await self._records.all(among(users.c.id, ids), order_by=_ORDER)
+        return await self._records.all(among(users.c.id, ids), order_by=self._order_by)
 
     async def _walk(self, page: PageRequest, reach: int) -> Sequence[User]:
         """Return what is on a page, or the part of it that is found among the first users in order."""
-        near = select(users).where(*self._conditions).order_by(_ORDER).limit(reach).subquery()
+        order_by = self._order_by.within(users)
+        near = select(users).where(*self._conditions).order_by(*order_by).limit(reach).subquery()
         return await self._records.select(
             select(near)
             .where(contains([near.c[searched.name] for searched in SEARCHED], self._needle))
-            .order_by(near.c.username_key)
+            .order_by(*self._order_by.within(near))
             .limit(page.size)
             .offset(page.offset)
         )

@@ -94,6 +94,10 @@ is_active_administrator = and_(
 )
 Index("ix_users_active_administrators", users.c.id, postgresql_where=is_active_administrator)
 
+# The orders that a list of users can have, beside those of the unique keys.
+Index("ix_users_name_key", users.c.name_key, users.c.id)
+Index("ix_users_created_at", users.c.created_at, users.c.id)
+
 # Whoever looks for them looks for few among many.
 is_disabled = users.c.status == literal(UserStatus.DISABLED.value, literal_execute=True)
 Index("ix_users_disabled", users.c.username_key, postgresql_where=is_disabled)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
@@ -25,7 +25,7 @@ from application.use_cases.access.roles import (
 from bootstrap import Container
 from domain.access import Grant, Role, RoleId, RoleStatus, RoleSummary, RoleText
 from entrypoints.http.envelope import Body, Created, MayBeLeftOut, Parsed, Response, locate
-from entrypoints.http.identity.bodies import ListedUserBody, RoleCodeField
+from entrypoints.http.identity.bodies import ListedUserBody, RoleCodeField, SortOfUsers
 from entrypoints.http.paging import Keyword, Page, PageQuery
 from entrypoints.http.preconditions import ConditionalChangeDep, VersionedChangeDep, tag
 from entrypoints.http.queries import Flag
@@ -87,7 +87,20 @@ RoutersField = Annotated[
 _FORCE = Field(description="Take the role from those who have it.")
 
 
-class RoleQuery(PageQuery):
+class RoleQuery(
+    PageQuery[
+        Literal[
+            "code",
+            "-code",
+            "name",
+            "-name",
+            "createdAt",
+            "-createdAt",
+            "updatedAt",
+            "-updatedAt",
+        ]
+    ]
+):
     """Which roles to list; each filter narrows."""
 
     keyword: MayBeLeftOut[Keyword] = Field(
@@ -211,7 +224,7 @@ class DeleteRolesBody(Body):
 async def list_roles(
     query: Annotated[RoleQuery, Query()], list_roles: ListRolesDep
 ) -> Response[Page[ListedRoleBody]]:
-    """List roles, ordered by code."""
+    """List roles, ordered by code unless `sort` says otherwise."""
     found = await list_roles(query.filter(), query.request())
     return Response(data=Page.of(found, query, ListedRoleBody.of_listed))
 
@@ -293,9 +306,11 @@ async def delete_roles(
 
 @router.get("/{role_id}/users", dependencies=[GuardedRoute])
 async def list_role_users(
-    role_id: UUID, query: Annotated[PageQuery, Query()], list_role_users: ListRoleUsersDep
+    role_id: UUID,
+    query: Annotated[PageQuery[SortOfUsers], Query()],
+    list_role_users: ListRoleUsersDep,
 ) -> Response[Page[ListedUserBody]]:
-    """List who has a role, ordered by username."""
+    """List who has a role, ordered by username unless `sort` says otherwise."""
     found, roles = await list_role_users(RoleId(role_id), query.request())
     return Response(
         data=Page.of(

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Generic, Self, TypeVar
+from typing import Annotated, Any, Generic, Self, TypeVar
 from uuid import UUID
 
 from pydantic import Field, StringConstraints
+from pydantic.alias_generators import to_snake
 
 from application import paging
 from entrypoints.http.envelope import Body, MayBeLeftOut, Text
@@ -13,6 +14,7 @@ from entrypoints.http.queries import Number
 
 T = TypeVar("T")
 R = TypeVar("R")
+S = TypeVar("S", bound=str)
 
 # With 100 records a page, no offset comes near the end of a 64-bit integer.
 _LAST_PAGE = 10_000_000
@@ -32,7 +34,7 @@ class Page(Body, Generic[T]):
     records: Sequence[T]
 
     @classmethod
-    def of(cls, found: paging.Page[R], query: "PageQuery", present: Callable[[R], T]) -> Self:
+    def of(cls, found: paging.Page[R], query: "PageQuery[Any]", present: Callable[[R], T]) -> Self:
         """Present what was found."""
         return cls(
             page=query.page,
@@ -42,15 +44,24 @@ class Page(Body, Generic[T]):
         )
 
 
-class PageQuery(Body):
-    """Which page of a list is asked for; filters of a list inherit it."""
+class PageQuery(Body, Generic[S]):
+    """Which page of a list is asked for, and in which order; filters of a list inherit it."""
 
     page: Number = Field(default=1, ge=1, le=_LAST_PAGE, description="Which page, from 1.")
     page_size: Number = Field(default=20, ge=1, le=100, description="How many records a page has.")
+    sort: MayBeLeftOut[S] = Field(
+        default=None, description="The field to order by; descending with `-` before it."
+    )
 
     def request(self) -> paging.PageRequest:
         """Return what the use case is asked for."""
-        return paging.PageRequest(self.page, self.page_size)
+        return paging.PageRequest(self.page, self.page_size, _to_sort(self.sort))
+
+
+def _to_sort(text: str | None) -> paging.Sort | None:
+    if text is None:
+        return None
+    return paging.Sort(to_snake(text.removeprefix("-")), descending=text.startswith("-"))
 
 
 class Slice(Body, Generic[T]):

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from application.paging import PageRequest
+from application.paging import PageRequest, Sort
 from application.ports.scheduling import BeatId, BeatReport, Begun, PeriodicTaskFilter, Turn
 from domain.scheduling.errors import PeriodicTaskNameTaken, PeriodicTaskNotFound
 from domain.scheduling.misfire import Misfire
@@ -333,6 +333,35 @@ async def test_tasks_are_listed_by_name_a_page_at_a_time(scheduling: SchedulingB
     assert [each.task.name for each in page.records] == ["a b", "c"]
     assert page.total == beyond.total == 5
     assert beyond.records == []
+
+
+@pytest.mark.parametrize(
+    ("sort", "expected"),
+    [
+        (Sort("name", descending=True), "cba"),
+        (Sort("created_at"), "bca"),
+        (Sort("created_at", descending=True), "acb"),
+        (Sort("updated_at"), "bca"),
+    ],
+    ids=str,
+)
+async def test_pages_have_the_order_that_is_asked_for(
+    scheduling: SchedulingBackend, sort: Sort, expected: str
+) -> None:
+    days = {"a": 2, "b": 0, "c": 1}
+    await scheduling.define(
+        *(
+            a_periodic_task(name=name, created_at=A_MOMENT + timedelta(days=day))
+            for name, day in days.items()
+        )
+    )
+
+    async with scheduling.uow() as work:
+        pages = [
+            await work.periodic_tasks.page(PeriodicTaskFilter(), PageRequest(number, 2, sort))
+            for number in (1, 2)
+        ]
+    assert "".join(each.task.name for page in pages for each in page.records) == expected
 
 
 async def test_each_filter_narrows(scheduling: SchedulingBackend) -> None:

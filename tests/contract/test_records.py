@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from adapters.postgres.engine import connect, postgres_engine
-from adapters.postgres.records import Records, among, contains
+from adapters.postgres.records import OrderBy, Records, among, contains
 from adapters.postgres.transaction import Transaction
 from application.paging import MOST_COUNTED, Page, PageRequest
 from application.settings import PostgresSettings
@@ -44,6 +44,7 @@ notes = Table(
     UniqueConstraint("title", name="uq_notes_title"),
 )
 comments = Table("comments", _metadata, Column("note_id", Uuid, ForeignKey(notes.c.id)))
+BY_TITLE = OrderBy((notes.c.title,))
 
 
 @dataclass(slots=True)
@@ -73,7 +74,7 @@ class NoteRepository:
     async def page(self, keyword: str, page: PageRequest) -> Page[Note]:
         """Return one page, ordered by title."""
         found = contains([notes.c.title], keyword)
-        return await self._records.page(page, found, order_by=notes.c.title)
+        return await self._records.page(page, found, order_by=BY_TITLE)
 
 
 CONFLICTS: dict[str, PorticoError] = {"uq_notes_title": TitleTaken("There is one already")}
@@ -124,7 +125,7 @@ def records(transaction: Transaction) -> Records[Note]:
 
 async def everything(begin: Begin) -> list[Note]:
     async with begin() as transaction:
-        return list(await records(transaction).all(order_by=notes.c.title))
+        return list(await records(transaction).all(order_by=BY_TITLE))
 
 
 # --- reading ---
@@ -144,7 +145,7 @@ async def test_all_records_of_a_condition_come_in_order(begin: Begin) -> None:
     await given(begin, note(3), note(1), note(2), note(4))
 
     async with begin() as transaction:
-        found = await records(transaction).all(notes.c.title < "0004", order_by=notes.c.title)
+        found = await records(transaction).all(notes.c.title < "0004", order_by=BY_TITLE)
     assert found == [note(1), note(2), note(3)]
 
 
@@ -154,7 +155,7 @@ async def test_a_column_may_have_one_of_any_number_of_values(begin: Begin) -> No
     async with begin() as transaction:
         for wanted in ([], [2], [4, 2], [2, 4, 4, 9], range(1, 1000)):
             condition = among(notes.c.id, [UUID(int=number) for number in wanted])
-            found = await records(transaction).all(condition, order_by=notes.c.title)
+            found = await records(transaction).all(condition, order_by=BY_TITLE)
             assert found == [note(number) for number in range(1, 6) if number in wanted]
 
 

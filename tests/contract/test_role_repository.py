@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from application.paging import PageRequest
+from application.paging import PageRequest, Sort
 from application.ports.access import RoleFilter
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
 from domain.access import (
@@ -554,6 +554,33 @@ async def test_filters_narrow_the_list_of_roles(
         assert [role.code.value for role in page.records] == expected
         assert page.total == len(expected)
         assert (await work.roles.page(which, PageRequest(size=1))).total == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("sort", "expected"),
+    [
+        (Sort("code", descending=True), "cba"),
+        (Sort("name"), "cab"),
+        (Sort("created_at"), "bca"),
+        (Sort("updated_at", descending=True), "acb"),
+    ],
+    ids=str,
+)
+async def test_pages_of_roles_have_the_order_that_is_asked_for(
+    uow: UnitOfWorkFactory, sort: Sort, expected: str
+) -> None:
+    roles = []
+    for letter, name, day in (("a", "Beta", 2), ("b", "gamma", 0), ("c", "ALPHA", 1)):
+        role = a_role(code=f"role.{letter}", name=name)
+        role.created_at = role.updated_at = A_MOMENT + timedelta(days=day)
+        roles.append(role)
+    await given(uow, *roles)
+
+    async with uow() as work:
+        pages = [
+            await work.roles.page(RoleFilter(), PageRequest(number, 2, sort)) for number in (1, 2)
+        ]
+    assert "".join(r.code.value[-1] for page in pages for r in page.records) == expected
 
 
 async def test_pages_of_roles_are_complete(uow: UnitOfWorkFactory) -> None:

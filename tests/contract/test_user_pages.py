@@ -1,10 +1,13 @@
 """What `UserRepository` promises about lists, deletion and the last administrator, kept by memory and by PostgreSQL."""
 
 import asyncio
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from application.paging import PageRequest
+from application.paging import PageRequest, Sort
 from application.ports.identity import UserFilter
 from application.ports.unit_of_work import UnitOfWorkFactory
 from domain.access import RoleCode
@@ -21,6 +24,35 @@ async def given(uow: UnitOfWorkFactory, *users: User) -> None:
         for user in users:
             await work.users.add(user)
         await work.commit()
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("by", ["username", "email", "name", "created_at"])
+async def test_pages_have_the_order_that_is_asked_for(
+    uow: UnitOfWorkFactory, by: str, *, descending: bool
+) -> None:
+    """Those that are equal in the field have an order too, or pages would overlap."""
+    users = [
+        a_user(username=f"user{i}", email=f"{(i * 3) % 7}@example.org", name=f"Name {i % 3}")
+        for i in range(7)
+    ]
+    for i, user in enumerate(users):
+        user.created_at += timedelta(days=(i * 5) % 4)
+    await given(uow, *users)
+    keys: Mapping[str, Callable[[User], Any]] = {
+        "username": lambda user: user.username.key,
+        "email": lambda user: user.email.key,
+        "name": lambda user: (user.name.key, user.id),
+        "created_at": lambda user: (user.created_at, user.id),
+    }
+    expected = [u.username.value for u in sorted(users, key=keys[by], reverse=descending)]
+
+    for which in (EVERYBODY, UserFilter(keyword="user")):
+        pages = [
+            await found(uow, which, PageRequest(number, 3, Sort(by, descending)))
+            for number in (1, 2, 3)
+        ]
+        assert [name for page in pages for name in page] == expected
 
 
 async def found(uow: UnitOfWorkFactory, which: UserFilter, page: PageRequest = ALL) -> list[str]:

@@ -9,11 +9,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.postgres.engine import connect, postgres_engine
-from adapters.postgres.identity import user_records
+from adapters.postgres.identity import order_of_users, user_records
 from adapters.postgres.search import UserSearch
 from adapters.postgres.tables import users
 from adapters.postgres.transaction import Transaction
-from application.paging import Page, PageRequest
+from application.paging import Page, PageRequest, Sort
 from application.settings import PostgresSettings
 from domain.identity import User
 
@@ -63,17 +63,23 @@ async def search(
     transaction: Transaction, keyword: str, page: PageRequest, *, only_active: bool
 ) -> Page[User]:
     conditions = [users.c.status == "active"] if only_active else []
-    records = user_records(transaction)
-    return await UserSearch(transaction, records, keyword, conditions, most=MOST).page(page)
+    records, order_by = user_records(transaction), order_of_users(page)
+    found = UserSearch(transaction, records, keyword, conditions, order_by=order_by, most=MOST)
+    return await found.page(page)
 
 
 @pytest.mark.parametrize("only_active", [False, True])
+@pytest.mark.parametrize(
+    "sort", [Sort("username"), Sort("created_at", descending=True), Sort("name")], ids=str
+)
 async def test_every_way_of_searching_finds_the_same(
-    engine: AsyncEngine, *, only_active: bool
+    engine: AsyncEngine, sort: Sort, *, only_active: bool
 ) -> None:
     async with aclosing(await connect(engine)) as connection:
         transaction = Transaction(connection)
-        everybody = await user_records(transaction).all(order_by=users.c.username_key)
+        everybody = await user_records(transaction).all(
+            order_by=order_of_users(PageRequest(sort=sort))
+        )
         for case, keyword in KEYWORDS.items():
             expected = [
                 user
@@ -82,7 +88,7 @@ async def test_every_way_of_searching_finds_the_same(
                 and any(keyword in n for n in (user.username.key, user.email.key, user.name.key))
             ]
             for number, size in ((1, 10), (2, 10), (1, 100), (2, 100), (20, 100), (9, 7)):
-                page = PageRequest(number=number, size=size)
+                page = PageRequest(number=number, size=size, sort=sort)
                 assert await search(transaction, keyword, page, only_active=only_active) == Page(
                     expected[page.offset : page.offset + size], min(len(expected), MOST)
                 ), f"{case}, page {number} of {size}"

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_network
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import httpx
 import pytest
@@ -50,7 +50,9 @@ async def make_note(body: NoteBody) -> Created[NoteBody]:
 
 
 @router.get("/notes")
-async def list_notes(query: Annotated[PageQuery, Query()]) -> Response[Page[NoteBody]]:
+async def list_notes(
+    query: Annotated[PageQuery[Literal["title", "-title"]], Query()],
+) -> Response[Page[NoteBody]]:
     records = [NoteBody(title_text=f"note {query.request().offset + 1}")]
     return Response(data=Page(page=query.page, page_size=query.page_size, total=1, records=records))
 

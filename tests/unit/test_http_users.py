@@ -387,3 +387,27 @@ async def test_somebody_else_is_not_found_by_a_made_up_id(admin_web: Web) -> Non
 
     assert response.status_code == 404
     assert response.json()["detail"] == f"There is no user {NOBODY}"
+
+
+# --- the order of lists -------------------------------------------------------------------------
+
+
+async def test_a_list_has_the_order_that_is_asked_for(admin_web: Web) -> None:
+    for username in ("person-b", "person-c", "person-a"):
+        await admin_web.world.given(a_user(username=username))
+
+    async def usernames(sort: str) -> list[str]:
+        response = await admin_web.client.get(USERS, params={"keyword": "person-", "sort": sort})
+        return [user["username"] for user in response.json()["data"]["records"]]
+
+    assert await usernames("username") == ["person-a", "person-b", "person-c"]
+    assert await usernames("-username") == ["person-c", "person-b", "person-a"]
+    assert await usernames("-createdAt") == [*reversed(await usernames("createdAt"))]
+
+
+@pytest.mark.parametrize("sort", ["", "-", "password_hash", "+username", "username,email", "id"])
+async def test_an_order_that_a_list_does_not_offer_is_refused(admin_web: Web, sort: str) -> None:
+    response = await admin_web.client.get(USERS, params={"sort": sort})
+
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["loc"] == ["query", "sort"]

@@ -1,9 +1,10 @@
 """Periodic tasks in memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from adapters.memory.store import MemoryTransaction, page_of
-from application.paging import Page, PageRequest
+from adapters.memory.store import MemoryTransaction, page_of, sorted_by
+from application.paging import Page, PageRequest, Sort
 from application.ports.scheduling import PeriodicTaskFilter, PeriodicTaskRepository, Scheduled
 from domain.scheduling.errors import PeriodicTaskNameTaken, PeriodicTaskNotFound
 from domain.scheduling.slots import PeriodicTaskId
@@ -56,8 +57,7 @@ class MemoryPeriodicTaskRepository(PeriodicTaskRepository):
             for task in self._tasks.where(matches)
             if which.invalid in {None, self._transaction.problems.find(task.id) is not None}
         ]
-        found.sort(key=lambda task: task.name)
-        tasks = page_of(found, page)
+        tasks = page_of(sorted_by(found, page.sort or Sort("name"), _SORTS), page)
         return Page([self._scheduled(task) for task in tasks.records], tasks.total)
 
     def _scheduled(self, task: PeriodicTask | UnreadableTask) -> Scheduled:
@@ -67,6 +67,13 @@ class MemoryPeriodicTaskRepository(PeriodicTaskRepository):
     def _refuse_taken(self, task: PeriodicTask | UnreadableTask) -> None:
         if self._tasks.where(lambda other: other.id != task.id and other.name == task.name):
             raise PeriodicTaskNameTaken(task.name)
+
+
+_SORTS: Mapping[str, Callable[[PeriodicTask | UnreadableTask], Any]] = {
+    "name": lambda task: task.name,
+    "created_at": lambda task: (task.created_at, task.id),
+    "updated_at": lambda task: (task.updated_at, task.id),
+}
 
 
 def _matching(which: PeriodicTaskFilter) -> Callable[[PeriodicTask | UnreadableTask], bool]:

@@ -3,13 +3,23 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, collate, delete, func, literal_column, select, text, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    collate,
+    delete,
+    func,
+    literal_column,
+    select,
+    text,
+    update,
+)
 
-from adapters.postgres.records import Records, among, contains
+from adapters.postgres.records import OrderBy, Records, among, contains
 from adapters.postgres.scheduling.rows import COLUMNS, to_row, to_task
 from adapters.postgres.tables import periodic_task_standings, periodic_tasks, task_runs
 from adapters.postgres.transaction import Transaction
-from application.paging import Page, PageRequest
+from application.paging import Page, PageRequest, Sort
 from application.ports.scheduling import PeriodicTaskFilter, PeriodicTaskRepository, Scheduled
 from domain.scheduling.errors import PeriodicTaskNameTaken, PeriodicTaskNotFound
 from domain.scheduling.slots import PeriodicTaskId
@@ -72,9 +82,9 @@ class PostgresPeriodicTaskRepository(PeriodicTaskRepository):
         needle = sought(which.keyword or "")
         if needle is None:
             return Page([], 0)
-        found = await self._records.page(
-            page, *_conditions(which, needle), order_by=periodic_tasks.c.name
-        )
+        sort = page.sort or Sort("name")
+        order_by = OrderBy(_SORTS[sort.by], descending=sort.descending)
+        found = await self._records.page(page, *_conditions(which, needle), order_by=order_by)
         return Page(await self._scheduled(found.records), found.total)
 
     async def _scheduled(
@@ -95,6 +105,11 @@ class PostgresPeriodicTaskRepository(PeriodicTaskRepository):
         }
 
 
+_SORTS: Mapping[str, Sequence[Column[Any]]] = {
+    "name": (periodic_tasks.c.name,),
+    "created_at": (periodic_tasks.c.created_at, periodic_tasks.c.id),
+    "updated_at": (periodic_tasks.c.updated_at, periodic_tasks.c.id),
+}
 _COLUMNS: list[ColumnElement[Any]] = [
     literal_column(read).label(name) for name, read in COLUMNS.items()
 ]

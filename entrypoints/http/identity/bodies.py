@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 from uuid import UUID
 
 from pydantic import Field
@@ -60,6 +60,10 @@ RoleCodeField = Annotated[
         description="2 to 64 of a-z, 0-9, `.`, `_` and `-`, a letter first; unique.",
         examples=["editor"],
     ),
+]
+
+SortOfUsers: TypeAlias = Literal[
+    "username", "-username", "email", "-email", "name", "-name", "createdAt", "-createdAt"
 ]
 
 EVERYTHING = "*:**"

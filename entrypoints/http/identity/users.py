@@ -32,6 +32,7 @@ from entrypoints.http.identity.bodies import (
     ListedUserBody,
     NameField,
     RoleCodeField,
+    SortOfUsers,
     UserBody,
     UsernameField,
 )
@@ -64,7 +65,7 @@ Status = Annotated[
 ]
 
 
-class UserQuery(PageQuery):
+class UserQuery(PageQuery[SortOfUsers]):
     """Which users to list; each filter narrows."""
 
     keyword: MayBeLeftOut[Keyword] = Field(
@@ -154,7 +155,7 @@ class NewUserBody(UserBody):
 async def list_users(
     query: Annotated[UserQuery, Query()], list_users: ListUsersDep
 ) -> Response[Page[ListedUserBody]]:
-    """List users, ordered by username."""
+    """List users, ordered by username unless `sort` says otherwise."""
     found = await list_users(query.filter(), query.request())
     return Response(
         data=Page.of(found, query, lambda one: ListedUserBody.of_listed(one.user, one.roles))

@@ -49,7 +49,9 @@ ListNextRunsDep = Annotated[ListNextRuns, Depends(use_case(Container.list_next_r
 PreviewRunsDep = Annotated[PreviewRuns, Depends(use_case(Container.preview_runs))]
 
 
-class PeriodicTaskQuery(PageQuery):
+class PeriodicTaskQuery(
+    PageQuery[Literal["name", "-name", "createdAt", "-createdAt", "updatedAt", "-updatedAt"]]
+):
     """Which periodic tasks to list; each filter narrows."""
 
     keyword: MayBeLeftOut[Keyword] = Field(
@@ -82,7 +84,7 @@ class NextQuery(Body):
 async def list_periodic_tasks(
     query: Annotated[PeriodicTaskQuery, Query()], list_tasks: ListTasksDep
 ) -> Response[Page[PeriodicTaskBody]]:
-    """List periodic tasks, ordered by name."""
+    """List periodic tasks, ordered by name unless `sort` says otherwise."""
     found = await list_tasks(query.filter(), query.request())
     return Response(data=Page.of(found, query, PeriodicTaskBody.of))
 
