@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -71,6 +71,64 @@ class AuditEntry:
         for name, longest in _LONGEST_TEXTS.items():
             object.__setattr__(self, name, _storable_text(getattr(self, name)[:longest]))
         object.__setattr__(self, "details", _storable_details(self.details))
+
+
+def parts_of(details: Mapping[str, object]) -> Sequence[Mapping[str, object]]:
+    """Return details that one entry can hold as they are, and others in parts, each with its number and how many.
+
+    Nothing is left out, so that nobody hides one value behind many others: objects and lists are divided. A single
+    text that exceeds `LARGEST_DETAILS` is alone in its part.
+    """
+    storable = _storable_object(cast("Mapping[object, object]", details), depth=1)
+    if _size(storable) <= LARGEST_DETAILS:
+        return [storable]
+    parts: list[dict[str, object]] = []
+    size = LARGEST_DETAILS
+    for path, leaf in _leaves(storable):
+        # What it takes if nothing of its path is there yet, with brackets, quotes and commas.
+        more = _size(leaf) + sum(len(json.dumps(name).encode()) + 4 for name in path) + 4
+        if size + more > LARGEST_DETAILS - _ROOM_FOR_NUMBERS:
+            parts.append({})
+            size = 0
+        _put(parts[-1], path, leaf)
+        size += more
+    return [{"part": n, "parts": len(parts), **part} for n, part in enumerate(parts, 1)]
+
+
+_ROOM_FOR_NUMBERS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """Something in a list."""
+
+    value: object
+
+
+def _leaves(value: object, *path: str) -> Iterator[tuple[tuple[str, ...], object]]:
+    match value:
+        case dict() if value:
+            for name, item in cast("dict[str, object]", value).items():
+                yield from _leaves(item, *path, name)
+        case list() if value:
+            yield from ((path, _Item(item)) for item in cast("list[object]", value))
+        case _:
+            yield path, value
+
+
+def _put(part: dict[str, object], path: tuple[str, ...], leaf: object) -> None:
+    *objects, name = path
+    for each in objects:
+        part = cast("dict[str, object]", part.setdefault(each, {}))
+    if isinstance(leaf, _Item):
+        cast("list[object]", part.setdefault(name, [])).append(leaf.value)
+    else:
+        part[name] = leaf
+
+
+def _size(storable: object) -> int:
+    value = storable.value if isinstance(storable, _Item) else storable
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 def _storable_details(details: Mapping[str, object]) -> dict[str, object]:

@@ -12,7 +12,7 @@ from application.ports.documents import AuditFilter, AuditLog
 from application.ports.system import Clock, IdGenerator
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
 from application.use_cases.caller import Caller, Origin
-from domain.documents import AuditEntry, AuditId, AuditOutcome
+from domain.documents import AuditEntry, AuditId, AuditOutcome, parts_of
 from domain.errors import Unavailable
 from domain.identity import UserId
 
@@ -38,21 +38,27 @@ class RecordAudit:
         details: Mapping[str, object] | None = None,
         entry_id: AuditId | None = None,
     ) -> None:
-        """`details` are without secrets. With an `entry_id`, what is noted again is kept once."""
-        await uow.outbox.add(
-            AuditEntry(
-                id=entry_id or AuditId(self.ids.new()),
-                at=self.clock.now(),
-                action=action,
-                outcome=outcome,
-                actor=actor,
-                target=target,
-                address=origin.address,
-                agent=origin.agent or "",
-                request_id=origin.request_id,
-                details=details or {},
+        """Note it in one entry, or in several if the details are too large for one.
+
+        They are without secrets. With an `entry_id`, what is noted again is kept once.
+        """
+        at = self.clock.now()
+        for part in parts_of(details or {}):
+            await uow.outbox.add(
+                AuditEntry(
+                    id=entry_id or AuditId(self.ids.new()),
+                    at=at,
+                    action=action,
+                    outcome=outcome,
+                    actor=actor,
+                    target=target,
+                    address=origin.address,
+                    agent=origin.agent or "",
+                    request_id=origin.request_id,
+                    details=part,
+                )
             )
-        )
+            entry_id = None
         self.recorded.set()
 
 

@@ -29,6 +29,9 @@ class AuditQuery(SliceQuery):
     """Which entries to list; each filter narrows."""
 
     actor: MayBeLeftOut[UUID] = Field(default=None, description="Who did it.")
+    concerned: MayBeLeftOut[UUID] = Field(
+        default=None, description="Who did it, or to whom it was done."
+    )
     action: MayBeLeftOut[Text] = Field(
         default=None,
         description="Exact, or how it begins, with a dot at the end: `users.` finds `users.created`.",
@@ -44,6 +47,7 @@ class AuditQuery(SliceQuery):
         """Return what the use case is asked for."""
         return AuditFilter(
             actor=None if self.actor is None else UserId(self.actor),
+            concerned=None if self.concerned is None else UserId(self.concerned),
             action=self.action,
             target=self.target,
             outcome=self.outcome,
@@ -76,7 +80,10 @@ class AuditEntryBody(Body):
         examples=["6f1c2a9e0b3d4f5a8c7e9d0b1a2f3c4d"],
     )
     details: Mapping[str, Any] = Field(
-        description="What there is to say about this action.",
+        description=(
+            "What there is to say about this action. If that is much it is divided: each `part` of the `parts` is "
+            "an entry."
+        ),
         examples=[{"status": {"from": "active", "to": "disabled"}}],
     )
 

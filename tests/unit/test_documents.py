@@ -1,6 +1,8 @@
 """What an audit entry holds, whatever it is made of."""
 
 import json
+from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from enum import IntEnum
 from uuid import UUID
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.documents import LARGEST_DETAILS, AuditOutcome
+from domain.documents import LARGEST_DETAILS, AuditOutcome, parts_of
 from tests.fakes.documents import an_entry
 
 
@@ -109,3 +111,57 @@ def test_every_entry_fits_and_is_the_same_when_made_from_itself(
     assert "\\u0000" not in text
     assert bson.decode(bson.encode(dict(entry.details))) == entry.details
     assert an_entry(details=json.loads(text)).details == entry.details
+
+
+# --- in parts ---
+
+
+def test_details_that_fit_are_one_part() -> None:
+    details = {"roles": ["a"], "name": "x", "none": {}}
+    assert parts_of(details) == [details]
+    assert parts_of({}) == [{}]
+
+
+def leaves(value: object, *path: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    if isinstance(value, dict) and value:
+        for name, item in value.items():
+            yield from leaves(item, *path, name)
+    elif isinstance(value, list) and value:
+        yield from ((path, repr(item)) for item in value)
+    else:
+        yield path, repr(value)
+
+
+NAMES = st.text('abcdef\N{SNOWMAN}"', min_size=1, max_size=9)
+VALUES = st.recursive(
+    NAMES | st.integers(0, 9) | st.none(),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(NAMES, inner, max_size=5),
+)
+
+
+@given(details=st.dictionaries(NAMES, VALUES), fillers=st.lists(NAMES, max_size=4))
+def test_parts_have_everything_between_them_and_each_fits(
+    details: dict[str, object], fillers: list[str]
+) -> None:
+    whole: dict[str, object] = {
+        **{f"filler {n}": [text * 300] * 40 for n, text in enumerate(fillers)},
+        **details,
+        "last": {"inner": ["treasure"] * 9000},
+    }
+
+    parts = parts_of(whole)
+
+    assert [(part.pop("part"), part.pop("parts")) for part in map(dict, parts)] == [
+        (n, len(parts)) for n in range(1, len(parts) + 1)
+    ]
+    assert all("excerpt" not in an_entry(details=part).details for part in parts)
+    told = Counter(leaf for part in parts for leaf in leaves({**part, "part": 0, "parts": 0}))
+    del told[("part",), "0"], told[("parts",), "0"]
+    assert told == Counter(leaves(whole))
+
+
+def test_a_text_that_fits_nowhere_is_cut_alone() -> None:
+    details = {"first": "a", "filler": "x" * LARGEST_DETAILS, "last": "b"}
+    first, filler, last = (an_entry(details=part).details for part in parts_of(details))
+    assert (first["first"], last["last"]) == ("a", "b")
+    assert "filler" in str(filler["excerpt"])

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -335,8 +337,8 @@ async def test_a_role_becomes_what_the_draft_says_and_the_difference_is_noted(
     entry = world.noted()[-1]
     assert entry.action == "roles.replaced"
     assert entry.details == {
-        "permissions": {"from": [READ], "to": [READ, WRITE]},
-        "buttonPermissions": {"from": ["b"], "to": []},
+        "permissions": {"added": [WRITE], "removed": []},
+        "buttonPermissions": {"added": [], "removed": ["b"]},
     }
 
 
@@ -653,3 +655,50 @@ async def test_two_roles_of_one_user_do_not_grow_at_once(world: World) -> None:
     )
 
     assert [type(answer) for answer in answers].count(TooMuchAccess) == 1
+
+
+# --- what the audit log says of it --------------------------------------------------------------
+
+
+async def test_no_filler_hides_what_was_given_or_taken(world: World) -> None:
+    """Whatever else a role gives, and however much of it: every word of it is in the entries."""
+    hidden = "PUT:/users/*/password"
+    filler = frozenset("\N{SNOWMAN}" * 195 + f"{n:04}" for n in range(1000))
+    draft = replace(
+        a_draft(*(f"GET:/a/*/{'a' * 270}{n:03}" for n in range(49)), hidden),
+        buttons=filler,
+        routers=filler,
+    )
+    caller = await logged_in(world, a_user(is_admin=True))
+    before = len(world.noted())
+
+    role = await world.container.create_role()(caller, draft)
+    await world.container.replace_role()(caller, role.id, a_draft())
+    await world.container.replace_role()(caller, role.id, draft)
+    await world.container.delete_roles()(caller, [role.id], force=False)
+
+    entries = world.noted()[before:]
+    given = {grant.value for grant in draft.grants}
+    for action, ways, count in (
+        ("roles.created", [()], 1),
+        ("roles.replaced", [("removed",), ("added",)], 2),
+        ("roles.deleted", [()], 1),
+    ):
+        parts: list[Mapping[str, Any]] = [e.details for e in entries if e.action == action]
+        assert all("excerpt" not in part for part in parts)
+        assert [part["part"] for part in parts] == count * list(range(1, parts[0]["parts"] + 1))
+        for way in ways:
+            assert told(parts, "permissions", *way) == given
+            assert told(parts, "buttonPermissions", *way) == filler
+            assert told(parts, "routerPermissions", *way) == filler
+
+
+def told(parts: Sequence[Mapping[str, Any]], *path: str) -> set[str]:
+    """Return what parts of details list, all together."""
+    found = set[str]()
+    for part in parts:
+        inner: Any = part
+        for name in path:
+            inner = inner.get(name, {})
+        found.update(inner)
+    return found

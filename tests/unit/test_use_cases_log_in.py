@@ -124,8 +124,13 @@ async def test_beyond_the_cap_the_oldest_session_ends() -> None:
         sessions.append(caller.session_id)
 
     assert [s.id for s in await world.sessions(ada)] == [sessions[2], sessions[1]]
-    noted = [entry.details for entry in world.noted()]
-    assert noted == [{}, {}, {"ended": [str(sessions[0])]}]
+    first, second, third = map(str, sessions)
+    assert [entry.details for entry in world.noted()] == [
+        {"session": first},
+        {"session": second},
+        {"session": third, "ended": [first]},
+    ]
+    assert {entry.target for entry in world.noted()} == {f"user:{ada.id}"}
 
 
 async def test_a_hash_of_other_parameters_is_replaced_at_log_in(world: World) -> None:

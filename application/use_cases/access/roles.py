@@ -114,7 +114,7 @@ class ReplaceRole:
             # What the role gives, or would give if enabled, too: whoever takes power from others could
             # first strip them of what protects them from somebody who may do less.
             check_ceiling(caller.access, [present, role])
-            changes = difference(_facts(present), _facts(role))
+            changes = _changes(present, role)
             if not changes:
                 return present
             await uow.roles.save(role)
@@ -277,6 +277,20 @@ async def _check_holders(uow: UnitOfWork, role: Role) -> None:
     beyond = (await uow.roles.largest_amount_with(role.id)).beyond(MOST_OF_USER)
     if beyond is not None:
         raise TooMuchAccess("All roles of somebody who has this one", beyond, field="permissions")
+
+
+def _changes(before: Role, after: Role) -> dict[str, object]:
+    """Return as details what is not as it was; of what the role gives, what came and what went."""
+    old, new = _facts(before), _facts(after)
+    changes = difference(old, new)
+    for name, was, is_now in (
+        ("permissions", {g.value for g in before.grants}, {g.value for g in after.grants}),
+        ("buttonPermissions", before.buttons, after.buttons),
+        ("routerPermissions", before.routers, after.routers),
+    ):
+        if name in changes:
+            changes[name] = {"added": sorted(is_now - was), "removed": sorted(was - is_now)}
+    return changes
 
 
 def _facts(role: Role) -> dict[str, object]:

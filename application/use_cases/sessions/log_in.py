@@ -117,9 +117,12 @@ class LogIn:
                     "sessions.logged_in" if recorded else "sessions.log_in_failed",
                     origin,
                     actor=user.id if recorded else None,
-                    target=f"session:{session.id}" if recorded else f"user:{user.id}",
+                    target=f"user:{user.id}",
                     outcome=AuditOutcome.SUCCESS if recorded else AuditOutcome.FAILURE,
-                    details={"ended": [str(session_id) for session_id in ended]} if ended else None,
+                    details={
+                        **({"session": str(session.id)} if recorded else {}),
+                        **({"ended": [str(session_id) for session_id in ended]} if ended else {}),
+                    },
                 )
                 roles = (await uow.roles.of_users([user.id])).get(user.id, ())
                 await uow.commit()
