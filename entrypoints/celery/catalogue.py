@@ -11,6 +11,7 @@ from entrypoints.celery.recording import NOTE_END
 
 _LONGEST_DESCRIPTION = 2000
 _LONGEST_ANNOTATION = 200
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def registered_tasks(app: Celery) -> Sequence[RegisteredTask]:
@@ -40,7 +41,7 @@ def _parameter(parameter: inspect.Parameter) -> Parameter:
     return Parameter(
         name=parameter.name,
         kind=ParameterKind[parameter.kind.name],
-        required=parameter.default is inspect.Parameter.empty,
+        required=parameter.default is inspect.Parameter.empty and parameter.kind not in _VARIADIC,
         annotation=(
             ""
             if annotation is inspect.Parameter.empty

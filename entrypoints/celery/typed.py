@@ -1,12 +1,14 @@
 """`TypedCelery`: Celery whose tasks know their arguments and their result, for mypy and pyright alike."""
 
+import asyncio
 import inspect
 import warnings
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import (
+    TYPE_CHECKING,
     Any,
     Concatenate,
     Generic,
@@ -21,13 +23,15 @@ from typing import (
 
 from celery import Celery, Task
 from celery.canvas import Signature
-from celery.result import AsyncResult
+from celery.result import AsyncResult, EagerResult
 from celery.utils.time import maybe_make_aware
 
 from entrypoints.celery.asynchronous.tasks import AsyncTask, AsyncWorker, on_process_loop
 
 P = ParamSpec("P")
 R = TypeVar("R")
+J = TypeVar("J", bound=float | str | Sequence[Any] | Mapping[str, Any] | None)
+"""What is JSON comes first: of a generic function, mypy believes that it returns what the first overload asks for."""
 T = TypeVar("T", bound=Task[..., Any])
 R_co = TypeVar("R_co", covariant=True)
 Self_contra = TypeVar("Self_contra", bound=Task[..., Any], contravariant=True)
@@ -67,8 +71,6 @@ class TaskOptions(MessageOptions, total=False):
 
     name: str
     """What messages call it; by default its module and function."""
-    base: "type[TypedTask[..., Any]]"
-    """The class to derive its own class from."""
     typing: bool
     """Whether arguments are checked against its signature before they are sent."""
     shared: bool
@@ -158,6 +160,10 @@ class LongDelayWarning(UserWarning):
     """A message is meant for much later, and workers would hold it until then."""
 
 
+class BlockedLoopWarning(UserWarning):
+    """A coroutine publishes a message without awaiting that, and its event loop waits for the broker."""
+
+
 @dataclass(frozen=True, slots=True)
 class Publisher(Generic[P, R_co]):
     """A task, and what its messages are published with."""
@@ -169,18 +175,46 @@ class Publisher(Generic[P, R_co]):
         """Publish a message."""
         return self.task.apply_async(args, kwargs, **self.options)
 
+    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R_co]:
+        """Publish a message, as `TypedTask.adelay` does."""
+        return await asyncio.to_thread(self.task.apply_async, args, kwargs, **self.options)
+
+
+if TYPE_CHECKING:
+
+    class Chainable(Signature[R_co]):
+        """A signature that knows what a chain of it and another returns; celery-types takes that for a dictionary."""
+
+        def __or__(self, other: Signature[R]) -> "Chainable[R]": ...  # type: ignore[override]
+        def __ror__(self, other: Signature[Any]) -> "Chainable[R_co]": ...  # type: ignore[override]
+else:
+    Chainable = Signature
+
 
 class TypedTask(AsyncTask[P, R_co]):
     """A task that takes `P` and returns `R_co`; for an `async def`, `R_co` is what awaiting it gives.
 
-    `delay`, `si` and `acall` are checked. `s` is not, for others of a chain may supply arguments; `apply_async` cannot
-    be, but `options(…).delay(…)` is.
+    `delay`, `adelay`, `si` and `acall` are checked. `s` is not, for others of a chain may supply arguments;
+    `apply_async` cannot be, but `options(…).delay(…)` is.
     """
 
     publishing: Mapping[str, Any] = MappingProxyType({})
     """Where its messages go, as said in the decorator."""
     longest_delay: timedelta | None = timedelta(hours=1)
     _has_warned = False
+    _has_warned_of_blocking = False
+
+    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R_co]:
+        """Publish a message like `delay`, for coroutines: whatever the broker does, the event loop goes on.
+
+        It takes a thread of the loop's. If the caller is cancelled meanwhile, the message may be published or not.
+        """
+        return await asyncio.to_thread(self.apply_async, args, kwargs)
+
+    if TYPE_CHECKING:
+
+        def s(self, *args: Any, **kwargs: Any) -> Chainable[R_co]: ...  # noqa: ANN401
+        def si(self, *args: P.args, **kwargs: P.kwargs) -> Chainable[R_co]: ...
 
     def options(self, **options: Unpack[PublishOptions]) -> Publisher[P, R_co]:
         """Return what publishes with these options: `task.options(queue="mail").delay(…)`."""
@@ -193,7 +227,21 @@ class TypedTask(AsyncTask[P, R_co]):
         *more: Any,  # noqa: ANN401  as Celery's
         **options: Any,  # noqa: ANN401  as Celery's
     ) -> AsyncResult[R_co]:
-        """Publish a message; warn, once per task, with `LongDelayWarning` if it is for later than `longest_delay`."""
+        """Publish a message.
+
+        Warn, once per task, with `LongDelayWarning` if it is for later than `longest_delay`, and with
+        `BlockedLoopWarning` if a coroutine calls.
+        """
+        # A retry cannot be awaited, and what is eager does not wait for a broker.
+        waits = "retries" not in options and not self.app.conf.task_always_eager
+        if waits and not self._has_warned_of_blocking and _is_in_coroutine():
+            self._has_warned_of_blocking = True
+            warnings.warn(
+                f"{self.name} is published on an event loop, which waits until the broker has answered; "
+                "in a coroutine, write `await task.adelay(…)`",
+                BlockedLoopWarning,
+                stacklevel=2,
+            )
         if not self._has_warned and self.longest_delay is not None:
             delay = self._delay(options)
             if delay > self.longest_delay:
@@ -217,11 +265,52 @@ class TypedTask(AsyncTask[P, R_co]):
         return {**options, **self.publishing}
 
 
+def _is_in_coroutine() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+class CoroutineTask(TypedTask[P, Coroutine[Any, Any, R]]):
+    """The base of classes of tasks whose `run` is `async def`; `R` is what awaiting it gives.
+
+    One that overrides the `run` of another says `await super().run(…)`.
+    """
+
+    abstract = True
+
+    if TYPE_CHECKING:  # its messages are those of a function that is `async def`
+
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...  # type: ignore[override]
+        def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]: ...  # type: ignore[override]
+        async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]: ...  # type: ignore[override]
+        async def acall(self, *args: P.args, **kwargs: P.kwargs) -> R: ...  # type: ignore[override]
+        def apply_async(self, *args: Any, **options: Any) -> AsyncResult[R]: ...  # type: ignore[override]  # noqa: ANN401
+        def apply(self, *args: Any, **options: Any) -> EagerResult[R]: ...  # type: ignore[override]  # noqa: ANN401
+        def options(self, **options: Unpack[PublishOptions]) -> Publisher[P, R]: ...  # type: ignore[override]
+        def s(self, *args: Any, **kwargs: Any) -> Chainable[R]: ...  # type: ignore[override]  # noqa: ANN401
+        def si(self, *args: P.args, **kwargs: P.kwargs) -> Chainable[R]: ...  # type: ignore[override]
+
+
+class TaskOfBase(TypedTask[P, R_co]):
+    """What type checkers take a task with a `base` for: they know its arguments, and let its base's methods pass."""
+
+    abstract = True
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...  # noqa: ANN401  whatever the base has
+
+
 class TaskDecorator(Protocol):
     """Makes a task of a function."""
 
     @overload
-    def __call__(self, fun: Callable[P, Coroutine[Any, Any, R]], /) -> TypedTask[P, R]: ...
+    def __call__(self, fun: Callable[P, J], /) -> TypedTask[P, J]: ...
+    @overload
+    def __call__(self, fun: Callable[P, Awaitable[R]], /) -> TypedTask[P, R]: ...
     @overload
     def __call__(self, fun: Callable[P, R], /) -> TypedTask[P, R]: ...
 
@@ -230,11 +319,37 @@ class BoundTaskDecorator(Protocol):
     """Makes a task of a function whose first parameter is the task itself."""
 
     @overload
+    def __call__(self, fun: Callable[Concatenate[Self_contra, P], J], /) -> TypedTask[P, J]: ...
+    @overload
     def __call__(
-        self, fun: Callable[Concatenate[Self_contra, P], Coroutine[Any, Any, R]], /
+        self, fun: Callable[Concatenate[Self_contra, P], Awaitable[R]], /
     ) -> TypedTask[P, R]: ...
     @overload
     def __call__(self, fun: Callable[Concatenate[Self_contra, P], R], /) -> TypedTask[P, R]: ...
+
+
+class BaseTaskDecorator(Protocol):
+    """Makes a task of a function, with a base class of its own."""
+
+    @overload
+    def __call__(self, fun: Callable[P, J], /) -> TaskOfBase[P, J]: ...
+    @overload
+    def __call__(self, fun: Callable[P, Awaitable[R]], /) -> TaskOfBase[P, R]: ...
+    @overload
+    def __call__(self, fun: Callable[P, R], /) -> TaskOfBase[P, R]: ...
+
+
+class BoundBaseTaskDecorator(Protocol):
+    """The same of a function whose first parameter is the task itself."""
+
+    @overload
+    def __call__(self, fun: Callable[Concatenate[Self_contra, P], J], /) -> TaskOfBase[P, J]: ...
+    @overload
+    def __call__(
+        self, fun: Callable[Concatenate[Self_contra, P], Awaitable[R]], /
+    ) -> TaskOfBase[P, R]: ...
+    @overload
+    def __call__(self, fun: Callable[Concatenate[Self_contra, P], R], /) -> TaskOfBase[P, R]: ...
 
 
 class TypedCelery(Celery):
@@ -243,7 +358,9 @@ class TypedCelery(Celery):
     task_cls = f"{__name__}:TypedTask"
 
     @overload  # type: ignore[override]  # celery-types' overloads forget what the function takes and returns
-    def task(self, fun: Callable[P, Coroutine[Any, Any, R]], /) -> TypedTask[P, R]: ...
+    def task(self, fun: Callable[P, J], /) -> TypedTask[P, J]: ...
+    @overload
+    def task(self, fun: Callable[P, Awaitable[R]], /) -> TypedTask[P, R]: ...
     @overload
     def task(self, fun: Callable[P, R], /) -> TypedTask[P, R]: ...
     @overload
@@ -258,6 +375,40 @@ class TypedCelery(Celery):
         bind: Literal[False] = False,
         **options: Unpack[TaskOptions],
     ) -> Callable[[Callable[P, object]], TypedTask[P, Any]]: ...
+    @overload
+    def task(
+        self,
+        *,
+        base: type[Task[..., Any]],
+        pydantic: Literal[True],
+        bind: Literal[True],
+        **options: Unpack[TaskOptions],
+    ) -> Callable[[Callable[Concatenate[Self_contra, P], object]], TaskOfBase[P, Any]]: ...
+    @overload
+    def task(
+        self,
+        *,
+        base: type[Task[..., Any]],
+        pydantic: Literal[True],
+        bind: Literal[False] = False,
+        **options: Unpack[TaskOptions],
+    ) -> Callable[[Callable[P, object]], TaskOfBase[P, Any]]: ...
+    @overload
+    def task(
+        self,
+        *,
+        base: type[Task[..., Any]],
+        bind: Literal[True],
+        **options: Unpack[TaskOptions],
+    ) -> BoundBaseTaskDecorator: ...
+    @overload
+    def task(
+        self,
+        *,
+        base: type[Task[..., Any]],
+        bind: Literal[False] = False,
+        **options: Unpack[TaskOptions],
+    ) -> BaseTaskDecorator: ...
     @overload
     def task(
         self, *, bind: Literal[True], **options: Unpack[TaskOptions]

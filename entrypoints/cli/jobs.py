@@ -8,7 +8,9 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 
 import bootstrap
+from application.ports.system import Schema
 from application.settings import Settings, Stores, UnsafeSettings
+from domain.errors import Unavailable
 from entrypoints.cli import console
 from entrypoints.cli.api import hand_on
 from entrypoints.cli.broker import broker_probes
@@ -120,6 +122,8 @@ def _with_addresses(given: Mapping[str, object]) -> Settings:
 
 
 async def _ready(settings: Settings, servers: Collection[str], patience: float) -> None:
+    loop = asyncio.get_running_loop()
+    end = loop.time() + patience
     async with bootstrap.running(bootstrap.build_without_keys(settings)) as container:
         await answered(
             container,
@@ -128,5 +132,21 @@ async def _ready(settings: Settings, servers: Collection[str], patience: float) 
             patience=patience,
             report=console.say,
         )
-        if not await container.schema().is_current():
+        if not await is_current(container.schema(), patience=end - loop.time()):
             raise MigrationsMissing
+
+
+async def is_current(schema: Schema, *, patience: float, pause: float = 0.5) -> bool:
+    """Return whether no migration is missing; raise `Unavailable` if nobody can tell for `patience` s.
+
+    A database that has just answered may be busy the next moment.
+    """
+    loop = asyncio.get_running_loop()
+    end = loop.time() + patience
+    while True:
+        try:
+            return await schema.is_current()
+        except Unavailable:
+            if loop.time() >= end:
+                raise
+            await asyncio.sleep(pause)

@@ -4,16 +4,21 @@ A line that must be an error says which one, for each of the two; `tests/integra
 comments away and expects exactly these errors, and no other.
 """
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, assert_type
+from typing import Any, ParamSpec, TypeVar, assert_type
 
-from celery import Task
+from celery import Task, chain, chord, group
 from celery.canvas import Signature
 from celery.result import AsyncResult, EagerResult
 from pydantic import BaseModel
 
 from entrypoints.celery.asynchronous.results import aresult
-from entrypoints.celery.typed import TypedCelery, TypedTask
+from entrypoints.celery.typed import Chainable, CoroutineTask, TypedCelery, TypedTask
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
 
 app = TypedCelery("typing")
 
@@ -69,8 +74,8 @@ assert_type(crawl.delay("https://example.org"), AsyncResult[int])
 assert_type(greet("Ada"), str)
 assert_type(greet.apply(("Ada",)), EagerResult[str])
 assert_type(greet.apply_async(("Ada",), {"loud": True}, countdown=3), AsyncResult[str])
-assert_type(greet.si("Ada", loud=True), Signature[str])
-assert_type(greet.s(), Signature[str])
+assert_type(greet.si("Ada", loud=True), Chainable[str])
+assert_type(greet.s(), Chainable[str])
 assert_type(
     greet.options(queue="q", eta=datetime(2026, 1, 1, tzinfo=UTC)).delay("Ada"), AsyncResult[str]
 )
@@ -142,7 +147,142 @@ move.delay(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 turn.delay()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
+# --- what can be awaited is, however it is made ---
+
+
+def later(text: str) -> Awaitable[int]:
+    return measure.acall(text)
+
+
+def logged(function: Callable[P, R]) -> Callable[P, R]:
+    return function
+
+
+@app.task(ignore_result=True)
+@logged
+async def measure_again(text: str) -> int:
+    return len(text)
+
+
+assert_type(app.task(later).delay("Ada"), AsyncResult[int])
+assert_type(measure_again.delay("Ada"), AsyncResult[int])
+measure_again.delay(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def publish() -> None:
+    assert_type(await greet.adelay("Ada", loud=True), AsyncResult[str])
+    assert_type(await add.adelay(1, y=2), AsyncResult[int])
+    assert_type(await greet.options(queue="q").adelay("Ada"), AsyncResult[str])
+    await greet.adelay(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await greet.options(queue="q").adelay()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+# --- canvases ---
+
+signature: Signature[str] = greet.s("Ada")
+assert_type(add.s(1) | add.s(2) | greet.s(), Chainable[str])
+assert_type((add.s(1) | greet.si("Ada")).delay(), AsyncResult[str])
+assert_type((add.s(1) | greet.si("Ada") | add.s()).delay().get(), int)
+chain(add.s(1), greet.s()).delay()
+chord([add.s(1), add.si(2)])(add.s())
+group(add.s(1), greet.s()).delay()
+
+
+# --- generic functions ---
+
+
+@app.task
+async def first(values: list[T]) -> T:
+    return values[0]
+
+
+@app.task
+def last(values: list[T]) -> T:
+    return values[-1]
+
+
+assert_type(first.delay([1]), AsyncResult[int])
+
+
+@app.task(queue="q")
+def middle(values: list[T]) -> T:
+    return values[len(values) // 2]
+
+
+@app.task(bind=True)
+def any_of(self: Task[..., Any], values: list[T]) -> T:
+    return values[self.request.retries]
+
+
+assert_type(last.delay(["a"]), AsyncResult[str])
+assert_type(middle.delay([1]), AsyncResult[int])
+any_of.delay([1])
+last.delay(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+# --- a base of its own: its methods are there, and arguments are checked all the same ---
+
+
+class Audited(TypedTask[P, R]):
+    def audit(self, word: str) -> str:
+        return word
+
+
+class Plain(Task[..., Any]):
+    def audit(self, word: str) -> str:
+        return word
+
+
+@app.task(base=Audited)
+def pay(amount: int) -> str:
+    return str(pay.audit(str(amount)))
+
+
+@app.task(base=Plain, queue="q")
+async def pay_later(amount: int) -> str:
+    return str(amount)
+
+
+@app.task(base=Audited, bind=True)
+async def pay_bound(self: Audited[[int], str], amount: int) -> str:
+    assert_type(self.audit("x"), str)
+    return str(amount)
+
+
+pay.audit("x")
+pay_later.audit("x")
+pay_bound.audit("x")
+assert_type(pay.delay(1), AsyncResult[str])
+assert_type(pay_later.delay(1), AsyncResult[str])
+assert_type(pay_bound.delay(1), AsyncResult[str])
+pay.delay("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+pay_later.delay("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+pay_bound.delay("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+app.task(base=int)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
 # --- class tasks ---
+
+
+class Triple(CoroutineTask[[int], int]):
+    name = "triple"
+
+    async def run(self, x: int) -> int:
+        return 3 * x
+
+
+class Sextuple(Triple):
+    name = "sextuple"
+
+    async def run(self, x: int) -> int:
+        tripled = await super().run(x)
+        assert_type(tripled, int)
+        return 2 * tripled
+
+
+sextuple = app.register_task(Sextuple())
+assert_type(sextuple.delay(1), AsyncResult[int])
+sextuple.delay("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 class Double(TypedTask[[int], int]):

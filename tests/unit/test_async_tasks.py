@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 import pytest
 from celery import Task, current_app, current_task
 from celery._state import get_current_task
+from celery.app.trace import build_tracer
 from celery.exceptions import Ignore, Reject
 from celery.result import AsyncResult
 from pydantic import BaseModel, ValidationError
@@ -19,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from entrypoints.celery.asynchronous.loop import process_loop
 from entrypoints.celery.asynchronous.results import aresult
 from entrypoints.celery.asynchronous.tasks import NotAwaitable, WouldDeadlock
-from entrypoints.celery.typed import TypedCelery, TypedTask
+from entrypoints.celery.typed import BlockedLoopWarning, CoroutineTask, TypedCelery, TypedTask
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -218,10 +219,10 @@ def test_errors_keep_their_traceback_and_can_be_pickled(app: TypedCelery) -> Non
 
 
 def test_class_tasks_may_be_async(app: TypedCelery) -> None:
-    class Double(TypedTask[[int], int]):
+    class Double(CoroutineTask[[int], int]):
         name = "double"
 
-        async def run(self, x: int) -> int:  # type: ignore[override]  # celery-types' `run` is not async
+        async def run(self, x: int) -> int:
             assert self.request.id
             return 2 * x
 
@@ -382,10 +383,10 @@ def test_a_decorator_may_make_something_else_of_a_generator(app: TypedCelery) ->
 # --- classes ---
 
 
-class Greeter(TypedTask[[str], str]):
+class Greeter(CoroutineTask[[str], str]):
     name = "greet"
 
-    async def run(self, word: str) -> str:  # type: ignore[override]  # celery-types' `run` is not async
+    async def run(self, word: str) -> str:
         await asyncio.sleep(0)
         return f"{word} from {self.request.id}"
 
@@ -393,10 +394,10 @@ class Greeter(TypedTask[[str], str]):
 class LoudGreeter(Greeter):
     name = "greet loudly"
 
-    async def run(self, word: str) -> str:  # type: ignore[override]  # as above
+    async def run(self, word: str) -> str:
         said, again = await asyncio.gather(super().run(word), super().run(word))
         assert said == again
-        return str(said).upper()
+        return said.upper()
 
 
 async def test_an_async_class_awaits_what_it_overrides(app: TypedCelery) -> None:
@@ -516,7 +517,7 @@ def test_acall_composes_tasks(app: TypedCelery) -> None:
 def test_what_acall_publishes_descends_from_the_message_that_is_executed(app: TypedCelery) -> None:
     @app.task
     async def publish() -> None:
-        child.delay()
+        await child.adelay()
 
     @app.task
     async def child() -> None: ...
@@ -527,6 +528,72 @@ def test_what_acall_publishes_descends_from_the_message_that_is_executed(app: Ty
         return [result.id for result in self.request.children]  # type: ignore[attr-defined]  # celery-types says str
 
     assert len(outer.apply().get()) == 1
+
+
+# --- publishing from a coroutine ---
+
+
+async def test_adelay_publishes_and_the_loop_goes_on(app: TypedCelery) -> None:
+    """However long the broker takes to answer."""
+    published, turns = threading.Event(), 0
+
+    class SlowTask(TypedTask[P, R]):
+        def apply_async(self, *args: Any, **options: Any) -> AsyncResult[R]:
+            assert published.wait(5)
+            return super().apply_async(*args, **options)
+
+    @app.task(base=SlowTask)
+    async def work(x: int) -> int:
+        return x
+
+    async def turn() -> None:
+        nonlocal turns
+        while turns < 3:
+            await asyncio.sleep(0.001)
+            turns += 1
+        published.set()
+
+    results = await asyncio.gather(work.adelay(1), work.options(queue="other").adelay(x=2), turn())
+
+    assert turns == 3
+    assert all(isinstance(result, AsyncResult) for result in results[:2])
+    with pytest.raises(TypeError, match="missing 1 required"):
+        await work.adelay()  # type: ignore[call-arg]  # what is tested
+
+
+async def test_adelay_runs_eager_tasks(app: TypedCelery) -> None:
+    app.conf.task_always_eager = True
+
+    @app.task
+    async def inner() -> int:
+        return 1
+
+    @app.task
+    async def outer() -> int:
+        return await aresult(await inner.adelay())
+
+    assert await aresult(await outer.adelay()) == 1
+
+
+async def test_a_message_that_is_published_on_a_loop_warns_once(app: TypedCelery) -> None:
+    @app.task
+    def work() -> None: ...
+
+    with pytest.warns(BlockedLoopWarning, match="adelay"):
+        work.delay()
+    work.delay()
+
+
+def test_a_retry_and_what_no_coroutine_publishes_do_not_warn(app: TypedCelery) -> None:
+    @app.task(bind=True, queue="retried")
+    async def work(self: Task[..., Any]) -> None:
+        raise self.retry(countdown=0)
+
+    work.delay()
+    trace = build_tracer(work.name, work, app=app)
+    traced = trace("1", [], {}, {"id": "1", "is_eager": False})
+    assert traced.info is not None
+    assert traced.info.state == "RETRY"
 
 
 async def test_acall_validates_models_and_returns_them(app: TypedCelery) -> None:

@@ -168,6 +168,12 @@ def test_the_api_learns_what_tasks_take(app: TypedCelery) -> None:
             name="politely", kind=ParameterKind.KEYWORD_ONLY, required=False, annotation="bool"
         ),
     )
+    assert loose.parameters == (
+        Parameter(name="args", kind=ParameterKind.VAR_POSITIONAL, required=False, annotation="int"),
+        Parameter(
+            name="kwargs", kind=ParameterKind.VAR_KEYWORD, required=False, annotation="object"
+        ),
+    )
     assert loose.accepts_anything
     assert not strict.accepts_anything
 
@@ -428,7 +434,7 @@ def test_headers_of_a_task_s_own_do_not_hide_the_run_nor_from_its_retry(
     """What people write so that `self.request.headers` are theirs (celery#4875)."""
     seen: list[Any] = []
 
-    @app.task(bind=True, default_retry_delay=0, queue="retried")
+    @app.task(bind=True, default_retry_delay=0, queue="with-headers")
     def work(self: RecordedTask[[], None]) -> None:
         seen.append(self.request.headers)
         if not self.request.retries:
@@ -436,7 +442,7 @@ def test_headers_of_a_task_s_own_do_not_hide_the_run_nor_from_its_retry(
 
     deliver(work, {**HEADERS, "headers": {"tenant": "a"}})
     with app.connection_for_read() as connection:
-        retried = connection.SimpleQueue("retried").get_nowait()
+        retried = connection.SimpleQueue("with-headers").get_nowait()
     assert ended(store)[0] is RunState.STARTED
     deliver(work, dict(retried.headers))
 
