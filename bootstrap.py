@@ -204,7 +204,7 @@ class Container(containers.DeclarativeContainer):
             providers.Singleton(PostgresProbe, engine),
             providers.Singleton(SchemaProbe, engine, schema),
             providers.Singleton(RedisProbe, redis),
-            providers.Singleton(MongoProbe, mongo),
+            providers.Singleton(MongoProbe, mongo, settings.provided.mongo),
             providers.Singleton(S3Probe, s3),
         ),
     )

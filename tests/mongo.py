@@ -12,10 +12,14 @@ from entrypoints.local.servers import choose_ports
 
 
 class Mongo:
-    """A server with its data in `directory`; what it has acknowledged survives a kill."""
+    """A server with its data in `directory`; what it has acknowledged survives a kill.
 
-    def __init__(self, directory: Path) -> None:
+    `options` are those of its command line.
+    """
+
+    def __init__(self, directory: Path, *options: str) -> None:
         self._directory = directory
+        self.options = options
         self._process: subprocess.Popen[bytes] | None = None
         self.port = choose_ports(("mongo",), {})["mongo"]
 
@@ -61,6 +65,7 @@ class Mongo:
                 *("--host", "127.0.0.1", "--port", str(self.port)),
                 *("--storage-path", str(self._directory / "data")),
                 *("--cache-size", "64M", "--sync-on-commit"),
+                *self.options,
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

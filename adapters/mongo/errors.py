@@ -3,8 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure, PyMongoError
+from pymongo.errors import (
+    BulkWriteError,
+    ConfigurationError,
+    ConnectionFailure,
+    OperationFailure,
+    PyMongoError,
+)
 
+from adapters.reasons import NO_ANSWER, UNKNOWN_HOST, chain, network_reason
 from domain.errors import Unavailable
 
 # Codes of the server that mean "not now" and not "wrong", beyond those that the driver has classes or labels for.
@@ -40,12 +47,29 @@ def unavailable_when_down() -> Iterator[None]:
         yield
     except PyMongoError as error:
         if _is_not_now(error):
-            raise Unavailable("MongoDB") from error
+            raise Unavailable("MongoDB", reason=_reason(error)) from error
         raise
 
 
+def _is_of_dns(error: PyMongoError) -> bool:
+    """Tell whether the hosts behind `mongodb+srv://` were not to be found."""
+    cause = type(error.__cause__).__module__
+    return isinstance(error, ConfigurationError) and cause.startswith("dns.")
+
+
+def _reason(error: PyMongoError) -> str:
+    if _is_of_dns(error):
+        return UNKNOWN_HOST
+    if reason := network_reason(error):
+        return reason
+    for each in chain(error):
+        if isinstance(each, OperationFailure):
+            return (each.details or {}).get("errmsg") or "it refuses the operation"
+    return NO_ANSWER if error.timeout else type(error).__name__
+
+
 def _is_not_now(error: PyMongoError) -> bool:
-    if isinstance(error, ConnectionFailure) or error.timeout:
+    if isinstance(error, ConnectionFailure) or error.timeout or _is_of_dns(error):
         return True
     if any(error.has_error_label(label) for label in _LABELS):
         return True

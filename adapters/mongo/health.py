@@ -1,16 +1,31 @@
 """`Probe` of MongoDB."""
 
+import re
+
 from adapters.mongo.client import MongoClient
+from adapters.mongo.errors import unavailable_when_down
+from adapters.reasons import MAYBE_NO_TLS, NO_ANSWER
 from application.ports.health import Probe
+from application.settings import MongoSettings
+from domain.errors import Unavailable
 
 
 class MongoProbe(Probe):
-    """Asks the server whether it is there."""
+    """Reads: a server answers `ping` to those, too, whom it lets do nothing else."""
 
     name = "mongo"
 
-    def __init__(self, client: MongoClient) -> None:
-        self._client = client
+    def __init__(self, client: MongoClient, settings: MongoSettings) -> None:
+        self._entries = client[settings.database]["audit"]
+        self._is_encrypted = bool(
+            re.search(r"[?&](tls|ssl)=true", settings.url or "", re.IGNORECASE)
+        )
 
     async def check(self) -> None:
-        await self._client.admin.command("ping")
+        try:
+            with unavailable_when_down():
+                await self._entries.find_one({}, {"_id": 1})
+        except Unavailable as error:
+            if error.reason == NO_ANSWER and self._is_encrypted:
+                raise Unavailable(error.dependency, reason=MAYBE_NO_TLS) from error
+            raise

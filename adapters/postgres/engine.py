@@ -68,7 +68,7 @@ async def connect(engine: AsyncEngine) -> AsyncConnection:
         async with asyncio.timeout(pool.timeout()):  # waiting in the queue and connecting, together
             return await engine.connect()
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError) as error:
-        raise unavailable() from error
+        raise unavailable(error) from error
 
 
 def _driver(

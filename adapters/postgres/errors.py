@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 
+import asyncpg
 from sqlalchemy.engine import AdaptedConnection, ExceptionContext
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.pool import ManagesConnection
 
+from adapters.reasons import NO_TLS, chain, network_reason
 from domain.errors import PorticoError, Unavailable
 
 # SQLSTATEs that mean "not now" and not "wrong" (PostgreSQL documentation, appendix A).
@@ -13,6 +16,9 @@ _NOT_NOW = (
     "08",  # connection exceptions
     "53",  # insufficient resources: connections, memory, disk
     "57P",  # shutting down, starting up, crashed
+    "28",  # the user or the password is not the right one, or may not come from here
+    "3D000",  # the database does not exist
+    "42501",  # the user may not do this; until the operator mends it, nothing works
     "25006",  # read-only: the server is no longer the primary
     "25P03",  # the transaction idled for too long
     "40001",  # serialisation failure
@@ -29,9 +35,25 @@ def conflict(error: Exception, known: Mapping[str, PorticoError]) -> PorticoErro
     return known.get(getattr(error.driver_exception, "constraint_name", None) or "")
 
 
-def unavailable() -> Unavailable:
-    """Return the one error that stands for a database that is down, unreachable, too slow or full."""
-    return Unavailable("PostgreSQL")
+def unavailable(error: BaseException) -> Unavailable:
+    """Return the one error that stands for a database that is down, unreachable, closed to us, too slow or full."""
+    return Unavailable("PostgreSQL", reason=_reason(error))
+
+
+def _reason(error: BaseException) -> str | None:
+    for each in chain(error):
+        match each:
+            case asyncpg.PostgresError(message=str(message)):
+                return message  # the server's own words, which name users and databases
+            case asyncpg.InterfaceError():
+                return str(each).partition("\n")[0]
+            case PoolExhausted():
+                return "every connection of the pool is in use"
+            case ConnectionError() if "rejected SSL upgrade" in str(each):
+                return NO_TLS
+            case _:
+                pass
+    return network_reason(error)
 
 
 def raise_if_unavailable(context: ExceptionContext) -> None:
@@ -49,7 +71,7 @@ def raise_if_unavailable(context: ExceptionContext) -> None:
     if isinstance(error, Exception) and (
         context.is_disconnect or (getattr(error, "sqlstate", None) or "").startswith(_NOT_NOW)
     ):
-        raise unavailable() from error
+        raise unavailable(error) from error
 
 
 def hang_up(connection: ManagesConnection | AdaptedConnection) -> None:

@@ -7,10 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 from redis import exceptions
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Redis, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from adapters.reasons import network_reason
 from application.settings import RedisSettings
 from domain.errors import Unavailable
 
@@ -29,11 +30,13 @@ _UNAVAILABLE = (
     exceptions.ClusterDownError,
     exceptions.MasterDownError,
     exceptions.TryAgainError,
+    exceptions.NoPermissionError,  # like a wrong password
     TimeoutError,
 )
 
-# The driver has no class for these: cannot persist, too few replicas, another script will not end.
-_UNAVAILABLE_CODES = ("MISCONF ", "NOREPLICAS ", "BUSY ")
+# The driver has no class for these: cannot persist, too few replicas, another script will not end, and an address with
+# the number of a database that is not there.
+_UNAVAILABLE_CODES = ("MISCONF ", "NOREPLICAS ", "BUSY ", "DB index is out of range")
 
 
 class RedisClient(Redis):
@@ -48,6 +51,11 @@ class RedisClient(Redis):
         super().__init__(connection_pool=pool)
         self.auto_close_connection_pool = True
         self._timeout = timeout.total_seconds()
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether the address demands TLS."""
+        return issubclass(self.connection_pool.connection_class, SSLConnection)
 
     async def execute_command(self, *args: object, **options: object) -> object:
         with unavailable_when_down():
@@ -80,11 +88,16 @@ def unavailable_when_down() -> Iterator[None]:
     try:
         yield
     except _UNAVAILABLE as error:
-        raise Unavailable("Redis") from error
+        raise Unavailable("Redis", reason=_reason(error)) from error
     except exceptions.ResponseError as error:
         if str(error).startswith(_UNAVAILABLE_CODES):
-            raise Unavailable("Redis") from error
+            raise Unavailable("Redis", reason=_reason(error)) from error
         raise
+
+
+def _reason(error: BaseException) -> str:
+    """Return what the network did, or else what the server or the driver says: neither repeats what was sent."""
+    return network_reason(error) or str(error).partition("\n")[0]
 
 
 def redis_client(settings: RedisSettings) -> RedisClient:

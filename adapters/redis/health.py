@@ -1,7 +1,9 @@
 """Whether Redis answers."""
 
+from adapters.reasons import MAYBE_NO_TLS, NO_ANSWER
 from adapters.redis.client import RedisClient
 from application.ports.health import Probe
+from domain.errors import Unavailable
 
 
 class RedisProbe(Probe):
@@ -13,4 +15,10 @@ class RedisProbe(Probe):
         self._client = client
 
     async def check(self) -> None:
-        await self._client.execute_command("PING")
+        try:
+            await self._client.execute_command("PING")
+        except Unavailable as error:
+            # One without TLS waits for the end of what it takes for a command.
+            if error.reason == NO_ANSWER and self._client.is_encrypted:
+                raise Unavailable(error.dependency, reason=MAYBE_NO_TLS) from error
+            raise

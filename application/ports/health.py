@@ -10,5 +10,8 @@ class Probe(Protocol):
     """How operators call it: `postgres`, `redis`, …"""
 
     async def check(self) -> None:
-        """Return if the dependency answers; raise anything if it does not. The caller sets the time-out."""
+        """Return if the dependency can be used; raise `Unavailable` with the reason, or anything, if it cannot.
+
+        The caller sets the time-out.
+        """
         ...

@@ -1,20 +1,23 @@
 """Whether the process can do its work."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from application.ports.health import Probe
 from application.ports.system import Clock
+from domain.errors import PorticoError, Unavailable
 
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Which dependencies answer. No addresses, no errors: everybody may see it."""
+    """Which dependencies answer; everybody may see it but for the reasons."""
 
     up: tuple[str, ...]
     down: tuple[str, ...]
+    reasons: Mapping[str, str] = field(default_factory=dict[str, str], compare=False)
+    """Why each one is down, for operators: without secrets, but with names of hosts and users."""
 
     @property
     def is_ready(self) -> bool:
@@ -42,19 +45,28 @@ class CheckReadiness:
                 or self._answered_at is None
                 or now - self._answered_at >= self.cached_for
             ):
-                answers = await asyncio.gather(*(self._is_up(probe) for probe in self.probes))
-                names = [(probe.name, up) for probe, up in zip(self.probes, answers, strict=True)]
+                answers = await asyncio.gather(*(self._ask(probe) for probe in self.probes))
+                names = [probe.name for probe in self.probes]
+                reasons = {n: why for n, why in zip(names, answers, strict=True) if why is not None}
                 self._answer = Readiness(
-                    up=tuple(name for name, up in names if up),
-                    down=tuple(name for name, up in names if not up),
+                    up=tuple(name for name in names if name not in reasons),
+                    down=tuple(reasons),
+                    reasons=reasons,
                 )
                 self._answered_at = self.clock.now()
             return self._answer
 
-    async def _is_up(self, probe: Probe) -> bool:
+    async def _ask(self, probe: Probe) -> str | None:
+        """Return why the dependency cannot be used, or None if it can."""
         try:
             async with asyncio.timeout(self.timeout.total_seconds()):
                 await probe.check()
-        except Exception:  # noqa: BLE001 - whatever it is, the dependency does not answer
-            return False
-        return True
+        except Unavailable as error:
+            return error.reason or "no answer"
+        except PorticoError as error:
+            return error.detail
+        except TimeoutError:
+            return f"no answer within {self.timeout.total_seconds():g} s"
+        except Exception as error:  # noqa: BLE001 - whatever it is, the dependency does not answer
+            return type(error).__name__  # its text may hold anything
+        return None

@@ -275,8 +275,11 @@ def main() -> None:
                 "ENVIRONMENT is not set, so this is PRODUCTION; on your own machine set ENVIRONMENT=LOCAL"
             )
         code = ExitCode.WRONG_SETTINGS
-    except (DependencyDown, Unavailable) as error:
+    except DependencyDown as error:
         console.fail(str(error))
+        code = ExitCode.DEPENDENCY_DOWN
+    except Unavailable as error:
+        console.fail(f"{error}{f': {error.reason}' if error.reason else ''}")
         code = ExitCode.DEPENDENCY_DOWN
     except (Refused, LocalStackError, PorticoError) as error:
         console.fail(str(error))

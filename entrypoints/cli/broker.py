@@ -1,4 +1,4 @@
-"""The broker as a command asks for it: with Celery's connection, which workers and beats will have."""
+"""Broker and results as a command asks for them: with Celery's connections, which workers and beats will have."""
 
 import asyncio
 import sys
@@ -11,23 +11,30 @@ from domain.errors import Unavailable
 _ASK = (sys.executable, "-m", "entrypoints.celery.broker")
 
 
-class BrokerProbe(Probe):
-    """Asks the broker that the environment names, in a process of its own, which says itself what is wrong."""
+class CeleryProbe(Probe):
+    """Asks what the environment names, in a process of its own, whose last line says what is wrong."""
 
-    name = "broker"
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     async def check(self) -> None:
-        asked = await asyncio.create_subprocess_exec(*_ASK, stdout=asyncio.subprocess.DEVNULL)
+        asked = await asyncio.create_subprocess_exec(
+            *_ASK,
+            self.name,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
         try:
-            exit_code = await asked.wait()
+            _, said = await asked.communicate()
         except asyncio.CancelledError:
             asked.kill()
             await asked.wait()
             raise
-        if exit_code:
-            raise Unavailable(self.name)
+        if asked.returncode:
+            raise Unavailable(self.name, reason=said.decode().strip().rpartition("\n")[2] or None)
 
 
 def broker_probes(settings: Settings) -> list[Probe]:
-    """Return what to ask: nothing if Redis is the broker, which is asked anyway."""
-    return [BrokerProbe()] if settings.jobs.broker_url is not None else []
+    """Return what to ask besides Redis: each of broker and results that has an address of its own."""
+    addresses = {"broker": settings.jobs.broker_url, "result": settings.jobs.result_url}
+    return [CeleryProbe(name) for name, url in addresses.items() if url is not None]

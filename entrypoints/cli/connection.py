@@ -81,8 +81,9 @@ async def answered(
     end, pause = loop.time() + patience, _FIRST_PAUSE
     while not (readiness := await check()).is_ready:
         if loop.time() >= end:
-            raise DependencyDown(readiness.down)
+            raise DependencyDown(readiness.reasons)
         if pause >= _WORTH_A_WORD:
-            report(f"No answer from {', '.join(readiness.down)} yet; asking again")
+            reasons = "; ".join(f"{name}: {why}" for name, why in readiness.reasons.items())
+            report(f"No answer from {', '.join(readiness.down)} yet; asking again ({reasons})")
         await asyncio.sleep(min(pause, max(end - loop.time(), 0)))
         pause = min(pause * 2, _LONGEST_PAUSE)

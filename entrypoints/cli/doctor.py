@@ -84,21 +84,19 @@ async def _dependencies(container: Container) -> AsyncIterator[Finding]:
         try:
             await answered(container, others=broker, patience=5)
         except DependencyDown as error:
-            down = error.names
+            down = {name: error.line(name) for name in error.reasons}
         else:
-            down = ()
+            down = {}
         for name in sorted([*SERVERS, *(probe.name for probe in broker)]):
-            yield _server(name, answers=name not in down)
+            yield _server(name, down.get(name))
         if "postgres" not in down:
             yield await _schema(container)
 
 
-def _server(name: str, *, answers: bool) -> Finding:
-    if answers:
+def _server(name: str, problem: str | None) -> Finding:
+    if problem is None:
         return Finding(check=name, detail="answers")
-    return Finding(
-        check=name, detail=str(DependencyDown([name])), exit_code=ExitCode.DEPENDENCY_DOWN
-    )
+    return Finding(check=name, detail=problem, exit_code=ExitCode.DEPENDENCY_DOWN)
 
 
 async def _schema(container: Container) -> Finding:

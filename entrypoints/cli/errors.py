@@ -1,6 +1,6 @@
 """Why a command cannot do what it was asked."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from enum import IntEnum
 
 
@@ -83,11 +83,23 @@ class NothingLeads(Refused):
 
 
 class DependencyDown(Exception):
-    """A server that Portico needs did not answer in time."""
+    """A server that Portico needs cannot be used; a line for each says why."""
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self.names = tuple(sorted(names))
-        variables = ", ".join(f"PORTICO_{name.upper()}_URL" for name in self.names)
-        super().__init__(
-            f"No answer from {', '.join(self.names)}; is it up, and is {variables} right?"
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        self.reasons = dict(sorted(reasons.items()))
+        super().__init__("\n".join(f"{name}: {self.line(name)}" for name in self.reasons))
+
+    def line(self, name: str) -> str:
+        """Return why one of them cannot be used, and where to look."""
+        return (
+            f"{self.reasons[name]}; is it up, and is {_VARIABLES.get(name, _variable(name))} right?"
         )
+
+
+def _variable(name: str) -> str:
+    return f"PORTICO_{name.upper()}_URL"
+
+
+_VARIABLES = {
+    "s3": "PORTICO_S3_URL (or _BUCKET, _REGION, _ACCESS_KEY, _SECRET_KEY)",
+}

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Depends
 from pydantic import Field
 
@@ -13,6 +14,8 @@ from entrypoints.http.security import PublicRoute
 from entrypoints.http.wiring import use_case
 
 router = APIRouter(tags=["health"])
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("portico.http")
 
 CheckReadinessDep = Annotated[CheckReadiness, Depends(use_case(Container.check_readiness))]
 
@@ -34,5 +37,6 @@ async def check_readiness(check_readiness: CheckReadinessDep) -> Response[Readin
     """Say whether every dependency answers; the answer is at most a second old."""
     readiness = await check_readiness()
     if not readiness.is_ready:
+        _log.warning("not ready", down=readiness.down, reasons=readiness.reasons)
         raise NotReady(readiness.down)
     return Response(data=ReadinessBody(up=list(readiness.up)))

@@ -1,7 +1,7 @@
 """What must hold before the first request: every dependency answers, the schema and the catalogue are current."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -23,11 +23,10 @@ class StartRefused(RuntimeError):
 class DependencyDown(StartRefused):
     """What this process needs did not answer in time."""
 
-    def __init__(self, down: Sequence[str]) -> None:
-        super().__init__(
-            f"{', '.join(down)} did not answer; is the address right, and the server up?"
-        )
-        self.down = down
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        said = "; ".join(f"{name}: {why}" for name, why in reasons.items())
+        super().__init__(f"{said}; is the address right, and the server up?")
+        self.down = tuple(reasons)
 
 
 class SchemaNotCurrent(StartRefused):
@@ -46,9 +45,14 @@ async def ready(container: Container, *, patience: Sequence[float] = PATIENCE) -
         if set(readiness.down) <= {"schema"}:  # which comes next, and is not mended by waiting
             break
         if seconds is None:
-            _log.error("start refused", down=readiness.down)
-            raise DependencyDown(readiness.down)
-        _log.warning("waiting for what does not answer", down=readiness.down, seconds=seconds)
+            _log.error("start refused", down=readiness.down, reasons=readiness.reasons)
+            raise DependencyDown(readiness.reasons)
+        _log.warning(
+            "waiting for what does not answer",
+            down=readiness.down,
+            reasons=readiness.reasons,
+            seconds=seconds,
+        )
         await asyncio.sleep(seconds)
     try:
         is_current = await container.schema().is_current()
@@ -69,9 +73,15 @@ async def introduce(
             await container.sync_routes()(routes)
             await container.note_keys_in_use()()
         except Unavailable as error:  # many processes may start at once
+            reason = error.reason or "no answer"
             if seconds is None:
-                raise DependencyDown([error.dependency]) from error
-            _log.warning("waiting for what does not answer", down=error.dependency, seconds=seconds)
+                raise DependencyDown({error.dependency: reason}) from error
+            _log.warning(
+                "waiting for what does not answer",
+                down=error.dependency,
+                reason=reason,
+                seconds=seconds,
+            )
             await asyncio.sleep(seconds)
         else:
             return

@@ -175,8 +175,48 @@ def test_a_server_that_does_not_answer_has_an_exit_code_of_its_own(
 
     assert result.code == 3
     assert "No answer from postgres yet; asking again" in result.err
-    assert "is PORTICO_POSTGRES_URL right?" in result.err
+    assert (
+        "connection refused: nothing listens there; is it up, and is PORTICO_POSTGRES_URL right?"
+        in result.err
+    )
     assert "Traceback" not in result.err
+
+
+@pytest.mark.server
+def test_a_wrong_address_of_results_is_told_before_a_worker_starts(
+    command: Command, servers: Servers, postgres_url: str
+) -> None:
+    """It would run tasks whose results nobody gets."""
+    variables = addresses(
+        servers, PORTICO_POSTGRES_URL=postgres_url, PORTICO_RESULT_URL=f"redis://{NOWHERE}/0"
+    )
+
+    worker = command("worker", "--wait", "0", **variables)
+    doctor = command("doctor", **variables)
+
+    for said in (worker.err, doctor.out):
+        assert "Connection refused" in said
+        assert "PORTICO_RESULT_URL" in said
+    assert (worker.code, doctor.code) == (3, 3)
+
+
+@pytest.mark.server
+def test_a_wrong_password_is_told_and_no_password_is(
+    command: Command, servers: Servers, postgres_url: str
+) -> None:
+    """By whatever asks the database: a command that starts something, one that changes something, the doctor."""
+    split = urlsplit(postgres_url)
+    place = split.netloc.rpartition("@")[2]
+    wrong = split._replace(netloc=f"{split.username}:correct-horse@{place}").geturl()
+    variables = addresses(servers, PORTICO_POSTGRES_URL=wrong)
+
+    told = [command(*c, "--wait", "0", **variables) for c in (("migrate",), ("beat",), ("api",))]
+    told.append(command("doctor", **variables))
+
+    for result in told:
+        assert result.code == 3
+        assert "password authentication failed for user" in result.out + result.err
+        assert "correct-horse" not in result.out + result.err
 
 
 # --- migrate --------------------------------------------------------------------------------------
@@ -465,6 +505,7 @@ def test_the_doctor_names_what_is_down_and_what_is_missing(
     findings = {f["check"]: f for f in json.loads(result.out)["findings"]}
     assert result.code == 3
     assert findings["redis"]["exit_code"] == 3
+    assert "connection refused" in findings["redis"]["detail"]
     assert findings["mongo"]["exit_code"] == 0
     assert "portico migrate" in findings["schema"]["detail"]
 

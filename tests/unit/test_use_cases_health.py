@@ -9,6 +9,7 @@ import pytest
 
 from application.ports.health import Probe
 from application.use_cases.health import CheckReadiness, Readiness
+from domain.errors import Unavailable
 from tests.fakes.clock import MovableClock
 
 
@@ -53,6 +54,22 @@ async def test_what_is_down_is_named(clock: MovableClock) -> None:
 
     assert answer == Readiness(up=("postgres",), down=("redis",))
     assert not answer.is_ready
+
+
+async def test_why_something_is_down_is_known_unless_it_might_be_a_secret(
+    clock: MovableClock,
+) -> None:
+    async def refuse() -> None:
+        raise Unavailable("PostgreSQL", reason="the database does not exist")
+
+    async def reveal() -> None:
+        raise ValueError("postgresql://ada:hunter2@db")
+
+    answer = await readiness(
+        clock, AProbe("postgres", refuse), AProbe("redis", reveal), AProbe("mongo")
+    )()
+
+    assert answer.reasons == {"postgres": "the database does not exist", "redis": "ValueError"}
 
 
 async def test_a_dependency_that_hangs_is_down_and_holds_up_nobody_for_long(

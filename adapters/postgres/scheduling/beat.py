@@ -106,7 +106,7 @@ class PostgresBeatStore(BeatStore):
             self._news.clear()
         except _LOST as error:
             self._hang_up()
-            raise unavailable() from error
+            raise unavailable(error) from error
         except BaseException:
             self._hang_up()
             raise
