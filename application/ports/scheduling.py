@@ -185,6 +185,8 @@ class Turn:
     slots: Sequence[datetime]
     settled_until: datetime
     max_running: int | None = None
+    in_turn: bool = False
+    """Whether slots beyond `max_running` stay owed, and the task stands before the first of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,8 +230,10 @@ class BeatStore(Protocol):
         """Return those definitions that exist."""
         ...
 
-    async def standings(self) -> Mapping[PeriodicTaskId, Standing]:
-        """Return where every task stands that ever had a turn, those of the configuration included."""
+    async def standings(
+        self, ids: Collection[PeriodicTaskId] | None = None
+    ) -> Mapping[PeriodicTaskId, Standing]:
+        """Return where tasks stand (None: all) that ever had a turn, those of the configuration included."""
         ...
 
     async def changed(self) -> None:
@@ -255,7 +259,8 @@ class BeatStore(Protocol):
     async def claim(self, leadership: Leadership, turns: Sequence[Turn]) -> Sequence[Run]:
         """Make runs of the slots that nobody has claimed before, settle the turns, and return those runs.
 
-        All or nothing, in one statement. Slots beyond `max_running` become `SKIPPED` runs, which are not returned.
+        All or nothing, in one statement. Slots beyond `max_running` become `SKIPPED` runs, which are not returned;
+        those of a turn that is `in_turn` stay owed.
         A standing never goes back, and counts each run once. A turn without slots settles all the same.
 
         If the answer gets lost, ask again: what the same leadership has claimed and not noted as published is returned

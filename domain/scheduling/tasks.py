@@ -46,7 +46,7 @@ class Definition:
     """Whether the first run is the last."""
     max_runs: int | None = None
     max_running: int | None = None
-    """How many runs may be going on at once; a slot that finds them all taken is given up."""
+    """How many runs may be going on at once; a slot that finds them all taken is given up, or waits (`run_all`)."""
     jitter: timedelta = timedelta(0)
     """How much later than its slot a run may come, at random."""
     misfire: Misfire = Misfire.RUN_ONCE
@@ -60,6 +60,11 @@ class Definition:
             if moment is not None:
                 object.__setattr__(self, bound, in_utc(moment, field=bound))
         self._freeze(self._problems())
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether all slots run, those that find too many runs going on as soon as one of these has ended."""
+        return self.max_running is not None and self.misfire is Misfire.RUN_ALL
 
     def alike(
         self, *, name: str, description: str, args: Sequence[Json], kwargs: Mapping[str, Json]
@@ -249,9 +254,18 @@ class PeriodicTask(StoredTask):
             misfire=self.definition.misfire,
             grace=self.definition.misfire_grace,
             jitter=self.jitter(),
-            limit=MOST_SLOTS_AT_ONCE if left is None else min(left, MOST_SLOTS_AT_ONCE),
+            limit=min(most for most in (left, self._most_at_once) if most is not None),
         )
         return replace(due, next_slot=None) if len(due.slots) == left else due
+
+    @property
+    def _most_at_once(self) -> int:
+        most = self.definition.max_running
+        return (
+            MOST_SLOTS_AT_ONCE
+            if most is None or not self.definition.in_turn
+            else min(most, MOST_SLOTS_AT_ONCE)
+        )
 
     def next_run(self, standing: Standing, *, sun: Sun) -> datetime | None:
         """Return when the first slot that is not settled comes to run, its jitter included, or None if none will."""

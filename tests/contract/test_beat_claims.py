@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import count
 from uuid import UUID
@@ -19,6 +20,7 @@ from application.ports.scheduling import (
     Published,
     Turn,
 )
+from domain.scheduling.firing import RESOLUTION
 from domain.scheduling.runs import Run, RunId, RunState, run_id
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.tasks import Standing
@@ -227,6 +229,50 @@ async def test_the_limit_of_one_task_is_nobody_elses(
     assert claimed == sorted(
         [(task_id, slots[0]), (other, slots[0]), (unlimited, slots[0]), (unlimited, slots[1])]
     )
+
+
+async def test_slots_that_run_in_turn_stay_owed_until_there_is_room(
+    scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
+) -> None:
+    leadership = await leads(beat)
+    turn = replace(a_turn(task_id, *slots[:3], max_running=1), in_turn=True)
+
+    first = await beat.claim(leadership, [turn])
+    again = await beat.claim(leadership, [turn])
+    standing = (await beat.standings([task_id]))[task_id]
+
+    assert slots_of(first) == slots_of(again) == [slots[0]]
+    assert standing == Standing(settled_until=slots[1] - RESOLUTION, runs=1)
+    assert await history(scheduling, task_id) == {slots[0]: RunState.CLAIMED}
+
+    await scheduling.run_log.begin(beginning(task_id, slots[0]))
+    await scheduling.run_log.finish([Finished(run_id=run_id(task_id, slots[0]), at=slots[1])])
+    rest = replace(a_turn(task_id, *slots[1:3], max_running=1), in_turn=True)
+
+    assert slots_of(await beat.claim(leadership, [rest])) == [slots[1]]
+
+
+async def test_a_slot_that_was_claimed_in_turn_comes_back_though_there_is_no_room_any_more(
+    scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
+) -> None:
+    """The answer was lost, and somebody asked for a run meanwhile."""
+    leadership = await leads(beat)
+    turn = replace(a_turn(task_id, *slots[:2], max_running=1), in_turn=True)
+    await beat.claim(leadership, [turn])
+    await request(scheduling, task_id, slots[5])
+    await beat.claim_requested(leadership, most=5)
+
+    assert slots_of(await beat.claim(leadership, [turn])) == [slots[0]]
+    assert (await beat.standings([task_id]))[task_id].settled_until == slots[1] - RESOLUTION
+
+
+async def test_where_some_tasks_stand_is_told_of_these_alone(
+    beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
+) -> None:
+    other = some_task()
+    await beat.claim(await leads(beat), [a_turn(task_id, slots[0]), a_turn(other, slots[0])])
+
+    assert (await beat.standings([other, some_task()])).keys() == {other}
 
 
 async def test_a_run_that_somebody_asked_for_takes_a_place(

@@ -83,6 +83,13 @@ class SharedStore(MemoryStore):
         self.runs[run.id] = run
         return run
 
+    def finish(self, run_id: RunId) -> None:
+        """Commit that a run has succeeded."""
+        run = self.runs[run_id]
+        self.runs[run_id] = replace(
+            run, state=RunState.SUCCEEDED, finished_at=self.clock.now(), started_at=run.published_at
+        )
+
     def slots(self, task_id: PeriodicTaskId, *states: RunState) -> list[datetime]:
         """Return the slots of a task of which there are runs, in order."""
         return sorted(
@@ -112,8 +119,10 @@ class ShakyBeatStore(BeatStore):
     async def read(self, ids: Collection[PeriodicTaskId]) -> Sequence[Defined]:
         return await self._ask("read", lambda: self._store.read(ids))
 
-    async def standings(self) -> Mapping[PeriodicTaskId, Standing]:
-        return await self._ask("standings", self._store.standings)
+    async def standings(
+        self, ids: Collection[PeriodicTaskId] | None = None
+    ) -> Mapping[PeriodicTaskId, Standing]:
+        return await self._ask("standings", lambda: self._store.standings(ids))
 
     async def changed(self) -> None:
         await self._store.changed()

@@ -6,6 +6,7 @@ from uuid import UUID
 import pytest
 
 from domain.scheduling.misfire import Misfire
+from domain.scheduling.options import PublishingOptions
 from domain.scheduling.runs import RunState
 from domain.scheduling.schedules import Interval, Period, Solar, SolarEvent
 from domain.scheduling.slots import PeriodicTaskId
@@ -188,7 +189,7 @@ async def test_a_task_that_was_reset_begins_anew_at_once(
 async def test_a_slot_that_is_given_up_does_not_count_as_a_run(
     store: SharedStore, broker: Broker, beat: Beat
 ) -> None:
-    task = a_task(store, max_runs=3, max_running=1, misfire=Misfire.RUN_ALL)
+    task = a_task(store, max_runs=3, max_running=1, options=PublishingOptions({"expires": 3600}))
     await beat.live(3)
     assert broker.slots(task.id) == each_second(1, 1)
 
@@ -198,6 +199,56 @@ async def test_a_slot_that_is_given_up_does_not_count_as_a_run(
 
     assert broker.slots(task.id) == [*each_second(1, 1), *each_second(4, 4)]
     assert store.standings[task.id].runs == 2
+
+
+async def test_slots_that_are_all_wanted_run_one_after_the_other(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    """As long as one run goes on the others wait, in their order; none is skipped, and the broker holds one."""
+    task = a_task(store, max_running=1, misfire=Misfire.RUN_ALL)
+    await beat.turn()
+    await beat.live(5)
+    assert broker.slots(task.id) == each_second(1, 1)
+
+    for number in range(1, 6):
+        assert broker.slots(task.id) == each_second(1, number)
+        store.finish(broker.messages[-1].id)
+        await beat.live(2.5, step=0.25)
+
+    assert store.slots(task.id, RunState.SKIPPED) == []
+    assert store.standings[task.id].runs == len(broker.messages)
+
+
+async def test_a_task_whose_slots_wait_is_asked_for_seldom_and_paused_at_once(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    task = a_task(store, max_running=1, misfire=Misfire.RUN_ALL)
+    await beat.live(10)
+    store.asked.clear()
+
+    await beat.live(10, step=0.25)
+    assert store.asked.count("claim") <= 6
+
+    task.pause(at=store.clock.now())
+    store.define(task)
+    store.finish(broker.messages[-1].id)
+    await beat.live(5)
+    assert broker.slots(task.id) == each_second(1, 1)
+
+
+async def test_slots_that_wait_for_their_turn_are_the_next_leader_s_business(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    task = a_task(store, max_running=1, misfire=Misfire.RUN_ALL)
+    await beat.live(5)
+    await beat.stop()
+    other = Beat(store, broker)
+    await other.turn()
+    store.finish(broker.messages[-1].id)
+
+    await other.live(3)
+
+    assert broker.slots(task.id) == each_second(1, 2)
 
 
 async def test_a_run_that_somebody_asks_for_moves_no_slot(

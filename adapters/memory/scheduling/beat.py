@@ -21,6 +21,7 @@ from application.ports.scheduling import (
     Version,
 )
 from application.ports.system import Clock
+from domain.scheduling.firing import RESOLUTION
 from domain.scheduling.runs import Run, RunId, RunState, run_id
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
@@ -62,8 +63,11 @@ class MemoryBeatStore(BeatStore):
         self._look()
         return self._defined(one for one in ids if one in self._seen)
 
-    async def standings(self) -> Mapping[PeriodicTaskId, Standing]:
-        return dict(self._store.standings)
+    async def standings(
+        self, ids: Collection[PeriodicTaskId] | None = None
+    ) -> Mapping[PeriodicTaskId, Standing]:
+        standings = self._store.standings
+        return {one: standings[one] for one in standings if ids is None or one in ids}
 
     async def changed(self) -> None:
         await self._store.next_commit()
@@ -143,12 +147,16 @@ class MemoryBeatStore(BeatStore):
         claimed: dict[RunId, Run] = {}
         for turn in turns:
             new = 0
+            settled_until = turn.settled_until
             for slot in turn.slots:
+                if self._stays_owed(turn, slot):
+                    settled_until = min(settled_until, slot - RESOLUTION)
+                    continue
                 run, is_new = self._claim(turn, slot, leadership.epoch)
                 new += is_new
                 if self._is_claimed_in(run, leadership.epoch):
                     claimed[run.id] = run
-            self._settle(turn, new)
+            self._settle(turn.task_id, settled_until, new)
         return sorted(claimed.values(), key=_slot)
 
     async def claim_requested(self, leadership: Leadership, *, most: int) -> Sequence[Run]:
@@ -193,14 +201,14 @@ class MemoryBeatStore(BeatStore):
                 new += run.id not in self._store.claims
                 self._store.runs.setdefault(run.id, run)
                 self._store.claims.setdefault(run.id, _NOBODY)
-            self._settle(turn, new)
+            self._settle(turn.task_id, turn.settled_until, new)
         await self.note_published(published)
 
     def _claim(self, turn: Turn, slot: datetime, epoch: int) -> tuple[Run, bool]:
         run = _a_claim(turn, slot)
         if known := self._store.runs.get(run.id):
             return known, False
-        if turn.max_running is not None and self._going_on(turn.task_id) >= turn.max_running:
+        if self._is_full(turn):
             run = replace(run, state=RunState.SKIPPED)
         self._store.runs[run.id] = run
         self._store.claims[run.id] = epoch
@@ -218,10 +226,20 @@ class MemoryBeatStore(BeatStore):
             for run in self._store.runs.values()
         )
 
-    def _settle(self, turn: Turn, runs: int) -> None:
-        before = self._store.standings.get(turn.task_id, Standing())
-        self._store.standings[turn.task_id] = Standing(
-            settled_until=max(before.settled_until or turn.settled_until, turn.settled_until),
+    def _stays_owed(self, turn: Turn, slot: datetime) -> bool:
+        return (
+            turn.in_turn
+            and run_id(turn.task_id, slot) not in self._store.runs
+            and self._is_full(turn)
+        )
+
+    def _is_full(self, turn: Turn) -> bool:
+        return turn.max_running is not None and self._going_on(turn.task_id) >= turn.max_running
+
+    def _settle(self, task_id: PeriodicTaskId, settled_until: datetime, runs: int) -> None:
+        before = self._store.standings.get(task_id, Standing())
+        self._store.standings[task_id] = Standing(
+            settled_until=max(before.settled_until or settled_until, settled_until),
             runs=before.runs + runs,
         )
 

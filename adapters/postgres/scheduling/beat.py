@@ -81,10 +81,17 @@ class PostgresBeatStore(BeatStore):
             for version, *row in part
         ]
 
-    async def standings(self) -> Mapping[PeriodicTaskId, Standing]:
+    async def standings(
+        self, ids: Collection[PeriodicTaskId] | None = None
+    ) -> Mapping[PeriodicTaskId, Standing]:
+        parts = (
+            self._parts(statements.STANDINGS)
+            if ids is None
+            else self._parts(statements.STANDINGS_OF, ids=[*ids])
+        )
         return {
             task_id: Standing(settled_until=settled_until, runs=runs)
-            async for part in self._parts(statements.STANDINGS)
+            async for part in parts
             for task_id, settled_until, runs in part
         }
 
@@ -199,7 +206,7 @@ class PostgresBeatStore(BeatStore):
 
     async def record(self, turns: Sequence[Turn], published: Sequence[Published]) -> None:
         columns = _columns(turns)
-        del columns["limits"]
+        del columns["limits"], columns["in_turn"]
         async with aclosing(await connect(self._engine)) as connection:
             # Runs that are recorded and not noted would be published again.
             transaction = Transaction(connection)
@@ -246,6 +253,7 @@ def _columns(turns: Sequence[Turn]) -> dict[str, object]:
         "task_ids": [turn.task_id for turn, _ in slots.values()],
         "slots": [slot for _, slot in slots.values()],
         "limits": [turn.max_running for turn, _ in slots.values()],
+        "in_turn": [turn.in_turn for turn, _ in slots.values()],
         "turn_ids": [*settled],
         "settled": [*settled.values()],
     }

@@ -44,9 +44,9 @@ READ = text(
     f"SELECT changed_in AS version, {_COLUMNS} FROM periodic_tasks WHERE id = ANY(CAST(:ids AS uuid[]))"  # noqa: S608
 )
 
-STANDINGS = text(
-    "SELECT task_id, settled_until, runs FROM periodic_task_standings WHERE settled_until IS NOT NULL"
-)
+_STANDINGS = "SELECT task_id, settled_until, runs FROM periodic_task_standings WHERE settled_until IS NOT NULL"
+STANDINGS = text(_STANDINGS)
+STANDINGS_OF = text(f"{_STANDINGS} AND task_id = ANY(CAST(:ids AS uuid[]))")
 
 FLAG = text(
     """
@@ -107,8 +107,9 @@ _RUN = """id, task_id, scheduled_for, state, requested, published_at, started_at
 CLAIM = text(
     f"""{_LEASE}, wanted AS (
   SELECT *, row_number() OVER (PARTITION BY task_id ORDER BY slot) AS place
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:task_ids AS uuid[]), CAST(:slots AS timestamptz[]), CAST(:limits AS int[]))
-         AS wanted (id, task_id, slot, most)
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:task_ids AS uuid[]), CAST(:slots AS timestamptz[]), CAST(:limits AS int[]),
+                CAST(:in_turn AS boolean[]))
+         AS wanted (id, task_id, slot, most, in_turn)
 ), going_on AS (
   SELECT task_id, count(*) AS number
     FROM task_runs
@@ -117,22 +118,29 @@ CLAIM = text(
      AND task_id IN (SELECT task_id FROM wanted WHERE most IS NOT NULL)
      AND NOT id = ANY(CAST(:ids AS uuid[]))
    GROUP BY task_id
+), placed AS (
+  SELECT id, task_id, slot, in_turn, most IS NULL OR place + coalesce(number, 0) <= most AS has_room
+    FROM wanted LEFT JOIN going_on USING (task_id)
+), owed AS (
+  SELECT id, task_id, slot FROM placed
+   WHERE in_turn AND NOT has_room AND NOT EXISTS (SELECT FROM task_runs WHERE task_runs.id = placed.id)
 ), claimed AS (
   INSERT INTO task_runs AS run (id, task_id, scheduled_for, state, epoch)
-  SELECT id, task_id, slot,
-         CASE WHEN most IS NULL OR place + coalesce(number, 0) <= most THEN 'claimed' ELSE 'skipped' END, epoch
-    FROM lease CROSS JOIN wanted LEFT JOIN going_on USING (task_id)
+  SELECT id, task_id, slot, CASE WHEN has_room THEN 'claimed' ELSE 'skipped' END, epoch
+    FROM lease CROSS JOIN placed
+   WHERE NOT in_turn OR has_room OR id NOT IN (SELECT id FROM owed)
    ORDER BY id
       ON CONFLICT (id) DO UPDATE SET epoch = run.epoch
    WHERE run.state = 'claimed' AND run.epoch = excluded.epoch
   RETURNING {_RUN}, xmax = 0 AS is_new
 ), settled AS (
   INSERT INTO periodic_task_standings AS standing (task_id, settled_until, runs)
-  SELECT turn.task_id, turn.settled_until, coalesce(number, 0)
+  SELECT turn.task_id, least(turn.settled_until, first_owed.slot - interval '1 microsecond'), coalesce(number, 0)
     FROM lease
          CROSS JOIN unnest(CAST(:turn_ids AS uuid[]), CAST(:settled AS timestamptz[])) AS turn (task_id, settled_until)
          LEFT JOIN (SELECT task_id, count(*) AS number FROM claimed WHERE is_new AND state = 'claimed' GROUP BY task_id)
                    AS counted USING (task_id)
+         LEFT JOIN (SELECT task_id, min(slot) AS slot FROM owed GROUP BY task_id) AS first_owed USING (task_id)
    ORDER BY task_id
       ON CONFLICT (task_id) DO UPDATE
      SET settled_until = greatest(standing.settled_until, excluded.settled_until),

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from heapq import heapify, heappop, heappush
 from itertools import count
 
@@ -19,6 +19,10 @@ _FEW = 1000
 """So many superseded items of the heap are not worth a thought."""
 _MANY = 8
 """So many times larger than need be the heap gets at most."""
+
+FIRST_PAUSE = timedelta(seconds=0.25)
+LONGEST_PAUSE = timedelta(seconds=2)
+"""Until slots that run in turn are asked for again, if there was no room for them."""
 
 _NO_STANDING = Standing()
 
@@ -39,6 +43,16 @@ class Entry:
     """When its next slot comes to run; None if none will."""
     generation: int = 0
     """That of the item of the heap that is in force."""
+    is_asked: bool = False
+    """Whether its slots run in turn and some are being claimed: the next ones come after the answer."""
+    pause: timedelta = timedelta(0)
+    """How long to wait until slots that found no room are asked for again."""
+    not_before: datetime | None = None
+    """The end of that pause."""
+
+    def begin_anew(self) -> None:
+        """Forget what was asked."""
+        self.is_asked, self.pause, self.not_before = False, timedelta(0), None
 
 
 @dataclass(slots=True)
@@ -110,8 +124,9 @@ class Agenda:
             standing = standings.get(task_id) or (
                 _NO_STANDING if entry.message is None else self._unseen()
             )
-            if entry.standing != standing:
+            if entry.standing != standing or entry.is_asked:
                 entry.standing = standing
+                entry.begin_anew()
                 self._enter(entry)
             yield
 
@@ -148,6 +163,24 @@ class Agenda:
             )
             self._enter(entry)
 
+    def answer(self, task_id: PeriodicTaskId, standing: Standing | None, *, now: datetime) -> None:
+        """Take over where a task stands whose slots run in turn (None: where it was to stand).
+
+        If slots are left over, too many runs are going on. Nobody tells when one ends, so that is tried again, soon at
+        first.
+        """
+        entry = self._entries.get(task_id)
+        if entry is None or not entry.is_asked:
+            return
+        pause = min(2 * entry.pause or FIRST_PAUSE, LONGEST_PAUSE)
+        wanted = entry.standing.settled_until
+        entry.begin_anew()
+        if standing is not None:
+            if standing.settled_until and wanted and standing.settled_until < wanted:
+                entry.pause, entry.not_before = pause, now + pause
+            entry.standing = standing
+        self._enter(entry)
+
     def tidy(self) -> None:
         """Drop what is superseded, if it is much. That takes its time: the best one is when nothing is due."""
         if len(self._heap) > 2 * len(self._entries) + _FEW:
@@ -177,24 +210,30 @@ class Agenda:
         entry.standing = Standing(
             settled_until=due.settled_until, runs=standing.runs + len(due.slots)
         )
-        self._set(entry, due_at)
+        entry.is_asked = task.definition.in_turn and bool(due.slots)
+        self._set(entry, None if entry.is_asked else due_at)
         return Turn(
             task_id=task.id,
             slots=due.slots,
             settled_until=due.settled_until,
             max_running=task.definition.max_running,
+            in_turn=task.definition.in_turn,
         )
 
     def _enter(self, entry: Entry) -> None:
         task, due_at = entry.task, None
-        if isinstance(task, PeriodicTask) and (
-            entry.message is not None or task.definition.name not in self._taken_names
+        if (
+            isinstance(task, PeriodicTask)
+            and not entry.is_asked
+            and (entry.message is not None or task.definition.name not in self._taken_names)
         ):
             try:
                 due_at = task.next_run(entry.standing, sun=self.sun)
             except Exception as error:  # noqa: BLE001 - whatever is wrong with one task, the others go on
                 self._exclude(entry, error)
                 return
+            if due_at is not None and entry.not_before is not None:
+                due_at = max(due_at, entry.not_before)
         if due_at != entry.due_at:
             self._set(entry, due_at)
 

@@ -2,12 +2,14 @@
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from application.ports.scheduling import BeatStore, NotLeading, Turn
 from domain.errors import Unavailable
 from domain.scheduling.runs import Run, RunId, RunState, run_id
 from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.tasks import Standing
 from entrypoints.celery.beat.clerk import RETRY_AFTER, Clerk, Contact
 from entrypoints.celery.beat.lease import Lease
 from entrypoints.celery.beat.news import Grant, Granted
@@ -72,6 +74,7 @@ class Claimer(Clerk):
         turns = self._first()
         try:
             runs = await self._contact.ask(self._store.claim(leadership, turns))
+            answered = await self._answer(runs, turns)
         except NotLeading:
             self._deposed()
             return None
@@ -83,20 +86,43 @@ class Claimer(Clerk):
             return 0
         if self._lease.leadership == leadership:
             self._done(turns)
-            self.grant(runs, turns)
+            self.grant(runs, turns, answered)
         return 0 if self._turns else None
 
-    def grant(self, runs: Sequence[Run], turns: Sequence[Turn] = ()) -> None:
+    def grant(
+        self,
+        runs: Sequence[Run],
+        turns: Sequence[Turn] = (),
+        answered: Mapping[PeriodicTaskId, Standing | None] = MappingProxyType({}),
+    ) -> None:
         """Have runs published, once each."""
         new = [run for run in runs if run.id not in self.unnoted]
         self.unnoted.update(run.id for run in new)
         asked = Counter[PeriodicTaskId]({turn.task_id: 0 for turn in turns})
         for turn in turns:
-            asked[turn.task_id] += len(turn.slots)
+            asked[turn.task_id] += 0 if turn.in_turn else len(turn.slots)
         asked.subtract(run.task_id for run in runs if run.task_id in asked)
         refused = {task_id: number for task_id, number in asked.items() if number > 0}
-        if new or refused:
-            self._tell(Granted([Grant(run) for run in new], refused))
+        if new or refused or answered:
+            self._tell(Granted([Grant(run) for run in new], refused, answered))
+
+    async def _answer(
+        self, runs: Sequence[Run], turns: Sequence[Turn]
+    ) -> Mapping[PeriodicTaskId, Standing | None]:
+        """Return where tasks stand whose slots run in turn, if not all of their slots have come back as runs."""
+        granted = {run.id for run in runs}
+        answered: dict[PeriodicTaskId, Standing | None] = {
+            turn.task_id: None for turn in turns if turn.in_turn
+        }
+        short = {
+            turn.task_id
+            for turn in turns
+            if turn.in_turn
+            and not granted.issuperset(run_id(turn.task_id, slot) for slot in turn.slots)
+        }
+        if short:
+            answered.update(await self._contact.ask(self._store.standings(short)))
+        return answered
 
     def _first(self) -> list[Turn]:
         first: list[Turn] = []
@@ -123,6 +149,8 @@ class Claimer(Clerk):
         (turn,) = turns
         _log.error("a turn of periodic task %s cannot be claimed", turn.task_id, exc_info=error)
         self._done(turns)
+        if turn.in_turn:
+            self._tell(Granted([], answered={turn.task_id: None}))
         self._report(turn.task_id, f"cannot be claimed: {error}")
 
     def _grant_without_asking(self) -> None:

@@ -200,6 +200,9 @@ class Dispatcher:
         self._in_hand.extend(granted.grants)
         for task_id, runs in granted.refused.items():
             self.agenda.give_back(task_id, runs)
+        now = self.clock.now()
+        for task_id, standing in granted.answered.items():
+            self.agenda.answer(task_id, standing, now=now)
 
     # --- due ---
 

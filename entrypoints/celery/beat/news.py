@@ -54,6 +54,10 @@ class Granted:
 
     grants: Sequence[Grant]
     refused: Mapping[PeriodicTaskId, int] = field(default_factory=dict[PeriodicTaskId, int])
+    answered: Mapping[PeriodicTaskId, Standing | None] = field(
+        default_factory=dict[PeriodicTaskId, Standing | None]
+    )
+    """The tasks whose slots run in turn, and where they stand, if that is not where they were to stand."""
 
 
 News: TypeAlias = Loaded | Changed | Began | Ended | Granted

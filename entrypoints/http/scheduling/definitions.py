@@ -115,7 +115,8 @@ class DefinitionFields(Body):
     )
     max_running: Any = described(
         _or_null({"type": "integer", "minimum": 1}),
-        "How many runs may be going on; a slot that finds them all taken is given up.",
+        "How many runs may be going on. A slot that finds them all taken is given up, or waits for one to end if "
+        "`misfire` is `run_all`.",
         1,
     )
     jitter: Any = described(
