@@ -57,6 +57,7 @@ def options(settings: Settings) -> dict[str, Any]:
         "log_config": None,
         "access_log": False,
         "proxy_headers": False,
+        "ws": "none",
         "server_header": False,
         "timeout_graceful_shutdown": ceil(settings.http.stop_timeout.total_seconds()),
     }

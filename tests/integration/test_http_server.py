@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import logging
+import re
 import socket
 import sys
+import time
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -17,6 +20,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from fastapi import FastAPI, Request
+from fastapi import Response as HttpResponse
+from fastapi.responses import StreamingResponse
 
 import bootstrap
 from application.settings import (
@@ -198,14 +203,327 @@ async def test_a_large_body_has_the_time_that_its_size_takes(hurried_port: int) 
     assert answer.startswith(b"HTTP/1.1 400")
 
 
-async def test_an_upgrade_to_what_nobody_serves_is_refused(hurried_port: int) -> None:
-    answer = await exchange(
-        hurried_port,
-        b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-    )
+UPGRADE = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: %b\r\n"
+HANDSHAKE = b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 
-    assert answer.startswith(b"HTTP/1.1 403")
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        HANDSHAKE,
+        b"\r\n",
+        b"Content-Length: 1\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n1",
+        b"X-Filler: %b\r\n\r\n" % (b"x" * 60_000),
+        b"X-Filler: x\r\n" * 300 + b"\r\n",
+    ],
+    ids=["a handshake", "half of one", "no body", "half a body", "a large head", "many headers"],
+)
+async def test_a_change_to_another_protocol_is_refused_like_anything_else(
+    hurried_port: int, rest: bytes
+) -> None:
+    answer = await exchange(hurried_port, UPGRADE % b"websocket" + rest)
+
+    assert_problem(answer, 400, "http.malformed")
+
+
+@pytest.mark.parametrize("rest", [b"", b"\r\nCont"], ids=["nothing more", "half a header"])
+async def test_who_sends_half_a_handshake_is_cut_off(hurried_port: int, rest: bytes) -> None:
+    answer = await exchange(hurried_port, (UPGRADE % b"websocket").rstrip() + rest)
+
+    assert_problem(answer, 408, "http.request_timeout")
+
+
+async def test_half_a_handshake_holds_no_stop_up(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(create_app(container=World().container), IN_MEMORY) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write((UPGRADE % b"websocket").rstrip())
+        await exchange(port, LAST)  # by now the server has read that, too
+    writer.close()
+
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_another_protocol_is_not_taken_and_the_request_answered(hurried_port: int) -> None:
+    """As RFC 9110 §7.8 allows; what follows may be of the other protocol, and is not read."""
+    answer = await exchange(hurried_port, UPGRADE % b"h2c" + b"\r\n" + UPGRADE % b"h2c" + b"\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+# --- in line on one connection ------------------------------------------------------------------
+
+LIVEZ = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+LAST = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+def statuses(answers: bytes) -> list[int]:
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", answers)]
+
+
+async def test_a_hundred_requests_may_wait_in_line(port: int) -> None:
+    assert statuses(await exchange(port, LIVEZ * 100 + LAST)) == [200] * 101
+
+
+async def test_who_sends_more_at_once_is_answered_up_to_there(port: int) -> None:
+    answers = await exchange(port, LIVEZ * 2000)
+
+    assert statuses(answers) == [200] * 101 + [429]
+    last = b"HTTP/1.1 429" + answers.rpartition(b"HTTP/1.1 429")[2]
+    assert_problem(last, 429, "http.too_many_requests")
+    assert b"\r\nretry-after: 1\r\n" in last
+
+
+class Counting(PatientProtocol):
+    deepest = 0
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        Counting.deepest = max(self.deepest, len(self.pipeline))
+
+
+async def test_who_sends_faster_than_they_are_answered_has_to_wait() -> None:
+    """However much they send, no more waits in memory than what came in one piece."""
+    request = LIVEZ[:-2] + b"X-Filler: %b\r\n\r\n" % (b"x" * 4000)
+    app = create_app(container=World().container)
+    async with serving(app, IN_MEMORY, http=Counting) as port:
+        answers = await exchange(port, *[request * 100] * 20, LAST)
+
+    assert statuses(answers) == [200] * 2001
+    assert 0 < Counting.deepest <= Counting.most_in_line
+
+
+@pytest.fixture
+async def gate() -> asyncio.Event:
+    return asyncio.Event()
+
+
+@pytest.fixture
+async def gated_port(gate: asyncio.Event) -> AsyncIterator[int]:
+    """Yield where `/fake/gated` reads the body of its request, and answers once the gate is open."""
+    app = create_app(container=World().container)
+
+    @app.post("/fake/gated", dependencies=[PublicRoute])
+    async def gated(request: Request) -> Response[int]:
+        body = asyncio.ensure_future(request.body())
+        await gate.wait()
+        return Response(data=len(await body))
+
+    @app.get("/fake/streamed", dependencies=[PublicRoute])
+    async def streamed() -> StreamingResponse:
+        async def chunks() -> AsyncIterator[bytes]:
+            yield b"a"
+            await gate.wait()  # Starlette asks meanwhile whether the client is still there
+            yield b"b"
+
+        return StreamingResponse(chunks())
+
+    async with serving(app, IN_MEMORY) as port:
+        yield port
+        gate.set()
+
+
+GATED = b"POST /fake/gated HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (b"GET /fake/streamed HTTP/1.1\r\nHost: x\r\n\r\n", LIVEZ),
+        (GATED % 2 + b"{}" + GATED % 10**9, b" " * 32),
+    ],
+    ids=["requests behind a stream", "a body"],
+)
+async def test_what_waits_in_line_is_not_read(gated_port: int, first: bytes, then: bytes) -> None:
+    """So that memory does not grow with what a client can send; what the system keeps for us is bounded."""
+    _, writer = await asyncio.open_connection("127.0.0.1", gated_port)
+    writer.transport.set_write_buffer_limits(high=0)
+    writer.write(first)
+    await writer.drain()
+    sent = 0
+    with suppress(TimeoutError):
+        while sent < 50_000_000:
+            writer.write(then * 2000)
+            await asyncio.wait_for(writer.drain(), 0.3)
+            sent += len(then) * 2000
+    writer.transport.abort()
+
+    assert sent < 20_000_000
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{gated_port}") as client:
+        began = time.monotonic()
+        assert (await client.get("/livez")).status_code == 200
+        assert time.monotonic() - began < 1
+
+
+async def test_who_waits_in_line_is_answered_in_order(gated_port: int, gate: asyncio.Event) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gated_port)
+    large = b" " * 300_000
+    writer.write(GATED % 2 + b"{}" + LIVEZ + GATED % len(large) + large + LIVEZ + LAST)
+    gate.set()
+    async with asyncio.timeout(10):
+        answers = await reader.read()
+    writer.close()
+
+    assert statuses(answers) == [200] * 5
+    assert b'"data":2}' in answers
+    assert b'"data":300000}' in answers
+
+
+@pytest.mark.parametrize("stray", [b"AAAAA", b"\0", b"GET /livez HTTP/9.9\r\n\r\n"], ids=repr)
+async def test_a_good_request_is_answered_whatever_follows_it(port: int, stray: bytes) -> None:
+    answers = await exchange(port, LIVEZ * 3 + stray)
+
+    assert statuses(answers) == [200, 200, 200, 400]
+    assert_problem(b"HTTP/1.1 400" + answers.rpartition(b"HTTP/1.1 400")[2], 400, "http.malformed")
+
+
+async def test_requests_are_answered_before_a_later_one_whose_body_is_malformed(port: int) -> None:
+    bad = HEAD.replace(b"Content-Length: 100", b"Transfer-Encoding: chunked") + b"no chunk\r\n"
+
+    assert statuses(await exchange(port, LIVEZ + LIVEZ + bad)) == [200, 200, 400]
+    assert statuses(await exchange(port, LIVEZ + bad)) == [200, 400]
+
+
+async def test_a_client_that_is_gone_is_gone_for_every_request_in_line() -> None:
+    """Also for the one that is being answered, which is not the last."""
+    app = create_app(container=World().container)
+    ended = asyncio.Event()
+
+    @app.get("/fake/endless", dependencies=[PublicRoute])
+    async def endless() -> StreamingResponse:
+        async def chunks() -> AsyncIterator[bytes]:
+            try:
+                while True:
+                    yield b" " * 10_000
+                    await asyncio.sleep(0.001)
+            finally:
+                ended.set()
+
+        return StreamingResponse(chunks())
+
+    async with serving(app, IN_MEMORY, timeout_graceful_shutdown=1) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /fake/endless HTTP/1.1\r\nHost: x\r\n\r\n" + LIVEZ)
+        async with asyncio.timeout(5):
+            await reader.readline()
+            writer.transport.abort()
+            await ended.wait()
+
+
+# --- answers that nobody reads ------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def serving_much(size: int) -> AsyncIterator[int]:
+    """Serve `size` bytes at `/fake/much`, at once or, with `?chunks`, bit by bit."""
+    app = create_app(container=World().container)
+
+    @app.get("/fake/much", dependencies=[PublicRoute])
+    async def much(request: Request) -> HttpResponse:
+        async def chunks() -> AsyncIterator[bytes]:
+            for _ in range(size // 50_000):
+                yield b" " * 50_000
+
+        return StreamingResponse(chunks()) if request.query_params else HttpResponse(b" " * size)
+
+    async with serving(app, IN_MEMORY, http=Hurried) as port:
+        yield port
+
+
+def slow_socket(port: int) -> socket.socket:
+    """Connect with so little room that nothing comes unless it is read."""
+    slow = socket.socket()
+    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    slow.connect(("127.0.0.1", port))
+    slow.setblocking(False)  # noqa: FBT003 - the signature of `socket`
+    return slow
+
+
+MUCH = b"GET /fake/much%b HTTP/1.1\r\nHost: x\r\n%b\r\n"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        MUCH % (b"", b""),
+        MUCH % (b"", b"Connection: close\r\n"),
+        MUCH % (b"?chunks=", b""),
+        MUCH % (b"", b"") * 10,
+    ],
+    ids=["at once", "at once, and closed", "bit by bit", "ten times"],
+)
+async def test_who_does_not_read_the_answer_is_cut_off(asked: bytes) -> None:
+    async with serving_much(20_000_000) as port:
+        loop = asyncio.get_running_loop()
+        with slow_socket(port) as slow:
+            await loop.sock_sendall(slow, asked)
+            # Without reading: the end shows in that writing fails.
+            with suppress(ConnectionError):
+                async with asyncio.timeout(10):
+                    while True:
+                        await loop.sock_sendall(slow, b"\r\n")
+                        await asyncio.sleep(0.05)
+
+
+async def test_a_large_answer_has_the_time_that_its_size_takes() -> None:
+    """Longer than the patience, as long as the client reads on."""
+    for path in (b"", b"?chunks="):
+        async with serving_much(10_000_000) as port:
+            loop = asyncio.get_running_loop()
+            with slow_socket(port) as slow:
+                await loop.sock_sendall(slow, MUCH % (path, b"Connection: close\r\n"))
+                began, read = loop.time(), 0
+                async with asyncio.timeout(20):
+                    while got := await loop.sock_recv(slow, 100_000):
+                        read += len(got)
+                        if loop.time() - began < 4 * Hurried.patience:
+                            await asyncio.sleep(0.01)
+
+        assert loop.time() - began > 2 * Hurried.patience
+        assert read > 10_000_000
+
+
+# --- other ways to keep a connection ------------------------------------------------------------
+
+
+async def test_empty_lines_between_requests_keep_no_connection(hurried_port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", hurried_port)
+    writer.write(LIVEZ)
+    await reader.readuntil(b"null}")
+    writer.write(b"\r\n")
+    async with asyncio.timeout(4):  # uvicorn's own limit of idle connections is 5 s
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def sends_on(port: int, first: bytes, then: bytes) -> int:
+    """Send `first`, wait for an answer if that asks something, send `then` over and over; return how often it went."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(first)
+    if first:
+        await reader.readline()
+    times = 0
+    with suppress(ConnectionError):
+        async with asyncio.timeout(10):
+            while True:
+                writer.write(then)
+                await writer.drain()
+                await asyncio.sleep(0.01)
+                times += 1
+    writer.transport.abort()
+    return times
+
+
+async def test_a_flood_of_empty_lines_is_no_head(port: int) -> None:
+    assert await sends_on(port, b"", b"\r\n" * 10_000) < 50
+
+
+async def test_a_body_that_is_answered_already_earns_no_time(hurried_port: int) -> None:
+    """Whoever was refused cannot go on for ever with what nobody reads."""
+    refused = HEAD.replace(b"/api/v1/auth/login", b"/nothing").replace(b": 100", b": 1000000000")
+
+    assert await sends_on(hurried_port, refused, b" " * 1000) < 500
 
 
 async def test_a_slow_answer_is_not_the_fault_of_the_client() -> None:
@@ -284,6 +602,52 @@ async def test_what_comes_after_the_body_is_no_header(reading_port: int) -> None
 )
 async def test_what_is_no_http_is_a_problem_like_any_other(port: int, sent: bytes) -> None:
     assert_problem(await exchange(port, sent), 400, "http.malformed")
+
+
+HOST = b"Host: x\r\n"
+POST = b"POST /fake/read HTTP/1.%d\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: %b\r\n\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /livez HTTP/1.1\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\n" + HOST * 2 + b"\r\n",
+        b"GET /livez HTTP/1.0\r\n" + HOST * 2 + b"\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: a/b?c\r\n\r\n",
+        b"GET /livez HTTP/2.0\r\n" + HOST + b"\r\n",
+        b"GET /livez HTTP/0.9\r\n" + HOST + b"\r\n",
+        b"GET /livez\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\n" + HOST + b"Authorization: Bearer a\r\n" * 2 + b"\r\n",
+        b"GET /livez HTTP/1.1\r\n" + HOST + b"X-A: b\r\n c\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\n" + HOST + b"X-A : b\r\n\r\n",
+        b"GET /livez HTTP/1.1\nHost: x\n\n",
+        b"GET /livez#part HTTP/1.1\r\n" + HOST + b"\r\n",
+        b"CONNECT x:443 HTTP/1.1\r\n" + HOST + b"\r\n",
+        READ + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+        READ + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        POST % (1, b"gzip, chunked"),
+        POST % (1, b"xchunked"),
+        POST % (0, b"chunked"),
+    ],
+    ids=lambda sent: repr(sent.replace(b"Connection: close\r\n", b""))[2:90],
+)
+async def test_what_http_says_must_be_refused_is_refused(reading_port: int, sent: bytes) -> None:
+    assert_problem(await exchange(reading_port, sent), 400, "http.malformed")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /livez HTTP/1.0\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost:\tx\t\r\nConnection: close\r\n\r\n",
+        b"GET http://x/livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        POST % (1, b"Chunked"),
+    ],
+    ids=["1.0", "white space", "the absolute form", "chunks"],
+)
+async def test_what_http_allows_is_taken(reading_port: int, sent: bytes) -> None:
+    assert statuses(await exchange(reading_port, sent)) == [200]
 
 
 def assert_problem(answer: bytes, status: int, error: str) -> None:
