@@ -80,7 +80,7 @@ class Variables(BaseModel):
     http_trusted_proxies: Networks = _DEFAULT.http.trusted_proxies
     """The proxies whose X-Forwarded-For and X-Forwarded-Proto are believed."""
     http_hsts: Switch = _DEFAULT.http.hsts
-    """Whether answers carry Strict-Transport-Security; set it once every address of the site speaks TLS."""
+    """Whether answers over TLS carry Strict-Transport-Security; set it once every address speaks TLS."""
     http_body_limit: Bytes = ByteSize(_DEFAULT.http.body_limit)
     """The largest request body."""
     http_auth_body_limit: Bytes = ByteSize(_DEFAULT.http.auth_body_limit)

@@ -14,6 +14,7 @@ from domain.errors import PorticoError
 from entrypoints.delivery import delivering
 from entrypoints.http import docs, health, v1
 from entrypoints.http.errors import problem_handler
+from entrypoints.http.heads import fixed_paths
 from entrypoints.http.middleware import middleware
 from entrypoints.http.openapi import DescribedAPI
 from entrypoints.http.routes import guarded_routes
@@ -67,8 +68,13 @@ def application(http: HttpSettings, *, debug: bool, routers: Iterable[APIRouter]
         app.include_router(docs.router)
     for router in routers:
         app.include_router(router)
-    refuse_undeclared(app.routes)
+    _check_routes(app)
     return app
+
+
+def _check_routes(app: FastAPI) -> None:
+    refuse_undeclared(app.routes)
+    app.state.fixed_paths = fixed_paths(app.routes)
 
 
 @asynccontextmanager
@@ -76,7 +82,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     container: Container = app.state.container
     async with bootstrap.running(container):
         await ready(container)
-        refuse_undeclared(app.routes)  # some may have come later
+        _check_routes(app)  # some may have come later
         await introduce(container, [*guarded_routes(app.routes)])
         async with delivering(container.outbox_courier()):
             yield

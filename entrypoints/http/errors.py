@@ -273,10 +273,12 @@ def _name_or_nothing(part: str | int) -> str | int:
 
 def _allowed_methods(scope: Scope) -> str:
     """Return every method of the path (RFC 9110 §10.2.1); the router knows only those of its first match."""
-    allowed: set[str] = set()
-    for route in iter_route_contexts(scope["app"].routes):
-        if route.methods and route.path_regex.match(route_path(scope)):
-            allowed |= route.methods
+    path = route_path(scope)
+    allowed = set(scope["app"].state.fixed_paths.get(path, ()))
+    if not allowed:
+        for route in iter_route_contexts(scope["app"].routes):
+            if route.methods and route.path_regex.match(path):
+                allowed |= route.methods
     if "GET" in allowed:
         allowed.add("HEAD")
     return ", ".join(sorted(allowed))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import quote
 from uuid import UUID
 
@@ -17,6 +17,8 @@ class Exchange:
     """One request and its response; dependencies and error handlers add what they find out."""
 
     request_id: str
+    client: str = ""
+    """The address of the client."""
     status: int | None = None
     """None until the response has begun."""
     user_id: UUID | None = None
@@ -30,9 +32,9 @@ class Exchange:
         return {key: value for key, value in found.items() if value}
 
 
-def begin(scope: Scope, request_id: str) -> Exchange:
+def begin(scope: Scope, request_id: str, client: str = "") -> Exchange:
     """Attach a new exchange to `scope`."""
-    exchange = scope[_KEY] = Exchange(request_id)
+    exchange = scope[_KEY] = Exchange(request_id, client)
     return exchange
 
 
@@ -70,16 +72,28 @@ def route_template(scope: Scope) -> str | None:
     return template
 
 
-def client_address(scope: Scope, trusted: tuple[IPv4Network | IPv6Network, ...]) -> str:
-    """Return the address of the client, as far as those who report it are trusted.
+Networks: TypeAlias = tuple[IPv4Network | IPv6Network, ...]
+
+
+def client_of(scope: Scope, trusted: Networks) -> tuple[str, str]:
+    """Return the address of the client and the scheme it uses, as far as those who report them are trusted.
 
     `X-Forwarded-For` is read from its end, where the nearest proxy wrote, past every trusted address: the first
-    one that is not trusted is the client, whatever stands before it. Without a peer (a Unix socket) it is loopback.
+    one that is not trusted is the client, whatever stands before it. Of `X-Forwarded-Proto` the last word counts, that
+    of the nearest proxy. Without a peer (a Unix socket) the address is loopback.
     """
+    # Not uvicorn's ProxyHeadersMiddleware: it takes any text for an address, and IPv4 in IPv6 for another network.
     peer = scope.get("client")
     address = _parse(peer[0] if peer else "") or IPv4Address("127.0.0.1")
+    scheme: str = scope["scheme"]
     if not trusted or not _among(address, trusted):
-        return str(address)
+        return str(address), scheme
+    return str(_reported_address(scope, address, trusted)), _reported_scheme(scope) or scheme
+
+
+def _reported_address(
+    scope: Scope, address: IPv4Address | IPv6Address, trusted: Networks
+) -> IPv4Address | IPv6Address:
     values = [value for key, value in scope["headers"] if key == b"x-forwarded-for"]
     for hop in reversed(b",".join(values).decode("latin-1").split(",")):
         reported = _parse(hop)
@@ -88,12 +102,16 @@ def client_address(scope: Scope, trusted: tuple[IPv4Network | IPv6Network, ...])
         address = reported
         if not _among(address, trusted):
             break
-    return str(address)
+    return address
 
 
-def _among(
-    address: IPv4Address | IPv6Address, networks: tuple[IPv4Network | IPv6Network, ...]
-) -> bool:
+def _reported_scheme(scope: Scope) -> str | None:
+    values = [value for key, value in scope["headers"] if key == b"x-forwarded-proto"]
+    scheme = b",".join(values).decode("latin-1").rpartition(",")[2].strip().lower()
+    return scheme if scheme in {"http", "https"} else None
+
+
+def _among(address: IPv4Address | IPv6Address, networks: Networks) -> bool:
     return any(address in network for network in networks)
 
 

@@ -19,16 +19,18 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from application.settings import HttpSettings
+from entrypoints.http.compression import CompressionMiddleware
 from entrypoints.http.errors import problem_response
 from entrypoints.http.exchange import (
     begin,
-    client_address,
+    client_of,
     exchange_of,
     header,
     quoted_path,
     route_path,
     route_template,
 )
+from entrypoints.http.heads import HeadMiddleware, MethodMiddleware
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 SECURITY_HEADERS = (
@@ -48,6 +50,7 @@ def middleware(settings: HttpSettings, *, auth_prefixes: tuple[str, ...]) -> lis
         Middleware(ExchangeMiddleware, settings),
         Middleware(SecurityHeadersMiddleware, hsts=settings.hsts),
         Middleware(ErrorMiddleware),
+        Middleware(HeadMiddleware),
     ]
     if settings.cors_origins:
         layers += [
@@ -68,7 +71,12 @@ def middleware(settings: HttpSettings, *, auth_prefixes: tuple[str, ...]) -> lis
             # Once more inside, so that a browser lets its page read an unexpected error.
             Middleware(ErrorMiddleware),
         ]
-    return [*layers, Middleware(BodyMiddleware, settings, auth_prefixes)]
+    return [
+        *layers,
+        Middleware(MethodMiddleware),
+        Middleware(CompressionMiddleware),
+        Middleware(BodyMiddleware, settings, auth_prefixes),
+    ]
 
 
 class ExchangeMiddleware:
@@ -93,7 +101,8 @@ class ExchangeMiddleware:
         request_id = header(scope, b"x-request-id") or ""
         if not _SANE_REQUEST_ID.fullmatch(request_id):
             request_id = secrets.token_hex(16)
-        exchange = begin(scope, request_id)
+        client, scope["scheme"] = client_of(scope, self._trusted_proxies)
+        exchange = begin(scope, request_id, client)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
 
@@ -119,7 +128,7 @@ class ExchangeMiddleware:
                 **({} if route else {"path": quoted_path(scope)}),
                 status=exchange.status,
                 duration_ms=round((time.perf_counter() - began) * 1000, 2),
-                client=client_address(scope, self._trusted_proxies),
+                client=client,
                 **exchange.findings(),
             )
 
@@ -129,18 +138,21 @@ class SecurityHeadersMiddleware:
 
     def __init__(self, app: ASGIApp, *, hsts: bool) -> None:
         self._app = app
-        self._headers = (*SECURITY_HEADERS, _HSTS) if hsts else SECURITY_HEADERS
+        self._hsts = hsts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        # Over plain HTTP it means nothing, and must not be sent (RFC 6797 §7.2).
+        is_strict = self._hsts and scope["scheme"] == "https"
+        headers = (*SECURITY_HEADERS, _HSTS) if is_strict else SECURITY_HEADERS
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 sent = message["headers"]
                 names = {name for name, _ in sent}
-                message["headers"] = [*sent, *(h for h in self._headers if h[0] not in names)]
+                message["headers"] = [*sent, *(h for h in headers if h[0] not in names)]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

@@ -242,7 +242,7 @@ class Traits:
         """Yield the statuses of the errors that can be the answer."""
         takes_token = self.authenticated or self.takes_access_token or self.takes_refresh_token
         possible = {
-            400: self.takes_body or self.takes_version,
+            400: True,
             401: takes_token or self.hands_out_tokens,
             403: self.closed_to_one_time_passwords or (self.creates and not self.authenticated),
             404: self.names_a_thing,

@@ -26,7 +26,7 @@ from domain.access import PermissionCode, PermissionDenied
 from domain.errors import Unauthenticated
 from domain.identity import PasswordChangeRequired, User, UserId
 from domain.sessions import AccessClaims, NotAuthenticated, RefreshClaims
-from entrypoints.http.exchange import client_address, exchange_of, header
+from entrypoints.http.exchange import exchange_of, header
 from entrypoints.http.wiring import settings_of, use_case, use_cases_of
 
 # --- what a request carries ---------------------------------------------------------------------
@@ -217,10 +217,11 @@ async def _caller(
 
 
 def _origin(request: Request) -> Origin:
+    exchange = exchange_of(request.scope)
     return Origin(
-        address=client_address(request.scope, settings_of(request).http.trusted_proxies),
+        address=exchange.client,
         agent=header(request.scope, b"user-agent"),
-        request_id=exchange_of(request.scope).request_id,
+        request_id=exchange.request_id,
     )
 
 
@@ -234,4 +235,5 @@ def _bearer_token(request: Request) -> str | None:
     if authorization is None:
         return None
     scheme, _, token = authorization.partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
+    # White space as HTTP knows it (RFC 9110 §5.6.3): `str.strip` would take off no-break spaces as well.
+    return token.strip(" \t") if scheme.lower() == "bearer" else None

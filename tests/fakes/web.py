@@ -120,11 +120,10 @@ class Web:
     # --- what every response promises ---
 
     def route_of(self, method: str, path: str) -> RouteContext | None:
-        """Return which route answers."""
-        for route in iter_route_contexts(self.app.routes):
-            if route.path_regex.match(path) and method in (route.methods or ()):
-                return route
-        return None
+        """Return which route answers; those of the very path keep templates away from it."""
+        routes = [r for r in iter_route_contexts(self.app.routes) if r.path_regex.match(path)]
+        fixed = [route for route in routes if route.path == path]
+        return next((r for r in fixed or routes if method in (r.methods or ())), None)
 
     async def _check(self, response: httpx.Response) -> None:
         await response.aread()

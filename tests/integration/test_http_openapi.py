@@ -256,12 +256,12 @@ async def changed(body: ThingBody) -> Response[ThingBody]:
 @pytest.mark.parametrize(
     ("method", "path", "statuses"),
     [
-        ("get", "/fake/public/plain", {200, 500}),
-        ("get", "/fake/public/limited", {200, 429, 500, 503}),
-        ("get", "/fake/public/filtered", {200, 422, 500}),
+        ("get", "/fake/public/plain", {200, 400, 500}),
+        ("get", "/fake/public/limited", {200, 400, 429, 500, 503}),
+        ("get", "/fake/public/filtered", {200, 400, 422, 500}),
         ("post", "/fake/public/sent", {200, 400, 413, 415, 422, 500}),
-        ("post", "/fake/public/refreshed", {200, 401, 500, 503}),
-        ("get", "/fake/closed/one/{thing_id}", {200, 401, 403, 404, 422, 500, 503}),
+        ("post", "/fake/public/refreshed", {200, 400, 401, 500, 503}),
+        ("get", "/fake/closed/one/{thing_id}", {200, 400, 401, 403, 404, 422, 500, 503}),
         ("post", "/fake/closed/made", {201, 400, 401, 403, 409, 413, 415, 422, 500, 503}),
         ("patch", "/fake/closed/changed", {200, 400, 401, 403, 409, 413, 415, 422, 500, 503}),
     ],

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_network
@@ -10,8 +10,10 @@ from typing import Annotated, Any, Literal
 
 import httpx
 import pytest
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
+from fastapi import Response as HttpResponse
 from fastapi.responses import StreamingResponse
+from fastapi.routing import iter_route_contexts
 
 from application.settings import HttpSettings, Settings
 from application.use_cases.caller import Origin
@@ -25,12 +27,13 @@ from domain.errors import (
     Unauthenticated,
     Unavailable,
 )
+from entrypoints.http.app import application
 from entrypoints.http.envelope import Body, Created, Response, Text
 from entrypoints.http.paging import Page, PageQuery
 from entrypoints.http.security import HeaderUserAgentDep, OriginDep, PublicRoute
 from tests.fakes.builders import a_user
-from tests.fakes.web import Web
-from tests.fakes.world import IN_MEMORY, World
+from tests.fakes.web import Web, description
+from tests.fakes.world import IN_MEMORY, LAPTOP, World
 
 LOG_IN = "/api/v1/auth/login"
 JSON = {"Content-Type": "application/json"}
@@ -60,6 +63,48 @@ async def list_notes(
 @router.get("/origin")
 async def show_origin(origin: OriginDep, agent: HeaderUserAgentDep) -> Response[list[str | None]]:
     return Response(data=[origin.address, agent])
+
+
+@router.get("/url")
+async def show_url(request: Request) -> Response[str]:
+    return Response(data=str(request.url))
+
+
+@router.get("/text")
+@router.post("/text")
+async def show_text(length: int) -> Response[str]:
+    return Response(data="x" * length)
+
+
+@router.get("/tagged")
+async def show_tagged(response: HttpResponse) -> Response[str]:
+    response.headers["ETag"] = '"1"'
+    return Response(data="x" * 5000)
+
+
+@router.get("/stream")
+async def stream() -> StreamingResponse:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(5):
+            yield b" " * 1000
+
+    return StreamingResponse(chunks(), media_type="application/json")
+
+
+@router.get("/things/all")
+async def list_all_things() -> Response[None]:
+    return Response(data=None)
+
+
+@router.post("/things/all")
+async def make_all_things() -> Response[None]:
+    return Response(data=None)
+
+
+@router.put("/things/{thing_id}")
+@router.patch("/{kind}/all")
+async def change_thing(thing_id: str = "", kind: str = "") -> Response[str]:
+    return Response(data=thing_id or kind)
 
 
 @router.get("/broken")
@@ -234,6 +279,54 @@ async def test_a_wrong_method_is_a_problem_that_names_all_the_right_ones(web: We
     assert response.status_code == 405
     assert response.json()["error"] == "http.method_not_allowed"
     assert response.headers["allow"] == "GET, HEAD, PATCH"
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
+async def test_a_fixed_path_has_no_methods_of_the_templates_beside_it(
+    fake_web: Web, method: str
+) -> None:
+    response = await fake_web.client.request(method, "/fake/things/all")
+
+    assert response.status_code == 405
+    assert response.headers["allow"] == "GET, HEAD, POST"
+
+
+async def test_a_template_keeps_its_methods_everywhere_else(fake_web: Web) -> None:
+    put = await fake_web.client.put("/fake/things/one")
+    patch = await fake_web.client.patch("/fake/others/all")
+
+    assert (put.json()["data"], patch.json()["data"]) == ("one", "others")
+
+
+def fixed_and_templates() -> Iterator[tuple[str, str, str]]:
+    """Yield each method that only a template beside a fixed path has, the path, and what it allows."""
+    routes = [*iter_route_contexts(application(HttpSettings(), debug=True).routes)]
+    allowed: dict[str, set[str]] = {}
+    for route in routes:
+        if "{" not in str(route.path):
+            allowed.setdefault(str(route.path), set()).update(route.methods or ())
+    for path, methods in allowed.items():
+        others = {m for r in routes if r.path_regex.match(path) for m in r.methods or ()}
+        allow = ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))
+        for method in sorted(others - methods):
+            yield method, path, allow
+
+
+FIXED_AND_TEMPLATES = list(fixed_and_templates())
+
+
+def test_there_are_fixed_paths_beside_templates() -> None:
+    assert ("PUT", "/api/v1/roles/all", "GET, HEAD") in FIXED_AND_TEMPLATES
+    assert ("PUT", "/api/v1/periodic-tasks/preview", "POST") in FIXED_AND_TEMPLATES
+
+
+@pytest.mark.parametrize(("method", "path", "allow"), FIXED_AND_TEMPLATES)
+async def test_what_only_a_template_has_is_a_wrong_method_of_a_fixed_path(
+    web: Web, method: str, path: str, allow: str
+) -> None:
+    response = await web.client.request(method, path)
+
+    assert (response.status_code, response.headers["allow"]) == (405, allow)
 
 
 @pytest.mark.parametrize("path", ["/livez/", "/api/v1/auth/keys/public/", "//livez"])
@@ -554,13 +647,220 @@ async def test_every_response_has_the_security_headers(fake_web: Web) -> None:
         assert "strict-transport-security" not in response.headers
 
 
-async def test_behind_tls_browsers_are_told_to_stay_there() -> None:
-    async with Web(World(with_http(hsts=True))) as web:
-        for path in ("/livez", "/nothing"):
-            response = await web.client.get(path)
+STAY_THERE = "max-age=31536000; includeSubDomains"
 
-            told = response.headers["strict-transport-security"]
-            assert told == "max-age=31536000; includeSubDomains"
+
+@pytest.mark.parametrize("path", ["/livez", "/nothing"])
+async def test_behind_tls_browsers_are_told_to_stay_there(path: str) -> None:
+    async with Web(World(with_http(hsts=True))) as web:
+        response = await web.client.get(f"https://portico.test{path}")
+        plain = await web.client.get(path)
+
+    assert response.headers["strict-transport-security"] == STAY_THERE
+    assert "strict-transport-security" not in plain.headers
+
+
+@pytest.mark.parametrize(
+    ("reported", "is_tls"),
+    [
+        ([], False),
+        (["https"], True),
+        (["HTTPS"], True),
+        (["http"], False),
+        (["https, http"], False),
+        (["http", "https"], True),
+        (["gopher"], False),
+        (["https;"], False),
+    ],
+    ids=str,
+)
+async def test_a_trusted_proxy_says_whether_the_client_speaks_tls(
+    reported: list[str], *, is_tls: bool
+) -> None:
+    headers = [("X-Forwarded-Proto", value) for value in reported]
+    trusted = (ip_network(f"{LAPTOP.address}/32"),)
+    async with Web(World(with_http(hsts=True, trusted_proxies=trusted)), routers=[router]) as web:
+        response = await web.client.get("/fake/url", headers=headers)
+    async with Web(World(with_http(hsts=True)), routers=[router]) as web:
+        untrusted = await web.client.get("/fake/url", headers=headers)
+
+    scheme = "https" if is_tls else "http"
+    assert response.json()["data"] == f"{scheme}://portico.test/fake/url"
+    assert ("strict-transport-security" in response.headers) is is_tls
+    assert untrusted.json()["data"] == "http://portico.test/fake/url"
+    assert "strict-transport-security" not in untrusted.headers
+
+
+# --- heads that must be refused (RFC 9110, RFC 9112) ---------------------------------------------
+
+HOST = (b"Host", b"portico.test")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [HOST, HOST],
+        [HOST, (b"Host", b"evil.example")],
+        [(b"Host", b"")],
+        [(b"Host", b"a/b?c")],
+        [(b"Host", b"a b")],
+        [(b"Host", b"user@portico.test")],
+        [(b"Host", b"portico.test:http")],
+        [(b"Host", b"portico.test:80:80")],
+        [(b"Host", b"portico.test, evil.example")],
+        [(b"Host", b"[::1")],
+        [(b"Host", b"::1")],
+        [(b"Host", b"%zz")],
+        [(b"Host", "b\u00fccher.example".encode())],
+        [HOST, (b"Authorization", b"Bearer a"), (b"Authorization", b"Bearer a")],
+        [HOST, (b"X-Refresh-Token", b"a"), (b"X-Refresh-Token", b"b")],
+        [HOST, (b"Content-Type", b"application/json"), (b"Content-Type", b"text/plain")],
+        [HOST, (b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")],
+        [HOST, (b"Connection", b"keep-alive, Upgrade"), (b"Upgrade", b"WebSocket")],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("path", ["/livez", "/api/v1/auth/sessions", "/nothing"])
+async def test_a_head_that_could_be_read_differently_is_malformed(
+    web: Web, headers: list[tuple[bytes, bytes]], path: str
+) -> None:
+    request = web.client.build_request("GET", path)
+    request.headers = httpx.Headers(headers)
+
+    response = await web.client.send(request)
+
+    assert response.status_code == 400
+    assert response.json()["error"] == "http.malformed"
+    assert response.headers["connection"] == "close"
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["a", "portico.test", "PORTICO.test:8000", "x_y.test:", "127.0.0.1:1", "[::1]", "[::1]:8000"],
+)
+async def test_a_host_may_be_any_name_or_address(web: Web, host: str) -> None:
+    response = await web.client.get("/livez", headers={"Host": host})
+
+    assert response.status_code == 200
+
+
+async def test_a_request_id_is_kept_in_a_refusal(web: Web) -> None:
+    response = await web.client.get("/livez", headers={"Host": "a/b", "X-Request-ID": "mine"})
+
+    assert response.json()["requestId"] == "mine"
+    assert (web.logs[0]["status"], web.logs[0]["request_id"]) == (400, "mine")
+
+
+# --- compression --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "accepted", ["gzip", "GZIP", "deflate, gzip;q=0.5, br", "gzip ; q=1.0", "br,x-gzip"]
+)
+async def test_large_json_is_compressed_for_those_who_ask(fake_web: Web, accepted: str) -> None:
+    for length in (5000, 100_000):
+        response = await fake_web.client.get(
+            "/fake/text", params={"length": length}, headers={"Accept-Encoding": accepted}
+        )
+
+        assert response.headers["content-encoding"] == "gzip"
+        assert response.headers["vary"] == "Accept-Encoding"
+        assert int(response.headers["content-length"]) < length / 10
+        assert response.json()["data"] == "x" * length
+
+
+@pytest.mark.parametrize(
+    "accepted", ["identity", "", "br", "gzip;q=0", "gzip; q=0.000", "gzipped", "not-gzip"]
+)
+async def test_nobody_gets_what_they_do_not_read(fake_web: Web, accepted: str) -> None:
+    response = await fake_web.client.get(
+        "/fake/text", params={"length": 5000}, headers={"Accept-Encoding": accepted}
+    )
+
+    assert "content-encoding" not in response.headers
+    assert response.headers["vary"] == "Accept-Encoding"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/fake/text?length=500"),
+        ("POST", "/fake/text?length=5000"),
+        ("GET", "/fake/tagged"),
+        ("GET", "/fake/stream"),
+        ("GET", "/docs/assets/swagger-ui.css"),
+        ("GET", "/fake/text?length=many"),
+    ],
+    ids=[
+        "small",
+        "an answer that may have a token",
+        "with an ETag",
+        "a stream",
+        "no JSON",
+        "a problem",
+    ],
+)
+async def test_everything_else_stays_as_it_is(fake_web: Web, method: str, path: str) -> None:
+    response = await fake_web.client.request(method, path, headers={"Accept-Encoding": "gzip"})
+
+    assert "content-encoding" not in response.headers
+    assert "vary" not in response.headers
+
+
+def test_no_answer_that_may_be_compressed_has_a_secret() -> None:
+    """BREACH: who sees the length of an answer guesses what stands in it."""
+    document = description()
+    schemas = document["components"]["schemas"]
+
+    def names(part: Any) -> Iterator[str]:
+        if isinstance(part, dict):
+            if reference := part.get("$ref"):
+                yield from names(schemas.get(reference.rpartition("/")[2], {}))
+            yield from part.get("properties", {})
+            for inner in part.values():
+                yield from names(inner)
+        elif isinstance(part, list):
+            for inner in part:
+                yield from names(inner)
+
+    told = {
+        method: {
+            name
+            for path in document["paths"].values()
+            for name in names(path.get(method, {}).get("responses", {}))
+        }
+        for method in ("get", "post")
+    }
+
+    secrets = {"accessToken", "refreshToken", "oneTimePassword"}
+    assert secrets <= told["post"]
+    assert secrets.isdisjoint(told["get"])
+    assert not {name for name in told["get"] if "token" in name.lower()}
+
+
+async def test_vary_is_complete_with_cors(cors_web: Web) -> None:
+    response = await cors_web.client.get(
+        "/fake/text?length=5000", headers={"Origin": ORIGIN, "Accept-Encoding": "gzip"}
+    )
+
+    assert response.headers["content-encoding"] == "gzip"
+    assert {part.strip() for part in response.headers["vary"].split(",")} == {
+        "Accept-Encoding",
+        "Origin",
+    }
+
+
+async def test_head_has_the_length_of_what_get_would_send(fake_web: Web) -> None:
+    get, head = [
+        await fake_web.client.request(
+            method, "/fake/text?length=5000", headers={"Accept-Encoding": "gzip"}
+        )
+        for method in ("GET", "HEAD")
+    ]
+
+    assert head.headers["content-encoding"] == "gzip"
+    assert head.headers["content-length"] == get.headers["content-length"]
+    assert head.content == b""
 
 
 # --- HEAD ---------------------------------------------------------------------------------------

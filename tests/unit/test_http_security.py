@@ -173,6 +173,23 @@ WRONG_HEADERS = {
     "bearer a.b.c": NOT_OURS,
     f"Bearer {'x' * 5000}": NOT_OURS,
 }
+NOT_WHITE_SPACE = ["\u00a0", "\u0085", "\u001c", "\u00ad"]
+
+
+@pytest.mark.parametrize("space", NOT_WHITE_SPACE, ids=ascii)
+@pytest.mark.parametrize(
+    "form", ["Bearer {1}{0}", "Bearer {0}{1}", "Bearer{1}{0}", "{1}Bearer {0}"]
+)
+async def test_what_only_looks_like_white_space_does_not_go_with_a_token(
+    web: Web, form: str, space: str
+) -> None:
+    bearer = await web.bearer(await web.world.given(a_user()))
+    token = bearer["Authorization"].removeprefix("Bearer ")
+    authorization = form.format(token, space).encode("latin-1")
+
+    response = await web.client.get(SESSIONS, headers=[(b"Authorization", authorization)])
+
+    assert response.status_code == 401
 
 
 @pytest.mark.parametrize(("method", "path"), CLOSED_ROUTES)
