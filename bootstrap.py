@@ -290,6 +290,7 @@ class Container(containers.DeclarativeContainer):
         issue=issue_tokens,
         clock=clock,
         ids=ids,
+        secrets=secrets,
         audit=record_audit,
         settings=settings.provided.sessions,
     )
@@ -406,7 +407,6 @@ class Container(containers.DeclarativeContainer):
         store=session_store,
         clock=clock,
         audit=record_audit,
-        settings=settings.provided.sessions,
     )
     set_password = providers.Factory(
         SetPassword,
@@ -414,6 +414,7 @@ class Container(containers.DeclarativeContainer):
         commit=commit_access,
         choose=choose_password,
         store=session_store,
+        throttle=log_in_throttle,
         clock=clock,
         audit=record_audit,
     )
@@ -463,6 +464,7 @@ class Container(containers.DeclarativeContainer):
         authorize=authorize,
         commit=commit_access,
         store=session_store,
+        throttle=log_in_throttle,
         clock=clock,
         audit=record_audit,
     )
@@ -472,6 +474,7 @@ class Container(containers.DeclarativeContainer):
         authorize=authorize,
         commit=commit_access,
         store=session_store,
+        throttle=log_in_throttle,
         audit=record_audit,
     )
     reset_password = providers.Factory(
@@ -482,6 +485,7 @@ class Container(containers.DeclarativeContainer):
         hasher=hasher,
         secrets=secrets,
         store=session_store,
+        throttle=log_in_throttle,
         clock=clock,
         audit=record_audit,
     )

@@ -71,6 +71,10 @@ class Limit:
         """The time after which one attempt comes back."""
         return timedelta(seconds=self.seconds) / self.attempts
 
+    def times(self, factor: int) -> "Limit":
+        """Return the limit that allows `factor` times as many attempts."""
+        return Limit(self.attempts * factor, self.seconds)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSettings:

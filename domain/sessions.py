@@ -157,7 +157,7 @@ FAILURES_FORGOTTEN_AFTER = timedelta(days=1)
 """Failures in a row are remembered until this long after the last one, or after the lock that it brought."""
 
 MOST_KNOWN_DEVICES = 20
-"""Devices remembered per account; the one that logged in longest ago makes room."""
+"""Devices known per account; the one that logged in longest ago makes room."""
 
 
 def lock_ladder(*, first: timedelta, longest: timedelta) -> tuple[timedelta, ...]:
@@ -168,27 +168,39 @@ def lock_ladder(*, first: timedelta, longest: timedelta) -> tuple[timedelta, ...
     return tuple(ladder)
 
 
+def account_of_user(user_id: UserId) -> str:
+    """Return the account of a user, which is one and the same by whichever of their names it is tried."""
+    return f"user {user_id}"
+
+
 def account_of(name: str) -> str:
     """Return what all spellings of one name have in common, whether anybody has it or not."""
     named = login_name(name)
     return named.key if named is not None else fold(name.strip())
 
 
-def network_of(address: str) -> str:
-    """Return what one guesser can be expected to control: an IPv4 address, or the /64 of an IPv6 address.
+SITE_FACTOR = 10
+"""How many times as often as one network the networks of one site may try something, all together."""
 
-    An IPv4 address mapped into IPv6 is that IPv4 address (RFC 4291 §2.5.5.2). What is no address at all shares
-    one bucket: nobody gets a fresh one by making up text.
+
+def networks_of(address: str) -> tuple[str, ...]:
+    """Return what one guesser can be expected to control: the network and, with IPv6, the site that it is in.
+
+    The network is an IPv4 address or the /64 of an IPv6 address. The site is the /48, of which a customer may have
+    all 65,536 networks (RFC 6177). An IPv4 address mapped into IPv6 is that IPv4 address (RFC 4291 §2.5.5.2). What
+    is no address at all shares one bucket: nobody gets a fresh one by making up text.
     """
     try:
         parsed = ip_address(address)
     except ValueError:
-        return "unknown"
+        return ("unknown",)
     if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
         parsed = parsed.ipv4_mapped
     if isinstance(parsed, IPv6Address):
-        return f"{IPv6Address(int(parsed) >> 64 << 64)}/64"
-    return str(parsed)
+        return tuple(
+            f"{IPv6Address(int(parsed) >> 128 - bits << 128 - bits)}/{bits}" for bits in (64, 48)
+        )
+    return (str(parsed),)
 
 
 # --- the password on its way ------------------------------------------------------------------

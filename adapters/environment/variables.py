@@ -223,9 +223,9 @@ class Variables(BaseModel):
     throttle_account: Attempts = _DEFAULT.throttle.account
     """Log-in attempts per account, whether it exists or not."""
     throttle_address: Attempts = _DEFAULT.throttle.address
-    """Log-in attempts per address (/64 for IPv6)."""
+    """Log-in attempts per address (/64 for IPv6, and ten times as many per /48)."""
     throttle_global: Attempts = _DEFAULT.throttle.everyone
-    """Log-in attempts in total."""
+    """Log-in attempts in total, but for those on known devices."""
     throttle_refresh: Attempts = _DEFAULT.throttle.refresh
     """Refreshes per session."""
     throttle_public: Attempts = _DEFAULT.throttle.public
@@ -237,7 +237,7 @@ class Variables(BaseModel):
     throttle_longest_lock: Lifetime = _DEFAULT.throttle.longest_lock
     """How long a lock lasts at most."""
     throttle_known_device: Lifetime = _DEFAULT.throttle.known_device
-    """How long a device that has logged in keeps a bucket and a lock of its own."""
+    """How long a device that has logged in is known by its token, and has a bucket and a lock of its own."""
 
     registration: Annotated[Registration, Kind("open or closed")] = _DEFAULT.registration
     """Whether people may make their own accounts."""

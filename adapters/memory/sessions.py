@@ -1,6 +1,6 @@
 """Sessions, seen ciphertexts and throttles in memory, with the semantics of `adapters.redis`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -19,6 +19,7 @@ from domain.identity import UserId
 from domain.sessions import (
     FAILURES_FORGOTTEN_AFTER,
     MOST_KNOWN_DEVICES,
+    SITE_FACTOR,
     NewSession,
     RefreshClaims,
     Rotation,
@@ -27,8 +28,9 @@ from domain.sessions import (
     SessionId,
     Throttled,
     TokenId,
+    account_of_user,
     lock_ladder,
-    network_of,
+    networks_of,
 )
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -235,31 +237,27 @@ class MemoryLogInThrottle(LogInThrottle):
         self._clock = clock
         self._locks = lock_ladder(first=settings.first_lock, longest=settings.longest_lock)
         self._accounts: dict[tuple[str, ...], _Account] = {}
-        self._networks: dict[str, datetime] = {}
-        self._everyone = _LONG_AGO
+        self._buckets = _Buckets()
         self._devices: dict[str, dict[str, datetime]] = {}
 
     async def reserve(self, attempt: LogInAttempt) -> Reservation:
         limits, now = self._settings, self._clock.now()
-        name, device, network = (
-            attempt.account,
-            _device(attempt),
-            network_of(attempt.address),
-        )
-        self._forget(now)
+        name, device = attempt.account, attempt.device or ""
+        self._accounts = {k: a for k, a in self._accounts.items() if a.forgotten_at > now}
         known = self._devices.get(name, {}).get(device, _LONG_AGO) > now
         reservation = Reservation(attempt=attempt, locked=False, known_device=known)
         account = self._account(reservation)
-        paid = (
-            _pay(account.full_at, limits.account, now),
-            _pay(self._networks.get(network, _LONG_AGO), limits.address, now),
-            _pay(self._everyone, limits.everyone, now),
-        )
-        longest_wait = max(wait for _, wait in paid)
-        if longest_wait:
-            raise Throttled(longest_wait)
+        account_full_at, account_wait = _pay(account.full_at, limits.account, now)
+        counted: dict[tuple[str, ...], Limit] = {("device", name, device): limits.address}
+        if not known:
+            counted = {**_limits_of("network", attempt.address, limits.address)}
+            counted[("everyone",)] = limits.everyone
+        wait = max(account_wait, self._buckets.wait(counted, now))
+        if wait:
+            raise Throttled(wait)
 
-        (account.full_at, _), (self._networks[network], _), (self._everyone, _) = paid
+        self._buckets.pay(counted, now)
+        account.full_at = account_full_at
         locked = account.locked_until > now
         if not locked and account.failures + 1 >= limits.failures_before_lock:
             # The attempt holds the lock until it is settled, so that a second one finds the account locked.
@@ -267,15 +265,16 @@ class MemoryLogInThrottle(LogInThrottle):
         account.forgotten_at = max(account.forgotten_at, account.full_at, account.locked_until)
         return replace(reservation, locked=locked)
 
-    async def succeeded(self, reservation: Reservation) -> None:
+    async def succeeded(self, reservation: Reservation, *, device: str | None = None) -> None:
         now = self._clock.now()
         account = self._account(reservation)
         account.full_at = max(account.full_at, now) - self._settings.account.interval
         account.failures, account.locked_until = 0, _LONG_AGO
-        devices = self._devices.setdefault(reservation.attempt.account, {})
-        devices[_device(reservation.attempt)] = now + self._settings.known_device
-        for device in sorted(devices, key=lambda d: devices[d])[:-MOST_KNOWN_DEVICES]:
-            del devices[device]
+        if device:
+            devices = self._devices.setdefault(reservation.attempt.account, {})
+            devices[device] = now + self._settings.known_device
+            for forgotten in sorted(devices, key=lambda d: devices[d])[:-MOST_KNOWN_DEVICES]:
+                del devices[forgotten]
 
     async def failed(self, reservation: Reservation) -> None:
         if reservation.locked:
@@ -288,31 +287,57 @@ class MemoryLogInThrottle(LogInThrottle):
             account.locked_until = now + self._locks[min(steps, len(self._locks) - 1)]
         account.forgotten_at = max(account.locked_until, now) + FAILURES_FORGOTTEN_AFTER
 
+    async def forget_devices(self, user_id: UserId, *, keep: str | None = None) -> None:
+        known = self._devices.pop(account_of_user(user_id), {})
+        if keep in known:
+            self._devices[account_of_user(user_id)] = {keep: known[keep]}
+
     def _account(self, reservation: Reservation) -> _Account:
-        name, device = reservation.attempt.account, _device(reservation.attempt)
+        name, device = reservation.attempt.account, reservation.attempt.device or ""
         key = (name, device) if reservation.known_device else (name,)
         return self._accounts.setdefault(key, _Account())
 
-    def _forget(self, now: datetime) -> None:
-        self._accounts = {k: a for k, a in self._accounts.items() if a.forgotten_at > now}
-        self._networks = {n: full_at for n, full_at in self._networks.items() if full_at > now}
-
-
-def _device(attempt: LogInAttempt) -> str:
-    return f"{attempt.device} {network_of(attempt.address)}"
-
 
 class MemoryRateLimiter(RateLimiter):
-    """A bucket per key."""
+    """A bucket per network and per site."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._full_at: dict[tuple[str, str], datetime] = {}
+        self._buckets = _Buckets()
 
-    async def hit(self, bucket: str, key: str, limit: Limit) -> None:
+    async def hit(self, bucket: str, address: str, limit: Limit) -> None:
         now = self._clock.now()
-        self._full_at = {k: full_at for k, full_at in self._full_at.items() if full_at > now}
-        full_at, wait = _pay(self._full_at.get((bucket, key), now), limit, now)
-        if wait:
+        counted = _limits_of(bucket, address, limit)
+        if wait := self._buckets.wait(counted, now):
             raise Throttled(wait)
-        self._full_at[bucket, key] = full_at
+        self._buckets.pay(counted, now)
+
+
+def _limits_of(bucket: str, address: str, limit: Limit) -> dict[tuple[str, ...], Limit]:
+    """Return the limit of each bucket that an address pays in."""
+    limits = (limit, limit.times(SITE_FACTOR))
+    return {
+        (bucket, network): each for network, each in zip(networks_of(address), limits, strict=False)
+    }
+
+
+class _Buckets:
+    """When each bucket will be full again; one that is full is forgotten."""
+
+    def __init__(self) -> None:
+        self._full_at: dict[tuple[str, ...], datetime] = {}
+
+    def wait(self, limits: Mapping[tuple[str, ...], Limit], now: datetime) -> timedelta:
+        """Return how long to wait until each of them has an attempt left."""
+        self._full_at = {k: full_at for k, full_at in self._full_at.items() if full_at > now}
+        return max(self._after(key, limit, now)[1] for key, limit in limits.items())
+
+    def pay(self, limits: Mapping[tuple[str, ...], Limit], now: datetime) -> None:
+        """Take an attempt from each of them."""
+        for key, limit in limits.items():
+            self._full_at[key], _ = self._after(key, limit, now)
+
+    def _after(
+        self, key: tuple[str, ...], limit: Limit, now: datetime
+    ) -> tuple[datetime, timedelta]:
+        return _pay(self._full_at.get(key, now), limit, now)

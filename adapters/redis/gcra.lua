@@ -11,3 +11,22 @@ local function pay(full_at, now, interval, attempts)
   end
   return after, 0
 end
+
+-- Ask of each bucket of `keys` for one attempt; ARGV[first] and the one after it are the interval and the attempts of the
+-- first bucket, and so on. Return what they would be afterwards, by key, and the longest wait.
+local function pay_each(keys, first)
+  local paid, longest_wait = {}, 0
+  for i, key in ipairs(keys) do
+    local interval, attempts = tonumber(ARGV[first + 2 * i - 2]), tonumber(ARGV[first + 2 * i - 1])
+    local full_at, wait = pay(redis.call('GET', key), now, interval, attempts)
+    paid[key] = full_at
+    longest_wait = math.max(longest_wait, wait)
+  end
+  return paid, longest_wait
+end
+
+local function store(paid)
+  for key, full_at in pairs(paid) do
+    redis.call('SET', key, full_at, 'PX', math.ceil((full_at - now) / 1000))
+  end
+end

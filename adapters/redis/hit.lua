@@ -1,7 +1,7 @@
--- KEYS: bucket. ARGV: interval, attempts. Returns {wait}: 0 if the attempt was paid for.
-local interval, attempts = tonumber(ARGV[1]), tonumber(ARGV[2])
-local full_at, wait = pay(redis.call('GET', KEYS[1]), now, interval, attempts)
-if full_at then
-  redis.call('SET', KEYS[1], full_at, 'PX', math.ceil((full_at - now) / 1000))
+-- Pay for one use in every bucket, or in none.
+-- KEYS: buckets. ARGV: interval and attempts of each. Returns {wait}: 0 if the use was paid for.
+local paid, wait = pay_each(KEYS, 1)
+if wait == 0 then
+  store(paid)
 end
 return { wait }

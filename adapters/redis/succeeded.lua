@@ -1,5 +1,5 @@
--- Give an attempt back, forget the failures, and remember the device.
--- KEYS: account, the account's known devices. ARGV: interval, device, how long it is known, most devices.
+-- Give an attempt back, forget the failures, and know the device from now on.
+-- KEYS: account, the account's known devices. ARGV: interval, device or '', how long it is known, most devices.
 -- Returns {known devices}.
 local interval, device, remembered, most = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 
@@ -11,7 +11,9 @@ else
   redis.call('DEL', KEYS[1])
 end
 
-redis.call('ZADD', KEYS[2], now + remembered, device)
-redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -(most + 1))
-keep(KEYS[2], remembered)
+if device ~= '' then
+  redis.call('ZADD', KEYS[2], now + remembered, device)
+  redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -(most + 1))
+  keep(KEYS[2], remembered)
+end
 return { redis.call('ZCARD', KEYS[2]) }

@@ -1,30 +1,36 @@
 """Throttles in Redis.
 
 The keys of the log-in throttle share one hash tag, so its scripts work on a Redis Cluster. That costs nothing: the
-bucket of everyone is one key and every attempt pays there, so one node sees every attempt anyway.
+bucket of everyone is one key and almost every attempt pays there, so one node sees every attempt anyway.
 
 - `throttle:{log-in}:account:<hmac>[:<device>]`: hash, the bucket and the failures of an account, or of an account on
   a device that it knows
+- `throttle:{log-in}:device:<hmac>:<device>`: what such a device pays in, in place of the bucket of its network
 - `throttle:{log-in}:devices:<hmac>`: sorted set, the known devices of an account by when they are forgotten
-- `throttle:{log-in}:network:<address or /64>`, `throttle:{log-in}:everyone`: buckets
-- `throttle:<bucket>:<key>`: any other bucket
+- `throttle:{log-in}:network:<address, /64 or /48>`, `throttle:{log-in}:everyone`: buckets
+- `throttle:{<bucket>}:<address, /64 or /48>`: any other bucket
 
-Names are stored as an HMAC: whoever reads Redis learns of nobody that they have an account.
+Names, and the tokens of devices, are stored as an HMAC: whoever reads Redis learns of nobody that they have an
+account, and cannot show a token.
 """
 
 import hashlib
 import hmac
+from collections.abc import Iterable
 
 from adapters.redis.client import RedisClient
 from adapters.redis.scripts import Script, duration, microseconds
 from application.ports.sessions import LogInAttempt, LogInThrottle, RateLimiter, Reservation
 from application.settings import Limit, ThrottleSettings
+from domain.identity import UserId
 from domain.sessions import (
     FAILURES_FORGOTTEN_AFTER,
     MOST_KNOWN_DEVICES,
+    SITE_FACTOR,
     Throttled,
+    account_of_user,
     lock_ladder,
-    network_of,
+    networks_of,
 )
 
 
@@ -38,36 +44,45 @@ class RedisLogInThrottle(LogInThrottle):
         self._reserve = Script(client, "time", "keep", "gcra", "reserve")
         self._succeeded = Script(client, "time", "keep", "succeeded")
         self._failed = Script(client, "time", "keep", "failed")
+        self._forget_devices = Script(client, "forget_devices")
 
     async def reserve(self, attempt: LogInAttempt) -> Reservation:
         limits = self._settings
+        account, device = self._digest(attempt.account), self._device(attempt.device)
+        networks = networks_of(attempt.address)
         wait, locked, known = await self._reserve(
             [
-                self._account_key(attempt, on_device=False),
-                self._account_key(attempt, on_device=True),
-                f"throttle:{{log-in}}:network:{network_of(attempt.address)}",
+                _devices_key(account),
+                _account_key(account),
+                _account_key(account, device),
+                f"throttle:{{log-in}}:device:{account}:{device}",
+                *(f"throttle:{{log-in}}:network:{network}" for network in networks),
                 "throttle:{log-in}:everyone",
-                self._devices_key(attempt),
             ],
-            self._device(attempt),
+            device,
             limits.failures_before_lock,
             microseconds(limits.first_lock),
-            *_operands(limits.account),
-            *_operands(limits.address),
-            *_operands(limits.everyone),
+            *_operands(
+                [
+                    limits.account,
+                    limits.address,
+                    *_limits_of(networks, limits.address),
+                    limits.everyone,
+                ]
+            ),
         )
         if wait:
             raise Throttled(duration(wait))
         return Reservation(attempt=attempt, locked=bool(locked), known_device=bool(known))
 
-    async def succeeded(self, reservation: Reservation) -> None:
+    async def succeeded(self, reservation: Reservation, *, device: str | None = None) -> None:
         await self._succeeded(
             [
-                self._account_key(reservation.attempt, on_device=reservation.known_device),
-                self._devices_key(reservation.attempt),
+                self._reserved_key(reservation),
+                _devices_key(self._digest(reservation.attempt.account)),
             ],
             microseconds(self._settings.account.interval),
-            self._device(reservation.attempt),
+            self._device(device),
             microseconds(self._settings.known_device),
             MOST_KNOWN_DEVICES,
         )
@@ -76,41 +91,57 @@ class RedisLogInThrottle(LogInThrottle):
         if reservation.locked:
             return
         await self._failed(
-            [self._account_key(reservation.attempt, on_device=reservation.known_device)],
+            [self._reserved_key(reservation)],
             self._settings.failures_before_lock,
             microseconds(FAILURES_FORGOTTEN_AFTER),
             *map(microseconds, self._locks),
         )
 
-    def _account_key(self, attempt: LogInAttempt, *, on_device: bool) -> str:
-        device = f":{self._device(attempt)}" if on_device else ""
-        return f"throttle:{{log-in}}:account:{self._account(attempt)}{device}"
+    async def forget_devices(self, user_id: UserId, *, keep: str | None = None) -> None:
+        account = self._digest(account_of_user(user_id))
+        await self._forget_devices([_devices_key(account)], self._device(keep))
 
-    def _devices_key(self, attempt: LogInAttempt) -> str:
-        return f"throttle:{{log-in}}:devices:{self._account(attempt)}"
+    def _reserved_key(self, reservation: Reservation) -> str:
+        attempt = reservation.attempt
+        device = self._device(attempt.device) if reservation.known_device else ""
+        return _account_key(self._digest(attempt.account), device)
 
-    def _account(self, attempt: LogInAttempt) -> str:
-        return self._digest(attempt.account)
-
-    def _device(self, attempt: LogInAttempt) -> str:
-        return self._digest(f"{attempt.device} {network_of(attempt.address)}")
+    def _device(self, token: str | None) -> str:
+        return self._digest(f"device {token}") if token else ""
 
     def _digest(self, text: str) -> str:
         keyed = hmac.new(self._name_key, text.encode("utf-8", "surrogatepass"), hashlib.sha256)
         return keyed.hexdigest()[:32]
 
 
+def _account_key(account: str, device: str = "") -> str:
+    return f"throttle:{{log-in}}:account:{account}{device and f':{device}'}"
+
+
+def _devices_key(account: str) -> str:
+    return f"throttle:{{log-in}}:devices:{account}"
+
+
 class RedisRateLimiter(RateLimiter):
-    """One bucket, one script, one round trip."""
+    """One script, one round trip."""
 
     def __init__(self, client: RedisClient) -> None:
         self._hit = Script(client, "time", "gcra", "hit")
 
-    async def hit(self, bucket: str, key: str, limit: Limit) -> None:
-        (wait,) = await self._hit([f"throttle:{bucket}:{key}"], *_operands(limit))
+    async def hit(self, bucket: str, address: str, limit: Limit) -> None:
+        networks = networks_of(address)
+        (wait,) = await self._hit(
+            [f"throttle:{{{bucket}}}:{network}" for network in networks],
+            *_operands(_limits_of(networks, limit)),
+        )
         if wait:
             raise Throttled(duration(wait))
 
 
-def _operands(limit: Limit) -> tuple[int, int]:
-    return microseconds(limit.interval), limit.attempts
+def _limits_of(networks: tuple[str, ...], limit: Limit) -> tuple[Limit, ...]:
+    """Return the limit of the network and, if there is one, of its site."""
+    return (limit, limit.times(SITE_FACTOR))[: len(networks)]
+
+
+def _operands(limits: Iterable[Limit]) -> list[int]:
+    return [number for limit in limits for number in (microseconds(limit.interval), limit.attempts)]

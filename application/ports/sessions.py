@@ -17,6 +17,7 @@ from domain.sessions import (
     SessionId,
     TokenId,
     account_of,
+    account_of_user,
 )
 
 
@@ -166,13 +167,13 @@ class LogInAttempt:
     user_id: UserId | None
     """Whose name it is, if it is anybody's."""
     address: str
-    device: str
-    """Stands for the device: the fingerprint of its agent."""
+    device: str | None = field(default=None, repr=False)
+    """The token that the device was handed at a log-in before, if it shows one."""
 
     @property
     def account(self) -> str:
         """What is guessed at: a user, by whichever of their names, or a name that nobody has."""
-        return f"user {self.user_id}" if self.user_id else f"name {account_of(self.name)}"
+        return account_of_user(self.user_id) if self.user_id else f"name {account_of(self.name)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,31 +186,39 @@ class Reservation:
 
 
 class LogInThrottle(Protocol):
-    """Limits log-in attempts per account (existing or not; by whichever of its names), per address, and in total.
+    """Limits log-in attempts per account (existing or not; by whichever of its names), by address, and in total.
 
     The time is that of whoever keeps the counts.
     """
 
     async def reserve(self, attempt: LogInAttempt) -> Reservation:
-        """Pay for one attempt in all buckets, or in none and raise `Throttled`.
+        """Pay for one attempt in all buckets that count it, or in none and raise `Throttled`.
 
-        A device that has logged in to this account before, from this network, has an account bucket and a lock
-        of its own. While one more failure would lock, one attempt at a time is let in unlocked.
+        A device that shows a token which it was handed by this account is known: it has an account bucket, a lock
+        and a bucket in place of its network's for itself, and pays in no other; so nobody else can lock it out. While
+        one more failure would lock, one attempt at a time is let in unlocked.
         """
         ...
 
-    async def succeeded(self, reservation: Reservation) -> None:
-        """Give the account bucket its attempt back, forget its failures, and remember the device."""
+    async def succeeded(self, reservation: Reservation, *, device: str | None = None) -> None:
+        """Give the account bucket its attempt back, forget its failures, and know the device that shows `device`."""
         ...
 
     async def failed(self, reservation: Reservation) -> None:
         """Count a failure; enough in a row lock the account for a while that doubles, and passes by itself."""
         ...
 
+    async def forget_devices(self, user_id: UserId, *, keep: str | None = None) -> None:
+        """Know no device of a user any more but the one that shows `keep`."""
+        ...
+
 
 class RateLimiter(Protocol):
-    """Limits anything else by a key. The time is that of whoever keeps the counts."""
+    """Limits by address what else everybody may do. The time is that of whoever keeps the counts."""
 
-    async def hit(self, bucket: str, key: str, limit: Limit) -> None:
-        """Pay for one use, or raise `Throttled`."""
+    async def hit(self, bucket: str, address: str, limit: Limit) -> None:
+        """Pay for one use in all buckets of `networks_of` the address, or in none and raise `Throttled`.
+
+        `limit` is for the network; the site has `SITE_FACTOR` times as much.
+        """
         ...

@@ -59,7 +59,13 @@ def middleware(settings: HttpSettings, *, auth_prefixes: tuple[str, ...]) -> lis
                 allow_origins=settings.cors_origins,
                 allow_credentials=settings.cors_credentials,
                 allow_methods=("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
-                allow_headers=("Authorization", "If-Match", "X-Refresh-Token", "X-Request-ID"),
+                allow_headers=(
+                    "Authorization",
+                    "If-Match",
+                    "X-Device-Token",
+                    "X-Refresh-Token",
+                    "X-Request-ID",
+                ),
                 expose_headers=(
                     "ETag",
                     "Location",

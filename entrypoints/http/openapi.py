@@ -62,6 +62,10 @@ _HEADERS = {
         "description": "Where to find what was made.",
         "schema": {"type": "string", "format": "uri-reference"},
     },
+    "Set-Cookie": {
+        "description": "The `deviceToken`, for browsers; sent back to the routes of authentication alone.",
+        "schema": {"type": "string"},
+    },
     "Retry-After": {
         "description": "Seconds after which asking again makes sense.",
         "schema": {"type": "integer", "minimum": 1},

@@ -29,6 +29,9 @@ from domain.sessions import AccessClaims, NotAuthenticated, RefreshClaims
 from entrypoints.http.exchange import exchange_of, header
 from entrypoints.http.wiring import settings_of, use_case, use_cases_of
 
+DEVICE_COOKIE = "portico_device"
+"""The cookie that a log-in sets, for the routes of authentication alone."""
+
 # --- what a request carries ---------------------------------------------------------------------
 
 
@@ -40,6 +43,11 @@ async def access_token(request: Request) -> str | None:
 async def refresh_token(request: Request) -> str | None:
     """Return the `X-Refresh-Token` header, unverified."""
     return header(request.scope, b"x-refresh-token")
+
+
+async def device_token(request: Request) -> str | None:
+    """Return the token by which the device is known: the `X-Device-Token` header, or else the cookie."""
+    return header(request.scope, b"x-device-token") or request.cookies.get(DEVICE_COOKIE)
 
 
 async def user_agent(request: Request) -> str | None:
@@ -54,6 +62,7 @@ async def origin(request: Request) -> Origin:
 
 HeaderAccessTokenDep = Annotated[str | None, Depends(access_token)]
 HeaderRefreshTokenDep = Annotated[str | None, Depends(refresh_token)]
+DeviceTokenDep = Annotated[str | None, Depends(device_token)]
 HeaderUserAgentDep = Annotated[str | None, Depends(user_agent)]
 OriginDep = Annotated[Origin, Depends(origin)]
 

@@ -26,8 +26,9 @@ PLENTY = Limit(1_000_000, 1)
 OPEN = ThrottleSettings(account=PLENTY, address=PLENTY, everyone=PLENTY)
 """Limits that nobody reaches; a test sets the one that it is about."""
 
-OWNER = LogInAttempt(name="ada.lovelace", user_id=None, address="192.0.2.1", device="firefox")
-ATTACKER = replace(OWNER, address="203.0.113.66", device="curl")
+ADA = UserId(UUID(int=1))
+OWNER = LogInAttempt(name="ada.lovelace", user_id=ADA, address="192.0.2.1", device="a token")
+ATTACKER = replace(OWNER, address="203.0.113.66", device="a guess")
 
 
 @dataclass(slots=True)
@@ -57,7 +58,7 @@ class World:
             await self.throttle.failed(await self.reserve(attempt))
 
     async def succeed(self, attempt: LogInAttempt = OWNER) -> None:
-        await self.throttle.succeeded(await self.reserve(attempt))
+        await self.throttle.succeeded(await self.reserve(attempt), device=attempt.device)
 
     async def attempts(self, attempt: LogInAttempt = OWNER) -> int:
         """Return how many attempts are let through at once before one is refused."""
@@ -105,36 +106,37 @@ async def test_attempts_on_one_account_are_limited_wherever_they_come_from(world
 )
 async def test_spellings_of_one_name_are_one_account(world: World, spelling: str) -> None:
     world.configure(replace(OPEN, account=Limit(2, 300)))
-    await world.reserve(OWNER)
-    await world.reserve(replace(OWNER, name=spelling))
-    await world.wait_for(OWNER)
-    assert await world.attempts(replace(OWNER, name="charles.babbage")) == 2
+    nobody = replace(OWNER, user_id=None)
+    await world.reserve(nobody)
+    await world.reserve(replace(nobody, name=spelling))
+    await world.wait_for(nobody)
+    assert await world.attempts(replace(nobody, name="charles.babbage")) == 2
 
 
 async def test_all_names_of_one_user_are_one_account_which_no_other_name_is(world: World) -> None:
     world.configure(replace(OPEN, account=Limit(2, 300)))
-    ada = replace(OWNER, user_id=UserId(UUID(int=1)))
-    by_email = replace(ada, name="ada@example.org")
-    await world.reserve(ada)
+    by_email = replace(OWNER, name="ada@example.org")
+    await world.reserve(OWNER)
     await world.reserve(by_email)
-    await world.wait_for(ada)
-    await world.wait_for(replace(ada, name="renamed.since"))
-    assert await world.attempts(OWNER) == 2  # the same name when it is nobody's
-    assert await world.attempts(replace(ada, user_id=UserId(UUID(int=2)))) == 2
-    assert await world.attempts(replace(OWNER, name=f"user {ada.user_id}")) == 2
+    await world.wait_for(OWNER)
+    await world.wait_for(replace(OWNER, name="renamed.since"))
+    nobody = replace(OWNER, user_id=None)
+    assert await world.attempts(nobody) == 2  # the same name when it is nobody's
+    assert await world.attempts(replace(OWNER, user_id=UserId(UUID(int=2)))) == 2
+    assert await world.attempts(replace(nobody, name=f"user {ADA}")) == 2
 
 
 @pytest.mark.parametrize("name", ["", "\ud800", "a" * 5000, "no one@nowhere", "{log-in}", "a\x00b"])
 async def test_any_text_may_be_tried_as_a_name_and_is_limited(world: World, name: str) -> None:
     world.configure(replace(OPEN, account=Limit(2, 300)))
-    assert await world.attempts(replace(OWNER, name=name)) == 2
+    assert await world.attempts(replace(OWNER, user_id=None, name=name)) == 2
 
 
 async def test_attempts_from_one_address_are_limited_whomever_they_are_for(world: World) -> None:
     world.configure(replace(OPEN, address=Limit(3, 300)))
     for n in range(3):
-        await world.reserve(replace(OWNER, name=f"user-{n}", device=f"device {n}"))
-    assert await world.wait_for(replace(OWNER, name="user-3")) == 100 * SECOND
+        await world.reserve(replace(OWNER, user_id=UserId(UUID(int=n)), device=f"device {n}"))
+    assert await world.wait_for(OWNER) == 100 * SECOND
     await world.reserve(replace(OWNER, address="192.0.2.2"))
 
 
@@ -157,7 +159,12 @@ async def test_addresses_that_one_guesser_controls_are_one(
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("2001:db8:0:1::1", "2001:db8:0:2::1"), ("192.0.2.7", "192.0.2.8"), ("::1", "127.0.0.1")],
+    [
+        ("2001:db8:0:1::1", "2001:db8:0:2::1"),
+        ("2001:db8:1::1", "2001:db8:2::1"),
+        ("192.0.2.7", "192.0.2.8"),
+        ("::1", "127.0.0.1"),
+    ],
 )
 async def test_neighbours_do_not_pay_for_each_other(world: World, one: str, other: str) -> None:
     world.configure(replace(OPEN, address=Limit(1, 300)))
@@ -182,10 +189,11 @@ async def test_a_refused_attempt_pays_in_no_bucket(world: World) -> None:
     )
     for _ in range(50):
         await world.attempts(OWNER)
-    assert await world.attempts(replace(OWNER, name="another", address="198.51.100.1")) == 2
-    neighbour = [replace(OWNER, name=f"user-{n}") for n in range(4)]
+    nobody = replace(OWNER, user_id=None)
+    assert await world.attempts(replace(nobody, name="another", address="198.51.100.1")) == 2
+    neighbour = [replace(nobody, name=f"user-{n}") for n in range(4)]
     assert [await world.attempts(n) for n in neighbour] == [2, 1, 0, 0]
-    assert await world.attempts(replace(OWNER, name="third", address="198.51.100.2")) == 2
+    assert await world.attempts(replace(nobody, name="third", address="198.51.100.2")) == 2
 
 
 async def test_a_refusal_names_the_longest_wait(world: World) -> None:
@@ -241,9 +249,21 @@ async def test_a_success_may_take_longer_than_its_attempt_is_remembered(world: W
 async def test_a_success_still_costs_its_address(world: World) -> None:
     """An attacker with an account of their own must not refill the bucket by logging in."""
     world.configure(replace(OPEN, address=Limit(3, 300)))
+    without = replace(OWNER, device=None)
     for _ in range(3):
-        await world.succeed()
-    await world.wait_for()
+        await world.succeed(without)
+    await world.wait_for(without)
+
+
+async def test_a_success_on_a_known_device_still_costs_the_device_what_it_would_cost_its_address(
+    world: World,
+) -> None:
+    """Each is a password to verify, and a known device pays in no other bucket."""
+    world.configure(replace(OPEN, address=Limit(3, 300)))
+    await world.succeed()
+    for n in range(3):
+        await world.succeed(replace(OWNER, address=f"192.0.2.{n}"))
+    assert await world.wait_for() == 100 * SECOND
 
 
 # --- locks --------------------------------------------------------------------------------------
@@ -354,7 +374,7 @@ async def test_an_attempt_that_is_never_settled_holds_the_account_for_the_first_
 
 
 async def test_accounts_that_nobody_has_are_locked_alike(world: World) -> None:
-    nobody = replace(OWNER, name="no such user at all")
+    nobody = replace(OWNER, name="no such user at all", user_id=None)
     await world.fail(nobody, times=5)
     assert await world.is_locked(nobody)
 
@@ -385,18 +405,100 @@ async def test_a_known_device_has_a_bucket_and_a_lock_of_its_own(world: World) -
     assert not await world.is_locked(OWNER)
 
 
-async def test_an_agent_is_easily_copied_so_a_device_is_known_on_its_network_only(
+async def test_a_device_is_known_by_its_token_wherever_it_is_and_by_nothing_else(
     world: World,
 ) -> None:
+    """The owner's phone, in another network."""
     await world.succeed(OWNER)
     assert (await world.reserve(OWNER)).known_device
-    assert not (await world.reserve(replace(OWNER, address=ATTACKER.address))).known_device
-    assert not (await world.reserve(replace(OWNER, device=ATTACKER.device))).known_device
+    assert (await world.reserve(replace(OWNER, address=ATTACKER.address))).known_device
+    for token in (None, "", "another", "a token "):
+        assert not (await world.reserve(replace(OWNER, device=token))).known_device
+
+
+async def test_a_device_is_known_by_the_token_that_it_was_handed_not_by_the_one_it_showed(
+    world: World,
+) -> None:
+    """Otherwise whoever can plant a cookie in a browser has a known device as soon as its owner logs in."""
+    planted = replace(OWNER, device="planted")
+    await world.throttle.succeeded(await world.reserve(planted), device="handed out")
+    assert not (await world.reserve(planted)).known_device
+    assert (await world.reserve(replace(OWNER, device="handed out"))).known_device
+
+
+async def test_a_success_without_a_token_to_hand_out_makes_no_device_known(world: World) -> None:
+    await world.throttle.succeeded(await world.reserve())
+    assert not (await world.reserve()).known_device
+
+
+async def test_nobody_behind_the_same_address_locks_a_known_device_out(world: World) -> None:
+    """Not even with the same browser: a colleague, or everybody else behind a carrier's address."""
+    world.configure(
+        replace(OPEN, account=Limit(10, 300), address=Limit(30, 300), everyone=Limit(50, 300))
+    )
+    await world.succeed(OWNER)
+    colleague = replace(OWNER, device=None)
+    await world.fail(colleague, times=8)
+    others = [replace(colleague, user_id=UserId(UUID(int=n))) for n in range(2, 12)]
+    for other in others:
+        await world.attempts(other)
+    await world.wait_for(replace(colleague, user_id=UserId(UUID(int=99))))
+
+    reservation = await world.reserve(OWNER)
+
+    assert (reservation.locked, reservation.known_device) == (False, True)
+
+
+async def test_one_site_with_all_its_networks_locks_no_known_device_out_and_leaves_room_for_others(
+    world: World,
+) -> None:
+    world.configure(replace(OPEN, address=Limit(3, 300), everyone=Limit(50, 300)))
+    await world.succeed(OWNER)
+    passed = 0
+    for n in range(100):
+        nobody = LogInAttempt(name=f"nobody-{n}", user_id=None, address=f"2001:db8:0:{n:x}::1")
+        try:
+            await world.reserve(nobody)
+        except Throttled:
+            continue
+        passed += 1
+
+    assert passed == 30
+    assert (await world.reserve(OWNER)).known_device
+    for n in range(19):  # the owner's own first log-in was one of the fifty
+        await world.reserve(replace(OWNER, device=None, address=f"198.51.100.{n}"))
+    await world.wait_for(replace(OWNER, device=None, address="198.51.100.99"))
+    assert (await world.reserve(OWNER)).known_device
+
+
+async def test_the_devices_of_a_user_are_forgotten_but_the_one_to_keep(world: World) -> None:
+    phone, other = replace(OWNER, device="phone"), replace(OWNER, user_id=UserId(UUID(int=2)))
+    for attempt in (OWNER, phone, other):
+        await world.succeed(attempt)
+
+    await world.throttle.forget_devices(ADA, keep=phone.device)
+
+    known = [(await world.reserve(attempt)).known_device for attempt in (OWNER, phone, other)]
+    assert known == [False, True, True]
+    await world.clock.pass_time(89 * DAY)
+    assert (await world.reserve(phone)).known_device
+    await world.clock.pass_time(DAY)
+    assert not (await world.reserve(phone)).known_device
+
+
+@pytest.mark.parametrize("keep", [None, "", "unknown"])
+async def test_what_is_not_known_is_not_kept_either(world: World, keep: str | None) -> None:
+    await world.throttle.forget_devices(ADA, keep=keep)
+    await world.succeed(OWNER)
+    await world.throttle.forget_devices(ADA, keep=keep)
+    for token in (OWNER.device, keep):
+        assert not (await world.reserve(replace(OWNER, device=token))).known_device
 
 
 async def test_a_device_is_known_to_the_account_that_it_logged_in_to(world: World) -> None:
     await world.succeed(OWNER)
-    assert not (await world.reserve(replace(OWNER, name="charles.babbage"))).known_device
+    for other in (UserId(UUID(int=2)), None):
+        assert not (await world.reserve(replace(OWNER, user_id=other))).known_device
 
 
 async def test_a_device_becomes_known_by_a_success_and_by_nothing_else(world: World) -> None:

@@ -22,12 +22,12 @@ def limiter(backend: Backend) -> RateLimiter:
 
 
 async def uses(
-    limiter: RateLimiter, backend: Backend, limit: Limit, *, key: str = "192.0.2.1"
+    limiter: RateLimiter, backend: Backend, limit: Limit, *, address: str = "192.0.2.1"
 ) -> int:
     """Return how often something may be used at once before it is refused."""
     for used in range(1000):
         try:
-            await limiter.hit("public", key, limit)
+            await limiter.hit("public", address, limit)
         except Throttled:
             return used
     pytest.fail("nothing is ever refused")
@@ -77,13 +77,22 @@ async def test_a_refused_use_costs_nothing(limiter: RateLimiter, backend: Backen
     assert await uses(limiter, backend, limit) == 1
 
 
-async def test_keys_and_buckets_are_limited_each_for_itself(
+async def test_addresses_and_buckets_are_limited_each_for_itself(
     limiter: RateLimiter, backend: Backend
 ) -> None:
     limit = Limit(2, 60)
-    assert await uses(limiter, backend, limit, key="192.0.2.1") == 2
-    assert await uses(limiter, backend, limit, key="192.0.2.2") == 2
+    assert await uses(limiter, backend, limit, address="192.0.2.1") == 2
+    assert await uses(limiter, backend, limit, address="192.0.2.2") == 2
     await limiter.hit("register", "192.0.2.1", limit)
+
+
+async def test_the_networks_of_one_site_have_ten_times_as_much_together(
+    limiter: RateLimiter, backend: Backend
+) -> None:
+    limit = Limit(2, 60)
+    used = [await uses(limiter, backend, limit, address=f"2001:db8:0:{n:x}::1") for n in range(12)]
+    assert used == [2] * 10 + [0, 0]
+    assert await uses(limiter, backend, limit, address="2001:db8:1::1") == 2
 
 
 async def test_of_many_uses_at_the_same_time_only_the_allowed_ones_pass(

@@ -16,7 +16,7 @@ from adapters.memory.security import (
     MemoryTokens,
 )
 from adapters.memory.store import MemoryStore
-from application.ports.sessions import SessionStore
+from application.ports.sessions import LogInAttempt, LogInThrottle, SessionStore
 from application.ports.unit_of_work import UnitOfWork
 from application.settings import Environment, Settings, Stores
 from application.use_cases.caller import Caller, Origin
@@ -178,6 +178,14 @@ class World:
         store: SessionStore = self.container.session_store()
         return await store.of_user(user.id)
 
+    async def knows(self, user: User, device: str | None) -> bool:
+        """Tell whether a device that shows this token is known to the account of `user`."""
+        throttle: LogInThrottle = self.container.log_in_throttle()
+        attempt = LogInAttempt(
+            name=user.username.value, user_id=user.id, address="192.0.2.99", device=device
+        )
+        return (await throttle.reserve(attempt)).known_device
+
     # --- what a client does ---
 
     def seal(self, password: str, *, at: datetime | None = None) -> SealedPassword:
@@ -190,10 +198,15 @@ class World:
         return self.transport.seal(password.encode())
 
     async def log_in(
-        self, name: str, password: str | SealedPassword = PASSWORD, origin: Origin = LAPTOP
+        self,
+        name: str,
+        password: str | SealedPassword = PASSWORD,
+        origin: Origin = LAPTOP,
+        *,
+        device: str | None = None,
     ) -> LoggedIn:
         sealed = self.seal(password) if isinstance(password, str) else password
-        return await self.container.log_in()(name, sealed, origin)
+        return await self.container.log_in()(name, sealed, origin, device=device)
 
     async def log_in_as(self, user: User, origin: Origin = LAPTOP) -> tuple[Caller, TokenPair]:
         """Log in with `PASSWORD`; return the caller of the requests that follow, and their tokens."""
@@ -220,12 +233,18 @@ class World:
         return await self.container.refresh_session()(tokens.refresh_token, origin)
 
     async def change_password(
-        self, caller: Caller, old: str | SealedPassword, new: str | SealedPassword
+        self,
+        caller: Caller,
+        old: str | SealedPassword,
+        new: str | SealedPassword,
+        *,
+        device: str | None = None,
     ) -> None:
         await self.container.change_password()(
             caller,
             self.seal(old) if isinstance(old, str) else old,
             self.seal(new) if isinstance(new, str) else new,
+            device=device,
         )
 
     async def pass_time(self, **elapsed: float) -> None:

@@ -40,7 +40,9 @@ from tests.valkey import Valkey, free_port
 SECOND = timedelta(seconds=1)
 IMPATIENT = 0.2 * SECOND
 SESSION = a_session()
-ATTEMPT = LogInAttempt(name="ada.lovelace", user_id=None, address="2001:db8::1", device=FIREFOX)
+ATTEMPT = LogInAttempt(
+    name="ada.lovelace", user_id=None, address="2001:db8::1", device="the token of a device"
+)
 RESERVATION = Reservation(attempt=ATTEMPT, locked=False, known_device=False)
 NAME_KEY = b"k" * 32
 
@@ -71,7 +73,9 @@ WRITES: dict[str, Call] = {
     "first_use": lambda client: RedisSeenCiphertexts(client).first_use("0" * 64, within=SECOND),
     "reserve": lambda client: throttle(client).reserve(ATTEMPT),
     "failed": lambda client: throttle(client).failed(RESERVATION),
-    "succeeded": lambda client: throttle(client).succeeded(RESERVATION),
+    "succeeded": lambda client: throttle(client).succeeded(RESERVATION, device=ATTEMPT.device),
+    "known": lambda client: throttle(client).reserve(ATTEMPT),
+    "forget_devices": lambda client: throttle(client).forget_devices(ADA, keep=ATTEMPT.device),
     "hit": lambda client: RedisRateLimiter(client).hit("b", "k", Limit(9, 9)),
 }
 ENDS: dict[str, Call] = {
@@ -204,18 +208,19 @@ async def test_a_success_leaves_of_an_account_that_it_knows_the_device(client: R
     login = throttle(TimedRedis(client, clock))
     await login.failed(await login.reserve(ATTEMPT))
     await clock.pass_time(timedelta(hours=1))
-    await login.succeeded(await login.reserve(ATTEMPT))
+    await login.succeeded(await login.reserve(ATTEMPT), device=ATTEMPT.device)
     assert [key for key in await keys(client) if ":account:" in key] == []
     assert len([key for key in await keys(client) if ":devices:" in key]) == 1
 
 
 @pytest.mark.server
 async def test_nothing_in_redis_tells_who_tried_to_log_in(client: RedisClient) -> None:
-    for call in ("reserve", "failed", "succeeded"):
+    for call in ("reserve", "failed", "succeeded", "known"):
         await WRITES[call](client)
     for key in await keys(client):
-        assert ATTEMPT.name not in key
-        assert ATTEMPT.name.encode() not in (await client.dump(key) or b"")
+        for secret in (ATTEMPT.name, str(ATTEMPT.device)):
+            assert secret not in key
+            assert secret.encode() not in (await client.dump(key) or b"")
 
 
 @pytest.mark.server
@@ -349,7 +354,7 @@ async def test_a_burst_waits_for_connections_instead_of_failing(client: RedisCli
     assert found == [opened.session] * 1000
 
 
-@pytest.mark.parametrize("name", sorted(WRITES.keys() - {"succeeded"}))
+@pytest.mark.parametrize("name", sorted(WRITES.keys() - {"succeeded", "forget_devices"}))
 async def test_when_memory_is_full_nothing_is_added_and_every_session_can_be_ended(
     server: Valkey, name: str
 ) -> None:
@@ -495,19 +500,20 @@ async def test_memory_and_redis_agree_about_sessions(
     steps=st.lists(
         st.tuples(
             st.sampled_from(["ada", "bob"]),
-            st.sampled_from(["192.0.2.1", "192.0.2.2"]),
-            st.sampled_from([FIREFOX, CHROME]),
-            st.sampled_from(["fail", "fail", "fail", "succeed", "leave"]),
+            st.sampled_from(["192.0.2.1", "2001:db8:0:1::1", "2001:db8:0:2::1"]),
+            st.sampled_from(["a token", "another", None]),
+            st.sampled_from(["fail", "fail", "fail", "succeed", "leave", "forget"]),
             PASSES,
         ),
         max_size=40,
     )
 )
 async def test_memory_and_redis_agree_about_log_in_attempts(
-    client: RedisClient, steps: list[tuple[str, str, str, str, int]]
+    client: RedisClient, steps: list[tuple[str, str, str | None, str, int]]
 ) -> None:
     await client.flushdb()
     clock = ClockWithRedis(client)
+    users = {"ada": ADA, "bob": None}
     limits = ThrottleSettings(
         account=Limit(6, 60), address=Limit(9, 60), everyone=Limit(12, 60), failures_before_lock=3
     )
@@ -517,7 +523,7 @@ async def test_memory_and_redis_agree_about_log_in_attempts(
     ]
     for name, address, device, ending, seconds in steps:
         await clock.pass_time(timedelta(seconds=seconds))
-        attempt = LogInAttempt(name=name, user_id=None, address=address, device=device)
+        attempt = LogInAttempt(name=name, user_id=users[name], address=address, device=device)
         answers = [await _attempted(throttle, attempt, ending) for throttle in throttles]
         assert answers[0] == answers[1]
 
@@ -530,7 +536,9 @@ async def _attempted(
     except Throttled as refusal:
         return refusal.retry_after
     if ending == "succeed":
-        await throttle.succeeded(reservation)
+        await throttle.succeeded(reservation, device=attempt.device)
+    elif ending == "forget":
+        await throttle.forget_devices(ADA, keep=attempt.device)
     elif ending == "fail":
         await throttle.failed(reservation)
     return reservation

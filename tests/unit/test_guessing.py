@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from domain.sessions import account_of, lock_ladder, network_of
+from domain.sessions import account_of, lock_ladder, networks_of
 
 SECOND = timedelta(seconds=1)
 
@@ -24,22 +24,22 @@ def test_a_ladder_of_locks_ends_at_the_longest(first: int, longest: int, ladder:
 
 
 @pytest.mark.parametrize(
-    ("address", "network"),
+    ("address", "networks"),
     [
-        ("192.0.2.7", "192.0.2.7"),
-        ("::ffff:192.0.2.7", "192.0.2.7"),
-        ("2001:db8:0:1:ffff::1", "2001:db8:0:1::/64"),
-        ("2001:DB8:0:1::", "2001:db8:0:1::/64"),
-        ("fe80::1%eth0", "fe80::/64"),
-        ("::1", "::/64"),
-        ("192.0.2.7, 10.0.0.1", "unknown"),
-        ("", "unknown"),
+        ("192.0.2.7", ("192.0.2.7",)),
+        ("::ffff:192.0.2.7", ("192.0.2.7",)),
+        ("2001:db8:7:1:ffff::1", ("2001:db8:7:1::/64", "2001:db8:7::/48")),
+        ("2001:DB8:7:ffff::", ("2001:db8:7:ffff::/64", "2001:db8:7::/48")),
+        ("fe80::1%eth0", ("fe80::/64", "fe80::/48")),
+        ("::1", ("::/64", "::/48")),
+        ("192.0.2.7, 10.0.0.1", ("unknown",)),
+        ("", ("unknown",)),
     ],
 )
-def test_a_guesser_is_an_ipv4_address_or_the_64_of_an_ipv6_address(
-    address: str, network: str
+def test_a_guesser_is_an_ipv4_address_or_the_64_of_an_ipv6_address_and_its_48(
+    address: str, networks: tuple[str, ...]
 ) -> None:
-    assert network_of(address) == network
+    assert networks_of(address) == networks
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from adapters.security.tokens import JoseTokens
 from application.settings import Environment, Limit, Settings, ThrottleSettings
-from domain.identity import UserStatus
+from domain.identity import User, UserStatus
 from tests.fakes.builders import A_MOMENT, a_user
 from tests.fakes.security import keys_with
 from tests.fakes.web import Web
@@ -77,6 +77,7 @@ async def test_a_log_in_gives_a_pair_of_tokens_and_the_user(web: Web) -> None:
         "expiresIn",
         "refreshExpiresIn",
         "user",
+        "deviceToken",
     }
     assert data["tokenType"] == "Bearer"
     assert data["expiresIn"] == 600
@@ -131,6 +132,111 @@ async def test_too_many_attempts_are_answered_429_whether_the_account_exists_or_
     assert [response.status_code for response in answers] == [401, 401, 429, 429]
     assert shown(answers[2]) == shown(answers[3])
     assert answers[3].headers["retry-after"] == "300"
+
+
+# --- known devices ------------------------------------------------------------------------------
+
+
+def body_of_log_in(web: Web, user: User, **more: str | None) -> dict[str, str | None]:
+    return {"username": user.username.value, **web.sealed(PASSWORD), **more}
+
+
+async def guessed_at(web: Web, user: User) -> None:
+    """Lock and exhaust the account for every device that is not known."""
+    for _ in range(10):
+        await web.client.post(
+            LOG_IN, json={"username": user.username.value, **web.sealed("not the password")}
+        )
+
+
+@pytest.mark.parametrize("environment", [Environment.TESTING, Environment.STAGING])
+async def test_a_log_in_hands_the_device_a_token_that_scripts_and_other_sites_do_not_get(
+    environment: Environment,
+) -> None:
+    async with Web(World(replace(IN_MEMORY, environment=environment))) as web:
+        ada = await web.world.given(a_user())
+
+        response = await web.client.post(LOG_IN, json=body_of_log_in(web, ada))
+
+    token = response.json()["data"]["deviceToken"]
+    cookie, *attributes = response.headers["set-cookie"].split("; ")
+    assert cookie == f"portico_device={token}"
+    expected = {"HttpOnly", "Max-Age=7776000", "Path=/api/v1/auth", "SameSite=strict"}
+    assert set(attributes) == expected | ({"Secure"} if environment.deployed else set())
+
+
+@pytest.mark.parametrize(
+    "where", ["cookie", "header", "body", "snake_case", "beside another's cookie"]
+)
+async def test_a_device_that_shows_its_token_cannot_be_locked_out(web: Web, where: str) -> None:
+    ada = await web.world.given(a_user())
+    answer = await web.client.post(LOG_IN, json=body_of_log_in(web, ada))
+    token = answer.json()["data"]["deviceToken"]
+    web.client.cookies.clear()
+    await guessed_at(web, ada)
+    headers, more = {}, {}
+    if where == "cookie":
+        headers["Cookie"] = f"portico_device={token}"
+    elif where == "header":
+        headers["X-Device-Token"] = token
+    elif where in {"body", "beside another's cookie"}:
+        more["deviceToken"] = token
+    elif where == "snake_case":
+        more["device_token"] = token
+    if where == "beside another's cookie":
+        headers["Cookie"] = "portico_device=of-another-account"
+
+    response = await web.client.post(LOG_IN, json=body_of_log_in(web, ada, **more), headers=headers)
+
+    assert response.status_code == 200
+    assert response.json()["data"]["deviceToken"] == token
+
+
+async def test_the_cookie_of_a_device_is_not_sent_where_nobody_asks_for_it(web: Web) -> None:
+    ada = await web.world.given(a_user())
+    await web.client.post(LOG_IN, json=body_of_log_in(web, ada))
+
+    sent = [
+        "cookie" in web.client.build_request("GET", path).headers
+        for path in ("/api/v1/auth/login", "/api/v1/auth/password", "/api/v1/users", "/docs")
+    ]
+
+    assert sent == [True, True, False, False]
+
+
+async def test_a_log_in_that_fails_hands_out_nothing_and_forgets_nothing(web: Web) -> None:
+    ada = await web.world.given(a_user())
+
+    response = await web.client.post(
+        LOG_IN,
+        json={"username": ada.username.value, **web.sealed("not the password")},
+        headers={"X-Device-Token": "a guess"},
+    )
+
+    assert response.status_code == 401
+    assert "set-cookie" not in response.headers
+
+
+async def test_the_change_of_password_asks_for_the_token_of_the_device_too(web: Web) -> None:
+    ada = await web.world.given(a_user())
+    data = await web.log_in(ada)
+    web.client.cookies.clear()
+    await guessed_at(web, ada)
+    change = {
+        **web.sealed(PASSWORD, field="oldPassword"),
+        **web.sealed("another correct horse", field="newPassword"),
+    }
+    bearer = {"Authorization": f"Bearer {data['accessToken']}"}
+    refused = await web.client.post("/api/v1/auth/password", json=change, headers=bearer)
+    assert refused.status_code == 429
+
+    changed = await web.client.post(
+        "/api/v1/auth/password",
+        json=change,
+        headers=bearer | {"Cookie": f"portico_device={data['deviceToken']}"},
+    )
+
+    assert changed.status_code == 200
 
 
 # --- refresh ------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from domain.sessions import (
     fingerprint,
     is_fresh,
     lock_ladder,
-    network_of,
+    networks_of,
     parse_plaintext,
 )
 from tests.fakes.builders import A_MOMENT
@@ -140,7 +140,7 @@ def test_a_ladder_of_one_lock_is_a_ladder(first: int, longest: int) -> None:
     ],
 )
 def test_addresses_that_one_guesser_can_use_are_one_network(one: str, other: str) -> None:
-    assert network_of(one) == network_of(other)
+    assert networks_of(one) == networks_of(other)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_addresses_that_one_guesser_can_use_are_one_network(one: str, other: str
     [("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8:0:1::1"), ("192.0.2.1", "unknown")],
 )
 def test_addresses_of_two_networks_are_not(one: str, other: str) -> None:
-    assert network_of(one) != network_of(other)
+    assert networks_of(one)[0] != networks_of(other)[0]
 
 
 # --- the password on its way --------------------------------------------------------------------

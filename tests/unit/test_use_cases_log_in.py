@@ -7,19 +7,18 @@ from datetime import timedelta
 import pytest
 
 from adapters.memory.security import MemoryPasswordHasher
-from adapters.memory.sessions import MemorySessionStore
+from adapters.memory.sessions import MemoryLogInThrottle, MemorySessionStore
 from adapters.memory.unit_of_work import MemoryUnitOfWork
-from application.ports.sessions import LogInAttempt, Opened
+from application.ports.sessions import LogInAttempt, Opened, Reservation
 from application.settings import Limit, SessionSettings, Settings, ThrottleSettings
 from application.use_cases.caller import Origin
 from domain.errors import PorticoError, Unavailable
-from domain.identity import Password, Username, UserStatus
+from domain.identity import Password, User, Username, UserStatus
 from domain.sessions import (
     InvalidCredentials,
     NewSession,
     SealedPassword,
     Throttled,
-    fingerprint,
 )
 from tests.fakes.builders import A_MOMENT, a_user
 from tests.fakes.world import IN_MEMORY, LAPTOP, PASSWORD, PHONE, World
@@ -447,16 +446,145 @@ async def test_a_success_forgets_the_failures_before_it(world: World) -> None:
         await world.pass_time(minutes=2)
 
 
-async def test_a_stranger_cannot_lock_the_owner_out_of_a_known_device(world: World) -> None:
-    ada = await world.given(a_user())
-    await world.log_in(ada.username.value, origin=LAPTOP)
-    for _ in range(5):
-        with pytest.raises(InvalidCredentials):
-            await world.log_in(ada.username.value, "wrong", origin=PHONE)
-    with pytest.raises(InvalidCredentials):
-        await world.log_in(ada.username.value, origin=PHONE)
+# --- known devices ------------------------------------------------------------------------------
 
-    await world.log_in(ada.username.value, origin=LAPTOP)
+
+async def known_device(world: World, user: User, origin: Origin = LAPTOP) -> str:
+    """Log in, and return what the device was handed to be known by."""
+    token = (await world.log_in(user.username.value, origin=origin)).device_token
+    assert token is not None
+    return token
+
+
+async def test_a_stranger_cannot_lock_the_owner_out_of_a_known_device(world: World) -> None:
+    """The phone of the owner, in another network than it was in before."""
+    ada = await world.given(a_user())
+    token = await known_device(world, ada, PHONE)
+    for _ in range(10):
+        await message_of_log_in(world, ada.username.value, "wrong")
+    for origin in (LAPTOP, PHONE):
+        with pytest.raises(Throttled):
+            await world.log_in(ada.username.value, origin=origin)
+
+    elsewhere = replace(PHONE, address="203.0.113.77")
+    await world.log_in(ada.username.value, origin=elsewhere, device=token)
+
+
+async def test_a_colleague_at_the_same_address_cannot_lock_the_owner_out_of_a_known_device(
+    world: World,
+) -> None:
+    ada = await world.given(a_user())
+    token = await known_device(world, ada)
+    for number in range(29):
+        name = ada.username.value if number < 8 else f"nobody-{number}"
+        await message_of_log_in(world, name, "wrong")
+    with pytest.raises(Throttled):
+        await world.log_in("nobody-99")
+
+    await world.log_in(ada.username.value, device=token)
+
+
+async def test_who_has_a_whole_site_of_addresses_locks_nobody_out(world: World) -> None:
+    ada = await world.given(a_user())
+    token = await known_device(world, ada)
+    for number in range(1700):
+        origin = Origin(address=f"2001:db8:0:{number:x}::1")
+        with pytest.raises((InvalidCredentials, Throttled)):
+            await world.log_in(f"nobody-{number}", "wrong", origin)
+
+    await world.log_in(ada.username.value, device=token)
+    await world.log_in(ada.username.value, origin=PHONE)  # that was never seen before
+
+
+async def test_a_known_device_is_handed_the_same_token_again(world: World) -> None:
+    ada = await world.given(a_user())
+    token = await known_device(world, ada)
+
+    again = await world.log_in(ada.username.value, device=token)
+
+    assert again.device_token == token
+    assert len(token) >= 22  # 128 bits
+
+
+@pytest.mark.parametrize("shown", ["", "made up", "x" * 10_000, "\ud800"])
+async def test_a_token_that_was_not_handed_out_is_replaced_by_one_that_is(
+    world: World, shown: str
+) -> None:
+    ada = await world.given(a_user())
+
+    handed_out = (await world.log_in(ada.username.value, device=shown)).device_token
+
+    assert handed_out not in {None, shown}
+
+
+async def test_the_token_of_one_account_says_nothing_to_another(world: World) -> None:
+    ada, bob = await world.given(a_user()), await world.given(a_user())
+    token = await known_device(world, ada)
+    await known_device(world, bob)
+    for _ in range(5):
+        await message_of_log_in(world, bob.username.value, "wrong", PHONE)
+
+    with pytest.raises(InvalidCredentials):  # locked
+        await world.log_in(bob.username.value, device=token)
+
+
+async def test_a_stolen_token_opens_nothing_and_has_its_own_limit(world: World) -> None:
+    ada = await world.given(a_user())
+    token = await known_device(world, ada)
+    mine = await known_device(world, ada, PHONE)
+    for _ in range(10):
+        with pytest.raises(InvalidCredentials):
+            await world.log_in(ada.username.value, "wrong", device=token)
+    with pytest.raises(Throttled):
+        await world.log_in(ada.username.value, device=token)
+
+    await world.log_in(ada.username.value, device=mine)
+    await world.log_in(ada.username.value)
+
+
+@pytest.mark.parametrize("fault", ["wrong password", "unknown", "disabled", "locked"])
+async def test_whoever_does_not_get_in_is_told_the_same_with_a_token_of_a_device(
+    world: World, fault: str
+) -> None:
+    ada = await world.given(a_user())
+    token = await known_device(world, ada)
+    unknown_device = await message_of_log_in(world, ada.username.value, "wrong")
+    name, password = ada.username.value, PASSWORD
+    if fault == "wrong password":
+        password = "wrong"
+    elif fault == "unknown":
+        name = "nobody.at.all"
+    elif fault == "disabled":
+        await world.change(ada, status=UserStatus.DISABLED)
+    else:
+        for _ in range(5):
+            with pytest.raises(InvalidCredentials):
+                await world.log_in(name, "wrong", device=token)
+
+    with pytest.raises(InvalidCredentials) as error:
+        await world.log_in(name, password, device=token)
+
+    assert str(message_of(error)) == str(unknown_device)
+
+
+async def test_a_store_of_attempts_that_stalls_after_the_log_in_does_not_undo_it(
+    world: World,
+) -> None:
+    """The session is open and noted by then: to answer with an error would be a lie."""
+
+    class Stalling(MemoryLogInThrottle):
+        async def succeeded(self, reservation: Reservation, *, device: str | None = None) -> None:
+            raise Unavailable("Redis")
+
+    ada = await world.given(a_user())
+    token = await known_device(world, ada)
+    stalling = replace(world.container.log_in(), throttle=Stalling(ThrottleSettings(), world.clock))
+
+    logged_in = await stalling(ada.username.value, world.seal(PASSWORD), LAPTOP, device=token)
+
+    await world.authenticate(logged_in.tokens)
+    assert logged_in.device_token is None  # nobody would know it
+    assert world.noted()[-1].action == "sessions.logged_in"
 
 
 # --- races and faults ---------------------------------------------------------------------------
@@ -598,18 +726,17 @@ async def test_a_user_who_is_renamed_keeps_what_was_counted(world: World) -> Non
 
 async def test_a_known_device_is_known_by_whichever_name_it_logs_in(world: World) -> None:
     ada = await world.given(a_user())
-    await world.log_in(ada.username.value, origin=LAPTOP)
+    token = await known_device(world, ada)
     for _ in range(5):
         await message_of_log_in(world, ada.email.value, "wrong", PHONE)
 
-    await world.log_in(ada.email.value, origin=LAPTOP)
+    await world.log_in(ada.email.value, device=token)
 
 
 async def test_an_attempt_is_counted_for_the_name_as_people_read_it(world: World) -> None:
     throttle = world.container.log_in_throttle()
-    device = fingerprint(LAPTOP.agent, world.container.settings().sessions.agent_binding)
     for name in ("Ada.Lovelace", "ada.lovelace", " ADA.LOVELACE", "\uff41da.lovelace") * 3:
-        attempt = LogInAttempt(name=name, user_id=None, address=LAPTOP.address, device=device)
+        attempt = LogInAttempt(name=name, user_id=None, address=LAPTOP.address)
         try:
             await throttle.reserve(attempt)
         except Throttled:

@@ -193,7 +193,7 @@ async def test_guesses_in_a_stolen_session_lock_no_device_that_the_owner_has_log
 ) -> None:
     """They share the lock of log-in, so that they are no guesses more, and it is that of unknown devices."""
     ada = await world.given(a_user())
-    await world.log_in(ada.username.value, origin=PHONE)
+    phones = (await world.log_in(ada.username.value, origin=PHONE)).device_token
     stolen = replace((await world.log_in_as(ada))[0], origin=replace(LAPTOP, address="203.0.113.9"))
     for _ in range(5):
         with pytest.raises(WrongPassword):
@@ -201,7 +201,35 @@ async def test_guesses_in_a_stolen_session_lock_no_device_that_the_owner_has_log
 
     with pytest.raises(InvalidCredentials):
         await world.log_in(ada.email.value, origin=stolen.origin)
-    await world.log_in(ada.username.value, origin=PHONE)
+    await world.log_in(ada.username.value, origin=PHONE, device=phones)
+
+
+async def test_guesses_at_the_log_in_keep_nobody_from_changing_the_password_on_a_known_device(
+    world: World,
+) -> None:
+    ada = await world.given(a_user())
+    logged_in = await world.log_in(ada.username.value)
+    caller = await world.authenticate(logged_in.tokens)
+    for _ in range(10):
+        with pytest.raises(InvalidCredentials):
+            await world.log_in(ada.username.value, "wrong", PHONE)
+    with pytest.raises(Throttled):
+        await world.change_password(caller, PASSWORD, NEW)
+
+    await world.change_password(caller, PASSWORD, NEW, device=logged_in.device_token)
+
+
+async def test_a_new_password_makes_every_other_device_unknown(world: World) -> None:
+    """Whoever knew the old one may have logged in with it, and would have guesses of their own at the new one."""
+    ada = await world.given(a_user())
+    mine = await world.log_in(ada.username.value)
+    thiefs = (await world.log_in(ada.username.value, origin=PHONE)).device_token
+    caller = await world.authenticate(mine.tokens)
+
+    await world.change_password(caller, PASSWORD, NEW, device=mine.device_token)
+
+    assert await world.knows(ada, mine.device_token)
+    assert not await world.knows(ada, thiefs)
 
 
 async def test_the_right_password_costs_no_attempt_even_if_the_new_one_is_refused() -> None:

@@ -6,9 +6,11 @@ from datetime import timedelta
 
 import pytest
 
+from adapters.memory.unit_of_work import MemoryUnitOfWork
 from application.settings import SessionSettings
 from application.use_cases.caller import Origin
 from application.use_cases.sessions.tokens import TokenPair
+from domain.errors import Unavailable
 from domain.identity import UserStatus
 from domain.sessions import (
     AgentBinding,
@@ -89,6 +91,25 @@ async def test_a_token_that_is_shown_again_later_ends_its_session(world: World) 
         with pytest.raises(InvalidToken):
             await rejected
     await world.refresh(elsewhere, PHONE)
+
+
+async def test_a_theft_that_cannot_be_noted_is_still_answered_as_one(world: World) -> None:
+    """The session is over: an error that asks to try again would be a lie."""
+
+    class StoreThatStops(MemoryUnitOfWork):
+        async def commit(self) -> None:
+            raise Unavailable("PostgreSQL")
+
+    ada = await world.given(a_user())
+    _, first = await world.log_in_as(ada)
+    await world.refresh(first)
+    await world.pass_time(seconds=10)
+    refresh = replace(world.container.refresh_session(), uow=lambda: StoreThatStops(world.store))
+
+    with pytest.raises(SessionCompromised):
+        await refresh(first.refresh_token, LAPTOP)
+
+    assert await world.sessions(ada) == []
 
 
 async def test_a_token_older_than_the_previous_one_is_a_reuse_at_once(world: World) -> None:

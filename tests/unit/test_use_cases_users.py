@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 import pytest
@@ -24,6 +25,7 @@ from domain.errors import PorticoError
 from domain.identity import (
     Email,
     EmailTaken,
+    Password,
     PasswordChangeRequired,
     PasswordRejected,
     PersonName,
@@ -437,6 +439,36 @@ async def test_a_reset_gives_a_one_time_password_and_ends_every_session(world: W
     logged_in = await world.log_in(ada.username.value, reset.one_time_password)
     with pytest.raises(PasswordChangeRequired):
         await world.authenticate(logged_in.tokens)
+
+
+End = Callable[[World, Caller, User], Awaitable[object]]
+
+FORGETTING: dict[str, End] = {
+    "reset": lambda world, caller, user: world.container.reset_password()(caller, user.id),
+    "disabled": lambda world, caller, user: world.container.change_user()(
+        caller, user.id, UserChange(status=UserStatus.DISABLED)
+    ),
+    "deleted": lambda world, caller, user: world.container.delete_user()(caller, user.id),
+    "set by the operator": lambda world, _, user: world.container.set_password()(
+        user.username.value, Password("another correct horse battery")
+    ),
+}
+
+
+@pytest.mark.parametrize("end", FORGETTING.values(), ids=FORGETTING)
+async def test_no_device_is_known_any_more_of_a_user_whose_password_or_account_was_taken(
+    world: World, end: End
+) -> None:
+    """Whoever knew the old password would have guesses of their own at the new one."""
+    ada, bob = await world.given(a_user()), await world.given(a_user())
+    tokens = {
+        user.id: (await world.log_in(user.username.value)).device_token for user in (ada, bob)
+    }
+
+    await end(world, await an_administrator(world), ada)
+
+    assert not await world.knows(ada, tokens[ada.id])
+    assert await world.knows(bob, tokens[bob.id])
 
 
 # --- sessions of users --------------------------------------------------------------------------

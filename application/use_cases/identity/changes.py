@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from application.ports.sessions import SessionStore
+from application.ports.sessions import LogInThrottle, SessionStore
 from application.ports.system import Clock
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
 from application.use_cases.access.change import CommitAccess
@@ -43,6 +43,7 @@ class ChangeUser:
     authorize: Authorize
     commit: CommitAccess
     store: SessionStore
+    throttle: LogInThrottle
     clock: Clock
     audit: RecordAudit
 
@@ -85,6 +86,7 @@ class ChangeUser:
             )
             if not user.is_active:
                 await self.store.end_all(user.id)
+                await self.throttle.forget_devices(user.id)
             await self.commit(uow, [user.id])
         return UserWithRoles(user, roles)
 

@@ -6,7 +6,6 @@ from application.ports.identity import CommonPasswords, PasswordHasher
 from application.ports.sessions import LogInAttempt, LogInThrottle, PasswordTransport, SessionStore
 from application.ports.system import Clock
 from application.ports.unit_of_work import UnitOfWorkFactory
-from application.settings import SessionSettings
 from application.use_cases.access.change import CommitAccess
 from application.use_cases.access.guard import Authorize
 from application.use_cases.caller import Caller, Origin, lock_caller
@@ -21,13 +20,7 @@ from domain.identity import (
     UserNotFound,
     WrongPassword,
 )
-from domain.sessions import (
-    FRAME_SIZE,
-    InvalidCredentials,
-    InvalidToken,
-    SealedPassword,
-    fingerprint,
-)
+from domain.sessions import FRAME_SIZE, InvalidCredentials, InvalidToken, SealedPassword
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +48,7 @@ class ChoosePassword:
 
 @dataclass(frozen=True, slots=True)
 class ChangePassword:
-    """Let the caller change their password; every other session of theirs ends."""
+    """Let the caller change their password; every other session of theirs ends, and no other device is known."""
 
     uow: UnitOfWorkFactory
     authorize: Authorize
@@ -67,9 +60,15 @@ class ChangePassword:
     store: SessionStore
     clock: Clock
     audit: RecordAudit
-    settings: SessionSettings
 
-    async def __call__(self, caller: Caller, old: SealedPassword, new: SealedPassword) -> None:
+    async def __call__(
+        self,
+        caller: Caller,
+        old: SealedPassword,
+        new: SealedPassword,
+        *,
+        device: str | None = None,
+    ) -> None:
         """Raise `WrongPassword`, `UnreadablePassword` or `PasswordRejected`.
 
         Raise `Throttled` too: a stolen session must not become a place to guess in. It pays from the buckets
@@ -85,7 +84,7 @@ class ChangePassword:
                 name=user.username.value,
                 user_id=user.id,
                 address=caller.origin.address,
-                device=fingerprint(caller.origin.agent, self.settings.agent_binding),
+                device=device,
             )
         )
         opened_old = await self.unseal(old)
@@ -132,6 +131,7 @@ class ChangePassword:
             await self.store.end_others(
                 user.id, keep=caller.session_id, valid_from=user.sessions_valid_from
             )
+            await self.throttle.forget_devices(user.id, keep=device)
             await self.commit(uow, [user.id])
 
 
@@ -146,6 +146,7 @@ class SetPassword:
     commit: CommitAccess
     choose: ChoosePassword
     store: SessionStore
+    throttle: LogInThrottle
     clock: Clock
     audit: RecordAudit
 
@@ -164,5 +165,6 @@ class SetPassword:
                 uow, "users.password_set", Origin(address=""), target=f"user:{user.id}"
             )
             await self.store.end_all(user.id)
+            await self.throttle.forget_devices(user.id)
             await self.commit(uow, [user.id])
         return user

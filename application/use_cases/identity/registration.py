@@ -22,7 +22,7 @@ from domain.identity import (
     UserId,
     Username,
 )
-from domain.sessions import SealedPassword, network_of
+from domain.sessions import SealedPassword
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Register:
         """Raise `RegistrationClosed`, `Throttled`, `UnreadablePassword`, `PasswordRejected` or a conflict."""
         if self.registration is Registration.CLOSED:
             raise RegistrationClosed
-        await self.limiter.hit("register", network_of(origin.address), self.throttle.public)
+        await self.limiter.hit("register", origin.address, self.throttle.public)
         opened = await self.unseal(password)
         if opened is None:
             raise UnreadablePassword(field="password")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from application.paging import Page, PageRequest
 from application.ports.identity import PasswordHasher, UserFilter
-from application.ports.sessions import SessionStore
+from application.ports.sessions import LogInThrottle, SessionStore
 from application.ports.system import Clock, IdGenerator, Secrets
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.use_cases.access.change import CommitAccess
@@ -171,6 +171,7 @@ class DeleteUser:
     authorize: Authorize
     commit: CommitAccess
     store: SessionStore
+    throttle: LogInThrottle
     audit: RecordAudit
 
     async def __call__(
@@ -192,6 +193,7 @@ class DeleteUser:
                 details=facts(user, roles),
             )
             await self.store.end_all(user_id)
+            await self.throttle.forget_devices(user_id)
             await self.commit(uow, [user_id])
 
 
@@ -205,6 +207,7 @@ class ResetPassword:
     hasher: PasswordHasher
     secrets: Secrets
     store: SessionStore
+    throttle: LogInThrottle
     clock: Clock
     audit: RecordAudit
 
@@ -226,5 +229,6 @@ class ResetPassword:
                 target=f"user:{user_id}",
             )
             await self.store.end_all(user_id)
+            await self.throttle.forget_devices(user_id)
             await self.commit(uow, [user_id])
         return NewUser(user, roles, one_time)

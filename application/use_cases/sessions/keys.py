@@ -10,7 +10,6 @@ from application.settings import ThrottleSettings
 from application.use_cases.caller import Origin
 from application.use_cases.documents import RecordAudit
 from domain.documents import AuditId
-from domain.sessions import network_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +22,7 @@ class GetTransportKey:
 
     async def __call__(self, origin: Origin) -> TransportKey:
         """Raise `Throttled` when one address asks too often."""
-        await self.limiter.hit("transport-key", network_of(origin.address), self.throttle.public)
+        await self.limiter.hit("transport-key", origin.address, self.throttle.public)
         return self.transport.public_key()
 
 

@@ -1,11 +1,18 @@
 """Log-in: a name and a password for a session."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 from application.ports.identity import PasswordHasher
-from application.ports.sessions import LogInAttempt, LogInThrottle, Opened, SessionStore
-from application.ports.system import Clock, IdGenerator
+from application.ports.sessions import (
+    LogInAttempt,
+    LogInThrottle,
+    Opened,
+    Reservation,
+    SessionStore,
+)
+from application.ports.system import Clock, IdGenerator, Secrets
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import SessionSettings
 from application.use_cases.caller import Origin
@@ -14,12 +21,13 @@ from application.use_cases.sessions.passwords import CheckPassword, UnsealPasswo
 from application.use_cases.sessions.tokens import IssueTokens, TokenPair
 from domain.access import Role
 from domain.documents import AuditOutcome
-from domain.errors import PorticoError
+from domain.errors import PorticoError, Unavailable
 from domain.identity import Password, User
 from domain.sessions import (
     InvalidCredentials,
     NewSession,
     SealedPassword,
+    Session,
     SessionId,
     TokenId,
     fingerprint,
@@ -33,6 +41,8 @@ class LoggedIn:
     tokens: TokenPair
     user: User
     roles: Sequence[Role]
+    device_token: str | None = field(repr=False)
+    """What the device shows at later log-ins to be known; None if it could not be stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +58,27 @@ class LogIn:
     issue: IssueTokens
     clock: Clock
     ids: IdGenerator
+    secrets: Secrets
     audit: RecordAudit
     settings: SessionSettings
 
     async def __call__(
-        self, name: str, password: SealedPassword | Password, origin: Origin
+        self,
+        name: str,
+        password: SealedPassword | Password,
+        origin: Origin,
+        *,
+        device: str | None = None,
     ) -> LoggedIn:
         """Raise `Throttled` before any costly work, `InvalidCredentials` after it.
 
-        A password in clear comes from the log-in form of the docs page alone.
+        `device` is the token that the device was handed at a log-in before, if it shows one. A password in clear
+        comes from the log-in form of the docs page alone.
         """
-        agent = fingerprint(origin.agent, self.settings.agent_binding)
         async with self.uow() as uow:
             user_id = await uow.users.id_of_login(name)
         reservation = await self.throttle.reserve(
-            LogInAttempt(name=name, user_id=user_id, address=origin.address, device=agent)
+            LogInAttempt(name=name, user_id=user_id, address=origin.address, device=device)
         )
         opened = await self.unseal(password) if isinstance(password, SealedPassword) else password
         user = await self.check(reservation, opened, origin)
@@ -71,7 +87,7 @@ class LogIn:
             rehashed = await self.hasher.hash(opened)
 
         opened_session = await self.store.open(
-            self._session(user, origin, agent),
+            self._session(user, origin),
             idle=self.settings.refresh_idle,
             absolute=self.settings.refresh_absolute,
             cap=self.settings.cap,
@@ -81,18 +97,40 @@ class LogIn:
         # this moment either ends this session or makes this update miss. None slips through.
         roles = await self._record(user, rehashed, opened_session, origin)
         if roles is None:
-            await self.store.end(user.id, session.id)
+            await self._abandon(session)
             raise InvalidCredentials
-        await self.throttle.succeeded(reservation)
-        return LoggedIn(tokens=self.issue(session), user=user, roles=roles)
+        return LoggedIn(
+            tokens=self.issue(session),
+            user=user,
+            roles=roles,
+            device_token=await self._settle(reservation),
+        )
 
-    def _session(self, user: User, origin: Origin, agent: str) -> NewSession:
+    async def _settle(self, reservation: Reservation) -> str | None:
+        """Count the success; return the token by which the device is known from now on, if that could be stored.
+
+        The session is open and its log-in noted, so what becomes of this makes it neither more nor less of a log-in.
+        """
+        known = reservation.attempt.device if reservation.known_device else None
+        token = known or self.secrets.device_token()
+        try:
+            await self.throttle.succeeded(reservation, device=token)
+        except Unavailable:
+            return known
+        return token
+
+    async def _abandon(self, session: Session) -> None:
+        """End a session that nobody has the tokens of; if that cannot be, its time ends it."""
+        with suppress(Unavailable):
+            await self.store.end(session.user_id, session.id)
+
+    def _session(self, user: User, origin: Origin) -> NewSession:
         return NewSession(
             id=SessionId(self.ids.new()),
             user_id=user.id,
             token_id=TokenId(self.ids.new()),
             valid_from=user.sessions_valid_from,
-            fingerprint=agent,
+            fingerprint=fingerprint(origin.agent, self.settings.agent_binding),
             agent=(origin.agent or "")[:256],
             address=origin.address,
         )
@@ -127,6 +165,6 @@ class LogIn:
                 roles = (await uow.roles.of_users([user.id])).get(user.id, ())
                 await uow.commit()
         except PorticoError:
-            await self.store.end(user.id, session.id)
+            await self._abandon(session)
             raise
         return roles if recorded else None

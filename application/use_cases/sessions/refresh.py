@@ -1,5 +1,6 @@
 """Refresh: a refresh token for its successor."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from application.ports.sessions import SessionStore, Tokens
@@ -10,6 +11,7 @@ from application.use_cases.caller import Origin
 from application.use_cases.documents import RecordAudit
 from application.use_cases.sessions.tokens import IssueTokens, TokenPair
 from domain.documents import AuditOutcome
+from domain.errors import Unavailable
 from domain.sessions import (
     InvalidToken,
     RefreshClaims,
@@ -53,7 +55,10 @@ class RefreshSession:
         )
         match rotation.outcome:
             case RotationOutcome.REUSED | RotationOutcome.AGENT_CHANGED:
-                await self._note_theft(shown, rotation.outcome, origin)
+                with suppress(
+                    Unavailable
+                ):  # noted or not, the session is over, and that is the answer
+                    await self._note_theft(shown, rotation.outcome, origin)
                 raise SessionCompromised(shown.user_id, shown.session_id, rotation.outcome)
             case RotationOutcome.THROTTLED:
                 raise Throttled(rotation.retry_after)

@@ -25,6 +25,7 @@ from entrypoints.http.security import (
     AnyPasswordCallerDep,
     AuthenticatedRoute,
     CallerDep,
+    DeviceTokenDep,
     OneTimePasswordRoute,
     OriginDep,
     PublicRoute,
@@ -105,12 +106,16 @@ async def update_profile(
 
 @router.post("/password", dependencies=[OneTimePasswordRoute])
 async def change_password(
-    body: ChangePasswordBody, caller: AnyPasswordCallerDep, change_password: ChangePasswordDep
+    body: ChangePasswordBody,
+    caller: AnyPasswordCallerDep,
+    change_password: ChangePasswordDep,
+    device: DeviceTokenDep,
 ) -> Response[None]:
-    """Change the caller's password and end all their other sessions."""
+    """Change the caller's password and end all their other sessions; no other device is known from then on."""
     await change_password(
         caller,
         SealedPassword(body.old_password, body.kid),
         SealedPassword(body.new_password, body.kid),
+        device=device,
     )
     return Response(data=None)

@@ -1,10 +1,13 @@
 """Log-in, the refresh of tokens, and log-out."""
 
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from fastapi import APIRouter, Depends, Form
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response as HttpResponse
 
 from application.use_cases.sessions.devices import LogOut, LogOutEverywhere
 from application.use_cases.sessions.log_in import LogIn
@@ -16,8 +19,10 @@ from domain.sessions import NotAuthenticated, SealedPassword
 from entrypoints.http.envelope import Body, Response, Text
 from entrypoints.http.identity.bodies import Ciphertext, KeyId, UserBody
 from entrypoints.http.security import (
+    DEVICE_COOKIE,
     AnyPasswordCallerDep,
     DebugOnlyDep,
+    DeviceTokenDep,
     HeaderAccessTokenDep,
     HeaderRefreshTokenDep,
     NoRefreshToken,
@@ -25,7 +30,7 @@ from entrypoints.http.security import (
     OriginDep,
     PublicRoute,
 )
-from entrypoints.http.wiring import use_case
+from entrypoints.http.wiring import settings_of, use_case
 
 router = APIRouter(prefix="/auth", tags=["sessions"])
 debug_router = APIRouter(prefix="/auth", tags=["sessions"])
@@ -34,6 +39,42 @@ LogInDep = Annotated[LogIn, Depends(use_case(Container.log_in))]
 RefreshSessionDep = Annotated[RefreshSession, Depends(use_case(Container.refresh_session))]
 LogOutDep = Annotated[LogOut, Depends(use_case(Container.log_out))]
 LogOutEverywhereDep = Annotated[LogOutEverywhere, Depends(use_case(Container.log_out_everywhere))]
+
+
+# --- the device -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What a browser shows to be known as a device, and the answer that tells it what to show."""
+
+    token: str | None
+    _request: Request
+    _response: HttpResponse
+
+    def remember(self, token: str | None) -> None:
+        """Let the browser show `token` from now on, if there is one."""
+        if token is None:
+            return
+        settings = settings_of(self._request)
+        self._response.set_cookie(
+            DEVICE_COOKIE,
+            token,
+            max_age=int(settings.throttle.known_device.total_seconds()),
+            path=f"{self._request.scope.get('root_path', '')}/api/v1/auth",
+            # A laptop has no TLS, and a browser sends no Secure cookie to it.
+            secure=settings.environment.deployed,
+            httponly=True,
+            samesite="strict",
+        )
+
+
+async def device(request: Request, response: HttpResponse, token: DeviceTokenDep) -> Device:
+    """Return the device that a log-in comes from."""
+    return Device(token, request, response)
+
+
+DeviceDep = Annotated[Device, Depends(device)]
 
 
 # --- bodies -------------------------------------------------------------------------------------
@@ -45,6 +86,13 @@ class LogInBody(Body):
     username: Text = Field(description="The username or the email.", examples=["ada.lovelace"])
     password: Ciphertext
     kid: KeyId = None
+    device_token: Text | None = Field(
+        default=None,
+        repr=False,
+        description="The `deviceToken` of the last log-in, for clients that keep no cookies; or send it as "
+        "`X-Device-Token`. A device that shows it cannot be locked out by others.",
+        examples=["wq0cTq3oJ0mXbqkS0m4pXc1c8w0nq3tJp7m9o1kE2bY"],
+    )
 
 
 class TokensBody(Body):
@@ -73,6 +121,10 @@ class LoggedInBody(TokensBody):
     """The tokens of a new session, and whose it is."""
 
     user: UserBody
+    device_token: str | None = Field(
+        description="What this device shows at its next log-in to this account; null if it could not be stored.",
+        examples=["wq0cTq3oJ0mXbqkS0m4pXc1c8w0nq3tJp7m9o1kE2bY"],
+    )
 
 
 class RefreshTokenBody(Body):
@@ -101,13 +153,27 @@ class OAuth2TokenBody(BaseModel):
 # --- routes -------------------------------------------------------------------------------------
 
 
-@router.post("/login", dependencies=[PublicRoute])
-async def log_in(body: LogInBody, origin: OriginDep, log_in: LogInDep) -> Response[LoggedInBody]:
+@router.post("/login", dependencies=[PublicRoute], responses={200: {"headers": {"Set-Cookie": {}}}})
+async def log_in(
+    body: LogInBody,
+    origin: OriginDep,
+    device: DeviceDep,
+    log_in: LogInDep,
+) -> Response[LoggedInBody]:
     """Exchange a name and an encrypted password for an access and a refresh token."""
-    logged_in = await log_in(body.username, SealedPassword(body.password, body.kid), origin)
-    tokens = TokensBody.of(logged_in.tokens)
+    logged_in = await log_in(
+        body.username,
+        SealedPassword(body.password, body.kid),
+        origin,
+        device=body.device_token or device.token,
+    )
+    device.remember(logged_in.device_token)
     return Response(
-        data=LoggedInBody(**dict(tokens), user=UserBody.of(logged_in.user, logged_in.roles))
+        data=LoggedInBody(
+            **dict(TokensBody.of(logged_in.tokens)),
+            user=UserBody.of(logged_in.user, logged_in.roles),
+            device_token=logged_in.device_token,
+        )
     )
 
 
@@ -150,12 +216,21 @@ async def log_out_everywhere(
     return Response(data=None)
 
 
-@debug_router.post("/login/swagger", dependencies=[PublicRoute])
+@debug_router.post(
+    "/login/swagger",
+    dependencies=[PublicRoute],
+    responses={200: {"headers": {"Set-Cookie": {}}}},
+)
 async def log_in_from_docs(
-    _: DebugOnlyDep, form: Annotated[OAuth2Form, Form()], origin: OriginDep, log_in: LogInDep
+    _: DebugOnlyDep,
+    form: Annotated[OAuth2Form, Form()],
+    origin: OriginDep,
+    device: DeviceDep,
+    log_in: LogInDep,
 ) -> OAuth2TokenBody:
     """Log in from the docs page. The password is in clear here, so deployed environments have no such route."""
-    logged_in = await log_in(form.username, Password(form.password), origin)
+    logged_in = await log_in(form.username, Password(form.password), origin, device=device.token)
+    device.remember(logged_in.device_token)
     return OAuth2TokenBody(
         access_token=logged_in.tokens.access_token, expires_in=logged_in.tokens.expires_in
     )
