@@ -385,7 +385,7 @@ class Container(containers.DeclarativeContainer):
     )
     sync_tasks = providers.Factory(SyncTasks, uow=uow.provider)
     list_tasks = providers.Factory(ListTasks, uow=uow.provider)
-    get_scheduler_status = providers.Factory(GetSchedulerStatus, store=beat_store, clock=clock)
+    get_scheduler_status = providers.Factory(GetSchedulerStatus, store=beat_store)
 
     # --- use cases: identity ---
     choose_password = providers.Factory(

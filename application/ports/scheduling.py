@@ -150,18 +150,36 @@ class Leadership:
     """Grows by one each time that another beat, or the same one after a pause, begins to lead."""
 
 
+CLOCK_TOLERANCE = timedelta(seconds=5)
+"""How far the clock of a beat may be from that of the store."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishingProblem:
+    """Messages do not get out."""
+
+    since: datetime
+    error: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BeatReport:
-    """What the leader tells those who ask how things are."""
+    """What a beat tells those who ask how things are."""
 
     name: str
     """Host and process."""
+    problem: str | None = None
+    """Why it does not lead, though nobody else does."""
+    publishing: PublishingProblem | None = None
+    """Why it publishes nothing."""
     next_slot: datetime | None = None
     lag: timedelta = timedelta(0)
     """How late the latest runs were published."""
     tasks: int = 0
     unpublished: int = 0
     """Claimed runs that the broker has not taken yet."""
+    time_zones: str = ""
+    """The version of its time zone database."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,10 +187,12 @@ class SchedulerStatus:
     """Who leads, and how things are."""
 
     report: BeatReport | None
-    """What the last leader told; None if there never was one."""
+    """What the last leader told, or since then a beat that says why it does not lead; None if there never was one."""
     epoch: int
+    leads: bool
+    """Whether the lease is not over, by the clock of the store."""
     leads_until: datetime | None
-    """The end of its lease unless it renews it; in the past, nobody leads."""
+    """The end of the lease unless it is renewed."""
     invalid: int
     """How many definitions no beat can read."""
 
@@ -200,15 +220,19 @@ class Published:
 
 
 class NotLeading(Exception):
-    """Another beat leads, or may: nothing was claimed."""
+    """Another beat leads, or may, or the clock of this one is ahead: nothing was claimed."""
 
 
 class BeatStore(Protocol):
     """The definitions, standings and runs as a beat sees them. Everything raises `Unavailable`.
 
     Definitions are read, never written. Each method is one transaction of its own. The lease is measured by the clock
-    of the store alone.
+    of the store alone, which also decides what is the future.
     """
+
+    async def now(self) -> datetime:
+        """Return the time by the clock of the store."""
+        ...
 
     async def load(self) -> Changes:
         """Return every definition and the mark to go on from."""
@@ -252,8 +276,19 @@ class BeatStore(Protocol):
         """
         ...
 
+    async def stand_back(self, beat: BeatId, report: BeatReport) -> None:
+        """Tell why this beat does not lead. While one leads, that is of no interest, and changes nothing."""
+        ...
+
     async def hand_over(self, leadership: Leadership) -> None:
         """Lead no longer; the others learn of it at once."""
+        ...
+
+    async def unsettle_future(self) -> Collection[PeriodicTaskId]:
+        """Let no task be settled until later than now; return those that were, by more than `CLOCK_TOLERANCE`.
+
+        A beat whose clock was ahead has left them like that: until then they would not run.
+        """
         ...
 
     async def claim(self, leadership: Leadership, turns: Sequence[Turn]) -> Sequence[Run]:
@@ -261,7 +296,8 @@ class BeatStore(Protocol):
 
         All or nothing, in one statement. Slots beyond `max_running` become `SKIPPED` runs, which are not returned;
         those of a turn that is `in_turn` stay owed.
-        A standing never goes back, and counts each run once. A turn without slots settles all the same.
+        A standing never goes back, and counts each run once. A turn without slots settles all the same. If a turn
+        settles what is more than `CLOCK_TOLERANCE` ahead of the store's clock, raise `NotLeading`.
 
         If the answer gets lost, ask again: what the same leadership has claimed and not noted as published is returned
         once more. Raise `NotLeading`.
@@ -291,7 +327,10 @@ class BeatStore(Protocol):
         ...
 
     async def record(self, turns: Sequence[Turn], published: Sequence[Published]) -> None:
-        """Catch up on what was published while the store was away: runs that are missing, and the standings."""
+        """Catch up on what was published while the store was away: runs that are missing, and the standings.
+
+        No standing is later than now.
+        """
         ...
 
     async def flag(self, problems: Mapping[PeriodicTaskId, str | None]) -> None:

@@ -11,6 +11,7 @@ reset_tzpath(())
 ZoneInfo.clear_cache()
 
 
+@cache
 def zone_rules_version() -> str:
     """Return the version of the time zone database, such as `2026.6`, which the IANA calls 2026f."""
     return metadata.version("tzdata")

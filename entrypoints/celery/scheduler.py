@@ -12,8 +12,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -24,7 +24,7 @@ from celery.schedules import crontab
 from kombu import Connection
 from kombu.common import ignore_errors
 
-from application.ports.scheduling import BeatId, BeatReport, Turn
+from application.ports.scheduling import BeatId, Turn
 from domain.scheduling.slots import PeriodicTaskId
 from entrypoints.celery.asynchronous.loop import EventLoopEnded, process_loop
 from entrypoints.celery.beat.agenda import Agenda
@@ -93,7 +93,7 @@ class DatabaseScheduler(Scheduler):
         self._is_ticking = True
         try:
             self.dispatcher.wait(self.max_interval)
-            with _uninterrupted():
+            with _uninterrupted(patience=_PUBLISH_WITHIN, give_up=self._end_without_waiting):
                 self.dispatcher.work()
         finally:
             self._is_ticking = False
@@ -107,7 +107,8 @@ class DatabaseScheduler(Scheduler):
             self._is_open = False
             try:
                 self._call(self._office.settle(within=_SETTLE_WITHIN), within=2 * _SETTLE_WITHIN)
-                self.dispatcher.publish_all(within=_PUBLISH_WITHIN)
+                with _limited(2 * _PUBLISH_WITHIN, give_up=self._end_without_waiting):
+                    self.dispatcher.publish_all(within=_PUBLISH_WITHIN)
                 self._call(self._office.close(within=_CLOSE_WITHIN), within=2 * _CLOSE_WITHIN)
             except TimeoutError:
                 _log.warning("the beat was not done in time; the next leader does the rest")
@@ -116,12 +117,21 @@ class DatabaseScheduler(Scheduler):
             process_loop.stop()
         super().close()
 
+    def _end_without_waiting(self) -> None:
+        """End this process, whose main thread hangs, from another thread; let another beat lead before."""
+        _log.critical("the beat hangs and is ended; the next leader does the rest")
+        with suppress(Exception):
+            self._call(self._office.settle(within=_SETTLE_WITHIN), within=2 * _SETTLE_WITHIN)
+            self._call(self._office.close(within=_CLOSE_WITHIN), within=2 * _CLOSE_WITHIN)
+        os._exit(os.EX_SOFTWARE)
+
     # --- the event loop's part ---
 
     async def _open(self) -> None:
         opened = await container()
         settings, clock = opened.settings().jobs, opened.clock()
         configured = read_configuration(self._configured_tasks(), timezone=str(self.app.timezone))
+        name = f"{socket.gethostname()}:{os.getpid()}"
         lease = Lease(settings.lease, time.monotonic)
         news: SimpleQueue[News] = SimpleQueue()
         self._office = office = Office(
@@ -129,9 +139,10 @@ class DatabaseScheduler(Scheduler):
             BeatId(opened.ids().new()),
             lease,
             Rhythm(poll=settings.poll, reconcile=settings.reconcile),
+            clock=clock,
             monotonic=time.monotonic,
             tell=news.put,
-            report=self._report,
+            report=lambda: self.dispatcher.report(name),
             problems={each.id: each.problem for each in configured if each.problem is not None},
         )
         outside = _FromTheMainThread(asyncio.get_running_loop(), office)
@@ -157,16 +168,6 @@ class DatabaseScheduler(Scheduler):
         if self.app.conf.result_expires and not self.app.backend.supports_autoexpire:
             entries.setdefault("celery.backend_cleanup", _BACKEND_CLEANUP)
         return entries
-
-    def _report(self) -> BeatReport:
-        dispatcher = self.dispatcher
-        return BeatReport(
-            name=f"{socket.gethostname()}:{os.getpid()}",
-            next_slot=dispatcher.agenda.next_due_at,
-            lag=dispatcher.lag,
-            tasks=len(dispatcher.agenda),
-            unpublished=dispatcher.in_hand,
-        )
 
     def _call(self, coroutine: Coroutine[Any, Any, T], *, within: float) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._thread.loop).result(within)
@@ -230,20 +231,41 @@ class _FromTheMainThread(Outside):
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Let signals that would end the process wait until the block is over."""
+def _uninterrupted(*, patience: float, give_up: Callable[[], None]) -> Iterator[None]:
+    """Let signals that would end the process wait until the block is over.
+
+    If it is not over `patience` seconds after the first of them, call `give_up` in a thread of its own.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     came: list[int] = []
-    handlers = {
-        number: signal.signal(number, lambda number, _frame: came.append(number))
-        for number in (signal.SIGTERM, signal.SIGINT)
-    }
+    with ExitStack() as stack:
+
+        def note(number: int, _frame: object) -> None:
+            if not came:
+                stack.enter_context(_limited(patience, give_up=give_up))
+            came.append(number)
+
+        handlers = {
+            number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+    for each in came:
+        signal.raise_signal(each)
+
+
+@contextmanager
+def _limited(seconds: float, *, give_up: Callable[[], None]) -> Iterator[None]:
+    """Call `give_up` in a thread of its own if the block is not over after so many seconds."""
+    watch = threading.Timer(seconds, give_up)
+    watch.daemon = True
+    watch.start()
     try:
         yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        for each in came:
-            signal.raise_signal(each)
+        watch.cancel()

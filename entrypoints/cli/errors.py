@@ -1,6 +1,7 @@
 """Why a command cannot do what it was asked."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from enum import IntEnum
 
 
@@ -78,8 +79,18 @@ class NothingWorks(Refused):
 class NothingLeads(Refused):
     """Nobody publishes periodic tasks."""
 
-    def __init__(self) -> None:
-        super().__init__("No beat leads; periodic tasks do not run")
+    def __init__(self, beat: str | None = None, problem: str | None = None) -> None:
+        reason = f". {beat}: {problem}" if problem else ""
+        super().__init__(f"No beat leads; periodic tasks do not run{reason}")
+
+
+class NothingIsPublished(Refused):
+    """A beat leads, and its messages do not get out."""
+
+    def __init__(self, beat: str, since: datetime, error: str) -> None:
+        super().__init__(
+            f"{beat} leads and has published nothing since {since:%Y-%m-%d %H:%M:%S} UTC: {error}"
+        )
 
 
 class DependencyDown(Exception):

@@ -18,6 +18,7 @@ from entrypoints.cli.connection import answered, as_overrides, unconfigured
 from entrypoints.cli.errors import (
     MigrationsMissing,
     NoServers,
+    NothingIsPublished,
     NothingLeads,
     NothingWorks,
 )
@@ -79,16 +80,26 @@ def check_worker(name: str, *, json: bool) -> None:
 
 
 async def check_beat(*, json: bool) -> None:
-    """Raise `NothingLeads` unless a beat leads, on whatever host; `DependencyDown` if nobody can tell right now."""
+    """Raise `NothingLeads` unless a beat leads, on whatever host, and `NothingIsPublished` if it cannot publish.
+
+    Raise `DependencyDown` if nobody can tell right now.
+    """
     async with bootstrap.running(bootstrap.build_without_keys(_with_addresses({}))) as container:
         await answered(container, {"postgres"}, patience=0)
-        status, now = await container.get_scheduler_status()()
-    leads = status.leads_until is not None and now < status.leads_until
-    leader = status.report.name if status.report else None
+        status = await container.get_scheduler_status()()
+    report = status.report
+    leader = report.name if report else None
+    problem = report.problem if report else None
+    publishing = report.publishing if report and status.leads else None
     if json:
-        console.show_json({"leader": leader, "leads": leads})
-    if not leads:
-        raise NothingLeads
+        told = publishing and {"since": publishing.since.isoformat(), "error": publishing.error}
+        console.show_json(
+            {"leader": leader, "leads": status.leads, "problem": problem, "publishing": told}
+        )
+    if not status.leads:
+        raise NothingLeads(leader, problem)
+    if publishing:
+        raise NothingIsPublished(str(leader), publishing.since, publishing.error)
     if not json:
         console.show(f"{leader} leads")
 

@@ -369,3 +369,89 @@ async def test_a_run_that_cannot_be_published_has_failed(
     # Its place is free again.
     turn = a_turn(task_id, slots[4], max_running=2)
     assert slots_of(await beat.claim(leadership, [turn])) == [slots[4]]
+
+
+# --- the clock of the store ---
+
+
+async def test_the_store_tells_its_time(scheduling: SchedulingBackend, beat: BeatStore) -> None:
+    before = scheduling.now()
+
+    assert before - SECOND <= await beat.now() <= scheduling.now() + SECOND
+
+
+async def test_who_settles_what_lies_in_the_future_claims_nothing(
+    scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId
+) -> None:
+    """The clock of that beat is ahead: its tasks would not run until the time that it believes it is."""
+    leadership = await leads(beat)
+    now, ahead = scheduling.now(), scheduling.now() + timedelta(days=29_200)
+    wrong = [
+        Turn(task_id=task_id, slots=(now,), settled_until=now),
+        Turn(task_id=task_id, slots=(ahead,), settled_until=ahead),
+    ]
+
+    with pytest.raises(NotLeading):
+        await beat.claim(leadership, wrong)
+
+    assert await history(scheduling, task_id) == {}
+    assert await scheduling.standing(task_id) == Standing()
+    assert len(await beat.claim(leadership, wrong[:1])) == 1
+
+
+async def test_what_is_recorded_is_not_settled_in_the_future(
+    scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId
+) -> None:
+    ahead = scheduling.now() + timedelta(days=29_200)
+
+    await beat.record([Turn(task_id=task_id, slots=(ahead,), settled_until=ahead)], [])
+
+    settled_until = (await scheduling.standing(task_id)).settled_until
+    assert settled_until is not None
+    assert settled_until <= scheduling.now() + SECOND
+
+
+async def test_what_is_settled_in_the_future_is_taken_back_to_now(
+    scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId
+) -> None:
+    """As an earlier version left it when its clock was wrong."""
+    now = scheduling.now()
+    right = PeriodicTaskId(UUID(int=next(_numbers)))
+    await scheduling.write_standing(task_id, Standing(settled_until=now + HOUR, runs=7))
+    await scheduling.write_standing(right, Standing(settled_until=now - HOUR, runs=1))
+
+    assert [*await beat.unsettle_future()] == [task_id]
+    assert [*await beat.unsettle_future()] == []
+
+    standing = await scheduling.standing(task_id)
+    assert standing.runs == 7
+    assert standing.settled_until is not None
+    assert now <= standing.settled_until <= scheduling.now() + SECOND
+    assert await scheduling.standing(right) == Standing(settled_until=now - HOUR, runs=1)
+
+
+# --- who does not lead, and why ---
+
+
+async def test_who_does_not_lead_may_say_why_while_nobody_does(
+    scheduling: SchedulingBackend, beat: BeatStore
+) -> None:
+    me = BeatId(UUID(int=next(_numbers)))
+    report = BeatReport(name="me", problem="its clock is wrong\0\ud800")
+
+    await beat.stand_back(me, report)
+    nobody = await beat.status()
+    leadership = await leads(scheduling.beat())
+    await beat.stand_back(me, report)
+    somebody = await beat.status()
+    await scheduling.pass_time(LEASE + SECOND)
+    await beat.stand_back(me, report)
+    over = await beat.status()
+
+    assert (nobody.leads, nobody.report and nobody.report.name) == (False, "me")
+    assert (somebody.leads, somebody.report and somebody.report.name) == (True, "a beat")
+    assert (over.leads, over.report and over.report.name) == (False, "me")
+    assert over.epoch == leadership.epoch
+    assert over.report is not None
+    assert (over.report.problem or "").startswith("its clock is wrong")
+    assert (await leads(beat)).epoch == leadership.epoch + 1

@@ -28,6 +28,7 @@ from application.ports.scheduling import (
     Leadership,
     NotLeading,
     Published,
+    PublishingProblem,
     RunLog,
     Turn,
 )
@@ -45,7 +46,14 @@ TASK, OTHER = PeriodicTaskId(UUID(int=11)), PeriodicTaskId(UUID(int=12))
 LONG, SHORT = timedelta(minutes=1), timedelta(milliseconds=150)
 HOUR = timedelta(hours=1)
 REPORT = BeatReport(
-    name="host:1", next_slot=A_MOMENT, lag=timedelta(seconds=0.25), tasks=3, unpublished=1
+    name="host:1",
+    problem="a problem",
+    publishing=PublishingProblem(since=A_MOMENT, error="connection refused"),
+    next_slot=A_MOMENT,
+    lag=timedelta(seconds=0.25),
+    tasks=3,
+    unpublished=1,
+    time_zones="2026.6",
 )
 _numbers = count(1)
 
@@ -308,8 +316,8 @@ async def test_the_status_says_who_leads_and_what_it_reports(world: World) -> No
     leadership = await world.lead()
     somebody = await world.other.status()
 
-    assert (nobody.report, nobody.epoch, nobody.leads_until) == (None, 0, None)
-    assert (somebody.report, somebody.epoch) == (REPORT, leadership.epoch)
+    assert (nobody.report, nobody.epoch, nobody.leads, nobody.leads_until) == (None, 0, False, None)
+    assert (somebody.report, somebody.epoch, somebody.leads) == (REPORT, leadership.epoch, True)
     assert somebody.leads_until is not None
 
 

@@ -1,13 +1,17 @@
 """The application whose beats and workers `test_beat.py` starts: Portico's own, with tasks that say that they ran.
 
-Run as `celery -A tests.e2e.beat_app beat` and `… worker`. `BEAT_SCHEDULE` is the configuration, in JSON.
+Run as `celery -A tests.e2e.beat_app beat` and `… worker`. `BEAT_SCHEDULE` is the configuration, in JSON. A beat
+hangs while it publishes the task whose name `HANG` is.
 """
 
 import json
 import os
+import sys
+import time
 from functools import cache
 from typing import Any
 
+from celery.signals import before_task_publish
 from redis import Redis
 
 from entrypoints.celery.app import app
@@ -24,3 +28,15 @@ def _redis() -> Redis:
 def note(self: Any, where: str) -> None:
     """Note for which slot this runs."""
     _redis().rpush(f"ran:{where}", self.request.headers["scheduled_for"])
+
+
+@app.task(name="tests.hang", ignore_result=True)
+def hang(_where: str) -> None:
+    """Do nothing."""
+
+
+@before_task_publish.connect
+def _hang(sender: str = "", **_: object) -> None:
+    if sender == os.environ.get("HANG"):  # noqa: TID251 - these are the tests' own
+        sys.stderr.write("it hangs\n")
+        time.sleep(3600)

@@ -47,9 +47,9 @@ class Process:
         self.process.kill()
         self.process.wait()
 
-    def terminate(self) -> int:
+    def terminate(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Ask it to end; return its exit code."""
-        self.process.send_signal(signal.SIGTERM)
+        self.process.send_signal(number)
         return self.process.wait(WITHIN)
 
 
@@ -128,6 +128,12 @@ class Stage:
                 return time.monotonic() - start
             assert time.monotonic() - start < within, f"{what}\n{self.said()}"
             await asyncio.sleep(0.02)
+
+    async def report(self) -> dict[str, Any]:
+        """Return what a beat has told last."""
+        (lease,) = await self.sql("SELECT report FROM beat_lease")
+        told: dict[str, Any] = json.loads(lease["report"])
+        return told
 
     async def until_somebody_leads(self) -> None:
         """Wait for a beat that is up."""

@@ -3,6 +3,8 @@
 import asyncio
 import itertools
 import json
+import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -14,7 +16,9 @@ import asyncpg
 import pytest
 
 from entrypoints.celery.beat.configured import configured_id
+from entrypoints.cli.errors import ExitCode
 from tests.e2e.beats import SECOND, Stage, a_second_connection, a_stage, each_once
+from tests.e2e.command import portico
 from tests.fakes.link import link_to
 from tests.servers import Servers
 
@@ -100,6 +104,86 @@ async def test_a_leader_that_is_told_to_stop_is_replaced_within_two_seconds(stag
     lease = await stage.leader()
     assert lease is not None
     assert lease["epoch"] == 2
+
+
+async def test_a_leader_that_hangs_while_it_publishes_is_replaced_and_says_what_it_hangs_in(
+    stage: Stage,
+) -> None:
+    """Its event loop goes on, and could renew the lease for ever. No slot is lost, and none runs twice."""
+    task_id = await stage.define("seconds")
+    hanging = stage.beat(HANG="tests.hang")
+    await stage.until(lambda: stage.runs(task_id, "published"), what="nothing runs")
+    await stage.define("poisoned", task="tests.hang")
+    await stage.until(lambda: "it hangs" in hanging.said(), what="it does not hang")
+
+    async def says_so() -> bool:
+        return (await stage.report())["problem"] is not None
+
+    await stage.until(says_so, what="the lease is renewed by a beat that does nothing")
+    assert await stage.leader() is None
+    assert "publishing poisoned" in (await stage.report())["problem"]
+    checked = portico("beat", "--check", directory=stage.directory, **stage.variables)
+    assert checked.returncode == ExitCode.FAILED
+    assert "publishing poisoned" in checked.stderr
+
+    stage.worker()
+    stage.beat()
+    await stage.until(lambda: len(stage.ran("seconds")) > 10, what="nobody took over")
+
+    assert (await stage.report())["problem"] is None
+    assert hanging.process.poll() is None, "it still hangs"
+    await settled(stage, task_id)
+    assert each_once(stage.ran("seconds"))
+    assert stage.ran("seconds") == [run["scheduled_for"] for run in await stage.runs(task_id)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_beat_that_hangs_while_it_publishes_ends_within_seconds_of_a_signal_and_hands_over(
+    stage: Stage, number: signal.Signals
+) -> None:
+    """With a lease of a minute, so that it is not its end that helps."""
+    await stage.define("poisoned", task="tests.hang")
+    hanging = stage.beat(HANG="tests.hang", PORTICO_BEAT_LEASE="60s")
+    await stage.until(lambda: "it hangs" in hanging.said(), what="it does not hang")
+
+    start = time.monotonic()
+    code = hanging.terminate(number)
+
+    assert time.monotonic() - start < 8
+    assert code == os.EX_SOFTWARE
+    assert await stage.leader() is None
+
+
+async def test_a_leader_whose_messages_do_not_get_out_says_so_until_they_do(
+    servers: Servers, worker: int, tmp_path: Path
+) -> None:
+    async with (
+        a_stage(servers, tmp_path, number=15 - worker) as stage,
+        link_to(stage.variables["PORTICO_REDIS_URL"]) as link,
+    ):
+        here = stage.variables
+        task_id = await stage.define("seconds")
+        beat = stage.beat(PORTICO_REDIS_URL=link.url(here["PORTICO_REDIS_URL"]))
+        await stage.until(lambda: stage.runs(task_id, "published"), what="nothing runs")
+        await link.cut()
+
+        async def has_a_problem() -> bool:
+            return (await stage.report())["publishing"] is not None
+
+        async def has_none() -> bool:
+            return not await has_a_problem()
+
+        await stage.until(has_a_problem, what="it does not say so")
+        checked = await asyncio.to_thread(portico, "beat", "--check", directory=tmp_path, **here)
+        assert checked.returncode == ExitCode.FAILED
+        assert "has published nothing since" in checked.stderr
+        assert "refused" in checked.stderr
+
+        await link.mend()
+        await stage.until(has_none, what="it does not recover")
+        checked = await asyncio.to_thread(portico, "beat", "--check", directory=tmp_path, **here)
+        assert checked.returncode == 0, checked.stderr
+        assert beat.terminate() == 0
 
 
 async def test_every_committed_change_is_seen_whoever_made_it_and_however(stage: Stage) -> None:

@@ -25,6 +25,7 @@ from application.ports.scheduling import (
     Turn,
     Version,
 )
+from application.ports.system import Clock
 from domain.errors import Unavailable
 from domain.scheduling.firing import no_sun
 from domain.scheduling.runs import Run, RunId, RunState
@@ -132,6 +133,15 @@ class ShakyBeatStore(BeatStore):
     ) -> Leadership | None:
         return await self._ask("lead", lambda: self._store.lead(beat, lease=lease, report=report))
 
+    async def now(self) -> datetime:
+        return await self._ask("now", self._store.now)
+
+    async def stand_back(self, beat: BeatId, report: BeatReport) -> None:
+        await self._ask("stand_back", lambda: self._store.stand_back(beat, report))
+
+    async def unsettle_future(self) -> Collection[PeriodicTaskId]:
+        return await self._ask("unsettle_future", self._store.unsettle_future)
+
     async def hand_over(self, leadership: Leadership) -> None:
         await self._ask("hand_over", lambda: self._store.hand_over(leadership))
 
@@ -183,14 +193,18 @@ class Broker(Publisher):
     messages: list[Run] = field(default_factory=list)
     expiries: dict[RunId, datetime | None] = field(default_factory=dict)
     is_away: bool = False
+    problem: str = "connection refused"
+    before_publishing: Callable[[], object] = lambda: None
+    """What happens before a message is taken, or not."""
     attempts: int = 0
     refuses: set[str] = field(default_factory=set)
     """Registered names of tasks whose messages cannot be sent."""
 
     def publish(self, entry: Entry, run: Run, expires_at: datetime | None) -> None:
         self.attempts += 1
+        self.before_publishing()
         if self.is_away:
-            raise BrokerAway
+            raise BrokerAway(self.problem)
         assert isinstance(entry.task, PeriodicTask)
         if entry.task.definition.task in self.refuses:
             raise ValueError("no such serializer")
@@ -202,6 +216,17 @@ class Broker(Publisher):
         return sorted(run.scheduled_for for run in self.messages if run.task_id == task_id)
 
 
+class ClockOfItsOwn(Clock):
+    """The clock of one host."""
+
+    def __init__(self, right: Clock) -> None:
+        self._right = right
+        self.ahead = timedelta(0)
+
+    def now(self) -> datetime:
+        return self._right.now() + self.ahead
+
+
 class Beat:
     """A beat whose loop and main thread take turns."""
 
@@ -210,7 +235,7 @@ class Beat:
     ) -> None:
         self.shared = shared
         self.broker = broker
-        self.clock = shared.clock
+        self.clock = ClockOfItsOwn(shared.clock)
         news: SimpleQueue[News] = SimpleQueue()
         lease = Lease(LEASE, self.monotonic)
         self.office = Office(
@@ -218,9 +243,10 @@ class Beat:
             BeatId(UUID(int=next(_numbers))),
             lease,
             Rhythm(),
+            clock=self.clock,
             monotonic=self.monotonic,
             tell=news.put,
-            report=lambda: BeatReport(name="a beat"),
+            report=lambda: self.dispatcher.report("a beat"),
             problems={each.id: each.problem for each in configured if each.problem},
         )
         self.dispatcher = Dispatcher(
@@ -240,17 +266,22 @@ class Beat:
         )
 
     def monotonic(self) -> float:
-        """Return the seconds of the same clock."""
-        return self.clock.now().timestamp()
+        """Return seconds that no wrong clock moves."""
+        return self.shared.clock.now().timestamp()
 
     async def turn(self) -> None:
         """Let everybody do what there is to do."""
-        office = self.office
+        self.dispatcher.wait(0)
         for _ in range(4):
-            for step in (office.reader.step, office.keeper.step, office.noter.flush, self.claim):
-                with suppress(Unavailable):
-                    await step()
+            await self.step()
             self.work()
+
+    async def step(self) -> None:
+        """Let the event loop do what it can, while the main thread does nothing."""
+        office = self.office
+        for step in (office.reader.step, office.keeper.step, office.noter.flush, self.claim):
+            with suppress(Unavailable):
+                await step()
 
     async def claim(self) -> None:
         """Have what was due claimed, unless something is in the way."""
@@ -259,6 +290,10 @@ class Beat:
         while claimer.waiting < waiting:
             waiting = claimer.waiting
             await claimer.step()
+
+    async def status(self) -> SchedulerStatus:
+        """Return what operators see."""
+        return await MemoryBeatStore(self.shared, self.shared.clock).status()
 
     def work(self) -> None:
         """Let the main thread do what it can."""
@@ -278,7 +313,7 @@ class Beat:
 
 async def live(*beats: Beat, seconds: float, step: float = 0.5) -> None:
     """Let time pass for several beats, which work all the while."""
-    clock = beats[0].clock
+    clock = beats[0].shared.clock
     end = clock.now() + timedelta(seconds=seconds)
     while clock.now() < end:
         await clock.pass_time(timedelta(seconds=step))

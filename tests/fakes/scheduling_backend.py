@@ -58,6 +58,10 @@ class SchedulingBackend(ABC):
     async def write_unreadable(self, name: str) -> PeriodicTaskId:
         """Write a definition past all rules, as somebody may by hand: a crontab with `BROKEN_SCHEDULE`."""
 
+    @abstractmethod
+    async def write_standing(self, task_id: PeriodicTaskId, standing: Standing) -> None:
+        """Write where a task stands, past all rules."""
+
     # --- in units of work of their own ---
 
     async def define(self, *tasks: PeriodicTask) -> None:
@@ -131,6 +135,9 @@ class MemorySchedulingBackend(SchedulingBackend):
         self._store.tell()
         return task_id
 
+    async def write_standing(self, task_id: PeriodicTaskId, standing: Standing) -> None:
+        self._store.standings[task_id] = standing
+
 
 class PostgresSchedulingBackend(SchedulingBackend):
     """A database. Its clock cannot be moved, so what it compares with the clock is."""
@@ -179,3 +186,10 @@ class PostgresSchedulingBackend(SchedulingBackend):
                 {"name": name},
             )
             return PeriodicTaskId(written.scalar_one())
+
+    async def write_standing(self, task_id: PeriodicTaskId, standing: Standing) -> None:
+        async with self._engine.connect() as connection:
+            await connection.execute(
+                text("INSERT INTO periodic_task_standings VALUES (:id, :settled_until, :runs)"),
+                {"id": task_id, "settled_until": standing.settled_until, "runs": standing.runs},
+            )

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
 
@@ -27,6 +28,7 @@ from application.ports.scheduling import (
     Turn,
 )
 from application.settings import PostgresSettings
+from domain.scheduling.errors import PeriodicTaskNotFound
 from domain.scheduling.runs import RunId, run_id
 from domain.scheduling.tasks import PeriodicTask, UnreadableTask
 from tests.fakes.builders import A_MOMENT
@@ -82,6 +84,22 @@ def names(changes: Changes) -> list[str]:
     return sorted(each.task.name for each in changes.defined)
 
 
+# --- what beats of other versions have told ---
+
+
+async def test_what_a_beat_of_another_version_has_told_can_be_read(
+    beat: PostgresBeatStore, by_hand: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    await lead(beat)
+    await by_hand.execute(
+        """UPDATE beat_lease SET report = '{"name": "other", "next_slot": null, "lag": 0.5, "new": 1}'"""
+    )
+
+    told = (await beat.status()).report
+
+    assert told == BeatReport(name="other", lag=timedelta(seconds=0.5))
+
+
 # --- at once ------------------------------------------------------------------------------------
 
 
@@ -114,6 +132,9 @@ class Crowd:
             lambda: beat.note_failed(self._finished()),
             lambda: beat.flag({task.id: "broken" for task in self._some_tasks()}),
             lambda: beat.lead(BEAT, lease=LEASE, report=REPORT),
+            beat.unsettle_future,
+            lambda: beat.stand_back(BEAT, REPORT),
+            self._reset,
             self._begin,
             self._prune,
             self._make_again,
@@ -161,6 +182,14 @@ class Crowd:
             await work.runs.prune(before=SLOTS[2], most=10)
             await work.commit()
 
+    async def _reset(self) -> None:
+        task = self._dice.choice(self._tasks)
+        with suppress(PeriodicTaskNotFound):  # it is being made again
+            async with PostgresUnitOfWork(self._engine) as work:
+                await work.periodic_tasks.lock(task.id)
+                await work.periodic_tasks.forget_standing(task.id)
+                await work.commit()
+
     async def _make_again(self) -> None:
         task = self._dice.choice(self._tasks)
         async with PostgresUnitOfWork(self._engine) as work:
@@ -188,7 +217,7 @@ async def test_those_who_do_everything_at_once_never_wait_for_each_other_in_a_ri
         for what in Crowd(engine, beat, tasks).everybody(await lead(beat)):
             group.create_task(again_and_again(what))
 
-    assert len(set(done)) == 12
+    assert len(set(done)) == 15
 
 
 async def test_a_run_that_two_beats_record_at_once_counts_once(

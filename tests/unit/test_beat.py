@@ -1,16 +1,19 @@
 """The beat: what runs when, whoever leads, whatever is away."""
 
+import logging
 from datetime import timedelta
 from uuid import UUID
 
 import pytest
 
+from application.ports.scheduling import BeatReport, PublishingProblem
 from domain.scheduling.misfire import Misfire
 from domain.scheduling.options import PublishingOptions
 from domain.scheduling.runs import RunState
 from domain.scheduling.schedules import Interval, Period, Solar, SolarEvent
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
+from entrypoints.celery.beat.configured import read_configuration
 from tests.fakes.beats import LEASE, Beat, Broker, SharedStore, live
 from tests.fakes.builders import A_MOMENT
 from tests.fakes.clock import MovableClock
@@ -685,3 +688,219 @@ async def test_a_turn_that_cannot_be_claimed_is_given_up_alone(
     others = [task for task in tasks if task.id != tasks[2].id]
     assert [broker.slots(task.id) for task in others] == [each_second(1, 2)] * 4
     assert "cannot be claimed" in store.problems[tasks[2].id]
+
+
+# --- a beat that hangs, cannot publish, or has a wrong clock ---
+
+
+def told(store: SharedStore) -> BeatReport:
+    """Return what a beat has told last."""
+    assert store.lease is not None
+    return store.lease.report
+
+
+async def test_a_leader_whose_main_thread_hangs_is_replaced_though_its_event_loop_goes_on(
+    store: SharedStore, broker: Broker, beat: Beat, caplog: pytest.LogCaptureFixture
+) -> None:
+    task, other = a_task(store), Beat(store, broker)
+    await live(beat, other, seconds=3)
+
+    for _ in range(30):
+        await store.clock.pass_time(SECOND)
+        await beat.step()
+        await other.turn()
+
+    assert store.lease is not None
+    assert store.lease.epoch == 2, "it handed over once, and did not take the lease back"
+    assert broker.slots(task.id) == each_second(1, 33)
+    assert [r.message for r in caplog.records if "cannot lead" in r.message] == [
+        "this beat cannot lead: it has hung for 11 s"
+    ]
+
+
+async def test_a_beat_that_hangs_says_so_and_leads_again_when_it_goes_on(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    task = a_task(store)
+    await beat.live(3)
+    for _ in range(20):
+        await store.clock.pass_time(SECOND)
+        await beat.step()
+    assert not (await beat.status()).leads
+    assert told(store).problem == "it has hung for 20 s"
+
+    await beat.live(2)
+
+    assert (await beat.status()).leads
+    assert told(store).problem is None
+    assert broker.slots(task.id) == each_second(1, 25)
+
+
+async def test_a_beat_that_hangs_while_it_publishes_says_what(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    a_task(store, name="Mail everybody")
+    await beat.turn()
+    problems: list[str | None] = []
+
+    def hang() -> None:
+        store.clock._now += 60 * SECOND
+        problems.append(beat.dispatcher.report("a beat").problem)
+
+    broker.before_publishing = hang
+    await beat.live(1, step=1)
+
+    assert problems[0] == "it has hung for 60 s, publishing Mail everybody"
+
+
+async def test_a_broker_that_is_away_is_told_with_its_reason_until_it_is_back(
+    store: SharedStore, broker: Broker, beat: Beat, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    a_task(store)
+    await beat.live(3)
+    assert told(store).publishing is None
+    broker.is_away = True
+
+    await beat.live(700, step=1)
+
+    assert told(store).publishing == PublishingProblem(
+        since=A_MOMENT + 4 * SECOND, error="connection refused"
+    )
+    assert told(store).lag > 600 * SECOND
+    logged = [r.message for r in caplog.records if "takes no messages" in r.message]
+    assert len(logged) == 3, "at once, and every five minutes"
+    assert all("connection refused" in line for line in logged)
+
+    broker.is_away = False
+    await beat.live(6)
+
+    assert told(store).publishing is None
+    assert [r.message for r in caplog.records].count("the broker takes messages again") == 1
+
+
+async def test_a_beat_that_never_sent_a_message_says_why_whatever_the_reason(
+    store: SharedStore, broker: Broker, beat: Beat, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when a package is missing."""
+    a_task(store, task="broken")
+    broker.refuses = {"broken"}
+
+    await beat.live(60, step=1)
+
+    assert told(store).publishing == PublishingProblem(
+        since=A_MOMENT + SECOND, error="no such serializer"
+    )
+    assert len([r for r in caplog.records if "cannot be published" in r.message]) == 1
+
+
+async def test_one_task_that_cannot_be_sent_is_no_problem_of_the_beat_but_all_are(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    a_task(store, task="broken"), a_task(store)
+    broker.refuses = {"broken"}
+    await beat.live(20)
+    assert told(store).publishing is None
+
+    broker.refuses = {"broken", "reports.send"}
+    await beat.live(10)
+
+    assert told(store).publishing is not None
+
+
+@pytest.mark.parametrize(
+    ("ahead", "problem"),
+    [
+        (timedelta(days=29_200), "its clock is 29200 days, 0:00:00 ahead of that of the database"),
+        (-10 * MINUTE, "its clock is 0:10:00 behind that of the database"),
+        (6 * SECOND, "its clock is 0:00:06 ahead of that of the database"),
+    ],
+)
+async def test_a_beat_whose_clock_is_wrong_does_not_lead_and_says_why(  # noqa: PLR0917
+    store: SharedStore,
+    broker: Broker,
+    beat: Beat,
+    ahead: timedelta,
+    problem: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    task = a_task(store)
+    beat.clock.ahead = ahead
+    await beat.live(10)
+    assert broker.messages == []
+    assert not (await beat.status()).leads
+    assert told(store).problem == problem
+    assert [r.message for r in caplog.records].count(f"this beat cannot lead: {problem}") == 1
+
+    beat.clock.ahead = timedelta(0)
+    await beat.live(2)
+
+    assert broker.slots(task.id)[-2:] == each_second(11, 12)
+    assert told(store).problem is None
+
+
+async def test_a_beat_that_came_up_with_a_clock_that_is_ahead_is_as_any_other_once_it_is_right(
+    store: SharedStore, broker: Broker
+) -> None:
+    """What skips missed slots would never run again if the beat took all of them for missed ones."""
+    store.clock._now += 29_200 * 24 * HOUR
+    configured = read_configuration(
+        {"each second": {"task": "reports.send", "schedule": 1}}, timezone="UTC"
+    )
+    beat = Beat(store, broker, configured)
+    beat.work()
+    store.clock._now -= 29_200 * 24 * HOUR
+    task = a_task(store, misfire=Misfire.SKIP)
+
+    await beat.live(3)
+
+    assert broker.slots(task.id) == each_second(1, 3)
+    assert broker.slots(configured[0].id) == each_second(1, 3)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(days=29_200), HOUR, 20 * SECOND, -HOUR])
+async def test_a_leader_whose_clock_goes_wrong_settles_nothing_that_is_not_over_and_hands_over(
+    store: SharedStore, broker: Broker, beat: Beat, ahead: timedelta
+) -> None:
+    task, other = a_task(store), Beat(store, broker)
+    await live(beat, other, seconds=3)
+
+    beat.clock.ahead = ahead
+    await live(beat, other, seconds=20)
+    beat.clock.ahead = timedelta(0)
+    await live(beat, other, seconds=5)
+
+    assert broker.slots(task.id) == each_second(1, 28)
+    assert store.standings[task.id] == Standing(settled_until=A_MOMENT + 28 * SECOND, runs=28)
+
+
+async def test_a_clock_that_is_wrong_for_a_moment_between_two_looks_loses_no_slot(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    task = a_task(store)
+    await beat.live(3)
+    beat.clock.ahead = HOUR
+    beat.work()
+    beat.clock.ahead = timedelta(0)
+
+    await beat.live(10)
+
+    assert broker.slots(task.id) == each_second(1, 13)
+
+
+async def test_what_a_wrong_clock_has_settled_in_the_future_is_taken_back(
+    store: SharedStore, broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Tasks of the configuration too, which nobody can delete and make again."""
+    task = a_task(store)
+    configured = read_configuration(
+        {"each second": {"task": "reports.send", "schedule": 1}}, timezone="UTC"
+    )
+    (static,) = configured
+    for task_id in (task.id, static.id):
+        store.standings[task_id] = Standing(settled_until=A_MOMENT + 29_200 * 24 * HOUR, runs=1)
+
+    await Beat(store, broker, configured).live(3)
+
+    assert broker.slots(task.id) == broker.slots(static.id) == each_second(1, 3)
+    assert str(static.id) in next(r.message for r in caplog.records if "future" in r.message)

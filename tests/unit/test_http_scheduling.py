@@ -6,9 +6,11 @@ from uuid import UUID
 
 import pytest
 
+from application.ports.scheduling import BeatId, BeatReport, PublishingProblem
 from domain.scheduling.signatures import Parameter, ParameterKind, RegisteredTask
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.tasks import Standing, UnreadableTask
+from domain.scheduling.zones import zone_rules_version
 from tests.fakes.web import Web
 
 TASKS = "/api/v1/periodic-tasks"
@@ -277,6 +279,37 @@ async def test_the_history_goes_on_at_its_cursor(admin_web: Web) -> None:
 
 
 # --- what can be scheduled, and who schedules it ------------------------------------------------
+
+
+async def test_the_scheduler_says_who_leads_and_what_is_wrong(admin_web: Web) -> None:
+    async def scheduler() -> dict[str, Any]:
+        data: dict[str, Any] = (await admin_web.client.get("/api/v1/scheduler")).json()["data"]
+        return data
+
+    nobody = await scheduler()
+    beat = admin_web.world.container.beat_store()
+    now, me = admin_web.world.clock.now(), BeatId(UUID(int=1))
+    publishing = PublishingProblem(since=now, error="connection refused")
+    await beat.lead(
+        me,
+        lease=timedelta(seconds=15),
+        report=BeatReport(name="host:1", publishing=publishing, time_zones="2026.6"),
+    )
+    somebody = await scheduler()
+    await admin_web.world.pass_time(minutes=1)
+    await beat.stand_back(me, BeatReport(name="host:1", problem="it has hung for 11 s"))
+    hung = await scheduler()
+
+    assert (nobody["isLeading"], nobody["leader"], nobody["problem"]) == (False, None, None)
+    assert somebody["isLeading"]
+    assert somebody["publishing"] == {
+        "since": "2026-03-01T12:00:00Z",
+        "error": "connection refused",
+    }
+    assert somebody["timeZones"] == "2026.6"
+    assert somebody["apiTimeZones"] == zone_rules_version()
+    assert (hung["isLeading"], hung["problem"]) == (False, "it has hung for 11 s")
+    assert hung["publishing"] is None
 
 
 async def test_tasks_are_listed_with_their_signatures(admin_web: Web) -> None:

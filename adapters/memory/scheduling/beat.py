@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from adapters.memory.store import MemoryLease, MemoryStore
 from application.ports.scheduling import (
+    CLOCK_TOLERANCE,
     BeatId,
     BeatReport,
     BeatStore,
@@ -103,6 +104,9 @@ class MemoryBeatStore(BeatStore):
 
     # --- leading ---
 
+    async def now(self) -> datetime:
+        return self._clock.now()
+
     async def lead(
         self, beat: BeatId, *, lease: timedelta, report: BeatReport
     ) -> Leadership | None:
@@ -116,6 +120,13 @@ class MemoryBeatStore(BeatStore):
         self._store.lease = MemoryLease(beat, epoch, now + lease, report)
         return Leadership(beat=beat, epoch=epoch)
 
+    async def stand_back(self, beat: BeatId, report: BeatReport) -> None:
+        now, known = self._clock.now(), self._store.lease
+        if known is None:
+            self._store.lease = MemoryLease(beat, 0, now, report)
+        elif known.leads_until <= now:
+            self._store.lease = replace(known, report=report)
+
     async def hand_over(self, leadership: Leadership) -> None:
         lease = self._store.lease
         if lease and (lease.beat, lease.epoch) == (leadership.beat, leadership.epoch):
@@ -127,6 +138,7 @@ class MemoryBeatStore(BeatStore):
         return SchedulerStatus(
             report=lease.report if lease else None,
             epoch=lease.epoch if lease else 0,
+            leads=lease is not None and lease.leads_until > self._clock.now(),
             leads_until=lease.leads_until if lease else None,
             invalid=len(self._store.problems),
         )
@@ -142,8 +154,21 @@ class MemoryBeatStore(BeatStore):
 
     # --- runs ---
 
+    async def unsettle_future(self) -> Collection[PeriodicTaskId]:
+        now = self._clock.now()
+        ahead = {
+            task_id: replace(standing, settled_until=now)
+            for task_id, standing in self._store.standings.items()
+            if standing.settled_until is not None and standing.settled_until > now + CLOCK_TOLERANCE
+        }
+        self._store.standings.update(ahead)
+        return ahead.keys()
+
     async def claim(self, leadership: Leadership, turns: Sequence[Turn]) -> Sequence[Run]:
         self._fence(leadership)
+        latest = self._clock.now() + CLOCK_TOLERANCE
+        if any(turn.settled_until > latest for turn in turns):
+            raise NotLeading
         claimed: dict[RunId, Run] = {}
         for turn in turns:
             new = 0
@@ -201,7 +226,8 @@ class MemoryBeatStore(BeatStore):
                 new += run.id not in self._store.claims
                 self._store.runs.setdefault(run.id, run)
                 self._store.claims.setdefault(run.id, _NOBODY)
-            self._settle(turn.task_id, turn.settled_until, new)
+            settled_until = min(turn.settled_until, self._clock.now())
+            self._settle(turn.task_id, settled_until, new)
         await self.note_published(published)
 
     def _claim(self, turn: Turn, slot: datetime, epoch: int) -> tuple[Run, bool]:

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,6 +20,7 @@ from adapters.postgres.scheduling.runs import finished_columns, storable_error
 from adapters.postgres.tables import SCHEDULING_CHANNEL
 from adapters.postgres.transaction import Transaction
 from application.ports.scheduling import (
+    CLOCK_TOLERANCE,
     BeatId,
     BeatReport,
     BeatStore,
@@ -30,6 +31,7 @@ from application.ports.scheduling import (
     Mark,
     NotLeading,
     Published,
+    PublishingProblem,
     SchedulerStatus,
     Turn,
     Version,
@@ -160,13 +162,19 @@ class PostgresBeatStore(BeatStore):
 
     # --- leading ---
 
+    async def now(self) -> datetime:
+        (row,) = await self._ask(statements.NOW)
+        now: datetime = row.now
+        return now
+
     async def lead(
         self, beat: BeatId, *, lease: timedelta, report: BeatReport
     ) -> Leadership | None:
-        rows = await self._ask(
-            statements.LEAD, beat=beat, lease=lease, report=json.dumps(_report_data(report))
-        )
+        rows = await self._ask(statements.LEAD, beat=beat, lease=lease, report=_written(report))
         return Leadership(beat=beat, epoch=rows[0].epoch) if rows else None
+
+    async def stand_back(self, beat: BeatId, report: BeatReport) -> None:
+        await self._ask(statements.STAND_BACK, beat=beat, report=_written(report))
 
     async def hand_over(self, leadership: Leadership) -> None:
         await self._ask(
@@ -181,14 +189,21 @@ class PostgresBeatStore(BeatStore):
         return SchedulerStatus(
             report=None if row.report is None else _read_report(row.report),
             epoch=row.epoch or 0,
+            leads=bool(row.leads),
             leads_until=row.leads_until,
             invalid=row.invalid,
         )
 
     # --- runs ---
 
+    async def unsettle_future(self) -> Collection[PeriodicTaskId]:
+        rows = await self._ask(statements.UNSETTLE_FUTURE, tolerance=CLOCK_TOLERANCE)
+        return [row.task_id for row in rows]
+
     async def claim(self, leadership: Leadership, turns: Sequence[Turn]) -> Sequence[Run]:
-        return await self._claimed(statements.CLAIM, leadership, **_columns(turns))
+        return await self._claimed(
+            statements.CLAIM, leadership, tolerance=CLOCK_TOLERANCE, **_columns(turns)
+        )
 
     async def claim_requested(self, leadership: Leadership, *, most: int) -> Sequence[Run]:
         return await self._claimed(statements.CLAIM_REQUESTED, leadership, most=most)
@@ -267,20 +282,32 @@ def _published_columns(runs: Sequence[Published]) -> dict[str, object]:
     }
 
 
-def _report_data(report: BeatReport) -> dict[str, object]:
-    return {
-        **asdict(report),
-        "next_slot": report.next_slot and report.next_slot.isoformat(),
-        "lag": report.lag.total_seconds(),
-    }
+def _written(report: BeatReport) -> str:
+    problem = report.publishing
+    return json.dumps(
+        {
+            **asdict(report),
+            "next_slot": report.next_slot and report.next_slot.isoformat(),
+            "lag": report.lag.total_seconds(),
+            "problem": report.problem and storable_error(report.problem),
+            "publishing": problem
+            and {"since": problem.since.isoformat(), "error": storable_error(problem.error)},
+        }
+    )
 
 
 def _read_report(data: Mapping[str, Any]) -> BeatReport:
-    next_slot = data["next_slot"]
+    """Read what a beat has told, which may be of an earlier or a later version than this code."""
+    known = {each.name: data[each.name] for each in fields(BeatReport) if each.name in data}
+    next_slot, problem = known.get("next_slot"), known.get("publishing")
     return BeatReport(
         **{
-            **data,
+            **known,
             "next_slot": next_slot and datetime.fromisoformat(next_slot),
-            "lag": timedelta(seconds=data["lag"]),
+            "lag": timedelta(seconds=known.get("lag", 0)),
+            "publishing": problem
+            and PublishingProblem(
+                since=datetime.fromisoformat(problem["since"]), error=problem["error"]
+            ),
         }
     )

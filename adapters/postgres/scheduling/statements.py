@@ -60,6 +60,8 @@ FLAGGED = text("SELECT task_id, problem FROM periodic_task_standings WHERE probl
 
 # --- leading ---
 
+NOW = text("SELECT clock_timestamp() AS now")
+
 LEAD = text(
     """
 INSERT INTO beat_lease AS lease (beat, epoch, leads_until, report)
@@ -70,6 +72,14 @@ VALUES (:beat, 1, clock_timestamp() + CAST(:lease AS interval), CAST(CAST(:repor
        beat = excluded.beat, leads_until = excluded.leads_until, report = excluded.report
  WHERE lease.beat = excluded.beat OR lease.leads_until <= clock_timestamp()
 RETURNING epoch
+"""
+)
+
+STAND_BACK = text(
+    """
+INSERT INTO beat_lease AS lease (beat, epoch, leads_until, report)
+VALUES (:beat, 0, clock_timestamp(), CAST(CAST(:report AS text) AS jsonb))
+    ON CONFLICT (id) DO UPDATE SET report = excluded.report WHERE lease.leads_until <= clock_timestamp()
 """
 )
 
@@ -84,13 +94,28 @@ SELECT pg_notify(CAST(:channel AS text), '') FROM ended
 
 STATUS = text(
     """
-SELECT lease.report, lease.epoch, lease.leads_until, problems.invalid
+SELECT lease.report, lease.epoch, lease.leads_until, lease.leads_until > clock_timestamp() AS leads,
+       problems.invalid
   FROM (SELECT count(*) AS invalid FROM periodic_task_standings WHERE problem IS NOT NULL) AS problems
        LEFT JOIN beat_lease AS lease ON true
 """
 )
 
 # --- claims ---
+
+UNSETTLE_FUTURE = text(
+    """
+WITH ahead AS (
+  SELECT task_id FROM periodic_task_standings
+   WHERE settled_until > clock_timestamp() + CAST(:tolerance AS interval)
+   ORDER BY task_id
+     FOR UPDATE
+)
+UPDATE periodic_task_standings AS standing SET settled_until = clock_timestamp()
+  FROM ahead WHERE standing.task_id = ahead.task_id
+RETURNING standing.task_id
+"""
+)
 
 _LEASE = """
 WITH lease AS (
@@ -99,13 +124,23 @@ WITH lease AS (
      FOR SHARE
 )"""
 
+# A beat whose clock is ahead finds no lease: nothing is settled before its time.
+_LEASE_BY_NOW = _LEASE.replace(
+    "FOR SHARE",
+    """AND NOT EXISTS (
+           SELECT FROM unnest(CAST(:settled AS timestamptz[])) AS turn (settled_until)
+            WHERE turn.settled_until > clock_timestamp() + CAST(:tolerance AS interval)
+         )
+     FOR SHARE""",
+)
+
 _RUN = """id, task_id, scheduled_for, state, requested, published_at, started_at, finished_at,
           lapses_at, error, worker"""
 
 # A slot that the same leadership has claimed already meets itself (its answer was lost), comes back,
 # and is not counted again: `xmax` is 0 in rows that are new.
 CLAIM = text(
-    f"""{_LEASE}, wanted AS (
+    f"""{_LEASE_BY_NOW}, wanted AS (
   SELECT *, row_number() OVER (PARTITION BY task_id ORDER BY slot) AS place
     FROM unnest(CAST(:ids AS uuid[]), CAST(:task_ids AS uuid[]), CAST(:slots AS timestamptz[]), CAST(:limits AS int[]),
                 CAST(:in_turn AS boolean[]))
@@ -239,7 +274,7 @@ WITH wanted AS (
   SELECT task_id, count(*) AS number FROM recorded GROUP BY task_id
 )
 INSERT INTO periodic_task_standings AS standing (task_id, settled_until, runs)
-SELECT turn.task_id, turn.settled_until, coalesce(counted.number, 0)
+SELECT turn.task_id, least(turn.settled_until, clock_timestamp()), coalesce(counted.number, 0)
   FROM unnest(CAST(:turn_ids AS uuid[]), CAST(:settled AS timestamptz[])) AS turn (task_id, settled_until)
        LEFT JOIN counted USING (task_id)
  ORDER BY task_id

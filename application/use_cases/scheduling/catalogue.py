@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from application.ports.scheduling import BeatStore, SchedulerStatus
-from application.ports.system import Clock
 from application.ports.unit_of_work import UnitOfWorkFactory
 from domain.scheduling.signatures import RegisteredTask
 
@@ -38,8 +36,6 @@ class GetSchedulerStatus:
     """Show which beat leads, and how things are."""
 
     store: BeatStore
-    clock: Clock
 
-    async def __call__(self) -> tuple[SchedulerStatus, datetime]:
-        """Return it, and the time at which it holds."""
-        return await self.store.status(), self.clock.now()
+    async def __call__(self) -> SchedulerStatus:
+        return await self.store.status()

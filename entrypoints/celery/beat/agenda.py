@@ -109,6 +109,7 @@ class Agenda:
                 entry.ready_since = ready_since
             if entry.task.reset_at != task.reset_at:
                 entry.standing = _NO_STANDING
+                entry.begin_anew()
             entry.task = task
         self._enter(entry)
 
@@ -180,6 +181,16 @@ class Agenda:
                 entry.pause, entry.not_before = pause, now + pause
             entry.standing = standing
         self._enter(entry)
+
+    def set_back(self, now: datetime) -> None:
+        """Take on that the clock was set back: nobody stood ready, and nobody missed anything, after now."""
+        self.up_since = min(self.up_since, now)
+        for entry in self._entries.values():
+            if entry.ready_since is not None and entry.ready_since > now:
+                entry.ready_since = now
+            if entry.not_before is not None and entry.not_before > now + LONGEST_PAUSE:
+                entry.not_before = None
+                self._enter(entry)
 
     def tidy(self) -> None:
         """Drop what is superseded, if it is much. That takes its time: the best one is when nothing is due."""

@@ -8,12 +8,14 @@ from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
-from application.ports.scheduling import Finished, Published, Turn
+from application.ports.scheduling import BeatReport, Finished, Published, Turn
 from application.ports.system import Clock
 from domain.scheduling.runs import Run
 from domain.scheduling.tasks import PeriodicTask
+from domain.scheduling.zones import zone_rules_version
 from entrypoints.celery.beat.agenda import Agenda, Entry
 from entrypoints.celery.beat.garbage import Garbage
+from entrypoints.celery.beat.health import PublishingHealth
 from entrypoints.celery.beat.lease import Lease
 from entrypoints.celery.beat.news import Began, Changed, Ended, Grant, Granted, Loaded, News
 
@@ -28,6 +30,8 @@ MOST_IN_HAND = 2000
 """Slots that wait for the store and runs that wait for the broker, at most: what is due beyond that stays due."""
 SPARE_TIME = 0.5
 """Seconds until something is due in which what is not urgent is done."""
+STALLED_AFTER = 10.0
+"""Seconds without a sign of life after which the main thread hangs. A message takes less, even if it fails."""
 SUSPENDED_AFTER = timedelta(seconds=60)
 """A beat that did nothing for so long was not there: its machine slept, or somebody moved the clock."""
 FIRST_PAUSE = 0.5
@@ -100,6 +104,14 @@ class Dispatcher:
     _worked_at: datetime | None = None
     _pause: float = 0.0
     _broker_away_until: float = 0.0
+    _alive_at: float = 0.0
+    _doing: str = ""
+    """What takes its time just now."""
+    health: PublishingHealth = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.health = PublishingHealth(clock=self.clock, monotonic=self.monotonic)
+        self._alive_at = self.monotonic()
 
     @property
     def leads(self) -> bool:
@@ -111,8 +123,23 @@ class Dispatcher:
         """How many runs are granted and not published."""
         return len(self._in_hand)
 
+    def report(self, name: str) -> BeatReport:
+        """Return how things are; any thread may ask, and learns whether the main thread hangs."""
+        now, first = self.clock.now(), next(iter([*self._in_hand]), None)
+        return BeatReport(
+            name=name,
+            problem=self._stall(),
+            publishing=self.health.problem,
+            next_slot=self.agenda.next_due_at,
+            lag=self.lag if first is None else max(self.lag, now - first.run.scheduled_for),
+            tasks=len(self.agenda),
+            unpublished=self.in_hand,
+            time_zones=zone_rules_version(),
+        )
+
     def wait(self, longest: float) -> None:
         """Return when there is news, when something is due, or after `longest` seconds."""
+        self._alive_at = self.monotonic()
         timeout = min(longest, self._seconds_to_wait())
         if timeout <= 0:
             return
@@ -123,6 +150,7 @@ class Dispatcher:
 
     def work(self) -> None:
         """Do what can be done now, for a slice of time."""
+        self._alive_at = self.monotonic()
         now = self.clock.now()
         self._notice_suspension(now)
         give_way_at = self.monotonic() + SLICE
@@ -219,7 +247,15 @@ class Dispatcher:
                 "the beat did nothing since %s; what was due meanwhile was missed", self._worked_at
             )
             self.agenda.up_since = now
+        if self._worked_at is not None and now < self._worked_at:
+            self.agenda.set_back(now)
         self._worked_at = now
+
+    def _stall(self) -> str | None:
+        seconds = self.monotonic() - self._alive_at
+        if seconds <= STALLED_AFTER:
+            return None
+        return f"it has hung for {seconds:.0f} s{f', {self._doing}' if self._doing else ''}"
 
     def _seconds_to_wait(self) -> float:
         if self._reading is not None:
@@ -252,22 +288,26 @@ class Dispatcher:
                 raise LookupError("its periodic task is gone, or cannot be read")  # noqa: TRY301
             lifetime = entry.task.lifetime(run.scheduled_for, sun=self.agenda.sun)
             expires_at = None if lifetime is None else self.clock.now() + lifetime
+            self._alive_at = self.monotonic()
+            self._doing = f"publishing {entry.task.definition.name}"
             self.publisher.publish(entry, run, expires_at)
         except BrokerAway as error:
             self._wait_for_broker(error)
             return False
         except Exception as error:  # noqa: BLE001 - one message that cannot be sent stops no other
-            _log.error("run %s cannot be published", run.id, exc_info=error)
+            self.health.failed(run, error)
             self._in_hand.popleft()
             dispatched.failed.append(
                 Finished(run_id=run.id, at=self.clock.now(), error=f"was not published: {error}")
             )
             return True
+        finally:
+            self._doing = ""
+            self._alive_at = self.monotonic()
         self._in_hand.popleft()
         now = self.clock.now()
-        if self._pause:
-            _log.info("the broker takes messages again")
-            self._pause = 0.0
+        self._pause = 0.0
+        self.health.succeeded()
         self.lag = now - run.scheduled_for
         self.published += 1
         published = Published(run_id=run.id, at=now, lapses_at=expires_at)
@@ -281,7 +321,6 @@ class Dispatcher:
         return True
 
     def _wait_for_broker(self, error: BrokerAway) -> None:
-        if not self._pause:
-            _log.warning("the broker takes no messages, %d wait: %s", len(self._in_hand), error)
+        self.health.broker_is_away(error, waiting=len(self._in_hand))
         self._pause = min(self._pause * 2 or FIRST_PAUSE, LONGEST_PAUSE)
         self._broker_away_until = self.monotonic() + self._pause

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
 from application.ports.scheduling import BeatId, BeatReport, BeatStore
+from application.ports.system import Clock
 from domain.errors import Unavailable
 from domain.scheduling.runs import Run, RunId
 from domain.scheduling.slots import PeriodicTaskId
@@ -30,6 +31,7 @@ class Office:
         lease: Lease,
         rhythm: Rhythm,
         *,
+        clock: Clock,
         monotonic: Callable[[], float],
         tell: Callable[[News], None],
         report: Callable[[], BeatReport],
@@ -62,6 +64,7 @@ class Office:
             beat,
             reader=self.reader,
             noter=self.noter,
+            clock=clock,
             monotonic=monotonic,
             report=report,
             tell=tell,

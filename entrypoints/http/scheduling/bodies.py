@@ -12,6 +12,7 @@ from application.use_cases.scheduling.definitions import TaskInView
 from domain.scheduling.runs import Run, RunState
 from domain.scheduling.signatures import Parameter, ParameterKind, RegisteredTask
 from domain.scheduling.tasks import UnreadableTask
+from domain.scheduling.zones import zone_rules_version
 from entrypoints.http.envelope import Body
 from entrypoints.http.scheduling.definitions import DefinitionFields, presented
 
@@ -149,12 +150,28 @@ class RegisteredTaskBody(Body):
         )
 
 
+class PublishingProblemBody(Body):
+    """Why no message gets out."""
+
+    since: datetime = Field(examples=["2026-01-01T00:00:00Z"])
+    error: str = Field(examples=["Error 111 connecting to broker:6379. Connection refused."])
+
+
 class SchedulerBody(Body):
     """Which beat leads, and how things are."""
 
     leader: str | None = Field(
-        description="The host and process that leads, or led last; null if none ever did.",
+        description="The host and process that leads. If none does: that led last, or told a `problem` since then."
+        " Null if none ever did.",
         examples=["beat-1:4711"],
+    )
+    problem: str | None = Field(
+        description="If no beat leads: why that one does not, if it says so. It hangs, or its clock is wrong.",
+        examples=["its clock is 0:10:00 ahead of that of the database"],
+    )
+    publishing: PublishingProblemBody | None = Field(
+        description="Why the leader publishes nothing, and since when; null if it does.",
+        examples=[None],
     )
     is_leading: bool = Field(
         description="Whether its lease is not over: if it is, nothing is published.",
@@ -175,14 +192,27 @@ class SchedulerBody(Body):
         description="How many runs the broker has not taken yet.", examples=[0]
     )
     invalid: int = Field(description="How many definitions cannot be read.", examples=[0])
+    time_zones: str = Field(
+        description="The version of the time zone database of the leader; empty if it is not known.",
+        examples=["2026.6"],
+    )
+    api_time_zones: str = Field(
+        description="That of this API, which previews are computed with: the two should be one.",
+        examples=["2026.6"],
+    )
 
     @classmethod
-    def of(cls, status: SchedulerStatus, *, now: datetime) -> Self:
-        """Present the status at `now`."""
+    def of(cls, status: SchedulerStatus) -> Self:
+        """Present the status."""
         report = status.report
+        publishing = report.publishing if report and status.leads else None
         return cls(
             leader=report.name if report else None,
-            is_leading=status.leads_until is not None and now < status.leads_until,
+            problem=report.problem if report else None,
+            publishing=PublishingProblemBody(since=publishing.since, error=publishing.error)
+            if publishing
+            else None,
+            is_leading=status.leads,
             leads_until=status.leads_until,
             epoch=status.epoch,
             next_run_at=report.next_slot if report else None,
@@ -190,4 +220,6 @@ class SchedulerBody(Body):
             tasks=report.tasks if report else 0,
             unpublished=report.unpublished if report else 0,
             invalid=status.invalid,
+            time_zones=report.time_zones if report else "",
+            api_time_zones=zone_rules_version(),
         )

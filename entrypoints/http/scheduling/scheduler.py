@@ -27,5 +27,4 @@ async def list_tasks(list_tasks: ListTasksDep) -> Response[Sequence[RegisteredTa
 @router.get("/scheduler", dependencies=[GuardedRoute])
 async def get_scheduler(get_status: GetStatusDep) -> Response[SchedulerBody]:
     """Show which beat leads, and how things are."""
-    status, now = await get_status()
-    return Response(data=SchedulerBody.of(status, now=now))
+    return Response(data=SchedulerBody.of(await get_status()))
