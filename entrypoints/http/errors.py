@@ -84,6 +84,17 @@ class NotReady(Unavailable):
         self.down = down
 
 
+class NotAdmitted(HTTPException):
+    """A caller was refused before their body was read.
+
+    FastAPI lets no other errors through where it reads a body: it takes them for those of a malformed one.
+    """
+
+    def __init__(self, refusal: Exception) -> None:
+        super().__init__(HTTPStatus.UNAUTHORIZED)
+        self.refusal = refusal
+
+
 class FieldError(Body):
     """One thing that is wrong with one part of a request. Never what was sent: it may be a password."""
 
@@ -129,7 +140,9 @@ class Problem(Body):
 
 async def problem_handler(request: Request, error: Exception) -> Response:
     """Answer an error that a route raised; Starlette calls it."""
-    return problem_response(request.scope, error)
+    return problem_response(
+        request.scope, error.refusal if isinstance(error, NotAdmitted) else error
+    )
 
 
 def problem_response(scope: Scope, error: Exception) -> Response:

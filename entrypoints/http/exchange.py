@@ -9,6 +9,8 @@ from uuid import UUID
 
 from starlette.types import Scope
 
+from application.use_cases.caller import Caller
+
 _KEY = "portico.exchange"
 
 
@@ -21,6 +23,8 @@ class Exchange:
     """The address of the client."""
     status: int | None = None
     """None until the response has begun."""
+    admission: tuple[object, Caller, float] | None = None
+    """What was asked about the caller, who they are, and when that was found out (monotonic seconds)."""
     user_id: UUID | None = None
     error: str | None = None
     reason: str | None = None

@@ -31,6 +31,7 @@ from entrypoints.http.exchange import (
     route_template,
 )
 from entrypoints.http.heads import HeadMiddleware, MethodMiddleware
+from entrypoints.http.security import admit
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 SECURITY_HEADERS = (
@@ -201,6 +202,8 @@ class StrictCORSMiddleware(CORSMiddleware):
 class BodyMiddleware:
     """Bounds bodies while they are read, and refuses JSON that two parsers could read differently.
 
+    Nothing is read of a body before its sender is known to be admitted.
+
     JSON must be I-JSON (RFC 7493): UTF-8 without a byte order mark, no name twice in an object, no lone surrogates,
     no NaN or Infinity.
     """
@@ -220,8 +223,13 @@ class BodyMiddleware:
         is_auth = route_path(scope).startswith(self._auth_prefixes)
         left = self._auth_limit if is_auth else self._limit
 
+        is_admitted = False
+
         async def bounded_receive() -> Message:
-            nonlocal left
+            nonlocal left, is_admitted
+            if not is_admitted:
+                await admit(scope)
+                is_admitted = True
             message = await receive()
             if message["type"] == "http.request":
                 left -= len(message.get("body", b""))

@@ -103,6 +103,9 @@ class PatientProtocol(HttpToolsProtocol):
             raise _NotTaken  # a fragment is no part of a target (RFC 9112 §3.2); uvicorn would leave it out
         super().on_headers_complete()
         self._is_in_head = False
+        if self.expect_100_continue:
+            # If it is answered without its body, we cannot tell that body, which may never come, from a next request.
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         super().on_message_complete()

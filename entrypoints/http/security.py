@@ -2,9 +2,11 @@
 
 Every route is declared in its `dependencies`: `PublicRoute`, `AuthenticatedRoute`, `GuardedRoute`, or
 `OneTimePasswordRoute` for the few that a one-time password opens too. `refuse_undeclared` keeps the application from
-starting otherwise.
+starting otherwise. FastAPI reads a body before it asks the dependencies, so `admit` asks them when a body is about to
+be read.
 """
 
+import time
 from collections.abc import Sequence
 from functools import cache
 from typing import Annotated
@@ -26,6 +28,7 @@ from domain.access import PermissionCode, PermissionDenied
 from domain.errors import Unauthenticated
 from domain.identity import PasswordChangeRequired, User, UserId
 from domain.sessions import AccessClaims, NotAuthenticated, RefreshClaims
+from entrypoints.http.errors import NotAdmitted
 from entrypoints.http.exchange import exchange_of, header
 from entrypoints.http.wiring import settings_of, use_case, use_cases_of
 
@@ -160,7 +163,8 @@ GuardedRoute = Depends(permitted_caller)
 OneTimePasswordRoute = Depends(caller_with_any_password)
 DebugOnlyDep = Annotated[None, Depends(debug_only)]
 
-_DECLARATIONS = frozenset({public, caller, caller_with_any_password, permitted_caller})
+_CLOSED = frozenset({caller, caller_with_any_password, permitted_caller})
+_DECLARATIONS = _CLOSED | {public}
 
 
 class UndeclaredRoute(RuntimeError):
@@ -186,6 +190,17 @@ def refuse_undeclared(routes: Sequence[BaseRoute]) -> None:
         raise UndeclaredRoute(undeclared)
 
 
+async def admit(scope: Scope) -> None:
+    """Ask what the chosen route declares; raise `NotAdmitted` if that refuses the caller."""
+    route = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
+    for declaration in getattr(route, "dependencies", ()):
+        if declaration.dependency in _CLOSED:
+            try:
+                await declaration.dependency(Request(scope))
+            except Exception as refusal:
+                raise NotAdmitted(refusal) from refusal
+
+
 class UnknownTemplate(RuntimeError):
     """A guarded route whose full path template FastAPI does not tell; nobody may call it."""
 
@@ -204,9 +219,20 @@ def _code(method: str, template: str) -> str:
     return PermissionCode.of(method, template).value
 
 
+# For how many seconds what was found out before a body was read holds after it. Who sends a body slowly is asked
+# again: their rights may have been taken meanwhile.
+_STILL_TRUE = 0.1
+
+
 async def _caller(
     request: Request, *, permission: str | None = None, password_may_be_due: bool = False
 ) -> Caller:
+    exchange = exchange_of(request.scope)
+    asked = permission, password_may_be_due
+    if exchange.admission is not None:
+        answered, found, at = exchange.admission
+        if answered == asked and time.monotonic() - at < _STILL_TRUE:
+            return found
     token = _bearer_token(request)
     if token is None:
         raise NotAuthenticated
@@ -222,6 +248,7 @@ async def _caller(
         _note(request, refusal.user_id)  # the log says whom it was refused
         raise
     _note(request, found.user_id)
+    exchange.admission = asked, found, time.monotonic()
     return found
 
 

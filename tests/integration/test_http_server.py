@@ -139,6 +139,28 @@ async def test_an_expected_continue_is_given_only_to_those_who_are_read(port: in
     assert b"HTTP/1.1 422" in answer
 
 
+STRANGER = b"POST /api/v1/users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n%bContent-Length: %d\r\n\r\n"
+
+
+async def test_a_stranger_is_refused_without_a_wait_for_their_body(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(STRANGER % (b"", 4))
+    async with asyncio.timeout(5):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 401")
+        writer.write(b"{bad" + LAST)  # the connection can still be used
+        assert statuses(await reader.read()) == [200]
+    writer.close()
+
+
+async def test_a_stranger_who_asks_first_whether_to_send_a_body_is_refused_at_once(
+    port: int,
+) -> None:
+    """The connection ends with it: nobody can tell whether what follows is that body or another request."""
+    answers = await exchange(port, STRANGER % (b"Expect: 100-continue\r\n", 4) + LIVEZ)
+
+    assert_problem(answers, 401, "sessions.not_authenticated")
+
+
 class Hurried(PatientProtocol):
     patience = 0.4
     least_rate = 100

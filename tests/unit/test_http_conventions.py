@@ -420,10 +420,9 @@ async def test_json_of_a_hundred_thousand_parts_is_refused_before_it_is_read(
 ) -> None:
     """A megabyte of brackets would keep everybody else waiting."""
     body = f"[{','.join([part] * 100_000)}]"
+    bearer = await web.bearer(await web.world.given(a_user(is_admin=True)))
 
-    response = await web.client.post(
-        "/api/v1/roles", content=body, headers={"Content-Type": "application/json"}
-    )
+    response = await web.client.post("/api/v1/roles", content=body, headers=bearer | JSON)
 
     assert response.status_code == 400
     assert "over 10000 parts" in response.json()["detail"]

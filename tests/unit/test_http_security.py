@@ -1,5 +1,6 @@
 """Who may call: declarations, tokens, one-time passwords, and the dependencies of a route's author."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ from application.settings import Environment, HttpSettings
 from domain.identity import UserStatus
 from entrypoints.http.app import application, create_app
 from entrypoints.http.envelope import Response
+from entrypoints.http.routes import guarded_routes
 from entrypoints.http.security import (
     AnyPasswordCallerDep,
     AuthenticatedRoute,
@@ -155,6 +157,29 @@ def closed_routes() -> Iterator[tuple[str, str]]:
 CLOSED_ROUTES = list(closed_routes())
 
 
+GUARDED_ROUTES = [
+    (method, re.sub(r"{\w+}", str(UUID(int=0)), path))
+    for method, path in (
+        (route.method, route.path)
+        for route in guarded_routes(application(HttpSettings(), debug=True).routes)
+    )
+]
+JSON = {"Content-Type": "application/json"}
+
+
+async def unread_body(web: Web, method: str, path: str, headers: dict[str, str]) -> int:
+    """Return the status of a request, and make sure that nothing of its body was read."""
+    was_read = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        was_read.set()
+        yield b"{}"
+
+    response = await web.client.request(method, path, content=body(), headers=headers)
+    assert not was_read.is_set()
+    return response.status_code
+
+
 def test_there_are_routes_that_want_a_caller() -> None:
     assert ("GET", SESSIONS) in CLOSED_ROUTES
     assert ("GET", "/api/v1/users") in CLOSED_ROUTES
@@ -233,6 +258,82 @@ async def test_who_may_not_call_learns_nothing_about_what_is_wrong_with_the_requ
         response = await web.client.request(method, path, json={"unknown": 1})
 
         assert response.status_code == 401
+
+
+# --- bodies of those who may not call -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(("method", "path"), CLOSED_ROUTES)
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "text/plain", "multipart/form-data; boundary=x"]
+)
+async def test_nothing_of_a_body_is_read_before_its_sender_is_known(
+    web: Web, method: str, path: str, content_type: str
+) -> None:
+    assert await unread_body(web, method, path, {"Content-Type": content_type}) == 401
+
+
+@pytest.mark.parametrize(("method", "path"), GUARDED_ROUTES)
+async def test_nothing_of_a_body_is_read_of_those_without_the_permission(
+    web: Web, method: str, path: str
+) -> None:
+    bearer = await web.bearer(await web.world.given(a_user()))
+
+    assert await unread_body(web, method, path, bearer | JSON) == 403
+
+
+@pytest.mark.parametrize(
+    ("body", "admitted"),
+    [(b"{", 400), (b" " * 2 * 1024 * 1024, 413), (b'{"a": 1, "a": 1}', 400), (b'{"a": 1}', 422)],
+    ids=["malformed", "too large", "ambiguous", "invalid"],
+)
+async def test_only_who_may_call_learns_what_is_wrong_with_a_body(
+    web: Web, body: bytes, admitted: int
+) -> None:
+    admin = await web.world.given(a_user(is_admin=True))
+    ada = await web.world.given(a_user())
+    for user, status in ((None, 401), (ada, 403), (admin, admitted)):
+        headers = JSON | (await web.bearer(user) if user else {})
+
+        response = await web.client.post("/api/v1/users", content=body, headers=headers)
+
+        assert response.status_code == status
+
+
+async def test_a_route_whose_template_is_not_known_reads_no_body(world: World) -> None:
+    app = create_app(container=world.container)
+
+    @app.post("/fake/loose", dependencies=[GuardedRoute])
+    async def loose(body: dict[str, str]) -> Response[None]:
+        return Response(data=None)
+
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        Web(world) as web,
+        httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+    ):
+        bearer = await web.bearer(await world.given(a_user(is_admin=True)))
+        response = await client.post("/fake/loose", json={}, headers=bearer)
+
+    assert response.status_code == 500
+
+
+async def test_who_is_cut_off_while_they_send_a_body_slowly_has_sent_it_for_nothing(
+    web: Web,
+) -> None:
+    """Otherwise a body that never seems to end would keep rights that were taken."""
+    ada = await web.world.given(a_user(is_admin=True))
+    bearer = await web.bearer(ada)
+
+    async def slow_body() -> AsyncIterator[bytes]:
+        yield b'{"username": "grace.hopper", '
+        await web.world.change(ada, status=UserStatus.DISABLED)
+        await asyncio.sleep(0.2)
+        yield b'"email": "grace@example.org", "name": "Grace Hopper"}'
+
+    response = await web.client.post("/api/v1/users", content=slow_body(), headers=bearer | JSON)
+
+    assert response.status_code == 401
 
 
 # --- one-time passwords -------------------------------------------------------------------------
