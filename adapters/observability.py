@@ -4,6 +4,7 @@ Lines are JSON where machines read them (STAGING, PRODUCTION) and text where peo
 """
 
 import logging
+import logging.handlers
 import re
 import sys
 import traceback
@@ -52,24 +53,36 @@ _TALKATIVE = (
 _WITH_HANDLERS = (*_TALKATIVE, "celery", "celery.task", "kombu", "uvicorn", "uvicorn.error")
 
 
-def configure_logging(settings: Settings) -> None:
-    """Send every log line of the process to standard error, in one form; calling it again changes nothing more.
+def configure_logging(
+    settings: Settings, *, level: int | None = None, file: str | None = None
+) -> None:
+    """Send every log line of the process to one place, in one form; calling it again changes nothing more.
+
+    That is standard error, or a file, which may be moved away meanwhile. `level` stands in for that of the settings.
 
     Lines carry an ISO 8601 time in UTC, the level, the logger, and what `structlog.contextvars` holds. Keys that
     look secret, tokens, and passwords in addresses are masked; control characters are escaped.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = (
+        logging.StreamHandler(sys.stderr)
+        if file is None
+        else logging.handlers.WatchedFileHandler(file, encoding="utf-8")
+    )
     handler.addFilter(_leave_out_what_tasks_carry)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.contextvars.merge_contextvars, *_facts()],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *(_as_json() if settings.environment.deployed else _as_text()),
+                *(
+                    _as_json()
+                    if settings.environment.deployed
+                    else _as_text(colors=file is None and sys.stderr.isatty())
+                ),
             ],
         )
     )
-    logging.basicConfig(handlers=[handler], level=settings.log_level, force=True)
+    logging.basicConfig(handlers=[handler], level=level or settings.log_level, force=True)
     for name in _WITH_HANDLERS:
         logger = logging.getLogger(name)
         logger.handlers.clear()
@@ -121,12 +134,10 @@ def _as_json() -> list[Processor]:
     ]
 
 
-def _as_text() -> list[Processor]:
+def _as_text(*, colors: bool) -> list[Processor]:
     return [
         clean,
-        structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=_indented_traceback
-        ),
+        structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=_indented_traceback),
     ]
 
 

@@ -1,23 +1,26 @@
 """Portico's Celery application: `celery -A entrypoints.celery.app`, or `portico worker` and `portico beat`.
 
-Importing it reads no setting and connects to nothing. Tasks are in `entrypoints.celery.tasks`, and in the modules that
-`PORTICO_TASK_MODULES` names.
+Importing it reads no setting and connects to nothing. Settings are found as those commands find them, those of a
+running `portico run` included; what is wrong with them, Celery's commands say in place of a traceback. Tasks are in
+`entrypoints.celery.tasks`, and in the modules that `PORTICO_TASK_MODULES` names.
 """
 
 import asyncio
 import logging
-from typing import Any
 
-from celery import Celery
+import click
+from celery import Celery, bootsteps
 from celery.signals import beat_init, celeryd_after_setup, setup_logging
 
 import bootstrap
+from application.settings import Settings, UnsafeSettings
 from domain.errors import Unavailable
 from entrypoints.celery import rabbitmq
 from entrypoints.celery.catalogue import registered_tasks
 from entrypoints.celery.configuration import configuration
 from entrypoints.celery.process import process_settings
 from entrypoints.celery.typed import TypedCelery
+from entrypoints.local.errors import LocalStackError
 
 _log = logging.getLogger(__name__)
 
@@ -29,16 +32,44 @@ app = TypedCelery(
 )
 
 
-def _configuration() -> dict[str, Any]:
-    return configuration(process_settings())
+_UNNAMED = (
+    "ENVIRONMENT is not set, so this is PRODUCTION; on your own machine set ENVIRONMENT=LOCAL"
+)
 
 
-app.add_defaults(_configuration)
+def _settings() -> Settings:
+    try:
+        return process_settings()
+    except (UnsafeSettings, LocalStackError) as error:
+        if click.get_current_context(silent=True) is None:
+            raise
+        hint = "" if bootstrap.names_environment() else f"\n{_UNNAMED}"
+        raise click.ClickException(f"{error}{hint}") from error
+
+
+app.add_defaults(lambda: configuration(_settings()))
+
+if _command := click.get_current_context(silent=True):
+    # Celery's own default, WARNING, could not be told from what somebody types.
+    _level = {"loglevel": lambda: _settings().log_level}
+    _command.default_map = {"worker": _level, "beat": _level, **(_command.default_map or {})}
+
+
+class NoBeatInside(bootsteps.Step):
+    """Refuses `celery worker -B`: what a worker forks has no event loop to lead on."""
+
+    def __init__(self, worker: object, *, beat: bool = False, **options: object) -> None:
+        super().__init__(worker, **options)
+        if beat:
+            raise click.UsageError("-B: a beat is a process of its own; start `portico beat`")
+
+
+app.steps["worker"].add(NoBeatInside)
 
 
 @setup_logging.connect
-def _log_as_we_do(**_: object) -> None:
-    bootstrap.configure_logging(process_settings())
+def _log_as_we_do(loglevel: int | None = None, logfile: str | None = None, **_: object) -> None:
+    bootstrap.configure_logging(process_settings(), level=loglevel, file=logfile)
 
 
 # Before a worker has children: what this opens, it closes, and they inherit none of it.

@@ -5,16 +5,20 @@ from contextlib import asynccontextmanager
 from functools import cache
 
 import bootstrap
-from application.settings import Settings, UnsafeSettings
+from application.settings import Problem, Settings, Stores, UnsafeSettings
 from bootstrap import Container
 from entrypoints.celery.asynchronous.resources import Resource
+from entrypoints.local.addresses import settings_here
 
 
 @cache
 def process_settings() -> Settings:
-    """Return the settings of the environment, read once; raise `UnsafeSettings`."""
-    settings = bootstrap.load_settings()
-    if problems := settings.problems():
+    """Return the settings, read once, with the addresses of a running local stack; raise `UnsafeSettings`."""
+    settings, _ = settings_here()
+    problems = settings.problems()
+    if settings.stores is Stores.MEMORY:
+        problems = (*problems, Problem("PORTICO_STORES", "must be servers: memory has no broker"))
+    if problems:
         raise UnsafeSettings(problems)
     return settings
 

@@ -3,9 +3,11 @@
 import asyncio
 import inspect
 import warnings
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from types import MappingProxyType
 from typing import (
     TYPE_CHECKING,
@@ -23,6 +25,7 @@ from typing import (
 
 from celery import Celery, Task
 from celery.canvas import Signature
+from celery.local import maybe_evaluate
 from celery.result import AsyncResult, EagerResult
 from celery.utils.time import maybe_make_aware
 
@@ -356,6 +359,7 @@ class TypedCelery(Celery):
     """Celery with precise types and async tasks."""
 
     task_cls = f"{__name__}:TypedTask"
+    _pending_defaults: "deque[Callable[[], Any]]"
 
     @overload  # type: ignore[override]  # celery-types' overloads forget what the function takes and returns
     def task(self, fun: Callable[P, J], /) -> TypedTask[P, J]: ...
@@ -427,6 +431,16 @@ class TypedCelery(Celery):
         if publishing := {name: options.pop(name) for name in _ROUTING if name in options}:
             options["publishing"] = publishing
         return super().task(*args, **options)
+
+    def _load_config(self) -> Any:  # noqa: ANN401  as Celery's
+        """Read the configuration; if a part of it cannot be had, it is not there, and is asked for again.
+
+        Celery would forget that part, and go on with what it is by default: another broker, other queues.
+        """
+        pending: deque[Callable[[], Any]] = self._pending_defaults
+        parts = [maybe_evaluate(part()) for part in pending]
+        self._pending_defaults = deque(partial(dict, part) for part in parts)
+        return super()._load_config()  # type: ignore[misc]  # celery-types lacks it
 
     def on_init(self) -> None:
         super().on_init()

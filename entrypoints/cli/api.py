@@ -14,8 +14,9 @@ import uvicorn
 
 import bootstrap
 from application.settings import Settings
-from entrypoints.cli.connection import answered, as_overrides, unconfigured
+from entrypoints.cli.connection import answered
 from entrypoints.cli.errors import MigrationsMissing, PortTaken
+from entrypoints.local.addresses import as_overrides, unconfigured
 from entrypoints.local.servers import is_free
 from entrypoints.local.stack import running_stack
 

@@ -1,18 +1,18 @@
 """How a command gets to servers: configured ones, else those of a running `portico run`, else its own for a while."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 import bootstrap
 from application.ports.health import Probe
-from application.settings import Settings, Stores
 from application.use_cases.health import CheckReadiness
 from bootstrap import Container
 from entrypoints.cli import console
 from entrypoints.cli.errors import DependencyDown
+from entrypoints.local.addresses import as_overrides, unconfigured
 from entrypoints.local.lock import locked
 from entrypoints.local.stack import SERVERS, local_stack, running_stack
 
@@ -43,20 +43,6 @@ async def connected(*, patience: float, **overrides: Any) -> AsyncIterator[Conta
         container = await stack.enter_async_context(bootstrap.running(bootstrap.build(settings)))
         await answered(container, {"postgres"}, patience=patience)
         yield container
-
-
-def unconfigured(settings: Settings) -> frozenset[str]:
-    """Return the servers without an address, where Portico may start its own: not when deployed."""
-    if settings.stores is Stores.MEMORY or settings.environment.deployed:
-        return frozenset()
-    return frozenset(name for name in SERVERS if getattr(settings, name).url is None)
-
-
-def as_overrides(variables: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
-    """Return what `load_settings` must be told to use the named servers of a local stack."""
-    prefixes = tuple(f"{name}_" for name in names)
-    plain = {name.removeprefix("PORTICO_").lower(): value for name, value in variables.items()}
-    return {name: value for name, value in plain.items() if name.startswith(prefixes)}
 
 
 async def answered(

@@ -11,8 +11,9 @@ from domain.errors import Unavailable
 from entrypoints.cli import console
 from entrypoints.cli.api import hand_on
 from entrypoints.cli.broker import broker_probes
-from entrypoints.cli.connection import answered, as_overrides, unconfigured
+from entrypoints.cli.connection import answered
 from entrypoints.cli.errors import DependencyDown, ExitCode, MigrationsMissing, PortTaken
+from entrypoints.local.addresses import as_overrides, unconfigured
 from entrypoints.local.lock import owner
 from entrypoints.local.servers import is_free
 from entrypoints.local.stack import SERVERS, running_stack

@@ -14,7 +14,7 @@ from domain.errors import Unavailable
 from entrypoints.cli import console
 from entrypoints.cli.api import hand_on
 from entrypoints.cli.broker import broker_probes
-from entrypoints.cli.connection import answered, as_overrides, unconfigured
+from entrypoints.cli.connection import answered
 from entrypoints.cli.errors import (
     MigrationsMissing,
     NoServers,
@@ -22,7 +22,8 @@ from entrypoints.cli.errors import (
     NothingLeads,
     NothingWorks,
 )
-from entrypoints.local.stack import SERVERS, running_stack
+from entrypoints.local.addresses import settings_here
+from entrypoints.local.stack import SERVERS
 
 # By name: entrypoints do not know each other.
 _CELERY = (sys.executable, "-m", "celery", "--quiet", "--app", "entrypoints.celery.app")
@@ -120,15 +121,11 @@ def _become(
 
 def _with_addresses(given: Mapping[str, object]) -> Settings:
     """Return the settings, and leave them in the environment, with the addresses of a running local stack."""
-    overrides = dict(given)
-    settings = bootstrap.load_settings(**overrides)
+    settings, overrides = settings_here(**given)
     if settings.stores is Stores.MEMORY:
         raise NoServers
-    missing = unconfigured(settings)
-    if missing and (variables := running_stack(settings.data_dir)):
-        overrides |= as_overrides(variables, missing)
-        settings = bootstrap.load_settings(**overrides)
-    hand_on(overrides)
+    # Which environment this is, Celery's command finds out in the same way.
+    hand_on({name: value for name, value in overrides.items() if name != "environment"})
     return settings
 
 

@@ -16,8 +16,9 @@ import bootstrap
 from application.settings import Environment, HttpSettings, Settings, Stores
 from entrypoints.cli import announcement, console
 from entrypoints.cli.api import APPLICATION, options
-from entrypoints.cli.connection import answered, as_overrides, unconfigured
+from entrypoints.cli.connection import answered
 from entrypoints.cli.errors import NotReady, PortTaken, ProcessEnded
+from entrypoints.local.addresses import as_overrides, unconfigured
 from entrypoints.local.children import Child, Spec, spawn
 from entrypoints.local.lock import locked
 from entrypoints.local.servers import choose_ports, is_free

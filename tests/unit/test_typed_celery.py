@@ -36,6 +36,37 @@ def received(app: TypedCelery, queue: str) -> dict[str, Any]:
         return {**message.properties, **message.headers}
 
 
+# --- configuration ---
+
+
+def test_a_configuration_that_cannot_be_had_is_asked_for_again(app: TypedCelery) -> None:
+    """Instead, Celery would go on with its own: another broker, and other queues."""
+    is_known = False
+
+    def configuration() -> dict[str, Any]:
+        if not is_known:
+            raise LookupError("no settings")
+        return {"broker_url": "memory://", "task_default_queue": "known"}
+
+    app = TypedCelery("lost", set_as_current=False)
+    app.add_defaults(configuration)
+
+    @app.task
+    def work() -> None: ...
+
+    for _ in range(2):
+        with pytest.raises(LookupError, match="no settings"):
+            _ = app.conf.broker_url
+        with pytest.raises(LookupError, match="no settings"):
+            work.delay()
+        with pytest.raises(LookupError, match="no settings"):
+            app.send_task("another")
+    is_known = True
+    assert (app.conf.broker_url, app.conf.task_default_queue) == ("memory://", "known")
+    work.delay()
+    assert received(app, "known")["task"] == work.name
+
+
 # --- options ---
 
 

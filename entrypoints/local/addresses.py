@@ -1,0 +1,40 @@
+"""The addresses of servers: configured ones, else those that a `portico run` beside this process has started."""
+
+from collections.abc import Collection, Mapping
+
+import bootstrap
+from application.settings import Environment, Settings, Stores
+from entrypoints.local.stack import SERVERS, running_stack
+
+
+def settings_here(**overrides: object) -> tuple[Settings, Mapping[str, object]]:
+    """Return the settings, with the addresses of a running local stack where none are configured; and all overrides.
+
+    If nothing says which environment this is, a running local stack does. Raise `UnsafeSettings`.
+    """
+    settings = bootstrap.load_settings(**overrides)
+    is_named = "environment" in overrides or bootstrap.names_environment()
+    if is_named and not unconfigured(settings):
+        return settings, overrides
+    variables = running_stack(settings.data_dir)
+    if variables is None:
+        return settings, overrides
+    if not is_named:
+        overrides["environment"] = Environment.LOCAL
+        settings = bootstrap.load_settings(**overrides)
+    overrides |= as_overrides(variables, unconfigured(settings))
+    return bootstrap.load_settings(**overrides), overrides
+
+
+def unconfigured(settings: Settings) -> frozenset[str]:
+    """Return the servers without an address, where Portico may start its own: not when deployed."""
+    if settings.stores is Stores.MEMORY or settings.environment.deployed:
+        return frozenset()
+    return frozenset(name for name in SERVERS if getattr(settings, name).url is None)
+
+
+def as_overrides(variables: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
+    """Return what `load_settings` must be told to use the named servers of a local stack."""
+    prefixes = tuple(f"{name}_" for name in names)
+    plain = {name.removeprefix("PORTICO_").lower(): value for name, value in variables.items()}
+    return {name: value for name, value in plain.items() if name.startswith(prefixes)}
