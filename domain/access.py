@@ -185,17 +185,22 @@ class RoleStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RoleCode:
-    """The short name by which users hold a role: 2 to 64 of `a-z 0-9 . _ -`, a letter first."""
+    """The short name by which users hold a role: 2 to 64 of `A-Z a-z 0-9 . _ -`, a letter first.
+
+    It keeps its upper and lower case, and is compared without.
+    """
 
     LENGTH: ClassVar = (2, 64)
 
-    value: str
+    value: str = field(compare=False)
+    key: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z][a-z0-9._-]{1,63}", self.value):
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]{1,63}", self.value):
             raise InvalidRole(
-                "code", "must have 2 to 64 of a-z, 0-9, '.', '_' and '-', a letter first"
+                "code", "must have 2 to 64 of A-Z, a-z, 0-9, '.', '_' and '-', a letter first"
             )
+        object.__setattr__(self, "key", self.value.lower())
 
 
 class RoleText(Enum):
@@ -405,7 +410,7 @@ class RoleNameTaken(Conflict):
 
 
 class RoleCodeTaken(Conflict):
-    """Another role has this code."""
+    """Another role has this code, upper and lower case aside."""
 
     code = "access.role_code_taken"
 

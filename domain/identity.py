@@ -4,14 +4,15 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar, NewType
 from uuid import UUID
 
+from domain.confusables import is_of_one_script, skeleton
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
-from domain.text import compatible, fold, has_invisible, mixes_alphabets, problem_with, tidy
+from domain.text import compatible, fold, has_invisible, problem_with, tidy
 from domain.versions import next_version
 
 UserId = NewType("UserId", UUID)
@@ -19,13 +20,17 @@ UserId = NewType("UserId", UUID)
 
 @dataclass(frozen=True, slots=True)
 class Username:
-    """What a person logs in with: 5 to 100 characters that can be seen, no white space, no `@` (that is an email)."""
+    """What a person logs in with: 2 to 100 characters that can be seen, no white space, no `@` (that is an email).
 
-    LENGTH: ClassVar = (5, 100)
+    A new one is of one script (UTS 39 §5.1), for letters of several may look alike; what was stored before stays.
+    """
+
+    LENGTH: ClassVar = (2, 100)
 
     value: str
+    is_new: InitVar[bool] = True
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, is_new: bool) -> None:
         object.__setattr__(self, "value", compatible(self.value))
         problem = problem_with(self.value, *self.LENGTH)
         if problem is not None:
@@ -34,13 +39,18 @@ class Username:
             raise InvalidUsername("must not contain white space or @")
         if has_invisible(self.value):
             raise InvalidUsername("must not contain invisible characters")
-        if mixes_alphabets(self.value):
-            raise InvalidUsername("must not mix Latin, Greek and Cyrillic letters: some look alike")
+        if is_new and not is_of_one_script(self.value):
+            raise InvalidUsername("must not mix scripts: some of their letters look alike")
 
     @property
     def key(self) -> str:
         """The form in which two usernames are the same person."""
         return fold(self.value)
+
+    @property
+    def skeleton(self) -> str:
+        """The form in which two usernames look alike, in the letters as typed or in small ones."""
+        return skeleton(fold(skeleton(self.value)))
 
 
 _ADDRESS = re.compile(r"[^\s@]{1,64}@[^\s@.]+(\.[^\s@.]+)*")
@@ -51,13 +61,17 @@ _DOTS = str.maketrans(dict.fromkeys("\u3002\uff0e\uff61", "."))
 
 @dataclass(frozen=True, slots=True)
 class Email:
-    """An address of at most 254 characters (RFC 5321 §4.5.3.1.3); only its shape is checked, and what it looks like."""
+    """An address of at most 254 characters (RFC 5321 §4.5.3.1.3); only its shape is checked, and what it looks like.
+
+    The parts of a new one are of one script each; what was stored before stays.
+    """
 
     LENGTH: ClassVar = (3, 254)
 
     value: str
+    is_new: InitVar[bool] = True
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, is_new: bool) -> None:
         local, at, domain = tidy(self.value).rpartition("@")
         domain = domain.translate(_DOTS)
         object.__setattr__(self, "value", f"{local}{at}{domain}")
@@ -69,22 +83,47 @@ class Email:
         # The form that is compared, too: some characters become a space in it, or another `@`.
         if not _ADDRESS.fullmatch(self.value) or re.search(r"\s|@.*@", self.key):
             raise InvalidEmail("is not an email address")
-        if any(map(mixes_alphabets, (local, *domain.split(".")))):
-            raise InvalidEmail(
-                "must not mix Latin, Greek and Cyrillic letters in one part: some look alike"
-            )
+        if is_new:
+            parts = [local, *map(_label, domain.split("."))]
+            # What is no Punycode after all, or stands for what cannot be typed, is no name of IDNA.
+            if any(not part or has_invisible(part) or problem_with(part, 1, 254) for part in parts):
+                raise InvalidEmail("has a domain that is no domain name")
+            if not all(map(is_of_one_script, parts)):
+                raise InvalidEmail(
+                    "must not mix scripts in one part: some of their letters look alike"
+                )
 
     @property
     def key(self) -> str:
-        """The form in which two addresses are the same mailbox."""
-        return fold(self.value)
+        """The form in which two addresses are the same mailbox: a domain in Unicode and in Punycode is one."""
+        folded = fold(self.value)
+        if _PUNYCODE not in folded:
+            return folded
+        local, at, domain = folded.rpartition("@")
+        return fold(f"{local}{at}{'.'.join(_label(each) or each for each in domain.split('.'))}")
+
+
+_PUNYCODE = "xn--"
+
+
+def _label(label: str) -> str:
+    """Return a label of a domain in Unicode; nothing if it claims to be Punycode (RFC 5891 §4.4) and is not."""
+    folded = fold(label)
+    if not folded.startswith(_PUNYCODE):
+        return label
+    try:
+        decoded = folded.removeprefix(_PUNYCODE).encode("ascii").decode("punycode")
+    except UnicodeError:
+        return ""
+    is_name = decoded == decoded.lower() and not re.search(r"[\s@.]", decoded)
+    return decoded if is_name and not decoded.isascii() else ""
 
 
 def login_name(text: str) -> Username | Email | None:
     """Return what `text` names its user by: a username, or else an email, or nothing that anybody has."""
     for kind in (Username, Email):
         try:
-            return kind(text)
+            return kind(text, is_new=False)
         except Invalid:
             continue
     return None
@@ -360,12 +399,12 @@ class UnreadablePassword(Invalid):
 
 
 class UsernameTaken(Conflict):
-    """Another user has this username, upper and lower case aside."""
+    """Another user has this username, or one that looks like it."""
 
     code = "identity.username_taken"
 
     def __init__(self, username: Username) -> None:
-        super().__init__(f"The username {username.value} is taken")
+        super().__init__(f"The username {username.value}, or one that looks like it, is taken")
         self.username = username
 
 

@@ -39,14 +39,6 @@ def has_invisible(text: str) -> bool:
     return _INVISIBLE.search(text) is not None
 
 
-def mixes_alphabets(text: str) -> bool:
-    """Tell whether `text` has letters of more than one of the alphabets that look alike (after UTS 39 §5)."""
-    if text.isascii():
-        return False
-    words = (unicodedata.name(c, "").partition(" ")[0] for c in text if c.isalpha())
-    return len({"LATIN", "GREEK", "CYRILLIC"}.intersection(words)) > 1
-
-
 def tidy(text: str) -> str:
     """Return `text` composed (NFC) and without white space around it."""
     return _normalize("NFC", text).strip()

@@ -243,8 +243,8 @@ class Variables(BaseModel):
     """Whether people may make their own accounts."""
     admin_username: Annotated[
         str,
-        Field(pattern=r"^[^\s@]{5,100}$"),
-        Kind("5 to 100 characters without white space or @"),
+        Field(pattern=r"^[^\s@]{2,100}$"),
+        Kind("2 to 100 characters without white space or @"),
     ] = _DEFAULT.first_administrator.username
     """The first administrator, whom `portico create-admin` and `portico run` make."""
     admin_email: Annotated[

@@ -58,7 +58,7 @@ class MemoryRoleRepository(RoleRepository):
             return (
                 (which.status is None or role.status is which.status)
                 and needle is not None
-                and (needle in role.code.value or needle in role.name_key)
+                and (needle in role.code.key or needle in role.name_key)
             )
 
         sort = page.sort or Sort("code")
@@ -166,7 +166,7 @@ def sorted_users(users: Iterable[User], page: PageRequest) -> Sequence[User]:
 
 
 _SORTS: Mapping[str, Callable[[Role], Any]] = {
-    "code": lambda role: role.code.value,
+    "code": lambda role: role.code.key,
     "name": lambda role: role.name_key,
     "created_at": lambda role: (role.created_at, role.id),
     "updated_at": lambda role: (role.updated_at, role.id),
@@ -180,7 +180,7 @@ _SORTS_OF_USERS: Mapping[str, Callable[[User], Any]] = {
 
 
 def _by_code(role: Role) -> str:
-    return role.code.value
+    return role.code.key
 
 
 def _locks(role_ids: Collection[RoleId]) -> list[tuple[str, RoleId]]:

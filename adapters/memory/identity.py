@@ -107,5 +107,11 @@ class MemoryUserRepository(UserRepository):
     def _refuse_taken(self, user: User) -> None:
         if self._first(lambda o: o.id != user.id and o.username.key == user.username.key):
             raise UsernameTaken(user.username)
+        before = self._users.committed(user.id)
+        # Who had a name before others that look like it were refused keeps it.
+        if (before is None or before.username != user.username) and self._first(
+            lambda o: o.id != user.id and o.username.skeleton == user.username.skeleton
+        ):
+            raise UsernameTaken(user.username)
         if self._first(lambda o: o.id != user.id and o.email.key == user.email.key):
             raise EmailTaken(user.email)

@@ -170,6 +170,11 @@ class MemoryTable(Generic[K, V]):
         row = self._written.get(key) if key in self._written else self._committed.get(key)
         return None if row is None else self._copy(row)
 
+    def committed(self, key: K) -> V | None:
+        """Return the row as everybody sees it, if there is one."""
+        row = self._committed.get(key)
+        return None if row is None else self._copy(row)
+
     def where(self, condition: Callable[[V], bool] = lambda _: True) -> list[V]:
         """Return the rows of which the condition holds."""
         self._transaction.raise_failure()

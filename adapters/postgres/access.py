@@ -34,7 +34,7 @@ from domain.text import sought
 T = TypeVar("T")
 
 _SORTS: Mapping[str, Sequence[Column[Any]]] = {
-    "code": (roles.c.code,),
+    "code": (roles.c.code_key,),
     "name": (roles.c.name_key,),
     "created_at": (roles.c.created_at, roles.c.id),
     "updated_at": (roles.c.updated_at, roles.c.id),
@@ -63,7 +63,7 @@ class PostgresRoleRepository(RoleRepository):
         locked = await self._records.lock(among(roles.c.id, role_ids), references=False)
         if gone := set(role_ids) - {role.id for role in locked}:
             raise RoleNotFound(*sorted(gone))
-        return sorted(locked, key=lambda role: role.code.value)
+        return sorted(locked, key=lambda role: role.code.key)
 
     async def save(self, role: Role) -> None:
         if not await self._records.save(role, conflicts=_conflicts_of(role)):
@@ -80,7 +80,7 @@ class PostgresRoleRepository(RoleRepository):
             needle = sought(which.keyword)
             if needle is None:
                 return Page([], 0)
-            conditions.append(contains([roles.c.code, roles.c.name_key], needle))
+            conditions.append(contains([roles.c.code_key, roles.c.name_key], needle))
         sort = page.sort or Sort("code")
         order_by = OrderBy(_SORTS[sort.by], descending=sort.descending)
         return await self._summaries.page(page, *conditions, order_by=order_by)
@@ -89,7 +89,7 @@ class PostgresRoleRepository(RoleRepository):
         return await self._summaries.all(order_by=_BY_CODE)
 
     async def by_codes(self, codes: Collection[RoleCode]) -> Sequence[Role]:
-        wanted = among(roles.c.code, [code.value for code in codes])
+        wanted = among(roles.c.code_key, [code.key for code in codes])
         return await self._records.all(wanted, order_by=_BY_CODE)
 
     async def of_users(self, user_ids: Collection[UserId]) -> Mapping[UserId, Sequence[Role]]:
@@ -111,14 +111,14 @@ class PostgresRoleRepository(RoleRepository):
             select(user_roles.c.user_id, *columns)
             .join_from(user_roles, roles)
             .where(among(user_roles.c.user_id, user_ids))
-            .order_by(roles.c.code)
+            .order_by(roles.c.code_key)
         )
         for row in rows:
             found[UserId(row.user_id)].append(of_row(row))
         return dict(found)
 
     async def amount_of(self, codes: Collection[RoleCode]) -> Amount:
-        found = select(*_AMOUNTS).where(among(roles.c.code, [code.value for code in codes]))
+        found = select(*_AMOUNTS).where(among(roles.c.code_key, [code.key for code in codes]))
         return await self._greatest(select(*_each(func.sum, found.subquery())).subquery())
 
     async def largest_amount_with(self, role_id: RoleId) -> Amount:
@@ -288,6 +288,6 @@ def _each(
 
 def _conflicts_of(role: Role) -> dict[str, PorticoError]:
     return {
-        "uq_roles_code": RoleCodeTaken(role.code),
+        "uq_roles_code_key": RoleCodeTaken(role.code),
         "uq_roles_name_key": RoleNameTaken(role.name),
     }

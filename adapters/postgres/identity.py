@@ -9,6 +9,7 @@ from sqlalchemy import (
     ColumnElement,
     Row,
     Uuid,
+    case,
     exists,
     false,
     literal,
@@ -20,7 +21,12 @@ from sqlalchemy import (
 
 from adapters.postgres.records import OrderBy, Records
 from adapters.postgres.search import UserSearch
-from adapters.postgres.tables import is_active_administrator, roles, user_roles, users
+from adapters.postgres.tables import (
+    is_active_administrator,
+    roles,
+    user_roles,
+    users,
+)
 from adapters.postgres.transaction import Transaction
 from application.paging import Page, PageRequest, Sort
 from application.ports.identity import UserFilter, UserRepository
@@ -60,7 +66,15 @@ class PostgresUserRepository(UserRepository):
         raise UserNotFound(user_id)
 
     async def save(self, user: User) -> None:
-        if not await self._records.save(user, conflicts=_conflicts_of(user)):
+        row = to_row(user)
+        # Who had a name before others that look like it were refused keeps it.
+        row["username_skeleton"] = case(
+            (users.c.username == row["username"], users.c.username_skeleton),
+            else_=row["username_skeleton"],
+        )
+        statement = update(users).where(users.c.id == user.id).values(row)
+        result = await self._transaction.write(statement, conflicts=_conflicts_of(user))
+        if not result.rowcount:
             raise UserNotFound(user.id)
 
     async def delete(self, user_id: UserId) -> None:
@@ -111,7 +125,7 @@ class PostgresUserRepository(UserRepository):
             status = literal(which.status.value, literal_execute=True)
             conditions.append(users.c.status == status)
         if which.role is not None:
-            code = roles.c.code == which.role.value
+            code = roles.c.code_key == which.role.key
             role_id = (await self._transaction.read(select(roles.c.id).where(code))).scalar()
             if role_id is None:
                 return Page([], 0)
@@ -161,6 +175,7 @@ def to_row(user: User) -> dict[str, Any]:
         "id": user.id,
         "username": user.username.value,
         "username_key": user.username.key,
+        "username_skeleton": user.username.skeleton,
         "email": user.email.value,
         "email_key": user.email.key,
         "name": user.name.value,
@@ -182,8 +197,8 @@ def to_user(row: Row[Any]) -> User:
     """Return the user that a row of `users` holds."""
     return User(
         id=UserId(row.id),
-        username=Username(row.username),
-        email=Email(row.email),
+        username=Username(row.username, is_new=False),
+        email=Email(row.email, is_new=False),
         name=PersonName(row.name),
         password_hash=row.password_hash,
         status=UserStatus(row.status),
@@ -211,5 +226,6 @@ def _has_login(name: str) -> ColumnElement[bool] | None:
 def _conflicts_of(user: User) -> dict[str, PorticoError]:
     return {
         "uq_users_username_key": UsernameTaken(user.username),
+        "uq_users_username_skeleton": UsernameTaken(user.username),
         "uq_users_email_key": EmailTaken(user.email),
     }

@@ -8,6 +8,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     Connection,
     DateTime,
     Double,
@@ -69,6 +70,13 @@ users = Table(
     Column("id", Uuid, primary_key=True),
     Column("username", Text, nullable=False),
     Column("username_key", _Key, nullable=False),
+    # A release that knows nothing of look-alikes writes none; what it gets is no username.
+    Column(
+        "username_skeleton",
+        _Key,
+        nullable=False,
+        server_default=text("('@' || gen_random_uuid())"),
+    ),
     Column("email", Text, nullable=False),
     Column("email_key", _Key, nullable=False),
     Column("name", Text, nullable=False),
@@ -84,6 +92,7 @@ users = Table(
     Column("sessions_ended_at", DateTime(timezone=True)),
     Column("last_login_at", DateTime(timezone=True)),
     UniqueConstraint("username_key"),
+    UniqueConstraint("username_skeleton"),
     UniqueConstraint("email_key"),
     CheckConstraint("status IN ('active', 'disabled')", name="status"),
 )
@@ -135,6 +144,7 @@ roles = Table(
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("code", _Key, nullable=False),
+    Column("code_key", _Key, Computed("lower(code)", persisted=True), nullable=False),
     Column("name", Text, nullable=False),
     Column("name_key", _Key, nullable=False),
     Column("description", Text, nullable=False),
@@ -144,7 +154,7 @@ roles = Table(
     Column("routers", ARRAY(Text), nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
-    UniqueConstraint("code"),
+    UniqueConstraint("code_key"),
     UniqueConstraint("name_key"),
     CheckConstraint("status IN ('active', 'disabled')", name="status"),
 )

@@ -155,11 +155,12 @@ async def test_what_is_not_committed_is_not_stored(uow: UnitOfWorkFactory) -> No
     ("second", "error"),
     [
         (a_role(code="clerk"), RoleCodeTaken),
+        (a_role(code="CLERK"), RoleCodeTaken),
         (a_role(name="Front Desk"), RoleNameTaken),
         (a_role(name="FRONT desk"), RoleNameTaken),
         (a_role(name="\uff26ront Desk"), RoleNameTaken),
     ],
-    ids=["code", "name", "name in other case", "name in other width"],
+    ids=["code", "code in other case", "name", "name in other case", "name in other width"],
 )
 async def test_a_code_or_a_name_that_is_taken_is_refused(
     uow: UnitOfWorkFactory, second: Role, error: type[Conflict]

@@ -206,11 +206,15 @@ SAME_USERNAME = [
     ("\uff46\uff55\uff4c\uff4c-width", "full-width"),
     ("jose\u0301-m", "JOSÉ-M"),
     ("οδυσσεύς", "ΟΔΥΣΣΕΎΣ"),
+    ("admin", "adm\u0131n"),
+    ("lovelace", "1ovelace"),
+    ("\u0441\u043e\u0440\u0443", "copy"),
 ]
 SAME_EMAIL = [
     ("ada@example.org", "ADA@Example.ORG"),
     ("jose\u0301@example.org", "José@example.org"),
     ("ada@straße.example", "ada@STRASSE.example"),
+    ("ada@münchen.example", "ada@xn--mnchen-3ya.example"),
 ]
 
 

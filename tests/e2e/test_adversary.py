@@ -389,5 +389,5 @@ async def test_everything_that_was_done_is_in_the_audit_log_once_with_who_did_it
     about_them = await company.entries(target=f"user:{user['id']}")
     assert {e["action"] for e in about_them} == {
         *("users.created", "users.changed", "users.password_reset", "users.deleted"),
-        "sessions.ended",
+        *("sessions.logged_in", "sessions.ended"),
     }

@@ -405,7 +405,7 @@ async def test_the_cache_takes_what_another_release_wrote_for_nothing(
     key = f"auth:permission:<{{{ADA}}}>"
     stored = str(await client.get(key))
     assert await cache.get(ADA, "v1") == access(CODE)
-    await client.set(key, stored.replace("[2, ", "[1, ", 1))
+    await client.set(key, stored.replace("[3, ", "[2, ", 1))
     assert await cache.get(ADA, "v1") is None
 
 

@@ -219,6 +219,7 @@ BAD = {
     "force": ["perhaps", "1", "yes", "on", "True", "", "\0"],
     "cursor": ["x", "-1", "1-2", f"{'9' * 30}-{NOTHING}", f"1-{NOTHING}0", "\0", TOO_LONG],
     "actor": ["me", "\0", f"{NOTHING}0"],
+    "concerned": ["me", "\0", f"{NOTHING}0"],
     "action": ["\0", TOO_LONG],
     "target": ["\0", TOO_LONG],
     "outcome": ["unknown", "\0"],

@@ -31,6 +31,8 @@ from application.ports.identity import UserFilter
 from application.ports.system import MigrationsRefused
 from application.settings import PostgresSettings
 from domain.errors import Unavailable
+from domain.identity import PersonName, Username, UsernameTaken
+from tests.fakes.builders import A_MOMENT, a_user
 from tests.servers import Servers
 
 _ROOT = Path(__file__).parents[2]
@@ -157,6 +159,48 @@ async def test_users_who_were_there_before_the_search_are_found_by_it(
         ):
             page = await work.users.page(UserFilter(keyword=keyword), PageRequest())
             assert [user.username.value for user in page.records] == [expected]
+    await engine.dispose()
+
+
+async def test_those_who_looked_alike_before_keep_their_names_and_nobody_new_joins_them(
+    empty: PostgresSettings,
+) -> None:
+    """Their password can still be changed, say, and whoever the version before adds is let in, too."""
+    await alembic(empty, partial(command.upgrade, revision="5d0b1f6e8a37"))
+    async with connection_to(empty) as connection:
+        for key in ("admin", "adm\u0131n", "p\u0430ypal"):
+            await connection.execute(_OLD_USER, {"name": key, "key": key})
+        await connection.execute(
+            text(
+                "UPDATE users SET email = 'a@xn--mnchen-3ya.de', email_key = email WHERE name = 'admin'"
+            )
+        )
+        await connection.execute(text("UPDATE users SET email_key = email"))
+        await connection.commit()
+    await PostgresSchema(empty).upgrade()
+    async with connection_to(empty) as connection:
+        await connection.execute(_OLD_USER, {"name": "Ada", "key": "ad\u03b1"})
+        await connection.commit()
+
+    engine = postgres_engine(empty)
+    async with PostgresUnitOfWork(engine) as work:
+        names = ("admin", "adm\u0131n", "p\u0430ypal", "ad\u03b1")
+        found = [await work.users.find_by_login(name) for name in names]
+        by_email = await work.users.find_by_login("a@m\u00fcnchen.de")
+        assert by_email is not None
+        assert by_email.username.value == "admin"
+        for user in found:
+            assert user is not None
+            await work.users.lock(user.id)
+            user.rename(PersonName("Another"), at=A_MOMENT)
+            await work.users.save(user)
+        await work.commit()
+    for name in ("adm\u0456n", "\u03c1aypal"):
+        async with PostgresUnitOfWork(engine) as work:
+            newcomer = a_user()
+            newcomer.username = Username(name, is_new=False)
+            with pytest.raises(UsernameTaken):
+                await work.users.add(newcomer)
     await engine.dispose()
 
 

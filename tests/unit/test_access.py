@@ -340,17 +340,27 @@ def test_whatever_is_given_the_receiver_can_do_no_more_than_the_giver(
 # --- roles --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("code", ["ed", "editor", "team-a.editor_2", "x" * 64])
+@pytest.mark.parametrize(
+    "code", ["ed", "editor", "team-a.editor_2", "x" * 64, "ROLE_ADMIN", "R_SUPER"]
+)
 def test_the_code_of_a_role_is_a_short_name(code: str) -> None:
     assert RoleCode(code).value == code
 
 
 @pytest.mark.parametrize(
-    "code", ["", "e", "Editor", "2nd", "an editor", "é-editor", "x" * 65, "ab\n"]
+    "code", ["", "e", "2nd", "an editor", "é-editor", "\u212aeeper", "_x", "x" * 65, "ab\n"]
 )
 def test_the_code_of_a_role_is_nothing_else(code: str) -> None:
     with pytest.raises(InvalidRole):
         RoleCode(code)
+
+
+def test_the_code_of_a_role_keeps_its_case_and_is_compared_without() -> None:
+    one, other = RoleCode("ROLE_Admin"), RoleCode("role_ADMIN")
+    assert (one.value, other.value) == ("ROLE_Admin", "role_ADMIN")
+    assert one == other
+    assert len({one, other}) == 1
+    assert one != RoleCode("ROLE_USER")
 
 
 @pytest.mark.parametrize(

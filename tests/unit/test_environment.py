@@ -281,7 +281,7 @@ def test_every_variable_reaches_the_setting_it_is_named_for(
         ("throttle_account", "10/0"),
         ("throttle_account", "-1/300"),
         ("registration", "sometimes"),
-        ("admin_username", "root"),
+        ("admin_username", "r"),
         ("admin_email", "nobody"),
         ("admin_name", "A"),
     ],

@@ -81,7 +81,7 @@ async def test_a_role_is_replaced_as_a_whole(admin_web: Web) -> None:
 @pytest.mark.parametrize(
     ("changes", "field", "kind"),
     [
-        ({"code": "Editor"}, ["code"], "access.invalid_role"),
+        ({"code": "Éditor"}, ["code"], "access.invalid_role"),
         ({"code": "e"}, ["code"], "access.invalid_role"),
         ({"name": "E"}, ["name"], "access.invalid_role"),
         ({"name": "Edi\0tor"}, ["name"], "value_error"),
@@ -363,3 +363,21 @@ async def test_lists_do_not_carry_what_roles_give(admin_web: Web) -> None:
     (user,) = users.json()["data"]["records"]
     assert user["roles"] == ["editor"]
     assert not {"permissionCodes", "buttonPermissions", "routerPermissions"} & user.keys()
+
+
+async def test_codes_of_roles_keep_their_case_and_are_compared_without(admin_web: Web) -> None:
+    made = await make(admin_web, code="ROLE_ADMIN")
+
+    again = await admin_web.client.post(
+        ROLES, json=EDITOR | {"code": "role_admin", "name": "Other"}
+    )
+    ada = await admin_web.world.given(a_user())
+    given = await admin_web.client.patch(f"/api/v1/users/{ada.id}", json={"roles": ["Role_Admin"]})
+    found = await admin_web.client.get("/api/v1/users", params={"role": "role_admin"})
+    listed = await admin_web.client.get(ROLES, params={"keyword": "role_A"})
+
+    assert made["code"] == "ROLE_ADMIN"
+    assert (again.status_code, again.json()["error"]) == (409, "access.role_code_taken")
+    assert given.json()["data"]["roles"] == ["ROLE_ADMIN"]
+    assert [user["id"] for user in found.json()["data"]["records"]] == [str(ada.id)]
+    assert [role["code"] for role in listed.json()["data"]["records"]] == ["ROLE_ADMIN"]

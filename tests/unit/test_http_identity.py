@@ -88,7 +88,7 @@ async def test_a_name_or_an_email_that_is_taken_is_a_conflict(
 @pytest.mark.parametrize(
     ("changed", "field", "kind"),
     [
-        ({"username": "ada"}, "username", "identity.invalid_username"),
+        ({"username": "a"}, "username", "identity.invalid_username"),
         ({"username": "ada lovelace"}, "username", "identity.invalid_username"),
         ({"email": "nowhere"}, "email", "identity.invalid_email"),
         ({"name": "A"}, "name", "identity.invalid_name"),

@@ -130,7 +130,7 @@ async def test_an_administrator_may_do_everything(admin_web: Web) -> None:
 @pytest.mark.parametrize(
     ("changes", "field", "kind"),
     [
-        ({"username": "eve"}, ["username"], "identity.invalid_username"),
+        ({"username": "e"}, ["username"], "identity.invalid_username"),
         ({"email": "nowhere"}, ["email"], "identity.invalid_email"),
         ({"name": "A"}, ["name"], "identity.invalid_name"),
         ({"password": "%%%"}, ["password"], "identity.unreadable_password"),

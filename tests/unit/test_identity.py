@@ -1,12 +1,14 @@
 """Names, addresses, and what happens to a user."""
 
 import time
+import unicodedata
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.confusables import is_of_one_script
 from domain.errors import Invalid
 from domain.identity import (
     Email,
@@ -28,15 +30,15 @@ LATER = A_MOMENT + timedelta(hours=1)
 
 
 @pytest.mark.parametrize(
-    "text", ["admin", "ada.lovelace", "émilie", "данила", "用户名称长", "x" * 100]
+    "text", ["bob", "张伟", "ada.lovelace", "émilie", "данила", "用户名称长", "x" * 100]
 )
-def test_a_username_has_5_to_100_visible_characters_of_any_script(text: str) -> None:
+def test_a_username_has_2_to_100_visible_characters_of_any_script(text: str) -> None:
     assert Username(text).value == text
 
 
-@pytest.mark.parametrize("text", ["", "root", "x" * 101, "     ", "ab\u00adcd"])
+@pytest.mark.parametrize("text", ["", "r", "x" * 101, "     ", "a\u00ad"])
 def test_a_username_is_neither_shorter_nor_longer(text: str) -> None:
-    with pytest.raises(InvalidUsername, match="5 to 100 characters"):
+    with pytest.raises(InvalidUsername, match="2 to 100 characters"):
         Username(text)
 
 
@@ -63,10 +65,107 @@ def test_a_username_does_not_differ_from_another_by_what_nobody_sees(invisible: 
         Username(f"admin{invisible}istrator")
 
 
-@pytest.mark.parametrize("text", ["\u0430dmin", "admin\u03bf", "p\u0430ypal"])
-def test_a_username_does_not_differ_from_another_by_a_letter_of_another_alphabet(text: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\u0430dmin",  # Cyrillic
+        "admin\u03bf",  # Greek
+        "p\u0430ypal",
+        "alphab\u0578t",  # Armenian
+        "\u13aadmin",  # Cherokee
+        "\ua4eedmin",  # Lisu
+        "admin\u2c9f",  # Coptic
+        "ada\u5f20",  # Chinese
+        "user\u0661",  # a digit that is Arabic
+    ],
+)
+def test_a_username_does_not_mix_scripts(text: str) -> None:
+    """UTS 39 §5.1. What was stored under the rules of before is still a name."""
     with pytest.raises(InvalidUsername, match="look alike"):
         Username(text)
+    assert Username(text, is_new=False).value == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\u5c71\u7530\u305f\u308d\u3046",
+        "\u30e4\u30de\u30c0\u592a\u90ce",
+        "\uae40\u91d1",
+        "\u5f20\u3105",
+    ],
+)
+def test_what_is_written_together_is_one_script(text: str) -> None:
+    """Japanese has three, Korean and Chinese two."""
+    assert Username(text).value == text
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("admin", "adm\u0131n"),
+        ("admin", "\uff21dmin"),
+        ("bob1", "bobl"),
+        ("bobI", "bobl"),
+        ("modern", "modem"),
+        ("\u0410\u0412\u0421", "abc".upper()),  # all Cyrillic
+        ("\u0441\u043e\u0440\u0443", "copy"),
+        ("\u0578\u057d", "nu"),
+        ("\u13aa\u13bf", "A\u13bf"),
+    ],
+)
+def test_usernames_that_look_alike_have_one_skeleton(one: str, other: str) -> None:
+    """UTS 39 §4, as typed and in small letters."""
+    assert Username(one, is_new=False).skeleton == Username(other, is_new=False).skeleton
+
+
+def test_usernames_that_do_not_look_alike_differ() -> None:
+    names = ["ada", "ben", "\u5f20\u4f1f", "\u738b\u4f1f", "user-10", "user-2", "jose", "jos\u00e9"]
+    assert len({Username(name).skeleton for name in names}) == len(names)
+
+
+# The first word of a letter's name says its script, in these.
+NAMED_AFTER = {
+    "LATIN": "a",
+    "GREEK": "\u03b1",
+    "CYRILLIC": "\u0430",
+    "ARMENIAN": "\u0561",
+    "HEBREW": "\u05d0",
+    "ARABIC": "\u0628",
+    "DEVANAGARI": "\u0915",
+    "THAI": "\u0e01",
+    "GEORGIAN": "\u10d0",
+    "CHEROKEE": "\u13a0",
+    "COPTIC": "\u2c81",
+    "LISU": "\ua4d0",
+    "HIRAGANA": "\u3042",
+    "KATAKANA": "\u30a2",
+    "HANGUL": "\uac00",
+    "CJK": "\u4e00",
+}
+
+
+WRITTEN_TOGETHER = {
+    ("HIRAGANA", "KATAKANA"),
+    ("HIRAGANA", "CJK"),
+    ("KATAKANA", "CJK"),
+    ("HANGUL", "CJK"),
+}
+
+
+def test_the_table_of_scripts_agrees_with_the_names_of_letters() -> None:
+    checked = 0
+    for point in (*range(0x80, 0x3400), *range(0xA4D0, 0xAD00)):
+        letter = chr(point)
+        script = unicodedata.name(letter, "").partition(" ")[0]
+        example = NAMED_AFTER.get(script)
+        if example and letter.isalpha() and unicodedata.normalize("NFKC", letter) == letter:
+            checked += 1
+            assert is_of_one_script(letter + example), hex(point)
+            for other, foreign in NAMED_AFTER.items():
+                if other != script and not {(script, other), (other, script)} & WRITTEN_TOGETHER:
+                    assert not is_of_one_script(letter + foreign), (hex(point), other)
+    assert checked > 2_000
 
 
 @pytest.mark.parametrize(
@@ -141,6 +240,28 @@ def test_whatever_a_domain_has_between_its_labels_is_a_dot(dot: str) -> None:
     assert Email(f"ada@example{dot}org") == Email("ada@example.org")
     with pytest.raises(InvalidEmail):
         Email(f"ada@example{dot}{dot}org")
+
+
+@pytest.mark.parametrize(
+    ("unicode", "punycode"),
+    [
+        ("ada@m\u00fcnchen.example", "Ada@XN--MNCHEN-3YA.example"),
+        ("ada@\u043f\u0440\u0438\u043c\u0435\u0440.example", "ada@xn--e1afmkfd.example"),
+        ("ada@stra\u00dfe.example", "ada@xn--strae-oqa.example"),
+        ("ada@m\u00fcnchen.example", "ada@\uff58\uff4e\uff0d\uff0dmnchen-3ya.example"),
+    ],
+)
+def test_a_domain_in_unicode_and_in_punycode_is_one_mailbox(unicode: str, punycode: str) -> None:
+    assert Email(unicode).key == Email(punycode).key
+
+
+@pytest.mark.parametrize(
+    "domain",
+    ["xn--", "xn--abc-", "xn--999999999999", "xn--p-8sbkgc5ag7bhce", "xn--\u00fc"],
+)
+def test_what_claims_to_be_punycode_and_is_not_or_hides_two_scripts_is_refused(domain: str) -> None:
+    with pytest.raises(InvalidEmail):
+        Email(f"ada@{domain}.example")
 
 
 def test_upper_and_lower_case_is_one_mailbox() -> None:

@@ -227,7 +227,7 @@ async def test_a_one_time_password_is_not_measured_by_the_policy() -> None:
     [
         (FirstAdministrator(password="changeme"), PasswordRejected),
         (FirstAdministrator(password=""), PasswordRejected),
-        (FirstAdministrator(username="root"), InvalidUsername),
+        (FirstAdministrator(username="r"), InvalidUsername),
     ],
 )
 async def test_what_the_operator_chooses_must_be_good(

@@ -65,7 +65,7 @@ async def known_roles(uow: UnitOfWork, codes: Collection[RoleCode]) -> Sequence[
     if beyond is not None:
         raise TooMuchAccess("These roles", beyond, field="roles")
     roles = await uow.roles.by_codes(codes)
-    unknown = {code.value for code in codes} - {role.code.value for role in roles}
+    unknown = {code.value for code in set(codes) - {role.code for role in roles}}
     if unknown:
         raise UnknownRoles(unknown)
     return roles

@@ -34,7 +34,10 @@ UsernameField = Annotated[
     Username,
     Parsed(Username, Username.LENGTH),
     Field(
-        description="5 to 100 characters, without white space or @; unique, upper and lower case aside.",
+        description=(
+            "2 to 100 characters of one script, without white space or @; unique: neither upper and lower case nor "
+            "a look-alike makes another one."
+        ),
         examples=["ada.lovelace"],
     ),
 ]
@@ -42,7 +45,10 @@ EmailField = Annotated[
     Email,
     Parsed(Email, Email.LENGTH),
     Field(
-        description="At most 254 characters; unique, upper and lower case aside.",
+        description=(
+            "At most 254 characters, each part of one script; unique, upper and lower case aside, in Unicode or in "
+            "Punycode."
+        ),
         examples=["ada@example.org"],
     ),
 ]
@@ -57,7 +63,7 @@ RoleCodeField = Annotated[
     RoleCode,
     Parsed(RoleCode, RoleCode.LENGTH),
     Field(
-        description="2 to 64 of a-z, 0-9, `.`, `_` and `-`, a letter first; unique.",
+        description="2 to 64 of A-Z, a-z, 0-9, `.`, `_` and `-`, a letter first; unique, upper and lower case aside.",
         examples=["editor"],
     ),
 ]
