@@ -8,6 +8,7 @@ from application.ports.system import MigrationsRefused
 from application.settings import Settings, UnsafeSettings
 from bootstrap import Container
 from domain.errors import Unavailable
+from domain.scheduling.zones import zone_rules_version
 from entrypoints.cli import console
 from entrypoints.cli.api import hand_on
 from entrypoints.cli.broker import broker_probes
@@ -59,6 +60,7 @@ async def _findings() -> AsyncIterator[Finding]:
             yield Finding(check="settings", detail=str(problem), exit_code=ExitCode.WRONG_SETTINGS)
         return
     yield Finding(check="settings", detail=f"fit for {settings.environment}")
+    yield Finding(check="time zones", detail=f"of tzdata {zone_rules_version()}, in all processes")
     yield _port(settings)
     if missing and not variables:
         names = ", ".join(sorted(missing))

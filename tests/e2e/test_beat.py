@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import os
+import platform
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -25,6 +26,7 @@ from tests.servers import Servers
 pytestmark = pytest.mark.server
 
 KILLS = 2
+FAKETIME = Path(f"/usr/lib/{platform.machine()}-linux-gnu/faketime/libfaketimeMT.so.1")
 
 
 @pytest.fixture
@@ -184,6 +186,46 @@ async def test_a_leader_whose_messages_do_not_get_out_says_so_until_they_do(
         checked = await asyncio.to_thread(portico, "beat", "--check", directory=tmp_path, **here)
         assert checked.returncode == 0, checked.stderr
         assert beat.terminate() == 0
+
+
+@pytest.mark.skipif(not FAKETIME.exists(), reason="needs libfaketime: apt-get install faketime")
+async def test_a_beat_on_a_host_whose_clock_is_wrong_stands_by_until_it_is_right(
+    stage: Stage, tmp_path: Path
+) -> None:
+    """Ten minutes behind when it starts; decades ahead while it leads, when it settles nothing of the future."""
+    clock = tmp_path / "clock"
+    clock.write_text("-600")
+    task_id = await stage.define("seconds")
+    stage.worker()
+    beat = stage.beat(
+        LD_PRELOAD=str(FAKETIME),
+        FAKETIME_TIMESTAMP_FILE=str(clock),
+        FAKETIME_NO_CACHE="1",
+        FAKETIME_DONT_FAKE_MONOTONIC="1",
+    )
+
+    async def says_why() -> bool:
+        found = await stage.sql("SELECT report->>'problem' AS problem FROM beat_lease")
+        return bool(found) and "its clock is" in (found[0]["problem"] or "")
+
+    await stage.until(says_why, what="it does not say why it does not lead")
+    assert await stage.leader() is None
+    assert await stage.runs(task_id) == []
+
+    clock.write_text("+0")
+    await stage.until(lambda: len(stage.ran("seconds")) > 2, what="it does not lead")
+    clock.write_text("+28000d")
+    await stage.until(says_why, what="it goes on leading")
+    clock.write_text("+0")
+    before = len(stage.ran("seconds"))
+    await stage.until(lambda: len(stage.ran("seconds")) > before + 2, what="it does not go on")
+
+    assert beat.terminate() == 0
+    await settled(stage, task_id)
+    now = datetime.now(UTC)  # noqa: TID251 - a real clock is what is measured
+    assert all(run["scheduled_for"] <= now for run in await stage.runs(task_id))
+    (standing,) = await stage.sql("SELECT settled_until FROM periodic_task_standings")
+    assert standing["settled_until"] <= now + 5 * SECOND
 
 
 async def test_every_committed_change_is_seen_whoever_made_it_and_however(stage: Stage) -> None:

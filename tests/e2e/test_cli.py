@@ -19,6 +19,7 @@ import asyncpg
 import httpx
 import pytest
 
+from domain.scheduling.zones import zone_rules_version
 from entrypoints.cli import app
 from entrypoints.local.servers import choose_ports
 from tests.e2e.command import PORTICO, addresses, environment, portico, starting
@@ -491,6 +492,7 @@ def test_the_doctor_finds_nothing_where_nothing_is_wrong(
     assert result.code == 0, result.out
     assert "✗" not in result.out
     assert "schema       has every migration" in result.out
+    assert f"time zones   of tzdata {zone_rules_version()}" in result.out
 
 
 def test_the_doctor_names_what_is_down_and_what_is_missing(
