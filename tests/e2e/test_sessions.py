@@ -327,6 +327,24 @@ def _without(text: str, *parts: object) -> str:
     return text
 
 
+def test_a_browser_that_has_logged_in_is_not_locked_out_by_others(portico: Portico) -> None:
+    """It does nothing for that but keep the cookie; a program sends what the answer said."""
+    owner = portico.client()
+    body = {"username": "grace.hopper", "email": "grace@example.org", "name": "Grace Hopper"}
+    sealed = {"password": owner.sealed(NEW_PASSWORD), "kid": owner.key["kid"]}
+    owner.data(owner.http.post("/auth/register", json=body | sealed), 201)
+    answer = owner.data(owner.try_to_log_in("grace.hopper", NEW_PASSWORD))
+    stranger = portico.client()
+    for _ in range(5):
+        assert stranger.try_to_log_in("grace.hopper", "a guess").status_code == 401
+    assert portico.client().try_to_log_in("grace.hopper", NEW_PASSWORD).status_code == 401
+
+    assert owner.try_to_log_in("grace.hopper", NEW_PASSWORD).status_code == 200
+    program = portico.client()
+    program.http.headers["X-Device-Token"] = answer["deviceToken"]
+    assert program.try_to_log_in("grace.hopper", NEW_PASSWORD).status_code == 200
+
+
 def test_a_guesser_cannot_tell_the_cases_apart_by_their_time(portico: Portico) -> None:
     """The medians of 100 log-ins each are within 10 %, in one of three rounds: other programs run here too."""
     spreads = []

@@ -175,6 +175,7 @@ def test_an_example_is_what_a_client_would_send() -> None:
         "username": "ada.lovelace",
         "password": "q2uWb3…base64…pA==",
         "kid": "m1p0HcV3TzD9o2gq8x7yJb6sR4uWnKfE5aLiQwZtXhM",
+        "deviceToken": "wq0cTq3oJ0mXbqkS0m4pXc1c8w0nq3tJp7m9o1kE2bY",
     }
 
 
