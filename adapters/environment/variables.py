@@ -256,7 +256,7 @@ class Variables(BaseModel):
     )
     """The name of the first administrator."""
     admin_password: Secret | None = None
-    """The password of the first administrator; take it away once they are made. Without it LOCAL and TESTING print one."""
+    """The first administrator's password; take it away once they are made. Without it LOCAL and TESTING print one."""
 
     def __repr_args__(self) -> tuple[()]:
         """Show nothing: there are secrets in it."""
