@@ -74,7 +74,12 @@ from application.use_cases.identity.users import (
     ListUsers,
     ResetPassword,
 )
-from application.use_cases.scheduling.catalogue import GetSchedulerStatus, ListTasks, SyncTasks
+from application.use_cases.scheduling.catalogue import (
+    GetSchedulerStatus,
+    ListTasks,
+    OfferTasks,
+    WithdrawTasks,
+)
 from application.use_cases.scheduling.definitions import (
     ChangePeriodicTask,
     CreatePeriodicTask,
@@ -137,7 +142,7 @@ class Container(containers.DeclarativeContainer):
     s3 = providers.Singleton(S3Client, settings.provided.s3)
 
     # --- adapters ---
-    memory_store = providers.Singleton(MemoryStore)
+    memory_store = providers.Singleton(MemoryStore, clock)
     uow = providers.Selector(
         stores,
         memory=providers.Factory(MemoryUnitOfWork, memory_store),
@@ -383,7 +388,8 @@ class Container(containers.DeclarativeContainer):
     prune_runs = providers.Factory(
         PruneRuns, uow=uow.provider, clock=clock, settings=settings.provided.jobs
     )
-    sync_tasks = providers.Factory(SyncTasks, uow=uow.provider)
+    offer_tasks = providers.Factory(OfferTasks, uow=uow.provider)
+    withdraw_tasks = providers.Factory(WithdrawTasks, uow=uow.provider)
     list_tasks = providers.Factory(ListTasks, uow=uow.provider)
     get_scheduler_status = providers.Factory(GetSchedulerStatus, store=beat_store)
 

@@ -7,8 +7,10 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
+from adapters.system import SystemClock
 from application.paging import MOST_COUNTED, Page, PageRequest, Sort
 from application.ports.scheduling import BeatId, BeatReport
+from application.ports.system import Clock
 from domain.access import Role, RoleId
 from domain.documents import AuditEntry, AuditId
 from domain.errors import PorticoError
@@ -26,7 +28,8 @@ V = TypeVar("V")
 class MemoryStore:
     """What is committed, and the locks on it."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.time: Clock = clock or SystemClock()
         self.users: dict[UserId, User] = {}
         self.roles: dict[RoleId, Role] = {}
         self.held: dict[UserId, frozenset[RoleId]] = {}
@@ -37,7 +40,7 @@ class MemoryStore:
         self.deleted_periodic_tasks: dict[PeriodicTaskId, bool] = {}
         self.standings: dict[PeriodicTaskId, Standing] = {}
         self.runs: dict[RunId, Run] = {}
-        self.registered_tasks: dict[str, RegisteredTask] = {}
+        self.task_offers: dict[str, MemoryOffer] = {}
         self.problems: dict[PeriodicTaskId, str] = {}
         """Why a beat cannot read a definition."""
         self.claims: dict[RunId, int] = {}
@@ -76,6 +79,16 @@ class MemoryLease:
     report: BeatReport
 
 
+@dataclass(frozen=True, slots=True)
+class MemoryOffer:
+    """What a worker knows, and until when it lives unless it says so again."""
+
+    worker: str
+    tasks: tuple[RegisteredTask, ...]
+    since: datetime
+    expires_at: datetime
+
+
 class MemoryTransaction:
     """What one unit of work has written and locked. After an error all there is to do is to leave."""
 
@@ -90,7 +103,8 @@ class MemoryTransaction:
         self.standings = MemoryTable(self, store.standings, copy=replace)
         self.problems = MemoryTable(self, store.problems, copy=str)
         self.runs = MemoryTable(self, store.runs, copy=replace)
-        self.registered_tasks = MemoryTable(self, store.registered_tasks, copy=replace)
+        self.task_offers = MemoryTable(self, store.task_offers, copy=replace)
+        self.time = store.time
         self.failure: PorticoError | None = None
         self._tables: Sequence[MemoryTable[Any, Any]] = (
             self.users,
@@ -103,7 +117,7 @@ class MemoryTransaction:
             self.standings,
             self.problems,
             self.runs,
-            self.registered_tasks,
+            self.task_offers,
         )
         self._store = store
         self._locked: dict[Hashable, asyncio.Lock] = {}

@@ -301,10 +301,22 @@ beat_lease = Table(
     CheckConstraint("id", name="one"),
 )
 
+# Workers of one version offer the same: each says so again and again, and the tasks themselves are there once.
+task_workers = Table(
+    "task_workers",
+    metadata,
+    Column("worker", Text, primary_key=True),
+    Column("offer", Text, nullable=False),  # a hash of the tasks
+    Column("since", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Index("ix_task_workers_offer", "offer"),
+)
+
 registered_tasks = Table(
     "registered_tasks",
     metadata,
     Column("name", _Key, primary_key=True),
+    Column("offer", Text, primary_key=True),
     Column("description", Text, nullable=False),
     Column("parameters", JSONB, nullable=False),
     Column("accepts_anything", Boolean, nullable=False),

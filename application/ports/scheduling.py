@@ -94,23 +94,46 @@ class RunRepository(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferedTask:
+    """A task of the catalogue."""
+
+    task: RegisteredTask
+    """As the worker knows it that was started last."""
+    is_offered: bool
+    """Whether a worker that lives knows it."""
+
+
 class TaskCatalogue(Protocol):
-    """The tasks that the workers of this version know, in one unit of work."""
+    """The tasks that workers know, in one unit of work: each worker says what it offers, again and again.
 
-    async def replace(self, tasks: Sequence[RegisteredTask]) -> None:
-        """Make these the known tasks; what is known already is not written again. Any number may do so at once."""
+    What a worker offered is remembered for a week after it said so for the last time.
+    """
+
+    async def offer(
+        self, worker: str, tasks: Sequence[RegisteredTask], *, lasts: timedelta
+    ) -> None:
+        """Note what a worker knows, and that it lives for so long. Any number may do so at once."""
         ...
 
-    async def all(self) -> Sequence[RegisteredTask]:
-        """Return every known task, ordered by name."""
+    async def withdraw(self, worker: str) -> None:
+        """Note that a worker has ended."""
         ...
 
-    async def find(self, name: str) -> RegisteredTask | None:
-        """Return the task of that name if it is known."""
+    async def all(self) -> Sequence[OfferedTask]:
+        """Return every task that is remembered, ordered by name."""
+        ...
+
+    async def find(self, name: str) -> Sequence[RegisteredTask]:
+        """Return the task of that name as the workers that live know it, the one that was started last first.
+
+        They may know it differently: old and new ones run side by side for a while. If none lives, all that are
+        remembered count.
+        """
         ...
 
     async def is_empty(self) -> bool:
-        """Tell whether nothing is known yet, because no worker and no beat was ever started."""
+        """Tell whether no task is remembered, because no worker was ever started."""
         ...
 
 

@@ -1,6 +1,6 @@
 """Definitions as somebody writes them: read as far as possible, so that all that is wrong is said at once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -37,15 +37,20 @@ class Draft:
     """The fields beside the definition that were written and are right."""
     problems: Mapping[str, str] = field(hash=False)
 
-    def suiting(self, registered: RegisteredTask | None) -> "Draft":
-        """Return this draft and what is wrong with its task and arguments, given the task that is known by its name."""
+    def suiting(self, registered: Sequence[RegisteredTask]) -> "Draft":
+        """Return this draft and what is wrong with its task and arguments, given how workers know a task of its name.
+
+        It is enough if its arguments suit one of them: a new version of a task may come, or go.
+        """
         if "task" in self.problems:
             return self
-        if registered is None:
-            return self.but({"task": "is not a task that is known"})
+        if not registered:
+            return self.but({"task": "is not a task that a worker offers"})
         if "args" in self.problems or "kwargs" in self.problems:
             return self
-        return self.but(registered.problems_with(self.definition.args, self.definition.kwargs))
+        definition = self.definition
+        found = [task.problems_with(definition.args, definition.kwargs) for task in registered]
+        return self if not all(found) else self.but(found[0])
 
     def but(self, problems: Mapping[str, str]) -> "Draft":
         """Return this draft, in which something more is wrong."""

@@ -5,26 +5,20 @@ running `portico run` included; what is wrong with them, Celery's commands say i
 `entrypoints.celery.tasks`, and in the modules that `PORTICO_TASK_MODULES` names.
 """
 
-import asyncio
-import logging
-
 import click
-from celery import Celery, bootsteps
-from celery.signals import beat_init, celeryd_after_setup, setup_logging
+from celery import bootsteps
+from celery.signals import setup_logging
 
 import bootstrap
 from application.settings import Settings, UnsafeSettings
-from domain.errors import Unavailable
-from entrypoints.celery import rabbitmq
-from entrypoints.celery.catalogue import registered_tasks
+from entrypoints.celery import offers, rabbitmq
 from entrypoints.celery.configuration import configuration
 from entrypoints.celery.process import process_settings
 from entrypoints.celery.typed import TypedCelery
 from entrypoints.local.errors import LocalStackError
 
-_log = logging.getLogger(__name__)
-
 rabbitmq.use()
+offers.use()
 app = TypedCelery(
     "portico",
     events="entrypoints.celery.events:WorkerEvents",
@@ -70,18 +64,3 @@ app.steps["worker"].add(NoBeatInside)
 @setup_logging.connect
 def _log_as_we_do(loglevel: int | None = None, logfile: str | None = None, **_: object) -> None:
     bootstrap.configure_logging(process_settings(), level=loglevel, file=logfile)
-
-
-# Before a worker has children: what this opens, it closes, and they inherit none of it.
-@celeryd_after_setup.connect
-@beat_init.connect
-def _introduce(**_: object) -> None:
-    try:
-        asyncio.run(_sync(app))
-    except Unavailable as error:
-        _log.warning("the API does not learn which tasks there are: %s", error)
-
-
-async def _sync(app: Celery) -> None:
-    async with bootstrap.running(bootstrap.build_without_keys(process_settings())) as container:
-        await container.sync_tasks()(registered_tasks(app))

@@ -11,7 +11,14 @@ from uuid import UUID
 import pytest
 
 from application.paging import PageRequest, Sort
-from application.ports.scheduling import BeatId, BeatReport, Begun, PeriodicTaskFilter, Turn
+from application.ports.scheduling import (
+    BeatId,
+    BeatReport,
+    Begun,
+    Finished,
+    PeriodicTaskFilter,
+    Turn,
+)
 from domain.scheduling.errors import PeriodicTaskNameTaken, PeriodicTaskNotFound
 from domain.scheduling.misfire import Misfire
 from domain.scheduling.options import PublishingOptions
@@ -293,12 +300,16 @@ async def test_a_task_that_was_made_again_begins_anew(scheduling: SchedulingBack
 async def test_a_run_may_end_after_its_task_was_removed(scheduling: SchedulingBackend) -> None:
     task, slot = a_periodic_task(), scheduling.now()
     await scheduling.define(task)
-    await scheduling.delete(task.id)
     begun = Begun(
         run_id=run_id(task.id, slot), task_id=task.id, scheduled_for=slot, at=slot, worker="w"
     )
-
     assert await scheduling.run_log.begin(begun)
+    await scheduling.delete(task.id)
+
+    await scheduling.run_log.finish([Finished(run_id=begun.run_id, at=slot)])
+
+    async with scheduling.uow() as work:
+        assert (await work.runs.slice(task.id, after=None, most=1)).records == []
 
 
 # --- where it stands ---

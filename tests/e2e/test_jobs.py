@@ -1,6 +1,8 @@
 """Periodic tasks as their users have them: made over HTTP, published by a beat, run by a worker, looked at again."""
 
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.command import Started, addresses, portico, starting
+from tests.e2e.command import Started, addresses, environment, portico, starting
 from tests.e2e.job_tasks import ODD
 from tests.e2e.jobs import EACH_SECOND, TASKS, Portico, lines, portico_running, settings_of, until
 from tests.servers import Servers
@@ -242,8 +244,14 @@ app.send_task("test.note", [{str(file)!r}, "another"])
 # --- what is known, and what is refused ---------------------------------------------------------
 
 
+def offered(jobs: Portico) -> dict[str, Any]:
+    """Return the tasks that workers that live offer, by name."""
+    known = jobs.data(jobs.http.get("/api/v1/tasks"))
+    return {task["name"]: task for task in known if task["isOffered"]}
+
+
 def test_the_api_knows_the_tasks_of_the_workers(jobs: Portico) -> None:
-    tasks = {task["name"]: task for task in jobs.data(jobs.http.get("/api/v1/tasks"))}
+    tasks = until(lambda: offered(jobs))
 
     assert {"portico.prune_runs", "portico.deliver_audit", "test.note"} <= tasks.keys()
     assert tasks["test.note"]["description"] == "Add a line to a file."
@@ -253,7 +261,33 @@ def test_the_api_knows_the_tasks_of_the_workers(jobs: Portico) -> None:
     ] == [("file", True, "str"), ("text", False, "str")]
 
 
+def test_a_worker_with_other_tasks_hides_none_and_takes_its_own_with_it(
+    jobs: Portico, tmp_path: Path
+) -> None:
+    variables = jobs.variables | {"PORTICO_TASK_MODULES": "tests.e2e.other_tasks"}
+    worker = subprocess.Popen(  # noqa: S603 - ours
+        [
+            *(sys.executable, "-m", "celery", "-A", "entrypoints.celery.app", "worker"),
+            *("--pool", "solo", "-Q", "other", "-n", "other@%h"),
+        ],
+        env=environment(tmp_path, **variables),
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        until(lambda: {"other.nothing", "test.note"} <= offered(jobs).keys())
+        jobs.make(task="other.nothing", enabled=False)
+    finally:
+        worker.terminate()
+        worker.wait(timeout=30)
+
+    until(lambda: "other.nothing" not in offered(jobs))
+    assert "test.note" in offered(jobs)
+
+
 def test_what_no_worker_could_run_is_refused_over_the_wire(jobs: Portico) -> None:
+    until(lambda: offered(jobs))
+
     def refused(**fields: Any) -> list[list[str]]:
         body = {"name": "bad", "task": "test.note", "args": ["x"], **EACH_SECOND, **fields}
         response = jobs.http.post(TASKS, json=body)

@@ -57,7 +57,7 @@ class SharedStore(MemoryStore):
     """What several beats share, what people do to it, and whether it answers."""
 
     def __init__(self, clock: MovableClock) -> None:
-        super().__init__()
+        super().__init__(clock)
         self.clock = clock
         self.is_away = False
         self.loses_answers = False

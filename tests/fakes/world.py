@@ -83,7 +83,6 @@ class World:
             _idle_containers.pop() if _idle_containers else _a_container()
         )
         self.container.settings.override(providers.Object(settings))
-        self.store: MemoryStore = self.container.memory_store()
         stand_ins: dict[str, object] = {
             "clock": self.clock,
             "transport": self.transport,
@@ -94,6 +93,7 @@ class World:
         }
         for name, stand_in in (stand_ins | replaced).items():
             self.container.providers[name].override(providers.Object(stand_in))
+        self.store: MemoryStore = self.container.memory_store()
 
     def end(self) -> None:
         """Leave the container, as good as new, to a world that is yet to be; nobody may use this one any more."""

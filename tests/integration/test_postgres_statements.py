@@ -116,14 +116,14 @@ async def test_syncing_writes_what_has_changed_and_nothing_else(engine: AsyncEng
     assert await sync(ROUTES[:-2]) == []
 
 
-async def test_workers_that_know_what_is_known_already_write_nothing(engine: AsyncEngine) -> None:
-    async def replace(*names: str) -> list[str]:
+async def test_workers_that_offer_what_they_offered_write_one_row(engine: AsyncEngine) -> None:
+    async def offer(*names: str) -> list[str]:
         async with PostgresUnitOfWork(engine) as work:
             with statements(engine) as said:
-                await work.task_catalogue.replace([RegisteredTask(name=name) for name in names])
+                tasks = [RegisteredTask(name=name) for name in names]
+                await work.task_catalogue.offer("worker", tasks, lasts=timedelta(minutes=3))
                 await work.commit()
         return [word for word in said if word != "SELECT"]
 
-    assert await replace("a", "b") == ["INSERT"]
-    assert await replace("b", "a") == []
-    assert await replace("b", "c") == ["DELETE", "INSERT"]
+    assert await offer("a", "b") == ["UPDATE", "INSERT", "INSERT", "DELETE", "DELETE"]
+    assert await offer("a", "b") == ["UPDATE"]

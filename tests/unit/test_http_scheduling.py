@@ -313,7 +313,8 @@ async def test_the_scheduler_says_who_leads_and_what_is_wrong(admin_web: Web) ->
 
 
 async def test_tasks_are_listed_with_their_signatures(admin_web: Web) -> None:
-    await admin_web.world.container.sync_tasks()(
+    await admin_web.world.container.offer_tasks()(
+        "worker",
         [
             RegisteredTask(
                 name="reports.send",
@@ -323,7 +324,7 @@ async def test_tasks_are_listed_with_their_signatures(admin_web: Web) -> None:
                     Parameter(name="copies", kind=ParameterKind.KEYWORD_ONLY, required=False),
                 ),
             )
-        ]
+        ],
     )
 
     response = await admin_web.client.get("/api/v1/tasks")
@@ -342,6 +343,7 @@ async def test_tasks_are_listed_with_their_signatures(admin_web: Web) -> None:
                 {"name": "copies", "kind": "keyword_only", "required": False, "annotation": ""},
             ],
             "acceptsAnything": False,
+            "isOffered": True,
         }
     ]
 
@@ -350,7 +352,7 @@ async def test_tasks_are_listed_with_their_signatures(admin_web: Web) -> None:
 
 
 async def test_one_answer_names_everything_that_is_wrong(admin_web: Web) -> None:
-    await admin_web.world.container.sync_tasks()([RegisteredTask(name="reports.send")])
+    await admin_web.world.container.offer_tasks()("worker", [RegisteredTask(name="reports.send")])
 
     assert sorted(
         await wrong(
@@ -464,8 +466,8 @@ async def test_a_crontab_may_be_one_line(admin_web: Web) -> None:
 
 
 async def test_arguments_that_do_not_suit_the_task_are_named(admin_web: Web) -> None:
-    await admin_web.world.container.sync_tasks()(
-        [RegisteredTask(name="reports.send", parameters=(Parameter(name="to_whom"),))]
+    await admin_web.world.container.offer_tasks()(
+        "worker", [RegisteredTask(name="reports.send", parameters=(Parameter(name="to_whom"),))]
     )
 
     assert await wrong(admin_web, args=[1, 2]) == ["args"]

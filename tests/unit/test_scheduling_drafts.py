@@ -243,22 +243,22 @@ SEND = RegisteredTask(name="reports.send", parameters=(Parameter(name="to"),))
 
 
 def test_a_task_that_nobody_knows_is_named_with_all_else_that_is_wrong() -> None:
-    draft = read_draft({**LEAST, "jitter": -1}).suiting(None)
+    draft = read_draft({**LEAST, "jitter": -1}).suiting([])
 
     assert draft.problems.keys() == {"task", "jitter"}
 
 
 def test_arguments_that_do_not_suit_the_task_are_named() -> None:
-    assert not read_draft({**LEAST, "args": ["ada"]}).suiting(SEND).problems
-    assert read_draft({**LEAST, "kwargs": {"from": 1}}).suiting(SEND).problems.keys() == {
+    assert not read_draft({**LEAST, "args": ["ada"]}).suiting([SEND]).problems
+    assert read_draft({**LEAST, "kwargs": {"from": 1}}).suiting([SEND]).problems.keys() == {
         "kwargs.from",
         "kwargs",
     }
 
 
 def test_of_arguments_that_are_none_it_is_not_said_that_they_do_not_suit() -> None:
-    assert read_draft({**LEAST, "args": 5}).suiting(SEND).problems == {"args": "must be a list"}
+    assert read_draft({**LEAST, "args": 5}).suiting([SEND]).problems == {"args": "must be a list"}
 
 
 def test_a_task_without_a_name_is_looked_for_no_further() -> None:
-    assert read_draft({**LEAST, "task": ""}).suiting(None).problems.keys() == {"task"}
+    assert read_draft({**LEAST, "task": ""}).suiting([]).problems.keys() == {"task"}

@@ -1,6 +1,7 @@
 """Periodic tasks as people handle them: made, changed, paused, asked to run, looked at, removed."""
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -139,7 +140,7 @@ async def test_before_any_worker_was_started_every_task_is_believed(
 
 
 async def test_once_tasks_are_known_no_other_is_scheduled(world: World, caller: Caller) -> None:
-    await world.container.sync_tasks()([SEND, FORGET])
+    await world.container.offer_tasks()("worker", [SEND, FORGET])
 
     with pytest.raises(InvalidDefinition) as raised:
         await made(world, caller, task="nobody.knows", max_runs=0)
@@ -148,7 +149,7 @@ async def test_once_tasks_are_known_no_other_is_scheduled(world: World, caller: 
 
 
 async def test_arguments_must_suit_the_task(world: World, caller: Caller) -> None:
-    await world.container.sync_tasks()([SEND])
+    await world.container.offer_tasks()("worker", [SEND])
 
     with pytest.raises(InvalidDefinition) as raised:
         await made(world, caller, task="reports.send", kwargs={"from": "ada"})
@@ -157,11 +158,61 @@ async def test_arguments_must_suit_the_task(world: World, caller: Caller) -> Non
     await made(world, caller, task="reports.send", kwargs={"to": "ada"})
 
 
-async def test_known_tasks_are_those_of_the_workers_that_started_last(world: World) -> None:
-    await world.container.sync_tasks()([SEND])
-    await world.container.sync_tasks()([FORGET])
+async def test_what_any_worker_that_lives_offers_is_known(world: World, caller: Caller) -> None:
+    """Two workers may have different modules; the last one to start does not hide the tasks of the others."""
+    offer = world.container.offer_tasks()
+    await offer("one", [SEND])
+    await offer("two", [FORGET])
 
-    assert await world.container.list_tasks()() == [FORGET]
+    await made(world, caller, name="a", task="reports.send", args=["ada"])
+    await made(world, caller, name="b", task="reports.forget")
+
+    assert [each.task for each in await world.container.list_tasks()()] == [FORGET, SEND]
+
+
+async def test_while_old_and_new_workers_run_arguments_may_suit_either(
+    world: World, caller: Caller
+) -> None:
+    new = replace(SEND, parameters=(Parameter(name="to"), Parameter(name="how")))
+    await world.container.offer_tasks()("old", [SEND])
+    await world.pass_time(seconds=1)
+    await world.container.offer_tasks()("new", [new])
+
+    await made(world, caller, name="old", task="reports.send", args=["ada"])
+    await made(world, caller, name="new", task="reports.send", args=["ada", "soon"])
+    with pytest.raises(InvalidDefinition) as raised:
+        await made(world, caller, name="neither", task="reports.send")
+
+    assert raised.value.problems == {"kwargs": "lacks to, how, which reports.send needs"}
+
+
+async def test_a_task_whose_workers_have_ended_is_shown_as_such_and_not_scheduled(
+    world: World, caller: Caller
+) -> None:
+    await world.container.offer_tasks()("gone", [SEND])
+    await world.container.offer_tasks()("silent", [RegisteredTask(name="reports.other")])
+    await world.pass_time(minutes=2)
+    await world.container.offer_tasks()("living", [FORGET])
+    await world.container.withdraw_tasks()("gone")
+    await world.pass_time(minutes=2)
+
+    offered = {each.task.name: each.is_offered for each in await world.container.list_tasks()()}
+
+    assert offered == {"reports.forget": True, "reports.other": False, "reports.send": False}
+    for task in ("reports.send", "reports.other"):
+        with pytest.raises(InvalidDefinition, match="task is not a task that a worker offers"):
+            await made(world, caller, task=task)
+
+
+async def test_while_no_worker_lives_what_is_remembered_counts(
+    world: World, caller: Caller
+) -> None:
+    await world.container.offer_tasks()("worker", [SEND])
+    await world.pass_time(hours=1)
+
+    await made(world, caller, task="reports.send", args=["ada"])
+    with pytest.raises(InvalidDefinition):
+        await made(world, caller, name="other", task="reports.forget")
 
 
 # --- changed ------------------------------------------------------------------------------------
@@ -323,7 +374,7 @@ async def test_a_task_whose_code_is_gone_can_be_paused_and_described_but_not_poi
     world: World, caller: Caller
 ) -> None:
     task = await made(world, caller)
-    await world.container.sync_tasks()([SEND])
+    await world.container.offer_tasks()("worker", [SEND])
 
     assert not readable(await change(world, caller, task.id, enabled=False)).enabled
     await change(world, caller, task.id, description="Its code is gone.")

@@ -1,60 +1,111 @@
-"""`TaskCatalogue` in the table `registered_tasks`."""
+"""`TaskCatalogue` in the tables `task_workers` and `registered_tasks`: workers that offer the same share its rows."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import timedelta
+from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Row, delete, func, select
+from sqlalchemy import Row, delete, func, not_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from adapters.postgres.records import among
-from adapters.postgres.tables import AdvisoryLock, registered_tasks
+from adapters.postgres.tables import AdvisoryLock, registered_tasks, task_workers
 from adapters.postgres.transaction import Transaction
-from application.ports.scheduling import TaskCatalogue
+from application.ports.scheduling import OfferedTask, TaskCatalogue
 from domain.scheduling.signatures import Parameter, ParameterKind, RegisteredTask
+
+_REMEMBERED = timedelta(days=7)
+
+_OFFERS = """
+WITH offers AS (
+  SELECT offer, bool_or(expires_at > now()) AS is_offered, max(since) AS since FROM task_workers GROUP BY offer
+)
+SELECT {distinct} name, description, parameters, accepts_anything, is_offered
+  FROM registered_tasks JOIN offers USING (offer)
+"""
+_ALL = text(
+    _OFFERS.format(distinct="DISTINCT ON (name)")
+    + "ORDER BY name, is_offered DESC, since DESC, offer"
+)
+_FIND = text(
+    _OFFERS.format(distinct="")
+    + """
+ WHERE name = :name AND (is_offered OR NOT EXISTS (SELECT FROM offers WHERE is_offered))
+ ORDER BY since DESC, offer
+"""
+)
 
 
 class PostgresTaskCatalogue(TaskCatalogue):
-    """Registered tasks, seen through one transaction."""
+    """What workers offer, seen through one transaction. Times are those of the database."""
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
 
-    async def replace(self, tasks: Sequence[RegisteredTask]) -> None:
-        lock = func.pg_advisory_xact_lock(AdvisoryLock.REGISTERED_TASKS)
-        await self._transaction.write(select(lock))
-        known = {task.name: task for task in await self.all()}
-        gone = known.keys() - {task.name for task in tasks}
-        if gone:
-            await self._transaction.write(
-                delete(registered_tasks).where(among(registered_tasks.c.name, gone))
+    async def offer(
+        self, worker: str, tasks: Sequence[RegisteredTask], *, lasts: timedelta
+    ) -> None:
+        rows = [_to_row(task) for task in tasks]
+        offer = sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+        expires_at = func.now() + lasts
+        known = await self._transaction.write(
+            update(task_workers)
+            .where(task_workers.c.worker == worker, task_workers.c.offer == offer)
+            .values(expires_at=expires_at)
+        )
+        if not known.rowcount:
+            # So that nobody forgets an offer that another one has just found to be known.
+            lock = func.pg_advisory_xact_lock(AdvisoryLock.REGISTERED_TASKS)
+            await self._transaction.write(select(lock))
+            statement = upsert(task_workers).values(
+                worker=worker, offer=offer, expires_at=expires_at
             )
-        if new := [_to_row(task) for task in tasks if known.get(task.name) != task]:
-            statement = upsert(registered_tasks)
             await self._transaction.write(
                 statement.on_conflict_do_update(
-                    index_elements=[registered_tasks.c.name],
+                    index_elements=[task_workers.c.worker],
                     set_={
-                        column.name: statement.excluded[column.name]
-                        for column in registered_tasks.c
-                        if not column.primary_key
+                        "offer": offer,
+                        "since": func.now(),
+                        "expires_at": statement.excluded.expires_at,
                     },
-                ),
-                new,
+                )
             )
+            if rows:
+                await self._transaction.write(
+                    upsert(registered_tasks).on_conflict_do_nothing(),
+                    [{**row, "offer": offer} for row in rows],
+                )
+            await self._forget()
 
-    async def all(self) -> Sequence[RegisteredTask]:
-        statement = select(registered_tasks).order_by(registered_tasks.c.name)
-        return [_to_task(row) for row in await self._transaction.read(statement)]
+    async def withdraw(self, worker: str) -> None:
+        await self._transaction.write(
+            update(task_workers)
+            .where(task_workers.c.worker == worker, task_workers.c.expires_at > func.now())
+            .values(expires_at=func.now())
+        )
 
-    async def find(self, name: str) -> RegisteredTask | None:
-        statement = select(registered_tasks).where(registered_tasks.c.name == name)
-        row = (await self._transaction.read(statement)).one_or_none()
-        return None if row is None else _to_task(row)
+    async def all(self) -> Sequence[OfferedTask]:
+        return [
+            OfferedTask(task=_to_task(row), is_offered=row.is_offered)
+            for row in await self._transaction.read(_ALL)
+        ]
+
+    async def find(self, name: str) -> Sequence[RegisteredTask]:
+        rows = await self._transaction.read(_FIND.bindparams(name=name))
+        return [_to_task(row) for row in rows]
 
     async def is_empty(self) -> bool:
         statement = select(registered_tasks.c.name).limit(1)
         return (await self._transaction.read(statement)).first() is None
+
+    async def _forget(self) -> None:
+        is_old = task_workers.c.expires_at < func.now() - _REMEMBERED
+        await self._transaction.write(delete(task_workers).where(is_old))
+        offered = select(task_workers.c.worker).where(
+            task_workers.c.offer == registered_tasks.c.offer
+        )
+        await self._transaction.write(delete(registered_tasks).where(not_(offered.exists())))
 
 
 def _to_row(task: RegisteredTask) -> dict[str, Any]:

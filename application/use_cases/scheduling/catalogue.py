@@ -2,31 +2,46 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
-from application.ports.scheduling import BeatStore, SchedulerStatus
+from application.ports.scheduling import BeatStore, OfferedTask, SchedulerStatus
 from application.ports.unit_of_work import UnitOfWorkFactory
 from domain.scheduling.signatures import RegisteredTask
 
 
 @dataclass(frozen=True, slots=True)
-class SyncTasks:
-    """Make the catalogue what workers and beats of this version know; any number of them may do so at once."""
+class OfferTasks:
+    """Say what a worker knows, and that it lives: when it starts, and each minute from then on."""
+
+    uow: UnitOfWorkFactory
+    lasts: timedelta = timedelta(minutes=3)
+    """Far longer than it takes until a worker that lives says so again."""
+
+    async def __call__(self, worker: str, tasks: Sequence[RegisteredTask]) -> None:
+        async with self.uow() as uow:
+            await uow.task_catalogue.offer(worker, tasks, lasts=self.lasts)
+            await uow.commit()
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawTasks:
+    """Say that a worker has ended."""
 
     uow: UnitOfWorkFactory
 
-    async def __call__(self, tasks: Sequence[RegisteredTask]) -> None:
+    async def __call__(self, worker: str) -> None:
         async with self.uow() as uow:
-            await uow.task_catalogue.replace(tasks)
+            await uow.task_catalogue.withdraw(worker)
             await uow.commit()
 
 
 @dataclass(frozen=True, slots=True)
 class ListTasks:
-    """Show every task that can be scheduled; none before the first worker or beat was started."""
+    """Show every task that a worker offers, or offered lately; none before the first worker was started."""
 
     uow: UnitOfWorkFactory
 
-    async def __call__(self) -> Sequence[RegisteredTask]:
+    async def __call__(self) -> Sequence[OfferedTask]:
         async with self.uow() as uow:
             return await uow.task_catalogue.all()
 

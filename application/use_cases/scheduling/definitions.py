@@ -355,7 +355,7 @@ def target_of(task_id: PeriodicTaskId) -> str:
 async def _suiting(uow: UnitOfWork, draft: Draft) -> Draft:
     """Check a draft against the tasks that workers know, once any is known."""
     registered = await uow.task_catalogue.find(draft.definition.task)
-    if registered is None and await uow.task_catalogue.is_empty():
+    if not registered and await uow.task_catalogue.is_empty():
         return draft
     return draft.suiting(registered)
 

@@ -7,10 +7,10 @@ from uuid import UUID
 
 from pydantic import Field
 
-from application.ports.scheduling import SchedulerStatus
+from application.ports.scheduling import OfferedTask, SchedulerStatus
 from application.use_cases.scheduling.definitions import TaskInView
 from domain.scheduling.runs import Run, RunState
-from domain.scheduling.signatures import Parameter, ParameterKind, RegisteredTask
+from domain.scheduling.signatures import Parameter, ParameterKind
 from domain.scheduling.tasks import UnreadableTask
 from domain.scheduling.zones import zone_rules_version
 from entrypoints.http.envelope import Body
@@ -138,11 +138,17 @@ class RegisteredTaskBody(Body):
     accepts_anything: bool = Field(
         description="Whether nothing is known of its parameters.", examples=[False]
     )
+    is_offered: bool = Field(
+        description="Whether a worker that lives knows it; if not, none would run it.",
+        examples=[True],
+    )
 
     @classmethod
-    def of(cls, task: RegisteredTask) -> Self:
+    def of(cls, offered: OfferedTask) -> Self:
         """Present a task."""
+        task = offered.task
         return cls(
+            is_offered=offered.is_offered,
             name=task.name,
             description=task.description,
             parameters=[ParameterBody.of(parameter) for parameter in task.parameters],

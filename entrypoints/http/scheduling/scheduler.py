@@ -20,7 +20,7 @@ GetStatusDep = Annotated[GetSchedulerStatus, Depends(use_case(Container.get_sche
 
 @router.get("/tasks", dependencies=[GuardedRoute])
 async def list_tasks(list_tasks: ListTasksDep) -> Response[Sequence[RegisteredTaskBody]]:
-    """List every task that can be scheduled; workers and beats tell their tasks when they start."""
+    """List every task that a worker offers, or offered in the last week; workers tell their tasks when they start."""
     return Response(data=[RegisteredTaskBody.of(task) for task in await list_tasks()])
 
 
