@@ -3,6 +3,7 @@
 The order is in `middleware`: nothing that answers stands outside of what gives each response its id and its headers.
 """
 
+import asyncio
 import json
 import math
 import re
@@ -183,6 +184,16 @@ class ErrorMiddleware:
                 # Half a response is out. All that can be said now is that the rest will not come.
                 raise
             await response(scope, receive, send)
+        except asyncio.CancelledError:
+            if exchange_of(scope).status is not None:
+                raise
+            # uvicorn would answer in its own words; the task is over with this.
+            await problem_response(scope, _stopping())(scope, receive, send)
+
+
+def _stopping() -> HTTPException:
+    headers = {"Retry-After": "1", "Connection": "close"}
+    return HTTPException(503, "This process stops and waits no longer", headers=headers)
 
 
 class StrictCORSMiddleware(CORSMiddleware):

@@ -159,14 +159,12 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _look(self) -> None:
         if self._is_not_read():
-            _log.info("answer not read in time", client=self.client)
+            _log.info("answer not read in time", client=_address(self.client))
             self.transport.abort()
             return
         if self.flow.read_paused or (self._is_in_head and self._is_answering()):
             self._restart_clock()
         elif self.loop.time() - self._since > self.patience + self._allowance():
-            if self._has_begun:
-                _log.info("request not received in time", client=self.client)
             self._refuse(HTTPException(HTTPStatus.REQUEST_TIMEOUT, "The request came too slowly"))
         self._look_again()
 
@@ -213,7 +211,15 @@ class PatientProtocol(HttpToolsProtocol):
             cycle.response_complete if self._is_in_head else not cycle.response_started
         )
         if self._has_begun and is_silent and not self.transport.is_closing():
-            self.transport.write(_answer(error))
+            request_id = secrets.token_hex(16)
+            _log.info(
+                "request refused",
+                status=error.status_code,
+                reason=error.detail,
+                client=_address(self.client),
+                request_id=request_id,
+            )
+            self.transport.write(_answer(error, request_id))
         # A route that waits for the rest of a body learns that the client is gone.
         self.transport.close()
 
@@ -250,9 +256,13 @@ class _OneAfterTheOther(FlowControl):
             super().resume_reading()
 
 
-def _answer(error: HTTPException) -> bytes:
+def _address(client: tuple[str, int] | None) -> str | None:
+    return client[0] if client else None
+
+
+def _answer(error: HTTPException, request_id: str) -> bytes:
     scope = {"type": "http", "path": "", "headers": []}
-    request_id = begin(scope, secrets.token_hex(16)).request_id
+    begin(scope, request_id)
     response = problem_response(scope, error)
     headers = [
         *response.raw_headers,

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 import uvicorn
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -378,6 +379,22 @@ async def test_what_waits_in_line_is_not_read(gated_port: int, first: bytes, the
         assert time.monotonic() - began < 1
 
 
+async def test_what_a_stop_waits_for_too_long_is_told_so(gate: asyncio.Event) -> None:
+    app = create_app(container=World().container)
+    begun = asyncio.Event()
+
+    @app.get("/fake/gated", dependencies=[PublicRoute])
+    async def gated() -> None:
+        begun.set()
+        await gate.wait()
+
+    async with serving(app, IN_MEMORY, timeout_graceful_shutdown=1) as port:
+        answer = asyncio.create_task(exchange(port, LIVEZ.replace(b"/livez", b"/fake/gated")))
+        await begun.wait()
+
+    assert_problem(await answer, 503, "http.service_unavailable")
+
+
 async def test_who_waits_in_line_is_answered_in_order(gated_port: int, gate: asyncio.Event) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", gated_port)
     large = b" " * 300_000
@@ -390,6 +407,16 @@ async def test_who_waits_in_line_is_answered_in_order(gated_port: int, gate: asy
     assert statuses(answers) == [200] * 5
     assert b'"data":2}' in answers
     assert b'"data":300000}' in answers
+
+
+async def test_the_id_in_a_refusal_is_in_the_log(port: int) -> None:
+    with structlog.testing.capture_logs() as lines:
+        answer = await exchange(port, b"no HTTP\r\n\r\n")
+
+    problem = json.loads(answer.partition(b"\r\n\r\n")[2])
+    (line,) = [line for line in lines if line["event"] == "request refused"]
+    assert (line["request_id"], line["status"]) == (problem["requestId"], 400)
+    assert line["client"] == "127.0.0.1"
 
 
 @pytest.mark.parametrize("stray", [b"AAAAA", b"\0", b"GET /livez HTTP/9.9\r\n\r\n"], ids=repr)
