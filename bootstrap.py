@@ -29,6 +29,7 @@ from adapters.mongo.health import MongoProbe
 from adapters.observability import configure_logging
 from adapters.postgres.engine import postgres_engine
 from adapters.postgres.health import PostgresProbe, SchemaProbe
+from adapters.postgres.inspection import PostgresInspection
 from adapters.postgres.scheduling.beat import PostgresBeatStore
 from adapters.postgres.scheduling.runs import PostgresRunLog
 from adapters.postgres.schema import PostgresSchema
@@ -36,6 +37,7 @@ from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from adapters.redis.access import RedisAccessCache, RedisAccessVersions
 from adapters.redis.client import redis_client
 from adapters.redis.health import RedisProbe
+from adapters.redis.inspection import RedisInspection
 from adapters.redis.sessions import RedisSeenCiphertexts, RedisSessionStore
 from adapters.redis.throttle import RedisLogInThrottle, RedisRateLimiter
 from adapters.s3.client import S3Client
@@ -211,6 +213,16 @@ class Container(containers.DeclarativeContainer):
             providers.Singleton(RedisProbe, redis),
             providers.Singleton(MongoProbe, mongo, settings.provided.mongo),
             providers.Singleton(S3Probe, s3),
+        ),
+    )
+    inspections = providers.Selector(
+        stores,
+        memory=providers.List(),
+        servers=providers.List(
+            providers.Singleton(
+                PostgresInspection, engine, clock, settings.provided.sessions.leeway
+            ),
+            providers.Singleton(RedisInspection, redis, clock, settings.provided.sessions.leeway),
         ),
     )
     beat_store = providers.Selector(

@@ -1,5 +1,8 @@
-"""What readiness asks of each dependency."""
+"""What readiness and operators ask of each dependency."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Protocol
 
 
@@ -15,3 +18,50 @@ class Probe(Protocol):
         The caller sets the time-out.
         """
         ...
+
+
+class Concern(Enum):
+    """How much an operator should care."""
+
+    NONE = auto()
+    WARNING = auto()
+    """It works, and may not do what somebody expects."""
+    WRONG = auto()
+    """Something will be lost or refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What there is to say about one side of a dependency: `about` is a word, `text` says what it means."""
+
+    about: str
+    text: str
+    concern: Concern = Concern.NONE
+
+
+class Inspection(Protocol):
+    """Looks at how a dependency that answers is set up."""
+
+    name: str
+    """That of its probe."""
+
+    async def remarks(self) -> Sequence[Remark]:
+        """Return one remark for each thing that was looked at; raise `Unavailable`."""
+        ...
+
+
+def clock_remark(ahead: float, *, tolerated: float) -> Remark:
+    """Return what a server's clock means that is `ahead` seconds before ours; tokens bear fewer than `tolerated`."""
+    if abs(ahead) < _SAME_TIME:
+        return Remark("clock", "is that of this host")
+    difference = f"is {abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} that of this host"
+    if abs(ahead) < tolerated:
+        return Remark("clock", f"{difference}; do both run NTP?", Concern.WARNING)
+    return Remark(
+        "clock",
+        f"{difference}: tokens are refused, locks and schedules are off; have both run NTP",
+        Concern.WRONG,
+    )
+
+
+_SAME_TIME = 1.0

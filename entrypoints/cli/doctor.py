@@ -1,23 +1,35 @@
 """`portico doctor`: what is wrong here, and what to do about it."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import json as json_format
+import shutil
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from http.client import HTTPConnection, HTTPException
 
 import bootstrap
+from application.ports.health import Concern
 from application.ports.system import MigrationsRefused
-from application.settings import Settings, UnsafeSettings
+from application.settings import Settings, Stores, UnsafeSettings
 from bootstrap import Container
 from domain.errors import Unavailable
 from domain.scheduling.zones import zone_rules_version
 from entrypoints.cli import console
+from entrypoints.cli.announcement import reachable_host
 from entrypoints.cli.api import hand_on
 from entrypoints.cli.broker import broker_probes
 from entrypoints.cli.connection import answered
 from entrypoints.cli.errors import DependencyDown, ExitCode, MigrationsMissing, PortTaken
 from entrypoints.local.addresses import as_overrides, unconfigured
+from entrypoints.cli.jobs import answering_workers
 from entrypoints.local.lock import owner
 from entrypoints.local.servers import is_free
 from entrypoints.local.stack import SERVERS, running_stack
+
+_PATIENCE = 5.0
+_ANSWER_WITHIN = 3.0
+_LITTLE_DISK = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +39,8 @@ class Finding:
     check: str
     detail: str
     exit_code: int = 0
+    warning: bool = False
+    """It works, and may not do what somebody expects."""
 
 
 async def examine(*, json: bool) -> int:
@@ -35,7 +49,7 @@ async def examine(*, json: bool) -> int:
     if json:
         console.show_json({"findings": [asdict(finding) for finding in findings]})
     for finding in () if json else findings:
-        mark = "✗" if finding.exit_code else "✓"
+        mark = "✗" if finding.exit_code else "!" if finding.warning else "✓"
         console.show(f"{mark} {finding.check:<12} {finding.detail}")
     wrong = {finding.exit_code for finding in findings}
     order = (ExitCode.WRONG_SETTINGS, ExitCode.DEPENDENCY_DOWN, ExitCode.FAILED)
@@ -61,39 +75,93 @@ async def _findings() -> AsyncIterator[Finding]:
         return
     yield Finding(check="settings", detail=f"fit for {settings.environment}")
     yield Finding(check="time zones", detail=f"of tzdata {zone_rules_version()}, in all processes")
-    yield _port(settings)
+    yield await asyncio.to_thread(_port, settings, container.keys_in_use()["access"])
+    yield _disk(settings)
     if missing and not variables:
         names = ", ".join(sorted(missing))
         yield Finding(
             check="servers", detail=f"no address for {names}: `portico run` starts its own"
         )
-        return
-    async for finding in _dependencies(container):
-        yield finding
+    elif settings.stores is Stores.MEMORY:
+        yield Finding(
+            check="servers",
+            detail="none is used: PORTICO_STORES=memory forgets everything when its process ends",
+        )
+    else:
+        async for finding in _dependencies(container):
+            yield finding
 
 
-def _port(settings: Settings) -> Finding:
+# --- this host ----------------------------------------------------------------------------------
+
+
+def _port(settings: Settings, key: str) -> Finding:
     host, port = settings.http.host, settings.http.port
     if pid := owner(settings.data_dir):
         return Finding(check="portico run", detail=f"is running (pid {pid})")
-    if port and not is_free(port, host):
-        return Finding(check="port", detail=str(PortTaken(host, port)), exit_code=ExitCode.FAILED)
-    return Finding(check="port", detail=f"{port} of {host} is free")
+    if not port or is_free(port, host):
+        return Finding(check="port", detail=f"{port} of {host} is free")
+    if key in _keys_published_at(reachable_host(settings.http), port):
+        return Finding(check="port", detail=f"{port} of {host}: our API listens, with our keys")
+    return Finding(check="port", detail=str(PortTaken(host, port)), exit_code=ExitCode.FAILED)
+
+
+def _keys_published_at(host: str, port: int) -> frozenset[str]:
+    """Return the ids of the keys that an API publishes there; none if it is no API."""
+    # Not through a proxy, whatever the environment says: it is this host.
+    connection = HTTPConnection(host, port, timeout=_ANSWER_WITHIN)
+    try:
+        connection.request("GET", "/.well-known/jwks.json")
+        answer = connection.getresponse().read(1 << 20)
+        return frozenset(key["kid"] for key in json_format.loads(answer)["keys"])
+    except (OSError, HTTPException, ValueError, LookupError, TypeError):
+        return frozenset()
+    finally:
+        connection.close()
+
+
+def _disk(settings: Settings) -> Finding:
+    directory = settings.data_dir.resolve()
+    place = next(each for each in (directory, *directory.parents) if each.exists())
+    free = shutil.disk_usage(place).free
+    return Finding(
+        check="disk",
+        detail=f"{free / (1 << 30):.1f} GiB free at {place}",
+        warning=free < _LITTLE_DISK,
+    )
+
+
+# --- servers ------------------------------------------------------------------------------------
 
 
 async def _dependencies(container: Container) -> AsyncIterator[Finding]:
-    broker = broker_probes(container.settings())
+    others = broker_probes(container.settings())
     async with bootstrap.running(container):
+        down: Mapping[str, str] = {}
         try:
-            await answered(container, others=broker, patience=5)
+            await answered(container, others=others, patience=_PATIENCE)
         except DependencyDown as error:
             down = {name: error.line(name) for name in error.reasons}
-        else:
-            down = {}
-        for name in sorted([*SERVERS, *(probe.name for probe in broker)]):
+        for name in sorted([*SERVERS, *(probe.name for probe in others)]):
             yield _server(name, down.get(name))
+        for inspection in container.inspections():
+            if inspection.name not in down:
+                with suppress(Unavailable):  # since a moment ago
+                    for remark in await inspection.remarks():
+                        wrong = remark.concern is Concern.WRONG
+                        yield Finding(
+                            check=f"{inspection.name} {remark.about}",
+                            detail=remark.text,
+                            exit_code=ExitCode.FAILED if wrong else 0,
+                            warning=remark.concern is Concern.WARNING,
+                        )
         if "postgres" not in down:
-            yield await _schema(container)
+            schema = await _schema(container)
+            yield schema
+            if not schema.exit_code:
+                yield await _beat(container)
+    if "broker" not in down and "redis" not in down:
+        yield await _workers()
 
 
 def _server(name: str, problem: str | None) -> Finding:
@@ -106,9 +174,38 @@ async def _schema(container: Container) -> Finding:
     try:
         current = await container.schema().is_current()
     except Unavailable as error:
-        return Finding(check="schema", detail=str(error), exit_code=ExitCode.DEPENDENCY_DOWN)
+        return Finding(
+            check="schema", detail=error.reason or str(error), exit_code=ExitCode.DEPENDENCY_DOWN
+        )
     except MigrationsRefused as error:
         return Finding(check="schema", detail=str(error), exit_code=ExitCode.FAILED)
     if not current:
         return Finding(check="schema", detail=str(MigrationsMissing()), exit_code=ExitCode.FAILED)
     return Finding(check="schema", detail="has every migration")
+
+
+async def _beat(container: Container) -> Finding:
+    try:
+        status, now = await container.get_scheduler_status()()
+    except Unavailable as error:
+        return Finding(
+            check="beat", detail=error.reason or str(error), exit_code=ExitCode.DEPENDENCY_DOWN
+        )
+    if status.leads_until is None or status.leads_until <= now or status.report is None:
+        return Finding(
+            check="beat",
+            detail="none leads, so periodic tasks do not run; `portico beat` starts one",
+            warning=True,
+        )
+    return Finding(check="beat", detail=f"{status.report.name} leads")
+
+
+async def _workers() -> Finding:
+    names = await asyncio.to_thread(answering_workers)
+    if not names:
+        return Finding(
+            check="workers",
+            detail="none answers, so tasks wait; `portico worker` starts one",
+            warning=True,
+        )
+    return Finding(check="workers", detail=f"{', '.join(names)} answer{'s' * (len(names) == 1)}")

@@ -68,6 +68,13 @@ class NothingKept(Refused):
         )
 
 
+class NothingStays(Refused):
+    """What a command would store in memory is gone when it ends."""
+
+    def __init__(self, instead: str) -> None:
+        super().__init__(f"PORTICO_STORES=memory forgets everything when a process ends; {instead}")
+
+
 class NothingWorks(Refused):
     """No worker of this host answers."""
 

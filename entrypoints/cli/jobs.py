@@ -1,6 +1,7 @@
 """`portico worker` and `portico beat`: once all is there that they need, they become Celery's own commands."""
 
 import asyncio
+import json as json_format
 import os
 import socket
 import subprocess
@@ -78,6 +79,17 @@ def check_worker(name: str, *, json: bool) -> None:
         raise NothingWorks(node)
     if not json:
         console.show(f"{node} answers")
+
+
+def answering_workers() -> Sequence[str]:
+    """Return the names of the workers, on whatever host, that answer the broker of the environment."""
+    asked = subprocess.run(  # noqa: S603 - ours
+        [*_CELERY, "inspect", "--timeout", str(_ANSWER_WITHIN), "--json", "ping"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    return sorted(json_format.loads(asked.stdout)) if asked.returncode == 0 else ()
 
 
 async def check_beat(*, json: bool) -> None:

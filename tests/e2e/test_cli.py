@@ -12,7 +12,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -24,6 +26,7 @@ from entrypoints.cli import app
 from entrypoints.local.servers import choose_ports
 from tests.e2e.command import PORTICO, addresses, environment, portico, starting
 from tests.servers import Servers
+from tests.valkey import Valkey
 
 COMMANDS = (
     "run",
@@ -517,6 +520,77 @@ def test_the_doctor_names_wrong_settings(command: Command) -> None:
 
     assert result.code == 2
     assert "✗ settings     PORTICO_HTTP_PORT must be a port" in result.out
+
+
+def test_the_doctor_tells_our_api_from_whatever_else_has_its_port(
+    command: Command, port: int, keys: Path
+) -> None:
+    """It publishes our keys."""
+
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"keys": [{"kid": "another"}]}')
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", port), Other) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        result = command("doctor", PORTICO_HTTP_PORT=str(port), PORTICO_KEYS_DIR=str(keys))
+        server.shutdown()
+        thread.join()
+
+    assert result.code == 1
+    assert f"✗ port         Port {port} of 127.0.0.1 is taken" in result.out
+
+
+@pytest.mark.server
+def test_the_doctor_says_what_does_not_run_and_what_may_be_lost(
+    command: Command, servers: Servers, postgres_url: str, tmp_path: Path
+) -> None:
+    """Without workers and a beat it is not wrong; a Redis that drops sessions when it is full is."""
+    (tmp_path / "redis").mkdir()
+    full = ("--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru")
+    with Valkey(tmp_path / "redis", *full) as valkey:
+        variables = addresses(
+            servers, PORTICO_POSTGRES_URL=postgres_url, PORTICO_REDIS_URL=valkey.url
+        )
+        result = command("doctor", "--json", **variables)
+
+    findings = {each["check"]: each for each in json.loads(result.out)["findings"]}
+    assert result.code == 1
+    assert findings["redis memory"]["exit_code"] == 1
+    assert "allkeys-lru" in findings["redis memory"]["detail"]
+    assert {name for name, each in findings.items() if each["warning"]} == {"beat", "workers"}
+    assert {"disk", "redis clock", "postgres clock", "redis data"} <= findings.keys()
+
+
+def test_in_memory_nothing_is_said_of_servers_that_are_not_there(command: Command) -> None:
+    said = {
+        arguments: command(*arguments, PORTICO_STORES="memory")
+        for arguments in (
+            ("doctor",),
+            ("migrate",),
+            ("migrate", "--check"),
+            ("migrate", "--autogenerate", "x"),
+            ("create-admin",),
+            ("sync-routes",),
+        )
+    }
+
+    assert {arguments: result.code for arguments, result in said.items()} == {
+        ("doctor",): 0,
+        ("migrate",): 0,
+        ("migrate", "--check"): 0,
+        ("migrate", "--autogenerate", "x"): 1,
+        ("create-admin",): 1,
+        ("sync-routes",): 1,
+    }
+    assert all("PORTICO_STORES=memory" in result.out + result.err for result in said.values())
+    assert not any(re.search("answers|newest", result.out) for result in said.values())
 
 
 def test_the_doctor_knows_that_run_starts_what_is_not_configured(command: Command) -> None:

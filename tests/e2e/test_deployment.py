@@ -191,9 +191,17 @@ def test_api_worker_and_beat_run_from_the_production_lock(
         assert doubled.stdout == "42\n", doubled.stderr
         assert {run["state"] for run in _runs_of_a_periodic_task(port)} == {"succeeded"}
 
-        for check in (("worker", "--check"), ("beat", "--check"), ("doctor",)):
+        for check in (("worker", "--check"), ("beat", "--check")):
             checked = run(*check)
             assert checked.returncode == 0, checked.stdout + checked.stderr
+
+        variables["PORTICO_HTTP_PORT"] = str(port)
+        doctor = run("doctor", "--json")
+        findings = {each["check"]: each for each in json.loads(doctor.stdout)["findings"]}
+        assert doctor.returncode == 0, doctor.stdout
+        assert findings["port"]["detail"].endswith("our API listens, with our keys")
+        assert "celery@" in findings["workers"]["detail"]
+        assert findings["beat"]["detail"].endswith(" leads")
 
 
 def _runs_of_a_periodic_task(port: int) -> list[dict[str, Any]]:
