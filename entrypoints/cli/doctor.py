@@ -20,9 +20,16 @@ from entrypoints.cli.announcement import reachable_host
 from entrypoints.cli.api import hand_on
 from entrypoints.cli.broker import broker_probes
 from entrypoints.cli.connection import answered
-from entrypoints.cli.errors import DependencyDown, ExitCode, MigrationsMissing, PortTaken
-from entrypoints.local.addresses import as_overrides, unconfigured
+from entrypoints.cli.errors import (
+    DependencyDown,
+    ExitCode,
+    MigrationsMissing,
+    NothingIsPublished,
+    NothingLeads,
+    PortTaken,
+)
 from entrypoints.cli.jobs import answering_workers
+from entrypoints.local.addresses import as_overrides, unconfigured
 from entrypoints.local.lock import owner
 from entrypoints.local.servers import is_free
 from entrypoints.local.stack import SERVERS, running_stack
@@ -186,18 +193,19 @@ async def _schema(container: Container) -> Finding:
 
 async def _beat(container: Container) -> Finding:
     try:
-        status, now = await container.get_scheduler_status()()
+        status = await container.get_scheduler_status()()
     except Unavailable as error:
         return Finding(
             check="beat", detail=error.reason or str(error), exit_code=ExitCode.DEPENDENCY_DOWN
         )
-    if status.leads_until is None or status.leads_until <= now or status.report is None:
-        return Finding(
-            check="beat",
-            detail="none leads, so periodic tasks do not run; `portico beat` starts one",
-            warning=True,
-        )
-    return Finding(check="beat", detail=f"{status.report.name} leads")
+    report = status.report
+    if report is None or not status.leads:
+        none = NothingLeads(report.name if report else None, report.problem if report else None)
+        return Finding(check="beat", detail=str(none), warning=True)
+    if report.publishing:
+        stuck = NothingIsPublished(report.name, report.publishing.since, report.publishing.error)
+        return Finding(check="beat", detail=str(stuck), exit_code=ExitCode.FAILED)
+    return Finding(check="beat", detail=f"{report.name} leads")
 
 
 async def _workers() -> Finding:
