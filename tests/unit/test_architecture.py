@@ -21,6 +21,7 @@ LAYERS = ("domain", "application", "adapters", "entrypoints")
 # Ports that nothing in memory has to stand in for.
 NOTHING_TO_STAND_IN_FOR = {
     "Probe": "memory is never down",
+    "Inspection": "memory is set up in one way",
     "UnitOfWorkFactory": "the class of the units of work is one",
 }
 
