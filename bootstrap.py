@@ -386,7 +386,12 @@ class Container(containers.DeclarativeContainer):
         view=view_tasks,
     )
     reset_periodic_task = providers.Factory(
-        ResetPeriodicTask, uow=uow.provider, clock=clock, audit=record_audit, view=view_tasks
+        ResetPeriodicTask,
+        uow=uow.provider,
+        authorize=authorize,
+        clock=clock,
+        audit=record_audit,
+        view=view_tasks,
     )
     delete_periodic_task = providers.Factory(
         DeletePeriodicTask, uow=uow.provider, authorize=authorize, audit=record_audit

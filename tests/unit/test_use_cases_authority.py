@@ -1,8 +1,11 @@
 """Authority is what it is when something is changed, not when the request arrived: whatever was waited for between."""
 
+import ast
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +23,7 @@ from domain.sessions import InvalidToken
 from tests.fakes.builders import a_role, a_user
 from tests.fakes.world import LAPTOP, PASSWORD, PHONE, SuspendingHasher, World
 
+USE_CASES = Path(__file__).parents[2] / "application" / "use_cases"
 USE = "POST:/use"
 HOURLY = {
     "name": "hourly",
@@ -171,6 +175,10 @@ async def replace_task(s: Scene) -> None:
     )
 
 
+async def reset_task(s: Scene) -> None:
+    await s.use_case("reset_periodic_task")(s.caller, s.task.id)
+
+
 async def delete_task(s: Scene) -> None:
     await s.use_case("delete_periodic_task")(s.caller, s.task.id)
 
@@ -183,7 +191,7 @@ ACTIONS: list[Action] = [
     *(create_user, create_user_with_password, reset_password, change_own_password),
     *(change_user, delete_user, end_sessions, update_profile),
     *(create_role, replace_role, delete_role),
-    *(create_task, change_task, replace_task, delete_task, run_now),
+    *(create_task, change_task, replace_task, reset_task, delete_task, run_now),
 ]
 ON_ONESELF = {change_own_password, update_profile}
 
@@ -345,3 +353,18 @@ async def test_a_thief_who_was_logged_out_everywhere_does_not_change_the_passwor
     with pytest.raises(InvalidToken):
         await task
     assert world.stored(ada).password_hash == before
+
+
+def test_every_use_case_that_changes_something_for_a_caller_asks_again() -> None:
+    """A new one too: whoever takes a caller and commits has `authorize`."""
+    changes, forgetful = list[str](), list[str]()
+    for path in USE_CASES.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                text = ast.unparse(node)
+                if "caller: Caller" in text and re.search(r"\b(uow|self)\.commit\(", text):
+                    changes.append(node.name)
+                    if not re.search(r"self\.authorize\b", text):
+                        forgetful.append(node.name)
+    assert len(changes) > 12
+    assert forgetful == []

@@ -158,6 +158,9 @@ class SetPassword:
             raise UserNotFound(name)
         chosen = await self.choose(password, identifiers=found.identifiers())
         async with self.uow() as uow:
+            await uow.roles.lock_access(
+                to_change=True
+            )  # what they have under way is decided before, or not at all
             user = await uow.users.lock(found.id)
             user.change_password(chosen, at=self.clock.now())
             await uow.users.save(user)

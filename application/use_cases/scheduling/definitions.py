@@ -277,6 +277,7 @@ class ResetPeriodicTask:
     """
 
     uow: UnitOfWorkFactory
+    authorize: Authorize
     clock: Clock
     audit: RecordAudit
     view: ViewTasks
@@ -284,7 +285,7 @@ class ResetPeriodicTask:
     async def __call__(self, caller: Caller, task_id: PeriodicTaskId) -> TaskInView:
         """Raise `PeriodicTaskNotFound`."""
         async with self.uow() as uow:
-            scheduled = await uow.periodic_tasks.lock(task_id)
+            scheduled = await lock(uow, self.authorize, caller, task_id)
             task, before = scheduled.task, scheduled.standing
             task.reset(at=self.clock.now())
             await uow.periodic_tasks.save(task)
