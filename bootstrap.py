@@ -88,15 +88,18 @@ from application.use_cases.scheduling.definitions import (
     DeletePeriodicTask,
     GetPeriodicTask,
     ListPeriodicTasks,
+    PauseOrResumeTasks,
     ResetPeriodicTask,
     ViewTasks,
 )
 from application.use_cases.scheduling.runs import (
+    CancelRun,
     ListNextRuns,
     ListRuns,
     PreviewRuns,
     PruneRuns,
     RunNow,
+    SearchRuns,
 )
 from application.use_cases.sessions.devices import (
     EndSession,
@@ -400,6 +403,13 @@ class Container(containers.DeclarativeContainer):
         RunNow, uow=uow.provider, authorize=authorize, clock=clock, ids=ids, audit=record_audit
     )
     list_runs = providers.Factory(ListRuns, uow=uow.provider, clock=clock)
+    search_runs = providers.Factory(SearchRuns, uow=uow.provider, clock=clock)
+    cancel_run = providers.Factory(
+        CancelRun, uow=uow.provider, authorize=authorize, clock=clock, audit=record_audit
+    )
+    pause_or_resume_tasks = providers.Factory(
+        PauseOrResumeTasks, uow=uow.provider, authorize=authorize, clock=clock, audit=record_audit
+    )
     list_next_runs = providers.Factory(ListNextRuns, uow=uow.provider, clock=clock, sun=sun)
     preview_runs = providers.Factory(PreviewRuns, clock=clock, ids=ids, sun=sun)
     prune_runs = providers.Factory(

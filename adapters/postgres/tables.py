@@ -273,11 +273,19 @@ task_runs = Table(
     Column("error", Text, nullable=False, server_default=""),
     Column("worker", Text, nullable=False, server_default=""),
     CheckConstraint(
-        "state IN ('requested', 'claimed', 'published', 'started', 'succeeded', 'failed', 'skipped')",
+        "state IN ('requested', 'claimed', 'published', 'started', 'succeeded', 'failed', 'skipped', 'cancelled')",
         name="state",
     ),
     Index("ix_task_runs_task_id_scheduled_for_id", "task_id", "scheduled_for", "id"),
-    Index("ix_task_runs_scheduled_for", "scheduled_for"),
+    Index("ix_task_runs_scheduled_for_id", "scheduled_for", "id"),
+)
+# What people look for among all runs; most succeed, and those are never in here.
+Index(
+    "ix_task_runs_not_succeeded",
+    task_runs.c.state,
+    task_runs.c.scheduled_for,
+    task_runs.c.id,
+    postgresql_where=text("state IN ('failed', 'skipped', 'cancelled')"),
 )
 # What is not published is looked for at each claim, and there is next to nothing of it.
 is_unpublished = task_runs.c.state.in_(

@@ -7,7 +7,7 @@ from typing import NewType, Protocol
 from uuid import UUID
 
 from application.paging import Cursor, Page, PageRequest, Slice
-from domain.scheduling.runs import Run, RunId
+from domain.scheduling.runs import Run, RunId, RunState
 from domain.scheduling.signatures import RegisteredTask
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
@@ -35,6 +35,8 @@ class Scheduled:
 
     task: PeriodicTask | UnreadableTask
     standing: Standing = field(default_factory=Standing)
+    last_run: Run | None = None
+    """The newest one of its history, whatever became of it; told of tasks that are found or listed."""
 
 
 class PeriodicTaskRepository(Protocol):
@@ -50,6 +52,14 @@ class PeriodicTaskRepository(Protocol):
 
     async def lock(self, task_id: PeriodicTaskId) -> Scheduled:
         """Return the task, which nobody else can change until this unit of work ends; raise `PeriodicTaskNotFound`."""
+        ...
+
+    async def lock_all(self, ids: Collection[PeriodicTaskId]) -> Sequence[Scheduled]:
+        """Return these tasks, locked in the order of their ids; raise `PeriodicTaskNotFound` if one does not exist."""
+        ...
+
+    async def names(self, ids: Collection[PeriodicTaskId]) -> Mapping[PeriodicTaskId, str]:
+        """Return the names of those that are stored."""
         ...
 
     async def save(self, task: PeriodicTask | UnreadableTask) -> None:
@@ -73,6 +83,15 @@ class PeriodicTaskRepository(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Which runs to list; each field narrows."""
+
+    task_id: PeriodicTaskId | None = None
+    state: RunState | None = None
+    """As it is seen: what has lapsed has failed or expired (`Run.state_at`)."""
+
+
 class RunRepository(Protocol):
     """The runs of all tasks, in one unit of work."""
 
@@ -84,6 +103,20 @@ class RunRepository(Protocol):
         self, task_id: PeriodicTaskId, *, after: Cursor | None, most: int
     ) -> Slice[Run]:
         """Return up to `most` runs of a task, newest first (`scheduled_for`, then `id`), going on after a cursor."""
+        ...
+
+    async def search(
+        self, which: RunFilter, *, at: datetime, after: Cursor | None, most: int
+    ) -> Slice[Run]:
+        """Return up to `most` runs of all tasks as they are at a moment, in the same order."""
+        ...
+
+    async def lock(self, run_id: RunId) -> Run:
+        """Return a run, which nobody else can change until this unit of work ends; raise `RunNotFound`."""
+        ...
+
+    async def save(self, run: Run) -> None:
+        """Store the state of a locked run, and when it ended."""
         ...
 
     async def prune(self, *, before: datetime, most: int) -> int:

@@ -47,3 +47,24 @@ class UnreadableDefinition(Conflict):
         super().__init__(f"The definition of {name} cannot be read: {reason}")
         self.name = name
         self.reason = reason
+
+
+class RunNotFound(NotFound):
+    """There is no such run."""
+
+    code = "scheduling.run_not_found"
+
+    def __init__(self, run_id: object) -> None:
+        super().__init__(f"There is no run {run_id}")
+        self.run_id = run_id
+
+
+class RunNotWaiting(Conflict):
+    """A run has begun, or is over: it can be called off no more."""
+
+    code = "scheduling.run_not_waiting"
+
+    def __init__(self, run_id: object, state: str) -> None:
+        super().__init__(f"The run {run_id} does not wait any more: it is {state}")
+        self.run_id = run_id
+        self.state = state

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import NewType
 from uuid import UUID
 
+from domain.scheduling.errors import RunNotWaiting
 from domain.scheduling.slots import PeriodicTaskId, message_id
 
 RunId = NewType("RunId", UUID)
@@ -32,6 +33,8 @@ class RunState(StrEnum):
     """Given up: as many runs as the task may have were going on."""
     EXPIRED = "expired"
     """No worker began it in time."""
+    CANCELLED = "cancelled"
+    """Somebody called it off before a worker began it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +75,21 @@ class Run:
         is_lost = state is RunState.FAILED and self.state is RunState.STARTED
         return replace(self, state=state, error=NO_END if is_lost else self.error)
 
+    def cancelled(self, *, at: datetime) -> "Run":
+        """Return it called off: whoever gets its message drops it. Raise `RunNotWaiting`."""
+        if self.state_at(at) not in _WAITING:
+            raise RunNotWaiting(self.id, self.state_at(at))
+        return replace(self, state=RunState.CANCELLED, finished_at=at)
+
     def may_begin(self, now: datetime, *, again: bool) -> bool:
         """Return whether a worker may begin it: once and in time, or (`again`) until an attempt has succeeded."""
         if self.started_at is None:
-            return self.state_at(now) is not RunState.EXPIRED
+            return self.state_at(now) not in {RunState.EXPIRED, RunState.CANCELLED}
         return again and self.state is not RunState.SUCCEEDED
 
 
 NO_END = "its time was up, and nobody had noted its end: its worker died, or took too long"
 """What is shown as the error of a run that has lapsed."""
 
+_WAITING = frozenset({RunState.REQUESTED, RunState.CLAIMED, RunState.PUBLISHED})
 _LAPSED = {RunState.PUBLISHED: RunState.EXPIRED, RunState.STARTED: RunState.FAILED}

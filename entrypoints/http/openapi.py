@@ -217,7 +217,8 @@ class Traits:
             creates=creates,
             may_conflict=creates
             or method in {"PUT", "PATCH"}
-            or (method == "DELETE" and is_guarded),
+            or (method == "DELETE" and is_guarded)
+            or (method == "POST" and is_guarded and bool(dependant.path_params)),
             asks_somebody=bool(calls - {security.public}),
             takes_version=not calls.isdisjoint({conditional_change, versioned_change}),
             needs_version=versioned_change in calls,

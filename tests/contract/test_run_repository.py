@@ -3,15 +3,25 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import count
+from typing import Any
 from uuid import UUID
 
 import pytest
 
-from application.paging import Cursor
-from application.ports.scheduling import Begun, Finished, Published, Turn
+from application.paging import Cursor, PageRequest
+from application.ports.scheduling import (
+    Begun,
+    Finished,
+    PeriodicTaskFilter,
+    Published,
+    RunFilter,
+    Turn,
+)
+from domain.scheduling.errors import PeriodicTaskNotFound, RunNotFound
 from domain.scheduling.runs import Run, RunId, RunState, run_id
 from domain.scheduling.slots import PeriodicTaskId
 from tests.fakes.builders import A_MOMENT
+from tests.fakes.scheduling import a_periodic_task
 from tests.fakes.scheduling_backend import SchedulingBackend
 
 _numbers = count(1)
@@ -192,3 +202,127 @@ async def test_pruning_that_is_not_committed_prunes_nothing(scheduling: Scheduli
         assert await work.runs.prune(before=A_MOMENT + MINUTE, most=9) == 1
 
     assert len(await history(scheduling, task_id)) == 1
+
+
+# --- over all tasks ---
+
+
+async def search(
+    scheduling: SchedulingBackend,
+    *,
+    at: datetime = A_MOMENT + 10 * MINUTE,
+    most: int = 100,
+    **which: Any,
+) -> Sequence[Run]:
+    """Return every run that a filter finds at a moment, slice by slice."""
+    found: list[Run] = []
+    after: Cursor | None = None
+    while True:
+        async with scheduling.uow() as work:
+            part = await work.runs.search(RunFilter(**which), at=at, after=after, most=most)
+        assert len(part.records) <= most
+        found += part.records
+        after = part.next
+        if after is None:
+            return found
+
+
+@pytest.mark.parametrize("most", [1, 2, 100])
+async def test_runs_of_all_tasks_are_found_newest_first_and_by_what_became_of_them(
+    scheduling: SchedulingBackend, most: int
+) -> None:
+    first, second = some_task(), some_task()
+    slots = [A_MOMENT + n * MINUTE for n in range(6)]
+    await publish(scheduling, first, slots[0], lapses_at=slots[1])  # expires
+    await publish(scheduling, second, slots[1], slots[2], slots[3], slots[4])
+    await begin(scheduling, second, slots[1])
+    failed = Finished(run_id=await begin(scheduling, second, slots[2]), at=slots[3], error="no")
+    lost = Begun(
+        run_id=run_id(second, slots[3]),
+        task_id=second,
+        scheduled_for=slots[3],
+        at=slots[3],
+        worker="w",
+        lapses_at=slots[4],
+    )
+    await scheduling.run_log.finish([failed])
+    await scheduling.run_log.begin(lost)
+    await request(scheduling, a_request(first, slots[5]))
+
+    async def found(**which: Any) -> list[datetime]:
+        runs = await search(scheduling, most=most, **which)
+        return [run.scheduled_for for run in runs]
+
+    assert await found() == slots[::-1]
+    assert await found(task_id=first) == [slots[5], slots[0]]
+    assert await found(state=RunState.FAILED) == [slots[3], slots[2]]
+    assert await found(state=RunState.EXPIRED) == [slots[0]]
+    assert await found(state=RunState.PUBLISHED) == [slots[4]]
+    assert await found(state=RunState.STARTED) == [slots[1]]
+    assert await found(state=RunState.REQUESTED, task_id=first) == [slots[5]]
+    assert await found(state=RunState.FAILED, task_id=first) == []
+    assert {run.state for run in await search(scheduling, state=RunState.FAILED)} == {
+        RunState.FAILED
+    }
+
+
+async def test_a_run_that_is_called_off_is_not_begun_nor_published_again(
+    scheduling: SchedulingBackend,
+) -> None:
+    task_id = some_task()
+    await publish(scheduling, task_id, A_MOMENT)
+    run = run_id(task_id, A_MOMENT)
+    async with scheduling.uow() as work:
+        await work.runs.save((await work.runs.lock(run)).cancelled(at=A_MOMENT + MINUTE))
+        await work.commit()
+    begun = Begun(
+        run_id=run, task_id=task_id, scheduled_for=A_MOMENT, at=A_MOMENT + MINUTE, worker="w"
+    )
+
+    assert not await scheduling.run_log.begin(begun)
+    await scheduling.beat().note_published(
+        [Published(run_id=run, at=A_MOMENT + MINUTE, lapses_at=None)]
+    )
+
+    (seen,) = await search(scheduling, state=RunState.CANCELLED)
+    assert (seen.id, seen.finished_at) == (run, A_MOMENT + MINUTE)
+
+
+async def test_a_run_that_is_not_there_cannot_be_locked(scheduling: SchedulingBackend) -> None:
+    async with scheduling.uow() as work:
+        with pytest.raises(RunNotFound):
+            await work.runs.lock(RunId(UUID(int=0)))
+
+
+async def test_a_task_is_found_and_listed_with_its_newest_run(
+    scheduling: SchedulingBackend,
+) -> None:
+    task, fresh = a_periodic_task(name="a"), a_periodic_task(name="b")
+    await scheduling.define(task, fresh)
+    await publish(scheduling, task.id, A_MOMENT, A_MOMENT + MINUTE, A_MOMENT - MINUTE)
+    newest = run_id(task.id, A_MOMENT + MINUTE)
+
+    async with scheduling.uow() as work:
+        found = await work.periodic_tasks.find(task.id)
+        page = await work.periodic_tasks.page(PeriodicTaskFilter(), PageRequest())
+
+    assert found is not None
+    last = [each.last_run and each.last_run.id for each in (found, *page.records)]
+    assert last == [newest, newest, None]
+
+
+async def test_some_tasks_are_locked_together_or_not_at_all(
+    scheduling: SchedulingBackend,
+) -> None:
+    tasks = [a_periodic_task(name=name) for name in "cab"]
+    await scheduling.define(*tasks)
+    ids = [task.id for task in tasks]
+
+    async with scheduling.uow() as work:
+        found = await work.periodic_tasks.lock_all([*ids[::-1], ids[0]])
+        assert [each.task.id for each in found] == sorted(ids)
+        names = await work.periodic_tasks.names([ids[0], some_task()])
+    assert names == {ids[0]: "c"}
+    async with scheduling.uow() as work:
+        with pytest.raises(PeriodicTaskNotFound):
+            await work.periodic_tasks.lock_all([*ids, some_task()])

@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_camel
 
 from domain.access import Role
 from domain.identity import User
+from domain.scheduling.runs import Run, RunId, RunState
 from domain.scheduling.tasks import PeriodicTask
 from tests.fakes.builders import a_role, a_user
 from tests.fakes.scheduling import a_periodic_task
@@ -74,13 +75,14 @@ every_guarded_route = pytest.mark.parametrize("operation", GUARDED, ids=str)
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A user `ben` with a role and a session, a spare role, and a periodic task: what requests are about."""
+    """A user `ben` with a role and a session, a spare role, a periodic task and a run: what requests are about."""
 
     web: Web
     ben: User
     spare: Role
     bens_session: UUID
     task: PeriodicTask
+    run: Run
 
     async def caller(self, *roles: Role, is_admin: bool = False) -> dict[str, str]:
         """Return the headers of somebody who has logged in."""
@@ -91,21 +93,22 @@ class Scene:
 
     async def send(self, operation: Operation, headers: Mapping[str, str]) -> httpx.Response:
         """Send what the operation expects, about things that exist."""
-        body = operation.body and self.acceptable(operation.body)
+        body = operation.body and self.acceptable(operation)
         return await self.web.client.request(
             operation.method, self.path_of(operation), json=body, headers=headers
         )
 
-    def acceptable(self, body: Mapping[str, Any]) -> dict[str, Any]:
+    def acceptable(self, operation: Operation) -> dict[str, Any]:
         """Return the example of a body, but about things that exist."""
+        of_tasks = "periodic-tasks" in operation.path
         about = {
-            "ids": [str(self.spare.id)],
+            "ids": [str(self.task.id if of_tasks else self.spare.id)],
             "roles": [self.spare.code.value],
             "permissions": [],
             "password": None,
             "kid": None,
         }
-        return {name: about.get(name, value) for name, value in body.items()}
+        return {name: about.get(name, value) for name, value in (operation.body or {}).items()}
 
     def path_of(self, operation: Operation, **ids: object) -> str:
         """Return the path of things that exist, or of those that are given."""
@@ -114,6 +117,7 @@ class Scene:
             "role_id": self.spare.id,
             "session_id": self.bens_session,
             "task_id": self.task.id,
+            "run_id": self.run.id,
         }
         return operation.path.format_map(existing | ids)
 
@@ -124,7 +128,15 @@ async def scene(web: Web) -> Scene:
     spare = await web.world.given_role(a_role(code="spare"))
     caller, _ = await web.world.log_in_as(ben, PHONE)
     task = await web.world.given_task(a_periodic_task())
-    return Scene(web, ben, spare, caller.session_id, task)
+    run = Run(
+        id=RunId(UUID(int=1)),
+        task_id=task.id,
+        scheduled_for=web.world.clock.now(),
+        state=RunState.REQUESTED,
+        requested=True,
+    )
+    web.world.store.runs[run.id] = run
+    return Scene(web, ben, spare, caller.session_id, task, run)
 
 
 def test_the_list_has_every_kind_of_route() -> None:
@@ -198,7 +210,9 @@ async def test_an_administrator_may_use_every_route(scene: Scene, operation: Ope
 async def test_who_may_not_call_learns_nothing_about_what_is_wrong_with_the_request(
     scene: Scene, operation: Operation
 ) -> None:
-    path = scene.path_of(operation, user_id="x", role_id="x", session_id="x", task_id="x")
+    path = scene.path_of(
+        operation, user_id="x", role_id="x", session_id="x", task_id="x", run_id="x"
+    )
 
     response = await scene.web.client.request(
         operation.method, path, json={"unknown": 1}, headers=await scene.caller()
@@ -235,6 +249,8 @@ BAD = {
     "until": ["tomorrow", "2026-01-01T00:00:00", "0000-01-01T00:00:00Z", "-" + "9" * 400],
     "task": ["\0", TOO_LONG],
     "kind": ["unknown", "CRONTAB", "\0", ""],
+    "state": ["unknown", "FAILED", "\0", ""],
+    "taskId": ["x", "\0", f"{NOTHING}0", TOO_LONG],
     "enabled": ["perhaps", "1", "True", "", "\0"],
     "invalid": ["perhaps", "0", "False", "\0"],
     "count": ["0", "-1", "101", "1.0", "9" * 5000, "x", ""],
@@ -319,7 +335,7 @@ async def test_the_id_of_nothing_is_not_found(
     administrated: Scene, operation: Operation, name: str
 ) -> None:
     path = administrated.path_of(operation, **{name: NOTHING})
-    body = operation.body and administrated.acceptable(operation.body)
+    body = operation.body and administrated.acceptable(operation)
 
     response = await administrated.web.client.request(operation.method, path, json=body)
 
@@ -368,7 +384,7 @@ async def test_what_is_no_object_is_refused(administrated: Scene, operation: Ope
 async def test_no_value_of_a_field_makes_a_route_fail(
     administrated: Scene, operation: Operation, name: str
 ) -> None:
-    acceptable = administrated.acceptable(operation.body or {})
+    acceptable = administrated.acceptable(operation)
     for value in ODD_VALUES:
         response = await administrated.web.client.request(
             operation.method,
@@ -396,7 +412,7 @@ OF_ANOTHER_TYPE: Mapping[str, Sequence[object]] = {
 async def test_a_value_of_one_type_is_not_taken_for_one_of_another(
     administrated: Scene, operation: Operation, name: str
 ) -> None:
-    acceptable = administrated.acceptable(operation.body or {})
+    acceptable = administrated.acceptable(operation)
     for value in OF_ANOTHER_TYPE[type_of(operation, name)]:
         response = await administrated.web.client.request(
             operation.method,

@@ -67,7 +67,7 @@ async def test_no_body_makes_a_route_fail(
         for body, content_type in requests:
             response = await web.client.request(
                 method,
-                path.format(user_id=target.id, role_id=role.id, task_id=task.id),
+                path.format(user_id=target.id, role_id=role.id, task_id=task.id, run_id=task.id),
                 content=body,
                 headers={**bearer, "Content-Type": content_type},
             )

@@ -77,6 +77,7 @@ async def test_a_task_is_shown_as_it_was_written(admin_web: Web) -> None:
         "runs": 0,
         "nextRunAt": "2026-03-02T04:30:00Z",
         "lastSlot": None,
+        "lastRun": None,
         "problem": None,
     }
     shown = await admin_web.client.get(f"{TASKS}/{made['id']}")
@@ -276,6 +277,47 @@ async def test_the_history_goes_on_at_its_cursor(admin_web: Web) -> None:
     second = await page(pageSize=2, cursor=first["nextCursor"])
     assert [run["id"] for run in first["records"] + second["records"]] == runs
     assert second["nextCursor"] is None
+
+
+async def test_runs_of_all_tasks_are_listed_and_called_off(admin_web: Web) -> None:
+    client, made = admin_web.client, await make(admin_web, name="a task")
+    run = (await client.post(f"{TASKS}/{made['id']}/run")).json()["data"]
+
+    async def found(**params: Any) -> list[dict[str, Any]]:
+        response = await client.get(f"{TASKS}/runs", params=params)
+        assert response.status_code == 200, response.text
+        records: list[dict[str, Any]] = response.json()["data"]["records"]
+        return records
+
+    assert await found() == await found(state="requested") == [run | {"taskName": "a task"}]
+    assert await found(taskId=str(UUID(int=0))) == await found(state="failed") == []
+    assert (await client.get(f"{TASKS}/{made['id']}")).json()["data"]["lastRun"] == run
+    assert (await client.get(f"{TASKS}/runs", params={"state": "odd"})).status_code == 422
+
+    cancelled = await client.post(f"{TASKS}/runs/{run['id']}/cancel")
+    again = await client.post(f"{TASKS}/runs/{run['id']}/cancel")
+    missing = await client.post(f"{TASKS}/runs/{UUID(int=0)}/cancel")
+
+    assert cancelled.json()["data"]["state"] == "cancelled"
+    assert (again.status_code, again.json()["error"]) == (409, "scheduling.run_not_waiting")
+    assert (missing.status_code, missing.json()["error"]) == (404, "scheduling.run_not_found")
+
+
+async def test_many_tasks_are_paused_and_resumed_in_one_request(admin_web: Web) -> None:
+    client, ids = admin_web.client, [(await make(admin_web, name=n))["id"] for n in "ab"]
+
+    paused = await client.post(f"{TASKS}/pause", json={"ids": ids})
+    resumed = await client.post(f"{TASKS}/resume", json={"ids": ids[:1], "catchUp": True})
+    missing = await client.post(f"{TASKS}/resume", json={"ids": [*ids, str(UUID(int=0))]})
+    too_many = await client.post(f"{TASKS}/pause", json={"ids": [ids[0]] * 201})
+
+    assert (paused.json()["data"], resumed.json()["data"]) == ({"changed": 2}, {"changed": 1})
+    assert missing.status_code == 404
+    assert (
+        too_many.status_code
+        == (await client.post(f"{TASKS}/pause", json={"ids": []})).status_code
+        == 422
+    )
 
 
 # --- what can be scheduled, and who schedules it ------------------------------------------------

@@ -9,13 +9,15 @@ from uuid import UUID
 import pytest
 
 from application.paging import PageRequest
-from application.ports.scheduling import Begun, Finished, PeriodicTaskFilter
+from application.ports.scheduling import Begun, Finished, PeriodicTaskFilter, RunFilter
 from application.use_cases.caller import Caller
 from application.use_cases.scheduling.definitions import TaskInView
 from domain.scheduling.errors import (
     InvalidDefinition,
     PeriodicTaskNameTaken,
     PeriodicTaskNotFound,
+    RunNotFound,
+    RunNotWaiting,
     UnreadableDefinition,
 )
 from domain.scheduling.firing import no_sun
@@ -761,3 +763,86 @@ async def test_others_go_on_while_the_sun_is_computed() -> None:
 
     assert threads
     assert threading.get_ident() not in threads
+
+
+# --- over all tasks -----------------------------------------------------------------------------
+
+
+async def test_the_newest_run_is_shown_in_the_list_and_with_its_task(
+    world: World, caller: Caller
+) -> None:
+    task, other = await made(world, caller), await made(world, caller, name="never ran")
+    await world.container.run_now()(caller, task.id)
+    await world.pass_time(minutes=1)
+    newest = await world.container.run_now()(caller, task.id)
+
+    page = await world.container.list_periodic_tasks()(PeriodicTaskFilter(), PageRequest())
+
+    assert {seen.task.id: seen.last_run for seen in page.records} == {
+        task.id: newest,
+        other.id: None,
+    }
+    assert (await show(world, task.id)).last_run == newest
+    assert (await change(world, caller, task.id, description="new")).last_run == newest
+
+
+async def test_runs_of_all_tasks_are_listed_with_the_names_of_their_tasks(
+    world: World, caller: Caller
+) -> None:
+    first, second = await made(world, caller), await made(world, caller, name="second")
+    await world.container.run_now()(caller, first.id)
+    await world.pass_time(minutes=1)
+    await world.container.run_now()(caller, second.id)
+
+    found = await world.container.search_runs()(RunFilter(), after=None, most=10)
+
+    assert [each.task_name for each in found.records] == ["second", "hourly"]
+
+
+async def test_a_run_that_waits_is_called_off_and_one_that_has_begun_is_not(
+    world: World, caller: Caller
+) -> None:
+    task = await made(world, caller)
+    waiting = await world.container.run_now()(caller, task.id)
+    begun = await world.container.run_now()(caller, task.id)
+    now = world.clock.now()
+    await world.container.run_log().begin(
+        Begun(run_id=begun.id, task_id=task.id, scheduled_for=now, at=now, worker="w")
+    )
+    cancel = world.container.cancel_run()
+
+    cancelled = await cancel(caller, waiting.id)
+
+    assert (cancelled.state, cancelled.finished_at) == (RunState.CANCELLED, now)
+    for run_id in (begun.id, waiting.id):
+        with pytest.raises(RunNotWaiting):
+            await cancel(caller, run_id)
+    with pytest.raises(RunNotFound):
+        await cancel(caller, RunId(NOTHING))
+    assert [e.target for e in world.noted() if e.action == "scheduling.run_cancelled"] == [
+        f"periodic_task:{task.id}"
+    ]
+
+
+async def test_many_tasks_are_paused_and_resumed_at_once_or_none_of_them(
+    world: World, caller: Caller
+) -> None:
+    tasks = [await made(world, caller, name=f"{n}") for n in range(3)]
+    ids = [task.id for task in tasks]
+    await change(world, caller, ids[0], enabled=False)
+    pause_or_resume = world.container.pause_or_resume_tasks()
+
+    with pytest.raises(PeriodicTaskNotFound):
+        await pause_or_resume(caller, [*ids, NOTHING], enabled=False)
+    assert (await show(world, ids[1])).task.enabled
+
+    assert await pause_or_resume(caller, [*ids, ids[1]], enabled=False) == 2
+    assert [(await show(world, task_id)).task.enabled for task_id in ids] == [False] * 3
+    await world.pass_time(hours=1)
+    assert await pause_or_resume(caller, ids[:2], enabled=True) == 2
+    assert await pause_or_resume(caller, ids, enabled=True, catch_up=True) == 1
+
+    enabled_at = [(await show(world, task_id)).task.enabled_at for task_id in ids]
+    assert enabled_at == [world.clock.now(), world.clock.now(), tasks[2].enabled_at]
+    changed = [e.target for e in world.noted() if e.action == "scheduling.task_changed"]
+    assert sorted(changed) == sorted([f"periodic_task:{task_id}" for task_id in ids] * 2)

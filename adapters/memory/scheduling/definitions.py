@@ -1,6 +1,7 @@
 """Periodic tasks in memory."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from adapters.memory.store import MemoryTransaction, page_of, sorted_by
@@ -25,14 +26,20 @@ class MemoryPeriodicTaskRepository(PeriodicTaskRepository):
 
     async def find(self, task_id: PeriodicTaskId) -> Scheduled | None:
         task = self._tasks.find(task_id)
-        return None if task is None else self._scheduled(task)
+        return None if task is None else self._with_last_run(task)
 
     async def lock(self, task_id: PeriodicTaskId) -> Scheduled:
         await self._transaction.lock(("periodic task", task_id))
-        found = await self.find(task_id)
-        if found is None:
+        task = self._tasks.find(task_id)
+        if task is None:
             raise PeriodicTaskNotFound(task_id)
-        return found
+        return self._scheduled(task)
+
+    async def lock_all(self, ids: Collection[PeriodicTaskId]) -> Sequence[Scheduled]:
+        return [await self.lock(task_id) for task_id in sorted(set(ids))]
+
+    async def names(self, ids: Collection[PeriodicTaskId]) -> Mapping[PeriodicTaskId, str]:
+        return {task.id: task.name for task in self._tasks.where(lambda task: task.id in ids)}
 
     async def save(self, task: PeriodicTask | UnreadableTask) -> None:
         await self.lock(task.id)
@@ -58,7 +65,12 @@ class MemoryPeriodicTaskRepository(PeriodicTaskRepository):
             if which.invalid in {None, self._transaction.problems.find(task.id) is not None}
         ]
         tasks = page_of(sorted_by(found, page.sort or Sort("name"), _SORTS), page)
-        return Page([self._scheduled(task) for task in tasks.records], tasks.total)
+        return Page([self._with_last_run(task) for task in tasks.records], tasks.total)
+
+    def _with_last_run(self, task: PeriodicTask | UnreadableTask) -> Scheduled:
+        runs = self._transaction.runs.where(lambda run: run.task_id == task.id)
+        last = max(runs, key=lambda run: (run.scheduled_for, run.id), default=None)
+        return replace(self._scheduled(task), last_run=last)
 
     def _scheduled(self, task: PeriodicTask | UnreadableTask) -> Scheduled:
         standing = self._transaction.standings.find(task.id)

@@ -6,8 +6,9 @@ from datetime import datetime
 
 from adapters.memory.store import MemoryStore, MemoryTransaction
 from application.paging import Cursor, Slice
-from application.ports.scheduling import Begun, Finished, RunLog, RunRepository
-from domain.scheduling.runs import Run, RunState
+from application.ports.scheduling import Begun, Finished, RunFilter, RunLog, RunRepository
+from domain.scheduling.errors import RunNotFound
+from domain.scheduling.runs import Run, RunId, RunState
 from domain.scheduling.slots import PeriodicTaskId
 
 _GOING_ON = frozenset({RunState.CLAIMED, RunState.PUBLISHED, RunState.STARTED})
@@ -17,6 +18,7 @@ class MemoryRunRepository(RunRepository):
     """Runs, seen through one transaction."""
 
     def __init__(self, transaction: MemoryTransaction) -> None:
+        self._transaction = transaction
         self._runs = transaction.runs
 
     async def request(self, run: Run) -> None:
@@ -25,17 +27,41 @@ class MemoryRunRepository(RunRepository):
     async def slice(
         self, task_id: PeriodicTaskId, *, after: Cursor | None, most: int
     ) -> Slice[Run]:
-        found = self._runs.where(lambda run: run.task_id == task_id)
-        newest = sorted(found, key=_cursor, reverse=True)
-        rest = [run for run in newest if after is None or _cursor(run) < after]
-        following = _cursor(rest[most - 1]) if len(rest) > most else None
-        return Slice(rest[:most], following)
+        return _slice(self._runs.where(lambda run: run.task_id == task_id), after, most)
+
+    async def search(
+        self, which: RunFilter, *, at: datetime, after: Cursor | None, most: int
+    ) -> Slice[Run]:
+        found = self._runs.where(
+            lambda run: (
+                which.task_id in {None, run.task_id} and which.state in {None, run.state_at(at)}
+            )
+        )
+        return _slice([run.seen_at(at) for run in found], after, most)
+
+    async def lock(self, run_id: RunId) -> Run:
+        await self._transaction.lock(("run", run_id))
+        run = self._runs.find(run_id)
+        if run is None:
+            raise RunNotFound(run_id)
+        return run
+
+    async def save(self, run: Run) -> None:
+        stored = await self.lock(run.id)
+        self._runs.write(run.id, replace(stored, state=run.state, finished_at=run.finished_at))
 
     async def prune(self, *, before: datetime, most: int) -> int:
         old = self._runs.where(lambda run: run.scheduled_for < before and not _goes_on(run, before))
         for run in old[:most]:
             self._runs.remove(run.id)
         return len(old[:most])
+
+
+def _slice(found: Sequence[Run], after: Cursor | None, most: int) -> Slice[Run]:
+    newest = sorted(found, key=_cursor, reverse=True)
+    rest = [run for run in newest if after is None or _cursor(run) < after]
+    following = _cursor(rest[most - 1]) if len(rest) > most else None
+    return Slice(rest[:most], following)
 
 
 def _goes_on(run: Run, moment: datetime) -> bool:

@@ -1,6 +1,7 @@
 """`PeriodicTaskRepository` in the tables `periodic_tasks` and `periodic_task_standings`."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import (
@@ -16,7 +17,8 @@ from sqlalchemy import (
 )
 
 from adapters.postgres.records import OrderBy, Records, among, contains
-from adapters.postgres.scheduling.rows import COLUMNS, to_row, to_task
+from adapters.postgres.scheduling.rows import COLUMNS, to_row, to_run, to_task
+from adapters.postgres.scheduling.statements import LAST_RUNS
 from adapters.postgres.tables import periodic_task_standings, periodic_tasks, task_runs
 from adapters.postgres.transaction import Transaction
 from application.paging import Page, PageRequest, Sort
@@ -41,7 +43,7 @@ class PostgresPeriodicTaskRepository(PeriodicTaskRepository):
 
     async def find(self, task_id: PeriodicTaskId) -> Scheduled | None:
         task = await self._records.find(periodic_tasks.c.id == task_id)
-        return None if task is None else (await self._scheduled([task]))[0]
+        return None if task is None else (await self._with_last_runs([task]))[0]
 
     async def lock(self, task_id: PeriodicTaskId) -> Scheduled:
         tasks = await self._records.lock(periodic_tasks.c.id == task_id)
@@ -85,7 +87,28 @@ class PostgresPeriodicTaskRepository(PeriodicTaskRepository):
         sort = page.sort or Sort("name")
         order_by = OrderBy(_SORTS[sort.by], descending=sort.descending)
         found = await self._records.page(page, *_conditions(which, needle), order_by=order_by)
-        return Page(await self._scheduled(found.records), found.total)
+        return Page(await self._with_last_runs(found.records), found.total)
+
+    async def lock_all(self, ids: Collection[PeriodicTaskId]) -> Sequence[Scheduled]:
+        tasks = await self._records.lock(among(periodic_tasks.c.id, ids))
+        if missing := set(ids) - {task.id for task in tasks}:
+            raise PeriodicTaskNotFound(min(missing))
+        return await self._scheduled(tasks)
+
+    async def names(self, ids: Collection[PeriodicTaskId]) -> Mapping[PeriodicTaskId, str]:
+        table = periodic_tasks.c
+        rows = await self._transaction.read(
+            select(table.id, table.name).where(among(table.id, ids))
+        )
+        return {row.id: row.name for row in rows}
+
+    async def _with_last_runs(
+        self, tasks: Sequence[PeriodicTask | UnreadableTask]
+    ) -> Sequence[Scheduled]:
+        rows = await self._transaction.read(LAST_RUNS.bindparams(ids=[task.id for task in tasks]))
+        last = {row.task_id: to_run(row) for row in rows}
+        scheduled = await self._scheduled(tasks)
+        return [replace(each, last_run=last.get(each.task.id)) for each in scheduled]
 
     async def _scheduled(
         self, tasks: Sequence[PeriodicTask | UnreadableTask]

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import (
+    ColumnElement,
     and_,
     delete,
     func,
@@ -13,7 +15,10 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    true,
     tuple_,
+    union_all,
+    update,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -30,8 +35,9 @@ from adapters.postgres.tables import (
 )
 from adapters.postgres.transaction import Transaction
 from application.paging import Cursor, Slice
-from application.ports.scheduling import Begun, Finished, RunLog, RunRepository
-from domain.scheduling.runs import Run, RunState
+from application.ports.scheduling import Begun, Finished, RunFilter, RunLog, RunRepository
+from domain.scheduling.errors import RunNotFound
+from domain.scheduling.runs import Run, RunId, RunState
 from domain.scheduling.slots import PeriodicTaskId
 
 _REMEMBER_DELETED = timedelta(days=30)
@@ -52,16 +58,61 @@ class PostgresRunRepository(RunRepository):
     async def slice(
         self, task_id: PeriodicTaskId, *, after: Cursor | None, most: int
     ) -> Slice[Run]:
+        return await self._slice([task_runs.c.task_id == task_id], after, most)
+
+    async def search(
+        self, which: RunFilter, *, at: datetime, after: Cursor | None, most: int
+    ) -> Slice[Run]:
+        found = await self._slice(
+            [
+                condition if which.task_id is None else condition & of_task
+                for condition in _in_state(which.state, at)
+                for of_task in [task_runs.c.task_id == which.task_id]
+            ],
+            after,
+            most,
+        )
+        return replace(found, records=[run.seen_at(at) for run in found.records])
+
+    async def _slice(
+        self, either: Sequence[ColumnElement[bool]], after: Cursor | None, most: int
+    ) -> Slice[Run]:
+        """Return runs of which one of the conditions holds, which exclude each other: each follows its own index."""
+        newest = (task_runs.c.scheduled_for.desc(), task_runs.c.id.desc())
         place = tuple_(task_runs.c.scheduled_for, task_runs.c.id)
-        statement = select(task_runs).where(task_runs.c.task_id == task_id)
-        if after is not None:
-            statement = statement.where(place < tuple_(after.at, after.id))
-        statement = statement.order_by(
-            task_runs.c.scheduled_for.desc(), task_runs.c.id.desc()
-        ).limit(most + 1)
+        parts = [
+            select(task_runs)
+            .where(condition, true() if after is None else place < tuple_(after.at, after.id))
+            .order_by(*newest)
+            .limit(most + 1)
+            for condition in either
+        ]
+        if len(parts) == 1:
+            (statement,) = parts
+        else:
+            union = union_all(*(select(part.subquery()) for part in parts)).subquery()
+            statement = (
+                select(union)
+                .order_by(union.c.scheduled_for.desc(), union.c.id.desc())
+                .limit(most + 1)
+            )
         runs = [to_run(row) for row in await self._transaction.read(statement)]
         last = runs[most - 1] if len(runs) > most else None
         return Slice(runs[:most], None if last is None else Cursor(last.scheduled_for, last.id))
+
+    async def lock(self, run_id: RunId) -> Run:
+        statement = select(task_runs).where(task_runs.c.id == run_id).with_for_update()
+        row = (await self._transaction.write(statement)).one_or_none()
+        if row is None:
+            raise RunNotFound(run_id)
+        return to_run(row)
+
+    async def save(self, run: Run) -> None:
+        await self._transaction.write(
+            update(task_runs)
+            .where(task_runs.c.id == run.id)
+            .values(state=run.state.value, finished_at=run.finished_at)
+        )
 
     async def prune(self, *, before: datetime, most: int) -> int:
         await self._transaction.write(
@@ -84,6 +135,26 @@ class PostgresRunRepository(RunRepository):
         )
         done = await self._transaction.write(delete(task_runs).where(task_runs.c.id.in_(old)))
         return done.rowcount
+
+
+def _in_state(state: RunState | None, at: datetime) -> Sequence[ColumnElement[bool]]:
+    """Return conditions of which one holds for a run that is in that state at that moment, as in `Run.state_at`."""
+    has_lapsed = func.coalesce(task_runs.c.lapses_at < at, False)
+
+    def stored(state: RunState) -> ColumnElement[bool]:
+        return task_runs.c.state == literal(state.value, literal_execute=True)
+
+    match state:
+        case None:
+            return [true()]
+        case RunState.EXPIRED:
+            return [stored(RunState.PUBLISHED) & has_lapsed]
+        case RunState.FAILED:
+            return [stored(RunState.FAILED), stored(RunState.STARTED) & has_lapsed]
+        case RunState.PUBLISHED | RunState.STARTED:
+            return [stored(state) & not_(has_lapsed)]
+        case _:
+            return [stored(state)]
 
 
 class PostgresRunLog(RunLog):
@@ -115,7 +186,8 @@ class PostgresRunLog(RunLog):
         new = upsert(task_runs).from_select([*row], select(*values).where(not_(deleted.exists())))
         # As in `Run.may_begin`.
         has_expired = func.coalesce(task_runs.c.lapses_at < begun.at, False)
-        is_first = and_(task_runs.c.started_at.is_(None), not_(has_expired))
+        is_cancelled = task_runs.c.state == RunState.CANCELLED.value
+        is_first = and_(task_runs.c.started_at.is_(None), not_(has_expired), not_(is_cancelled))
         is_another = and_(
             literal(begun.again),
             task_runs.c.started_at.is_not(None),

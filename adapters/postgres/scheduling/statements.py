@@ -214,6 +214,18 @@ SELECT claimed.* FROM lease LEFT JOIN claimed ON true ORDER BY scheduled_for
 """  # noqa: S608 - names of columns
 )
 
+# --- what people look at ---
+
+# One step of an index for each task, however long its history is.
+LAST_RUNS = text(
+    f"""
+SELECT last_run.*
+  FROM unnest(CAST(:ids AS uuid[])) AS wanted (task)
+       CROSS JOIN LATERAL (SELECT {_RUN} FROM task_runs WHERE task_id = wanted.task
+                            ORDER BY scheduled_for DESC, id DESC LIMIT 1) AS last_run
+"""  # noqa: S608 - names of columns
+)
+
 # --- what became of claims ---
 
 _NOTED = """

@@ -1,7 +1,7 @@
 """Periodic tasks as people define them: list, show, make, change, remove."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from domain.scheduling.drafts import (
 )
 from domain.scheduling.errors import InvalidDefinition, PeriodicTaskNotFound
 from domain.scheduling.firing import Sun
+from domain.scheduling.runs import Run
 from domain.scheduling.schedules import Clocked, Solar
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.tasks import Definition, PeriodicTask, UnreadableTask
@@ -41,6 +42,8 @@ class TaskInView:
     """The next slot; None if it is paused, over, or cannot be read."""
     last_slot: datetime | None
     """The latest slot that has run or was given up."""
+    last_run: Run | None = None
+    """The newest one of its history, as it is now."""
 
     @property
     def task(self) -> PeriodicTask | UnreadableTask:
@@ -65,14 +68,17 @@ class ViewTasks:
         return seen
 
     def _seen(self, scheduled: Scheduled) -> TaskInView:
-        task, standing = scheduled.task, scheduled.standing
+        task, standing, now = scheduled.task, scheduled.standing, self.clock.now()
+        last_run = scheduled.last_run and scheduled.last_run.seen_at(now)
         if isinstance(task, UnreadableTask):
-            return TaskInView(scheduled=scheduled, next_run_at=None, last_slot=None)
-        slots = task.next_slots(standing, now=self.clock.now(), sun=self.sun)
+            return TaskInView(
+                scheduled=scheduled, next_run_at=None, last_slot=None, last_run=last_run
+            )
         return TaskInView(
             scheduled=scheduled,
-            next_run_at=next(slots, None),
+            next_run_at=next(task.next_slots(standing, now=now, sun=self.sun), None),
             last_slot=task.last_slot(standing, sun=self.sun),
+            last_run=last_run,
         )
 
 
@@ -264,8 +270,9 @@ class ChangePeriodicTask:
                 target=target_of(task.id),
                 details=difference,
             )
+        found = await find(uow, task.id)
         await uow.commit()
-        return await self.view.one(Scheduled(task=task, standing=scheduled.standing))
+        return await self.view.one(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,8 +306,57 @@ class ResetPeriodicTask:
                 target=target_of(task_id),
                 details={"name": task.name, "runs": before.runs, "settled_until": settled_until},
             )
+            found = await find(uow, task_id)
             await uow.commit()
-        return await self.view.one(Scheduled(task=task))
+        return await self.view.one(found)
+
+
+MOST_AT_ONCE = 200
+"""How many tasks can be paused or resumed in one transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class PauseOrResumeTasks:
+    """Pause many periodic tasks at once, or resume them: all of them, or none if one does not exist."""
+
+    uow: UnitOfWorkFactory
+    authorize: Authorize
+    clock: Clock
+    audit: RecordAudit
+
+    async def __call__(
+        self,
+        caller: Caller,
+        ids: Collection[PeriodicTaskId],
+        *,
+        enabled: bool,
+        catch_up: bool = False,
+    ) -> int:
+        """Return how many were changed by that; raise `PeriodicTaskNotFound`."""
+        changed = 0
+        async with self.uow() as uow:
+            await uow.roles.lock_access()
+            found = await uow.periodic_tasks.lock_all(ids)
+            await self.authorize(uow, caller)
+            now = self.clock.now()
+            for task in (each.task for each in found if each.task.enabled is not enabled):
+                if enabled:
+                    task.resume(at=now, catch_up=catch_up)
+                else:
+                    task.pause(at=now)
+                await uow.periodic_tasks.save(task)
+                changed += 1
+                await self.audit(
+                    uow,
+                    "scheduling.task_changed",
+                    caller.origin,
+                    actor=caller.user_id,
+                    target=target_of(task.id),
+                    details={"enabled": {"from": not enabled, "to": enabled}}
+                    | ({"catch_up": True} if catch_up else {}),
+                )
+            await uow.commit()
+        return changed
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from datetime import datetime
 from itertools import islice
 
 from application.paging import Cursor, Slice
+from application.ports.scheduling import RunFilter
 from application.ports.system import Clock, IdGenerator
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import JobSettings
@@ -77,6 +78,62 @@ class ListRuns:
             found = await uow.runs.slice(task_id, after=after, most=most)
         now = self.clock.now()
         return replace(found, records=[run.seen_at(now) for run in found.records])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOfTask:
+    """A run, and the name of its task, if that is stored: tasks of the configuration are not."""
+
+    run: Run
+    task_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRuns:
+    """Show what has become of the runs of all tasks, newest first."""
+
+    uow: UnitOfWorkFactory
+    clock: Clock
+
+    async def __call__(
+        self, which: RunFilter, *, after: Cursor | None, most: int
+    ) -> Slice[RunOfTask]:
+        async with self.uow() as uow:
+            found = await uow.runs.search(which, at=self.clock.now(), after=after, most=most)
+            names = await uow.periodic_tasks.names({run.task_id for run in found.records})
+        return Slice(
+            [RunOfTask(run=run, task_name=names.get(run.task_id)) for run in found.records],
+            found.next,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRun:
+    """Call a run off that no worker has begun; its message is dropped by whoever gets it."""
+
+    uow: UnitOfWorkFactory
+    authorize: Authorize
+    clock: Clock
+    audit: RecordAudit
+
+    async def __call__(self, caller: Caller, run_id: RunId) -> Run:
+        """Raise `RunNotFound` or `RunNotWaiting`."""
+        async with self.uow() as uow:
+            await uow.roles.lock_access()
+            run = await uow.runs.lock(run_id)
+            await self.authorize(uow, caller)
+            run = run.cancelled(at=self.clock.now())
+            await uow.runs.save(run)
+            await self.audit(
+                uow,
+                "scheduling.run_cancelled",
+                caller.origin,
+                actor=caller.user_id,
+                target=target_of(run.task_id),
+                details={"run": str(run.id), "scheduled_for": run.scheduled_for.isoformat()},
+            )
+            await uow.commit()
+        return run
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,52 +9,13 @@ from pydantic import Field
 
 from application.ports.scheduling import OfferedTask, SchedulerStatus
 from application.use_cases.scheduling.definitions import TaskInView
+from application.use_cases.scheduling.runs import RunOfTask
 from domain.scheduling.runs import Run, RunState
 from domain.scheduling.signatures import Parameter, ParameterKind
 from domain.scheduling.tasks import UnreadableTask
 from domain.scheduling.zones import zone_rules_version
 from entrypoints.http.envelope import Body
 from entrypoints.http.scheduling.definitions import DefinitionFields, presented
-
-
-class PeriodicTaskBody(DefinitionFields):
-    """A periodic task, and where it stands."""
-
-    id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b26"])
-    enabled_at: datetime = Field(
-        description="Slots up to here were never owed.", examples=["2026-01-01T00:00:00Z"]
-    )
-    created_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
-    updated_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
-    runs: int = Field(description="How many runs its schedule has brought.", examples=[7])
-    next_run_at: datetime | None = Field(
-        description="The next slot; null if it is paused, over, or cannot be read.",
-        examples=["2026-01-01T00:15:00Z"],
-    )
-    last_slot: datetime | None = Field(
-        description="The latest slot that has run or was given up; null before the first.",
-        examples=["2026-01-01T00:00:00Z"],
-    )
-    problem: str | None = Field(
-        description="Why it cannot be read, if it was written past this API; then it does not run.",
-        examples=["schedule.minute must not be empty (part 2 of 3)"],
-    )
-
-    @classmethod
-    def of(cls, seen: TaskInView) -> Self:
-        """Present a task."""
-        task, standing = seen.scheduled.task, seen.scheduled.standing
-        return cls(
-            **presented(task),
-            id=task.id,
-            enabled_at=task.enabled_at,
-            created_at=task.created_at,
-            updated_at=task.updated_at,
-            runs=standing.runs,
-            next_run_at=seen.next_run_at,
-            last_slot=seen.last_slot,
-            problem=task.reason if isinstance(task, UnreadableTask) else None,
-        )
 
 
 class RunBody(Body):
@@ -97,6 +58,64 @@ class RunBody(Body):
             error=run.error,
             worker=run.worker,
         )
+
+
+class PeriodicTaskBody(DefinitionFields):
+    """A periodic task, and where it stands."""
+
+    id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b26"])
+    enabled_at: datetime = Field(
+        description="Slots up to here were never owed.", examples=["2026-01-01T00:00:00Z"]
+    )
+    created_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
+    updated_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
+    runs: int = Field(description="How many runs its schedule has brought.", examples=[7])
+    next_run_at: datetime | None = Field(
+        description="The next slot; null if it is paused, over, or cannot be read.",
+        examples=["2026-01-01T00:15:00Z"],
+    )
+    last_slot: datetime | None = Field(
+        description="The latest slot that has run or was given up; null before the first.",
+        examples=["2026-01-01T00:00:00Z"],
+    )
+    last_run: RunBody | None = Field(
+        description="The newest run of its history, whatever became of it; null before the first."
+    )
+    problem: str | None = Field(
+        description="Why it cannot be read, if it was written past this API; then it does not run.",
+        examples=["schedule.minute must not be empty (part 2 of 3)"],
+    )
+
+    @classmethod
+    def of(cls, seen: TaskInView) -> Self:
+        """Present a task."""
+        task, standing = seen.scheduled.task, seen.scheduled.standing
+        return cls(
+            **presented(task),
+            id=task.id,
+            enabled_at=task.enabled_at,
+            created_at=task.created_at,
+            updated_at=task.updated_at,
+            runs=standing.runs,
+            next_run_at=seen.next_run_at,
+            last_slot=seen.last_slot,
+            last_run=None if seen.last_run is None else RunBody.of(seen.last_run),
+            problem=task.reason if isinstance(task, UnreadableTask) else None,
+        )
+
+
+class RunOfTaskBody(RunBody):
+    """A run, in a list of the runs of all tasks."""
+
+    task_name: str | None = Field(
+        description="What its periodic task is called; null if that is one of the configuration.",
+        examples=["Tidy up"],
+    )
+
+    @classmethod
+    def of_task(cls, found: RunOfTask) -> Self:
+        """Present a run and whose it is."""
+        return cls(**dict(RunBody.of(found.run)), task_name=found.task_name)
 
 
 class SlotsBody(Body):

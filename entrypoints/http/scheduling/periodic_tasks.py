@@ -4,33 +4,43 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import Field
+from pydantic import Field, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response as HttpResponse
 
-from application.ports.scheduling import PeriodicTaskFilter
+from application.ports.scheduling import PeriodicTaskFilter, RunFilter
 from application.use_cases.scheduling.definitions import (
+    MOST_AT_ONCE,
     ChangePeriodicTask,
     CreatePeriodicTask,
     DeletePeriodicTask,
     GetPeriodicTask,
     ListPeriodicTasks,
+    PauseOrResumeTasks,
     ResetPeriodicTask,
 )
 from application.use_cases.scheduling.runs import (
     MOST_PREVIEWED,
+    CancelRun,
     ListNextRuns,
     ListRuns,
     PreviewRuns,
     RunNow,
+    SearchRuns,
 )
 from bootstrap import Container
+from domain.scheduling.runs import RunId, RunState
 from domain.scheduling.slots import PeriodicTaskId
 from entrypoints.http.envelope import Body, Created, MayBeLeftOut, Response, Text, locate
 from entrypoints.http.paging import Keyword, Page, PageQuery, Slice, SliceQuery
 from entrypoints.http.preconditions import ConditionalChangeDep, tag
 from entrypoints.http.queries import Flag, Number
-from entrypoints.http.scheduling.bodies import PeriodicTaskBody, RunBody, SlotsBody
+from entrypoints.http.scheduling.bodies import (
+    PeriodicTaskBody,
+    RunBody,
+    RunOfTaskBody,
+    SlotsBody,
+)
 from entrypoints.http.scheduling.definitions import ChangeBody, PreviewBody, WrittenBody
 from entrypoints.http.security import GuardedRoute, VerifyPermissionDep
 from entrypoints.http.wiring import use_case
@@ -47,6 +57,11 @@ RunNowDep = Annotated[RunNow, Depends(use_case(Container.run_now))]
 ListRunsDep = Annotated[ListRuns, Depends(use_case(Container.list_runs))]
 ListNextRunsDep = Annotated[ListNextRuns, Depends(use_case(Container.list_next_runs))]
 PreviewRunsDep = Annotated[PreviewRuns, Depends(use_case(Container.preview_runs))]
+
+
+SearchRunsDep = Annotated[SearchRuns, Depends(use_case(Container.search_runs))]
+CancelRunDep = Annotated[CancelRun, Depends(use_case(Container.cancel_run))]
+PauseOrResumeDep = Annotated[PauseOrResumeTasks, Depends(use_case(Container.pause_or_resume_tasks))]
 
 
 class PeriodicTaskQuery(
@@ -72,6 +87,47 @@ class PeriodicTaskQuery(
             enabled=self.enabled,
             invalid=self.invalid,
         )
+
+
+class RunQuery(SliceQuery):
+    """Which runs to list; each filter narrows."""
+
+    state: MayBeLeftOut[RunState] = Field(
+        default=None, description="What has become of them.", examples=["failed"]
+    )
+    task_id: MayBeLeftOut[UUID] = Field(default=None, description="Of which periodic task.")
+
+    def filter(self) -> RunFilter:
+        """Return what the use case is asked for."""
+        task_id = None if self.task_id is None else PeriodicTaskId(self.task_id)
+        return RunFilter(task_id=task_id, state=self.state)
+
+
+class PauseBody(Body):
+    """Which periodic tasks to pause."""
+
+    ids: list[UUID] = Field(
+        min_length=1,
+        max_length=MOST_AT_ONCE,
+        description="Their ids; all of them are paused, or none if one does not exist.",
+        examples=[["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b26"]],
+    )
+
+
+class ResumeBody(PauseBody):
+    """Which periodic tasks to resume, and from when on."""
+
+    catch_up: StrictBool = Field(
+        default=False,
+        description="Whether the slots of the pause count as missed: `misfire` decides about them.",
+        examples=[False],
+    )
+
+
+class ChangedBody(Body):
+    """How many tasks were changed."""
+
+    changed: int = Field(description="Those that were so already are not counted.", examples=[1])
 
 
 class NextQuery(Body):
@@ -102,6 +158,43 @@ async def create_periodic_task(
     locate(request, response, f"periodic-tasks/{made.task.id}")
     tag(response, made.task.updated_at)
     return Created(data=PeriodicTaskBody.of(made))
+
+
+@router.post("/pause", dependencies=[GuardedRoute])
+async def pause_periodic_tasks(
+    body: PauseBody, caller: VerifyPermissionDep, pause_or_resume: PauseOrResumeDep
+) -> Response[ChangedBody]:
+    """Pause many periodic tasks at once: all of them, or none if one does not exist."""
+    changed = await pause_or_resume(caller, [*map(PeriodicTaskId, body.ids)], enabled=False)
+    return Response(data=ChangedBody(changed=changed))
+
+
+@router.post("/resume", dependencies=[GuardedRoute])
+async def resume_periodic_tasks(
+    body: ResumeBody, caller: VerifyPermissionDep, pause_or_resume: PauseOrResumeDep
+) -> Response[ChangedBody]:
+    """Resume many periodic tasks at once, from their next slots on: all of them, or none if one does not exist."""
+    changed = await pause_or_resume(
+        caller, [*map(PeriodicTaskId, body.ids)], enabled=True, catch_up=body.catch_up
+    )
+    return Response(data=ChangedBody(changed=changed))
+
+
+@router.get("/runs", dependencies=[GuardedRoute])
+async def list_runs_of_all_tasks(
+    query: Annotated[RunQuery, Query()], search_runs: SearchRunsDep
+) -> Response[Slice[RunOfTaskBody]]:
+    """List the runs of all periodic tasks, newest first."""
+    found = await search_runs(query.filter(), after=query.after(), most=query.page_size)
+    return Response(data=Slice.of(found, RunOfTaskBody.of_task))
+
+
+@router.post("/runs/{run_id}/cancel", dependencies=[GuardedRoute])
+async def cancel_run(
+    run_id: UUID, caller: VerifyPermissionDep, cancel_run: CancelRunDep
+) -> Response[RunBody]:
+    """Call off a run that waits: no worker begins it any more. One that has begun is a conflict (409)."""
+    return Response(data=RunBody.of(await cancel_run(caller, RunId(run_id))))
 
 
 @router.post("/preview", dependencies=[GuardedRoute])
