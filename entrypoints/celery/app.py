@@ -5,14 +5,18 @@ running `portico run` included; what is wrong with them, Celery's commands say i
 `entrypoints.celery.tasks`, and in the modules that `PORTICO_TASK_MODULES` names.
 """
 
+import atexit
+import gc
+
 import click
 from celery import bootsteps
-from celery.signals import setup_logging
+from celery.signals import beat_init, celeryd_after_setup, setup_logging
 
 import bootstrap
 from application.settings import Settings, UnsafeSettings
 from entrypoints.celery import offers, rabbitmq
 from entrypoints.celery.configuration import configuration
+from entrypoints.celery.heartbeat import WorkerHeartbeat
 from entrypoints.celery.process import process_settings
 from entrypoints.celery.typed import TypedCelery
 from entrypoints.local.errors import LocalStackError
@@ -24,6 +28,7 @@ app = TypedCelery(
     events="entrypoints.celery.events:WorkerEvents",
     task_cls="entrypoints.celery.recording:RecordedTask",
 )
+app.steps["consumer"].add(WorkerHeartbeat)
 
 
 _UNNAMED = (
@@ -64,3 +69,10 @@ app.steps["worker"].add(NoBeatInside)
 @setup_logging.connect
 def _log_as_we_do(loglevel: int | None = None, logfile: str | None = None, **_: object) -> None:
     bootstrap.configure_logging(process_settings(), level=loglevel, file=logfile)
+
+
+@celeryd_after_setup.connect
+@beat_init.connect
+def _end_soon(**_: object) -> None:
+    # Looking for garbage in all that is loaded would take longer than the stop itself.
+    atexit.register(gc.freeze)

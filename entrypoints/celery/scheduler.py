@@ -36,7 +36,8 @@ from entrypoints.celery.beat.news import News
 from entrypoints.celery.beat.office import Office
 from entrypoints.celery.beat.publisher import CeleryPublisher, DueEntry
 from entrypoints.celery.beat.reader import Rhythm
-from entrypoints.celery.process import container
+from entrypoints.celery.process import container, process_settings
+from entrypoints.heartbeat import EVERY, Heartbeat
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +71,8 @@ class DatabaseScheduler(Scheduler):
 
     dispatcher: Dispatcher
     _office: Office
+    _heartbeat: Heartbeat
+    _next_heartbeat = 0.0
     _is_open = False
     _is_ticking = False
 
@@ -84,6 +87,7 @@ class DatabaseScheduler(Scheduler):
         self._thread = process_loop.thread()
         self._call(self._open(), within=_OPEN_WITHIN)
         self._is_open = True
+        self._heartbeat = Heartbeat(process_settings().data_dir, "beat")
         self.dispatcher.garbage.begin()
 
     def tick(self, *_: object, **__: object) -> float:
@@ -97,7 +101,18 @@ class DatabaseScheduler(Scheduler):
                 self.dispatcher.work()
         finally:
             self._is_ticking = False
+        self._beat()
         return 0.0
+
+    def _beat(self) -> None:
+        """Say now and then whether this beat does its work, for `portico beat --check`."""
+        now = time.monotonic()
+        if now >= self._next_heartbeat:
+            self._next_heartbeat = now + EVERY
+            report = self.dispatcher.report(_own_name())
+            leads = self.dispatcher.leads and self.dispatcher.lease.holds
+            works = leads and report.problem is None and report.publishing is None
+            self._heartbeat.beat(leader=report.name, leads=works)
 
     def close(self) -> None:
         """Publish what was claimed, note it, and let another beat lead; within seconds, whatever is down."""
@@ -105,6 +120,7 @@ class DatabaseScheduler(Scheduler):
             return  # a signal's doing: the service closes again when the tick is over
         if self._is_open:
             self._is_open = False
+            self._heartbeat.end()
             try:
                 self._call(self._office.settle(within=_SETTLE_WITHIN), within=2 * _SETTLE_WITHIN)
                 with _limited(2 * _PUBLISH_WITHIN, give_up=self._end_without_waiting):
@@ -131,7 +147,6 @@ class DatabaseScheduler(Scheduler):
         opened = await container()
         settings, clock = opened.settings().jobs, opened.clock()
         configured = read_configuration(self._configured_tasks(), timezone=str(self.app.timezone))
-        name = f"{socket.gethostname()}:{os.getpid()}"
         lease = Lease(settings.lease, time.monotonic)
         news: SimpleQueue[News] = SimpleQueue()
         self._office = office = Office(
@@ -142,7 +157,7 @@ class DatabaseScheduler(Scheduler):
             clock=clock,
             monotonic=time.monotonic,
             tell=news.put,
-            report=lambda: self.dispatcher.report(name),
+            report=lambda: self.dispatcher.report(_own_name()),
             problems={each.id: each.problem for each in configured if each.problem is not None},
         )
         outside = _FromTheMainThread(asyncio.get_running_loop(), office)
@@ -198,6 +213,10 @@ class DatabaseScheduler(Scheduler):
         connection = self.connection
         connection.ensure_connection(max_retries=0, timeout=_BROKER_WITHIN)
         return connection
+
+
+def _own_name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 _BACKEND_CLEANUP = {

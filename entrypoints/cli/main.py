@@ -1,0 +1,68 @@
+"""Where the command `portico` begins: with the questions that are asked again and again, before anything is loaded."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from entrypoints.heartbeat import heartbeats
+
+
+def main() -> None:
+    """Run the command of the command line."""
+    if answered(sys.argv[1:]):
+        return
+    # Half a second of imports.
+    from entrypoints.cli.app import main as run  # noqa: PLC0415
+
+    run()
+
+
+def answered(arguments: Sequence[str]) -> bool:
+    """Answer `worker --check` and `beat --check` if a heartbeat says yes; everything else is for the whole command."""
+    command, options = arguments[:1], [*arguments[1:]]
+    name = "celery"
+    if command == ["worker"] and "--name" in options[:-1]:
+        at = options.index("--name")
+        name = options[at + 1]
+        del options[at : at + 2]
+    data_dir = _data_dir()
+    if "--check" not in options or not {*options} <= {"--check", "--json"} or data_dir is None:
+        return False
+    found = _asked(command, name, data_dir)
+    if found is None:
+        return False
+    facts, sentence = found
+    sys.stdout.write(f"{json.dumps(facts) if '--json' in options else sentence}\n")
+    return True
+
+
+def _asked(
+    command: Sequence[str], name: str, data_dir: Path
+) -> tuple[dict[str, object], str] | None:
+    if command == ["worker"]:
+        for _, facts in heartbeats(data_dir, f"worker {name}"):
+            node = facts["worker"]
+            return {"worker": node, "answers": True}, f"{node} answers"
+    if command == ["beat"]:
+        for _, facts in heartbeats(data_dir, "beat"):
+            if facts["leads"]:
+                leader = facts["leader"]
+                told = {"leader": leader, "leads": True, "problem": None, "publishing": None}
+                return told, f"{leader} leads"
+    return None
+
+
+def _data_dir() -> Path | None:
+    """Return PORTICO_DATA_DIR if it takes no more than a look at the environment."""
+    variable = "PORTICO_DATA_DIR"
+    if given := os.environ.get(variable):  # noqa: TID251 - what reads all settings takes too long to load
+        return Path(given)
+    if any(variable in file.read_text(errors="replace") for file in Path().glob(".env*")):
+        return None
+    return Path(".portico")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Heartbeats, and the questions that they answer."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from entrypoints.cli.main import answered
+from entrypoints.heartbeat import Heartbeat, heartbeats
+
+
+@pytest.fixture(autouse=True)
+def data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Return an empty data directory, which is that of the environment."""
+    monkeypatch.setenv("PORTICO_DATA_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_who_beats_is_there_with_what_it_said_last(data: Path) -> None:
+    heart = Heartbeat(data, "worker celery")
+    heart.beat(worker="old")
+    heart.beat(worker="celery@host")
+
+    assert [*heartbeats(data, "worker celery")] == [(os.getpid(), {"worker": "celery@host"})]
+    assert [*heartbeats(data, "worker other")] == []
+    heart.end()
+    assert [*heartbeats(data, "worker celery")] == []
+
+
+def test_a_heartbeat_of_a_while_ago_counts_for_nothing(data: Path) -> None:
+    Heartbeat(data, "beat").beat(leads=True)
+    (file,) = (data / "heartbeats").iterdir()
+    os.utime(file, (time.time() - 11, time.time() - 11))
+
+    assert [*heartbeats(data, "beat")] == []
+
+
+def test_a_process_that_was_killed_leaves_no_heartbeat(data: Path) -> None:
+    Heartbeat(data, "beat").beat(leads=True)
+    (file,) = (data / "heartbeats").iterdir()
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    file = file.rename(file.with_suffix(f".{gone.pid}"))
+
+    assert [*heartbeats(data, "beat")] == []
+    assert not file.exists()
+
+
+def test_a_directory_that_cannot_be_written_is_no_failure(data: Path) -> None:
+    (data / "file").touch()
+
+    Heartbeat(data / "file", "beat").beat(leads=True)
+
+    assert [*heartbeats(data / "file", "beat")] == []
+
+
+def test_checks_are_answered_by_heartbeats(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Heartbeat(data, "worker second").beat(worker="second@host")
+    Heartbeat(data, "beat").beat(leader="host:1", leads=True)
+
+    assert answered(["worker", "--check", "--name", "second"])
+    assert answered(["beat", "--check", "--json"])
+
+    worker, beat = capsys.readouterr().out.splitlines()
+    assert worker == "second@host answers"
+    assert json.loads(beat) == {
+        "leader": "host:1",
+        "leads": True,
+        "problem": None,
+        "publishing": None,
+    }
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["worker", "--check"],
+        ["worker", "--name", "second"],
+        ["worker", "--check", "--name"],
+        ["beat", "--check"],
+        ["beat", "--check", "--wait", "1"],
+        ["doctor", "--check"],
+        ["--check"],
+        [],
+    ],
+)
+def test_whatever_no_heartbeat_answers_is_for_the_whole_command(
+    data: Path, arguments: list[str]
+) -> None:
+    """A beat that stands by knows nothing of the one that leads."""
+    Heartbeat(data, "worker second").beat(worker="second@host")
+    Heartbeat(data, "beat").beat(leader="host:1", leads=False)
+
+    assert not answered(arguments)
+
+
+def test_a_data_directory_that_a_file_names_is_for_the_whole_command(
+    monkeypatch: pytest.MonkeyPatch, data: Path
+) -> None:
+    Heartbeat(data / ".portico", "worker celery").beat(worker="celery@host")
+    monkeypatch.delenv("PORTICO_DATA_DIR")
+    monkeypatch.chdir(data)
+
+    assert answered(["worker", "--check"])
+    (data / ".env.local").write_text("PORTICO_DATA_DIR=elsewhere")
+    assert not answered(["worker", "--check"])
+
+
+def test_an_answer_loads_next_to_nothing(data: Path) -> None:
+    """Health checks ask every few seconds; all of Portico would cost a second of a core each time."""
+    Heartbeat(data, "worker celery").beat(worker="celery@host")
+    code = (
+        "import sys; sys.argv[1:] = ['worker', '--check']\n"
+        "from entrypoints.cli.main import main; main()\n"
+        "print(len(sys.modules), 'typer' in sys.modules)"
+    )
+    shown = subprocess.check_output([sys.executable, "-c", code], text=True)  # noqa: S603 - ours
+
+    answer, modules = shown.splitlines()
+    assert answer == "celery@host answers"
+    assert int(modules.split()[0]) < 150
+    assert modules.endswith("False")
