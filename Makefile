@@ -11,10 +11,10 @@ PYTEST := $(BIN)/pytest --numprocesses auto --dist loadfile
 unexport PYTHONDONTWRITEBYTECODE
 
 # The commands that a developer runs by hand are LOCAL ones unless the environment says otherwise.
-run migrate migration: export ENVIRONMENT ?= LOCAL
+run reset migrate migration: export ENVIRONMENT ?= LOCAL
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock run format lint types contracts test test-unit test-contract test-integration test-e2e check migration migrate dead-code audit bench
+.PHONY: help setup lock run reset format lint types contracts test test-unit test-contract test-integration test-e2e check migration migrate dead-code audit bench
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ help: ## Show this help
 ##@ Start here
 run: .venv/ready ## Start everything: servers, migrations, first administrator, API (Ctrl-C stops it)
 	@exec $(BIN)/portico run
+
+reset: .venv/ready ## Remove all local data, once nothing runs (YES=1: without being asked)
+	@$(BIN)/portico reset $(if $(YES),--yes)
 
 test: .venv/ready ## Run every test against real servers
 	$(PYTEST) $(T)

@@ -37,7 +37,7 @@ async def credentials(container: Container) -> Credentials:
     )
 
 
-def announce(settings: Settings, shown: Credentials, *, json: bool) -> None:
+def announce(settings: Settings, shown: Credentials, *, reload: bool, json: bool) -> None:
     """Print it, in lines of a label and a value or as one line of JSON."""
     address = address_of(settings.http)
     docs = f"{address}/docs" if settings.environment.debug else None
@@ -60,6 +60,7 @@ def announce(settings: Settings, shown: Credentials, *, json: bool) -> None:
         "Password": f"{shown.password}   ({shown.hint})" if shown.password else f"({shown.hint})",
         "Data": data,
         "Server logs": logs_in(data),
+        "Reload": "when Python, Lua or .env files of the project change" if reload else None,
         "Stop": "Ctrl-C",
     }
     text = "\n".join(f"  {label:<12}  {value}" for label, value in lines.items() if value)

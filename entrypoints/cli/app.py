@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -32,13 +33,45 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 
 
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
+    if wanted:
+        console.show(f"portico {version('portico')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_show_version,
+            is_eager=True,
+            help="Show the version, and no more.",
+        ),
+    ] = False,
+) -> None:
+    """Take what comes before the name of a command."""
+
+
 Wait = Annotated[
     float, typer.Option(metavar="SECONDS", min=0, help="How long to wait for servers.")
 ]
 
 
 @app.command()
-def run(*, json: Json = False) -> None:
+def run(
+    *,
+    reload: Annotated[
+        bool | None,
+        typer.Option(
+            help="Start API, worker and beat anew when the code changes. [default: in LOCAL, in a clone]",
+            show_default=False,
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
     """Start everything: servers, migrations, the first administrator, API, worker, beat. Ctrl-C stops it.
 
     PostgreSQL, Redis, MongoDB and S3 servers are started for every one whose address is not configured, with their
@@ -46,7 +79,7 @@ def run(*, json: Json = False) -> None:
     """
     from entrypoints.cli.run import run as run_everything
 
-    run_everything(json=json)
+    run_everything(reload=reload, json=json)
 
 
 @app.command()
@@ -160,6 +193,36 @@ def migrate(
         asyncio.run(command.check(patience=wait, json=json))
     else:
         asyncio.run(command.upgrade(patience=wait, json=json))
+
+
+@app.command()
+def psql(
+    *,
+    command: Annotated[
+        str | None,
+        typer.Option("-c", "--command", metavar="SQL", help="Run this, and no more."),
+    ] = None,
+    wait: Wait = 30,
+) -> None:
+    """Talk to the database of the settings, or of the running local stack, with psql.
+
+    The exit code is that of psql.
+    """
+    from entrypoints.cli.psql import talk
+
+    arguments = () if command is None else ("--command", command)
+    raise typer.Exit(asyncio.run(talk(arguments, patience=wait)))
+
+
+@app.command()
+def reset(
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether this is meant.")] = False,
+) -> None:
+    """Remove all local data: what `portico run` keeps in PORTICO_DATA_DIR. Refused while it runs, and when deployed."""
+    from entrypoints.cli.reset import reset as remove
+
+    remove(is_meant=yes)
 
 
 @app.command()

@@ -60,11 +60,11 @@ class NoServers(Refused):
 
 
 class NothingKept(Refused):
-    """A command of its own cannot change what another process keeps in memory."""
+    """A command of its own cannot reach what another process keeps in memory."""
 
     def __init__(self) -> None:
         super().__init__(
-            "PORTICO_STORES=memory keeps state in the process that serves; there is nothing to change here"
+            "PORTICO_STORES=memory keeps state in the process that serves; another process cannot reach it"
         )
 
 

@@ -1,11 +1,13 @@
 """`portico run`: one supervisor for everything that a laptop needs."""
 
 import asyncio
+import gc
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import NoReturn
 
 import uvicorn
@@ -14,19 +16,20 @@ from uvicorn.importer import import_from_string
 
 import bootstrap
 from application.settings import Environment, HttpSettings, Settings, Stores
-from entrypoints.cli import announcement, console
+from entrypoints.cli import announcement, code, console
 from entrypoints.cli.api import APPLICATION, options
+from entrypoints.cli.code import Code
 from entrypoints.cli.connection import answered
 from entrypoints.cli.errors import NotReady, PortTaken, ProcessEnded
+from entrypoints.cli.supervision import SupervisedProcess
+from entrypoints.heartbeat import heartbeats
 from entrypoints.local.addresses import as_overrides, unconfigured
-from entrypoints.local.children import Child, Spec, spawn
+from entrypoints.local.children import Child, Spec
 from entrypoints.local.lock import locked
 from entrypoints.local.servers import choose_ports, is_free
 from entrypoints.local.stack import Running, local_stack
 from entrypoints.local.wire import exchange
 
-_PROCESSES = ("api", "worker", "beat")
-"""What to start once the servers are there: the names of commands of `portico`."""
 _ORPHAN_SIGNALS = {
     # Pool processes are its own to stop, at once: nobody is left to wait for their tasks.
     "worker": signal.SIGQUIT,
@@ -40,9 +43,10 @@ _MARGIN = 5.0
 """How many seconds a process may take to stop beyond the time that its requests in flight have."""
 
 
-def run(*, json: bool) -> None:
+def run(*, reload: bool | None, json: bool) -> None:
     """Start everything, say where it is, and supervise it until a signal says stop, or a part of it ends.
 
+    `reload`: whether processes start anew when the code changes; by default in LOCAL, where the code is one's own.
     Nothing is left running when this returns or raises. Raise `UnsafeSettings`, `AlreadyRunning`,
     `PortTaken`, `ServerFailed`, `WheelMissing`, `DependencyDown`, `ProcessEnded` or `NotReady`.
     """
@@ -51,24 +55,33 @@ def run(*, json: bool) -> None:
         # Of all commands this one alone is for a machine of one's own.
         os.environ["ENVIRONMENT"] = Environment.LOCAL  # noqa: TID251 - written for `adapters.environment`, not read
     with suppress(asyncio.CancelledError):
-        asyncio.run(_run(json=json))
+        asyncio.run(_run(reload=reload, json=json))
+    # Looking for garbage in all that is loaded takes longer than the stop itself.
+    gc.freeze()
 
 
-async def _run(*, json: bool) -> None:
+async def _run(*, reload: bool | None, json: bool) -> None:
     _cancel_on_signals()
     settings = bootstrap.load_settings()
+    if reload is None:
+        reload = settings.environment is Environment.LOCAL and code.is_a_project()
+    if settings.stores is Stores.MEMORY and reload:
+        await _run_again_and_again(settings, json=json)
+        return
     async with locked(settings.data_dir) as lock:
         port = _free_port(settings.http)
         if settings.stores is Stores.MEMORY:
             await _run_in_this_process(bootstrap.load_settings(http_port=port), json=json)
         else:
-            await _run_processes(settings, port, lock, json=json)
+            await _run_processes(settings, port, lock, reload=reload, json=json)
 
 
 # --- on servers ---------------------------------------------------------------------------------
 
 
-async def _run_processes(settings: Settings, port: int, lock: int, *, json: bool) -> None:
+async def _run_processes(
+    settings: Settings, port: int, lock: int, *, reload: bool, json: bool
+) -> None:
     missing = unconfigured(settings)
     async with local_stack(
         settings.data_dir,
@@ -87,79 +100,90 @@ async def _run_processes(settings: Settings, port: int, lock: int, *, json: bool
                     console.say("  migrating the database")
                     await container.schema().upgrade()
                     credentials = await announcement.credentials(container)
-                async with _processes(settings, overrides, lock, watchers) as environment:
-                    await _until_ready(settings.http)
-                    for name in ("worker", "beat"):
-                        await _until_checked(name, environment, lock)
-                    announcement.announce(settings, credentials, json=json)
-                    await asyncio.Event().wait()
+                own_code = Code(code.ROOT)
+                if reload:
+                    watchers.create_task(own_code.watch())
+                api, *others = _processes(settings, overrides, lock)
+                watchers.create_task(api.keep_running(own_code))
+                await api.settled.wait()
+                announcement.announce(settings, credentials, reload=reload, json=json)
+                # They come last: the API is what people wait for, and loading each takes a core for seconds.
+                for process in others:
+                    watchers.create_task(process.keep_running(own_code, after=api))
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
 
 
-@asynccontextmanager
-async def _processes(
-    settings: Settings, overrides: Mapping[str, object], lock: int, watchers: asyncio.TaskGroup
-) -> AsyncIterator[Mapping[str, str]]:
+def _processes(
+    settings: Settings, overrides: Mapping[str, object], lock: int
+) -> Sequence[SupervisedProcess]:
+    """Return the API and what comes after it: commands of `portico`."""
     environment = {
         **os.environ,  # noqa: TID251 - handed on to children, not read
         **{f"PORTICO_{name.upper()}": str(value) for name, value in overrides.items()},
     }
-    children: list[Child] = []
-    watching: list[asyncio.Task[NoReturn]] = []
-    try:
-        # Several API workers are processes of its own, which it must stop.
-        api = signal.SIGTERM if settings.http.workers > 1 else signal.SIGKILL
-        for name in _PROCESSES:
-            console.say(f"  starting {name}")
-            spec = Spec(
+    # Several API workers are processes of its own, which it must stop.
+    api = signal.SIGTERM if settings.http.workers > 1 else signal.SIGKILL
+
+    async def api_is_ready(_: Child) -> bool:
+        return await _is_ready(settings.http)
+
+    async def beats(child: Child) -> bool:
+        name = "beat" if child.name == "beat" else "worker celery"
+        return any(pid == child.process.pid for pid, _ in heartbeats(settings.data_dir, name))
+
+    return [
+        SupervisedProcess(
+            Spec(
                 name=name,
                 command=(*_PORTICO, name),
                 environment=environment,
                 orphan_signal=_ORPHAN_SIGNALS.get(name, api),
                 inherited=(lock,),
-            )
-            child = await spawn(spec, output=sys.stderr.fileno())
-            children.append(child)
-            watching.append(watchers.create_task(_raise_when_ended(child)))
-        yield environment
-    finally:
-        for watcher in watching:
-            watcher.cancel()
-        patience = settings.http.stop_timeout.total_seconds() + _MARGIN
-        await asyncio.gather(*(child.stop(within=patience) for child in children))
-
-
-async def _until_checked(name: str, environment: Mapping[str, str], lock: int) -> None:
-    """Return once `portico <name> --check` says yes."""
-    spec = Spec(
-        name=name,
-        command=(*_PORTICO, name, "--check"),
-        environment=environment,
-        inherited=(lock,),
-    )
-    try:
-        async with asyncio.timeout(_READY_WITHIN):
-            while True:
-                child = await spawn(spec, output=asyncio.subprocess.DEVNULL)
-                try:
-                    if await child.exited() == 0:
-                        return
-                finally:
-                    await child.stop(within=0)
-    except TimeoutError:
-        raise NotReady(name, _READY_WITHIN) from None
+            ),
+            is_ready=api_is_ready if name == "api" else beats,
+            ready_within=_READY_WITHIN,
+            stop_within=settings.http.stop_timeout.total_seconds() + _MARGIN,
+            output=sys.stderr.fileno(),
+        )
+        for name in ("api", "worker", "beat")
+    ]
 
 
 async def _raise_when_died(server: Running) -> NoReturn:
     raise await server.died()
 
 
-async def _raise_when_ended(child: Child) -> NoReturn:
-    raise ProcessEnded(child.name, await child.exited())
-
-
 # --- in memory ----------------------------------------------------------------------------------
+
+
+async def _run_again_and_again(settings: Settings, *, json: bool) -> None:
+    """Run everything in one other process, and in a new one, which has forgotten all, when the code changes."""
+    own_code = Code(code.ROOT)
+    command = ("run", "--no-reload", *(("--json",) if json else ()))
+    http = replace(settings.http, port=_free_port(settings.http))
+
+    async def is_ready(_: Child) -> bool:
+        return await _is_ready(http)
+
+    process = SupervisedProcess(
+        Spec(
+            name="api",
+            command=(*_PORTICO, *command),
+            environment={**os.environ, "PORTICO_HTTP_PORT": str(http.port)},  # noqa: TID251 - handed on
+            orphan_signal=signal.SIGTERM,
+        ),
+        is_ready=is_ready,
+        ready_within=_READY_WITHIN,
+        stop_within=settings.http.stop_timeout.total_seconds() + _MARGIN,
+        output=None,
+    )
+    try:
+        async with asyncio.TaskGroup() as watchers:
+            watchers.create_task(own_code.watch())
+            watchers.create_task(process.keep_running(own_code))
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
 
 
 class _Server(uvicorn.Server):
@@ -183,7 +207,7 @@ async def _run_in_this_process(settings: Settings, *, json: bool) -> None:
         if serving.done():
             raise ProcessEnded("api", STARTUP_FAILURE)
         await becoming_ready
-        announcement.announce(settings, credentials, json=json)
+        announcement.announce(settings, credentials, reload=False, json=json)
         await asyncio.shield(serving)
     finally:
         becoming_ready.cancel()
@@ -218,15 +242,20 @@ def _free_port(http: HttpSettings) -> int:
 
 
 async def _until_ready(http: HttpSettings) -> None:
-    host = announcement.reachable_host(http)
-    request = f"GET /readyz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
-    expected = b"HTTP/1.1 200"
     try:
         async with asyncio.timeout(_READY_WITHIN):
             while True:
-                with suppress(OSError):
-                    if await exchange(http.port, request, len(expected), host=host) == expected:
-                        return
+                if await _is_ready(http):
+                    return
                 await asyncio.sleep(0.1)
     except TimeoutError:
         raise NotReady("api", _READY_WITHIN) from None
+
+
+async def _is_ready(http: HttpSettings) -> bool:
+    host = announcement.reachable_host(http)
+    request = f"GET /readyz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+    expected = b"HTTP/1.1 200"
+    with suppress(OSError):
+        return await exchange(http.port, request, len(expected), host=host) == expected
+    return False

@@ -20,6 +20,8 @@ class Mongo(Server):
     name: ClassVar[str] = "mongo"
     components: ClassVar[tuple[str, ...]] = ("mongo",)
     package: ClassVar[str] = "secantusdb"
+    # It waits 2 s for a connection that does not come; its log is on the disk after a tenth of a second.
+    stop_within: ClassVar[float] = 0.7
 
     async def prepare(self) -> None:
         """Write an empty configuration, or the server would take one of the user's own."""

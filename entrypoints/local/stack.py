@@ -29,7 +29,7 @@ SERVERS = frozenset(_KINDS)
 """`postgres`, `redis`, `mongo` and `s3`."""
 
 _START_WITHIN = 60.0
-_STOP_WITHIN = 10.0
+_STOP_WITHIN = {kind.name: kind.stop_within for kind in _KINDS.values()}
 _PORT_TAKEN = re.compile(r"address already in use", re.IGNORECASE)
 _RETRIES = 2
 
@@ -126,7 +126,9 @@ class _Starter:
         return {name: task.result() for name, task in tasks.items()}
 
     async def stop(self) -> None:
-        await asyncio.gather(*(child.stop(within=_STOP_WITHIN) for child in self.children))
+        await asyncio.gather(
+            *(child.stop(within=_STOP_WITHIN[child.name]) for child in self.children)
+        )
         for path in (path for server in self.servers for path in server.leftovers()):
             path.unlink(missing_ok=True)
 

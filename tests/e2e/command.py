@@ -119,9 +119,9 @@ def starting(
 
 
 @contextmanager
-def running(directory: Path, **variables: str) -> Iterator[Started]:
+def running(directory: Path, *, program: str = str(PORTICO), **variables: str) -> Iterator[Started]:
     """Start everything with `portico run`, and wait for the block that says that all is there."""
-    with starting("run", directory=directory, **variables) as started:
+    with starting("run", directory=directory, program=program, **variables) as started:
         block: dict[str, str] = {}
         assert started.process.stdout is not None
         for line in started.process.stdout:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.metadata import version
 from pathlib import Path
 from threading import Thread
 from urllib.parse import urlsplit, urlunsplit
@@ -36,6 +37,8 @@ COMMANDS = (
     "migrate",
     "create-admin",
     "set-password",
+    "psql",
+    "reset",
     "make-keys",
     "sync-routes",
     "openapi",
@@ -132,6 +135,12 @@ def test_every_command_explains_itself(command: Command, name: str) -> None:
 
     assert result.code == 0
     assert f"Usage: portico {name}" in result.out
+
+
+def test_it_tells_its_version(command: Command) -> None:
+    result = command("--version")
+
+    assert (result.code, result.out) == (0, f"portico {version('portico')}\n")
 
 
 def test_all_wrong_settings_are_told_at_once(command: Command) -> None:
@@ -406,6 +415,62 @@ def test_memory_has_no_password_that_another_process_could_set(
 
     assert refused.code == 1
     assert "PORTICO_STORES=memory" in refused.err
+
+
+# --- psql -----------------------------------------------------------------------------------------
+
+
+def test_psql_talks_to_the_database_of_the_settings(
+    servers: Servers, postgres_url: str, tmp_path: Path
+) -> None:
+    """And it shows its password to nobody: neither in a list of processes, nor in an answer."""
+    variables = addresses(servers, PORTICO_POSTGRES_URL=postgres_url)
+
+    asked = portico("psql", "-c", "SELECT 6 * 7 AS answer", directory=tmp_path, **variables)
+    wrong = portico("psql", "-c", "SELECT", "--wait", "1", directory=tmp_path, **variables)
+    bad = portico("psql", "-c", "SELECT nothing", directory=tmp_path, **variables)
+
+    assert (asked.returncode, "42" in asked.stdout) == (0, True)
+    assert wrong.returncode == 0
+    assert (bad.returncode, "Traceback" in bad.stderr) == (1, False)
+
+
+def test_a_machine_without_psql_takes_that_of_the_local_stack(
+    servers: Servers, postgres_url: str, tmp_path: Path
+) -> None:
+    variables = addresses(servers, PORTICO_POSTGRES_URL=postgres_url, PATH=str(tmp_path))
+
+    asked = portico("psql", "-c", "SELECT 6 * 7 AS answer", directory=tmp_path, **variables)
+
+    assert (asked.returncode, "42" in asked.stdout) == (0, True), asked.stderr
+
+
+# --- reset ----------------------------------------------------------------------------------------
+
+
+def test_a_reset_removes_what_is_ours_and_says_so(command: Command, tmp_path: Path) -> None:
+    for name in ("postgres", "keys", "holiday"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "data" / name / "file").touch()
+    (tmp_path / "data" / "stack.json").touch()
+
+    unsure = command("reset")
+    deployed = command("reset", "--yes", ENVIRONMENT="PRODUCTION")
+    assert (tmp_path / "data" / "postgres" / "file").exists()
+    meant = command("reset", "--yes")
+    again = command("reset", "--yes")
+
+    assert (unsure.code, "--yes" in unsure.err) == (1, True)
+    assert (deployed.code, "no local data" in deployed.err) == (1, True)
+    assert (meant.code, meant.out.splitlines()[0]) == (
+        0,
+        (
+            "All local data is to be removed: postgres, stack.json, keys, lock "
+            f"in {tmp_path / 'data'}"
+        ),
+    )
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["holiday"]
+    assert (again.code, again.out) == (0, f"There is no data in {tmp_path / 'data'}\n")
 
 
 # --- make-keys ------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,48 +26,41 @@ ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(_OURS)}  
 ENVIRONMENT["PORTICO_HTTP_PORT"] = str(choose_ports(("http",), {})["http"])
 
 
-NEW_FILES = (
-    "domain/mottos.py",
-    "application/ports/mottos.py",
-    "application/use_cases/mottos.py",
-    "adapters/memory/mottos.py",
-    "tests/unit/test_mottos.py",
-    "entrypoints/http/mottos.py",
-    "entrypoints/celery/greetings.py",
-)
-
-
 def test_every_block_of_the_readme_does_what_it_says(tmp_path: Path) -> None:
     """The reader has two terminals, types what is printed, and nothing else."""
-    make_run, make_test, set_password, log_in, say_motto, schedule = blocks("sh")
+    make_run, make_test, in_memory, set_password, log_in, say_motto, schedule = blocks("sh")
     (dotenv,) = blocks("dotenv")
     tree = tmp_path / "portico"
     copy_to(tree)
 
     with second_terminal(tree) as terminal:
-        with running(make_run, tree):
+        with running(make_run, tree) as first:
             assert "admin has the new password" in terminal.type(set_password)
             assert "sessions.invalid_credentials" in terminal.type(f"password=wrong\n{log_in}")
             user = json.loads(terminal.type(f"{set_password}\n{log_in}").splitlines()[-1])
             assert user["data"]["username"] == "admin"
 
-        for block in blocks("python"):
-            (tree / place_of(block)).write_text(block)
-        assert tuple(map(place_of, blocks("python"))) == NEW_FILES
-        for block in blocks("diff"):
-            apply(block, tree)
-        (tree / ".env").write_text(dotenv)
-
-        with running(make_run, tree):
+            first.wait_until_ready()
+            for block in blocks("python"):
+                (tree / place_of(block)).write_text(block)
+            for block in blocks("diff"):
+                apply(block, tree)
+            (tree / ".env").write_text(dotenv)
+            first.wait_until_ready(again=True)
             assert json.loads(terminal.type(say_motto))["data"] == {"text": "Measure twice"}
             runs = json.loads(terminal.type(schedule))["data"]["records"]
             assert "succeeded" in {run["state"] for run in runs}
 
+        with running(in_memory, tree):
+            user = json.loads(terminal.type(log_in).splitlines()[-1])
+            assert user["data"]["username"] == "admin"
+
+        new_files = [place_of(block) for block in blocks("python")]
         assert " passed" in terminal.type(f"{make_test.strip()} T=tests/unit/test_mottos.py")
         assert "0 broken" in terminal.type("lint-imports")
         assert "All checks passed" in terminal.type("ruff check .")
         assert "already formatted" in terminal.type("ruff format --check .")
-        assert "Success" in terminal.type(f"mypy bootstrap.py {' '.join(NEW_FILES)}")
+        assert "Success" in terminal.type(f"mypy bootstrap.py {' '.join(new_files)}")
 
 
 def blocks(language: str) -> list[str]:
@@ -146,23 +140,49 @@ def second_terminal(directory: Path) -> Iterator[Terminal]:
         shell.stdin.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What runs in the first terminal."""
+
+    make: "subprocess.Popen[str]"
+    stderr: Path
+
+    def wait_until_ready(self, *, again: bool = False) -> None:
+        """Return once API, worker and beat are ready; `again`: since a file has changed."""
+        while not all(f"{name} is ready" in self._said(again=again) for name in _PROCESSES):
+            assert self.make.poll() is None, self.stderr.read_text()
+            time.sleep(0.1)
+
+    def _said(self, *, again: bool) -> str:
+        _, changed, since = self.stderr.read_text().rpartition(" has changed")
+        return since if bool(changed) is again else ""
+
+
+_PROCESSES = ("api", "worker", "beat")
+
+
 @contextmanager
-def running(block: str, directory: Path) -> Iterator[None]:
+def running(block: str, directory: Path) -> Iterator[Running]:
     """Run the block that starts Portico until it is ready, and interrupt it afterwards as Ctrl-C does."""
-    with subprocess.Popen(  # noqa: S603 - a block of our README
-        ["bash", "-c", block],  # noqa: S607
-        cwd=directory,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as make:
+    stderr = directory.with_name("stderr")
+    with (
+        stderr.open("w") as output,
+        subprocess.Popen(  # noqa: S603 - a block of our README
+            ["bash", "-c", block],  # noqa: S607
+            cwd=directory,
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            stderr=output,
+            text=True,
+            start_new_session=True,
+        ) as make,
+    ):
         assert make.stdout is not None
         ready = any(line.strip().startswith("Stop") for line in make.stdout)
         family = family_of(make.pid) if make.poll() is None else []
         try:
-            assert ready
-            yield
+            assert ready, stderr.read_text()
+            yield Running(make, stderr)
             os.killpg(make.pid, signal.SIGINT)
             assert not survivors(family, within=30)
         finally:

@@ -31,7 +31,7 @@ def test_one_block_says_where_everything_is(stack: Started) -> None:
     ready = httpx.get(f"{stack.block['API']}/readyz").json()
     docs = httpx.get(stack.block["Docs"])
 
-    assert sorted(ready["data"]["up"]) == ["mongo", "postgres", "redis", "s3"]
+    assert sorted(ready["data"]["up"]) == ["mongo", "postgres", "redis", "s3", "schema"]
     assert docs.status_code == 200
     assert stack.block["Data"] == str(stack.directory / "data")
     assert sorted(path.name for path in Path(stack.block["Server logs"]).iterdir()) == [
@@ -123,6 +123,13 @@ def test_deployed_environments_get_no_servers_of_our_own(tmp_path: Path) -> None
     assert "Traceback" not in refused.stderr
 
 
+def test_data_that_is_in_use_is_not_removed(stack: Started) -> None:
+    refused = portico("reset", "--yes", directory=stack.directory)
+
+    assert refused.returncode == 1
+    assert f"pid {stack.process.pid}" in refused.stderr
+
+
 # --- how it ends ----------------------------------------------------------------------------------
 
 
@@ -186,7 +193,7 @@ def test_memory_needs_no_server_and_has_an_administrator(tmp_path: Path) -> None
         password = stack.block["Password"].split()[0]
 
         assert log_in(stack.block["API"], stack.block["Username"], password) == 200
-        assert len(stack.family()) == 1
+        assert len(stack.family()) == 2, "one serves, the other one looks at the code"
         assert stack.stop(signal.SIGINT) == 0
 
 

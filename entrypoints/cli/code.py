@@ -1,0 +1,64 @@
+"""The project's own code, and when it changes."""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import bootstrap
+
+ROOT = Path(bootstrap.__file__).parent
+
+_EVERY = 0.5
+_NOT_CODE = frozenset({"build", "dist", "docs", "node_modules", "site-packages", "tests"})
+
+
+def is_a_project() -> bool:
+    """Tell whether the code is somebody's to change, and not installed among the packages of others."""
+    return (ROOT / "pyproject.toml").is_file()
+
+
+class Code:
+    """What the processes are made of: Python and Lua files below a directory, and its `.env` files.
+
+    Hidden folders are none of it, so data, virtual environments and caches may change as they like.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._change: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    @property
+    def change(self) -> "asyncio.Future[str]":
+        """The next change: done, with the name of a file, once it has come."""
+        return self._change
+
+    async def watch(self) -> None:
+        """Look again and again; a change has come when nothing else changes any more."""
+        known = await asyncio.to_thread(self._look)
+        told = known
+        while True:
+            await asyncio.sleep(_EVERY)
+            seen = await asyncio.to_thread(self._look)
+            if seen == known and seen != told:
+                changed = {file for file, _ in seen.items() ^ told.items()}
+                told = seen
+                self._tell(min(changed))
+            known = seen
+
+    def _tell(self, file: str) -> None:
+        change, self._change = self._change, asyncio.get_running_loop().create_future()
+        change.set_result(file)
+
+    def _look(self) -> Mapping[str, int]:
+        seen: dict[str, int] = {}
+        for folder, folders, files in os.walk(self._root):
+            folders[:] = {f for f in folders if not f.startswith((".", "__"))} - _NOT_CODE
+            for name in files:
+                is_setting = name.startswith(".env") and folder == str(self._root)
+                if is_setting or name.endswith((".py", ".lua")):
+                    with suppress(FileNotFoundError):  # gone since
+                        path = Path(folder, name)
+                        seen[str(path.relative_to(self._root))] = path.stat().st_mtime_ns
+        return seen

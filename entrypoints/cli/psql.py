@@ -1,0 +1,49 @@
+"""`portico psql`."""
+
+import asyncio
+import os
+import shutil
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from application.settings import Stores
+from bootstrap import load_settings
+from entrypoints.cli.connection import connected
+from entrypoints.cli.errors import NothingKept, Refused
+from entrypoints.local.errors import WheelMissing
+from entrypoints.local.postgres import packaged_program
+
+
+async def talk(arguments: Sequence[str], *, patience: float) -> int:
+    """Run psql on the database and return its exit code; raise `Refused` if there is no psql."""
+    if load_settings().stores is Stores.MEMORY:
+        raise NothingKept
+    program = _psql()
+    # For psql alone: it ends a statement, not itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    async with connected(patience=patience) as container:
+        address = urlsplit(container.settings().postgres.url or "")
+        # A command line is everybody's to see, so the password is not on it.
+        user, _, host = address.netloc.rpartition("@")
+        name, _, password = user.partition(":")
+        shown = address._replace(scheme="postgresql", netloc=f"{name}@{host}" if name else host)
+        environment = {**os.environ, **({"PGPASSWORD": unquote(password)} if password else {})}  # noqa: TID251 - handed on
+        process = await asyncio.create_subprocess_exec(
+            program, "--dbname", urlunsplit(shown), *arguments, env=environment
+        )
+        return await process.wait()
+
+
+def _psql() -> Path:
+    """Return the machine's own psql, else the one that the local stack's PostgreSQL brings."""
+    if found := shutil.which("psql"):
+        return Path(found)
+    try:
+        return packaged_program("psql")
+    except WheelMissing:
+        raise Refused(
+            "There is no psql here: install PostgreSQL's client (Debian, Ubuntu: apt install postgresql-client), "
+            "or the dependency group `local` (`make setup`)"
+        ) from None
