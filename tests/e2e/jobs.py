@@ -93,6 +93,9 @@ def portico_running(directory: Path, variables: dict[str, str]) -> Iterator[Port
     ):
         token = http.post("/api/v1/auth/login/swagger", data=form).json()["access_token"]
         http.headers["Authorization"] = f"Bearer {token}"
+        # They come after the API.
+        stack.wait_until(lambda: "worker is ready" in stack.said())
+        stack.wait_until(lambda: "beat is ready" in stack.said())
         yield Portico(stack, http, variables)
 
 
