@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from threading import current_thread, main_thread
 from typing import Any, Literal, ParamSpec, TypeVar
 from uuid import UUID
 
 from billiard.common import terminate_handler_fired  # type: ignore[attr-defined]  # stubs lack it
 from billiard.einfo import ExceptionInfo
+from billiard.process import current_process
 from celery import Celery, states
 from celery.app.task import Context
 from celery.app.trace import TraceInfo, trace_ok_t
@@ -175,7 +175,7 @@ class _RecordingTracer:
 
     def _failed(self, error: BaseException, request: dict[str, Any]) -> trace_ok_t:
         if isinstance(error, SystemExit | KeyboardInterrupt):
-            # Celery would raise these once more, in the thread that has the message acknowledged.
+            # Celery would raise these once more, where the message is acknowledged.
             error = RuntimeError(_told(error))
         failure = TraceInfo(states.FAILURE, error)
         try:
@@ -187,11 +187,14 @@ class _RecordingTracer:
 
 
 def _ends_the_process(error: BaseException) -> bool:
-    """Tell whether an exception that is no `Exception` is meant for the process, and can reach it."""
+    """Tell whether an exception that is no `Exception` is meant for the process.
+
+    A process of a prefork pool is replaced; a task of the other pools must not end their whole worker.
+    """
     if isinstance(error, WorkerShutdown | WorkerTerminate):
         return True
     is_an_exit = isinstance(error, SystemExit | KeyboardInterrupt)
-    return is_an_exit and current_thread() is main_thread()
+    return is_an_exit and current_process().name != "MainProcess"
 
 
 def _traced(state: str, error: BaseException) -> trace_ok_t:
@@ -200,7 +203,7 @@ def _traced(state: str, error: BaseException) -> trace_ok_t:
     try:
         raise told.with_traceback(error.__traceback__)  # noqa: TRY301 - it must have a traceback
     except BaseException:  # noqa: BLE001 - what was just raised
-        info = ExceptionInfo(internal=state != states.FAILURE)
+        info = ExceptionInfo(internal=True)
     return trace_ok_t(info, TraceInfo(state, error), 0.0, None)
 
 
@@ -345,12 +348,20 @@ class _Run:
         error = traced.info.retval
         is_rejected = isinstance(error, Reject) and error.requeue  # type: ignore[attr-defined]  # celery-types lacks it
         comes_back = is_rejected or isinstance(error, Retry)
-        if not comes_back:
-            self.finish(None if traced.info.state == states.IGNORED else error)
+        if comes_back:
+            return
+        if traced.info.state == states.IGNORED:
+            self.finish(None)
+        elif traced.info.state == states.FAILURE and getattr(traced.retval, "internal", False):
+            # Celery does not tell which of the two it was.
+            self.finish(error, "what it returned or raised could not be stored: ")
+        else:
+            self.finish(error)
 
-    def finish(self, error: BaseException | None) -> None:
+    def finish(self, error: BaseException | None, why: str = "") -> None:
         """Let the process note the end, soon; before it ends itself at the latest."""
-        process_loop.thread().start(_finish(self.id, None if error is None else _told(error)))
+        told = None if error is None else (why + _told(error))[:_LONGEST_ERROR]
+        process_loop.thread().start(_finish(self.id, told))
 
 
 def _told(error: BaseException) -> str:

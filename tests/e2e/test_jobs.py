@@ -190,6 +190,54 @@ def test_whatever_a_run_raises_it_has_failed(jobs: Portico, name: str) -> None:
         assert odd in run["error"]
 
 
+@contextmanager
+def another_worker(
+    jobs: Portico, queue: str, *options: str, directory: Path, **variables: str
+) -> Iterator[Started]:
+    """Start a worker of Celery's own command beside that of the stack."""
+    command = ("-A", "entrypoints.celery.app", "worker", "-Q", queue, "-n", f"{queue}@%h")
+    celery = str(Path(sys.executable).with_name("celery"))
+    with starting(
+        *(*command, *options),
+        program=celery,
+        directory=directory,
+        **{**jobs.variables, **variables},
+    ) as worker:
+        worker.wait_until(lambda: "ready." in worker.said())
+        yield worker
+
+
+def test_processes_that_are_recycled_lose_no_end(jobs: Portico, tmp_path: Path) -> None:
+    """Nor does a worker that is stopped as soon as its last task has ended."""
+    options = {"queue": "recycled", "expires": 60}
+    recycling = ("--max-tasks-per-child", "1", "-c", "4")
+    with another_worker(jobs, "recycled", *recycling, directory=tmp_path) as worker:
+        task = jobs.make(
+            args=[str(tmp_path / "lines")],
+            schedule={"every": 100, "period": "milliseconds"},
+            maxRuns=16,
+            options=options,
+        )
+        until(lambda: len(lines(tmp_path / "lines")) == 16)
+        assert worker.stop(signal.SIGTERM) == 0
+
+    assert [run["state"] for run in jobs.runs(task)] == ["succeeded"] * 16
+
+
+def test_a_run_ends_though_its_result_cannot_be_stored(jobs: Portico, tmp_path: Path) -> None:
+    away = {"PORTICO_RESULT_URL": "redis://127.0.0.1:1"}
+    file, options = tmp_path / "lines", {"queue": "resultless", "expires": 60}
+    with another_worker(jobs, "resultless", "-c", "2", directory=tmp_path, **away):
+        well = jobs.make(args=[str(file)], maxRuns=1, options=options)
+        badly = jobs.make(task="test.fail", args=["no"], maxRuns=1, options=options)
+        (stored,) = until(partial(jobs.ended, well))
+        (failed,) = until(partial(jobs.ended, badly))
+
+    assert lines(file) == [""]
+    assert stored["state"] == failed["state"] == "failed"
+    assert stored["error"].startswith("what it returned or raised could not be stored: ")
+
+
 def test_a_run_whose_task_its_worker_does_not_know_has_failed(
     jobs: Portico, tmp_path: Path
 ) -> None:

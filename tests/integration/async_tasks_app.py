@@ -23,7 +23,7 @@ from entrypoints.celery.asynchronous.resources import Resource
 from entrypoints.celery.asynchronous.results import aresult
 from entrypoints.celery.typed import TypedCelery
 
-app = TypedCelery("async_tasks")
+app = TypedCelery("async_tasks", task_cls="entrypoints.celery.recording:RecordedTask")
 app.conf.update(
     broker_connection_retry_on_startup=True,
     result_extended=True,
@@ -133,6 +133,26 @@ class NotEnough(Exception):
 async def fail(kind: str) -> None:
     errors = {"plain": ValueError("no"), "rich": NotEnough(2, left=1)}
     await _deep_inside(errors[kind])
+
+
+ODD: dict[str, BaseException] = {
+    "KeyboardInterrupt": KeyboardInterrupt(),
+    "SystemExit": SystemExit(1),
+    "GeneratorExit": GeneratorExit(),
+    "BaseExceptionGroup": BaseExceptionGroup("two", [GeneratorExit(), ValueError()]),
+    "CancelledError": asyncio.CancelledError(),
+    "MemoryError": MemoryError(),
+}
+
+
+@app.task
+def raise_oddly(name: str) -> None:
+    raise ODD[name]
+
+
+@app.task
+async def raise_oddly_later(name: str) -> None:
+    raise ODD[name]
 
 
 async def _deep_inside(error: Exception) -> None:

@@ -237,6 +237,22 @@ def test_errors_that_cannot_be_pickled_are_failures_too(workers: Workers, pool: 
 
 
 @in_every_pool
+def test_what_is_hardly_ever_raised_fails_its_task_and_no_worker(
+    workers: Workers, pool: str
+) -> None:
+    results = {
+        (task.name, odd): workers.publish(pool, task, odd)
+        for task in (tasks.raise_oddly, tasks.raise_oddly_later)
+        for odd in tasks.ODD
+    }
+
+    for raised, result in results.items():
+        result.get(timeout=WITHIN, propagate=False)
+        assert result.state == "FAILURE", raised
+    assert workers.run(pool, tasks.ping) == "pong"
+
+
+@in_every_pool
 def test_chains_groups_and_chords_are_made_of_async_tasks(workers: Workers, pool: str) -> None:
     workers[pool]
     adds = [tasks.add.s(n, n).set(queue=pool) for n in range(5)]
