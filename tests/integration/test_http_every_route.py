@@ -125,6 +125,7 @@ class Scene:
 @pytest.fixture
 async def scene(web: Web) -> Scene:
     ben = await web.world.given(a_user(username="ben.turing"), a_role())
+    web.client.headers["If-Match"] = "*"  # whatever version there is
     spare = await web.world.given_role(a_role(code="spare"))
     caller, _ = await web.world.log_in_as(ben, PHONE)
     task = await web.world.given_task(a_periodic_task())
@@ -237,6 +238,7 @@ BAD = {
     "action": ["\0", TOO_LONG],
     "target": ["\0", TOO_LONG],
     "outcome": ["unknown", "\0"],
+    "sort": ["unknown", "-", "--name", "name,code", "\0", ""],
     "since": [
         "yesterday",
         "1767225600",
