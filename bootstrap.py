@@ -43,6 +43,7 @@ from adapters.redis.throttle import RedisLogInThrottle, RedisRateLimiter
 from adapters.s3.client import S3Client
 from adapters.s3.health import S3Probe
 from adapters.security.common_passwords import ZxcvbnCommonPasswords
+from adapters.security.device_cookies import HmacDeviceCookies
 from adapters.security.key_directory import make_keys, rotate_keys
 from adapters.security.keys import Keys, load_keys
 from adapters.security.passwords import Argon2PasswordHasher
@@ -238,6 +239,7 @@ class Container(containers.DeclarativeContainer):
         memory=providers.Singleton(MemoryRunLog, memory_store),
         servers=providers.Singleton(PostgresRunLog, engine),
     )
+    device_cookies = providers.Singleton(HmacDeviceCookies, keys.provided.name_key)
     hasher = providers.Singleton(Argon2PasswordHasher, hashing_pool, settings.provided.passwords)
     common_passwords = providers.Singleton(ZxcvbnCommonPasswords)
     tokens = providers.Singleton(
@@ -296,6 +298,7 @@ class Container(containers.DeclarativeContainer):
         GetTransportKey,
         transport=transport,
         limiter=rate_limiter,
+        device_cookies=device_cookies,
         throttle=settings.provided.throttle,
     )
     get_public_keys = providers.Factory(GetPublicKeys, tokens=tokens)
@@ -310,7 +313,7 @@ class Container(containers.DeclarativeContainer):
         issue=issue_tokens,
         clock=clock,
         ids=ids,
-        secrets=secrets,
+        device_cookies=device_cookies,
         audit=record_audit,
         settings=settings.provided.sessions,
     )

@@ -34,6 +34,3 @@ class SystemSecrets(Secrets):
         return "-".join(
             "".join(secrets.choice(_ALPHABET) for _ in range(_GROUP)) for _ in range(_GROUPS)
         )
-
-    def device_token(self) -> str:
-        return secrets.token_urlsafe(32)

@@ -223,13 +223,13 @@ class Variables(BaseModel):
     throttle_account: Attempts = _DEFAULT.throttle.account
     """Log-in attempts per account, whether it exists or not."""
     throttle_address: Attempts = _DEFAULT.throttle.address
-    """Log-in attempts per address (/64 for IPv6, and ten times as many per /48)."""
+    """Log-in attempts per address (/64 for IPv6, and ten times as many per /48), or per known device."""
     throttle_global: Attempts = _DEFAULT.throttle.everyone
     """Log-in attempts in total, but for those on known devices."""
     throttle_refresh: Attempts = _DEFAULT.throttle.refresh
     """Refreshes per session."""
     throttle_public: Attempts = _DEFAULT.throttle.public
-    """Requests for the public key, and registrations, per address."""
+    """Requests for the public key, and registrations, per address (/64 for IPv6, and ten times as many per /48)."""
     throttle_lock_after: Count = _DEFAULT.throttle.failures_before_lock
     """Failures in a row that lock an account for a while."""
     throttle_first_lock: Lifetime = _DEFAULT.throttle.first_lock

@@ -13,7 +13,13 @@ from datetime import timedelta
 from typing import TypeVar
 
 from application.ports.identity import CommonPasswords, PasswordHasher
-from application.ports.sessions import OpenedPassword, PasswordTransport, Tokens, TransportKey
+from application.ports.sessions import (
+    DeviceCookies,
+    OpenedPassword,
+    PasswordTransport,
+    Tokens,
+    TransportKey,
+)
 from application.ports.system import Clock
 from application.settings import SessionSettings
 from domain.identity import Password
@@ -116,6 +122,21 @@ class MemoryPasswordTransport(PasswordTransport):
         return OpenedPassword(
             ciphertext[len(self._MARK) + 8 :], hashlib.sha256(ciphertext).hexdigest()
         )
+
+
+class MemoryDeviceCookies(DeviceCookies):
+    """Remembers every token that it handed out."""
+
+    def __init__(self) -> None:
+        self._handed_out: set[str] = set()
+
+    def new(self) -> str:
+        token = secrets.token_urlsafe(24)
+        self._handed_out.add(token)
+        return token
+
+    def is_ours(self, token: str | None) -> bool:
+        return token in self._handed_out
 
 
 class MemoryCommonPasswords(CommonPasswords):

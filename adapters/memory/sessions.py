@@ -305,9 +305,13 @@ class MemoryRateLimiter(RateLimiter):
         self._clock = clock
         self._buckets = _Buckets()
 
-    async def hit(self, bucket: str, address: str, limit: Limit) -> None:
+    async def hit(
+        self, bucket: str, address: str, limit: Limit, *, device: str | None = None
+    ) -> None:
         now = self._clock.now()
         counted = _limits_of(bucket, address, limit)
+        if device is not None:
+            counted = {(bucket, "device", device): limit}
         if wait := self._buckets.wait(counted, now):
             raise Throttled(wait)
         self._buckets.pay(counted, now)

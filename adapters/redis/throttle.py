@@ -8,7 +8,7 @@ bucket of everyone is one key and almost every attempt pays there, so one node s
 - `throttle:{log-in}:device:<hmac>:<device>`: what such a device pays in, in place of the bucket of its network
 - `throttle:{log-in}:devices:<hmac>`: sorted set, the known devices of an account by when they are forgotten
 - `throttle:{log-in}:network:<address, /64 or /48>`, `throttle:{log-in}:everyone`: buckets
-- `throttle:{<bucket>}:<address, /64 or /48>`: any other bucket
+- `throttle:{<bucket>}:<address, /64 or /48>`, `throttle:{<bucket>}:device:<sha256>`: any other bucket
 
 Names, and the tokens of devices, are stored as an HMAC: whoever reads Redis learns of nobody that they have an
 account, and cannot show a token.
@@ -128,11 +128,15 @@ class RedisRateLimiter(RateLimiter):
     def __init__(self, client: RedisClient) -> None:
         self._hit = Script(client, "time", "gcra", "hit")
 
-    async def hit(self, bucket: str, address: str, limit: Limit) -> None:
-        networks = networks_of(address)
+    async def hit(
+        self, bucket: str, address: str, limit: Limit, *, device: str | None = None
+    ) -> None:
+        payers = networks_of(address)
+        if device is not None:
+            payers = (f"device:{hashlib.sha256(device.encode()).hexdigest()[:32]}",)
         (wait,) = await self._hit(
-            [f"throttle:{{{bucket}}}:{network}" for network in networks],
-            *_operands(_limits_of(networks, limit)),
+            [f"throttle:{{{bucket}}}:{payer}" for payer in payers],
+            *_operands(_limits_of(payers, limit)),
         )
         if wait:
             raise Throttled(duration(wait))

@@ -185,6 +185,21 @@ class Reservation:
     known_device: bool
 
 
+class DeviceCookies(Protocol):
+    """What devices are handed at a log-in, to be known by. Which account knows which, the throttle keeps.
+
+    After OWASP, "Slow Down Online Guessing Attacks with Device Cookies".
+    """
+
+    def new(self) -> str:
+        """Return a token of at least 128 bits, of the characters that a cookie may have (RFC 6265 §4.1.1)."""
+        ...
+
+    def is_ours(self, token: str | None) -> bool:
+        """Tell whether this token was handed out by anybody who shares our secret."""
+        ...
+
+
 class LogInThrottle(Protocol):
     """Limits log-in attempts per account (existing or not; by whichever of its names), by address, and in total.
 
@@ -216,9 +231,12 @@ class LogInThrottle(Protocol):
 class RateLimiter(Protocol):
     """Limits by address what else everybody may do. The time is that of whoever keeps the counts."""
 
-    async def hit(self, bucket: str, address: str, limit: Limit) -> None:
+    async def hit(
+        self, bucket: str, address: str, limit: Limit, *, device: str | None = None
+    ) -> None:
         """Pay for one use in all buckets of `networks_of` the address, or in none and raise `Throttled`.
 
-        `limit` is for the network; the site has `SITE_FACTOR` times as much.
+        `limit` is for the network; the site has `SITE_FACTOR` times as much. A `device` that has shown a token of ours
+        pays in a bucket of its own instead.
         """
         ...

@@ -36,10 +36,6 @@ class Secrets(Protocol):
         """Return a password of at least 96 bits that is easy to read aloud."""
         ...
 
-    def device_token(self) -> str:
-        """Return a token of at least 128 bits, of the characters that a cookie may have (RFC 6265 §4.1.1)."""
-        ...
-
 
 class Schema(Protocol):
     """The shape of the relational store."""

@@ -95,6 +95,19 @@ async def test_the_networks_of_one_site_have_ten_times_as_much_together(
     assert await uses(limiter, backend, limit, address="2001:db8:1::1") == 2
 
 
+async def test_a_device_pays_for_itself_alone_wherever_it_is(
+    limiter: RateLimiter, backend: Backend
+) -> None:
+    limit = Limit(2, 60)
+    await uses(limiter, backend, limit, address="192.0.2.1")
+    for address in ("192.0.2.1", "2001:db8::1"):
+        await limiter.hit("public", address, limit, device="phone")
+    with pytest.raises(Throttled):
+        await limiter.hit("public", "192.0.2.2", limit, device="phone")
+    await limiter.hit("public", "192.0.2.1", limit, device="laptop")
+    assert await uses(limiter, backend, limit, address="192.0.2.2") == 2
+
+
 async def test_of_many_uses_at_the_same_time_only_the_allowed_ones_pass(
     limiter: RateLimiter, backend: Backend
 ) -> None:

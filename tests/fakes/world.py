@@ -11,6 +11,7 @@ from dependency_injector import providers
 
 from adapters.memory.security import (
     MemoryCommonPasswords,
+    MemoryDeviceCookies,
     MemoryPasswordHasher,
     MemoryPasswordTransport,
     MemoryTokens,
@@ -87,6 +88,7 @@ class World:
             "clock": self.clock,
             "transport": self.transport,
             "hasher": SuspendingHasher(),
+            "device_cookies": MemoryDeviceCookies(),
             "common_passwords": MemoryCommonPasswords(),
             "tokens": MemoryTokens(settings.sessions, self.clock),
             "keys_in_use": {"access": "of 2026", "transport": "of 2025"},

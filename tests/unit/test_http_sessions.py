@@ -62,6 +62,23 @@ async def test_who_asks_for_the_public_key_too_often_is_told_when_to_come_back()
     assert response.headers["retry-after"] == "60"
 
 
+async def test_a_neighbour_who_asks_too_often_keeps_no_known_device_from_the_public_key() -> None:
+    """Without the key nobody logs in."""
+    often = replace(IN_MEMORY, throttle=ThrottleSettings(public=Limit(2, 60)))
+    async with Web(World(often)) as web:
+        token = (await web.log_in(await web.world.given(a_user())))["deviceToken"]
+        web.client.cookies.clear()
+
+        async def ask(**headers: str) -> int:
+            response = await web.client.get("/api/v1/auth/keys/public", headers=headers)
+            return response.status_code
+
+        assert [await ask() for _ in range(3)] == [200, 200, 429]
+        assert await ask(Cookie="portico_device=made-up") == 429
+        known = {"Cookie": f"portico_device={token}"}
+        assert [await ask(**known) for _ in range(3)] == [200, 200, 429]
+
+
 # --- log-in -------------------------------------------------------------------------------------
 
 

@@ -4,7 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import NAMESPACE_URL, uuid5
 
-from application.ports.sessions import PasswordTransport, RateLimiter, Tokens, TransportKey
+from application.ports.sessions import (
+    DeviceCookies,
+    PasswordTransport,
+    RateLimiter,
+    Tokens,
+    TransportKey,
+)
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import ThrottleSettings
 from application.use_cases.caller import Origin
@@ -18,11 +24,16 @@ class GetTransportKey:
 
     transport: PasswordTransport
     limiter: RateLimiter
+    device_cookies: DeviceCookies
     throttle: ThrottleSettings
 
-    async def __call__(self, origin: Origin) -> TransportKey:
-        """Raise `Throttled` when one address asks too often."""
-        await self.limiter.hit("transport-key", origin.address, self.throttle.public)
+    async def __call__(self, origin: Origin, *, device: str | None = None) -> TransportKey:
+        """Raise `Throttled` when one address, or one device that has logged in before, asks too often.
+
+        Without the key nobody logs in, so a device that others cannot lock out must not lack it because of them.
+        """
+        device = device if self.device_cookies.is_ours(device) else None
+        await self.limiter.hit("transport-key", origin.address, self.throttle.public, device=device)
         return self.transport.public_key()
 
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 
 from application.ports.identity import PasswordHasher
 from application.ports.sessions import (
+    DeviceCookies,
     LogInAttempt,
     LogInThrottle,
     Opened,
     Reservation,
     SessionStore,
 )
-from application.ports.system import Clock, IdGenerator, Secrets
+from application.ports.system import Clock, IdGenerator
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import SessionSettings
 from application.use_cases.caller import Origin
@@ -58,7 +59,7 @@ class LogIn:
     issue: IssueTokens
     clock: Clock
     ids: IdGenerator
-    secrets: Secrets
+    device_cookies: DeviceCookies
     audit: RecordAudit
     settings: SessionSettings
 
@@ -112,7 +113,7 @@ class LogIn:
         The session is open and its log-in noted, so what becomes of this makes it neither more nor less of a log-in.
         """
         known = reservation.attempt.device if reservation.known_device else None
-        token = known or self.secrets.device_token()
+        token = known or self.device_cookies.new()
         try:
             await self.throttle.succeeded(reservation, device=token)
         except Unavailable:

@@ -16,7 +16,7 @@ from application.ports.system import Clock
 from application.use_cases.sessions.keys import GetPublicKeys, GetTransportKey
 from bootstrap import Container
 from entrypoints.http.envelope import Body, Response
-from entrypoints.http.security import OriginDep, PublicRoute
+from entrypoints.http.security import DeviceTokenDep, OriginDep, PublicRoute
 from entrypoints.http.wiring import use_case
 
 router = APIRouter(prefix="/auth", tags=["sessions"])
@@ -74,11 +74,12 @@ class JwkSetBody(BaseModel):
 async def get_transport_key(
     response: HttpResponse,
     origin: OriginDep,
+    device: DeviceTokenDep,
     get_transport_key: GetTransportKeyDep,
     clock: ClockDep,
 ) -> Response[TransportKeyBody]:
     """Get the key under which passwords are encrypted before they are sent."""
-    key = await get_transport_key(origin)
+    key = await get_transport_key(origin, device=device)
     response.headers["Cache-Control"] = "public, max-age=60"
     return Response(data=TransportKeyBody.of(key, clock.now()))
 
