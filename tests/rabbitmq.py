@@ -89,6 +89,22 @@ class RabbitMQ:
                 return
         raise AssertionError("".join(said))
 
+    def limit_memory(self, part: float) -> None:
+        """Take messages only while less than such a part of the machine's memory is used: with 0, none at all."""
+        command = program()
+        assert command is not None
+        subprocess.run(  # noqa: S603 - ours
+            [
+                command.with_name("rabbitmqctl"),
+                *("--node", self._environment["RABBITMQ_NODENAME"], "--timeout", "30"),
+                *("set_vm_memory_high_watermark", str(part)),
+            ],
+            cwd=self._directory,
+            env=self._environment,
+            check=True,
+            capture_output=True,
+        )
+
     def kill(self) -> None:
         """End it without a chance to tidy up."""
         self._kill(self._processes.pop())

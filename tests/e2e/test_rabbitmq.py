@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kombu import Connection
@@ -110,6 +111,40 @@ def test_a_broker_that_dies_and_comes_back_is_used_again_and_has_lost_nothing(
     runs = until(lambda: _all_ended(jobs, each_second))
     assert {run["state"] for run in runs} == {"succeeded"}
     assert "the broker takes messages again" in jobs.stack.said()
+
+
+def test_a_broker_that_is_out_of_memory_makes_nobody_wait_whatever_a_task_says(
+    jobs: Portico, node: RabbitMQ | None, tmp_path: Path
+) -> None:
+    """It takes connections and no messages. The beat says so, leads all the time, and publishes what is owed later."""
+    if node is None:
+        pytest.skip("a configured broker is not ours to starve")
+
+    def scheduler(*, publishes: bool) -> Any:
+        status = jobs.data(jobs.http.get("/api/v1/scheduler"))
+        return status["isLeading"] and (status["publishing"] is None) is publishes and status
+
+    each_second = jobs.make(
+        args=[str(tmp_path / "all")],
+        misfire="run_all",
+        options={"timeout": 3600, "confirmTimeout": 3600},
+    )
+    until(lambda: jobs.ended(each_second))
+    before = until(lambda: scheduler(publishes=True))
+
+    node.limit_memory(0)
+    told = until(lambda: scheduler(publishes=False))
+    checked = portico("beat", "--check", directory=tmp_path, **jobs.variables)
+    node.limit_memory(0.9)
+    after = until(lambda: scheduler(publishes=True))
+    jobs.change(each_second, enabled=False)
+
+    assert "RabbitMQ did not answer within 2 s" in told["publishing"]["error"]
+    assert checked.returncode == 1
+    assert "RabbitMQ did not answer within 2 s" in checked.stderr
+    assert after["epoch"] == before["epoch"], "it led all the time"
+    runs = until(lambda: _all_ended(jobs, each_second))
+    assert {run["state"] for run in runs} == {"succeeded"}
 
 
 def _all_ended(jobs: Portico, task: str) -> object:

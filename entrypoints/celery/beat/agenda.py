@@ -88,7 +88,8 @@ class Agenda:
     @property
     def next_due_at(self) -> datetime | None:
         """When something is due, or when something was that has changed since; None if there is nothing."""
-        return self._heap[0][0] if self._heap else None
+        first = next(iter(self._heap), None)  # other threads ask too, while the last item may go
+        return None if first is None else first[0]
 
     def find(self, task_id: PeriodicTaskId) -> Entry | None:
         """Return the entry of a task if there is one."""
