@@ -8,12 +8,11 @@ Any number of beats may run: one leads, the others stand by.
 import asyncio
 import logging
 import os
-import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from functools import cached_property
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -36,6 +35,7 @@ from entrypoints.celery.beat.news import News
 from entrypoints.celery.beat.office import Office
 from entrypoints.celery.beat.publisher import CeleryPublisher, DueEntry
 from entrypoints.celery.beat.reader import Rhythm
+from entrypoints.celery.beat.signals import SignalWatch, limited, uninterrupted
 from entrypoints.celery.process import container, process_settings
 from entrypoints.heartbeat import EVERY, Heartbeat
 
@@ -88,6 +88,7 @@ class DatabaseScheduler(Scheduler):
         self._call(self._open(), within=_OPEN_WITHIN)
         self._is_open = True
         self._heartbeat = Heartbeat(process_settings().data_dir, "beat")
+        self._signals = SignalWatch(self._thread.loop, self._expect_the_end)
         self.dispatcher.garbage.begin()
 
     def tick(self, *_: object, **__: object) -> float:
@@ -97,7 +98,7 @@ class DatabaseScheduler(Scheduler):
         self._is_ticking = True
         try:
             self.dispatcher.wait(self.max_interval)
-            with _uninterrupted(patience=_PUBLISH_WITHIN, give_up=self._end_without_waiting):
+            with uninterrupted():
                 self.dispatcher.work()
         finally:
             self._is_ticking = False
@@ -121,9 +122,10 @@ class DatabaseScheduler(Scheduler):
         if self._is_open:
             self._is_open = False
             self._heartbeat.end()
+            self._signals.close()
             try:
                 self._call(self._office.settle(within=_SETTLE_WITHIN), within=2 * _SETTLE_WITHIN)
-                with _limited(2 * _PUBLISH_WITHIN, give_up=self._end_without_waiting):
+                with limited(2 * _PUBLISH_WITHIN, give_up=self._end_without_waiting):
                     self.dispatcher.publish_all(within=_PUBLISH_WITHIN)
                 self._call(self._office.close(within=_CLOSE_WITHIN), within=2 * _CLOSE_WITHIN)
             except TimeoutError:
@@ -132,6 +134,15 @@ class DatabaseScheduler(Scheduler):
             # While the interpreter can still start the threads that closing a client takes.
             process_loop.stop()
         super().close()
+
+    def _expect_the_end(self) -> None:
+        """Wait until the main thread closes, because a signal came; give up if it does not."""
+
+        def look() -> None:
+            if self._is_open:
+                threading.Thread(target=self._end_without_waiting, daemon=True).start()
+
+        self._thread.loop.call_later(_PUBLISH_WITHIN, look)
 
     def _end_without_waiting(self) -> None:
         """End this process, whose main thread hangs, from another thread; let another beat lead before."""
@@ -247,44 +258,3 @@ class _FromTheMainThread(Outside):
 
     def note(self, dispatched: Dispatched) -> None:
         self._loop.call_soon_threadsafe(self._office.noter.add, dispatched)
-
-
-@contextmanager
-def _uninterrupted(*, patience: float, give_up: Callable[[], None]) -> Iterator[None]:
-    """Let signals that would end the process wait until the block is over.
-
-    If it is not over `patience` seconds after the first of them, call `give_up` in a thread of its own.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    with ExitStack() as stack:
-
-        def note(number: int, _frame: object) -> None:
-            if not came:
-                stack.enter_context(_limited(patience, give_up=give_up))
-            came.append(number)
-
-        handlers = {
-            number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)
-        }
-        try:
-            yield
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-    for each in came:
-        signal.raise_signal(each)
-
-
-@contextmanager
-def _limited(seconds: float, *, give_up: Callable[[], None]) -> Iterator[None]:
-    """Call `give_up` in a thread of its own if the block is not over after so many seconds."""
-    watch = threading.Timer(seconds, give_up)
-    watch.daemon = True
-    watch.start()
-    try:
-        yield
-    finally:
-        watch.cancel()

@@ -4,6 +4,7 @@ Run as `celery -A tests.e2e.beat_app beat` and `… worker`. `BEAT_SCHEDULE` is 
 hangs while it publishes the task whose name `HANG` is.
 """
 
+import ctypes
 import json
 import os
 import sys
@@ -39,4 +40,8 @@ def hang(_where: str) -> None:
 def _hang(sender: str = "", **_: object) -> None:
     if sender == os.environ.get("HANG"):  # noqa: TID251 - these are the tests' own
         sys.stderr.write("it hangs\n")
+        if os.environ.get("HANG_IN") == "C":  # noqa: TID251
+            mutex = ctypes.create_string_buffer(64)
+            while True:  # the second call waits for the first, and no signal ends that
+                ctypes.CDLL(None).pthread_mutex_lock(mutex)
         time.sleep(3600)
