@@ -36,7 +36,7 @@ from entrypoints.celery.beat.office import Office
 from entrypoints.celery.beat.publisher import CeleryPublisher, DueEntry
 from entrypoints.celery.beat.reader import Rhythm
 from entrypoints.celery.beat.signals import SignalWatch, limited, uninterrupted
-from entrypoints.celery.process import container, process_settings
+from entrypoints.celery.process import container
 from entrypoints.heartbeat import EVERY, Heartbeat
 
 _log = logging.getLogger(__name__)
@@ -87,7 +87,6 @@ class DatabaseScheduler(Scheduler):
         self._thread = process_loop.thread()
         self._call(self._open(), within=_OPEN_WITHIN)
         self._is_open = True
-        self._heartbeat = Heartbeat(process_settings().data_dir, "beat")
         self._signals = SignalWatch(self._thread.loop, self._expect_the_end)
         self.dispatcher.garbage.begin()
 
@@ -157,6 +156,7 @@ class DatabaseScheduler(Scheduler):
     async def _open(self) -> None:
         opened = await container()
         settings, clock = opened.settings().jobs, opened.clock()
+        self._heartbeat = Heartbeat(opened.settings().data_dir, "beat")
         configured = read_configuration(self._configured_tasks(), timezone=str(self.app.timezone))
         lease = Lease(settings.lease, time.monotonic)
         news: SimpleQueue[News] = SimpleQueue()

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from itertools import count, pairwise
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
@@ -63,10 +64,10 @@ def app() -> Iterator[Celery]:
 
 
 @pytest.fixture
-def opened(store: SharedStore) -> Iterator[None]:
+def opened(store: SharedStore, tmp_path: Path) -> Iterator[None]:
     """Let schedulers find a container that holds what tests need."""
     it = SimpleNamespace(
-        settings=lambda: SimpleNamespace(jobs=JobSettings()),
+        settings=lambda: SimpleNamespace(jobs=JobSettings(), data_dir=tmp_path),
         clock=SystemClock,
         ids=Uuid7Generator,
         sun=lambda: no_sun,
