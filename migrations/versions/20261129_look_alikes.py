@@ -1,11 +1,14 @@
-"""Usernames that look alike, addresses in Punycode, and codes of roles without regard to case."""
+"""Usernames that look alike, addresses in Punycode, codes of roles without regard to case, and refused patterns."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
 
+from domain.access import stored_grants
+from domain.documents import parts_of
 from domain.identity import Email, Username
 
 revision = "e3a9514bd07c"
@@ -48,6 +51,37 @@ def upgrade() -> None:
         ),
     )
     op.create_unique_constraint(op.f("uq_roles_code_key"), "roles", ["code_key"])
+    take_refused_patterns()
+
+
+def take_refused_patterns() -> None:
+    """Take from roles what today's rules refuse, which gives nothing any more, and note it."""
+    connection = op.get_bind()
+    ids = connection.execute(
+        sa.text("SELECT id FROM roles WHERE array_to_string(grants, ' ') LIKE '%*%'")
+    ).scalars()
+    for role_id in ids.all():
+        stored = connection.execute(
+            sa.text("SELECT grants FROM roles WHERE id = :id FOR UPDATE"), {"id": role_id}
+        ).scalar_one()
+        kept = {grant.value for grant in stored_grants(stored)}
+        refused = sorted(set(stored) - kept)
+        if refused:
+            connection.execute(
+                sa.text("UPDATE roles SET grants = :kept, updated_at = now() WHERE id = :id"),
+                {"id": role_id, "kept": sorted(kept)},
+            )
+            for part in parts_of({"permissions": {"added": [], "removed": refused}}):
+                connection.execute(
+                    _NOTE, {"target": f"role:{role_id}", "details": json.dumps(part)}
+                )
+
+
+_NOTE = sa.text("""
+INSERT INTO audit_outbox (id, at, action, outcome, target, address, agent, request_id, details)
+VALUES (gen_random_uuid(), clock_timestamp(), 'roles.replaced', 'success', :target, '', '', '',
+        CAST(:details AS json))
+""")
 
 
 def batches(users: sa.TableClause) -> Iterator[Any]:

@@ -10,6 +10,7 @@ from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -160,6 +161,48 @@ async def test_users_who_were_there_before_the_search_are_found_by_it(
             page = await work.users.page(UserFilter(keyword=keyword), PageRequest())
             assert [user.username.value for user in page.records] == [expected]
     await engine.dispose()
+
+
+async def test_patterns_that_are_refused_today_are_taken_from_roles_and_noted(
+    empty: PostgresSettings,
+) -> None:
+    await alembic(empty, partial(command.upgrade, revision="5d0b1f6e8a37"))
+    costly = [f"GET:/**/a/{'x' * 280}{n:03}" for n in range(300)]
+    async with connection_to(empty) as connection:
+        for code, grants in (
+            ("clean", ["GET:/a", "*:/b/**"]),
+            ("costly", ["GET:/a", "GET:/**/b", *costly]),
+        ):
+            await connection.execute(
+                text("""
+                INSERT INTO roles (id, code, name, name_key, description, status, grants, buttons,
+                                   routers, created_at, updated_at)
+                VALUES (gen_random_uuid(), :code, :code, :code, '', 'active', :grants, '{}', '{}',
+                        now(), '2026-01-01')
+                """),
+                {"code": code, "grants": grants},
+            )
+        await connection.commit()
+
+    await PostgresSchema(empty).upgrade()
+
+    async with connection_to(empty) as connection:
+        rows = (await connection.execute(text("SELECT * FROM roles ORDER BY code"))).all()
+    engine = postgres_engine(empty)
+    async with PostgresUnitOfWork(engine) as work:
+        entries = await work.outbox.take(100)
+    await engine.dispose()
+    clean, stripped = rows
+    assert clean.grants == ["GET:/a", "*:/b/**"]
+    assert stripped.grants == ["GET:/a"]
+    assert clean.updated_at < stripped.updated_at
+    assert {(e.action, e.target) for e in entries} == {("roles.replaced", f"role:{stripped.id}")}
+    removed = {
+        grant
+        for entry in entries
+        for grant in cast("dict[str, list[str]]", entry.details["permissions"]).get("removed", [])
+    }
+    assert removed == {"GET:/**/b", *costly}
 
 
 async def test_those_who_looked_alike_before_keep_their_names_and_nobody_new_joins_them(
