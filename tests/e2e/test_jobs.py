@@ -17,6 +17,7 @@ import pytest
 from tests.e2e.command import Started, addresses, environment, portico, starting
 from tests.e2e.job_tasks import ODD
 from tests.e2e.jobs import EACH_SECOND, TASKS, Portico, lines, portico_running, settings_of, until
+from tests.processes import kill_all
 from tests.servers import Servers
 
 pytestmark = pytest.mark.server
@@ -222,6 +223,20 @@ def test_processes_that_are_recycled_lose_no_end(jobs: Portico, tmp_path: Path) 
         assert worker.stop(signal.SIGTERM) == 0
 
     assert [run["state"] for run in jobs.runs(task)] == ["succeeded"] * 16
+
+
+def test_a_run_whose_whole_worker_was_killed_has_failed_when_its_time_is_up(
+    jobs: Portico, tmp_path: Path
+) -> None:
+    options = {"queue": "killed", "expires": 60, "timeLimit": 3}
+    with another_worker(jobs, "killed", "-c", "1", directory=tmp_path) as worker:
+        task = jobs.make(task="test.hang", maxRuns=1, options=options)
+        until(lambda: [run for run in jobs.runs(task) if run["startedAt"]])
+        kill_all(worker.family())
+
+    (run,) = until(lambda: [run for run in jobs.runs(task) if run["state"] == "failed"])
+    assert run["error"].startswith("its time was up")
+    assert run["finishedAt"] is None
 
 
 def test_a_run_ends_though_its_result_cannot_be_stored(jobs: Portico, tmp_path: Path) -> None:

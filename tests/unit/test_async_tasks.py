@@ -5,6 +5,7 @@ import pickle
 import threading
 import traceback
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar
@@ -13,13 +14,15 @@ import pytest
 from celery import Task, current_app, current_task
 from celery._state import get_current_task
 from celery.app.trace import build_tracer
-from celery.exceptions import Ignore, Reject
+from celery.concurrency.base import BasePool
+from celery.concurrency.thread import TaskPool as ThreadPool
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from celery.result import AsyncResult
 from pydantic import BaseModel, ValidationError
 
 from entrypoints.celery.asynchronous.loop import process_loop
 from entrypoints.celery.asynchronous.results import aresult
-from entrypoints.celery.asynchronous.tasks import NotAwaitable, WouldDeadlock
+from entrypoints.celery.asynchronous.tasks import AsyncRequest, NotAwaitable, WouldDeadlock
 from entrypoints.celery.typed import BlockedLoopWarning, CoroutineTask, TypedCelery, TypedTask
 
 P = ParamSpec("P")
@@ -425,6 +428,60 @@ def test_a_task_that_applies_itself_on_its_loop_is_told(app: TypedCelery) -> Non
 
     with pytest.raises(WouldDeadlock):
         again.apply((1,), throw=True)
+
+
+# --- revoking ---
+
+
+def a_request(task: Task[..., Any], message_id: str) -> AsyncRequest:
+    """Return the message of a task that a process of the pool has begun."""
+    request = AsyncRequest.__new__(AsyncRequest)
+    vars(request).update(time_start=1.0, _announce_revoked=lambda *_: None)  # which needs a worker
+    request._task, request.id = task, message_id  # type: ignore[attr-defined]
+    return request
+
+
+def test_who_supervises_processes_gets_no_loop_by_revoking(app: TypedCelery) -> None:
+    """Each later fork would copy it."""
+
+    class Processes(BasePool):
+        terminated: int | None = None
+
+        def terminate_job(self, pid: int, signal: int | None = None) -> None:
+            self.terminated = signal
+
+    @app.task
+    def work() -> None: ...
+
+    pool = Processes()
+    a_request(work, "1").terminate(pool, signal=10)
+
+    assert pool.terminated == 10
+    assert process_loop._thread is None
+
+
+def test_in_a_pool_of_threads_what_a_decorated_task_awaits_is_interrupted(app: TypedCelery) -> None:
+    begun = threading.Event()
+
+    @app.task
+    @traced
+    async def work() -> str:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except SoftTimeLimitExceeded:
+            return "told"
+        return ""
+
+    # What it returns is known to be awaited only once it runs.
+    vars(work.run)["is_async"] = False
+    pool = ThreadPool(limit=1)
+    with ThreadPoolExecutor(1) as thread:
+        result = thread.submit(work.apply, task_id="r-1")
+        assert begun.wait(5)
+        a_request(work, "r-1").terminate(pool, signal=10)
+        assert result.result(5).get() == "told"
+    pool.on_stop()
 
 
 # --- in and around other event loops ---

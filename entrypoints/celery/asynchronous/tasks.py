@@ -214,8 +214,10 @@ class AsyncRequest(Request):
     """A message that a worker has received. To terminate one that a thread runs is to interrupt its coroutine."""
 
     def terminate(self, pool: BasePool, signal: int | None = None) -> None:
-        runs_on_the_loop = is_async(self.task) or process_loop.thread().runs(self.id)
-        if isinstance(pool, ThreadPool) and runs_on_the_loop:
+        # Who supervises processes has no loop, and must not get one.
+        if isinstance(pool, ThreadPool) and (
+            is_async(self.task) or process_loop.thread().runs(self.id)
+        ):
             pool = _Interrupting(self.id)
         super().terminate(pool, signal)
 
