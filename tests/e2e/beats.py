@@ -25,7 +25,7 @@ from tests.e2e.command import addresses, environment
 from tests.servers import Servers
 
 ROOT = Path(__file__).parents[2]
-WITHIN = 20.0
+WITHIN = 40.0
 """Seconds after which waiting is given up."""
 SECOND = timedelta(seconds=1)
 _APP = "tests.e2e.beat_app"
