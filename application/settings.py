@@ -97,6 +97,8 @@ class PostgresSettings:
     """`postgresql://…`; the driver is chosen by the adapter."""
 
     url: str | None = field(default=None, repr=False)
+    direct_url: str | None = field(default=None, repr=False)
+    """Where a connection stays the same, if `url` leads to a pooler in transaction mode."""
     pool_size: int = 10
     timeout: timedelta = timedelta(seconds=1.5)
     """For connecting, for waiting on the pool, and for each statement."""

@@ -66,6 +66,11 @@ def _address_of(*schemes: str, socket: bool = False) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _without_driver(value: str) -> str:
+    """Return `postgresql://…` for `postgres://…` and for what SQLAlchemy takes, such as `postgresql+asyncpg://…`."""
+    return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", value)
+
+
 def _origin(value: str) -> str:
     """Accept `scheme://host[:port]` as browsers send it, or `*`."""
     if value != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s/?#@]+", value):
@@ -154,7 +159,8 @@ Networks = Annotated[
 ]
 PostgresUrl = Annotated[
     str,
-    _address_of("postgresql", "postgres", socket=True),
+    AfterValidator(_without_driver),
+    _address_of("postgresql", socket=True),
     Kind("postgresql://user:password@host:port/database", secret=True),
 ]
 RedisUrl = Annotated[

@@ -73,6 +73,7 @@ def _settings(given: Variables) -> Settings:
         ),
         postgres=PostgresSettings(
             url=given.postgres_url,
+            direct_url=given.postgres_direct_url,
             pool_size=given.postgres_pool_size,
             timeout=given.postgres_timeout,
         ),

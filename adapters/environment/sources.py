@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource
 
-from adapters.environment.variables import NAMES, PREFIX, SECRET_FILES, kind_of
+from adapters.environment.variables import FALLBACKS, NAMES, PREFIX, SECRET_FILES, kind_of
 from application.settings import Environment, Problem
 
 _PREFIX_OF_TESTS = "PORTICO_TEST_"
@@ -24,6 +24,11 @@ def read(environment: object) -> tuple[dict[str, Any], list[Problem]]:
         special = _dotenv(Path(f".env.{str(environment).lower()}"), problems)
 
     values: dict[str, Any] = {}
+    # First: whichever of our own variables is set, and wherever, it comes after them.
+    for source in (general, special, process):
+        for variable, (name, beginning) in FALLBACKS.items():
+            if source.get(variable, "").startswith(beginning):
+                values[name] = source[variable]
     for source in (general, special, process):
         problems += _misplaced(source)
         for variable, text in source.items():

@@ -93,13 +93,15 @@ class Variables(BaseModel):
     """Whether those pages may send cookies and the like; needs origins by name, not `*`."""
 
     postgres_url: PostgresUrl | None = None
-    """PostgreSQL: users, roles, schedules."""
+    """PostgreSQL: users, roles, schedules. Default: DATABASE_URL, if that is an address of PostgreSQL."""
+    postgres_direct_url: PostgresUrl | None = None
+    """PostgreSQL without a pooler in transaction mode: beats, migrations. Default: PORTICO_POSTGRES_URL."""
     postgres_pool_size: Count = _DEFAULT.postgres.pool_size
     """Connections per process."""
     postgres_timeout: Timeout = _DEFAULT.postgres.timeout
     """For connecting, for waiting on the pool, and for each statement."""
     redis_url: RedisUrl | None = None
-    """Redis or Valkey: sessions, throttles."""
+    """Redis or Valkey: sessions, throttles. Default: REDIS_URL, if that is an address of Redis."""
     redis_timeout: Timeout = _DEFAULT.redis.timeout
     """For connecting, and for each command."""
     mongo_url: MongoUrl | None = None
@@ -279,6 +281,8 @@ def _metadata(field: FieldInfo) -> Iterator[object]:
         yield from getattr(choice, "__metadata__", ())
 
 
+FALLBACKS = {"DATABASE_URL": ("postgres_url", "postgres"), "REDIS_URL": ("redis_url", "redis")}
+"""What many platforms call an address, the attribute that it is for, and how one begins that is ours."""
 NAMES = {variable_of(name): name for name in Variables.model_fields}
 SECRET_FILES = {
     f"{variable}_FILE": name for variable, name in NAMES.items() if kind_of(name).secret

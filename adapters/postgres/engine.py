@@ -29,6 +29,9 @@ _LIBPQ_ONLY = frozenset(
         "keepalives_interval",
         "load_balance_hosts",
         "sslsni",
+        # Of SQLAlchemy and of Prisma.
+        "pgbouncer",
+        "prepared_statement_cache_size",
     }
 )
 
@@ -97,9 +100,13 @@ def _driver(
 
 
 def _dsn(url: str) -> str:
-    """Return `url` without what only libpq understands; everything else asyncpg reads like libpq."""
+    """Return `url` without what only others understand; everything else asyncpg reads like libpq."""
     parts = urlsplit(url)
-    query = [(name, value) for name, value in parse_qsl(parts.query) if name not in _LIBPQ_ONLY]
+    query = [
+        ("sslmode" if name == "ssl" else name, value)  # as SQLAlchemy's addresses call it
+        for name, value in parse_qsl(parts.query)
+        if name not in _LIBPQ_ONLY
+    ]
     return urlunsplit(parts._replace(query=urlencode(query)))
 
 

@@ -16,6 +16,7 @@ import pytest
 from tests.processes import family_of, kill_all, survivors
 from tests.servers import Servers
 
+_OURS = {"ENVIRONMENT", "DATABASE_URL", "REDIS_URL"}
 PORTICO = Path(sys.executable).with_name("portico")
 
 
@@ -23,7 +24,7 @@ def environment(directory: Path, **variables: str) -> dict[str, str]:
     """Return an environment without settings of ours but these; data and working directory are in `directory`."""
     inherited = os.environ  # noqa: TID251 - handed on, less what the test decides
     return {
-        **{k: v for k, v in inherited.items() if k != "ENVIRONMENT" and "PORTICO" not in k},
+        **{k: v for k, v in inherited.items() if k not in _OURS and "PORTICO" not in k},
         "ENVIRONMENT": "LOCAL",
         "PORTICO_DATA_DIR": str(directory / "data"),
         "PORTICO_HTTP_PORT": "0",

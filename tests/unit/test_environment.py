@@ -14,7 +14,7 @@ import pytest
 from pydantic import ByteSize
 
 from adapters.environment.load import load_settings
-from adapters.environment.variables import Variables, kind_of, variable_of
+from adapters.environment.variables import FALLBACKS, Variables, kind_of, variable_of
 from application.settings import (
     Environment,
     KeySettings,
@@ -36,7 +36,7 @@ TABLE = ROOT / "docs" / "configuration.md"
 def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Work in an empty directory, without the variables of whoever runs the tests."""
     for name in [*os.environ]:  # noqa: TID251 - only to forget it
-        if name.upper().startswith("PORTICO_") or name.upper() == "ENVIRONMENT":
+        if name.upper().startswith("PORTICO_") or name.upper() in {"ENVIRONMENT", *FALLBACKS}:
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -370,6 +370,50 @@ def test_a_dotenv_file_that_is_no_text_is_named(here: Path) -> None:
     assert problems() == {".env": "must be a readable file of UTF-8 text"}
 
 
+@pytest.mark.parametrize(
+    "scheme", ["postgresql", "postgres", "postgresql+asyncpg", "postgres+asyncpg"]
+)
+def test_an_address_of_postgres_may_name_a_driver(scheme: str) -> None:
+    """As SQLAlchemy's do, and Heroku's, which leave letters out: it is the same address."""
+    settings = load_settings(postgres_url=f"{scheme}://ada:p%40ss@db:5432/portico")
+
+    assert settings.postgres.url == "postgresql://ada:p%40ss@db:5432/portico"
+
+
+def test_what_platforms_call_an_address_is_taken_if_ours_is_not_set(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several the process environment, then `.env.<environment>`, then `.env`; ours win wherever they are."""
+    (here / ".env").write_text("DATABASE_URL=postgres://general/a\nREDIS_URL=redis://general\n")
+    assert load_settings().postgres.url == "postgresql://general/a"
+    assert load_settings().redis.url == "redis://general"
+
+    (here / ".env.local").write_text("DATABASE_URL=postgres://special/a\n")
+    assert load_settings(environment="LOCAL").postgres.url == "postgresql://special/a"
+
+    monkeypatch.setenv("DATABASE_URL", "postgresql+asyncpg://process/a")
+    assert load_settings(environment="LOCAL").postgres.url == "postgresql://process/a"
+
+    (here / ".env").write_text("PORTICO_POSTGRES_URL=postgresql://ours/a\n")
+    assert load_settings(environment="LOCAL").postgres.url == "postgresql://ours/a"
+
+    (here / "secret").write_text("postgresql://secret/a")
+    (here / ".env").write_text(f"PORTICO_POSTGRES_URL_FILE={here / 'secret'}\n")
+    assert load_settings(environment="LOCAL").postgres.url == "postgresql://secret/a"
+    assert load_settings(postgres_url="postgres://given/a").postgres.url == "postgresql://given/a"
+
+
+def test_the_address_of_another_kind_of_database_is_not_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It belongs to a neighbour; that none is set is told where one is needed."""
+    monkeypatch.setenv("DATABASE_URL", "mysql://db/shop")
+    monkeypatch.setenv("REDIS_URL", "memcached://cache")
+
+    assert load_settings().postgres.url is None
+    assert load_settings().redis.url is None
+
+
 def test_an_override_may_have_the_type_of_its_setting(here: Path) -> None:
     settings = load_settings(
         environment=Environment.LOCAL,
@@ -492,6 +536,10 @@ known and is for the host of the address. An authority of your own is named in t
 `rediss://redis:6379/0?ssl_ca_certs=/etc/ssl/ours.pem`, `amqps://rabbit:5671/%2F?ssl_ca_certs=/etc/ssl/ours.pem`. For
 a client's certificate there are `ssl_certfile` and `ssl_keyfile`; `ssl_check_hostname=false` lets any host have the
 certificate, and `ssl_cert_reqs=none` lets anybody be the server, so it is for tests.
+
+Many platforms call an address `DATABASE_URL` or `REDIS_URL`. Each is taken if it is an address of PostgreSQL or Redis
+and `PORTICO_POSTGRES_URL` or `PORTICO_REDIS_URL` is set nowhere, in no file either. An address of PostgreSQL may begin
+with `postgresql://`, `postgres://` or, with the name of a driver that is left out, `postgresql+asyncpg://`.
 
 In Kubernetes set `enableServiceLinks: false`, or do not name a service `portico-http` or the like: its links would
 be taken for the variables below."""
