@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from dependency_injector import containers, providers
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.astronomy import sun
 from adapters.environment.load import load_settings
@@ -51,7 +52,7 @@ from adapters.security.pool import HashingPool
 from adapters.security.tokens import JoseTokens
 from adapters.security.transport import RsaPasswordTransport
 from adapters.system import SystemClock, SystemSecrets, Uuid7Generator
-from application.settings import Settings, UnsafeSettings
+from application.settings import PostgresSettings, Settings, UnsafeSettings
 from application.use_cases import documents, health, routes
 from application.use_cases.access.change import CommitAccess
 from application.use_cases.access.guard import Authorize, Guard
@@ -128,6 +129,11 @@ __all__ = [
 ]
 
 
+def _direct_engine(engine: AsyncEngine, settings: PostgresSettings) -> AsyncEngine:
+    """Return the engine for what needs connections that stay the same: the one for everything, if it has them."""
+    return engine if settings.direct_url is None else postgres_engine(settings.direct)
+
+
 class Container(containers.DeclarativeContainer):
     """Every object of the process. Engines and clients connect when they are first used."""
 
@@ -143,6 +149,7 @@ class Container(containers.DeclarativeContainer):
     # --- what is opened once and closed at the end ---
     hashing_pool = providers.Singleton(HashingPool, settings.provided.passwords)
     engine = providers.Singleton(postgres_engine, settings.provided.postgres)
+    direct_engine = providers.Singleton(_direct_engine, engine, settings.provided.postgres)
     redis = providers.Singleton(redis_client, settings.provided.redis)
     mongo = providers.Singleton(mongo_client, settings.provided.mongo)
     s3 = providers.Singleton(S3Client, settings.provided.s3)
@@ -157,7 +164,7 @@ class Container(containers.DeclarativeContainer):
     schema = providers.Selector(
         stores,
         memory=providers.Singleton(MemorySchema),
-        servers=providers.Singleton(PostgresSchema, settings.provided.postgres),
+        servers=providers.Singleton(PostgresSchema, settings.provided.postgres.direct),
     )
     session_store = providers.Selector(
         stores,
@@ -212,7 +219,7 @@ class Container(containers.DeclarativeContainer):
         stores,
         memory=providers.List(),
         servers=providers.List(
-            providers.Singleton(PostgresProbe, engine),
+            providers.Singleton(PostgresProbe, engine, settings.provided.postgres),
             providers.Singleton(SchemaProbe, engine, schema),
             providers.Singleton(RedisProbe, redis),
             providers.Singleton(MongoProbe, mongo, settings.provided.mongo),
@@ -232,7 +239,9 @@ class Container(containers.DeclarativeContainer):
     beat_store = providers.Selector(
         stores,
         memory=providers.Singleton(MemoryBeatStore, memory_store, clock),
-        servers=providers.Singleton(PostgresBeatStore, engine, settings.provided.postgres),
+        servers=providers.Singleton(
+            PostgresBeatStore, direct_engine, settings.provided.postgres.direct
+        ),
     )
     run_log = providers.Selector(
         stores,
@@ -565,7 +574,7 @@ def _load_keys(settings: Settings) -> Keys:
 
 async def write_migration(settings: Settings, message: str) -> Path | None:
     """Write the step from the database to the tables of this code; return None if there is nothing to do."""
-    return await PostgresSchema(settings.postgres).write_migration(message)
+    return await PostgresSchema(settings.postgres.direct).write_migration(message)
 
 
 @asynccontextmanager
@@ -576,6 +585,7 @@ async def running(container: Container) -> AsyncIterator[Container]:
         stack.callback(hashing_pool.close)
         if container.settings().stores == "servers":
             stack.push_async_callback(container.engine().dispose)
+            stack.push_async_callback(container.direct_engine().dispose)
             stack.push_async_callback(container.beat_store().aclose)
             stack.push_async_callback(container.redis().aclose)
             # It says goodbye over blocking sockets.

@@ -1,7 +1,7 @@
 """The shape of the configuration, and which choices are unsafe. `adapters.environment` reads it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
@@ -102,6 +102,11 @@ class PostgresSettings:
     pool_size: int = 10
     timeout: timedelta = timedelta(seconds=1.5)
     """For connecting, for waiting on the pool, and for each statement."""
+
+    @property
+    def direct(self) -> "PostgresSettings":
+        """The same, for connections that stay the same."""
+        return replace(self, url=self.direct_url or self.url, direct_url=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

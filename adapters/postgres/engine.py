@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from functools import partial
 from typing import cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -15,6 +14,8 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolProx
 
 from adapters.postgres.errors import hang_up, raise_if_unavailable, unavailable
 from application.settings import PostgresSettings
+
+LONGEST_IDLE_IN_TRANSACTION = "30s"
 
 # libpq takes these in a URL to tune itself; asyncpg would send them to the server, which refuses them.
 _LIBPQ_ONLY = frozenset(
@@ -77,26 +78,42 @@ async def connect(engine: AsyncEngine) -> AsyncConnection:
 def _driver(
     settings: PostgresSettings, patience: timedelta
 ) -> Callable[[], Awaitable["asyncpg.Connection[asyncpg.Record]"]]:
-    return partial(
-        asyncpg.connect,
-        _dsn(settings.url or ""),
-        timeout=settings.timeout.total_seconds(),
-        command_timeout=patience.total_seconds(),
-        server_settings={
-            "application_name": "portico",
-            # Compiling plans as cheap as ours, or starting processes for them, costs more than running them.
-            "jit": "off",
-            "max_parallel_workers_per_gather": "0",
-            # The server gives up first: then a slow statement does not cost the connection as well.
-            "statement_timeout": f"{patience / timedelta(milliseconds=1) * 0.9:.0f}",
-            # A client that stands still or is gone does not keep its locks for longer, and a COMMIT that was
-            # on its way for longer finds nobody: changes of access count on that (`UnitOfWork.commit`).
-            "idle_in_transaction_session_timeout": "30s",
-            "tcp_keepalives_idle": "30",
-            "tcp_keepalives_interval": "10",
-            "tcp_keepalives_count": "3",
-        },
-    )
+    async def open_connection() -> "asyncpg.Connection[asyncpg.Record]":
+        async with asyncio.timeout(settings.timeout.total_seconds()):
+            connection = await asyncpg.connect(
+                _dsn(settings.url or ""),
+                timeout=settings.timeout.total_seconds(),
+                command_timeout=patience.total_seconds(),
+                server_settings={"application_name": "portico"},
+            )
+            # A pooler refuses a connection that brings these along. In transaction mode, which is what another address
+            # for direct connections means, they would be set for whoever comes next: there, the role has them.
+            if settings.direct_url is None:
+                try:
+                    await connection.execute(_settings_of_connections(patience))
+                except BaseException:
+                    connection.terminate()
+                    raise
+            return connection
+
+    return open_connection
+
+
+def _settings_of_connections(patience: timedelta) -> str:
+    settings = {
+        # Compiling plans as cheap as ours, or starting processes for them, costs more than running them.
+        "jit": "off",
+        "max_parallel_workers_per_gather": "0",
+        # The server gives up first: then a slow statement does not cost the connection as well.
+        "statement_timeout": f"{patience / timedelta(milliseconds=1) * 0.9:.0f}",
+        # A client that stands still or is gone does not keep its locks for longer, and a COMMIT that was
+        # on its way for longer finds nobody: changes of access count on that (`UnitOfWork.commit`).
+        "idle_in_transaction_session_timeout": LONGEST_IDLE_IN_TRANSACTION,
+        "tcp_keepalives_idle": "30",
+        "tcp_keepalives_interval": "10",
+        "tcp_keepalives_count": "3",
+    }
+    return "; ".join(f"SET {name} = '{value}'" for name, value in settings.items())
 
 
 def _dsn(url: str) -> str:

@@ -16,8 +16,6 @@ _NOT_NOW = (
     "08",  # connection exceptions
     "53",  # insufficient resources: connections, memory, disk
     "57P",  # shutting down, starting up, crashed
-    "28",  # the user or the password is not the right one, or may not come from here
-    "3D000",  # the database does not exist
     "42501",  # the user may not do this; until the operator mends it, nothing works
     "25006",  # read-only: the server is no longer the primary
     "25P03",  # the transaction idled for too long

@@ -7,20 +7,27 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.postgres.engine import connect
+from adapters.postgres.pooler import require_sessions
 from application.ports.health import Probe
 from application.ports.system import Schema
+from application.settings import PostgresSettings
 from domain.errors import Unavailable
 
 
 class PostgresProbe(Probe):
-    """Asks for nothing, over a connection of the pool that everybody uses."""
+    """Asks for nothing, over a connection of the pool that everybody uses; at first, whether a pooler would do harm."""
 
     name = "postgres"
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, settings: PostgresSettings) -> None:
         self._engine = engine
+        self._settings = settings
+        self._is_fit = False
 
     async def check(self) -> None:
+        if not self._is_fit:
+            await require_sessions(self._settings)
+            self._is_fit = True
         async with aclosing(await connect(self._engine)) as connection:
             await connection.execute(select(1))
 

@@ -108,6 +108,7 @@ async def until(engine: AsyncEngine, sql: str) -> None:
         "sslmode=disable",
         "sslmode=prefer&application_name=somebody&options=-c%20geqo%3Doff",
         "connect_timeout=3&keepalives=1&keepalives_idle=30&channel_binding=prefer&gssencmode=disable",
+        "ssl=prefer&pgbouncer=true&prepared_statement_cache_size=0",
         "target_session_attrs=read-write&fallback_application_name=x&sslsni=1",
     ],
 )

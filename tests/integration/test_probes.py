@@ -43,9 +43,10 @@ class Probes:
         """Return the probe of the dependency at `url`."""
         match kind:
             case "postgres":
-                engine = postgres_engine(PostgresSettings(url=url, timeout=timeout))
+                of_postgres = PostgresSettings(url=url, timeout=timeout)
+                engine = postgres_engine(of_postgres)
                 self.opened.push_async_callback(engine.dispose)
-                return PostgresProbe(engine)
+                return PostgresProbe(engine, of_postgres)
             case "redis":
                 redis = redis_client(RedisSettings(url=url, timeout=timeout))
                 self.opened.push_async_callback(redis.aclose)

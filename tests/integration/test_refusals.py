@@ -67,9 +67,10 @@ async def reason(probe: Probe, patience: timedelta = PATIENT) -> str:
 
 
 def postgres(opened: AsyncExitStack, url: str, timeout: timedelta = PATIENT) -> PostgresProbe:
-    engine = postgres_engine(PostgresSettings(url=url, timeout=timeout))
+    settings = PostgresSettings(url=url, timeout=timeout)
+    engine = postgres_engine(settings)
     opened.push_async_callback(engine.dispose)
-    return PostgresProbe(engine)
+    return PostgresProbe(engine, settings)
 
 
 async def test_postgres_says_why(
