@@ -49,6 +49,9 @@ class PatientProtocol(HttpToolsProtocol):
     largest_head = 64 * 1024
     """Bytes, and as many more as come in one piece."""
 
+    most_framing = 8
+    """Bytes for each byte of a body, beside as many as a head may have: sizes of chunks, their extensions, trailers."""
+
     most_in_line = 100
     """Requests that wait until those before them on the same connection are answered. Nothing is read meanwhile; these
     come in one piece."""
@@ -74,9 +77,11 @@ class PatientProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._received += len(data)
         super().data_received(data)
-        if self._is_in_head and self._received > self.largest_head:
+        if self._received - self.most_framing * self._read > self.largest_head:
             self._refuse(
                 HTTPException(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The head is too large")
+                if self._is_in_head
+                else HTTPException(HTTPStatus.BAD_REQUEST, "The body is too little of what is sent")
             )
 
     def on_message_begin(self) -> None:
@@ -106,6 +111,10 @@ class PatientProtocol(HttpToolsProtocol):
         if self.expect_100_continue:
             # If it is answered without its body, we cannot tell that body, which may never come, from a next request.
             self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        self._read += len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -152,6 +161,7 @@ class PatientProtocol(HttpToolsProtocol):
     def _restart_clock(self) -> None:
         self._since = self.loop.time()
         self._received = 0
+        self._read = 0
 
     def _look_again(self) -> None:
         # One timer a connection, not one a request: nobody needs it to the second.

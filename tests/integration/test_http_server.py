@@ -546,12 +546,11 @@ async def test_empty_lines_between_requests_keep_no_connection(hurried_port: int
     writer.close()
 
 
-async def sends_on(port: int, first: bytes, then: bytes) -> int:
-    """Send `first`, wait for an answer if that asks something, send `then` over and over; return how often it went."""
+async def sends_on(port: int, first: bytes, then: bytes, answer: bytes = b"") -> int:
+    """Send `first`, wait until `answer` begins, send `then` over and over; return how often it went."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(first)
-    if first:
-        await reader.readline()
+    assert await reader.readexactly(len(answer)) == answer
     times = 0
     with suppress(ConnectionError):
         async with asyncio.timeout(10):
@@ -572,7 +571,7 @@ async def test_a_body_that_is_answered_already_earns_no_time(hurried_port: int) 
     """Whoever was refused cannot go on for ever with what nobody reads."""
     refused = HEAD.replace(b"/api/v1/auth/login", b"/nothing").replace(b": 100", b": 1000000000")
 
-    assert await sends_on(hurried_port, refused, b" " * 1000) < 500
+    assert await sends_on(hurried_port, refused, b" " * 1000, b"HTTP/1.1 404") < 500
 
 
 async def test_a_slow_answer_is_not_the_fault_of_the_client() -> None:
@@ -636,6 +635,28 @@ async def test_what_comes_after_the_body_is_no_header(reading_port: int) -> None
     )
 
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["data"] == [2, None]
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [(b"0\r\nX-Late: ", b"a"), (b"0\r\n", b"X-Late: a\r\n"), (b"1;", b"a"), (b"", b"0")],
+    ids=["a trailer", "trailers", "an extension", "a size"],
+)
+async def test_what_is_around_a_body_is_bounded(port: int, first: bytes, then: bytes) -> None:
+    """A trailer would be collected in memory, and all of it would earn time."""
+    chunked = HEAD.replace(b"Content-Length: 100", b"Transfer-Encoding: chunked")
+
+    assert await sends_on(port, chunked + first, then * (50_000 // len(then))) < 50
+
+
+async def test_a_body_may_come_in_the_smallest_chunks(reading_port: int) -> None:
+    chunks = b"1\r\n \r\n" * 50_000
+
+    answer = await exchange(
+        reading_port, READ + b"Transfer-Encoding: chunked\r\n\r\n", chunks, b"0\r\n\r\n"
+    )
+
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["data"] == [50_000, None]
 
 
 @pytest.mark.parametrize(
