@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from starlette.exceptions import HTTPException
-from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
@@ -49,9 +49,6 @@ class PatientProtocol(HttpToolsProtocol):
     largest_head = 64 * 1024
     """Bytes, and as many more as come in one piece."""
 
-    most_framing = 8
-    """Bytes for each byte of a body, beside as many as a head may have: sizes of chunks, their extensions, trailers."""
-
     most_in_line = 100
     """Requests that wait until those before them on the same connection are answered. Nothing is read meanwhile; these
     come in one piece."""
@@ -63,6 +60,7 @@ class PatientProtocol(HttpToolsProtocol):
         """What is answered after all that was asked before, and then nothing more."""
         self._running: RequestResponseCycle | None = None
         self._unsent: tuple[float, int] | None = None
+        self._gives_way = False
         self._expect_request()
         self._look_again()
 
@@ -77,12 +75,22 @@ class PatientProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._received += len(data)
         super().data_received(data)
-        if self._received - self.most_framing * self._read > self.largest_head:
+        # What is around a body (sizes of chunks, their extensions, trailers) may be as much again as the body.
+        if self._received - 2 * self._read > self.largest_head:
             self._refuse(
                 HTTPException(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The head is too large")
                 if self._is_in_head
                 else HTTPException(HTTPStatus.BAD_REQUEST, "The body is too little of what is sent")
             )
+        elif len(data) >= HIGH_WATER_LIMIT and not self.flow.read_paused:
+            # uvloop would read this connection up to 32 times in a row: the others come first.
+            self._gives_way = True
+            self.flow.pause_reading()
+            self.loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        self._gives_way = False
+        self.flow.resume_reading()
 
     def on_message_begin(self) -> None:
         self._expect_request()
@@ -172,7 +180,8 @@ class PatientProtocol(HttpToolsProtocol):
             _log.info("answer not read in time", client=_address(self.client))
             self.transport.abort()
             return
-        if self.flow.read_paused or (self._is_in_head and self._is_answering()):
+        is_paused = self.flow.read_paused and not self._gives_way
+        if is_paused or (self._is_in_head and self._is_answering()):
             self._restart_clock()
         elif self.loop.time() - self._since > self.patience + self._allowance():
             self._refuse(HTTPException(HTTPStatus.REQUEST_TIMEOUT, "The request came too slowly"))
@@ -262,7 +271,8 @@ class _OneAfterTheOther(FlowControl):
         self._protocol = protocol
 
     def resume_reading(self) -> None:
-        if not self._protocol.pipeline and self._protocol.last_word is None:
+        is_free = not self._protocol.pipeline and self._protocol.last_word is None
+        if is_free and not self._transport.is_closing():
             super().resume_reading()
 
 
