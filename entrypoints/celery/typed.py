@@ -64,7 +64,7 @@ class MessageOptions(TypedDict, total=False):
     time_limit: float
     """Seconds after which the process that runs it is killed (prefork only)."""
     soft_time_limit: float
-    """Seconds after which `SoftTimeLimitExceeded` is raised in it (prefork; coroutines in every pool)."""
+    """Seconds until `SoftTimeLimitExceeded` is raised in it (prefork; coroutines: at an `await`, in every pool)."""
     ignore_result: bool
     """Whether what it returns is thrown away."""
 
@@ -83,13 +83,13 @@ class TaskOptions(MessageOptions, total=False):
     longest_delay: timedelta | None
     """The countdown that may pass without a warning: one hour, or None for any."""
     acks_late: bool
-    """Whether a message is acknowledged after it was run, and thus run again if the worker dies."""
+    """Whether a message is acknowledged after it was run, and thus run again if the whole worker dies."""
     acks_on_failure: bool
     """With `acks_late`: whether one that failed is acknowledged."""
     acks_on_timeout: bool
     """With `acks_late`: whether one that ran into its time limit is acknowledged."""
     reject_on_worker_lost: bool
-    """With `acks_late`: whether one whose process died is put back into the queue."""
+    """With `acks_late`: whether one whose process alone died is put back into the queue; otherwise it has failed."""
     retry_on_worker_lost: bool
     """Whether one whose process died is retried, up to `max_retries`."""
     max_retries: int | None

@@ -54,7 +54,11 @@ class RunRecorder:
                 async with asyncio.timeout(self.last_call):
                     await self._note_all()
             if self._finished or self._begun:
-                _log.warning("%d runs ended and are not noted as such", len(self._finished))
+                _log.warning(
+                    "%d runs began and %d ended, and are not noted as such",
+                    len(self._begun),
+                    len(self._finished),
+                )
 
     async def begin(
         self,
