@@ -2,7 +2,9 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from application.settings import S3Settings
 
@@ -56,7 +58,17 @@ def _prepare(settings: S3Settings) -> "tuple[Session, AioConfig]":
         read_timeout=settings.timeout.total_seconds(),
         retries={"mode": "standard", "total_max_attempts": 2},
         signature_version="s3v4",
+        # A proxy cannot reach this machine; None: as the environment says.
+        proxies={} if _is_this_machine(settings.url) else None,
         s3={"addressing_style": "path"},  # what every compatible store understands
         request_checksum_calculation="when_required",  # many of them do not know the newer checksums
         response_checksum_validation="when_required",
     )
+
+
+def _is_this_machine(url: str | None) -> bool:
+    host = urlsplit(url or "").hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

@@ -13,7 +13,16 @@ from entrypoints.cli.errors import Refused
 from entrypoints.local.lock import locked
 
 _OURS = (
-    *("postgres", "postgres.unfinished", "redis", "mongo", "mongo.toml", "s3", "s3.json"),
+    *(
+        "postgres",
+        "postgres.unfinished",
+        "redis",
+        "mongo",
+        "mongo.toml",
+        "mongo.user",
+        "s3",
+        "s3.json",
+    ),
     *("stack.json", "keys", "logs", "heartbeats", "lock"),
 )
 """Everything that Portico puts into its data directory; what else is there is somebody else's."""

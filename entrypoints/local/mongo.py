@@ -13,9 +13,30 @@ from entrypoints.local.wire import exchange
 _PING = b"\x1e\0\0\0\x10ping\0\x01\0\0\0\x02$db\0\x06\0\0\0admin\0\0"
 _OP_MSG = 2013
 
+_USER = "portico"
+# Into the files, not through the server: it would have to let everybody in first.
+_ADD_USER = """
+import sys
+from secantus import SecantusDBServer
+from secantus.auth import SCRAM_SHA_256, derive_credentials
+
+path, user = sys.argv[1:]
+credentials = derive_credentials(sys.stdin.read(), mechanism=SCRAM_SHA_256, username=user)
+storage = SecantusDBServer(storage_path=path).storage
+storage.add_user("admin", user, {
+    "_id": f"admin.{user}",
+    "user": user,
+    "db": "admin",
+    "credentials": credentials.to_doc(),
+    "roles": [{"role": "root", "db": "admin"}],
+    "mechanisms": [SCRAM_SHA_256],
+}, replace=True)
+storage.close()
+"""
+
 
 class Mongo(Server):
-    """A replica set of one member. It has no password; it listens on the loopback interface only."""
+    """A replica set of one member, on the loopback interface, with a password."""
 
     name: ClassVar[str] = "mongo"
     components: ClassVar[tuple[str, ...]] = ("mongo",)
@@ -24,21 +45,34 @@ class Mongo(Server):
     stop_within: ClassVar[float] = 0.7
 
     async def prepare(self) -> None:
-        """Write an empty configuration, or the server would take one of the user's own."""
+        """Make the user, and write an empty configuration, or the server would take one of its user's own."""
+        packaged(self.package, "secantus/__main__.py")
         (self._place.directory / "mongo").mkdir(mode=0o700, exist_ok=True)
         (self._place.directory / "mongo.toml").write_text("")
+        has_user = self._place.directory / "mongo.user"
+        if not has_user.exists():
+            await self._place.run(
+                Spec(
+                    name=self.name,
+                    command=(sys.executable, "-I", "-c", _ADD_USER, "mongo", _USER),
+                    directory=self._place.directory,
+                ),
+                self._place.secret.encode(),
+            )
+            has_user.touch(mode=0o600)
 
     def spec(self) -> Spec:
-        packaged(self.package, "secantus/__main__.py")
+        # By relative paths, and so whatever the directory is called.
         return Spec(
             name=self.name,
             command=(
                 sys.executable,
                 *("-I", "-m", "secantus"),
-                *("--config", self._place.directory / "mongo.toml"),
+                *("--config", "mongo.toml"),
+                "--auth",
                 *("--host", HOST),
                 *("--port", str(self.port)),
-                *("--storage-path", self._place.directory / "mongo"),
+                *("--storage-path", "mongo"),
                 *("--cache-size", "128M"),
             ),
             directory=self._place.directory,
@@ -51,4 +85,5 @@ class Mongo(Server):
         return answer[12:16] == struct.pack("<i", _OP_MSG)
 
     def variables(self) -> Mapping[str, str]:
-        return {"PORTICO_MONGO_URL": f"mongodb://{HOST}:{self.port}/?directConnection=true"}
+        user = f"{_USER}:{self._place.secret}"
+        return {"PORTICO_MONGO_URL": f"mongodb://{user}@{HOST}:{self.port}/?directConnection=true"}

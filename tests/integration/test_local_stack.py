@@ -12,12 +12,16 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import aioboto3
 import asyncpg
+import httpx
 import pytest
 from pymongo import MongoClient
+from pymongo.errors import OperationFailure
 from redis import Redis
+from redis.exceptions import RedisError
 
 from entrypoints.local.errors import AlreadyRunning, ServerFailed, WheelMissing
 from entrypoints.local.lock import locked, owner
@@ -159,6 +163,51 @@ async def test_the_pid_of_a_killed_server_may_be_somebody_elses_by_now(tmp_path:
 # --- failures -------------------------------------------------------------------------------------
 
 
+async def test_the_directory_may_be_called_anything(tmp_path: Path) -> None:
+    async with a_stack(tmp_path / "my dätä, \"new\" '数据'", *SERVERS) as stack:
+        await store(stack.variables, "kept")
+
+        assert await stored(stack.variables) == dict.fromkeys(SERVERS, "kept")
+
+
+async def test_nobody_else_on_the_machine_gets_in(tmp_path: Path) -> None:
+    """Whoever does not know the secret, which only the owner of the directory reads."""
+    async with a_stack(tmp_path, *SERVERS) as stack:
+        await store(stack.variables, "secret")
+        secret = stack.variables["PORTICO_S3_SECRET_KEY"]
+        wrong = {name: url.replace(secret, "0" * 32) for name, url in stack.variables.items()}
+        ports = stack.servers["s3"].ports
+        bucket = f"http://127.0.0.1:{ports['filer.port']}/buckets/portico"
+
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await asyncpg.connect(wrong["PORTICO_POSTGRES_URL"])
+        with Redis.from_url(wrong["PORTICO_REDIS_URL"]) as redis, pytest.raises(RedisError):
+            redis.get("kept")
+        for url in (wrong["PORTICO_MONGO_URL"], without_user(stack.variables["PORTICO_MONGO_URL"])):
+            mongo = MongoClient[dict[str, Any]](url)
+            with mongo, pytest.raises(OperationFailure):
+                mongo["portico"]["kept"].find_one()
+        async with httpx.AsyncClient(trust_env=False) as http:
+            gateway = await http.get(f"{stack.variables['PORTICO_S3_URL']}/portico/kept")
+            listed, read = await http.get(f"{bucket}/"), await http.get(f"{bucket}/kept")
+            written = await http.post(f"{bucket}/new", files={"file": b"text"})
+            deleted = await http.delete(f"{bucket}/kept")
+        answers = (gateway, listed, read, written, deleted)
+        assert [answer.status_code for answer in answers] == [403, 401, 401, 401, 401]
+
+
+async def test_a_stack_whose_mongodb_had_no_password_gets_one(tmp_path: Path) -> None:
+    """As those that were made before there was one."""
+    async with a_stack(tmp_path, "mongo") as before:
+        with MongoClient[dict[str, Any]](before.variables["PORTICO_MONGO_URL"]) as mongo:
+            mongo["admin"].command("dropUser", "portico")
+    (tmp_path / "mongo.user").unlink()
+
+    async with a_stack(tmp_path, "mongo") as after:
+        with MongoClient[dict[str, Any]](after.variables["PORTICO_MONGO_URL"]) as mongo:
+            assert mongo["portico"]["kept"].find_one() is None
+
+
 async def test_a_server_that_cannot_start_is_named_with_its_last_words(tmp_path: Path) -> None:
     async with a_stack(tmp_path, "postgres"):
         pass
@@ -219,6 +268,11 @@ def a_holder(directory: Path) -> Iterator[Holder]:
 async def enter(context: AbstractAsyncContextManager[object]) -> None:
     async with context:
         pytest.fail("This should have been refused")
+
+
+def without_user(url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 async def store(variables: Mapping[str, str], text: str) -> None:
