@@ -44,6 +44,7 @@ WHOLE := $(shell test -e .venv/ready && grep -qsF "$$(pwd -P)/.venv/bin/python" 
 	@rm -f $@
 	@$(if $(WHOLE),,rm -rf .venv && $(PYTHON) -m venv .venv)
 	@{ $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION) && \
+	  eval "$$($(BIN)/python .ci/uv_environment.py)" && \
 	  $(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements-dev.lock && \
 	  $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .; } || \
 	  { echo "Portico: the installation failed for the reason above; the next make begins anew"; exit 1; }

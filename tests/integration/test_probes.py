@@ -163,6 +163,19 @@ async def test_what_is_put_into_the_bucket_comes_out_of_it(
     assert await answer["Body"].read() == b"content"
 
 
+async def test_nothing_on_this_machine_is_asked_through_a_proxy(
+    probes: Probes, s3_settings: S3Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which could not reach it; most machines behind one have no NO_PROXY."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+
+    for kind in KINDS:
+        await probes.probe(kind, probes.urls[kind]).check()
+
+
 async def test_all_use_one_s3_client_whoever_asks_first(
     probes: Probes, s3_settings: S3Settings
 ) -> None:
