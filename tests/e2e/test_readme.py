@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import time
@@ -15,6 +14,7 @@ import pytest
 
 from entrypoints.local.servers import choose_ports
 from tests.processes import family_of, kill_all, survivors
+from tests.readme import apply, blocks, place_of
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(500)]
 
@@ -63,17 +63,6 @@ def test_every_block_of_the_readme_does_what_it_says(tmp_path: Path) -> None:
         assert "Success" in terminal.type(f"mypy bootstrap.py {' '.join(new_files)}")
 
 
-def blocks(language: str) -> list[str]:
-    """Return the code blocks of the README in one language."""
-    readme = (ROOT / "README.md").read_text()
-    return re.findall(rf"^```{language}\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
-
-
-def place_of(block: str) -> str:
-    """Return the file that the first line of a block names."""
-    return block.partition("\n")[0].removeprefix("# ")
-
-
 def copy_to(directory: Path) -> None:
     """Copy what git knows and what it would add, as it is in the work tree."""
     listed = subprocess.run(
@@ -89,19 +78,6 @@ def copy_to(directory: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes((ROOT / name).read_bytes())
             target.chmod((ROOT / name).stat().st_mode)
-
-
-def apply(block: str, tree: Path) -> None:
-    """Make the changes of a block in the file that its first line names. The parts have a line of `…` between them."""
-    file = tree / place_of(block)
-    text = file.read_text()
-    for part in block.partition("\n")[2].split(" …\n"):
-        lines = part.splitlines(keepends=True)
-        before = "".join(line[1:] or "\n" for line in lines if line[0] in " -")
-        after = "".join(line[1:] or "\n" for line in lines if line[0] in " +")
-        assert text.count(before) == 1, f"{file.name} has no such lines, or many:\n{before}"
-        text = text.replace(before, after)
-    file.write_text(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from tests.readme import apply, blocks, place_of
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -14,6 +16,16 @@ def test_every_test_that_the_documentation_names_exists() -> None:
 
     assert named
     assert named - existing == set()
+
+
+def test_the_changes_of_files_that_the_readme_shows_can_be_made(tmp_path: Path) -> None:
+    """tests/e2e/test_readme.py makes them, and looks at what becomes of it; this takes no minutes."""
+    for block in blocks("diff"):
+        (tmp_path / place_of(block)).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place_of(block)).write_bytes((ROOT / place_of(block)).read_bytes())
+        apply(block, tmp_path)
+
+    assert len(blocks("diff")) == 2
 
 
 def test_links_between_pages_lead_somewhere() -> None:

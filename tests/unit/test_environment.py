@@ -541,6 +541,11 @@ Many platforms call an address `DATABASE_URL` or `REDIS_URL`. Each is taken if i
 and `PORTICO_POSTGRES_URL` or `PORTICO_REDIS_URL` is set nowhere, in no file either. An address of PostgreSQL may begin
 with `postgresql://`, `postgres://` or, with the name of a driver that is left out, `postgresql+asyncpg://`.
 
+The servers that `portico run` starts listen on this machine only, and each wants the password that is made with the
+data directory; only its owner can read it. One way in has none: what the parts of the S3 server say to each other
+(gRPC). With tools that speak it, other users of the same machine can get at the local bucket; so keep nothing in it
+that they must not see.
+
 In Kubernetes set `enableServiceLinks: false`, or do not name a service `portico-http` or the like: its links would
 be taken for the variables below."""
 

@@ -1,0 +1,30 @@
+"""The code blocks of the README, and what a reader does with them."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def blocks(language: str) -> list[str]:
+    """Return the code blocks of the README in one language."""
+    readme = (ROOT / "README.md").read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+
+
+def place_of(block: str) -> str:
+    """Return the file that the first line of a block names."""
+    return block.partition("\n")[0].removeprefix("# ")
+
+
+def apply(block: str, tree: Path) -> None:
+    """Make the changes of a block in the file that its first line names. The parts have a line of `…` between them."""
+    file = tree / place_of(block)
+    text = file.read_text()
+    for part in block.partition("\n")[2].split(" …\n"):
+        lines = part.splitlines(keepends=True)
+        before = "".join(line[1:] or "\n" for line in lines if line[0] in " -")
+        after = "".join(line[1:] or "\n" for line in lines if line[0] in " +")
+        assert text.count(before) == 1, f"{file.name} has no such lines, or many:\n{before}"
+        text = text.replace(before, after)
+    file.write_text(text)
