@@ -33,14 +33,17 @@ class PostgresProbe(Probe):
 
 
 class SchemaProbe(Probe):
-    """Asks where the database is, and compares that with the code only when it is somewhere else than before."""
+    """Asks where the database is, and compares that with the code when it is somewhere else than before.
+
+    Where it is at first, whoever starts the process has compared: that takes longer than a probe may.
+    """
 
     name = "schema"
 
     def __init__(self, engine: AsyncEngine, schema: Schema) -> None:
         self._engine = engine
         self._schema = schema
-        self._current: Collection[str] = frozenset()
+        self._current: Collection[str] | None = None
 
     async def check(self) -> None:
         try:
@@ -48,10 +51,10 @@ class SchemaProbe(Probe):
                 at = frozenset(await connection.scalars(_AT))
         except Unavailable:
             return  # which `PostgresProbe` says
-        if at != self._current:
-            if not await self._schema.is_current():
-                raise Unavailable("PostgreSQL", reason="migrations are missing")
-            self._current = at
+        moved = self._current is not None and at != self._current
+        if moved and not await self._schema.is_current():
+            raise Unavailable("PostgreSQL", reason="migrations are missing")
+        self._current = at
 
 
 _AT = text("SELECT version_num FROM alembic_version")
