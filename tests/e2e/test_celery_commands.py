@@ -23,7 +23,9 @@ HERE = str(Path(__file__).parents[2])
 def beside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Return the directory of a running stack, which has servers of its own."""
     directory = tmp_path_factory.mktemp("beside")
-    with running(directory):
+    with running(directory) as stack:
+        # The API is ready first; its worker follows.
+        stack.wait_until(lambda: "ready. " in stack.said())
         yield directory
 
 
