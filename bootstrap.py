@@ -11,21 +11,20 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from adapters.astronomy import sun
 from adapters.environment.load import load_settings
 from adapters.environment.sources import names_environment
-from adapters.memory.audit import MemoryAuditLog
+from adapters.memory.access_cache import MemoryAccessCache
+from adapters.memory.access_versions import MemoryAccessVersions
+from adapters.memory.audit_log import MemoryAuditLog
+from adapters.memory.log_in_throttle import MemoryLogInThrottle
+from adapters.memory.rate_limiter import MemoryRateLimiter
 from adapters.memory.scheduling.beat import MemoryBeatStore
 from adapters.memory.scheduling.runs import MemoryRunLog
-from adapters.memory.sessions import (
-    MemoryLogInThrottle,
-    MemoryRateLimiter,
-    MemorySeenCiphertexts,
-    MemorySessionStore,
-)
+from adapters.memory.seen_ciphertexts import MemorySeenCiphertexts
+from adapters.memory.sessions import MemorySessionStore
 from adapters.memory.store import MemoryStore
 from adapters.memory.system import MemorySchema
 from adapters.memory.unit_of_work import MemoryUnitOfWork
-from adapters.memory.versions import MemoryAccessCache, MemoryAccessVersions
+from adapters.mongo.audit_log import MongoAuditLog
 from adapters.mongo.client import mongo_client
-from adapters.mongo.documents import MongoAuditLog
 from adapters.mongo.health import MongoProbe
 from adapters.observability import configure_logging
 from adapters.postgres.engine import postgres_engine
@@ -35,25 +34,28 @@ from adapters.postgres.scheduling.beat import PostgresBeatStore
 from adapters.postgres.scheduling.runs import PostgresRunLog
 from adapters.postgres.schema import PostgresSchema
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
-from adapters.redis.access import RedisAccessCache, RedisAccessVersions
+from adapters.redis.access_cache import RedisAccessCache
+from adapters.redis.access_versions import RedisAccessVersions
 from adapters.redis.client import redis_client
 from adapters.redis.health import RedisProbe
 from adapters.redis.inspection import RedisInspection
-from adapters.redis.sessions import RedisSeenCiphertexts, RedisSessionStore
-from adapters.redis.throttle import RedisLogInThrottle, RedisRateLimiter
+from adapters.redis.log_in_throttle import RedisLogInThrottle
+from adapters.redis.rate_limiter import RedisRateLimiter
+from adapters.redis.seen_ciphertexts import RedisSeenCiphertexts
+from adapters.redis.sessions import RedisSessionStore
 from adapters.s3.client import S3Client
 from adapters.s3.health import S3Probe
 from adapters.security.common_passwords import ZxcvbnCommonPasswords
 from adapters.security.device_cookies import HmacDeviceCookies
 from adapters.security.key_directory import make_keys, rotate_keys
 from adapters.security.keys import Keys, load_keys
-from adapters.security.passwords import Argon2PasswordHasher
+from adapters.security.password_hasher import Argon2PasswordHasher
+from adapters.security.password_transport import RsaPasswordTransport
 from adapters.security.pool import HashingPool
 from adapters.security.tokens import JoseTokens
-from adapters.security.transport import RsaPasswordTransport
 from adapters.system import SystemClock, SystemSecrets, Uuid7Generator
 from application.settings import PostgresSettings, Settings, UnsafeSettings
-from application.use_cases import documents, health, routes
+from application.use_cases import health, routes
 from application.use_cases.access.change import CommitAccess
 from application.use_cases.access.guard import Authorize, Guard
 from application.use_cases.access.roles import (
@@ -66,6 +68,7 @@ from application.use_cases.access.roles import (
     ListRoleUsers,
     ReplaceRole,
 )
+from application.use_cases.audit_log import ListAudit, ListOwnActivity, RecordAudit
 from application.use_cases.identity.changes import ChangeUser
 from application.use_cases.identity.passwords import ChangePassword, ChoosePassword, SetPassword
 from application.use_cases.identity.profile import GetProfile, UpdateProfile
@@ -78,6 +81,7 @@ from application.use_cases.identity.users import (
     ListUsers,
     ResetPassword,
 )
+from application.use_cases.outbox import DeliverAudit, DeliverOutbox, OutboxCourier
 from application.use_cases.scheduling.catalogue import (
     GetSchedulerStatus,
     ListTasks,
@@ -263,16 +267,16 @@ class Container(containers.DeclarativeContainer):
     )
 
     # --- use cases: documents ---
-    record_audit = providers.Singleton(documents.RecordAudit, clock=clock, ids=ids)
-    deliver_outbox = providers.Factory(documents.DeliverOutbox, uow=uow.provider, log=audit_log)
-    deliver_audit = providers.Factory(documents.DeliverAudit, deliver=deliver_outbox)
+    record_audit = providers.Singleton(RecordAudit, clock=clock, ids=ids)
+    deliver_outbox = providers.Factory(DeliverOutbox, uow=uow.provider, log=audit_log)
+    deliver_audit = providers.Factory(DeliverAudit, deliver=deliver_outbox)
     outbox_courier = providers.Singleton(
-        documents.OutboxCourier,
+        OutboxCourier,
         deliver=deliver_outbox,
         recorded=record_audit.provided.recorded,
     )
-    list_audit = providers.Factory(documents.ListAudit, log=audit_log)
-    list_own_activity = providers.Factory(documents.ListOwnActivity, log=audit_log)
+    list_audit = providers.Factory(ListAudit, log=audit_log)
+    list_own_activity = providers.Factory(ListOwnActivity, log=audit_log)
 
     # --- use cases: sessions ---
     unseal_password = providers.Factory(

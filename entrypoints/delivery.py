@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 
-from application.use_cases.documents import Interrupted, OutboxCourier, Resumed
+from application.use_cases.outbox import Interrupted, OutboxCourier, Resumed
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("portico.documents")
 

@@ -1,36 +1,22 @@
-"""Sessions, seen ciphertexts and throttles in memory, with the semantics of `adapters.redis`."""
+"""Sessions in memory, with the semantics of `adapters.redis.sessions`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from application.ports.sessions import (
-    LogInAttempt,
-    LogInThrottle,
-    Opened,
-    RateLimiter,
-    Reservation,
-    SeenCiphertexts,
-    SessionStore,
-)
+from adapters.memory.buckets import pay
+from application.ports.sessions import Opened, SessionStore
 from application.ports.system import Clock
-from application.settings import Limit, ThrottleSettings
+from application.settings import Limit
 from domain.identity import UserId
 from domain.sessions import (
-    FAILURES_FORGOTTEN_AFTER,
-    MOST_KNOWN_DEVICES,
-    SITE_FACTOR,
     NewSession,
     RefreshClaims,
     Rotation,
     RotationOutcome,
     Session,
     SessionId,
-    Throttled,
     TokenId,
-    account_of_user,
-    lock_ladder,
-    networks_of,
 )
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -103,7 +89,7 @@ class MemorySessionStore(SessionStore):
         )
         match outcome:
             case RotationOutcome.ROTATED:
-                full_at, wait = _pay(kept.full_at, limit, now)
+                full_at, wait = pay(kept.full_at, limit, now)
                 if wait:
                     return Rotation(outcome=RotationOutcome.THROTTLED, retry_after=wait)
                 living[shown.session_id] = kept = _Kept(
@@ -192,156 +178,3 @@ def _opened(new: NewSession, at: datetime, absolute: timedelta) -> Session:
 
 def _age(kept: _Kept) -> tuple[datetime, str]:
     return kept.session.created_at, str(kept.session.id)
-
-
-class MemorySeenCiphertexts(SeenCiphertexts):
-    """The digests shown lately."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._until: dict[str, datetime] = {}
-
-    async def first_use(self, digest: str, *, within: timedelta) -> bool:
-        now = self._clock.now()
-        self._until = {seen: until for seen, until in self._until.items() if until > now}
-        if digest in self._until:
-            return False
-        self._until[digest] = now + within
-        return True
-
-
-def _pay(full_at: datetime, limit: Limit, now: datetime) -> tuple[datetime, timedelta]:
-    """Return when a bucket will be full again after one more attempt, and how long to wait before paying for it.
-
-    The generic cell rate algorithm (ITU-T I.371), as in `adapters/redis/gcra.lua`.
-    """
-    after = max(full_at, now) + limit.interval
-    return after, max(timedelta(0), after - now - limit.interval * limit.attempts)
-
-
-@dataclass(slots=True)
-class _Account:
-    """The bucket and the failures of an account, or of an account on a device that it knows."""
-
-    full_at: datetime = _LONG_AGO
-    failures: int = 0
-    locked_until: datetime = _LONG_AGO
-    forgotten_at: datetime = _LONG_AGO
-
-
-class MemoryLogInThrottle(LogInThrottle):
-    """Nothing here awaits, so of two attempts at once the second sees what the first has paid."""
-
-    def __init__(self, settings: ThrottleSettings, clock: Clock) -> None:
-        self._settings = settings
-        self._clock = clock
-        self._locks = lock_ladder(first=settings.first_lock, longest=settings.longest_lock)
-        self._accounts: dict[tuple[str, ...], _Account] = {}
-        self._buckets = _Buckets()
-        self._devices: dict[str, dict[str, datetime]] = {}
-
-    async def reserve(self, attempt: LogInAttempt) -> Reservation:
-        limits, now = self._settings, self._clock.now()
-        name, device = attempt.account, attempt.device or ""
-        self._accounts = {k: a for k, a in self._accounts.items() if a.forgotten_at > now}
-        known = self._devices.get(name, {}).get(device, _LONG_AGO) > now
-        reservation = Reservation(attempt=attempt, locked=False, known_device=known)
-        account = self._account(reservation)
-        account_full_at, account_wait = _pay(account.full_at, limits.account, now)
-        counted: dict[tuple[str, ...], Limit] = {("device", name, device): limits.address}
-        if not known:
-            counted = {**_limits_of("network", attempt.address, limits.address)}
-            counted[("everyone",)] = limits.everyone
-        wait = max(account_wait, self._buckets.wait(counted, now))
-        if wait:
-            raise Throttled(wait)
-
-        self._buckets.pay(counted, now)
-        account.full_at = account_full_at
-        locked = account.locked_until > now
-        if not locked and account.failures + 1 >= limits.failures_before_lock:
-            # The attempt holds the lock until it is settled, so that a second one finds the account locked.
-            account.locked_until = now + limits.first_lock
-        account.forgotten_at = max(account.forgotten_at, account.full_at, account.locked_until)
-        return replace(reservation, locked=locked)
-
-    async def succeeded(self, reservation: Reservation, *, device: str | None = None) -> None:
-        now = self._clock.now()
-        account = self._account(reservation)
-        account.full_at = max(account.full_at, now) - self._settings.account.interval
-        account.failures, account.locked_until = 0, _LONG_AGO
-        if device:
-            devices = self._devices.setdefault(reservation.attempt.account, {})
-            devices[device] = now + self._settings.known_device
-            for forgotten in sorted(devices, key=lambda d: devices[d])[:-MOST_KNOWN_DEVICES]:
-                del devices[forgotten]
-
-    async def failed(self, reservation: Reservation) -> None:
-        if reservation.locked:
-            return
-        now = self._clock.now()
-        account = self._account(reservation)
-        account.failures += 1
-        steps = account.failures - self._settings.failures_before_lock
-        if steps >= 0:
-            account.locked_until = now + self._locks[min(steps, len(self._locks) - 1)]
-        account.forgotten_at = max(account.locked_until, now) + FAILURES_FORGOTTEN_AFTER
-
-    async def forget_devices(self, user_id: UserId, *, keep: str | None = None) -> None:
-        known = self._devices.pop(account_of_user(user_id), {})
-        if keep in known:
-            self._devices[account_of_user(user_id)] = {keep: known[keep]}
-
-    def _account(self, reservation: Reservation) -> _Account:
-        name, device = reservation.attempt.account, reservation.attempt.device or ""
-        key = (name, device) if reservation.known_device else (name,)
-        return self._accounts.setdefault(key, _Account())
-
-
-class MemoryRateLimiter(RateLimiter):
-    """A bucket per network and per site."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._buckets = _Buckets()
-
-    async def hit(
-        self, bucket: str, address: str, limit: Limit, *, device: str | None = None
-    ) -> None:
-        now = self._clock.now()
-        counted = _limits_of(bucket, address, limit)
-        if device is not None:
-            counted = {(bucket, "device", device): limit}
-        if wait := self._buckets.wait(counted, now):
-            raise Throttled(wait)
-        self._buckets.pay(counted, now)
-
-
-def _limits_of(bucket: str, address: str, limit: Limit) -> dict[tuple[str, ...], Limit]:
-    """Return the limit of each bucket that an address pays in."""
-    limits = (limit, limit.times(SITE_FACTOR))
-    return {
-        (bucket, network): each for network, each in zip(networks_of(address), limits, strict=False)
-    }
-
-
-class _Buckets:
-    """When each bucket will be full again; one that is full is forgotten."""
-
-    def __init__(self) -> None:
-        self._full_at: dict[tuple[str, ...], datetime] = {}
-
-    def wait(self, limits: Mapping[tuple[str, ...], Limit], now: datetime) -> timedelta:
-        """Return how long to wait until each of them has an attempt left."""
-        self._full_at = {k: full_at for k, full_at in self._full_at.items() if full_at > now}
-        return max(self._after(key, limit, now)[1] for key, limit in limits.items())
-
-    def pay(self, limits: Mapping[tuple[str, ...], Limit], now: datetime) -> None:
-        """Take an attempt from each of them."""
-        for key, limit in limits.items():
-            self._full_at[key], _ = self._after(key, limit, now)
-
-    def _after(
-        self, key: tuple[str, ...], limit: Limit, now: datetime
-    ) -> tuple[datetime, timedelta]:
-        return _pay(self._full_at.get(key, now), limit, now)

@@ -3,14 +3,14 @@
 from types import TracebackType
 from typing import Self
 
-from adapters.memory.access import MemoryRoleRepository
-from adapters.memory.documents import MemoryOutbox
-from adapters.memory.identity import MemoryUserRepository
-from adapters.memory.routes import MemoryPermissionRepository
+from adapters.memory.outbox import MemoryOutbox
+from adapters.memory.permissions import MemoryPermissionRepository
+from adapters.memory.roles import MemoryRoleRepository
 from adapters.memory.scheduling.catalogue import MemoryTaskCatalogue
 from adapters.memory.scheduling.definitions import MemoryPeriodicTaskRepository
 from adapters.memory.scheduling.runs import MemoryRunRepository
 from adapters.memory.store import MemoryStore, MemoryTransaction
+from adapters.memory.users import MemoryUserRepository
 from application.ports.unit_of_work import UnitOfWork
 
 

@@ -6,15 +6,15 @@ from typing import Self
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters.postgres.access import PostgresRoleRepository
-from adapters.postgres.documents import PostgresOutbox
 from adapters.postgres.engine import connect
-from adapters.postgres.identity import PostgresUserRepository
-from adapters.postgres.routes import PostgresPermissionRepository
+from adapters.postgres.outbox import PostgresOutbox
+from adapters.postgres.permissions import PostgresPermissionRepository
+from adapters.postgres.roles import PostgresRoleRepository
 from adapters.postgres.scheduling.catalogue import PostgresTaskCatalogue
 from adapters.postgres.scheduling.definitions import PostgresPeriodicTaskRepository
 from adapters.postgres.scheduling.runs import PostgresRunRepository
 from adapters.postgres.transaction import Transaction
+from adapters.postgres.users import PostgresUserRepository
 from application.ports.unit_of_work import UnitOfWork
 from domain.errors import Unavailable
 

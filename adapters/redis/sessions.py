@@ -1,4 +1,4 @@
-"""Sessions and seen ciphertexts in Redis.
+"""Sessions in Redis.
 
 Keys, with the braces as written (the hash tag of a Redis Cluster: one user's keys share a slot):
 
@@ -6,7 +6,6 @@ Keys, with the braces as written (the hash tag of a Redis Cluster: one user's ke
   that of the server (`run_id` of INFO)
 - `auth:refresh:<{user_id}>:<{token_id}>`: hash, the one refresh token of a session that may be used next
 - `auth:sessions:<{user_id}>`: sorted set of session ids by the time they were opened
-- `auth:replay:<sha256>`: a ciphertext that was shown
 
 Each has a time to live from the moment it exists, and the server's own clock ends it.
 """
@@ -18,7 +17,7 @@ from uuid import UUID
 
 from adapters.redis.client import RedisClient
 from adapters.redis.scripts import Script, duration, instant, microseconds
-from application.ports.sessions import Opened, SeenCiphertexts, SessionStore
+from application.ports.sessions import Opened, SessionStore
 from application.settings import Limit
 from domain.identity import UserId
 from domain.sessions import (
@@ -129,16 +128,6 @@ class RedisSessionStore(SessionStore):
         keys = [_sessions_key(user_id), session_key(user_id, keep)]
         (ended,) = await self._end_others(keys, str(keep), microseconds(valid_from))
         return int(ended)
-
-
-class RedisSeenCiphertexts(SeenCiphertexts):
-    """A key per ciphertext, set by whoever comes first."""
-
-    def __init__(self, client: RedisClient) -> None:
-        self._client = client
-
-    async def first_use(self, digest: str, *, within: timedelta) -> bool:
-        return bool(await self._client.set(f"auth:replay:{digest}", "", nx=True, px=within))
 
 
 def _sessions_key(user_id: UserId) -> str:

@@ -1,5 +1,5 @@
 -- What the scripts about versions share. Each takes note of a loss first, here, and calls `save` at the end.
--- KEYS[1] is the hash of adapters/redis/access.py. ARGV: a nonce that was never used, and the milliseconds after which
+-- KEYS[1] is the hash of adapters/redis/access_versions.py. ARGV: a nonce that was never used, and the milliseconds after which
 -- a change that nobody finishes settles; then what the script itself takes.
 local nonce, settle_after = ARGV[1], ARGV[2]
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')

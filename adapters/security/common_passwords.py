@@ -2,7 +2,7 @@
 
 from functools import cached_property
 
-from application.ports.identity import CommonPasswords
+from application.ports.common_passwords import CommonPasswords
 
 
 class ZxcvbnCommonPasswords(CommonPasswords):

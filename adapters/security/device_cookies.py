@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import secrets
 
-from application.ports.sessions import DeviceCookies
+from application.ports.device_cookies import DeviceCookies
 
 
 class HmacDeviceCookies(DeviceCookies):

@@ -19,8 +19,8 @@ from jose.backends.cryptography_backend import CryptographyRSAKey
 from jose.exceptions import JOSEError
 
 from adapters.security.keys import RsaKey, RsaKeyRing
-from application.ports.sessions import Tokens
 from application.ports.system import Clock
+from application.ports.tokens import Tokens
 from application.settings import SessionSettings
 from domain.identity import UserId
 from domain.sessions import AccessClaims, InvalidToken, RefreshClaims, SessionId, TokenId

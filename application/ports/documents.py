@@ -1,73 +1,15 @@
-"""What documents need from outside: the outbox in the relational store, the audit log behind it, and repositories."""
+"""Entities of one type as documents: the base of repositories in the document store."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Protocol, TypeVar
 
-from application.paging import Cursor, Page, PageRequest, Slice
-from domain.documents import AuditEntry, AuditId, AuditOutcome, DocumentId
-from domain.identity import UserId
+from application.paging import Page, PageRequest
+from domain.documents import DocumentId
 
 T = TypeVar("T")
+
 F_contra = TypeVar("F_contra", contravariant=True)
-
-
-class Outbox(Protocol):
-    """Audit entries of one unit of work on their way to the audit log."""
-
-    async def add(self, entry: AuditEntry) -> None:
-        """Keep an entry until it is delivered; it exists exactly if the unit of work commits."""
-        ...
-
-    async def take(self, most: int) -> Sequence[AuditEntry]:
-        """Return the oldest entries that no other unit of work has taken, and hold them until this one ends."""
-        ...
-
-    async def remove(self, ids: Collection[AuditId]) -> None:
-        """Forget delivered entries."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditFilter:
-    """Which entries to find; each field narrows."""
-
-    actor: UserId | None = None
-    concerned: UserId | None = None
-    """Who did it, or whom it was done to."""
-    action: str | None = None
-    """Exact, or a prefix that ends with a dot: `users.` finds `users.created`."""
-    target: str | None = None
-    outcome: AuditOutcome | None = None
-    since: datetime | None = None
-    """The first instant to find, aware."""
-    until: datetime | None = None
-    """The first instant that is too late, aware."""
-
-
-class AuditLog(Protocol):
-    """Everything that was done, append-only. Each method raises `Unavailable` if the store is down or slow."""
-
-    async def prepare(self) -> None:
-        """Make the log ready: what finds entries fast, and what forgets them after the time that settings say.
-
-        Any number of processes may do so at once, and as often as they like.
-        """
-        ...
-
-    async def append(self, entries: Sequence[AuditEntry]) -> None:
-        """Store entries durably; one that is there already, by its id, stays as it is.
-
-        After `Unavailable` some of them may be there: append them all again.
-        """
-        ...
-
-    async def find(
-        self, which: AuditFilter, *, after: Cursor | None, most: int
-    ) -> Slice[AuditEntry]:
-        """Return up to `most` entries, newest first (`at`, then `id`), going on after a cursor."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

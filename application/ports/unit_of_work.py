@@ -3,11 +3,11 @@
 from types import TracebackType
 from typing import Protocol, Self
 
-from application.ports.access import RoleRepository
-from application.ports.documents import Outbox
-from application.ports.identity import UserRepository
-from application.ports.routes import PermissionRepository
+from application.ports.outbox import Outbox
+from application.ports.permissions import PermissionRepository
+from application.ports.roles import RoleRepository
 from application.ports.scheduling import PeriodicTaskRepository, RunRepository, TaskCatalogue
+from application.ports.users import UserRepository
 
 
 class UnitOfWork(Protocol):

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from application.ports.system import Clock, IdGenerator
 from application.ports.unit_of_work import UnitOfWorkFactory
+from application.use_cases.audit_log import RecordAudit
 from application.use_cases.caller import Origin
-from application.use_cases.documents import RecordAudit
 from domain.routes import Permission, PermissionChange, PermissionChangeKind, Route
 
 

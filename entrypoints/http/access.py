@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response as HttpResponse
 
-from application.ports.access import RoleFilter
+from application.ports.roles import RoleFilter
 from application.use_cases.access.roles import (
     CreateRole,
     DeleteRoles,

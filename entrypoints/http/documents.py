@@ -8,8 +8,8 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from pydantic import Field
 
-from application.ports.documents import AuditFilter
-from application.use_cases.documents import ListAudit, ListOwnActivity
+from application.ports.audit_log import AuditFilter
+from application.use_cases.audit_log import ListAudit, ListOwnActivity
 from bootstrap import Container
 from domain.documents import AuditEntry, AuditOutcome
 from domain.identity import UserId

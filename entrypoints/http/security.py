@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute
 from starlette.types import Scope
 
-from application.ports.sessions import Tokens
+from application.ports.tokens import Tokens
 from application.use_cases.access.guard import Guard
 from application.use_cases.caller import Caller, Origin
 from application.use_cases.identity.profile import GetProfile

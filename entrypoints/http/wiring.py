@@ -8,7 +8,8 @@ from dependency_injector.providers import Provider
 from starlette.datastructures import State
 from starlette.requests import Request
 
-from application.ports.sessions import LogInThrottle, RateLimiter
+from application.ports.log_in_throttle import LogInThrottle
+from application.ports.rate_limiter import RateLimiter
 from application.settings import Settings, ThrottleSettings
 from bootstrap import Container
 

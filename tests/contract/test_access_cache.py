@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from adapters.memory.versions import MemoryAccessCache
-from adapters.redis.access import RedisAccessCache
-from application.ports.access import AccessCache
+from adapters.memory.access_cache import MemoryAccessCache
+from adapters.redis.access_cache import RedisAccessCache
+from application.ports.access_cache import AccessCache
 from domain.access import Access, Grant, Grants
 from tests.fakes.backend import Backend
 from tests.fakes.sessions import ADA, GRACE_HOPPER

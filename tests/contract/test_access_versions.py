@@ -8,11 +8,11 @@ from uuid import UUID
 
 import pytest
 
+from adapters.memory.access_versions import MemoryAccessVersions
 from adapters.memory.sessions import MemorySessionStore
-from adapters.memory.versions import MemoryAccessVersions
-from adapters.redis.access import RedisAccessVersions
+from adapters.redis.access_versions import RedisAccessVersions
 from adapters.redis.sessions import RedisSessionStore
-from application.ports.access import SETTLE_AFTER, AccessVersions, Change, Standing
+from application.ports.access_versions import SETTLE_AFTER, AccessVersions, Change, Standing
 from application.ports.sessions import SessionStore
 from domain.identity import UserId
 from domain.sessions import Session

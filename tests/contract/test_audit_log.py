@@ -11,23 +11,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adapters.memory.audit import MemoryAuditLog
+from adapters.memory.audit_log import MemoryAuditLog
+from adapters.mongo.audit_log import MongoAuditLog
 from adapters.mongo.client import mongo_client
-from adapters.mongo.documents import MongoAuditLog
 from application.paging import Cursor
-from application.ports.documents import AuditFilter, AuditLog
+from application.ports.audit_log import AuditFilter, AuditLog
 from application.settings import MongoSettings
 from domain.documents import AuditEntry, AuditId, AuditOutcome
 from tests.fakes.builders import A_MOMENT
 from tests.fakes.clock import MovableClock
-from tests.fakes.documents import (
-    ADA,
-    EVERYTHING,
-    FOREVER,
-    GRACE_HOPPER,
-    an_entry,
-    everything_in,
-)
+from tests.fakes.documents import ADA, EVERYTHING, FOREVER, GRACE_HOPPER, an_entry, everything_in
 
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
 

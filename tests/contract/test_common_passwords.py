@@ -2,9 +2,9 @@
 
 import pytest
 
-from adapters.memory.security import MemoryCommonPasswords
+from adapters.memory.common_passwords import MemoryCommonPasswords
 from adapters.security.common_passwords import ZxcvbnCommonPasswords
-from application.ports.identity import CommonPasswords
+from application.ports.common_passwords import CommonPasswords
 
 
 @pytest.fixture(params=[MemoryCommonPasswords, ZxcvbnCommonPasswords])

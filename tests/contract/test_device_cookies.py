@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from adapters.memory.security import MemoryDeviceCookies
+from adapters.memory.device_cookies import MemoryDeviceCookies
 from adapters.security.device_cookies import HmacDeviceCookies
-from application.ports.sessions import DeviceCookies
+from application.ports.device_cookies import DeviceCookies
 
 
 @pytest.fixture(params=["memory", "hmac"])

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from adapters.memory.sessions import MemoryLogInThrottle
-from adapters.redis.throttle import RedisLogInThrottle
-from application.ports.sessions import LogInAttempt, LogInThrottle, Reservation
+from adapters.memory.log_in_throttle import MemoryLogInThrottle
+from adapters.redis.log_in_throttle import RedisLogInThrottle
+from application.ports.log_in_throttle import LogInAttempt, LogInThrottle, Reservation
 from application.settings import Limit, ThrottleSettings
 from domain.identity import UserId
 from domain.sessions import Throttled

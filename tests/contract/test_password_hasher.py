@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from adapters.memory.security import MemoryPasswordHasher
-from adapters.security.passwords import Argon2PasswordHasher
+from adapters.memory.password_hasher import MemoryPasswordHasher
+from adapters.security.password_hasher import Argon2PasswordHasher
 from adapters.security.pool import HashingPool
-from application.ports.identity import PasswordHasher
+from application.ports.password_hasher import PasswordHasher
 from application.settings import PasswordSettings
 from domain.identity import Password
 

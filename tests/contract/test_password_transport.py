@@ -9,10 +9,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from adapters.memory.security import MemoryPasswordTransport
+from adapters.memory.password_transport import MemoryPasswordTransport
+from adapters.security.password_transport import RsaPasswordTransport
 from adapters.security.pool import HashingPool
-from adapters.security.transport import RsaPasswordTransport
-from application.ports.sessions import PasswordTransport, TransportKey
+from application.ports.password_transport import PasswordTransport, TransportKey
 from application.settings import PasswordSettings
 from domain.sessions import SealedPassword
 from tests.fakes.security import keys_with

@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from adapters.memory.sessions import MemoryRateLimiter
-from adapters.redis.throttle import RedisRateLimiter
-from application.ports.sessions import RateLimiter
+from adapters.memory.rate_limiter import MemoryRateLimiter
+from adapters.redis.rate_limiter import RedisRateLimiter
+from application.ports.rate_limiter import RateLimiter
 from application.settings import Limit
 from domain.sessions import Throttled
 from tests.fakes.backend import Backend

@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from adapters.memory.sessions import MemorySeenCiphertexts
-from adapters.redis.sessions import RedisSeenCiphertexts
-from application.ports.sessions import SeenCiphertexts
+from adapters.memory.seen_ciphertexts import MemorySeenCiphertexts
+from adapters.redis.seen_ciphertexts import RedisSeenCiphertexts
+from application.ports.seen_ciphertexts import SeenCiphertexts
 from tests.fakes.backend import Backend
 
 DIGEST, ANOTHER = "a" * 64, "b" * 64

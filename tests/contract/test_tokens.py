@@ -6,9 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from adapters.memory.security import MemoryTokens
+from adapters.memory.tokens import MemoryTokens
 from adapters.security.tokens import JoseTokens
-from application.ports.sessions import Tokens
+from application.ports.tokens import Tokens
 from application.settings import KeyRing, SessionSettings
 from domain.identity import UserId
 from domain.sessions import AccessClaims, InvalidToken, RefreshClaims, SessionId, TokenId

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from application.paging import PageRequest, Sort
-from application.ports.identity import UserFilter
 from application.ports.unit_of_work import UnitOfWorkFactory
+from application.ports.users import UserFilter
 from domain.access import RoleCode
 from domain.identity import User, UserNotFound, UserStatus
 from tests.fakes.builders import a_role, a_user

@@ -19,7 +19,7 @@ from redis import Redis
 
 from adapters.postgres.schema import PostgresSchema
 from adapters.redis.client import redis_client
-from application.ports.access import SETTLE_AFTER
+from application.ports.access_versions import SETTLE_AFTER
 from application.settings import PostgresSettings, RedisSettings
 from entrypoints.local.servers import choose_ports
 from tests.e2e.command import addresses, portico, starting

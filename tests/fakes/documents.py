@@ -7,8 +7,8 @@ from itertools import count
 from typing import TypedDict, Unpack
 from uuid import UUID
 
-from adapters.memory.audit import MemoryAuditLog
-from application.ports.documents import AuditFilter, AuditLog
+from adapters.memory.audit_log import MemoryAuditLog
+from application.ports.audit_log import AuditFilter, AuditLog
 from domain.documents import AuditEntry, AuditId, AuditOutcome
 from domain.errors import Unavailable
 from domain.identity import UserId

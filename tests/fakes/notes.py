@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from adapters.memory.repository import MemoryCollection, MemoryDocuments
+from adapters.memory.documents import MemoryCollection, MemoryDocuments
 from adapters.mongo.client import MongoClient
-from adapters.mongo.repository import MongoRepository
+from adapters.mongo.documents import MongoRepository
 
 
 @dataclass(slots=True, kw_only=True)

@@ -15,17 +15,13 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 from uuid import UUID
 
-from adapters.memory.security import MemoryTokens
+from adapters.memory.access_cache import MemoryAccessCache
+from adapters.memory.access_versions import MemoryAccessVersions
 from adapters.memory.sessions import MemorySessionStore
-from adapters.memory.versions import MemoryAccessCache, MemoryAccessVersions
+from adapters.memory.tokens import MemoryTokens
 from adapters.system import Uuid7Generator
-from application.ports.access import (
-    SETTLE_AFTER,
-    AccessCache,
-    AccessVersions,
-    Change,
-    Standing,
-)
+from application.ports.access_cache import AccessCache
+from application.ports.access_versions import SETTLE_AFTER, AccessVersions, Change, Standing
 from application.ports.unit_of_work import UnitOfWork
 from application.settings import SessionSettings
 from application.use_cases.access.change import CommitAccess
@@ -201,7 +197,7 @@ class StepwiseUnitOfWork:
 
 
 class ForgetfulVersions(MemoryAccessVersions):
-    """Can be thrown back in time, and notices as `adapters.redis.access` does."""
+    """Can be thrown back in time, and notices as `adapters.redis.access_versions` does."""
 
     def snapshot(self) -> tuple[int, dict[UserId, int], dict[UUID, tuple[Change, datetime]]]:
         """Return what is known now."""

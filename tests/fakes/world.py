@@ -9,15 +9,14 @@ from typing import Any
 
 from dependency_injector import providers
 
-from adapters.memory.security import (
-    MemoryCommonPasswords,
-    MemoryDeviceCookies,
-    MemoryPasswordHasher,
-    MemoryPasswordTransport,
-    MemoryTokens,
-)
+from adapters.memory.common_passwords import MemoryCommonPasswords
+from adapters.memory.device_cookies import MemoryDeviceCookies
+from adapters.memory.password_hasher import MemoryPasswordHasher
+from adapters.memory.password_transport import MemoryPasswordTransport
 from adapters.memory.store import MemoryStore
-from application.ports.sessions import LogInAttempt, LogInThrottle, SessionStore
+from adapters.memory.tokens import MemoryTokens
+from application.ports.log_in_throttle import LogInAttempt, LogInThrottle
+from application.ports.sessions import SessionStore
 from application.ports.unit_of_work import UnitOfWork
 from application.settings import Environment, Settings, Stores
 from application.use_cases.caller import Caller, Origin

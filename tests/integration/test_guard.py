@@ -21,16 +21,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from adapters.memory.access_versions import MemoryAccessVersions
 from adapters.memory.sessions import MemorySessionStore
-from adapters.memory.versions import MemoryAccessVersions
 from adapters.postgres.engine import postgres_engine
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
-from adapters.redis.access import RedisAccessCache, RedisAccessVersions
+from adapters.redis.access_cache import RedisAccessCache
+from adapters.redis.access_versions import RedisAccessVersions
 from adapters.redis.client import RedisClient, redis_client
 from adapters.redis.sessions import RedisSessionStore
 from adapters.system import Uuid7Generator
-from application.ports.access import SETTLE_AFTER, AccessVersions, Change, Standing
-from application.ports.sessions import Tokens
+from application.ports.access_versions import SETTLE_AFTER, AccessVersions, Change, Standing
+from application.ports.tokens import Tokens
 from application.ports.unit_of_work import UnitOfWork
 from application.settings import PostgresSettings, RedisSettings
 from application.use_cases.access.change import CommitAccess

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from application.ports.access import Change, Standing
+from application.ports.access_versions import Change, Standing
 from application.ports.unit_of_work import UnitOfWork
 from application.use_cases.access.change import CommitAccess
 from domain.identity import UserId

@@ -15,7 +15,7 @@ from fastapi import APIRouter
 
 import bootstrap
 from adapters.redis.client import RedisClient, redis_client
-from application.ports.access import SETTLE_AFTER, Change
+from application.ports.access_versions import SETTLE_AFTER, Change
 from application.settings import (
     Environment,
     MongoSettings,

@@ -28,8 +28,8 @@ from adapters.postgres.steps import alembic_config
 from adapters.postgres.tables import AdvisoryLock, metadata
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from application.paging import PageRequest
-from application.ports.identity import UserFilter
 from application.ports.system import MigrationsRefused
+from application.ports.users import UserFilter
 from application.settings import PostgresSettings
 from domain.errors import Unavailable
 from domain.identity import PersonName, Username, UsernameTaken

@@ -13,8 +13,8 @@ from uuid import UUID
 import pytest
 from pymongo.errors import BulkWriteError, OperationFailure
 
+from adapters.mongo.audit_log import MongoAuditLog
 from adapters.mongo.client import MongoClient, mongo_client, transaction
-from adapters.mongo.documents import MongoAuditLog
 from adapters.mongo.errors import unavailable_when_down
 from application.paging import PageRequest
 from application.ports.documents import Order

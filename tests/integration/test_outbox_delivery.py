@@ -16,22 +16,16 @@ from pathlib import Path
 
 import pytest
 
+from adapters.mongo.audit_log import MongoAuditLog
 from adapters.mongo.client import mongo_client
-from adapters.mongo.documents import MongoAuditLog
 from adapters.postgres.engine import postgres_engine
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from adapters.system import SystemClock, Uuid7Generator
 from application.ports.unit_of_work import UnitOfWork
 from application.settings import MongoSettings, PostgresSettings
+from application.use_cases.audit_log import RecordAudit
 from application.use_cases.caller import Origin
-from application.use_cases.documents import (
-    DeliverOutbox,
-    Interrupted,
-    OutboxCourier,
-    RecordAudit,
-    Report,
-    Resumed,
-)
+from application.use_cases.outbox import DeliverOutbox, Interrupted, OutboxCourier, Report, Resumed
 from domain.documents import AuditEntry, AuditId, parts_of
 from tests.fakes.documents import FOREVER, everything_in
 from tests.mongo import Mongo

@@ -17,11 +17,11 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.postgres.engine import connect, postgres_engine
-from adapters.postgres.identity import to_row
 from adapters.postgres.schema import PostgresSchema
 from adapters.postgres.tables import users
 from adapters.postgres.transaction import Transaction
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
+from adapters.postgres.users import to_row
 from application.settings import PostgresSettings
 from domain.errors import Unavailable
 from domain.identity import PersonName, User, UserNotFound

@@ -9,10 +9,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.postgres.engine import connect, postgres_engine
-from adapters.postgres.identity import order_of_users, user_records
 from adapters.postgres.search import UserSearch
 from adapters.postgres.tables import users
 from adapters.postgres.transaction import Transaction
+from adapters.postgres.users import order_of_users, user_records
 from application.paging import Page, PageRequest, Sort
 from application.settings import PostgresSettings
 from domain.identity import User

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from adapters.postgres.engine import postgres_engine
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from application.paging import PageRequest
-from application.ports.identity import UserFilter
+from application.ports.users import UserFilter
 from application.settings import PostgresSettings
 from domain.routes import Route
 from domain.scheduling.signatures import RegisteredTask

@@ -13,12 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import exceptions
 
-from adapters.memory.sessions import MemoryLogInThrottle, MemorySessionStore
+from adapters.memory.log_in_throttle import MemoryLogInThrottle
+from adapters.memory.sessions import MemorySessionStore
 from adapters.redis.client import RedisClient, redis_client, unavailable_when_down
 from adapters.redis.health import RedisProbe
-from adapters.redis.sessions import RedisSeenCiphertexts, RedisSessionStore
-from adapters.redis.throttle import RedisLogInThrottle, RedisRateLimiter
-from application.ports.sessions import LogInAttempt, LogInThrottle, Reservation, SessionStore
+from adapters.redis.log_in_throttle import RedisLogInThrottle
+from adapters.redis.rate_limiter import RedisRateLimiter
+from adapters.redis.seen_ciphertexts import RedisSeenCiphertexts
+from adapters.redis.sessions import RedisSessionStore
+from application.ports.log_in_throttle import LogInAttempt, LogInThrottle, Reservation
+from application.ports.sessions import SessionStore
 from application.settings import Limit, RedisSettings, ThrottleSettings
 from domain.errors import Unavailable
 from domain.sessions import Session, Throttled

@@ -15,21 +15,16 @@ from redis.asyncio import Redis
 
 from adapters.memory.store import MemoryStore
 from adapters.memory.unit_of_work import MemoryUnitOfWork
-from adapters.redis.access import RedisAccessCache, RedisAccessVersions
+from adapters.redis.access_cache import RedisAccessCache
+from adapters.redis.access_versions import RedisAccessVersions
 from adapters.redis.client import RedisClient, redis_client
+from adapters.redis.log_in_throttle import RedisLogInThrottle
 from adapters.redis.sessions import RedisSessionStore, session_key
-from adapters.redis.throttle import RedisLogInThrottle
 from adapters.security.tokens import JoseTokens
 from adapters.system import SystemClock, Uuid7Generator
-from application.settings import (
-    Limit,
-    RedisSettings,
-    SessionSettings,
-    Settings,
-    ThrottleSettings,
-)
+from application.settings import Limit, RedisSettings, SessionSettings, Settings, ThrottleSettings
+from application.use_cases.audit_log import RecordAudit
 from application.use_cases.caller import Caller, Origin
-from application.use_cases.documents import RecordAudit
 from application.use_cases.identity.changes import UserChange
 from application.use_cases.sessions.refresh import RefreshSession
 from application.use_cases.sessions.tokens import IssueTokens

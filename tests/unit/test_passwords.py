@@ -10,7 +10,7 @@ from argon2 import extract_parameters
 from argon2.exceptions import VerifyMismatchError
 
 from adapters.security.common_passwords import ZxcvbnCommonPasswords
-from adapters.security.passwords import Argon2PasswordHasher
+from adapters.security.password_hasher import Argon2PasswordHasher
 from adapters.security.pool import HashingPool
 from application.settings import PasswordSettings
 from domain.errors import Unavailable

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from application.paging import PageRequest
-from application.ports.access import RoleFilter
+from application.ports.roles import RoleFilter
 from application.use_cases.access.roles import RoleDraft
 from application.use_cases.caller import Caller
 from application.use_cases.identity.changes import UserChange

@@ -6,32 +6,20 @@ from datetime import timedelta
 
 import pytest
 
-from adapters.memory.audit import MemoryAuditLog
+from adapters.memory.audit_log import MemoryAuditLog
 from adapters.memory.store import MemoryStore
 from adapters.memory.unit_of_work import MemoryUnitOfWork
 from adapters.system import Uuid7Generator
-from application.ports.documents import AuditFilter
+from application.ports.audit_log import AuditFilter
 from application.ports.unit_of_work import UnitOfWork
+from application.use_cases.audit_log import ListAudit, RecordAudit
 from application.use_cases.caller import Origin
-from application.use_cases.documents import (
-    DeliverOutbox,
-    Interrupted,
-    ListAudit,
-    OutboxCourier,
-    RecordAudit,
-    Resumed,
-)
+from application.use_cases.outbox import DeliverOutbox, Interrupted, OutboxCourier, Resumed
 from domain.documents import AuditEntry, AuditId, AuditOutcome
 from domain.errors import Unavailable
 from tests.fakes.builders import A_MOMENT
 from tests.fakes.clock import MovableClock
-from tests.fakes.documents import (
-    ADA,
-    EVERYTHING,
-    UnsteadyAuditLog,
-    an_entry,
-    everything_in,
-)
+from tests.fakes.documents import ADA, EVERYTHING, UnsteadyAuditLog, an_entry, everything_in
 
 ORIGIN = Origin(address="192.0.2.1", agent="Firefox", request_id="r-1")
 NEVER = 3600.0

@@ -10,13 +10,14 @@ from uuid import UUID
 
 import pytest
 
-from adapters.memory.security import MemoryTokens
+from adapters.memory.access_cache import MemoryAccessCache
+from adapters.memory.access_versions import MemoryAccessVersions
 from adapters.memory.sessions import MemorySessionStore
 from adapters.memory.store import MemoryStore
+from adapters.memory.tokens import MemoryTokens
 from adapters.memory.unit_of_work import MemoryUnitOfWork
-from adapters.memory.versions import MemoryAccessCache, MemoryAccessVersions
 from adapters.system import Uuid7Generator
-from application.ports.access import SETTLE_AFTER, Change, Standing
+from application.ports.access_versions import SETTLE_AFTER, Change, Standing
 from application.ports.unit_of_work import UnitOfWork
 from application.settings import Limit, SessionSettings
 from application.use_cases.access.change import CommitAccess

@@ -6,20 +6,17 @@ from datetime import timedelta
 
 import pytest
 
-from adapters.memory.security import MemoryPasswordHasher
-from adapters.memory.sessions import MemoryLogInThrottle, MemorySessionStore
+from adapters.memory.log_in_throttle import MemoryLogInThrottle
+from adapters.memory.password_hasher import MemoryPasswordHasher
+from adapters.memory.sessions import MemorySessionStore
 from adapters.memory.unit_of_work import MemoryUnitOfWork
-from application.ports.sessions import LogInAttempt, Opened, Reservation
+from application.ports.log_in_throttle import LogInAttempt, Reservation
+from application.ports.sessions import Opened
 from application.settings import Limit, SessionSettings, Settings, ThrottleSettings
 from application.use_cases.caller import Origin
 from domain.errors import PorticoError, Unavailable
 from domain.identity import Password, User, Username, UserStatus
-from domain.sessions import (
-    InvalidCredentials,
-    NewSession,
-    SealedPassword,
-    Throttled,
-)
+from domain.sessions import InvalidCredentials, NewSession, SealedPassword, Throttled
 from tests.fakes.builders import A_MOMENT, a_user
 from tests.fakes.world import IN_MEMORY, LAPTOP, PASSWORD, PHONE, World
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import pytest
 
-from adapters.memory.security import MemoryPasswordHasher
+from adapters.memory.password_hasher import MemoryPasswordHasher
 from adapters.memory.sessions import MemorySessionStore
 from application.settings import Limit, SessionSettings, ThrottleSettings
 from domain.documents import AuditOutcome
@@ -21,13 +21,7 @@ from domain.identity import (
     UserStatus,
     WrongPassword,
 )
-from domain.sessions import (
-    InvalidCredentials,
-    InvalidToken,
-    SealedPassword,
-    SessionId,
-    Throttled,
-)
+from domain.sessions import InvalidCredentials, InvalidToken, SealedPassword, SessionId, Throttled
 from tests.fakes.builders import a_user
 from tests.fakes.world import IN_MEMORY, LAPTOP, PASSWORD, PHONE, World
 

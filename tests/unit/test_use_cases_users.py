@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from application.paging import PageRequest
-from application.ports.identity import UserFilter
+from application.ports.users import UserFilter
 from application.use_cases.caller import Caller
 from application.use_cases.identity.changes import UserChange
 from application.use_cases.identity.users import UserDraft

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
-from application.ports.access import AccessVersions, Change
+from application.ports.access_versions import AccessVersions, Change
 from application.ports.system import IdGenerator
 from application.ports.unit_of_work import UnitOfWork
 from domain.errors import Unavailable

@@ -4,8 +4,10 @@ from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from application.ports.access import AccessCache, AccessVersions
-from application.ports.sessions import SessionStore, Tokens
+from application.ports.access_cache import AccessCache
+from application.ports.access_versions import AccessVersions
+from application.ports.sessions import SessionStore
+from application.ports.tokens import Tokens
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
 from application.use_cases.caller import Caller, Origin
 from domain.access import Access, PermissionDenied

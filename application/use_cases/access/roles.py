@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from application.paging import Page, PageRequest
-from application.ports.access import RoleFilter
+from application.ports.roles import RoleFilter
 from application.ports.system import Clock, IdGenerator
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
 from application.use_cases.access.change import CommitAccess
 from application.use_cases.access.guard import Authorize
+from application.use_cases.audit_log import RecordAudit, difference
 from application.use_cases.caller import Caller
-from application.use_cases.documents import RecordAudit, difference
 from domain.access import (
     MOST_OF_USER,
     Grant,

@@ -3,21 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from application.ports.sessions import LogInThrottle, SessionStore
+from application.ports.log_in_throttle import LogInThrottle
+from application.ports.sessions import SessionStore
 from application.ports.system import Clock
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
 from application.use_cases.access.change import CommitAccess
 from application.use_cases.access.guard import Authorize
+from application.use_cases.audit_log import RecordAudit, difference
 from application.use_cases.caller import Caller
-from application.use_cases.documents import RecordAudit, difference
-from application.use_cases.identity.profile import UserWithRoles
-from application.use_cases.identity.reach import (
+from application.use_cases.identity.authorization import (
     assign,
     check_not_last_administrator,
     facts,
     known_roles,
     lock_within_reach,
 )
+from application.use_cases.identity.profile import UserWithRoles
 from domain.access import BeyondOwnAccess, OwnAccess, Role, RoleCode, check_ceiling
 from domain.identity import Email, PersonName, User, UserId, Username, UserStatus
 from domain.versions import Versions, check_version, next_version

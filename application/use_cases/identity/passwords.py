@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass
 
-from application.ports.identity import CommonPasswords, PasswordHasher
-from application.ports.sessions import LogInAttempt, LogInThrottle, PasswordTransport, SessionStore
+from application.ports.common_passwords import CommonPasswords
+from application.ports.log_in_throttle import LogInAttempt, LogInThrottle
+from application.ports.password_hasher import PasswordHasher
+from application.ports.password_transport import PasswordTransport
+from application.ports.sessions import SessionStore
 from application.ports.system import Clock
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.use_cases.access.change import CommitAccess
 from application.use_cases.access.guard import Authorize
+from application.use_cases.audit_log import RecordAudit
 from application.use_cases.caller import Caller, Origin, lock_caller
-from application.use_cases.documents import RecordAudit
 from application.use_cases.sessions.passwords import CheckPassword, UnsealPassword
 from domain.identity import (
     Password,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from application.ports.system import Clock
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.use_cases.access.guard import Authorize
+from application.use_cases.audit_log import RecordAudit, difference
 from application.use_cases.caller import Caller, lock_caller
-from application.use_cases.documents import RecordAudit, difference
 from domain.access import Role
 from domain.identity import Email, PersonName, User
 from domain.sessions import InvalidToken

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from application.ports.identity import PasswordHasher
-from application.ports.sessions import RateLimiter
+from application.ports.password_hasher import PasswordHasher
+from application.ports.rate_limiter import RateLimiter
 from application.ports.system import Clock, IdGenerator, Secrets
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import FirstAdministrator, Registration, ThrottleSettings
+from application.use_cases.audit_log import RecordAudit
 from application.use_cases.caller import Origin
-from application.use_cases.documents import RecordAudit
 from application.use_cases.identity.passwords import ChoosePassword
 from application.use_cases.sessions.passwords import UnsealPassword
 from domain.identity import (

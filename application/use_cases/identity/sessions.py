@@ -7,7 +7,7 @@ from application.ports.sessions import SessionStore
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.use_cases.access.guard import Authorize
 from application.use_cases.caller import Caller
-from application.use_cases.identity.reach import find_within_reach, lock_within_reach
+from application.use_cases.identity.authorization import find_within_reach, lock_within_reach
 from application.use_cases.sessions.devices import EndSessions
 from domain.identity import UserId
 from domain.sessions import Session, SessionId, SessionNotFound

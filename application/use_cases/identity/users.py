@@ -4,23 +4,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from application.paging import Page, PageRequest
-from application.ports.identity import PasswordHasher, UserFilter
-from application.ports.sessions import LogInThrottle, SessionStore
+from application.ports.log_in_throttle import LogInThrottle
+from application.ports.password_hasher import PasswordHasher
+from application.ports.sessions import SessionStore
 from application.ports.system import Clock, IdGenerator, Secrets
 from application.ports.unit_of_work import UnitOfWorkFactory
+from application.ports.users import UserFilter
 from application.use_cases.access.change import CommitAccess
 from application.use_cases.access.guard import Authorize
+from application.use_cases.audit_log import RecordAudit
 from application.use_cases.caller import Caller
-from application.use_cases.documents import RecordAudit
-from application.use_cases.identity.passwords import ChoosePassword
-from application.use_cases.identity.profile import UserWithRoles
-from application.use_cases.identity.reach import (
+from application.use_cases.identity.authorization import (
     assign,
     check_not_last_administrator,
     facts,
     known_roles,
     lock_within_reach,
 )
+from application.use_cases.identity.passwords import ChoosePassword
+from application.use_cases.identity.profile import UserWithRoles
 from application.use_cases.sessions.passwords import UnsealPassword
 from domain.access import BeyondOwnAccess, OwnAccess, Role, RoleCode, RoleSummary, check_ceiling
 from domain.identity import (

@@ -11,8 +11,8 @@ from application.ports.scheduling import PeriodicTaskFilter, Scheduled
 from application.ports.system import Clock, IdGenerator
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
 from application.use_cases.access.guard import Authorize
+from application.use_cases.audit_log import RecordAudit
 from application.use_cases.caller import Caller
-from application.use_cases.documents import RecordAudit
 from domain.scheduling.drafts import (
     Draft,
     Readers,

@@ -11,8 +11,8 @@ from application.ports.system import Clock, IdGenerator
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import JobSettings
 from application.use_cases.access.guard import Authorize
+from application.use_cases.audit_log import RecordAudit
 from application.use_cases.caller import Caller
-from application.use_cases.documents import RecordAudit
 from application.use_cases.scheduling.definitions import beside_the_loop, find, lock, target_of
 from domain.scheduling.codec import Unfit
 from domain.scheduling.drafts import Readers, count_or_null, flag, moment_or_null, read_draft

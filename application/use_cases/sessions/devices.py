@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from application.ports.sessions import SessionStore, Tokens
+from application.ports.sessions import SessionStore
 from application.ports.system import Clock
+from application.ports.tokens import Tokens
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
+from application.use_cases.audit_log import RecordAudit
 from application.use_cases.caller import Caller, Origin
-from application.use_cases.documents import RecordAudit
 from domain.identity import UserId, UserNotFound
 from domain.sessions import (
     AccessClaims,

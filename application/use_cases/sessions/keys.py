@@ -4,17 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import NAMESPACE_URL, uuid5
 
-from application.ports.sessions import (
-    DeviceCookies,
-    PasswordTransport,
-    RateLimiter,
-    Tokens,
-    TransportKey,
-)
+from application.ports.device_cookies import DeviceCookies
+from application.ports.password_transport import PasswordTransport, TransportKey
+from application.ports.rate_limiter import RateLimiter
+from application.ports.tokens import Tokens
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import ThrottleSettings
+from application.use_cases.audit_log import RecordAudit
 from application.use_cases.caller import Origin
-from application.use_cases.documents import RecordAudit
 from domain.documents import AuditId
 
 

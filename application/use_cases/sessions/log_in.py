@@ -4,20 +4,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from application.ports.identity import PasswordHasher
-from application.ports.sessions import (
-    DeviceCookies,
-    LogInAttempt,
-    LogInThrottle,
-    Opened,
-    Reservation,
-    SessionStore,
-)
+from application.ports.device_cookies import DeviceCookies
+from application.ports.log_in_throttle import LogInAttempt, LogInThrottle, Reservation
+from application.ports.password_hasher import PasswordHasher
+from application.ports.sessions import Opened, SessionStore
 from application.ports.system import Clock, IdGenerator
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import SessionSettings
+from application.use_cases.audit_log import RecordAudit
 from application.use_cases.caller import Origin
-from application.use_cases.documents import RecordAudit
 from application.use_cases.sessions.passwords import CheckPassword, UnsealPassword
 from application.use_cases.sessions.tokens import IssueTokens, TokenPair
 from domain.access import Role

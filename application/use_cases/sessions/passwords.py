@@ -3,18 +3,15 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from application.ports.identity import PasswordHasher
-from application.ports.sessions import (
-    LogInThrottle,
-    PasswordTransport,
-    Reservation,
-    SeenCiphertexts,
-)
+from application.ports.log_in_throttle import LogInThrottle, Reservation
+from application.ports.password_hasher import PasswordHasher
+from application.ports.password_transport import PasswordTransport
+from application.ports.seen_ciphertexts import SeenCiphertexts
 from application.ports.system import Clock
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import SessionSettings
+from application.use_cases.audit_log import RecordAudit
 from application.use_cases.caller import Origin
-from application.use_cases.documents import RecordAudit
 from domain.documents import AuditOutcome
 from domain.identity import Password, User, UserId
 from domain.sessions import InvalidCredentials, SealedPassword, is_fresh, parse_plaintext

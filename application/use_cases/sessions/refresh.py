@@ -3,12 +3,13 @@
 from contextlib import suppress
 from dataclasses import dataclass
 
-from application.ports.sessions import SessionStore, Tokens
+from application.ports.sessions import SessionStore
 from application.ports.system import IdGenerator
+from application.ports.tokens import Tokens
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import SessionSettings, ThrottleSettings
+from application.use_cases.audit_log import RecordAudit
 from application.use_cases.caller import Origin
-from application.use_cases.documents import RecordAudit
 from application.use_cases.sessions.tokens import IssueTokens, TokenPair
 from domain.documents import AuditOutcome
 from domain.errors import Unavailable

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from application.ports.sessions import Tokens
 from application.ports.system import Clock, IdGenerator
+from application.ports.tokens import Tokens
 from application.settings import SessionSettings
 from domain.sessions import AccessClaims, RefreshClaims, Session, TokenId
 

@@ -9,7 +9,7 @@ from pydantic import Field, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response as HttpResponse
 
-from application.ports.identity import UserFilter
+from application.ports.users import UserFilter
 from application.use_cases.identity.changes import ChangeUser, UserChange
 from application.use_cases.identity.profile import UserWithRoles
 from application.use_cases.identity.users import (

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.responses import Response as HttpResponse
 
-from application.ports.sessions import TransportKey
+from application.ports.password_transport import TransportKey
 from application.ports.system import Clock
 from application.use_cases.sessions.keys import GetPublicKeys, GetTransportKey
 from bootstrap import Container

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from application.paging import Cursor, Slice
-from application.ports.documents import AuditFilter, AuditLog
+from application.ports.audit_log import AuditFilter, AuditLog
 from application.ports.system import Clock
 from domain.documents import AuditEntry, AuditId
 

@@ -1,21 +1,19 @@
-"""Versions of access and the cache under them in memory, with the semantics of `adapters.redis.access`."""
+"""Versions of access in memory, with the semantics of `adapters.redis.access_versions`."""
 
 import itertools
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
-from application.ports.access import (
+from application.ports.access_versions import (
     REMEMBER_FOR,
     SETTLE_AFTER,
-    AccessCache,
     AccessVersions,
     Change,
     Standing,
 )
 from application.ports.sessions import SessionStore
 from application.ports.system import Clock
-from domain.access import Access
 from domain.identity import UserId
 from domain.sessions import SessionId
 
@@ -64,24 +62,3 @@ class MemoryAccessVersions(AccessVersions):
             self._everyones = number
         for user_id in change.user_ids:
             self._users[user_id] = number
-
-
-class MemoryAccessCache(AccessCache):
-    """One entry per user."""
-
-    def __init__(self, clock: Clock, ttl: timedelta) -> None:
-        self._clock = clock
-        self._ttl = ttl
-        self._entries: dict[UserId, tuple[str, Access, datetime]] = {}
-
-    async def get(self, user_id: UserId, version: str) -> Access | None:
-        match self._entries.get(user_id):
-            case (stored_version, access, ends_at) if (
-                stored_version == version and ends_at > self._clock.now()
-            ):
-                return access
-            case _:
-                return None
-
-    async def put(self, user_id: UserId, version: str, access: Access) -> None:
-        self._entries[user_id] = version, access, self._clock.now() + self._ttl

@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 from sqlalchemy import Column, ColumnElement, FromClause, Row, and_, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from adapters.postgres.identity import has_role, order_of_users, user_records
 from adapters.postgres.records import OrderBy, Records, among, contains
 from adapters.postgres.tables import AdvisoryLock, roles, user_roles, users
 from adapters.postgres.transaction import Transaction
+from adapters.postgres.users import has_role, order_of_users, user_records
 from application.paging import Page, PageRequest, Sort
-from application.ports.access import RoleFilter, RoleRepository
+from application.ports.roles import RoleFilter, RoleRepository
 from domain.access import (
     Access,
     Amount,

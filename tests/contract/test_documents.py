@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from adapters.memory.repository import MemoryCollection, document_transaction
+from adapters.memory.documents import MemoryCollection, document_transaction
 from adapters.mongo.client import mongo_client, transaction
 from application.paging import MOST_COUNTED, PageRequest
 from application.ports.documents import Documents, Order

@@ -5,7 +5,7 @@ from typing import Any
 
 from adapters.memory.store import MemoryTransaction, page_of, sorted_by
 from application.paging import Page, PageRequest, Sort
-from application.ports.access import RoleFilter, RoleRepository
+from application.ports.roles import RoleFilter, RoleRepository
 from domain.access import (
     Access,
     Amount,

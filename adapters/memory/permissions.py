@@ -5,7 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from adapters.memory.store import MemoryTransaction
-from application.ports.routes import PermissionRepository
+from application.ports.permissions import PermissionRepository
 from domain.routes import Permission, PermissionChange, Route, reconcile
 
 

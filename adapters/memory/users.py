@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from adapters.memory.access import roles_of, sorted_users
+from adapters.memory.roles import roles_of, sorted_users
 from adapters.memory.store import MemoryTransaction, page_of
 from application.paging import Page, PageRequest
-from application.ports.identity import UserFilter, UserRepository
+from application.ports.users import UserFilter, UserRepository
 from domain.identity import (
     Email,
     EmailTaken,

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from application.paging import PageRequest, Sort
-from application.ports.access import RoleFilter
+from application.ports.roles import RoleFilter
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
 from domain.access import (
     Access,

@@ -10,7 +10,7 @@ from sqlalchemy import Row, func, select
 from adapters.postgres.records import OrderBy, Records
 from adapters.postgres.tables import AdvisoryLock, permissions
 from adapters.postgres.transaction import Transaction
-from application.ports.routes import PermissionRepository
+from application.ports.permissions import PermissionRepository
 from domain.routes import Permission, PermissionChange, PermissionId, Route, reconcile
 
 

@@ -21,15 +21,10 @@ from sqlalchemy import (
 
 from adapters.postgres.records import OrderBy, Records
 from adapters.postgres.search import UserSearch
-from adapters.postgres.tables import (
-    is_active_administrator,
-    roles,
-    user_roles,
-    users,
-)
+from adapters.postgres.tables import is_active_administrator, roles, user_roles, users
 from adapters.postgres.transaction import Transaction
 from application.paging import Page, PageRequest, Sort
-from application.ports.identity import UserFilter, UserRepository
+from application.ports.users import UserFilter, UserRepository
 from domain.access import RoleId
 from domain.errors import PorticoError
 from domain.identity import (

@@ -1,6 +1,6 @@
-"""Throttles in Redis.
+"""The log-in throttle in Redis.
 
-The keys of the log-in throttle share one hash tag, so its scripts work on a Redis Cluster. That costs nothing: the
+Its keys share one hash tag, so the scripts work on a Redis Cluster. That costs nothing: the
 bucket of everyone is one key and almost every attempt pays there, so one node sees every attempt anyway.
 
 - `throttle:{log-in}:account:<hmac>[:<device>]`: hash, the bucket and the failures of an account, or of an account on
@@ -8,7 +8,6 @@ bucket of everyone is one key and almost every attempt pays there, so one node s
 - `throttle:{log-in}:device:<hmac>:<device>`: what such a device pays in, in place of the bucket of its network
 - `throttle:{log-in}:devices:<hmac>`: sorted set, the known devices of an account by when they are forgotten
 - `throttle:{log-in}:network:<address, /64 or /48>`, `throttle:{log-in}:everyone`: buckets
-- `throttle:{<bucket>}:<address, /64 or /48>`, `throttle:{<bucket>}:device:<sha256>`: any other bucket
 
 Names, and the tokens of devices, are stored as an HMAC: whoever reads Redis learns of nobody that they have an
 account, and cannot show a token.
@@ -16,17 +15,16 @@ account, and cannot show a token.
 
 import hashlib
 import hmac
-from collections.abc import Iterable
 
+from adapters.redis.buckets import limits_of, operands
 from adapters.redis.client import RedisClient
 from adapters.redis.scripts import Script, duration, microseconds
-from application.ports.sessions import LogInAttempt, LogInThrottle, RateLimiter, Reservation
-from application.settings import Limit, ThrottleSettings
+from application.ports.log_in_throttle import LogInAttempt, LogInThrottle, Reservation
+from application.settings import ThrottleSettings
 from domain.identity import UserId
 from domain.sessions import (
     FAILURES_FORGOTTEN_AFTER,
     MOST_KNOWN_DEVICES,
-    SITE_FACTOR,
     Throttled,
     account_of_user,
     lock_ladder,
@@ -62,11 +60,11 @@ class RedisLogInThrottle(LogInThrottle):
             device,
             limits.failures_before_lock,
             microseconds(limits.first_lock),
-            *_operands(
+            *operands(
                 [
                     limits.account,
                     limits.address,
-                    *_limits_of(networks, limits.address),
+                    *limits_of(networks, limits.address),
                     limits.everyone,
                 ]
             ),
@@ -120,32 +118,3 @@ def _account_key(account: str, device: str = "") -> str:
 
 def _devices_key(account: str) -> str:
     return f"throttle:{{log-in}}:devices:{account}"
-
-
-class RedisRateLimiter(RateLimiter):
-    """One script, one round trip."""
-
-    def __init__(self, client: RedisClient) -> None:
-        self._hit = Script(client, "time", "gcra", "hit")
-
-    async def hit(
-        self, bucket: str, address: str, limit: Limit, *, device: str | None = None
-    ) -> None:
-        payers = networks_of(address)
-        if device is not None:
-            payers = (f"device:{hashlib.sha256(device.encode()).hexdigest()[:32]}",)
-        (wait,) = await self._hit(
-            [f"throttle:{{{bucket}}}:{payer}" for payer in payers],
-            *_operands(_limits_of(payers, limit)),
-        )
-        if wait:
-            raise Throttled(duration(wait))
-
-
-def _limits_of(networks: tuple[str, ...], limit: Limit) -> tuple[Limit, ...]:
-    """Return the limit of the network and, if there is one, of its site."""
-    return (limit, limit.times(SITE_FACTOR))[: len(networks)]
-
-
-def _operands(limits: Iterable[Limit]) -> list[int]:
-    return [number for limit in limits for number in (microseconds(limit.interval), limit.attempts)]

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from adapters.postgres.records import among
 from adapters.postgres.tables import audit_outbox
 from adapters.postgres.transaction import Transaction
-from application.ports.documents import Outbox
+from application.ports.outbox import Outbox
 from domain.documents import AuditEntry, AuditId, AuditOutcome
 from domain.identity import UserId
 

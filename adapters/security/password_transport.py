@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from adapters.security.keys import RsaKeyRing
 from adapters.security.pool import HashingPool
-from application.ports.sessions import OpenedPassword, PasswordTransport, TransportKey
+from application.ports.password_transport import OpenedPassword, PasswordTransport, TransportKey
 from domain.sessions import SealedPassword
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+=*")

@@ -1,4 +1,4 @@
-"""What identity needs from outside: users in the store, and password hashing."""
+"""Users of one unit of work."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,7 +6,7 @@ from typing import Protocol
 
 from application.paging import Page, PageRequest
 from domain.access import RoleCode
-from domain.identity import Password, User, UserId, UserStatus
+from domain.identity import User, UserId, UserStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,35 +63,4 @@ class UserRepository(Protocol):
 
     async def delete(self, user_id: UserId) -> None:
         """Remove a locked user, and with them their hold on roles; raise `UserNotFound`."""
-        ...
-
-
-class PasswordHasher(Protocol):
-    """Slow, salted password hashes, computed off the event loop.
-
-    Both coroutines raise `Unavailable` at once if too many hashes are waiting. A hash that has begun is
-    finished even if its caller is cancelled.
-    """
-
-    async def hash(self, password: Password) -> str:
-        """Return a new hash with the parameters of today, in PHC string format."""
-        ...
-
-    async def verify(self, password: Password, stored: str | None) -> bool:
-        """Tell whether `stored` is a hash of `password`.
-
-        With None, or with what is no hash, take as long as for a hash of today's parameters and return False.
-        """
-        ...
-
-    def needs_rehash(self, stored: str) -> bool:
-        """Tell whether `stored` was made with other parameters than today's."""
-        ...
-
-
-class CommonPasswords(Protocol):
-    """The passwords that attackers try first."""
-
-    def __contains__(self, folded: str, /) -> bool:
-        """Tell whether the case-folded text is one of them."""
         ...

@@ -8,7 +8,7 @@ import argon2
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
 from adapters.security.pool import HashingPool
-from application.ports.identity import PasswordHasher
+from application.ports.password_hasher import PasswordHasher
 from application.settings import PasswordSettings
 from domain.identity import Password
 

@@ -1,42 +1,38 @@
-"""Versions of access and the cache under them, in Redis.
+"""Versions of access in Redis.
 
 - `auth:version`: hash, everything that tells whether remembered access is still good. `run` names the run of the
   server that wrote it (`run_id` of INFO), `nonce` is everyone's version and the field `<user_id>` one user's, `changes`
   has a line per change under way. It is one key, so that it can only be lost as a whole, which is noticed: a server
   that was restarted, emptied, restored from a backup or replaced by its replica never revives a version, nor forgets
   a change under way.
-- `auth:permission:<{user_id}>`: string, what the user may do and the version it was read under
 
 Outside of this is a server that was replaced without its knowledge and is still asked. An account of Redis with few
 rights needs INFO besides reading, writing and scripts.
 """
 
 import asyncio
-import json
 import secrets
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import lru_cache
-from typing import cast
 
 from adapters.redis.client import RedisClient
 from adapters.redis.scripts import Script
 from adapters.redis.sessions import session_key
-from application.ports.access import (
+from application.ports.access_versions import (
     REMEMBER_FOR,
     SETTLE_AFTER,
-    AccessCache,
     AccessVersions,
     Change,
     Standing,
 )
-from domain.access import Access, Grant, Grants
 from domain.errors import Unavailable
 from domain.identity import UserId
 from domain.sessions import SessionId
 
 _VERSIONS = "auth:version"
+
 _EVERYONE = "*"
+
 _MILLISECOND = timedelta(milliseconds=1)
 
 _Question = tuple[UserId, SessionId]
@@ -145,25 +141,6 @@ class RedisAccessVersions(AccessVersions):
         return [secrets.token_urlsafe(12), self._settle_after, *operands]
 
 
-class RedisAccessCache(AccessCache):
-    """A string per user, of two lines: the version and the flags, and the grants."""
-
-    def __init__(self, client: RedisClient, ttl: timedelta) -> None:
-        self._client = client
-        self._ttl = ttl
-
-    async def get(self, user_id: UserId, version: str) -> Access | None:
-        stored = cast("str | None", await self._client.get(_access_key(user_id)))
-        return _to_access(stored, version) if stored else None
-
-    async def put(self, user_id: UserId, version: str, access: Access) -> None:
-        await self._client.set(_access_key(user_id), _to_text(access, version), px=self._ttl)
-
-
-def _access_key(user_id: UserId) -> str:
-    return f"auth:permission:<{{{user_id}}}>"
-
-
 def _users(change: Change) -> str:
     return _EVERYONE if change.everyone else ",".join(map(str, change.user_ids))
 
@@ -176,41 +153,3 @@ def _changing(changes: str, now: int) -> set[str]:
         if int(ends_at) > now:
             changing.update(users.split(","))
     return changing
-
-
-# Another number when the same text means something else: during a deployment both may be running.
-_FORMAT = 3
-
-
-def _to_text(access: Access, version: str) -> str:
-    flags = [access.is_active, access.is_admin, access.must_change_password]
-    given = access.grants
-    patterns = [grant.value for grant in given.patterns]
-    grants = [sorted(given.exact), patterns, sorted(given.buttons), sorted(given.routers)]
-    return f"{json.dumps([_FORMAT, version, *flags])}\n{json.dumps(grants)}"
-
-
-def _to_access(text: str, version: str) -> Access | None:
-    head, _, grants = text.partition("\n")
-    stored_format, stored_version, *flags = json.loads(head)
-    if (stored_format, stored_version) != (_FORMAT, version):
-        return None
-    is_active, is_admin, must_change_password = flags
-    return Access(
-        is_active=is_active,
-        is_admin=is_admin,
-        must_change_password=must_change_password,
-        grants=_to_grants(grants),
-    )
-
-
-@lru_cache(maxsize=1024)
-def _to_grants(text: str) -> Grants:
-    """Return the same object for the same text: many users have the same roles."""
-    exact, patterns, buttons, routers = json.loads(text)
-    return Grants(
-        exact=frozenset(exact),
-        patterns=tuple(map(Grant, patterns)),
-        buttons=frozenset(buttons),
-        routers=frozenset(routers),
-    )

@@ -1,0 +1,29 @@
+"""The outbox in memory."""
+
+from collections.abc import Collection, Sequence
+
+from adapters.memory.store import MemoryTransaction
+from application.ports.outbox import Outbox
+from domain.documents import AuditEntry, AuditId
+
+
+class MemoryOutbox(Outbox):
+    """A queue: whoever takes entries does not wait for those that others have taken."""
+
+    def __init__(self, transaction: MemoryTransaction) -> None:
+        self._transaction = transaction
+        self._entries = transaction.outbox
+
+    async def add(self, entry: AuditEntry) -> None:
+        if self._entries.find(entry.id) is None:
+            self._entries.write(entry.id, entry)
+
+    async def take(self, most: int) -> Sequence[AuditEntry]:
+        free = self._entries.where(lambda entry: self._transaction.is_free(("entry", entry.id)))
+        taken = sorted(free, key=lambda entry: (entry.at, entry.id))[:most]
+        await self._transaction.lock(*(("entry", entry.id) for entry in taken))
+        return taken
+
+    async def remove(self, ids: Collection[AuditId]) -> None:
+        for entry_id in ids:
+            self._entries.remove(entry_id)

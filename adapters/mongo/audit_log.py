@@ -1,0 +1,178 @@
+"""The audit log in MongoDB."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pymongo
+from pymongo import IndexModel
+from pymongo.errors import BulkWriteError
+
+from adapters.mongo.client import Document, MongoClient
+from adapters.mongo.errors import DUPLICATE, unavailable_when_down
+from adapters.mongo.indexes import ensure_indexes, forgotten_after
+from application.paging import Cursor, Slice
+from application.ports.audit_log import AuditFilter, AuditLog
+from application.ports.system import Clock
+from application.settings import MongoSettings
+from domain.documents import AuditEntry, AuditId, AuditOutcome
+
+# Every list is one equality, or none, and a range of places: the shape of one index.
+_INDEXES = (
+    IndexModel([("place", 1)]),
+    IndexModel([("actor", 1), ("place", 1)]),
+    IndexModel([("target", 1), ("place", 1)]),
+    IndexModel([("concerned", 1), ("place", 1)]),
+    IndexModel([("actions", 1), ("place", 1)]),
+    # Of the two outcomes only failures are few.
+    IndexModel(
+        [("outcome", 1), ("place", 1)],
+        partialFilterExpression={"outcome": AuditOutcome.FAILURE.value},
+    ),
+)
+
+
+class MongoAuditLog(AuditLog):
+    """One document per entry, in the collection `audit`."""
+
+    def __init__(
+        self, client: MongoClient, settings: MongoSettings, retention: timedelta, clock: Clock
+    ) -> None:
+        self._entries = client[settings.database]["audit"]
+        self._timeout = settings.timeout.total_seconds()
+        self._retention = retention
+        self._clock = clock
+
+    async def prepare(self) -> None:
+        forgetting = forgotten_after(self._retention, since="at")
+        await ensure_indexes(self._entries, (forgetting, *_INDEXES))
+
+    async def append(self, entries: Sequence[AuditEntry]) -> None:
+        if not entries:
+            return
+        with unavailable_when_down():
+            try:
+                await self._entries.insert_many(map(to_document, entries), ordered=False)
+            except BulkWriteError as error:
+                unsure = error.details["writeConcernErrors"]
+                if unsure or {one["code"] for one in error.details["writeErrors"]} != {DUPLICATE}:
+                    raise
+
+    async def find(
+        self, which: AuditFilter, *, after: Cursor | None, most: int
+    ) -> Slice[AuditEntry]:
+        equal = _equalities(which)
+        first = _place(which.since) if which.since else _FIRST
+        end = _place(which.until) if which.until else _END
+        if after:
+            end = min(end, _place(after.at, after.id))
+        # A server may read all that a range matches before it cuts off the page (that of the local stack
+        # does), so the range reaches back from the newest entries only as far as the page is likely to need.
+        start, width = min(_instant(end), _microseconds(self._clock.now())), _SECOND
+        found: list[Document] = []
+        with unavailable_when_down(), pymongo.timeout(self._timeout):
+            while len(found) <= most and first < end:
+                missing = most + 1 - len(found)
+                start -= width
+                floor = first if width > _WIDEST else max(first, _encoded(start, _FIRST_ID))
+                cursor = self._entries.find(
+                    {**equal, "place": {"$gte": floor, "$lt": end}},
+                    sort=[("place", -1)],
+                    limit=missing,
+                )
+                batch = await cursor.to_list(missing)
+                found += batch
+                end, width = floor, _next_width(width, got=len(batch), missing=missing)
+        records = [to_entry(document) for document in found[:most]]
+        more = len(found) > most
+        return Slice(records, Cursor(records[-1].at, records[-1].id) if more else None)
+
+
+def to_document(entry: AuditEntry) -> Document:
+    """Return what is stored; `place` orders entries by their time, to the microsecond, and their id."""
+    return {
+        "_id": entry.id,
+        "place": _place(entry.at, entry.id),
+        # For the TTL index and for people; in BSON a time has milliseconds.
+        "at": entry.at,
+        "action": entry.action,
+        "actions": _prefixes(entry.action),
+        "outcome": entry.outcome.value,
+        "actor": entry.actor,
+        "target": entry.target,
+        "concerned": sorted(entry.concerned),
+        "address": entry.address,
+        "agent": entry.agent,
+        "request_id": entry.request_id,
+        "details": entry.details,
+    }
+
+
+def to_entry(document: Document) -> AuditEntry:
+    """Return the entry that `to_document` was given."""
+    return AuditEntry(
+        id=AuditId(document["_id"]),
+        at=_EPOCH + timedelta(microseconds=_instant(document["place"])),
+        action=document["action"],
+        outcome=AuditOutcome(document["outcome"]),
+        actor=document["actor"],
+        target=document["target"],
+        address=document["address"],
+        agent=document["agent"],
+        request_id=document["request_id"],
+        details=document["details"],
+    )
+
+
+def _equalities(which: AuditFilter) -> dict[str, object]:
+    return {
+        name: value
+        for name, value in (
+            ("actor", which.actor),
+            ("target", which.target),
+            ("concerned", which.concerned),
+            ("actions", which.action),
+            ("outcome", which.outcome and which.outcome.value),
+        )
+        if value is not None
+    }
+
+
+def _prefixes(action: str) -> list[str]:
+    """Return all by which an action may be looked for: `a.b.c` gives `a.`, `a.b.` and `a.b.c`."""
+    dots = (position + 1 for position, letter in enumerate(action) if letter == ".")
+    return [*(action[:end] for end in dots), action]
+
+
+# --- places: microseconds since 1970, 8 bytes, and the id, 16 bytes; they compare as (at, id) do ---
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_SECOND = 1_000_000
+_WIDEST = 30 * 86_400 * _SECOND
+_FIRST_ID = UUID(int=0)
+_FIRST, _END = (
+    bytes(24),
+    b"\xff" * 24,
+)  # MongoDB compares the lengths of binaries before their bytes
+
+
+def _place(at: datetime, entry_id: UUID = _FIRST_ID) -> bytes:
+    return _encoded(_microseconds(at), entry_id)
+
+
+def _encoded(microseconds: int, entry_id: UUID) -> bytes:
+    return max(0, microseconds).to_bytes(8, "big") + entry_id.bytes
+
+
+def _instant(place: bytes) -> int:
+    return int.from_bytes(place[:8], "big")
+
+
+def _microseconds(at: datetime) -> int:
+    return (at - _EPOCH) // _MICROSECOND
+
+
+def _next_width(width: int, *, got: int, missing: int) -> int:
+    """Return how far to reach back next: a little more than what is missing takes at the density so far."""
+    return width * 8 if not got else min(width * 8, max(width, width * missing * 4 // (got * 3)))

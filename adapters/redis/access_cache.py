@@ -1,0 +1,71 @@
+"""The cache of access in Redis.
+
+- `auth:permission:<{user_id}>`: string, what the user may do and the version it was read under
+"""
+
+import json
+from datetime import timedelta
+from functools import lru_cache
+from typing import cast
+
+from adapters.redis.client import RedisClient
+from application.ports.access_cache import AccessCache
+from domain.access import Access, Grant, Grants
+from domain.identity import UserId
+
+
+class RedisAccessCache(AccessCache):
+    """A string per user, of two lines: the version and the flags, and the grants."""
+
+    def __init__(self, client: RedisClient, ttl: timedelta) -> None:
+        self._client = client
+        self._ttl = ttl
+
+    async def get(self, user_id: UserId, version: str) -> Access | None:
+        stored = cast("str | None", await self._client.get(_access_key(user_id)))
+        return _to_access(stored, version) if stored else None
+
+    async def put(self, user_id: UserId, version: str, access: Access) -> None:
+        await self._client.set(_access_key(user_id), _to_text(access, version), px=self._ttl)
+
+
+def _access_key(user_id: UserId) -> str:
+    return f"auth:permission:<{{{user_id}}}>"
+
+
+# Another number when the same text means something else: during a deployment both may be running.
+_FORMAT = 3
+
+
+def _to_text(access: Access, version: str) -> str:
+    flags = [access.is_active, access.is_admin, access.must_change_password]
+    given = access.grants
+    patterns = [grant.value for grant in given.patterns]
+    grants = [sorted(given.exact), patterns, sorted(given.buttons), sorted(given.routers)]
+    return f"{json.dumps([_FORMAT, version, *flags])}\n{json.dumps(grants)}"
+
+
+def _to_access(text: str, version: str) -> Access | None:
+    head, _, grants = text.partition("\n")
+    stored_format, stored_version, *flags = json.loads(head)
+    if (stored_format, stored_version) != (_FORMAT, version):
+        return None
+    is_active, is_admin, must_change_password = flags
+    return Access(
+        is_active=is_active,
+        is_admin=is_admin,
+        must_change_password=must_change_password,
+        grants=_to_grants(grants),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _to_grants(text: str) -> Grants:
+    """Return the same object for the same text: many users have the same roles."""
+    exact, patterns, buttons, routers = json.loads(text)
+    return Grants(
+        exact=frozenset(exact),
+        patterns=tuple(map(Grant, patterns)),
+        buttons=frozenset(buttons),
+        routers=frozenset(routers),
+    )

@@ -1,0 +1,100 @@
+"""The audit log: how entries get into it, and who reads them."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from application.paging import Cursor, Slice
+from application.ports.audit_log import AuditFilter, AuditLog
+from application.ports.system import Clock, IdGenerator
+from application.ports.unit_of_work import UnitOfWork
+from application.use_cases.caller import Caller, Origin
+from domain.documents import AuditEntry, AuditId, AuditOutcome, parts_of
+from domain.identity import UserId
+
+
+@dataclass(frozen=True, slots=True)
+class RecordAudit:
+    """Note within a unit of work what it does; the entry exists exactly if that commits."""
+
+    clock: Clock
+    ids: IdGenerator
+    recorded: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set for the courier of this process."""
+
+    async def __call__(
+        self,
+        uow: UnitOfWork,
+        action: str,
+        origin: Origin,
+        *,
+        actor: UserId | None = None,
+        target: str = "",
+        outcome: AuditOutcome = AuditOutcome.SUCCESS,
+        details: Mapping[str, object] | None = None,
+        entry_id: AuditId | None = None,
+    ) -> None:
+        """Note it in one entry, or in several if the details are too large for one.
+
+        They are without secrets. With an `entry_id`, what is noted again is kept once.
+        """
+        at = self.clock.now()
+        for part in parts_of(details or {}):
+            await uow.outbox.add(
+                AuditEntry(
+                    id=entry_id or AuditId(self.ids.new()),
+                    at=at,
+                    action=action,
+                    outcome=outcome,
+                    actor=actor,
+                    target=target,
+                    address=origin.address,
+                    agent=origin.agent or "",
+                    request_id=origin.request_id,
+                    details=part,
+                )
+            )
+            entry_id = None
+        self.recorded.set()
+
+
+def difference(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, object]:
+    """Return as details what is not as it was; empty if nothing changed."""
+    return {
+        key: {"from": before[key], "to": after[key]} for key in after if before[key] != after[key]
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class ListAudit:
+    """Show what was done, newest first."""
+
+    log: AuditLog
+
+    async def __call__(
+        self, which: AuditFilter, *, after: Cursor | None, most: int
+    ) -> Slice[AuditEntry]:
+        return await self.log.find(which, after=after, most=most)
+
+
+@dataclass(frozen=True, slots=True)
+class ListOwnActivity:
+    """Show the caller what they did, and what was done to them, newest first.
+
+    Where it was tried to log in as them from is theirs to know; from where a colleague works is not.
+    """
+
+    log: AuditLog
+
+    async def __call__(
+        self, caller: Caller, *, after: Cursor | None, most: int
+    ) -> Slice[AuditEntry]:
+        which = AuditFilter(concerned=caller.user_id)
+        found = await self.log.find(which, after=after, most=most)
+        return replace(found, records=[_as_seen_by(caller, entry) for entry in found.records])
+
+
+def _as_seen_by(caller: Caller, entry: AuditEntry) -> AuditEntry:
+    if entry.actor in {None, caller.user_id}:
+        return entry
+    return replace(entry, address="", agent="", request_id="")
