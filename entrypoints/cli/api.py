@@ -54,7 +54,7 @@ def options(settings: Settings) -> dict[str, Any]:
         "host": settings.http.host,
         "port": settings.http.port,
         "loop": "uvloop",
-        "http": "entrypoints.http.protocol:PatientProtocol",
+        "http": "entrypoints.http.protocol:TimeoutProtocol",
         "lifespan": "on",
         "log_config": None,
         "access_log": False,

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from pydantic import AfterValidator, Field, StrictBool
 from starlette.requests import Request
-from starlette.responses import Response as HttpResponse
+from starlette.responses import Response
 
 from application.ports.roles import RoleFilter
 from application.use_cases.access.roles import (
@@ -24,11 +24,18 @@ from application.use_cases.access.roles import (
 )
 from bootstrap import Container
 from domain.access import Grant, Role, RoleId, RoleStatus, RoleSummary, RoleText
-from entrypoints.http.envelope import Body, Created, MayBeLeftOut, Parsed, Response, locate
+from entrypoints.http.envelope import (
+    ApiModel,
+    CreatedEnvelope,
+    Envelope,
+    MayBeLeftOut,
+    Parsed,
+    locate,
+)
 from entrypoints.http.identity.bodies import ListedUserBody, RoleCodeField, SortOfUsers
 from entrypoints.http.paging import Keyword, Page, PageQuery
 from entrypoints.http.preconditions import ConditionalChangeDep, VersionedChangeDep, tag
-from entrypoints.http.queries import Flag
+from entrypoints.http.query_types import Flag
 from entrypoints.http.security import (
     AuthenticatedRoute,
     CallerDep,
@@ -114,7 +121,7 @@ class RoleQuery(
         return RoleFilter(keyword=self.keyword, status=self.status)
 
 
-class RoleDraftBody(Body):
+class RoleDraftBody(ApiModel):
     """What a role shall be; what is left out is empty."""
 
     code: RoleCodeField
@@ -140,7 +147,7 @@ class RoleDraftBody(Body):
         )
 
 
-class ListedRoleBody(Body):
+class ListedRoleBody(ApiModel):
     """A role without what it gives, which `GET /roles/{role_id}` shows."""
 
     id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b23"])
@@ -200,7 +207,7 @@ def _distinct(ids: Sequence[UUID]) -> Sequence[UUID]:
     return ids
 
 
-class DeleteRolesBody(Body):
+class DeleteRolesBody(ApiModel):
     """Which roles to remove: all of them, or none."""
 
     ids: Annotated[
@@ -223,34 +230,32 @@ class DeleteRolesBody(Body):
 @router.get("", dependencies=[GuardedRoute])
 async def list_roles(
     query: Annotated[RoleQuery, Query()], list_roles: ListRolesDep
-) -> Response[Page[ListedRoleBody]]:
+) -> Envelope[Page[ListedRoleBody]]:
     """List roles, ordered by code unless `sort` says otherwise."""
     found = await list_roles(query.filter(), query.request())
-    return Response(data=Page.of(found, query, ListedRoleBody.of_listed))
+    return Envelope(data=Page.of(found, query, ListedRoleBody.of_listed))
 
 
 @router.get("/all", dependencies=[GuardedRoute])
-async def list_all_roles(list_all_roles: ListAllRolesDep) -> Response[Sequence[ListedRoleBody]]:
+async def list_all_roles(list_all_roles: ListAllRolesDep) -> Envelope[Sequence[ListedRoleBody]]:
     """List every role, for a form to choose from."""
-    return Response(data=[ListedRoleBody.of_listed(role) for role in await list_all_roles()])
+    return Envelope(data=[ListedRoleBody.of_listed(role) for role in await list_all_roles()])
 
 
 @router.get("/mine", dependencies=[AuthenticatedRoute])
 async def list_own_roles(
     caller: CallerDep, list_own_roles: ListOwnRolesDep
-) -> Response[Sequence[ListedRoleBody]]:
+) -> Envelope[Sequence[ListedRoleBody]]:
     """List the caller's roles, disabled ones too."""
-    return Response(data=[ListedRoleBody.of_listed(role) for role in await list_own_roles(caller)])
+    return Envelope(data=[ListedRoleBody.of_listed(role) for role in await list_own_roles(caller)])
 
 
 @router.get("/{role_id}", dependencies=[GuardedRoute])
-async def get_role(
-    role_id: UUID, get_role: GetRoleDep, response: HttpResponse
-) -> Response[RoleBody]:
+async def get_role(role_id: UUID, get_role: GetRoleDep, response: Response) -> Envelope[RoleBody]:
     """Show a role."""
     role = await get_role(RoleId(role_id))
     tag(response, role.updated_at)
-    return Response(data=RoleBody.of(role))
+    return Envelope(data=RoleBody.of(role))
 
 
 @router.post("", status_code=201, dependencies=[GuardedRoute])
@@ -259,13 +264,13 @@ async def create_role(
     caller: VerifyPermissionDep,
     create_role: CreateRoleDep,
     request: Request,
-    response: HttpResponse,
-) -> Created[RoleBody]:
+    response: Response,
+) -> CreatedEnvelope[RoleBody]:
     """Make a role that gives nothing the caller does not hold."""
     role = await create_role(caller, body.draft())
     locate(request, response, f"roles/{role.id}")
     tag(response, role.updated_at)
-    return Created(data=RoleBody.of(role))
+    return CreatedEnvelope(data=RoleBody.of(role))
 
 
 @router.put("/{role_id}", dependencies=[GuardedRoute])
@@ -275,11 +280,11 @@ async def replace_role(
     change: VersionedChangeDep,
     caller: VerifyPermissionDep,
     replace_role: ReplaceRoleDep,
-) -> Response[RoleBody]:
+) -> Envelope[RoleBody]:
     """Make a role what the body says; in force at the next request of everybody who has it."""
     role = await replace_role(caller, RoleId(role_id), body.draft(), expected=change.expected)
     change.tag(role.updated_at)
-    return Response(data=RoleBody.of(role))
+    return Envelope(data=RoleBody.of(role))
 
 
 @router.delete("/{role_id}", dependencies=[GuardedRoute])
@@ -289,19 +294,19 @@ async def delete_role(
     caller: VerifyPermissionDep,
     delete_roles: DeleteRolesDep,
     force: Annotated[Flag, _FORCE, Query()] = False,  # noqa: FBT002 - a parameter of the query
-) -> Response[None]:
+) -> Envelope[None]:
     """Remove a role."""
     await delete_roles(caller, [RoleId(role_id)], force=force, expected=change.expected)
-    return Response(data=None)
+    return Envelope(data=None)
 
 
 @router.delete("", dependencies=[GuardedRoute])
 async def delete_roles(
     body: DeleteRolesBody, caller: VerifyPermissionDep, delete_roles: DeleteRolesDep
-) -> Response[None]:
+) -> Envelope[None]:
     """Remove roles, all of them or none."""
     await delete_roles(caller, [RoleId(role_id) for role_id in body.ids], force=body.force)
-    return Response(data=None)
+    return Envelope(data=None)
 
 
 @router.get("/{role_id}/users", dependencies=[GuardedRoute])
@@ -309,10 +314,10 @@ async def list_role_users(
     role_id: UUID,
     query: Annotated[PageQuery[SortOfUsers], Query()],
     list_role_users: ListRoleUsersDep,
-) -> Response[Page[ListedUserBody]]:
+) -> Envelope[Page[ListedUserBody]]:
     """List who has a role, ordered by username unless `sort` says otherwise."""
     found, roles = await list_role_users(RoleId(role_id), query.request())
-    return Response(
+    return Envelope(
         data=Page.of(
             found, query, lambda user: ListedUserBody.of_listed(user, roles.get(user.id, ()))
         )

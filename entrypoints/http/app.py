@@ -18,9 +18,9 @@ from entrypoints.http.heads import fixed_paths
 from entrypoints.http.middleware import middleware
 from entrypoints.http.openapi import DescribedAPI
 from entrypoints.http.routes import guarded_routes
-from entrypoints.http.security import refuse_undeclared
+from entrypoints.http.security import check_declared
 from entrypoints.http.sessions import keys
-from entrypoints.http.startup import introduce, ready
+from entrypoints.http.startup import ready, register_process
 from entrypoints.http.wiring import attach
 
 
@@ -73,7 +73,7 @@ def application(http: HttpSettings, *, debug: bool, routers: Iterable[APIRouter]
 
 
 def _check_routes(app: FastAPI) -> None:
-    refuse_undeclared(app.routes)
+    check_declared(app.routes)
     app.state.fixed_paths = fixed_paths(app.routes)
 
 
@@ -83,6 +83,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with bootstrap.running(container):
         await ready(container)
         _check_routes(app)  # some may have come later
-        await introduce(container, [*guarded_routes(app.routes)])
+        await register_process(container, [*guarded_routes(app.routes)])
         async with delivering(container.outbox_courier()):
             yield

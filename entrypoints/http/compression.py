@@ -7,7 +7,7 @@ import zlib
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from entrypoints.http.exchange import header
+from entrypoints.http.request_context import header
 
 # Less fits into one packet as it is.
 _SMALLEST = 1024

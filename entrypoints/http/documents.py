@@ -13,9 +13,9 @@ from application.use_cases.audit_log import ListAudit, ListOwnActivity
 from bootstrap import Container
 from domain.documents import AuditEntry, AuditOutcome
 from domain.identity import UserId
-from entrypoints.http.envelope import Body, MayBeLeftOut, Response, Text
+from entrypoints.http.envelope import ApiModel, Envelope, MayBeLeftOut, Text
 from entrypoints.http.paging import Slice, SliceQuery
-from entrypoints.http.queries import Instant
+from entrypoints.http.query_types import Instant
 from entrypoints.http.security import AuthenticatedRoute, CallerDep, GuardedRoute
 from entrypoints.http.wiring import use_case
 
@@ -56,7 +56,7 @@ class AuditQuery(SliceQuery):
         )
 
 
-class AuditEntryBody(Body):
+class AuditEntryBody(ApiModel):
     """Something that was done, or tried."""
 
     id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b25"])
@@ -107,10 +107,10 @@ class AuditEntryBody(Body):
 @router.get("/audit", dependencies=[GuardedRoute])
 async def list_audit(
     query: Annotated[AuditQuery, Query()], list_audit: ListAuditDep
-) -> Response[Slice[AuditEntryBody]]:
+) -> Envelope[Slice[AuditEntryBody]]:
     """List what was done, newest first."""
     found = await list_audit(query.filter(), after=query.after(), most=query.page_size)
-    return Response(data=Slice.of(found, AuditEntryBody.of))
+    return Envelope(data=Slice.of(found, AuditEntryBody.of))
 
 
 @router.get("/auth/activity", dependencies=[AuthenticatedRoute])
@@ -118,7 +118,7 @@ async def list_own_activity(
     query: Annotated[SliceQuery, Query()],
     caller: CallerDep,
     list_own_activity: ListOwnActivityDep,
-) -> Response[Slice[AuditEntryBody]]:
+) -> Envelope[Slice[AuditEntryBody]]:
     """List what the caller did and what was done to them, newest first; of what others did not from where."""
     found = await list_own_activity(caller, after=query.after(), most=query.page_size)
-    return Response(data=Slice.of(found, AuditEntryBody.of))
+    return Envelope(data=Slice.of(found, AuditEntryBody.of))

@@ -22,14 +22,14 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from starlette.requests import Request
-from starlette.responses import Response as HttpResponse
+from starlette.responses import Response
 
 from domain.errors import Invalid
 
 T = TypeVar("T")
 
 
-class Body(BaseModel):
+class ApiModel(BaseModel):
     """The base of every body. A field that a request may not have is refused, not ignored."""
 
     model_config = ConfigDict(
@@ -50,7 +50,7 @@ class Body(BaseModel):
         return data
 
 
-class Response(Body, Generic[T]):
+class Envelope(ApiModel, Generic[T]):
     """The envelope of a success."""
 
     code: int = Field(default=HTTPStatus.OK, description="The HTTP status.", examples=[200])
@@ -63,13 +63,13 @@ class Response(Body, Generic[T]):
     data: T
 
 
-class Created(Response[T], Generic[T]):
+class CreatedEnvelope(Envelope[T], Generic[T]):
     """The envelope of what was made."""
 
     code: int = Field(default=HTTPStatus.CREATED, description="The HTTP status.", examples=[201])
 
 
-def locate(request: Request, response: HttpResponse, reference: str) -> None:
+def locate(request: Request, response: Response, reference: str) -> None:
     """Say in a 201 where to find what was made (RFC 9110 §15.3.2); `reference` is relative to the request's path."""
     response.headers["Location"] = quote(urljoin(request.scope["path"], reference))
 

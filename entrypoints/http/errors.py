@@ -35,8 +35,8 @@ from domain.errors import (
 from domain.identity import PasswordRejected
 from domain.scheduling.errors import InvalidDefinition
 from domain.sessions import InvalidToken, SessionCompromised
-from entrypoints.http.envelope import Body
-from entrypoints.http.exchange import exchange_of, quoted_path, route_path
+from entrypoints.http.envelope import ApiModel
+from entrypoints.http.request_context import quoted_path, request_context, route_path
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -69,7 +69,7 @@ _DETAIL_OF_STATUS: Mapping[int, str] = {
         "Send the `ETag` of what you have read as `If-Match`, so that no change in between is lost"
     ),
 }
-_MOST_ERRORS_TOLD = 20
+_MAX_FIELD_ERRORS = 20
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("portico.http")
 
@@ -95,7 +95,7 @@ class NotAdmitted(HTTPException):
         self.refusal = refusal
 
 
-class FieldError(Body):
+class FieldError(ApiModel):
     """One thing that is wrong with one part of a request. Never what was sent: it may be a password."""
 
     loc: Sequence[str | int] = Field(
@@ -106,7 +106,7 @@ class FieldError(Body):
     type: str = Field(description="What is wrong, for programs.", examples=["missing"])
 
 
-class Problem(Body):
+class Problem(ApiModel):
     """An error (RFC 9457). `code`, `message`, `ts` and `data` are where the envelope has them."""
 
     type: str = Field(
@@ -147,7 +147,7 @@ async def problem_handler(request: Request, error: Exception) -> Response:
 
 def problem_response(scope: Scope, error: Exception) -> Response:
     """Return how `error` looks to the client; log what the client must not see."""
-    exchange = exchange_of(scope)
+    context = request_context(scope)
     headers: dict[str, str] = {}
     errors: Sequence[FieldError] = ()
     match error:
@@ -157,7 +157,7 @@ def problem_response(scope: Scope, error: Exception) -> Response:
                 detail = "The definition has invalid fields"
             headers, errors = _headers(error), tuple(_field_errors(error))
             if isinstance(error, InvalidToken):
-                exchange.reason = error.reason
+                context.reason = error.reason
             if isinstance(error, Unavailable):
                 cause = type(error.__cause__).__name__ if error.__cause__ else None
                 _log.warning("unavailable", dependency=error.dependency, cause=cause)
@@ -168,7 +168,7 @@ def problem_response(scope: Scope, error: Exception) -> Response:
         case RequestValidationError():
             status, detail = HTTPStatus.UNPROCESSABLE_ENTITY, "The request has invalid fields"
             slug = SLUG_OF_STATUS[status]
-            errors = tuple(_told(e) for e in error.errors()[:_MOST_ERRORS_TOLD])
+            errors = tuple(_to_field_error(e) for e in error.errors()[:_MAX_FIELD_ERRORS])
             if len(errors) == 1 and _is_of_the_domain(errors[0].type):
                 # The same answer as if the use case had refused the value.
                 slug, detail = errors[0].type, errors[0].msg
@@ -184,7 +184,7 @@ def problem_response(scope: Scope, error: Exception) -> Response:
             detail = "Something went wrong here; it has been noted under the request id"
             slug = SLUG_OF_STATUS[status]
             _log.error("unhandled error", exc_info=error)
-    exchange.error = slug
+    context.error = slug
     problem = Problem(
         type=f"urn:portico:error:{slug}",
         title=title_of(slug),
@@ -195,7 +195,7 @@ def problem_response(scope: Scope, error: Exception) -> Response:
         message=detail,
         ts=int(time.time()),
         error=slug,
-        request_id=exchange.request_id,
+        request_id=context.request_id,
         errors=errors,
     )
     return Response(
@@ -236,8 +236,8 @@ def _whole_seconds(duration: timedelta) -> int:
 def _field_errors(error: PorticoError) -> Iterator[FieldError]:
     match error:
         case InvalidDefinition():
-            for field, problem in [*error.problems.items()][:_MOST_ERRORS_TOLD]:
-                yield FieldError(loc=("body", *_way_to(field)), msg=problem, type=error.code)
+            for field, problem in [*error.problems.items()][:_MAX_FIELD_ERRORS]:
+                yield FieldError(loc=("body", *_field_path(field)), msg=problem, type=error.code)
         case Invalid():
             broken = error.rule if isinstance(error, PasswordRejected) else error.code
             yield FieldError(loc=("body", to_camel(error.field)), msg=error.detail, type=broken)
@@ -249,7 +249,7 @@ def _field_errors(error: PorticoError) -> Iterator[FieldError]:
             return
 
 
-def _way_to(field: str) -> Iterator[str]:
+def _field_path(field: str) -> Iterator[str]:
     """Yield the names that lead to `schedule.day_of_month`; those of arguments are the task's, not ours."""
     name, dot, inner = field.partition(".")
     yield str(_name_or_nothing(to_camel(name)))
@@ -257,7 +257,7 @@ def _way_to(field: str) -> Iterator[str]:
         yield str(_name_or_nothing(inner if name == "kwargs" else to_camel(inner)))
 
 
-def _told(error: Mapping[str, Any]) -> FieldError:
+def _to_field_error(error: Mapping[str, Any]) -> FieldError:
     kind: str = error["type"]
     message: str = error["msg"].removeprefix("Value error, ")
     if kind.endswith("_parsing"):

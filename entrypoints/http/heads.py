@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from entrypoints.http.exchange import route_path
+from entrypoints.http.request_context import route_path
 
 # uvicorn takes 2.0 and 0.9 for 1.1, whose framing they do not have.
 _VERSIONS = frozenset({"1.0", "1.1"})

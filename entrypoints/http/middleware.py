@@ -22,16 +22,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from application.settings import HttpSettings
 from entrypoints.http.compression import CompressionMiddleware
 from entrypoints.http.errors import problem_response
-from entrypoints.http.exchange import (
-    begin,
+from entrypoints.http.heads import HeadMiddleware, MethodMiddleware
+from entrypoints.http.request_context import (
+    begin_request,
     client_of,
-    exchange_of,
     header,
     quoted_path,
+    request_context,
     route_path,
     route_template,
 )
-from entrypoints.http.heads import HeadMiddleware, MethodMiddleware
 from entrypoints.http.security import admit
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -110,13 +110,13 @@ class ExchangeMiddleware:
         if not _SANE_REQUEST_ID.fullmatch(request_id):
             request_id = secrets.token_hex(16)
         client, scope["scheme"] = client_of(scope, self._trusted_proxies)
-        exchange = begin(scope, request_id, client)
+        context = begin_request(scope, request_id, client)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                exchange.status = int(message["status"])
+                context.status = int(message["status"])
                 message["headers"] = [
                     *message.get("headers", ()),
                     (b"x-request-id", request_id.encode("ascii")),
@@ -134,10 +134,10 @@ class ExchangeMiddleware:
                 method=method,
                 route=route,
                 **({} if route else {"path": quoted_path(scope)}),
-                status=exchange.status,
+                status=context.status,
                 duration_ms=round((time.perf_counter() - began) * 1000, 2),
                 client=client,
-                **exchange.findings(),
+                **context.log_fields(),
             )
 
 
@@ -180,12 +180,12 @@ class ErrorMiddleware:
             await self._app(scope, receive, send)
         except Exception as error:
             response = problem_response(scope, error)
-            if exchange_of(scope).status is not None:
+            if request_context(scope).status is not None:
                 # Half a response is out. All that can be said now is that the rest will not come.
                 raise
             await response(scope, receive, send)
         except asyncio.CancelledError:
-            if exchange_of(scope).status is not None:
+            if request_context(scope).status is not None:
                 raise
             # uvicorn would answer in its own words; the task is over with this.
             await problem_response(scope, _stopping())(scope, receive, send)

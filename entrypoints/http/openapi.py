@@ -133,36 +133,36 @@ class DescribedAPI(FastAPI):
         for route in iter_route_contexts(self.routes):
             for method in (route.methods or ()) if route.include_in_schema else ():
                 operation = document["paths"][route.path_format][method.lower()]
-                self._complete_operation(operation, Traits.of(route, method), schemas)
+                self._complete_operation(operation, RouteFacts.of(route, method), schemas)
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         return document
 
-    def _complete_operation(self, operation: Schema, traits: "Traits", schemas: Schema) -> None:
+    def _complete_operation(self, operation: Schema, facts: "RouteFacts", schemas: Schema) -> None:
         operation["summary"] = operation["summary"].capitalize()
-        operation["security"] = list(traits.security(debug=self._debug_environment))
-        if traits.permission is not None:
-            operation["x-permission"] = traits.permission
-            operation["description"] += f"\n\nNeeds the permission `{traits.permission}`."
+        operation["security"] = list(facts.security(debug=self._debug_environment))
+        if facts.permission is not None:
+            operation["x-permission"] = facts.permission
+            operation["description"] += f"\n\nNeeds the permission `{facts.permission}`."
         for content in operation.get("requestBody", {}).get("content", {}).values():
             content["example"] = example(content["schema"], schemas)
         responses = operation["responses"]
         responses.pop("422", None)
         for response in responses.values():
             response["headers"] = _header_references(
-                "X-Request-ID", *traits.success_headers(), *response.get("headers", ())
+                "X-Request-ID", *facts.success_headers(), *response.get("headers", ())
             )
             if response["description"] == _FASTAPI_SUCCESS:
                 response["description"] = "Successful."
             for content in response.get("content", {}).values():
                 content["example"] = example(content["schema"], schemas)
-        for status in traits.error_statuses():
+        for status in facts.error_statuses():
             responses[str(status)] = {"$ref": f"#/components/responses/{status}"}
         operation["responses"] = dict(sorted(responses.items()))
 
 
 @dataclass(frozen=True, slots=True)
-class Traits:
+class RouteFacts:
     """What a route is, as far as its answers depend on it."""
 
     permission: str | None
@@ -184,7 +184,7 @@ class Traits:
     has_version: bool
 
     @classmethod
-    def of(cls, route: RouteContext, method: str) -> "Traits":
+    def of(cls, route: RouteContext, method: str) -> "RouteFacts":
         """Look at a route."""
         dependant: Dependant = route.dependant
         calls = set(_calls(dependant))

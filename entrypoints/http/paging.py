@@ -9,8 +9,8 @@ from pydantic import Field, StringConstraints
 from pydantic.alias_generators import to_snake
 
 from application import paging
-from entrypoints.http.envelope import Body, MayBeLeftOut, Text
-from entrypoints.http.queries import Number
+from entrypoints.http.envelope import ApiModel, MayBeLeftOut, Text
+from entrypoints.http.query_types import Number
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -22,7 +22,7 @@ _LAST_PAGE = 10_000_000
 Keyword = Annotated[Text, Field(max_length=254)]
 
 
-class Page(Body, Generic[T]):
+class Page(ApiModel, Generic[T]):
     """One page of a list that can grow, in a stable order."""
 
     page: int = Field(description="Which page, from 1.", examples=[1])
@@ -44,7 +44,7 @@ class Page(Body, Generic[T]):
         )
 
 
-class PageQuery(Body, Generic[S]):
+class PageQuery(ApiModel, Generic[S]):
     """Which page of a list is asked for, and in which order; filters of a list inherit it."""
 
     page: Number = Field(default=1, ge=1, le=_LAST_PAGE, description="Which page, from 1.")
@@ -64,7 +64,7 @@ def _to_sort(text: str | None) -> paging.Sort | None:
     return paging.Sort(to_snake(text.removeprefix("-")), descending=text.startswith("-"))
 
 
-class Slice(Body, Generic[T]):
+class Slice(ApiModel, Generic[T]):
     """Some records of a list that grows without bound, newest first."""
 
     records: Sequence[T]
@@ -90,7 +90,7 @@ _CursorText = Annotated[
 ]
 
 
-class SliceQuery(Body):
+class SliceQuery(ApiModel):
     """Which part of such a list is asked for; filters inherit it."""
 
     cursor: MayBeLeftOut[_CursorText] = Field(

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header
 from starlette.exceptions import HTTPException
-from starlette.responses import Response as HttpResponse
+from starlette.responses import Response
 
 from domain.versions import Versions
 
@@ -39,7 +39,7 @@ def etag_of(updated_at: datetime) -> str:
     return f'"{(updated_at - _EPOCH) // _MICROSECOND:x}"'
 
 
-def tag(response: HttpResponse, updated_at: datetime) -> None:
+def tag(response: Response, updated_at: datetime) -> None:
     """Say in the answer which version it shows."""
     response.headers["ETag"] = etag_of(updated_at)
 
@@ -50,7 +50,7 @@ class ConditionalChange:
 
     expected: Versions | None
     """None for whatever version there is."""
-    _response: HttpResponse
+    _response: Response
 
     def tag(self, updated_at: datetime) -> None:
         """Say in the answer which version there is now."""
@@ -58,7 +58,7 @@ class ConditionalChange:
 
 
 async def conditional_change(
-    response: HttpResponse, if_match: IfMatchHeader = None
+    response: Response, if_match: IfMatchHeader = None
 ) -> ConditionalChange:
     """Return the versions in `If-Match`, or any if there is no such header."""
     text = "*" if if_match is None else if_match.strip(" \t")
@@ -70,9 +70,7 @@ async def conditional_change(
     return ConditionalChange(versions, response)
 
 
-async def versioned_change(
-    response: HttpResponse, if_match: IfMatchHeader = None
-) -> ConditionalChange:
+async def versioned_change(response: Response, if_match: IfMatchHeader = None) -> ConditionalChange:
     """Return the versions in `If-Match`, which must be there (RFC 6585 §3)."""
     if if_match is None:
         raise HTTPException(HTTPStatus.PRECONDITION_REQUIRED)

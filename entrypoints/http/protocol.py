@@ -23,8 +23,8 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from entrypoints.http.errors import problem_response
-from entrypoints.http.exchange import begin
 from entrypoints.http.middleware import SECURITY_HEADERS
+from entrypoints.http.request_context import begin_request
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("portico.http")
 
 
-class PatientProtocol(HttpToolsProtocol):
+class TimeoutProtocol(HttpToolsProtocol):
     """Waits for a client, but not for ever.
 
     A client has `patience` to send a request, from its first byte to the last of its body, and a second more for every
@@ -266,7 +266,7 @@ class _OneAfterTheOther(FlowControl):
     memory.
     """
 
-    def __init__(self, transport: asyncio.Transport, protocol: PatientProtocol) -> None:
+    def __init__(self, transport: asyncio.Transport, protocol: TimeoutProtocol) -> None:
         super().__init__(transport)
         self._protocol = protocol
 
@@ -282,7 +282,7 @@ def _address(client: tuple[str, int] | None) -> str | None:
 
 def _answer(error: HTTPException, request_id: str) -> bytes:
     scope = {"type": "http", "path": "", "headers": []}
-    begin(scope, request_id)
+    begin_request(scope, request_id)
     response = problem_response(scope, error)
     headers = [
         *response.raw_headers,

@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute
 from application.use_cases.routes import ListPermissions
 from bootstrap import Container
 from domain.routes import Permission, Route
-from entrypoints.http.envelope import Body, Response
+from entrypoints.http.envelope import ApiModel, Envelope
 from entrypoints.http.security import GuardedRoute, permitted_caller
 from entrypoints.http.wiring import use_case
 
@@ -23,7 +23,7 @@ router = APIRouter(prefix="/router", tags=["access"])
 ListPermissionsDep = Annotated[ListPermissions, Depends(use_case(Container.list_permissions))]
 
 
-class PermissionBody(Body):
+class PermissionBody(ApiModel):
     """One guarded route, and the permission that it needs."""
 
     id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b24"])
@@ -61,9 +61,9 @@ class PermissionBody(Body):
 @router.get("/backend", dependencies=[GuardedRoute])
 async def list_permissions(
     list_permissions: ListPermissionsDep,
-) -> Response[Sequence[PermissionBody]]:
+) -> Envelope[Sequence[PermissionBody]]:
     """List every permission there is or was, ordered by path and method."""
-    return Response(data=[PermissionBody.of(permission) for permission in await list_permissions()])
+    return Envelope(data=[PermissionBody.of(permission) for permission in await list_permissions()])
 
 
 def guarded_routes(routes: Sequence[BaseRoute]) -> Iterator[Route]:

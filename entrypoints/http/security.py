@@ -1,7 +1,7 @@
 """Who calls: what a route asks for in its signature, and how it says who may call it.
 
 Every route is declared in its `dependencies`: `PublicRoute`, `AuthenticatedRoute`, `GuardedRoute`, or
-`OneTimePasswordRoute` for the few that a one-time password opens too. `refuse_undeclared` keeps the application from
+`OneTimePasswordRoute` for the few that a one-time password opens too. `check_declared` keeps the application from
 starting otherwise. FastAPI reads a body before it asks the dependencies, so `admit` asks them when a body is about to
 be read.
 """
@@ -29,7 +29,7 @@ from domain.errors import Unauthenticated
 from domain.identity import PasswordChangeRequired, User, UserId
 from domain.sessions import AccessClaims, NotAuthenticated, RefreshClaims
 from entrypoints.http.errors import NotAdmitted
-from entrypoints.http.exchange import exchange_of, header
+from entrypoints.http.request_context import header, request_context
 from entrypoints.http.wiring import settings_of, use_case, use_cases_of
 
 DEVICE_COOKIE = "portico_device"
@@ -178,7 +178,7 @@ class UndeclaredRoute(RuntimeError):
         self.routes = routes
 
 
-def refuse_undeclared(routes: Sequence[BaseRoute]) -> None:
+def check_declared(routes: Sequence[BaseRoute]) -> None:
     """Raise `UndeclaredRoute` unless each route declares once who may call it."""
     undeclared = [
         f"{','.join(sorted(route.methods or ())) or 'ANY'} {route.path}"
@@ -227,10 +227,10 @@ _STILL_TRUE = 0.1
 async def _caller(
     request: Request, *, permission: str | None = None, password_may_be_due: bool = False
 ) -> Caller:
-    exchange = exchange_of(request.scope)
+    context = request_context(request.scope)
     asked = permission, password_may_be_due
-    if exchange.admission is not None:
-        answered, found, at = exchange.admission
+    if context.admission is not None:
+        answered, found, at = context.admission
         if answered == asked and time.monotonic() - at < _STILL_TRUE:
             return found
     token = _bearer_token(request)
@@ -248,21 +248,21 @@ async def _caller(
         _note(request, refusal.user_id)  # the log says whom it was refused
         raise
     _note(request, found.user_id)
-    exchange.admission = asked, found, time.monotonic()
+    context.admission = asked, found, time.monotonic()
     return found
 
 
 def _origin(request: Request) -> Origin:
-    exchange = exchange_of(request.scope)
+    context = request_context(request.scope)
     return Origin(
-        address=exchange.client,
+        address=context.client,
         agent=header(request.scope, b"user-agent"),
-        request_id=exchange.request_id,
+        request_id=context.request_id,
     )
 
 
 def _note(request: Request, user_id: UserId) -> None:
-    exchange_of(request.scope).user_id = user_id
+    request_context(request.scope).user_id = user_id
     structlog.contextvars.bind_contextvars(user_id=user_id)
 
 

@@ -64,7 +64,7 @@ async def ready(container: Container, *, patience: Sequence[float] = PATIENCE) -
         raise SchemaNotCurrent
 
 
-async def introduce(
+async def register_process(
     container: Container, routes: Sequence[Route], *, patience: Sequence[float] = PATIENCE
 ) -> None:
     """Make the catalogue what this process offers, and note the keys that it uses, as patiently as `ready`."""

@@ -19,7 +19,7 @@ import pytest
 
 from adapters.security.keys import Keys, load_keys, read_key_dir
 from application.settings import Environment
-from entrypoints.http.protocol import PatientProtocol
+from entrypoints.http.protocol import TimeoutProtocol
 from tests.e2e.client import FIREFOX, Client, log_in_in_javascript, sealed_by_openssl
 from tests.e2e.command import Started, running
 from tests.fakes.forgery import Forger, decoded
@@ -236,7 +236,7 @@ def test_no_forged_token_is_answered_anything_but_401(portico: Portico) -> None:
         what: status
         for what, token in forgeries
         if token and token.isascii() and token.isprintable() and token.strip() == token
-        if len(token) < PatientProtocol.largest_head  # larger ones never become a request
+        if len(token) < TimeoutProtocol.largest_head  # larger ones never become a request
         if (status := _status_with(client, token)) != 401
     }
 

@@ -27,7 +27,7 @@ from application.settings import (
 from bootstrap import Container
 from domain.access import RoleId
 from entrypoints.http.app import create_app
-from entrypoints.http.envelope import Response
+from entrypoints.http.envelope import Envelope
 from entrypoints.http.security import GuardedRoute, VerifyPermissionDep
 from tests.fakes.access import changing
 from tests.fakes.builders import a_role, a_user
@@ -43,13 +43,13 @@ router = APIRouter(prefix="/fake")
 
 
 @router.get("/guarded", dependencies=[GuardedRoute])
-async def guarded(caller: VerifyPermissionDep) -> Response[str]:
-    return Response(data=str(caller.user_id))
+async def guarded(caller: VerifyPermissionDep) -> Envelope[str]:
+    return Envelope(data=str(caller.user_id))
 
 
 @router.post("/guarded", dependencies=[GuardedRoute])
-async def send(body: list[int], caller: VerifyPermissionDep) -> Response[str]:
-    return Response(data=f"{caller.user_id} sent {body}")
+async def send(body: list[int], caller: VerifyPermissionDep) -> Envelope[str]:
+    return Envelope(data=f"{caller.user_id} sent {body}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from fastapi import APIRouter
 
 from application.settings import Environment, HttpSettings
 from entrypoints.http.app import application
-from entrypoints.http.envelope import Body, Created, Response
+from entrypoints.http.envelope import ApiModel, CreatedEnvelope, Envelope
 from entrypoints.http.security import (
     AuthenticatedRoute,
     CallerDep,
@@ -206,7 +206,7 @@ def test_what_fastapi_would_say_about_validation_is_gone() -> None:
 # --- derived from what a route is ---------------------------------------------------------------
 
 
-class ThingBody(Body):
+class ThingBody(ApiModel):
     name: str
 
 
@@ -215,43 +215,43 @@ closed = APIRouter(prefix="/fake/closed", tags=["fake"], dependencies=[Authentic
 
 
 @public.get("/plain")
-async def plain() -> Response[None]:
-    return Response(data=None)
+async def plain() -> Envelope[None]:
+    return Envelope(data=None)
 
 
 @public.get("/limited")
-async def limited(_: GetTransportKeyDep) -> Response[None]:
-    return Response(data=None)
+async def limited(_: GetTransportKeyDep) -> Envelope[None]:
+    return Envelope(data=None)
 
 
 @public.get("/filtered")
-async def filtered(name: str) -> Response[None]:
-    return Response(data=None)
+async def filtered(name: str) -> Envelope[None]:
+    return Envelope(data=None)
 
 
 @public.post("/sent")
-async def sent(body: ThingBody) -> Response[None]:
-    return Response(data=None)
+async def sent(body: ThingBody) -> Envelope[None]:
+    return Envelope(data=None)
 
 
 @public.post("/refreshed")
-async def refreshed(token: HeaderRefreshTokenDep) -> Response[None]:
-    return Response(data=None)
+async def refreshed(token: HeaderRefreshTokenDep) -> Envelope[None]:
+    return Envelope(data=None)
 
 
 @closed.get("/one/{thing_id}")
-async def one(thing_id: str, caller: CallerDep) -> Response[None]:
-    return Response(data=None)
+async def one(thing_id: str, caller: CallerDep) -> Envelope[None]:
+    return Envelope(data=None)
 
 
 @closed.post("/made", status_code=201)
-async def made(body: ThingBody) -> Created[ThingBody]:
-    return Created(data=body)
+async def made(body: ThingBody) -> CreatedEnvelope[ThingBody]:
+    return CreatedEnvelope(data=body)
 
 
 @closed.patch("/changed")
-async def changed(body: ThingBody) -> Response[ThingBody]:
-    return Response(data=body)
+async def changed(body: ThingBody) -> Envelope[ThingBody]:
+    return Envelope(data=body)
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,7 @@ import uvloop
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from fastapi import FastAPI, Request
-from fastapi import Response as HttpResponse
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
 import bootstrap
@@ -39,8 +38,8 @@ from application.settings import (
 )
 from entrypoints.cli.api import options
 from entrypoints.http.app import create_app
-from entrypoints.http.envelope import Response
-from entrypoints.http.protocol import PatientProtocol
+from entrypoints.http.envelope import Envelope
+from entrypoints.http.protocol import TimeoutProtocol
 from entrypoints.http.security import PublicRoute
 from tests.fakes.security import key_settings
 from tests.fakes.world import IN_MEMORY, World
@@ -164,7 +163,7 @@ async def test_a_stranger_who_asks_first_whether_to_send_a_body_is_refused_at_on
     assert_problem(answers, 401, "sessions.not_authenticated")
 
 
-class Hurried(PatientProtocol):
+class Hurried(TimeoutProtocol):
     patience = 0.4
     least_rate = 100
 
@@ -300,7 +299,7 @@ async def test_who_sends_more_at_once_is_answered_up_to_there(port: int) -> None
     assert b"\r\nretry-after: 1\r\n" in last
 
 
-class Counting(PatientProtocol):
+class Counting(TimeoutProtocol):
     deepest = 0
 
     def on_headers_complete(self) -> None:
@@ -330,10 +329,10 @@ async def gated_port(gate: asyncio.Event) -> AsyncIterator[int]:
     app = create_app(container=World().container)
 
     @app.post("/fake/gated", dependencies=[PublicRoute])
-    async def gated(request: Request) -> Response[int]:
+    async def gated(request: Request) -> Envelope[int]:
         body = asyncio.ensure_future(request.body())
         await gate.wait()
-        return Response(data=len(await body))
+        return Envelope(data=len(await body))
 
     @app.get("/fake/streamed", dependencies=[PublicRoute])
     async def streamed() -> StreamingResponse:
@@ -471,12 +470,12 @@ async def serving_much(size: int) -> AsyncIterator[int]:
     app = create_app(container=World().container)
 
     @app.get("/fake/much", dependencies=[PublicRoute])
-    async def much(request: Request) -> HttpResponse:
+    async def much(request: Request) -> Response:
         async def chunks() -> AsyncIterator[bytes]:
             for _ in range(size // 50_000):
                 yield b" " * 50_000
 
-        return StreamingResponse(chunks()) if request.query_params else HttpResponse(b" " * size)
+        return StreamingResponse(chunks()) if request.query_params else Response(b" " * size)
 
     async with serving(app, IN_MEMORY, http=Hurried) as port:
         yield port
@@ -581,9 +580,9 @@ async def test_a_slow_answer_is_not_the_fault_of_the_client() -> None:
     app = create_app(container=World().container)
 
     @app.get("/fake/slow", dependencies=[PublicRoute])
-    async def slow() -> Response[None]:
+    async def slow() -> Envelope[None]:
         await asyncio.sleep(2 * Hurried.patience)
-        return Response(data=None)
+        return Envelope(data=None)
 
     async with serving(app, IN_MEMORY, http=Hurried) as port:
         request = b"GET /fake/slow HTTP/1.1\r\nHost: x\r\n"
@@ -613,9 +612,9 @@ async def reading_port() -> AsyncIterator[int]:
     app = create_app(container=World().container)
 
     @app.post("/fake/read", dependencies=[PublicRoute])
-    async def read(request: Request) -> Response[tuple[int, str | None]]:
+    async def read(request: Request) -> Envelope[tuple[int, str | None]]:
         length = len(await request.body())
-        return Response(data=(length, request.headers.get("x-late")))
+        return Envelope(data=(length, request.headers.get("x-late")))
 
     async with serving(app, IN_MEMORY) as port:
         yield port

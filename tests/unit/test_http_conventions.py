@@ -10,8 +10,7 @@ from typing import Annotated, Any, Literal
 
 import httpx
 import pytest
-from fastapi import APIRouter, Query, Request
-from fastapi import Response as HttpResponse
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.routing import iter_route_contexts
 
@@ -28,7 +27,7 @@ from domain.errors import (
     Unavailable,
 )
 from entrypoints.http.app import application
-from entrypoints.http.envelope import Body, Created, Response, Text
+from entrypoints.http.envelope import ApiModel, CreatedEnvelope, Envelope, Text
 from entrypoints.http.paging import Page, PageQuery
 from entrypoints.http.security import HeaderUserAgentDep, OriginDep, PublicRoute
 from tests.fakes.builders import a_user
@@ -42,44 +41,44 @@ API_POLICY = "default-src 'none'; frame-ancestors 'none'"
 router = APIRouter(prefix="/fake", dependencies=[PublicRoute])
 
 
-class NoteBody(Body):
+class NoteBody(ApiModel):
     title_text: Text
     how_many: int = 1
 
 
 @router.post("/notes", status_code=201)
-async def make_note(body: NoteBody) -> Created[NoteBody]:
-    return Created(data=body)
+async def make_note(body: NoteBody) -> CreatedEnvelope[NoteBody]:
+    return CreatedEnvelope(data=body)
 
 
 @router.get("/notes")
 async def list_notes(
     query: Annotated[PageQuery[Literal["title", "-title"]], Query()],
-) -> Response[Page[NoteBody]]:
+) -> Envelope[Page[NoteBody]]:
     records = [NoteBody(title_text=f"note {query.request().offset + 1}")]
-    return Response(data=Page(page=query.page, page_size=query.page_size, total=1, records=records))
+    return Envelope(data=Page(page=query.page, page_size=query.page_size, total=1, records=records))
 
 
 @router.get("/origin")
-async def show_origin(origin: OriginDep, agent: HeaderUserAgentDep) -> Response[list[str | None]]:
-    return Response(data=[origin.address, agent])
+async def show_origin(origin: OriginDep, agent: HeaderUserAgentDep) -> Envelope[list[str | None]]:
+    return Envelope(data=[origin.address, agent])
 
 
 @router.get("/url")
-async def show_url(request: Request) -> Response[str]:
-    return Response(data=str(request.url))
+async def show_url(request: Request) -> Envelope[str]:
+    return Envelope(data=str(request.url))
 
 
 @router.get("/text")
 @router.post("/text")
-async def show_text(length: int) -> Response[str]:
-    return Response(data="x" * length)
+async def show_text(length: int) -> Envelope[str]:
+    return Envelope(data="x" * length)
 
 
 @router.get("/tagged")
-async def show_tagged(response: HttpResponse) -> Response[str]:
+async def show_tagged(response: Response) -> Envelope[str]:
     response.headers["ETag"] = '"1"'
-    return Response(data="x" * 5000)
+    return Envelope(data="x" * 5000)
 
 
 @router.get("/stream")
@@ -92,23 +91,23 @@ async def stream() -> StreamingResponse:
 
 
 @router.get("/things/all")
-async def list_all_things() -> Response[None]:
-    return Response(data=None)
+async def list_all_things() -> Envelope[None]:
+    return Envelope(data=None)
 
 
 @router.post("/things/all")
-async def make_all_things() -> Response[None]:
-    return Response(data=None)
+async def make_all_things() -> Envelope[None]:
+    return Envelope(data=None)
 
 
 @router.put("/things/{thing_id}")
 @router.patch("/{kind}/all")
-async def change_thing(thing_id: str = "", kind: str = "") -> Response[str]:
-    return Response(data=thing_id or kind)
+async def change_thing(thing_id: str = "", kind: str = "") -> Envelope[str]:
+    return Envelope(data=thing_id or kind)
 
 
 @router.get("/broken")
-async def broken() -> Response[None]:
+async def broken() -> Envelope[None]:
     raise RuntimeError("the secret is swordfish")
 
 
@@ -130,7 +129,7 @@ def failing(kind: type[PorticoError], *facts: Any, **named: Any) -> APIRouter:
     failing_router = APIRouter(dependencies=[PublicRoute])
 
     @failing_router.get("/failing")
-    async def fail() -> Response[None]:
+    async def fail() -> Envelope[None]:
         raise Failure(*facts, **named)
 
     return failing_router
@@ -1012,8 +1011,8 @@ async def test_a_version_2_stands_beside_version_1(world: World) -> None:
     v2 = APIRouter(prefix="/api/v2", dependencies=[PublicRoute])
 
     @v2.get("/auth/keys/public")
-    async def get_transport_key_v2() -> Response[str]:
-        return Response(data="another key")
+    async def get_transport_key_v2() -> Envelope[str]:
+        return Envelope(data="another key")
 
     async with Web(world, routers=[v2]) as web:
         new = await web.client.get("/api/v2/auth/keys/public")

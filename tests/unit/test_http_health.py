@@ -15,7 +15,7 @@ from application.use_cases.health import CheckReadiness
 from domain.errors import Unavailable
 from domain.routes import Route
 from entrypoints.http.app import create_app
-from entrypoints.http.startup import DependencyDown, SchemaNotCurrent, introduce, ready
+from entrypoints.http.startup import DependencyDown, SchemaNotCurrent, ready, register_process
 from tests.fakes.documents import everything_in
 from tests.fakes.web import Web
 from tests.fakes.world import IN_MEMORY, World
@@ -165,7 +165,7 @@ async def test_a_process_has_its_routes_and_keys_known_before_it_serves() -> Non
     world = starting_with(busy=2)
 
     with structlog.testing.capture_logs() as logs:
-        await introduce(world.container, [A_ROUTE], patience=(0, 0))
+        await register_process(world.container, [A_ROUTE], patience=(0, 0))
 
     assert [line["down"] for line in logs] == ["PostgreSQL"] * 2
     assert [permission.route for permission in world.store.permissions.values()] == [A_ROUTE]
@@ -174,7 +174,7 @@ async def test_a_process_has_its_routes_and_keys_known_before_it_serves() -> Non
 
 async def test_a_process_whose_routes_cannot_be_known_does_not_start() -> None:
     with structlog.testing.capture_logs(), pytest.raises(DependencyDown, match="PostgreSQL"):
-        await introduce(starting_with(busy=2).container, [A_ROUTE], patience=(0,))
+        await register_process(starting_with(busy=2).container, [A_ROUTE], patience=(0,))
 
 
 async def test_what_is_recorded_while_it_serves_is_in_the_audit_log_when_it_stops(

@@ -15,7 +15,7 @@ from fastapi import APIRouter
 from adapters.observability import configure_logging
 from application.settings import Environment
 from domain.errors import Unavailable
-from entrypoints.http.envelope import Response
+from entrypoints.http.envelope import Envelope
 from entrypoints.http.security import PublicRoute
 from tests.fakes.builders import a_user
 from tests.fakes.web import Web
@@ -25,12 +25,12 @@ router = APIRouter(prefix="/fake", dependencies=[PublicRoute])
 
 
 @router.get("/broken")
-async def broken() -> Response[None]:
+async def broken() -> Envelope[None]:
     raise RuntimeError("the cause")
 
 
 @router.get("/down")
-async def down() -> Response[None]:
+async def down() -> Envelope[None]:
     raise Unavailable("redis") from ConnectionRefusedError("redis://:hunter2@cache:6379")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from entrypoints.http.envelope import Response
+from entrypoints.http.envelope import Envelope
 from entrypoints.http.routes import guarded_routes
 from entrypoints.http.security import AuthenticatedRoute, GuardedRoute, PublicRoute
 from tests.fakes.builders import a_user
@@ -18,27 +18,27 @@ router = APIRouter(prefix="/fake/{shelf}", tags=["fake", "more"])
 
 
 @router.api_route("/books/{book_id}", methods=["GET", "DELETE"], dependencies=[GuardedRoute])
-async def any_book(shelf: str, book_id: int) -> Response[None]:
+async def any_book(shelf: str, book_id: int) -> Envelope[None]:
     """Show or remove a book.
 
     With care.
     """
-    return Response(data=None)
+    return Envelope(data=None)
 
 
 @router.post("/books", summary="Buy", include_in_schema=False, dependencies=[GuardedRoute])
-async def make_book(shelf: str) -> Response[None]:
-    return Response(data=None)
+async def make_book(shelf: str) -> Envelope[None]:
+    return Envelope(data=None)
 
 
 @router.get("/free", dependencies=[PublicRoute])
-async def free(shelf: str) -> Response[None]:
-    return Response(data=None)
+async def free(shelf: str) -> Envelope[None]:
+    return Envelope(data=None)
 
 
 @router.get("/closed", dependencies=[AuthenticatedRoute])
-async def closed(shelf: str) -> Response[None]:
-    return Response(data=None)
+async def closed(shelf: str) -> Envelope[None]:
+    return Envelope(data=None)
 
 
 async def catalogue(web: Web) -> Mapping[str, Mapping[str, Any]]:

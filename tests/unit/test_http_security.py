@@ -15,7 +15,7 @@ from fastapi.staticfiles import StaticFiles
 from application.settings import Environment, HttpSettings
 from domain.identity import UserStatus
 from entrypoints.http.app import application, create_app
-from entrypoints.http.envelope import Response
+from entrypoints.http.envelope import Envelope
 from entrypoints.http.routes import guarded_routes
 from entrypoints.http.security import (
     AnyPasswordCallerDep,
@@ -49,43 +49,43 @@ router = APIRouter(prefix="/fake")
 @router.get("/values", dependencies=[PublicRoute])
 async def values(
     access: HeaderAccessTokenDep, refresh: HeaderRefreshTokenDep, agent: HeaderUserAgentDep
-) -> Response[list[str | None]]:
-    return Response(data=[access, refresh, agent])
+) -> Envelope[list[str | None]]:
+    return Envelope(data=[access, refresh, agent])
 
 
 @router.get("/access-claims", dependencies=[PublicRoute])
-async def access_claims(claims: UserAccessJWTDep) -> Response[UUID]:
-    return Response(data=claims.session_id)
+async def access_claims(claims: UserAccessJWTDep) -> Envelope[UUID]:
+    return Envelope(data=claims.session_id)
 
 
 @router.get("/refresh-claims", dependencies=[PublicRoute])
-async def refresh_claims(claims: UserRefreshJWTDep) -> Response[UUID]:
-    return Response(data=claims.session_id)
+async def refresh_claims(claims: UserRefreshJWTDep) -> Envelope[UUID]:
+    return Envelope(data=claims.session_id)
 
 
 @router.get("/caller", dependencies=[AuthenticatedRoute])
-async def show_caller(caller: CallerDep, user: UserDBDep) -> Response[list[UUID]]:
-    return Response(data=[caller.user_id, caller.session_id, user.id])
+async def show_caller(caller: CallerDep, user: UserDBDep) -> Envelope[list[UUID]]:
+    return Envelope(data=[caller.user_id, caller.session_id, user.id])
 
 
 @router.get("/guarded/{thing_id}", dependencies=[GuardedRoute])
-async def show_guarded(thing_id: str, caller: VerifyPermissionDep) -> Response[UUID]:
-    return Response(data=caller.user_id)
+async def show_guarded(thing_id: str, caller: VerifyPermissionDep) -> Envelope[UUID]:
+    return Envelope(data=caller.user_id)
 
 
 @router.get("/any-password", dependencies=[OneTimePasswordRoute])
-async def show_any_caller(caller: AnyPasswordCallerDep) -> Response[UUID]:
-    return Response(data=caller.user_id)
+async def show_any_caller(caller: AnyPasswordCallerDep) -> Envelope[UUID]:
+    return Envelope(data=caller.user_id)
 
 
 @router.get("/refreshing", dependencies=[PublicRoute])
-async def show_refreshing(caller: UserRefreshDep) -> Response[UUID]:
-    return Response(data=caller.user_id)
+async def show_refreshing(caller: UserRefreshDep) -> Envelope[UUID]:
+    return Envelope(data=caller.user_id)
 
 
 @router.get("/debug", dependencies=[PublicRoute])
-async def debug(_: DebugOnlyDep) -> Response[None]:
-    return Response(data=None)
+async def debug(_: DebugOnlyDep) -> Envelope[None]:
+    return Envelope(data=None)
 
 
 @pytest.fixture
@@ -304,8 +304,8 @@ async def test_a_route_whose_template_is_not_known_reads_no_body(world: World) -
     app = create_app(container=world.container)
 
     @app.post("/fake/loose", dependencies=[GuardedRoute])
-    async def loose(body: dict[str, str]) -> Response[None]:
-        return Response(data=None)
+    async def loose(body: dict[str, str]) -> Envelope[None]:
+        return Envelope(data=None)
 
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
@@ -401,8 +401,8 @@ async def test_one_route_under_two_prefixes_needs_two_permissions(world: World) 
     shared = APIRouter(dependencies=[GuardedRoute])
 
     @shared.get("/things")
-    async def things() -> Response[None]:
-        return Response(data=None)
+    async def things() -> Envelope[None]:
+        return Envelope(data=None)
 
     versions = []
     for prefix in ("/api/v1/fake", "/api/v2/fake"):
@@ -437,8 +437,8 @@ async def test_a_route_whose_template_fastapi_does_not_tell_lets_nobody_in(world
     app = create_app(container=world.container)
 
     @app.get("/fake/loose", dependencies=[GuardedRoute])
-    async def loose() -> Response[None]:
-        return Response(data=None)
+    async def loose() -> Envelope[None]:
+        return Envelope(data=None)
 
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (

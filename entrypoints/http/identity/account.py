@@ -4,14 +4,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from starlette.requests import Request
-from starlette.responses import Response as HttpResponse
+from starlette.responses import Response
 
 from application.use_cases.identity.passwords import ChangePassword
 from application.use_cases.identity.profile import GetProfile, UpdateProfile
 from application.use_cases.identity.registration import Register
 from bootstrap import Container
 from domain.sessions import SealedPassword
-from entrypoints.http.envelope import Body, Created, MayBeLeftOut, Response, locate
+from entrypoints.http.envelope import ApiModel, CreatedEnvelope, Envelope, MayBeLeftOut, locate
 from entrypoints.http.identity.bodies import (
     Ciphertext,
     EmailField,
@@ -40,7 +40,7 @@ UpdateProfileDep = Annotated[UpdateProfile, Depends(use_case(Container.update_pr
 ChangePasswordDep = Annotated[ChangePassword, Depends(use_case(Container.change_password))]
 
 
-class RegisterBody(Body):
+class RegisterBody(ApiModel):
     """A new account."""
 
     username: UsernameField
@@ -50,14 +50,14 @@ class RegisterBody(Body):
     kid: KeyId = None
 
 
-class UpdateProfileBody(Body):
+class UpdateProfileBody(ApiModel):
     """What changes; what is left out stays."""
 
     name: MayBeLeftOut[NameField] = None
     email: MayBeLeftOut[EmailField] = None
 
 
-class ChangePasswordBody(Body):
+class ChangePasswordBody(ApiModel):
     """The present and the new password, each encrypted on its own."""
 
     old_password: Ciphertext
@@ -71,8 +71,8 @@ async def register(
     origin: OriginDep,
     register: RegisterDep,
     request: Request,
-    response: HttpResponse,
-) -> Created[UserBody]:
+    response: Response,
+) -> CreatedEnvelope[UserBody]:
     """Make an account of one's own, where registration is open."""
     user = await register(
         body.username,
@@ -83,25 +83,25 @@ async def register(
     )
     locate(request, response, "user/info")
     tag(response, user.updated_at)
-    return Created(data=UserBody.of(user, roles=()))
+    return CreatedEnvelope(data=UserBody.of(user, roles=()))
 
 
 @router.get("/user/info", dependencies=[OneTimePasswordRoute])
 async def get_user_info(
     caller: AnyPasswordCallerDep, get_profile: GetProfileDep
-) -> Response[UserBody]:
+) -> Envelope[UserBody]:
     """Show the caller's own data and what they may do."""
     found = await get_profile(caller)
-    return Response(data=UserBody.of(found.user, found.roles))
+    return Envelope(data=UserBody.of(found.user, found.roles))
 
 
 @router.patch("/user/info", dependencies=[AuthenticatedRoute])
 async def update_profile(
     body: UpdateProfileBody, caller: CallerDep, update_profile: UpdateProfileDep
-) -> Response[UserBody]:
+) -> Envelope[UserBody]:
     """Change how the caller is called and reached."""
     changed = await update_profile(caller, name=body.name, email=body.email)
-    return Response(data=UserBody.of(changed.user, changed.roles))
+    return Envelope(data=UserBody.of(changed.user, changed.roles))
 
 
 @router.post("/password", dependencies=[OneTimePasswordRoute])
@@ -110,7 +110,7 @@ async def change_password(
     caller: AnyPasswordCallerDep,
     change_password: ChangePasswordDep,
     device: DeviceTokenDep,
-) -> Response[None]:
+) -> Envelope[None]:
     """Change the caller's password and end all their other sessions; no other device is known from then on."""
     await change_password(
         caller,
@@ -118,4 +118,4 @@ async def change_password(
         SealedPassword(body.new_password, body.kid),
         device=device,
     )
-    return Response(data=None)
+    return Envelope(data=None)

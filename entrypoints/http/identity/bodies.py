@@ -9,7 +9,7 @@ from pydantic import Field
 
 from domain.access import Role, RoleCode, RoleSummary
 from domain.identity import Email, PersonName, User, Username, UserStatus
-from entrypoints.http.envelope import Body, Parsed, Text
+from entrypoints.http.envelope import ApiModel, Parsed, Text
 
 # Longer than a body on the routes of authentication may be: whatever is wrong with a ciphertext, its length
 # included, is for the use case to answer, and it answers all of it alike.
@@ -76,7 +76,7 @@ EVERYTHING = "*:**"
 """The pattern that covers every permission, which administrators have."""
 
 
-class ListedUserBody(Body):
+class ListedUserBody(ApiModel):
     """A user, and which roles they have."""
 
     id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b21"])

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from pydantic import Field, StrictBool
 from starlette.requests import Request
-from starlette.responses import Response as HttpResponse
+from starlette.responses import Response
 
 from application.ports.users import UserFilter
 from application.use_cases.identity.changes import ChangeUser, UserChange
@@ -24,7 +24,7 @@ from application.use_cases.identity.users import (
 from bootstrap import Container
 from domain.identity import UserId, UserStatus
 from domain.sessions import SealedPassword
-from entrypoints.http.envelope import Body, Created, MayBeLeftOut, Response, locate
+from entrypoints.http.envelope import ApiModel, CreatedEnvelope, Envelope, MayBeLeftOut, locate
 from entrypoints.http.identity.bodies import (
     CiphertextOrNone,
     EmailField,
@@ -86,7 +86,7 @@ class UserQuery(PageQuery[SortOfUsers]):
         )
 
 
-class CreateUserBody(Body):
+class CreateUserBody(ApiModel):
     """Somebody new. Without a password they get a one-time password."""
 
     username: UsernameField
@@ -111,7 +111,7 @@ class CreateUserBody(Body):
         )
 
 
-class ChangeUserBody(Body):
+class ChangeUserBody(ApiModel):
     """What changes; what is left out stays."""
 
     username: MayBeLeftOut[UsernameField] = None
@@ -154,22 +154,20 @@ class NewUserBody(UserBody):
 @router.get("", dependencies=[GuardedRoute])
 async def list_users(
     query: Annotated[UserQuery, Query()], list_users: ListUsersDep
-) -> Response[Page[ListedUserBody]]:
+) -> Envelope[Page[ListedUserBody]]:
     """List users, ordered by username unless `sort` says otherwise."""
     found = await list_users(query.filter(), query.request())
-    return Response(
+    return Envelope(
         data=Page.of(found, query, lambda one: ListedUserBody.of_listed(one.user, one.roles))
     )
 
 
 @router.get("/{user_id}", dependencies=[GuardedRoute])
-async def get_user(
-    user_id: UUID, get_user: GetUserDep, response: HttpResponse
-) -> Response[UserBody]:
+async def get_user(user_id: UUID, get_user: GetUserDep, response: Response) -> Envelope[UserBody]:
     """Show a user, their roles, and what they may do."""
     found = await get_user(UserId(user_id))
     tag(response, found.user.updated_at)
-    return Response(data=_presented(found))
+    return Envelope(data=_presented(found))
 
 
 @router.post("", status_code=201, dependencies=[GuardedRoute])
@@ -178,13 +176,13 @@ async def create_user(
     caller: VerifyPermissionDep,
     create_user: CreateUserDep,
     request: Request,
-    response: HttpResponse,
-) -> Created[NewUserBody]:
+    response: Response,
+) -> CreatedEnvelope[NewUserBody]:
     """Make an account for somebody, with no more access than the caller has."""
     new = await create_user(caller, body.draft())
     locate(request, response, f"users/{new.user.id}")
     tag(response, new.user.updated_at)
-    return Created(data=NewUserBody.of_new(new))
+    return CreatedEnvelope(data=NewUserBody.of_new(new))
 
 
 @router.patch("/{user_id}", dependencies=[GuardedRoute])
@@ -194,11 +192,11 @@ async def change_user(
     change: ConditionalChangeDep,
     caller: VerifyPermissionDep,
     change_user: ChangeUserDep,
-) -> Response[UserBody]:
+) -> Envelope[UserBody]:
     """Change a user's data, status or roles; in force at their next request."""
     changed = await change_user(caller, UserId(user_id), body.change(), expected=change.expected)
     change.tag(changed.user.updated_at)
-    return Response(data=_presented(changed))
+    return Envelope(data=_presented(changed))
 
 
 @router.delete("/{user_id}", dependencies=[GuardedRoute])
@@ -207,10 +205,10 @@ async def delete_user(
     change: ConditionalChangeDep,
     caller: VerifyPermissionDep,
     delete_user: DeleteUserDep,
-) -> Response[None]:
+) -> Envelope[None]:
     """Remove a user and end their sessions; what they did stays in the audit log."""
     await delete_user(caller, UserId(user_id), expected=change.expected)
-    return Response(data=None)
+    return Envelope(data=None)
 
 
 @router.post("/{user_id}/password", dependencies=[GuardedRoute])
@@ -218,12 +216,12 @@ async def reset_password(
     user_id: UUID,
     caller: VerifyPermissionDep,
     reset_password: ResetPasswordDep,
-    response: HttpResponse,
-) -> Response[NewUserBody]:
+    response: Response,
+) -> Envelope[NewUserBody]:
     """Give a user a one-time password and end their sessions."""
     new = await reset_password(caller, UserId(user_id))
     tag(response, new.user.updated_at)
-    return Response(data=NewUserBody.of_new(new))
+    return Envelope(data=NewUserBody.of_new(new))
 
 
 def _presented(found: UserWithRoles) -> UserBody:

@@ -14,11 +14,11 @@ from domain.scheduling.runs import Run, RunState
 from domain.scheduling.signatures import Parameter, ParameterKind
 from domain.scheduling.tasks import UnreadableTask
 from domain.scheduling.zones import zone_rules_version
-from entrypoints.http.envelope import Body
+from entrypoints.http.envelope import ApiModel
 from entrypoints.http.scheduling.definitions import DefinitionFields, presented
 
 
-class RunBody(Body):
+class RunBody(ApiModel):
     """A run of a periodic task."""
 
     id: UUID = Field(
@@ -118,7 +118,7 @@ class RunOfTaskBody(RunBody):
         return cls(**dict(RunBody.of(found.run)), task_name=found.task_name)
 
 
-class SlotsBody(Body):
+class SlotsBody(ApiModel):
     """When a task runs next."""
 
     runs: Sequence[datetime] = Field(
@@ -127,7 +127,7 @@ class SlotsBody(Body):
     )
 
 
-class ParameterBody(Body):
+class ParameterBody(ApiModel):
     """A parameter of a task."""
 
     name: str = Field(examples=["customer_id"])
@@ -148,7 +148,7 @@ class ParameterBody(Body):
         )
 
 
-class RegisteredTaskBody(Body):
+class RegisteredTaskBody(ApiModel):
     """A task that can be scheduled."""
 
     name: str = Field(examples=["portico.prune_runs"])
@@ -175,14 +175,14 @@ class RegisteredTaskBody(Body):
         )
 
 
-class PublishingProblemBody(Body):
+class PublishingProblemBody(ApiModel):
     """Why no message gets out."""
 
     since: datetime = Field(examples=["2026-01-01T00:00:00Z"])
     error: str = Field(examples=["Error 111 connecting to broker:6379. Connection refused."])
 
 
-class SchedulerBody(Body):
+class SchedulerBody(ApiModel):
     """Which beat leads, and how things are."""
 
     leader: str | None = Field(

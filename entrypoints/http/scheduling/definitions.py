@@ -15,7 +15,7 @@ from domain.scheduling.errors import InvalidDefinition
 from domain.scheduling.misfire import Misfire
 from domain.scheduling.schedules import Period, SolarEvent
 from domain.scheduling.tasks import PeriodicTask, UnreadableTask
-from entrypoints.http.envelope import Body
+from entrypoints.http.envelope import ApiModel
 
 _Schema: TypeAlias = dict[str, Any]
 
@@ -76,7 +76,7 @@ _SCHEDULES = [
 ]
 
 
-class DefinitionFields(Body):
+class DefinitionFields(ApiModel):
     """What people decide about a periodic task."""
 
     name: Any = described(

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from pydantic import Field, StrictBool
 from starlette.requests import Request
-from starlette.responses import Response as HttpResponse
+from starlette.responses import Response
 
 from application.ports.scheduling import PeriodicTaskFilter, RunFilter
 from application.use_cases.scheduling.definitions import (
@@ -31,10 +31,17 @@ from application.use_cases.scheduling.runs import (
 from bootstrap import Container
 from domain.scheduling.runs import RunId, RunState
 from domain.scheduling.slots import PeriodicTaskId
-from entrypoints.http.envelope import Body, Created, MayBeLeftOut, Response, Text, locate
+from entrypoints.http.envelope import (
+    ApiModel,
+    CreatedEnvelope,
+    Envelope,
+    MayBeLeftOut,
+    Text,
+    locate,
+)
 from entrypoints.http.paging import Keyword, Page, PageQuery, Slice, SliceQuery
 from entrypoints.http.preconditions import ConditionalChangeDep, tag
-from entrypoints.http.queries import Flag, Number
+from entrypoints.http.query_types import Flag, Number
 from entrypoints.http.scheduling.bodies import (
     PeriodicTaskBody,
     RunBody,
@@ -103,7 +110,7 @@ class RunQuery(SliceQuery):
         return RunFilter(task_id=task_id, state=self.state)
 
 
-class PauseBody(Body):
+class PauseBody(ApiModel):
     """Which periodic tasks to pause."""
 
     ids: list[UUID] = Field(
@@ -124,13 +131,13 @@ class ResumeBody(PauseBody):
     )
 
 
-class ChangedBody(Body):
+class ChangedBody(ApiModel):
     """How many tasks were changed."""
 
     changed: int = Field(description="Those that were so already are not counted.", examples=[1])
 
 
-class NextQuery(Body):
+class NextQuery(ApiModel):
     """How many runs to tell."""
 
     count: Number = Field(default=10, ge=1, le=MOST_PREVIEWED, description="How many.")
@@ -139,10 +146,10 @@ class NextQuery(Body):
 @router.get("", dependencies=[GuardedRoute])
 async def list_periodic_tasks(
     query: Annotated[PeriodicTaskQuery, Query()], list_tasks: ListTasksDep
-) -> Response[Page[PeriodicTaskBody]]:
+) -> Envelope[Page[PeriodicTaskBody]]:
     """List periodic tasks, ordered by name unless `sort` says otherwise."""
     found = await list_tasks(query.filter(), query.request())
-    return Response(data=Page.of(found, query, PeriodicTaskBody.of))
+    return Envelope(data=Page.of(found, query, PeriodicTaskBody.of))
 
 
 @router.post("", status_code=201, dependencies=[GuardedRoute])
@@ -151,66 +158,66 @@ async def create_periodic_task(
     caller: VerifyPermissionDep,
     create_task: CreateTaskDep,
     request: Request,
-    response: HttpResponse,
-) -> Created[PeriodicTaskBody]:
+    response: Response,
+) -> CreatedEnvelope[PeriodicTaskBody]:
     """Make a periodic task; the beat knows it at once."""
     made = await create_task(caller, body.written())
     locate(request, response, f"periodic-tasks/{made.task.id}")
     tag(response, made.task.updated_at)
-    return Created(data=PeriodicTaskBody.of(made))
+    return CreatedEnvelope(data=PeriodicTaskBody.of(made))
 
 
 @router.post("/pause", dependencies=[GuardedRoute])
 async def pause_periodic_tasks(
     body: PauseBody, caller: VerifyPermissionDep, pause_or_resume: PauseOrResumeDep
-) -> Response[ChangedBody]:
+) -> Envelope[ChangedBody]:
     """Pause many periodic tasks at once: all of them, or none if one does not exist."""
     changed = await pause_or_resume(caller, [*map(PeriodicTaskId, body.ids)], enabled=False)
-    return Response(data=ChangedBody(changed=changed))
+    return Envelope(data=ChangedBody(changed=changed))
 
 
 @router.post("/resume", dependencies=[GuardedRoute])
 async def resume_periodic_tasks(
     body: ResumeBody, caller: VerifyPermissionDep, pause_or_resume: PauseOrResumeDep
-) -> Response[ChangedBody]:
+) -> Envelope[ChangedBody]:
     """Resume many periodic tasks at once, from their next slots on: all of them, or none if one does not exist."""
     changed = await pause_or_resume(
         caller, [*map(PeriodicTaskId, body.ids)], enabled=True, catch_up=body.catch_up
     )
-    return Response(data=ChangedBody(changed=changed))
+    return Envelope(data=ChangedBody(changed=changed))
 
 
 @router.get("/runs", dependencies=[GuardedRoute])
 async def list_runs_of_all_tasks(
     query: Annotated[RunQuery, Query()], search_runs: SearchRunsDep
-) -> Response[Slice[RunOfTaskBody]]:
+) -> Envelope[Slice[RunOfTaskBody]]:
     """List the runs of all periodic tasks, newest first."""
     found = await search_runs(query.filter(), after=query.after(), most=query.page_size)
-    return Response(data=Slice.of(found, RunOfTaskBody.of_task))
+    return Envelope(data=Slice.of(found, RunOfTaskBody.of_task))
 
 
 @router.post("/runs/{run_id}/cancel", dependencies=[GuardedRoute])
 async def cancel_run(
     run_id: UUID, caller: VerifyPermissionDep, cancel_run: CancelRunDep
-) -> Response[RunBody]:
+) -> Envelope[RunBody]:
     """Call off a run that waits: no worker begins it any more. One that has begun is a conflict (409)."""
-    return Response(data=RunBody.of(await cancel_run(caller, RunId(run_id))))
+    return Envelope(data=RunBody.of(await cancel_run(caller, RunId(run_id))))
 
 
 @router.post("/preview", dependencies=[GuardedRoute])
-async def preview_runs(body: PreviewBody, preview_runs: PreviewRunsDep) -> Response[SlotsBody]:
+async def preview_runs(body: PreviewBody, preview_runs: PreviewRunsDep) -> Envelope[SlotsBody]:
     """Tell when a task would run that is not made yet."""
-    return Response(data=SlotsBody(runs=await preview_runs(body.written())))
+    return Envelope(data=SlotsBody(runs=await preview_runs(body.written())))
 
 
 @router.get("/{task_id}", dependencies=[GuardedRoute])
 async def get_periodic_task(
-    task_id: UUID, get_task: GetTaskDep, response: HttpResponse
-) -> Response[PeriodicTaskBody]:
+    task_id: UUID, get_task: GetTaskDep, response: Response
+) -> Envelope[PeriodicTaskBody]:
     """Show a periodic task."""
     seen = await get_task(PeriodicTaskId(task_id))
     tag(response, seen.task.updated_at)
-    return Response(data=PeriodicTaskBody.of(seen))
+    return Envelope(data=PeriodicTaskBody.of(seen))
 
 
 @router.put("/{task_id}", dependencies=[GuardedRoute])
@@ -220,13 +227,13 @@ async def replace_periodic_task(
     change: ConditionalChangeDep,
     caller: VerifyPermissionDep,
     change_task: ChangeTaskDep,
-) -> Response[PeriodicTaskBody]:
+) -> Envelope[PeriodicTaskBody]:
     """Make a periodic task what the body says; its next slot follows the last one, not the change."""
     seen = await change_task.replace(
         caller, PeriodicTaskId(task_id), body.written(), expected=change.expected
     )
     change.tag(seen.task.updated_at)
-    return Response(data=PeriodicTaskBody.of(seen))
+    return Envelope(data=PeriodicTaskBody.of(seen))
 
 
 @router.patch("/{task_id}", dependencies=[GuardedRoute])
@@ -236,13 +243,13 @@ async def change_periodic_task(
     change: ConditionalChangeDep,
     caller: VerifyPermissionDep,
     change_task: ChangeTaskDep,
-) -> Response[PeriodicTaskBody]:
+) -> Envelope[PeriodicTaskBody]:
     """Change some fields (RFC 7396): `{"enabled": false}` pauses, `{"enabled": true}` resumes from the next slot on."""
     seen = await change_task.change(
         caller, PeriodicTaskId(task_id), body.written(), expected=change.expected
     )
     change.tag(seen.task.updated_at)
-    return Response(data=PeriodicTaskBody.of(seen))
+    return Envelope(data=PeriodicTaskBody.of(seen))
 
 
 @router.delete("/{task_id}", dependencies=[GuardedRoute])
@@ -251,10 +258,10 @@ async def delete_periodic_task(
     change: ConditionalChangeDep,
     caller: VerifyPermissionDep,
     delete_task: DeleteTaskDep,
-) -> Response[None]:
+) -> Envelope[None]:
     """Remove a periodic task and its history. What a worker has begun goes on; a message that waits is dropped."""
     await delete_task(caller, PeriodicTaskId(task_id), expected=change.expected)
-    return Response(data=None)
+    return Envelope(data=None)
 
 
 @router.post("/{task_id}/run", status_code=201, dependencies=[GuardedRoute])
@@ -263,17 +270,17 @@ async def run_periodic_task_now(
     caller: VerifyPermissionDep,
     run_now: RunNowDep,
     request: Request,
-    response: HttpResponse,
-) -> Created[RunBody]:
+    response: Response,
+) -> CreatedEnvelope[RunBody]:
     """Run a periodic task once, as soon as possible, paused or not; its schedule does not move."""
     locate(request, response, "runs")
-    return Created(data=RunBody.of(await run_now(caller, PeriodicTaskId(task_id))))
+    return CreatedEnvelope(data=RunBody.of(await run_now(caller, PeriodicTaskId(task_id))))
 
 
 @router.post("/{task_id}/reset", dependencies=[GuardedRoute])
 async def reset_periodic_task(
-    task_id: UUID, caller: VerifyPermissionDep, reset_task: ResetTaskDep, response: HttpResponse
-) -> Response[PeriodicTaskBody]:
+    task_id: UUID, caller: VerifyPermissionDep, reset_task: ResetTaskDep, response: Response
+) -> Envelope[PeriodicTaskBody]:
     """Let a periodic task begin anew, as if it were made now.
 
     `runs` becomes 0 and `lastSlot` null, so that a task with `oneOff` or `maxRuns` that is over runs again. Slots up to
@@ -281,22 +288,22 @@ async def reset_periodic_task(
     """
     seen = await reset_task(caller, PeriodicTaskId(task_id))
     tag(response, seen.task.updated_at)
-    return Response(data=PeriodicTaskBody.of(seen))
+    return Envelope(data=PeriodicTaskBody.of(seen))
 
 
 @router.get("/{task_id}/next", dependencies=[GuardedRoute])
 async def list_next_runs(
     task_id: UUID, query: Annotated[NextQuery, Query()], list_next_runs: ListNextRunsDep
-) -> Response[SlotsBody]:
+) -> Envelope[SlotsBody]:
     """Tell when a periodic task runs next; never, if it is paused, over, or cannot be read."""
     runs = await list_next_runs(PeriodicTaskId(task_id), most=query.count)
-    return Response(data=SlotsBody(runs=runs))
+    return Envelope(data=SlotsBody(runs=runs))
 
 
 @router.get("/{task_id}/runs", dependencies=[GuardedRoute])
 async def list_runs(
     task_id: UUID, query: Annotated[SliceQuery, Query()], list_runs: ListRunsDep
-) -> Response[Slice[RunBody]]:
+) -> Envelope[Slice[RunBody]]:
     """List the runs of a periodic task, newest first."""
     found = await list_runs(PeriodicTaskId(task_id), after=query.after(), most=query.page_size)
-    return Response(data=Slice.of(found, RunBody.of))
+    return Envelope(data=Slice.of(found, RunBody.of))

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends
 
 from application.use_cases.scheduling.catalogue import GetSchedulerStatus, ListTasks
 from bootstrap import Container
-from entrypoints.http.envelope import Response
+from entrypoints.http.envelope import Envelope
 from entrypoints.http.scheduling.bodies import RegisteredTaskBody, SchedulerBody
 from entrypoints.http.security import GuardedRoute
 from entrypoints.http.wiring import use_case
@@ -19,12 +19,12 @@ GetStatusDep = Annotated[GetSchedulerStatus, Depends(use_case(Container.get_sche
 
 
 @router.get("/tasks", dependencies=[GuardedRoute])
-async def list_tasks(list_tasks: ListTasksDep) -> Response[Sequence[RegisteredTaskBody]]:
+async def list_tasks(list_tasks: ListTasksDep) -> Envelope[Sequence[RegisteredTaskBody]]:
     """List every task that a worker offers, or offered in the last week; workers tell their tasks when they start."""
-    return Response(data=[RegisteredTaskBody.of(task) for task in await list_tasks()])
+    return Envelope(data=[RegisteredTaskBody.of(task) for task in await list_tasks()])
 
 
 @router.get("/scheduler", dependencies=[GuardedRoute])
-async def get_scheduler(get_status: GetStatusDep) -> Response[SchedulerBody]:
+async def get_scheduler(get_status: GetStatusDep) -> Envelope[SchedulerBody]:
     """Show which beat leads, and how things are."""
-    return Response(data=SchedulerBody.of(await get_status()))
+    return Envelope(data=SchedulerBody.of(await get_status()))

@@ -13,7 +13,7 @@ from application.use_cases.sessions.devices import EndSession, ListSessions
 from bootstrap import Container
 from domain.identity import UserId
 from domain.sessions import Session, SessionId
-from entrypoints.http.envelope import Body, Response
+from entrypoints.http.envelope import ApiModel, Envelope
 from entrypoints.http.security import (
     AuthenticatedRoute,
     CallerDep,
@@ -30,7 +30,7 @@ ListUserSessionsDep = Annotated[ListUserSessions, Depends(use_case(Container.lis
 EndUserSessionsDep = Annotated[EndUserSessions, Depends(use_case(Container.end_user_sessions))]
 
 
-class SessionBody(Body):
+class SessionBody(ApiModel):
     """One device that is logged in."""
 
     id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b22"])
@@ -65,9 +65,9 @@ class SessionBody(Body):
 @router.get("/auth/sessions", dependencies=[AuthenticatedRoute])
 async def list_sessions(
     caller: CallerDep, list_sessions: ListSessionsDep
-) -> Response[Sequence[SessionBody]]:
+) -> Envelope[Sequence[SessionBody]]:
     """List where the caller is logged in, the latest log-in first."""
-    return Response(
+    return Envelope(
         data=[
             SessionBody.of(session, current=caller.session_id)
             for session in await list_sessions(caller)
@@ -78,18 +78,18 @@ async def list_sessions(
 @router.delete("/auth/sessions/{session_id}", dependencies=[AuthenticatedRoute])
 async def end_session(
     session_id: UUID, caller: CallerDep, end_session: EndSessionDep
-) -> Response[None]:
+) -> Envelope[None]:
     """End one session of the caller."""
     await end_session(caller, SessionId(session_id))
-    return Response(data=None)
+    return Envelope(data=None)
 
 
 @router.get("/users/{user_id}/sessions", dependencies=[GuardedRoute])
 async def list_user_sessions(
     user_id: UUID, caller: VerifyPermissionDep, list_user_sessions: ListUserSessionsDep
-) -> Response[Sequence[SessionBody]]:
+) -> Envelope[Sequence[SessionBody]]:
     """List where a user is logged in, the latest log-in first."""
-    return Response(
+    return Envelope(
         data=[
             SessionBody.of(session, current=caller.session_id)
             for session in await list_user_sessions(caller, UserId(user_id))
@@ -100,10 +100,10 @@ async def list_user_sessions(
 @router.delete("/users/{user_id}/sessions", dependencies=[GuardedRoute])
 async def end_user_sessions(
     user_id: UUID, caller: VerifyPermissionDep, end_user_sessions: EndUserSessionsDep
-) -> Response[None]:
+) -> Envelope[None]:
     """End all sessions of a user."""
     await end_user_sessions(caller, UserId(user_id))
-    return Response(data=None)
+    return Envelope(data=None)
 
 
 @router.delete("/users/{user_id}/sessions/{session_id}", dependencies=[GuardedRoute])
@@ -112,7 +112,7 @@ async def end_user_session(
     session_id: UUID,
     caller: VerifyPermissionDep,
     end_user_sessions: EndUserSessionsDep,
-) -> Response[None]:
+) -> Envelope[None]:
     """End one session of a user."""
     await end_user_sessions(caller, UserId(user_id), SessionId(session_id))
-    return Response(data=None)
+    return Envelope(data=None)

@@ -8,14 +8,13 @@ from typing import Annotated, Literal, Self
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.responses import Response as HttpResponse
+from starlette.responses import JSONResponse, Response
 
 from application.ports.password_transport import TransportKey
 from application.ports.system import Clock
 from application.use_cases.sessions.keys import GetPublicKeys, GetTransportKey
 from bootstrap import Container
-from entrypoints.http.envelope import Body, Response
+from entrypoints.http.envelope import ApiModel, Envelope
 from entrypoints.http.security import DeviceTokenDep, OriginDep, PublicRoute
 from entrypoints.http.wiring import use_case
 
@@ -27,7 +26,7 @@ GetTransportKeyDep = Annotated[GetTransportKey, Depends(use_case(Container.get_t
 GetPublicKeysDep = Annotated[GetPublicKeys, Depends(use_case(Container.get_public_keys))]
 
 
-class TransportKeyBody(Body):
+class TransportKeyBody(ApiModel):
     """The key under which a client encrypts passwords."""
 
     kid: str = Field(examples=["m1p0HcV3TzD9o2gq8x7yJb6sR4uWnKfE5aLiQwZtXhM"])
@@ -72,16 +71,16 @@ class JwkSetBody(BaseModel):
 
 @router.get("/keys/public", dependencies=[PublicRoute])
 async def get_transport_key(
-    response: HttpResponse,
+    response: Response,
     origin: OriginDep,
     device: DeviceTokenDep,
     get_transport_key: GetTransportKeyDep,
     clock: ClockDep,
-) -> Response[TransportKeyBody]:
+) -> Envelope[TransportKeyBody]:
     """Get the key under which passwords are encrypted before they are sent."""
     key = await get_transport_key(origin, device=device)
     response.headers["Cache-Control"] = "public, max-age=60"
-    return Response(data=TransportKeyBody.of(key, clock.now()))
+    return Envelope(data=TransportKeyBody.of(key, clock.now()))
 
 
 class JwkSetResponse(JSONResponse):
@@ -100,13 +99,13 @@ class JwkSetResponse(JSONResponse):
     },
     dependencies=[PublicRoute],
 )
-async def get_public_keys(request: Request, get_public_keys: GetPublicKeysDep) -> HttpResponse:
+async def get_public_keys(request: Request, get_public_keys: GetPublicKeysDep) -> Response:
     """Get the keys with which access tokens are verified: the next, the active, and the retired ones in use."""
     response = JwkSetResponse({"keys": [dict(key) for key in await get_public_keys()]})
     etag = f'"{hashlib.sha256(response.body).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "public, max-age=300"}
     if _is_known(etag, request.headers.get("if-none-match")):
-        return HttpResponse(status_code=304, headers=headers)
+        return Response(status_code=304, headers=headers)
     response.headers.update(headers)
     return response
 

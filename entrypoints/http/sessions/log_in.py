@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Form
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response as HttpResponse
+from starlette.responses import Response
 
 from application.use_cases.sessions.devices import LogOut, LogOutEverywhere
 from application.use_cases.sessions.log_in import LogIn
@@ -16,7 +16,7 @@ from application.use_cases.sessions.tokens import TokenPair
 from bootstrap import Container
 from domain.identity import Password
 from domain.sessions import NotAuthenticated, SealedPassword
-from entrypoints.http.envelope import Body, Response, Text
+from entrypoints.http.envelope import ApiModel, Envelope, Text
 from entrypoints.http.identity.bodies import Ciphertext, KeyId, UserBody
 from entrypoints.http.security import (
     DEVICE_COOKIE,
@@ -50,7 +50,7 @@ class Device:
 
     token: str | None
     _request: Request
-    _response: HttpResponse
+    _response: Response
 
     def remember(self, token: str | None) -> None:
         """Let the browser show `token` from now on, if there is one."""
@@ -69,7 +69,7 @@ class Device:
         )
 
 
-async def device(request: Request, response: HttpResponse, token: DeviceTokenDep) -> Device:
+async def device(request: Request, response: Response, token: DeviceTokenDep) -> Device:
     """Return the device that a log-in comes from."""
     return Device(token, request, response)
 
@@ -80,7 +80,7 @@ DeviceDep = Annotated[Device, Depends(device)]
 # --- bodies -------------------------------------------------------------------------------------
 
 
-class LogInBody(Body):
+class LogInBody(ApiModel):
     """A name and an encrypted password."""
 
     username: Text = Field(description="The username or the email.", examples=["ada.lovelace"])
@@ -95,7 +95,7 @@ class LogInBody(Body):
     )
 
 
-class TokensBody(Body):
+class TokensBody(ApiModel):
     """A pair of tokens. The refresh token is used once; its answer has the next one."""
 
     access_token: str = Field(examples=["eyJhbGciOiJSUzI1NiIsImtpZCI6…"])
@@ -127,7 +127,7 @@ class LoggedInBody(TokensBody):
     )
 
 
-class RefreshTokenBody(Body):
+class RefreshTokenBody(ApiModel):
     """A refresh token, for clients that cannot send the `X-Refresh-Token` header."""
 
     refresh_token: str = Field(
@@ -159,7 +159,7 @@ async def log_in(
     origin: OriginDep,
     device: DeviceDep,
     log_in: LogInDep,
-) -> Response[LoggedInBody]:
+) -> Envelope[LoggedInBody]:
     """Exchange a name and an encrypted password for an access and a refresh token."""
     logged_in = await log_in(
         body.username,
@@ -168,7 +168,7 @@ async def log_in(
         device=body.device_token or device.token,
     )
     device.remember(logged_in.device_token)
-    return Response(
+    return Envelope(
         data=LoggedInBody(
             **dict(TokensBody.of(logged_in.tokens)),
             user=UserBody.of(logged_in.user, logged_in.roles),
@@ -183,12 +183,12 @@ async def refresh_session(
     refresh_session: RefreshSessionDep,
     header: HeaderRefreshTokenDep,
     body: RefreshTokenBody | None = None,
-) -> Response[TokensBody]:
+) -> Envelope[TokensBody]:
     """Exchange a refresh token for a new pair; the same one again within the grace period gives the same successor."""
     token = _one_refresh_token(header, body)
     if token is None:
         raise NoRefreshToken
-    return Response(data=TokensBody.of(await refresh_session(token, origin)))
+    return Envelope(data=TokensBody.of(await refresh_session(token, origin)))
 
 
 @router.post("/logout", dependencies=[PublicRoute])
@@ -198,22 +198,22 @@ async def log_out(
     access_token: HeaderAccessTokenDep,
     header: HeaderRefreshTokenDep,
     body: RefreshTokenBody | None = None,
-) -> Response[None]:
+) -> Envelope[None]:
     """End the session of an access token, which may have expired, or of a refresh token."""
     refresh_token = _one_refresh_token(header, body)
     if access_token is None and refresh_token is None:
         raise NotAuthenticated
     await log_out(origin, access_token=access_token, refresh_token=refresh_token)
-    return Response(data=None)
+    return Envelope(data=None)
 
 
 @router.post("/logout/all", dependencies=[OneTimePasswordRoute])
 async def log_out_everywhere(
     caller: AnyPasswordCallerDep, log_out_everywhere: LogOutEverywhereDep
-) -> Response[None]:
+) -> Envelope[None]:
     """End all sessions of the caller, this one included."""
     await log_out_everywhere(caller)
-    return Response(data=None)
+    return Envelope(data=None)
 
 
 @debug_router.post(

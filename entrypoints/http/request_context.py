@@ -1,4 +1,4 @@
-"""What the layers of the HTTP entrypoint tell each other about one request and its response."""
+"""What the layers of the HTTP entrypoint share about one request and its response."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,41 +11,41 @@ from starlette.types import Scope
 
 from application.use_cases.caller import Caller
 
-_KEY = "portico.exchange"
+_KEY = "portico.request_context"
 
 
 @dataclass(slots=True)
-class Exchange:
-    """One request and its response; dependencies and error handlers add what they find out."""
+class RequestContext:
+    """Facts about one request and its response; dependencies and error handlers add theirs."""
 
     request_id: str
     client: str = ""
     """The address of the client."""
     status: int | None = None
-    """None until the response has begun."""
+    """None until the response has started."""
     admission: tuple[object, Caller, float] | None = None
-    """What was asked about the caller, who they are, and when that was found out (monotonic seconds)."""
+    """The check of the caller, its result, and its time (monotonic seconds)."""
     user_id: UUID | None = None
     error: str | None = None
     reason: str | None = None
-    """Why, for the log only."""
+    """The cause of the error, for the log only."""
 
-    def findings(self) -> dict[str, object]:
-        """Return what was found out about the request, for its log line."""
+    def log_fields(self) -> dict[str, object]:
+        """Return the fields of the log line of this request that have a value."""
         found = {"user_id": self.user_id, "error": self.error, "reason": self.reason}
         return {key: value for key, value in found.items() if value}
 
 
-def begin(scope: Scope, request_id: str, client: str = "") -> Exchange:
-    """Attach a new exchange to `scope`."""
-    exchange = scope[_KEY] = Exchange(request_id, client)
-    return exchange
+def begin_request(scope: Scope, request_id: str, client: str = "") -> RequestContext:
+    """Attach a new context to `scope`."""
+    context = scope[_KEY] = RequestContext(request_id, client)
+    return context
 
 
-def exchange_of(scope: Scope) -> Exchange:
-    """Return the exchange that `scope` belongs to."""
-    exchange: Exchange = scope[_KEY]
-    return exchange
+def request_context(scope: Scope) -> RequestContext:
+    """Return the context of the request that `scope` describes."""
+    context: RequestContext = scope[_KEY]
+    return context
 
 
 def header(scope: Scope, name: bytes) -> str | None:
@@ -58,18 +58,18 @@ def header(scope: Scope, name: bytes) -> str | None:
 
 
 def route_path(scope: Scope) -> str:
-    """Return the path as the routes know it, without what a proxy put before it."""
+    """Return the path without the prefix (`root_path`) that a proxy adds, as the routes declare it."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
 
 
 def quoted_path(scope: Scope) -> str:
-    """Return the path that was asked for as printable ASCII (RFC 3986 §2.1), cut to where it gets absurd."""
+    """Return the first 200 characters of the requested path as printable ASCII (RFC 3986 §2.1)."""
     return quote(scope["path"][:200], errors="replace")
 
 
 def route_template(scope: Scope) -> str | None:
-    """Return the full path template of the route that was chosen, such as `/api/v1/auth/sessions/{session_id}`."""
+    """Return the full path template of the matched route, such as `/api/v1/auth/sessions/{session_id}`."""
     # An included router keeps the whole template here; `scope["route"]` lacks the prefixes.
     context: Any = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
     template: str | None = getattr(context, "path_format", None)
@@ -80,13 +80,14 @@ Networks: TypeAlias = tuple[IPv4Network | IPv6Network, ...]
 
 
 def client_of(scope: Scope, trusted: Networks) -> tuple[str, str]:
-    """Return the address of the client and the scheme it uses, as far as those who report them are trusted.
+    """Return the address of the client and its scheme; headers count only if a trusted proxy sent them.
 
-    `X-Forwarded-For` is read from its end, where the nearest proxy wrote, past every trusted address: the first
-    one that is not trusted is the client, whatever stands before it. Of `X-Forwarded-Proto` the last word counts, that
-    of the nearest proxy. Without a peer (a Unix socket) the address is loopback.
+    `X-Forwarded-For` is read from right to left: the first address that is not a trusted proxy is the client.
+    `X-Forwarded-Proto` may be a list too: its last item, from the nearest proxy, counts. A peer without an
+    address (a Unix socket) is the loopback address.
     """
-    # Not uvicorn's ProxyHeadersMiddleware: it takes any text for an address, and IPv4 in IPv6 for another network.
+    # Not uvicorn's ProxyHeadersMiddleware: it accepts any text as an address, and does not match an IPv4-mapped
+    # IPv6 address with an IPv4 network.
     peer = scope.get("client")
     address = _parse(peer[0] if peer else "") or IPv4Address("127.0.0.1")
     scheme: str = scope["scheme"]
@@ -121,7 +122,7 @@ def _among(address: IPv4Address | IPv6Address, networks: Networks) -> bool:
 
 @lru_cache(maxsize=4096)
 def _parse(text: str) -> IPv4Address | IPv6Address | None:
-    """Read `1.2.3.4`, `1.2.3.4:5678`, `::1` or `[::1]:5678`; None for anything else."""
+    """Parse `1.2.3.4`, `1.2.3.4:5678`, `::1` or `[::1]:5678`; return None for anything else."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]
