@@ -28,8 +28,8 @@ class MemoryRoleRepository(RoleRepository):
     def __init__(self, transaction: MemoryTransaction) -> None:
         self._transaction = transaction
         self._roles = transaction.roles
-        self._roles.refuse = self._refuse_taken
-        transaction.held.refuse = self._refuse_gone
+        self._roles.validate = self._check_unique
+        transaction.held.validate = self._check_roles_exist
 
     async def add(self, role: Role) -> None:
         self._roles.write(role.id, role)
@@ -39,7 +39,7 @@ class MemoryRoleRepository(RoleRepository):
 
     async def lock(self, role_ids: Collection[RoleId]) -> Sequence[Role]:
         await self._transaction.lock(*_locks(role_ids))
-        self._refuse_gone(role_ids)
+        self._check_roles_exist(role_ids)
         return self._ordered(lambda role: role.id in role_ids)
 
     async def save(self, role: Role) -> None:
@@ -98,7 +98,7 @@ class MemoryRoleRepository(RoleRepository):
 
     async def assign(self, user_id: UserId, role_ids: Collection[RoleId]) -> None:
         await self._transaction.wait_for(*_locks(role_ids))
-        self._refuse_gone(role_ids)
+        self._check_roles_exist(role_ids)
         self._transaction.held.write(user_id, frozenset(role_ids))
 
     async def holders(self, role_ids: Collection[RoleId]) -> Mapping[RoleId, int]:
@@ -130,12 +130,12 @@ class MemoryRoleRepository(RoleRepository):
         held = self._transaction.held
         return self._transaction.users.where(lambda user: role_id in (held.find(user.id) or ()))
 
-    def _refuse_gone(self, role_ids: Collection[RoleId]) -> None:
+    def _check_roles_exist(self, role_ids: Collection[RoleId]) -> None:
         gone = [role_id for role_id in role_ids if self._roles.find(role_id) is None]
         if gone:
             raise RoleNotFound(*sorted(gone))
 
-    def _refuse_taken(self, role: Role) -> None:
+    def _check_unique(self, role: Role) -> None:
         if self._roles.where(lambda o: o.id != role.id and o.code == role.code):
             raise RoleCodeTaken(role.code)
         if self._roles.where(lambda o: o.id != role.id and o.name_key == role.name_key):

@@ -62,8 +62,8 @@ class MemoryStore:
         finally:
             self._listeners.remove(listener)
 
-    def tell(self) -> None:
-        """Let those that wait for a commit look."""
+    def notify(self) -> None:
+        """Wake everybody who waits for a commit."""
         for listener in self._listeners:
             if not listener.done():
                 listener.set_result(None)
@@ -149,7 +149,7 @@ class MemoryTransaction:
             table.check()
         for table in self._tables:
             table.publish()
-        self._store.tell()
+        self._store.notify()
         self.end()
 
     def end(self) -> None:
@@ -171,8 +171,8 @@ class MemoryTable(Generic[K, V]):
     def __init__(
         self, transaction: MemoryTransaction, committed: dict[K, V], *, copy: Callable[[V], V]
     ) -> None:
-        self.refuse: Callable[[V], None] = lambda _: None
-        """Raises if the row contradicts another one; asked when it is written, and again at commit."""
+        self.validate: Callable[[V], None] = lambda _: None
+        """Raises if the row conflicts with another one; called when the row is written, and again at commit."""
         self._transaction = transaction
         self._committed = committed
         self._written: dict[K, V | None] = {}
@@ -199,7 +199,7 @@ class MemoryTable(Generic[K, V]):
         """Add the row or replace it."""
         self._transaction.raise_failure()
         try:
-            self.refuse(row)
+            self.validate(row)
         except PorticoError as error:
             self._transaction.failure = error
             raise
@@ -214,7 +214,7 @@ class MemoryTable(Generic[K, V]):
         """Raise if a written row contradicts what others have committed meanwhile."""
         for row in self._written.values():
             if row is not None:
-                self.refuse(row)
+                self.validate(row)
 
     def publish(self) -> None:
         """Make the writes what everybody sees."""

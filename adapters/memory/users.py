@@ -26,7 +26,7 @@ class MemoryUserRepository(UserRepository):
     def __init__(self, transaction: MemoryTransaction) -> None:
         self._transaction = transaction
         self._users = transaction.users
-        self._users.refuse = self._refuse_taken
+        self._users.validate = self._check_unique
 
     async def add(self, user: User) -> None:
         self._users.write(user.id, user)
@@ -104,7 +104,7 @@ class MemoryUserRepository(UserRepository):
     def _first(self, condition: Callable[[User], bool]) -> User | None:
         return next(iter(self._users.where(condition)), None)
 
-    def _refuse_taken(self, user: User) -> None:
+    def _check_unique(self, user: User) -> None:
         if self._first(lambda o: o.id != user.id and o.username.key == user.username.key):
             raise UsernameTaken(user.username)
         before = self._users.committed(user.id)

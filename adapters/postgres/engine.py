@@ -12,7 +12,7 @@ from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolProxiedConnection
 
-from adapters.postgres.errors import hang_up, raise_if_unavailable, unavailable
+from adapters.postgres.errors import raise_if_unavailable, terminate, unavailable
 from application.settings import PostgresSettings
 
 LONGEST_IDLE_IN_TRANSACTION = "30s"
@@ -139,4 +139,4 @@ def _replace_if_closed(
 def _hang_up_if_idle(connection: AdaptedConnection, entry: ConnectionPoolEntry) -> None:
     # Nothing is left to be said, and a frozen server would not return a goodbye.
     if not entry.in_use:
-        hang_up(connection)
+        terminate(connection)

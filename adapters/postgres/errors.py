@@ -65,14 +65,14 @@ def raise_if_unavailable(context: ExceptionContext) -> None:
     if context.is_disconnect and connection is not None and not connection.invalidated:
         # Lost, or cancelled in the middle. A goodbye might be waited for in vain; what still runs on
         # the server ends at its own time-out.
-        hang_up(connection.connection)
+        terminate(connection.connection)
     if isinstance(error, Exception) and (
         context.is_disconnect or (getattr(error, "sqlstate", None) or "").startswith(_NOT_NOW)
     ):
         raise unavailable(error) from error
 
 
-def hang_up(connection: ManagesConnection | AdaptedConnection) -> None:
-    """Close the socket without a word."""
+def terminate(connection: ManagesConnection | AdaptedConnection) -> None:
+    """Close the socket at once, without the protocol's goodbye."""
     if connection.driver_connection is not None:
         connection.driver_connection.terminate()

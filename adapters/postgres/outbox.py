@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Row, delete, select
 from sqlalchemy.dialects.postgresql import insert
 
-from adapters.postgres.records import among
+from adapters.postgres.table_gateway import any_of
 from adapters.postgres.tables import audit_outbox
 from adapters.postgres.transaction import Transaction
 from application.ports.outbox import Outbox
@@ -35,7 +35,7 @@ class PostgresOutbox(Outbox):
         return [to_entry(row) for row in rows]
 
     async def remove(self, ids: Collection[AuditId]) -> None:
-        await self._transaction.write(delete(audit_outbox).where(among(audit_outbox.c.id, ids)))
+        await self._transaction.write(delete(audit_outbox).where(any_of(audit_outbox.c.id, ids)))
 
 
 def to_row(entry: AuditEntry) -> dict[str, Any]:

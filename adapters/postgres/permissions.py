@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Row, func, select
 
-from adapters.postgres.records import OrderBy, Records
+from adapters.postgres.table_gateway import OrderBy, TableGateway
 from adapters.postgres.tables import AdvisoryLock, permissions
 from adapters.postgres.transaction import Transaction
 from application.ports.permissions import PermissionRepository
@@ -19,7 +19,7 @@ class PostgresPermissionRepository(PermissionRepository):
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
-        self._records = Records(transaction, permissions, to_row=to_row, of_row=to_permission)
+        self._gateway = TableGateway(transaction, permissions, to_row=to_row, of_row=to_permission)
 
     async def sync(
         self, routes: Sequence[Route], *, ids: Sequence[UUID], at: datetime
@@ -28,12 +28,12 @@ class PostgresPermissionRepository(PermissionRepository):
         changes = reconcile(await self.all(), routes, ids=ids, at=at)
         for change in changes:
             if change.before is not None:
-                await self._records.save(change.after)
-        await self._records.add(*(change.after for change in changes if change.before is None))
+                await self._gateway.save(change.after)
+        await self._gateway.add(*(change.after for change in changes if change.before is None))
         return changes
 
     async def all(self) -> Sequence[Permission]:
-        return await self._records.all(order_by=OrderBy((permissions.c.path, permissions.c.method)))
+        return await self._gateway.all(order_by=OrderBy((permissions.c.path, permissions.c.method)))
 
     async def missing(self, codes: Collection[str]) -> Collection[str]:
         present = {p.route.code.value for p in await self.all() if p.removed_at is None}

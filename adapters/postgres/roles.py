@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 from sqlalchemy import Column, ColumnElement, FromClause, Row, and_, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from adapters.postgres.records import OrderBy, Records, among, contains
+from adapters.postgres.table_gateway import OrderBy, TableGateway, any_of, contains
 from adapters.postgres.tables import AdvisoryLock, roles, user_roles, users
 from adapters.postgres.transaction import Transaction
-from adapters.postgres.users import has_role, order_of_users, user_records
+from adapters.postgres.users import has_role, order_of_users, user_gateway
 from application.paging import Page, PageRequest, Sort
 from application.ports.roles import RoleFilter, RoleRepository
 from domain.access import (
@@ -47,30 +47,30 @@ class PostgresRoleRepository(RoleRepository):
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
-        self._records = Records(transaction, roles, to_row=to_row, of_row=to_role)
-        self._users = user_records(transaction)
-        self._summaries = Records(
+        self._gateway = TableGateway(transaction, roles, to_row=to_row, of_row=to_role)
+        self._users = user_gateway(transaction)
+        self._summaries = TableGateway(
             transaction, roles, to_row=summary_to_row, of_row=to_summary, columns=_SUMMARY
         )
 
     async def add(self, role: Role) -> None:
-        await self._records.add(role, conflicts=_conflicts_of(role))
+        await self._gateway.add(role, conflicts=_conflicts_of(role))
 
     async def find(self, role_id: RoleId) -> Role | None:
-        return await self._records.find(roles.c.id == role_id)
+        return await self._gateway.find(roles.c.id == role_id)
 
     async def lock(self, role_ids: Collection[RoleId]) -> Sequence[Role]:
-        locked = await self._records.lock(among(roles.c.id, role_ids), references=False)
+        locked = await self._gateway.lock(any_of(roles.c.id, role_ids), references=False)
         if gone := set(role_ids) - {role.id for role in locked}:
             raise RoleNotFound(*sorted(gone))
         return sorted(locked, key=lambda role: role.code.key)
 
     async def save(self, role: Role) -> None:
-        if not await self._records.save(role, conflicts=_conflicts_of(role)):
+        if not await self._gateway.save(role, conflicts=_conflicts_of(role)):
             raise RoleNotFound(role.id)
 
     async def delete(self, role_ids: Collection[RoleId]) -> None:
-        await self._records.delete(among(roles.c.id, role_ids))
+        await self._gateway.delete(any_of(roles.c.id, role_ids))
 
     async def page(self, which: RoleFilter, page: PageRequest) -> Page[RoleSummary]:
         conditions = []
@@ -89,8 +89,8 @@ class PostgresRoleRepository(RoleRepository):
         return await self._summaries.all(order_by=_BY_CODE)
 
     async def by_codes(self, codes: Collection[RoleCode]) -> Sequence[Role]:
-        wanted = among(roles.c.code_key, [code.key for code in codes])
-        return await self._records.all(wanted, order_by=_BY_CODE)
+        wanted = any_of(roles.c.code_key, [code.key for code in codes])
+        return await self._gateway.all(wanted, order_by=_BY_CODE)
 
     async def of_users(self, user_ids: Collection[UserId]) -> Mapping[UserId, Sequence[Role]]:
         return await self._of_users(user_ids, roles.c, to_role)
@@ -110,7 +110,7 @@ class PostgresRoleRepository(RoleRepository):
         rows = await self._transaction.read(
             select(user_roles.c.user_id, *columns)
             .join_from(user_roles, roles)
-            .where(among(user_roles.c.user_id, user_ids))
+            .where(any_of(user_roles.c.user_id, user_ids))
             .order_by(roles.c.code_key)
         )
         for row in rows:
@@ -118,7 +118,7 @@ class PostgresRoleRepository(RoleRepository):
         return dict(found)
 
     async def amount_of(self, codes: Collection[RoleCode]) -> Amount:
-        found = select(*_AMOUNTS).where(among(roles.c.code_key, [code.key for code in codes]))
+        found = select(*_AMOUNTS).where(any_of(roles.c.code_key, [code.key for code in codes]))
         return await self._greatest(select(*_each(func.sum, found.subquery())).subquery())
 
     async def largest_amount_with(self, role_id: RoleId) -> Amount:
@@ -150,7 +150,7 @@ class PostgresRoleRepository(RoleRepository):
         # Nobody removes them from here on; whoever is about to is waited for.
         locked = await self._transaction.write(
             select(roles.c.id)
-            .where(among(roles.c.id, role_ids))
+            .where(any_of(roles.c.id, role_ids))
             .order_by(roles.c.id)
             .with_for_update(read=True, key_share=True)
         )
@@ -158,7 +158,7 @@ class PostgresRoleRepository(RoleRepository):
             raise RoleNotFound(*sorted(gone))
         await self._transaction.write(
             delete(user_roles).where(
-                user_roles.c.user_id == user_id, ~among(user_roles.c.role_id, role_ids)
+                user_roles.c.user_id == user_id, ~any_of(user_roles.c.role_id, role_ids)
             )
         )
         if role_ids:
@@ -170,7 +170,7 @@ class PostgresRoleRepository(RoleRepository):
     async def holders(self, role_ids: Collection[RoleId]) -> Mapping[RoleId, int]:
         rows = await self._transaction.read(
             select(user_roles.c.role_id, func.count().label("users"))
-            .where(among(user_roles.c.role_id, role_ids))
+            .where(any_of(user_roles.c.role_id, role_ids))
             .group_by(user_roles.c.role_id)
         )
         return dict.fromkeys(role_ids, 0) | {RoleId(row.role_id): row.users for row in rows}

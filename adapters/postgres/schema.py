@@ -1,4 +1,4 @@
-"""`Schema` by alembic: brings the database to the newest step of `migrations/`, one process at a time."""
+"""`Schema` by alembic: upgrades the database to the newest revision of `migrations/`, one process at a time."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -14,16 +14,16 @@ from adapters.postgres.tables import AdvisoryLock
 from application.ports.system import Schema
 from application.settings import PostgresSettings
 
-_LONGEST_STEP = timedelta(hours=1)
-# While a migration waits for a table, everybody who comes later waits behind it.
+_LONGEST_REVISION = timedelta(hours=1)
+# While a migration waits for the lock on a table, every later query on that table waits behind it.
 _PATIENCE_WITH_TABLES = timedelta(seconds=5)
 
 
 class PostgresSchema(Schema):
-    """Works on a connection of its own: migrations take longer than requests may.
+    """Uses its own connection: migrations may take longer than requests.
 
-    A database that has taken every step of this code, and others besides, comes from a later version of it.
-    Migrations expand before they contract, so both versions work with it, and it is left as it is.
+    A database with every revision of this code and more belongs to a later version. Migrations expand
+    before they contract, so this version works with it too, and changes nothing.
     """
 
     def __init__(
@@ -33,23 +33,23 @@ class PostgresSchema(Schema):
         self._patience_with_others = patience_with_others
 
     async def upgrade(self) -> None:
-        """Take every missing step; raise `Unavailable` if others hold the lock or a table for too long."""
-        steps = _steps()
-        async with self._connection(statement_timeout=_LONGEST_STEP) as connection:
+        """Apply every missing revision; raise `Unavailable` if others hold the lock or a table for too long."""
+        migrations = _migrations()
+        async with self._connection(statement_timeout=_LONGEST_REVISION) as connection:
             await self._lock(connection)
-            await connection.run_sync(steps.upgrade)
+            await connection.run_sync(migrations.upgrade)
 
     async def is_current(self) -> bool:
-        steps = _steps()
+        migrations = _migrations()
         async with self._connection() as connection:
-            return await connection.run_sync(steps.is_current)
+            return await connection.run_sync(migrations.is_current)
 
     async def write_migration(self, message: str) -> Path | None:
-        """Upgrade, then write the step from the database to `tables`; return None if there is nothing to do."""
-        steps = _steps()
+        """Upgrade, then write a revision for what differs from `tables`; return None if nothing differs."""
+        migrations = _migrations()
         await self.upgrade()
         async with self._connection() as connection:
-            script = await connection.run_sync(steps.write_migration, message)
+            script = await connection.run_sync(migrations.write_migration, message)
         return Path(script.path) if script else None
 
     @asynccontextmanager
@@ -64,18 +64,18 @@ class PostgresSchema(Schema):
             await engine.dispose()
 
     async def _lock(self, connection: AsyncConnection) -> None:
-        """Exclude other migrations until the connection is closed: some steps end the transaction on the way."""
+        """Exclude other migrations until the connection is closed: some revisions end the transaction midway."""
         await connection.execute(_lock_timeout(self._patience_with_others))
         await connection.execute(select(func.pg_advisory_lock(AdvisoryLock.MIGRATIONS)))
         await connection.execute(_lock_timeout(_PATIENCE_WITH_TABLES))
         await connection.commit()
 
 
-def _steps() -> ModuleType:
-    # 11 MB that workers and beats, which migrate nothing, should not carry.
-    from adapters.postgres import steps  # noqa: PLC0415
+def _migrations() -> ModuleType:
+    # 11 MB that workers and beats, which never migrate, should not load.
+    from adapters.postgres import migrations  # noqa: PLC0415
 
-    return steps
+    return migrations
 
 
 def _lock_timeout(patience: timedelta) -> TextClause:

@@ -19,10 +19,10 @@ from sqlalchemy import (
     update,
 )
 
-from adapters.postgres.records import OrderBy, Records
-from adapters.postgres.search import UserSearch
+from adapters.postgres.table_gateway import OrderBy, TableGateway
 from adapters.postgres.tables import is_active_administrator, roles, user_roles, users
 from adapters.postgres.transaction import Transaction
+from adapters.postgres.user_search import UserSearch
 from application.paging import Page, PageRequest, Sort
 from application.ports.users import UserFilter, UserRepository
 from domain.access import RoleId
@@ -47,16 +47,16 @@ class PostgresUserRepository(UserRepository):
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
-        self._records = user_records(transaction)
+        self._gateway = user_gateway(transaction)
 
     async def add(self, user: User) -> None:
-        await self._records.add(user, conflicts=_conflicts_of(user))
+        await self._gateway.add(user, conflicts=_conflicts_of(user))
 
     async def find(self, user_id: UserId) -> User | None:
-        return await self._records.find(users.c.id == user_id)
+        return await self._gateway.find(users.c.id == user_id)
 
     async def lock(self, user_id: UserId) -> User:
-        for user in await self._records.lock(users.c.id == user_id):
+        for user in await self._gateway.lock(users.c.id == user_id):
             return user
         raise UserNotFound(user_id)
 
@@ -73,12 +73,12 @@ class PostgresUserRepository(UserRepository):
             raise UserNotFound(user.id)
 
     async def delete(self, user_id: UserId) -> None:
-        if not await self._records.delete(users.c.id == user_id):
+        if not await self._gateway.delete(users.c.id == user_id):
             raise UserNotFound(user_id)
 
     async def find_by_login(self, name: str) -> User | None:
         has_name = _has_login(name)
-        return None if has_name is None else await self._records.find(has_name)
+        return None if has_name is None else await self._gateway.find(has_name)
 
     async def id_of_login(self, name: str) -> UserId | None:
         has_name = _has_login(name)
@@ -126,19 +126,19 @@ class PostgresUserRepository(UserRepository):
                 return Page([], 0)
             conditions.append(has_role(RoleId(role_id)))
         if not which.keyword:
-            return await self._records.page(page, *conditions, order_by=order_of_users(page))
+            return await self._gateway.page(page, *conditions, order_by=order_of_users(page))
         needle = sought(which.keyword)
         if needle is None:
             return Page([], 0)
         search = UserSearch(
-            self._transaction, self._records, needle, conditions, order_by=order_of_users(page)
+            self._transaction, self._gateway, needle, conditions, order_by=order_of_users(page)
         )
         return await search.page(page)
 
 
-def user_records(transaction: Transaction) -> Records[User]:
+def user_gateway(transaction: Transaction) -> TableGateway[User]:
     """Return the users as records."""
-    return Records(transaction, users, to_row=to_row, of_row=to_user)
+    return TableGateway(transaction, users, to_row=to_row, of_row=to_user)
 
 
 _BY_USERNAME = Sort("username")

@@ -132,7 +132,7 @@ class MemorySchedulingBackend(SchedulingBackend):
             stored={"task": "reports.send", "kind": "crontab", "schedule": BROKEN_SCHEDULE},
             reason="schedule.minute is not a field of a crontab",
         )
-        self._store.tell()
+        self._store.notify()
         return task_id
 
     async def write_standing(self, task_id: PeriodicTaskId, standing: Standing) -> None:

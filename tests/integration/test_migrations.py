@@ -23,8 +23,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.engine import connect, postgres_engine
 from adapters.postgres.health import SchemaProbe
+from adapters.postgres.migrations import alembic_config
 from adapters.postgres.schema import PostgresSchema
-from adapters.postgres.steps import alembic_config
 from adapters.postgres.tables import AdvisoryLock, metadata
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from application.paging import PageRequest

@@ -131,7 +131,7 @@ class MemoryBeatStore(BeatStore):
         lease = self._store.lease
         if lease and (lease.beat, lease.epoch) == (leadership.beat, leadership.epoch):
             self._store.lease = replace(lease, leads_until=self._clock.now())
-            self._store.tell()
+            self._store.notify()
 
     async def status(self) -> SchedulerStatus:
         lease = self._store.lease

@@ -19,7 +19,7 @@ class MemoryPeriodicTaskRepository(PeriodicTaskRepository):
     def __init__(self, transaction: MemoryTransaction) -> None:
         self._transaction = transaction
         self._tasks = transaction.periodic_tasks
-        self._tasks.refuse = self._refuse_taken
+        self._tasks.validate = self._check_unique
 
     async def add(self, task: PeriodicTask) -> None:
         self._tasks.write(task.id, task)
@@ -76,7 +76,7 @@ class MemoryPeriodicTaskRepository(PeriodicTaskRepository):
         standing = self._transaction.standings.find(task.id)
         return Scheduled(task=task, standing=standing or Standing())
 
-    def _refuse_taken(self, task: PeriodicTask | UnreadableTask) -> None:
+    def _check_unique(self, task: PeriodicTask | UnreadableTask) -> None:
         if self._tasks.where(lambda other: other.id != task.id and other.name == task.name):
             raise PeriodicTaskNameTaken(task.name)
 

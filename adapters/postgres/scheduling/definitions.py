@@ -16,9 +16,9 @@ from sqlalchemy import (
     update,
 )
 
-from adapters.postgres.records import OrderBy, Records, among, contains
 from adapters.postgres.scheduling.rows import COLUMNS, to_row, to_run, to_task
 from adapters.postgres.scheduling.statements import LAST_RUNS
+from adapters.postgres.table_gateway import OrderBy, TableGateway, any_of, contains
 from adapters.postgres.tables import periodic_task_standings, periodic_tasks, task_runs
 from adapters.postgres.transaction import Transaction
 from application.paging import Page, PageRequest, Sort
@@ -34,26 +34,26 @@ class PostgresPeriodicTaskRepository(PeriodicTaskRepository):
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
-        self._records = Records[PeriodicTask | UnreadableTask](
+        self._gateway = TableGateway[PeriodicTask | UnreadableTask](
             transaction, periodic_tasks, to_row=_to_row, of_row=to_task, columns=_COLUMNS
         )
 
     async def add(self, task: PeriodicTask) -> None:
-        await self._records.add(task, conflicts=_conflicts(task))
+        await self._gateway.add(task, conflicts=_conflicts(task))
 
     async def find(self, task_id: PeriodicTaskId) -> Scheduled | None:
-        task = await self._records.find(periodic_tasks.c.id == task_id)
+        task = await self._gateway.find(periodic_tasks.c.id == task_id)
         return None if task is None else (await self._with_last_runs([task]))[0]
 
     async def lock(self, task_id: PeriodicTaskId) -> Scheduled:
-        tasks = await self._records.lock(periodic_tasks.c.id == task_id)
+        tasks = await self._gateway.lock(periodic_tasks.c.id == task_id)
         if not tasks:
             raise PeriodicTaskNotFound(task_id)
         return (await self._scheduled(tasks))[0]
 
     async def save(self, task: PeriodicTask | UnreadableTask) -> None:
         if isinstance(task, PeriodicTask):
-            await self._records.save(task, conflicts=_conflicts(task))
+            await self._gateway.save(task, conflicts=_conflicts(task))
         else:
             await self._transaction.write(
                 update(periodic_tasks)
@@ -78,7 +78,7 @@ class PostgresPeriodicTaskRepository(PeriodicTaskRepository):
         runs = select(task_runs.c.id).where(task_runs.c.task_id == task_id)
         there = runs.order_by(task_runs.c.id).with_for_update()
         await self._transaction.write(delete(task_runs).where(task_runs.c.id.in_(there)))
-        await self._records.delete(periodic_tasks.c.id == task_id)  # a trigger removes its standing
+        await self._gateway.delete(periodic_tasks.c.id == task_id)  # a trigger removes its standing
 
     async def page(self, which: PeriodicTaskFilter, page: PageRequest) -> Page[Scheduled]:
         needle = sought(which.keyword or "")
@@ -86,11 +86,11 @@ class PostgresPeriodicTaskRepository(PeriodicTaskRepository):
             return Page([], 0)
         sort = page.sort or Sort("name")
         order_by = OrderBy(_SORTS[sort.by], descending=sort.descending)
-        found = await self._records.page(page, *_conditions(which, needle), order_by=order_by)
+        found = await self._gateway.page(page, *_conditions(which, needle), order_by=order_by)
         return Page(await self._with_last_runs(found.records), found.total)
 
     async def lock_all(self, ids: Collection[PeriodicTaskId]) -> Sequence[Scheduled]:
-        tasks = await self._records.lock(among(periodic_tasks.c.id, ids))
+        tasks = await self._gateway.lock(any_of(periodic_tasks.c.id, ids))
         if missing := set(ids) - {task.id for task in tasks}:
             raise PeriodicTaskNotFound(min(missing))
         return await self._scheduled(tasks)
@@ -98,7 +98,7 @@ class PostgresPeriodicTaskRepository(PeriodicTaskRepository):
     async def names(self, ids: Collection[PeriodicTaskId]) -> Mapping[PeriodicTaskId, str]:
         table = periodic_tasks.c
         rows = await self._transaction.read(
-            select(table.id, table.name).where(among(table.id, ids))
+            select(table.id, table.name).where(any_of(table.id, ids))
         )
         return {row.id: row.name for row in rows}
 
@@ -121,7 +121,7 @@ class PostgresPeriodicTaskRepository(PeriodicTaskRepository):
     ) -> Mapping[PeriodicTaskId, Standing]:
         table = periodic_task_standings.c
         rows = await self._transaction.read(
-            select(table.task_id, table.settled_until, table.runs).where(among(table.task_id, ids))
+            select(table.task_id, table.settled_until, table.runs).where(any_of(table.task_id, ids))
         )
         return {
             row.task_id: Standing(settled_until=row.settled_until, runs=row.runs) for row in rows

@@ -1,4 +1,4 @@
-"""What `Records` promises to whoever makes a repository of it, shown with one of thirty lines."""
+"""What `TableGateway` promises to whoever makes a repository of it, shown with one of thirty lines."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from adapters.postgres.engine import connect, postgres_engine
-from adapters.postgres.records import OrderBy, Records, among, contains
+from adapters.postgres.table_gateway import OrderBy, TableGateway, any_of, contains
 from adapters.postgres.transaction import Transaction
 from application.paging import MOST_COUNTED, Page, PageRequest
 from application.settings import PostgresSettings
@@ -61,20 +61,20 @@ class NoteRepository:
     """What remains to be written for a new table."""
 
     def __init__(self, transaction: Transaction) -> None:
-        self._records = Records(transaction, notes, to_row=to_row, of_row=to_note)
+        self._gateway = TableGateway(transaction, notes, to_row=to_row, of_row=to_note)
 
     async def add(self, *new: Note) -> None:
         """Store new notes, all of them or none; raise `TitleTaken`."""
-        await self._records.add(*new, conflicts=CONFLICTS)
+        await self._gateway.add(*new, conflicts=CONFLICTS)
 
     async def save(self, note: Note) -> bool:
         """Return whether it is there; raise `TitleTaken`."""
-        return await self._records.save(note, conflicts=CONFLICTS)
+        return await self._gateway.save(note, conflicts=CONFLICTS)
 
     async def page(self, keyword: str, page: PageRequest) -> Page[Note]:
         """Return one page, ordered by title."""
         found = contains([notes.c.title], keyword)
-        return await self._records.page(page, found, order_by=BY_TITLE)
+        return await self._gateway.page(page, found, order_by=BY_TITLE)
 
 
 CONFLICTS: dict[str, PorticoError] = {"uq_notes_title": TitleTaken("There is one already")}
@@ -119,8 +119,8 @@ async def given(begin: Begin, *there: Note) -> None:
         await transaction.commit()
 
 
-def records(transaction: Transaction) -> Records[Note]:
-    return Records(transaction, notes, to_row=to_row, of_row=to_note)
+def records(transaction: Transaction) -> TableGateway[Note]:
+    return TableGateway(transaction, notes, to_row=to_row, of_row=to_note)
 
 
 async def everything(begin: Begin) -> list[Note]:
@@ -154,7 +154,7 @@ async def test_a_column_may_have_one_of_any_number_of_values(begin: Begin) -> No
 
     async with begin() as transaction:
         for wanted in ([], [2], [4, 2], [2, 4, 4, 9], range(1, 1000)):
-            condition = among(notes.c.id, [UUID(int=number) for number in wanted])
+            condition = any_of(notes.c.id, [UUID(int=number) for number in wanted])
             found = await records(transaction).all(condition, order_by=BY_TITLE)
             assert found == [note(number) for number in range(1, 6) if number in wanted]
 

@@ -9,10 +9,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.postgres.engine import connect, postgres_engine
-from adapters.postgres.search import UserSearch
 from adapters.postgres.tables import users
 from adapters.postgres.transaction import Transaction
-from adapters.postgres.users import order_of_users, user_records
+from adapters.postgres.user_search import UserSearch
+from adapters.postgres.users import order_of_users, user_gateway
 from application.paging import Page, PageRequest, Sort
 from application.settings import PostgresSettings
 from domain.identity import User
@@ -63,7 +63,7 @@ async def search(
     transaction: Transaction, keyword: str, page: PageRequest, *, only_active: bool
 ) -> Page[User]:
     conditions = [users.c.status == "active"] if only_active else []
-    records, order_by = user_records(transaction), order_of_users(page)
+    records, order_by = user_gateway(transaction), order_of_users(page)
     found = UserSearch(transaction, records, keyword, conditions, order_by=order_by, most=MOST)
     return await found.page(page)
 
@@ -77,7 +77,7 @@ async def test_every_way_of_searching_finds_the_same(
 ) -> None:
     async with aclosing(await connect(engine)) as connection:
         transaction = Transaction(connection)
-        everybody = await user_records(transaction).all(
+        everybody = await user_gateway(transaction).all(
             order_by=order_of_users(PageRequest(sort=sort))
         )
         for case, keyword in KEYWORDS.items():

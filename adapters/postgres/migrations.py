@@ -1,4 +1,4 @@
-"""The steps of `migrations/`, and alembic, which takes them. Only `adapters.postgres.schema` loads it, when asked."""
+"""Runs alembic on `migrations/`. Only `adapters.postgres.schema` imports it, and only when it is needed."""
 
 import logging
 from argparse import Namespace
@@ -24,18 +24,18 @@ _log = logging.getLogger(__name__)
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-class Standing(Enum):
-    """Where a database is, compared with this code."""
+class DatabaseVersion(Enum):
+    """The version of the schema of a database, compared with this code."""
 
     BEHIND = auto()
     CURRENT = auto()
     LATER = auto()
-    """It has every step of this code and goes on from there."""
+    """It has every revision of this code, and newer ones."""
 
 
 def upgrade(connection: Connection) -> None:
-    """Take every missing step; raise `MigrationsRefused`."""
-    if standing(connection) is Standing.LATER:
+    """Apply every missing revision; raise `MigrationsRefused`."""
+    if database_version(connection) is DatabaseVersion.LATER:
         _log.warning("The database comes from a later version of Portico; it is left as it is")
         return
     with _refusals():
@@ -43,63 +43,65 @@ def upgrade(connection: Connection) -> None:
 
 
 def is_current(connection: Connection) -> bool:
-    """Tell whether every step was taken; raise `MigrationsRefused`."""
-    return standing(connection) is not Standing.BEHIND
+    """Return whether every revision is applied; raise `MigrationsRefused`."""
+    return database_version(connection) is not DatabaseVersion.BEHIND
 
 
-def standing(connection: Connection) -> Standing:
-    """Return where the database is; raise `MigrationsRefused` if it has gone another way than this code."""
+def database_version(connection: Connection) -> DatabaseVersion:
+    """Compare the database with this code; raise `MigrationsRefused` if their histories differ."""
     with _refusals():
-        steps, heads = _history()
-        known = {step.revision for step in steps.walk_revisions()}
-        at, taken = _steps_taken(connection)
-        if unknown := at - known:
-            # Without a record nobody can tell, and a database that lacks something must not be taken for one that does
-            # not: its tables would be found missing one by one.
-            if missing := known - taken if taken else heads:
+        scripts, heads = _history()
+        known = {script.revision for script in scripts.walk_revisions()}
+        current, applied = _revisions(connection)
+        if unknown := current - known:
+            # A database without records of its revisions may lack some of ours. Refuse it: otherwise requests
+            # would fail one by one on missing tables.
+            if missing := known - applied if applied else heads:
                 raise MigrationsRefused(
                     f"The database is at migration {_names(unknown)}, which this code does not know, and lacks "
                     f"{_names(missing)}, which it needs. It belongs to another branch or version: use that code, or "
                     f"another database"
                 )
-            return Standing.LATER
+            return DatabaseVersion.LATER
         before = (
-            {step.revision for step in steps.iterate_revisions(tuple(at), "base")} if at else set()
+            {script.revision for script in scripts.iterate_revisions(tuple(current), "base")}
+            if current
+            else set()
         )
-        if taken and (missing := before - taken):
+        if applied and (missing := before - applied):
             raise MigrationsRefused(
-                f"The database is at migration {_names(at)} and lacks {_names(missing)}, which comes before it in "
+                f"The database is at migration {_names(current)} and lacks {_names(missing)}, which comes before it in "
                 f"this code. Their order was changed: use the code that the database belongs to, or another database"
             )
-        return Standing.CURRENT if at == heads else Standing.BEHIND
+        return DatabaseVersion.CURRENT if current == heads else DatabaseVersion.BEHIND
 
 
 def _history() -> tuple[ScriptDirectory, set[str]]:
-    """Return the steps of this code, and those that no other one follows."""
-    steps = ScriptDirectory.from_config(alembic_config())
+    """Return the revisions of this code, and its heads."""
+    scripts = ScriptDirectory.from_config(alembic_config())
     try:
-        return steps, set(steps.get_heads())
-    except KeyError as error:  # alembic's own, when a step follows one that is not there
+        return scripts, set(scripts.get_heads())
+    except KeyError as error:  # alembic's own, for a revision whose predecessor does not exist
         raise CommandError(f"{error} is not among them, and another one follows it") from error
 
 
-def _steps_taken(connection: Connection) -> tuple[set[str], set[str]]:
-    """Return where the database is, and every step that is noted as taken."""
+def _revisions(connection: Connection) -> tuple[set[str], set[str]]:
+    """Return the current heads of the database, and every revision that is recorded as applied."""
     with connection.begin():  # and end: in a transaction of ours alembic would not commit
-        at = set(MigrationContext.configure(connection).get_current_heads())
+        current = set(MigrationContext.configure(connection).get_current_heads())
         if not inspect(connection).has_table(applied_migrations.name):
-            return at, set()
-        return at, set(connection.scalars(select(applied_migrations.c.revision)))
+            return current, set()
+        return current, set(connection.scalars(select(applied_migrations.c.revision)))
 
 
 def write_migration(connection: Connection, message: str) -> Script | None:
-    """Write the step from the database to `tables`, unless there is nothing to do; raise `MigrationsRefused`."""
+    """Write a revision for the difference between the database and `tables`, if any; raise `MigrationsRefused`."""
 
-    def unless_empty(_context: object, _revision: object, steps: list[MigrationScript]) -> None:
-        if all(step.upgrade_ops is None or step.upgrade_ops.is_empty() for step in steps):
-            steps.clear()
+    def unless_empty(_context: object, _revision: object, scripts: list[MigrationScript]) -> None:
+        if all(script.upgrade_ops is None or script.upgrade_ops.is_empty() for script in scripts):
+            scripts.clear()
 
-    if standing(connection) is Standing.LATER:
+    if database_version(connection) is DatabaseVersion.LATER:
         raise MigrationsRefused(
             "The database comes from a later version of Portico, so nothing can be written from it: use another one"
         )
@@ -115,7 +117,7 @@ def write_migration(connection: Connection, message: str) -> Script | None:
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    """Raise `MigrationsRefused` for what alembic refuses: two heads, a step whose predecessor is not there."""
+    """Raise `MigrationsRefused` for errors of alembic: two heads, a revision whose predecessor does not exist."""
     try:
         yield
     except CommandError as error:
@@ -127,7 +129,7 @@ def _names(revisions: set[str]) -> str:
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
-    """Return alembic's configuration; `pyproject.toml`, where there is one, adds how new steps are named."""
+    """Return alembic's configuration; `pyproject.toml`, if it exists, adds the file names of new revisions."""
     config = Config(
         toml_file=_ROOT / "pyproject.toml",
         cmd_opts=Namespace(quiet=True),

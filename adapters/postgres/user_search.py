@@ -1,12 +1,12 @@
-"""Finding users by a keyword, in a time that hardly depends on how many users there are.
+"""Searches users by a keyword, in a time that hardly depends on the number of users.
 
-An index on n-grams knows who has a keyword, but not in which order: it has to fetch all of them and sort.
-Walking through the users in order soon meets those that many have, and may never meet the others. The
-planner cannot tell which is which, as it takes the n-grams of a word for independent. So a sample decides.
+The index on n-grams finds all users with a keyword, unordered: it has to fetch and sort every match. Reading
+the users in order finds common keywords quickly and rare ones late. The planner cannot tell common from rare,
+because it takes the n-grams of a word for independent. So a sample of users decides.
 
-What still grows is the count, with those that are found and up to `MOST_COUNTED` of them: of a million users a page for
-a keyword that one in a hundred has, or one in ten, takes three times as long as of ten thousand (11 and 19 ms where it
-was 4 and 6), and as long for any that is rarer or for none.
+Only counting still grows with the matches, up to `MOST_COUNTED`: among a million users, a page for a keyword
+of one in a hundred or one in ten takes 11 and 19 ms (4 and 6 ms among ten thousand); rarer keywords take no
+longer than before.
 """
 
 from collections.abc import Sequence
@@ -14,32 +14,32 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, Double, cast, column, func, select, table
 from sqlalchemy.dialects.postgresql import REGCLASS
 
-from adapters.postgres.records import OrderBy, Records, among, contains
+from adapters.postgres.table_gateway import OrderBy, TableGateway, any_of, contains
 from adapters.postgres.tables import SEARCHED, ngrams_of_user, users
 from adapters.postgres.transaction import Transaction
 from application.paging import MOST_COUNTED, Page, PageRequest
 from domain.identity import User, UserId
 
-# Unlike no limit at all, it keeps the planner from walking where it shall use the index.
+# Any LIMIT keeps the planner from reading in order where it should use the index.
 _ALL = 2**62
 
 _pg_class = table("pg_class", column("oid"), column("reltuples"))
 
 _SAMPLE = 1_000
 _COMMON = 0.1
-"""Of the users have a keyword that is sooner counted by looking at one after the other than by the index."""
+"""Above this share of matching users, a sequential scan counts faster than the index."""
 
 
 class UserSearch:
-    """The users that have `needle`, which is folded, in one of their names, and meet the conditions.
+    """Finds the users with `needle` (casefolded) in one of their names who meet the conditions.
 
-    More than `most` are not counted.
+    Counting stops at `most`.
     """
 
     def __init__(
         self,
         transaction: Transaction,
-        records: Records[User],
+        gateway: TableGateway[User],
         needle: str,
         conditions: Sequence[ColumnElement[bool]],
         *,
@@ -47,7 +47,7 @@ class UserSearch:
         most: int = MOST_COUNTED,
     ) -> None:
         self._transaction = transaction
-        self._records = records
+        self._gateway = gateway
         self._needle = needle
         self._conditions = conditions
         self._order_by = order_by
@@ -56,17 +56,17 @@ class UserSearch:
         self._by_index = (*self._found, ngrams_of_user.contains(_ngrams(needle)))
 
     async def page(self, page: PageRequest) -> Page[User]:
-        """Return one page in order; in three statements if few have the keyword."""
+        """Return one page in order; three statements if the keyword is rare."""
         share, everybody = await self._sample()
         if share < _COMMON:
             ids, total = await self._sort(page, most=self._most)
             if total < self._most:
                 return Page(await self._users(ids), total)
         else:
-            total = await self._records.count(*self._found, most=self._most)
-        # As far as the index would have to: in the order of names, those that start with the keyword are neighbours.
-        reach = max(self._most, round(share * everybody))
-        records = await self._walk(page, reach)
+            total = await self._gateway.count(*self._found, most=self._most)
+        # As many rows as the index would fetch: users whose names start with the keyword are neighbours in order.
+        scanned = max(self._most, round(share * everybody))
+        records = await self._scan(page, scanned)
         is_complete = total < self._most and page.offset + len(records) >= total
         if len(records) < page.size and not is_complete:
             ids, _ = await self._sort(page)
@@ -74,21 +74,21 @@ class UserSearch:
         return Page(records, total)
 
     async def _sample(self) -> tuple[float, float]:
-        """Return which share of some users has the keyword, and about how many users there are."""
-        some = select(*SEARCHED).limit(_SAMPLE).subquery()
-        having = func.count().filter(contains(list(some.c), self._needle))
-        share = func.coalesce(cast(having, Double) / func.nullif(func.count(), 0), 0.0)
+        """Return the share of sampled users with the keyword, and the estimated number of all users."""
+        sample = select(*SEARCHED).limit(_SAMPLE).subquery()
+        matches = func.count().filter(contains(list(sample.c), self._needle))
+        share = func.coalesce(cast(matches, Double) / func.nullif(func.count(), 0), 0.0)
         everybody = select(_pg_class.c.reltuples).where(
             _pg_class.c.oid == cast(users.name, REGCLASS)
         )
-        asked = select(
+        statement = select(
             share.label("share"), everybody.scalar_subquery().label("everybody")
-        ).select_from(some)
-        row = (await self._transaction.read(asked)).one()
+        ).select_from(sample)
+        row = (await self._transaction.read(statement)).one()
         return row.share, row.everybody
 
     async def _sort(self, page: PageRequest, *, most: int = _ALL) -> tuple[Sequence[UserId], int]:
-        """Return who is on a page of the first `most` that the index happens to find, and how many these are."""
+        """Return the ids of a page of the first `most` matches of the index, and the number of these matches."""
         columns = {users.c.id, *self._order_by.columns}
         found = select(*columns).where(*self._by_index).limit(most).subquery()
         rows = (
@@ -101,16 +101,16 @@ class UserSearch:
         ).all()
         if rows:
             return [UserId(row.id) for row in rows], rows[0].total
-        return [], await self._records.count(*self._by_index, most=most) if page.offset else 0
+        return [], await self._gateway.count(*self._by_index, most=most) if page.offset else 0
 
     async def _users(self, ids: Sequence[UserId]) -> Sequence[User]:
-        return await self._records.all(among(users.c.id, ids), order_by=self._order_by)
+        return await self._gateway.all(any_of(users.c.id, ids), order_by=self._order_by)
 
-    async def _walk(self, page: PageRequest, reach: int) -> Sequence[User]:
-        """Return what is on a page, or the part of it that is found among the first users in order."""
+    async def _scan(self, page: PageRequest, scanned: int) -> Sequence[User]:
+        """Return the part of a page that is among the first `scanned` users in order."""
         order_by = self._order_by.within(users)
-        near = select(users).where(*self._conditions).order_by(*order_by).limit(reach).subquery()
-        return await self._records.select(
+        near = select(users).where(*self._conditions).order_by(*order_by).limit(scanned).subquery()
+        return await self._gateway.select(
             select(near)
             .where(contains([near.c[searched.name] for searched in SEARCHED], self._needle))
             .order_by(*self._order_by.within(near))
