@@ -56,7 +56,7 @@ from adapters.security.tokens import JoseTokens
 from adapters.system import SystemClock, SystemSecrets, Uuid7Generator
 from application.settings import PostgresSettings, Settings, UnsafeSettings
 from application.use_cases import health, routes
-from application.use_cases.access.change import CommitAccess
+from application.use_cases.access.change import CommitAccessChange
 from application.use_cases.access.guard import Authorize, Guard
 from application.use_cases.access.roles import (
     CreateRole,
@@ -81,7 +81,7 @@ from application.use_cases.identity.users import (
     ListUsers,
     ResetPassword,
 )
-from application.use_cases.outbox import DeliverAudit, DeliverOutbox, OutboxCourier
+from application.use_cases.outbox import DeliverAudit, DeliverOutbox, OutboxRelay
 from application.use_cases.scheduling.catalogue import (
     GetSchedulerStatus,
     ListTasks,
@@ -114,7 +114,7 @@ from application.use_cases.sessions.devices import (
     LogOut,
     LogOutEverywhere,
 )
-from application.use_cases.sessions.keys import GetPublicKeys, GetTransportKey, NoteKeysInUse
+from application.use_cases.sessions.keys import GetPublicKeys, GetTransportKey, RecordActiveKeys
 from application.use_cases.sessions.log_in import LogIn
 from application.use_cases.sessions.passwords import CheckPassword, UnsealPassword
 from application.use_cases.sessions.refresh import RefreshSession
@@ -270,8 +270,8 @@ class Container(containers.DeclarativeContainer):
     record_audit = providers.Singleton(RecordAudit, clock=clock, ids=ids)
     deliver_outbox = providers.Factory(DeliverOutbox, uow=uow.provider, log=audit_log)
     deliver_audit = providers.Factory(DeliverAudit, deliver=deliver_outbox)
-    outbox_courier = providers.Singleton(
-        OutboxCourier,
+    outbox_relay = providers.Singleton(
+        OutboxRelay,
         deliver=deliver_outbox,
         recorded=record_audit.provided.recorded,
     )
@@ -304,8 +304,8 @@ class Container(containers.DeclarativeContainer):
     end_sessions = providers.Factory(
         EndSessions, uow=uow.provider, store=session_store, clock=clock, audit=record_audit
     )
-    note_keys_in_use = providers.Factory(
-        NoteKeysInUse, uow=uow.provider, audit=record_audit, keys=keys_in_use
+    record_active_keys = providers.Factory(
+        RecordActiveKeys, uow=uow.provider, audit=record_audit, keys=keys_in_use
     )
     get_transport_key = providers.Factory(
         GetTransportKey,
@@ -356,7 +356,7 @@ class Container(containers.DeclarativeContainer):
         cache=access_cache,
     )
     authorize = providers.Factory(Authorize, versions=access_versions)
-    commit_access = providers.Factory(CommitAccess, versions=access_versions, ids=ids)
+    commit_access = providers.Factory(CommitAccessChange, versions=access_versions, ids=ids)
     create_role = providers.Factory(
         CreateRole, uow=uow.provider, authorize=authorize, clock=clock, ids=ids, audit=record_audit
     )

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
 from domain.identity import UserId
-from domain.text import fold, problem_with, tidy
+from domain.text import casefold_key, nfc_stripped, problem_with
 
 RoleId = NewType("RoleId", UUID)
 
@@ -215,7 +215,7 @@ class RoleText(Enum):
         """Return the text as a role holds it; raise `InvalidRole`."""
         field, length = self.value
         if self is RoleText.NAME:
-            text = tidy(text)
+            text = nfc_stripped(text)
         if self is RoleText.DESCRIPTION:
             text = text.strip()
         line = text.replace("\n", " ") if self is RoleText.DESCRIPTION else text
@@ -239,17 +239,17 @@ class Amount:
     buttons: int = 0
     routers: int = 0
 
-    def beyond(self, most: "Amount") -> str | None:
+    def beyond(self, limits: "Amount") -> str | None:
         """Say of what there is more than `most` has, or None."""
         for name in ("patterns", "codes", "buttons", "routers"):
-            if getattr(self, name) > getattr(most, name):
-                return f"{getattr(self, name)} {name}, and {getattr(most, name)} is the most"
+            if getattr(self, name) > getattr(limits, name):
+                return f"{getattr(self, name)} {name}, and {getattr(limits, name)} is the most"
         return None
 
 
 # What somebody may do is compared, kept and sent by every process, so nobody may make it as large as they like.
-MOST_OF_ROLE = Amount(patterns=50, codes=1000, buttons=1000, routers=1000)
-MOST_OF_USER = Amount(patterns=200, codes=10_000, buttons=2000, routers=2000)
+ROLE_LIMITS = Amount(patterns=50, codes=1000, buttons=1000, routers=1000)
+USER_LIMITS = Amount(patterns=200, codes=10_000, buttons=2000, routers=2000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,7 +267,7 @@ class RoleSummary:
     @property
     def name_key(self) -> str:
         """The form in which two names are the same role's."""
-        return fold(self.name)
+        return casefold_key(self.name)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -294,7 +294,7 @@ class Role:
     @property
     def name_key(self) -> str:
         """The form in which two names are the same role's."""
-        return fold(self.name)
+        return casefold_key(self.name)
 
     @property
     def is_active(self) -> bool:
@@ -453,7 +453,7 @@ class BeyondOwnAccess(Forbidden):
         )
 
 
-class OwnAccess(Forbidden):
+class OwnAccessChange(Forbidden):
     """Nobody edits their own roles, or a role that they have."""
 
     code = "access.own_access"
@@ -493,6 +493,6 @@ def check_ceiling(caller: Access, wanted: Iterable[Role], *, already: Iterable[R
 
 def check_amount(role: Role) -> None:
     """Raise `TooMuchAccess` if the role gives more than one role may."""
-    beyond = role.amount.beyond(MOST_OF_ROLE)
+    beyond = role.amount.beyond(ROLE_LIMITS)
     if beyond is not None:
         raise TooMuchAccess(f"The role {role.code.value}", beyond, field="permissions")

@@ -47,7 +47,7 @@ class PreconditionFailed(PorticoError):
         super().__init__("This has changed since you read it; read it again, then decide")
 
 
-class TooMany(PorticoError):
+class RateLimited(PorticoError):
     """A limit is used up; `retry_after` says when asking again makes sense."""
 
     def __init__(self, detail: str, *, retry_after: timedelta) -> None:

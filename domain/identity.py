@@ -12,7 +12,7 @@ from uuid import UUID
 
 from domain.confusables import is_of_one_script, skeleton
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
-from domain.text import compatible, fold, has_invisible, problem_with, tidy
+from domain.text import casefold_key, has_invisible, nfc_stripped, nfkc_stripped, problem_with
 from domain.versions import next_version
 
 UserId = NewType("UserId", UUID)
@@ -31,7 +31,7 @@ class Username:
     is_new: InitVar[bool] = True
 
     def __post_init__(self, is_new: bool) -> None:
-        object.__setattr__(self, "value", compatible(self.value))
+        object.__setattr__(self, "value", nfkc_stripped(self.value))
         problem = problem_with(self.value, *self.LENGTH)
         if problem is not None:
             raise InvalidUsername(problem)
@@ -45,12 +45,12 @@ class Username:
     @property
     def key(self) -> str:
         """The form in which two usernames are the same person."""
-        return fold(self.value)
+        return casefold_key(self.value)
 
     @property
     def skeleton(self) -> str:
         """The form in which two usernames look alike, in the letters as typed or in small ones."""
-        return skeleton(fold(skeleton(self.value)))
+        return skeleton(casefold_key(skeleton(self.value)))
 
 
 _ADDRESS = re.compile(r"[^\s@]{1,64}@[^\s@.]+(\.[^\s@.]+)*")
@@ -72,7 +72,7 @@ class Email:
     is_new: InitVar[bool] = True
 
     def __post_init__(self, is_new: bool) -> None:
-        local, at, domain = tidy(self.value).rpartition("@")
+        local, at, domain = nfc_stripped(self.value).rpartition("@")
         domain = domain.translate(_DOTS)
         object.__setattr__(self, "value", f"{local}{at}{domain}")
         problem = problem_with(self.value, *self.LENGTH)
@@ -96,11 +96,13 @@ class Email:
     @property
     def key(self) -> str:
         """The form in which two addresses are the same mailbox: a domain in Unicode and in Punycode is one."""
-        folded = fold(self.value)
+        folded = casefold_key(self.value)
         if _PUNYCODE not in folded:
             return folded
         local, at, domain = folded.rpartition("@")
-        return fold(f"{local}{at}{'.'.join(_label(each) or each for each in domain.split('.'))}")
+        return casefold_key(
+            f"{local}{at}{'.'.join(_label(each) or each for each in domain.split('.'))}"
+        )
 
 
 _PUNYCODE = "xn--"
@@ -108,7 +110,7 @@ _PUNYCODE = "xn--"
 
 def _label(label: str) -> str:
     """Return a label of a domain in Unicode; nothing if it claims to be Punycode (RFC 5891 §4.4) and is not."""
-    folded = fold(label)
+    folded = casefold_key(label)
     if not folded.startswith(_PUNYCODE):
         return label
     try:
@@ -138,7 +140,7 @@ class PersonName:
     value: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "value", tidy(self.value))
+        object.__setattr__(self, "value", nfc_stripped(self.value))
         problem = problem_with(self.value, *self.LENGTH)
         if problem is not None:
             raise InvalidName(problem)
@@ -146,7 +148,7 @@ class PersonName:
     @property
     def key(self) -> str:
         """The form in which people look for a name, or a part of it."""
-        return fold(self.value)
+        return casefold_key(self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +305,7 @@ _LEET = str.maketrans("013457@$!", "oieastasi")
 
 def _plain_forms(text: str) -> Iterator[str]:
     """Yield `text` without the decoration that people add to a common password."""
-    folded = fold(text)
+    folded = casefold_key(text)
     bare = _undecorated(folded)
     plain = folded.translate(_LEET)
     for form in (folded, plain, bare, bare.translate(_LEET), _undecorated(plain)):
@@ -323,8 +325,8 @@ def _undecorated(text: str) -> str:
 
 def _is_made_of(text: str, identifiers: Iterable[str]) -> bool:
     """Tell whether fewer than eight characters remain once the words about a person are taken out."""
-    folded = fold(text)
-    known = [fold(identifier) for identifier in identifiers]
+    folded = casefold_key(text)
+    known = [casefold_key(identifier) for identifier in identifiers]
     plain = {word for i in known for word in (i, *re.split(r"[\W_]+", i))}
     for form, words in (
         (folded, plain),

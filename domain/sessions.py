@@ -10,9 +10,9 @@ from ipaddress import IPv6Address, ip_address
 from typing import NewType
 from uuid import UUID
 
-from domain.errors import NotFound, TooMany, Unauthenticated
+from domain.errors import NotFound, RateLimited, Unauthenticated
 from domain.identity import Password, UserId, login_name
-from domain.text import fold
+from domain.text import casefold_key
 
 SessionId = NewType("SessionId", UUID)
 TokenId = NewType("TokenId", UUID)
@@ -156,7 +156,7 @@ def _first(table: tuple[tuple[str, str], ...], agent: str) -> str | None:
 FAILURES_FORGOTTEN_AFTER = timedelta(days=1)
 """Failures in a row are remembered until this long after the last one, or after the lock that it brought."""
 
-MOST_KNOWN_DEVICES = 20
+MAX_KNOWN_DEVICES = 20
 """Devices known per account; the one that logged in longest ago makes room."""
 
 
@@ -176,7 +176,7 @@ def account_of_user(user_id: UserId) -> str:
 def account_of(name: str) -> str:
     """Return what all spellings of one name have in common, whether anybody has it or not."""
     named = login_name(name)
-    return named.key if named is not None else fold(name.strip())
+    return named.key if named is not None else casefold_key(name.strip())
 
 
 SITE_FACTOR = 10
@@ -310,7 +310,7 @@ class SessionNotFound(NotFound):
         self.session_id = session_id
 
 
-class Throttled(TooMany):
+class Throttled(RateLimited):
     """Too many attempts, from here, on this account, or at all; which one is not said."""
 
     code = "sessions.throttled"

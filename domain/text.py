@@ -39,22 +39,22 @@ def has_invisible(text: str) -> bool:
     return _INVISIBLE.search(text) is not None
 
 
-def tidy(text: str) -> str:
+def nfc_stripped(text: str) -> str:
     """Return `text` composed (NFC) and without white space around it."""
     return _normalize("NFC", text).strip()
 
 
-def fold(text: str) -> str:
+def casefold_key(text: str) -> str:
     """Return the form in which two texts that people read as the same are equal (NFKC, case-folded)."""
     return _normalize("NFKC", _normalize("NFKC", text).casefold())
 
 
-def sought(keyword: str) -> str | None:
+def search_key(keyword: str) -> str | None:
     """Return what to look for in folded texts to find `keyword` in them; None if no text of ours can hold it."""
-    return None if problem_with(keyword, shortest=0, longest=_LONGEST) else fold(keyword)
+    return None if problem_with(keyword, shortest=0, longest=_LONGEST) else casefold_key(keyword)
 
 
-def compatible(text: str) -> str:
+def nfkc_stripped(text: str) -> str:
     """Return `text` without the differences of mere appearance (NFKC) and without white space around it."""
     return _normalize("NFKC", text).strip()
 

@@ -5,15 +5,15 @@ from contextlib import asynccontextmanager
 
 import structlog
 
-from application.use_cases.outbox import Interrupted, OutboxCourier, Resumed
+from application.use_cases.outbox import Interrupted, OutboxRelay, Resumed
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("portico.documents")
 
 
 @asynccontextmanager
-async def delivering(courier: OutboxCourier) -> AsyncIterator[None]:
+async def delivering(relay: OutboxRelay) -> AsyncIterator[None]:
     """Deliver while the block runs, and at its end what is left. Enter it while the stores are open."""
-    async with courier.running(_report):
+    async with relay.running(_report):
         yield
 
 

@@ -6,11 +6,11 @@ from datetime import datetime
 from uuid import UUID
 
 from application.ports.access_versions import (
-    REMEMBER_FOR,
-    SETTLE_AFTER,
+    DIRTY_TTL,
+    VERSION_TTL,
+    AccessSnapshot,
     AccessVersions,
     Change,
-    Standing,
 )
 from application.ports.sessions import SessionStore
 from application.ports.system import Clock
@@ -29,28 +29,28 @@ class MemoryAccessVersions(AccessVersions):
         self._users: dict[UserId, int] = {}
         self._under_way: dict[UUID, tuple[Change, datetime]] = {}
 
-    async def look(self, user_id: UserId, session_id: SessionId) -> Standing:
+    async def fetch(self, user_id: UserId, session_id: SessionId) -> AccessSnapshot:
         now = self._clock.now()
-        period = int(now.timestamp()) // int(REMEMBER_FOR.total_seconds())
-        return Standing(
+        period = int(now.timestamp()) // int(VERSION_TTL.total_seconds())
+        return AccessSnapshot(
             session_alive=await self._sessions.find(user_id, session_id) is not None,
             version=f"{self._everyones} {self._users.get(user_id)} {period}",
-            settled=not any(
+            stable=not any(
                 change.everyone or user_id in change.user_ids for change in self._changes()
             ),
         )
 
-    async def begin(self, change: Change) -> None:
+    async def mark_dirty(self, change: Change) -> None:
         self._under_way = {c.id: self._under_way[c.id] for c in self._changes()}
         self._mark(change)
         self._move(change)
 
-    async def finish(self, change: Change) -> None:
+    async def clear_dirty(self, change: Change) -> None:
         self._under_way.pop(change.id, None)
         self._move(change)
 
     def _mark(self, change: Change) -> None:
-        self._under_way[change.id] = change, self._clock.now() + SETTLE_AFTER
+        self._under_way[change.id] = change, self._clock.now() + DIRTY_TTL
 
     def _changes(self) -> Iterator[Change]:
         now = self._clock.now()

@@ -25,34 +25,34 @@ class MemoryAuditLog(AuditLog):
             self._entries.setdefault(entry.id, entry)
 
     async def find(
-        self, which: AuditFilter, *, after: Cursor | None, most: int
+        self, criteria: AuditFilter, *, after: Cursor | None, limit: int
     ) -> Slice[AuditEntry]:
         oldest = self._clock.now() - self._retention
         found = sorted(
-            (e for e in self._entries.values() if e.at > oldest and _matches(which, e)),
+            (e for e in self._entries.values() if e.at > oldest and _matches(criteria, e)),
             key=_place,
             reverse=True,
         )
         following = [entry for entry in found if after is None or _place(entry) < after]
-        records = following[:most]
-        return Slice(records, _place(records[-1]) if len(following) > most else None)
+        records = following[:limit]
+        return Slice(records, _place(records[-1]) if len(following) > limit else None)
 
 
 def _place(entry: AuditEntry) -> Cursor:
     return Cursor(entry.at, entry.id)
 
 
-def _matches(which: AuditFilter, entry: AuditEntry) -> bool:
+def _matches(criteria: AuditFilter, entry: AuditEntry) -> bool:
     return (
-        which.actor in {None, entry.actor}
-        and (which.concerned is None or which.concerned in entry.concerned)
-        and (which.action is None or _is_called(entry.action, which.action))
-        and which.target in {None, entry.target}
-        and which.outcome in {None, entry.outcome}
-        and (which.since is None or entry.at >= which.since)
-        and (which.until is None or entry.at < which.until)
+        criteria.actor in {None, entry.actor}
+        and (criteria.concerned is None or criteria.concerned in entry.concerned)
+        and (criteria.action is None or _is_called(entry.action, criteria.action))
+        and criteria.target in {None, entry.target}
+        and criteria.outcome in {None, entry.outcome}
+        and (criteria.since is None or entry.at >= criteria.since)
+        and (criteria.until is None or entry.at < criteria.until)
     )
 
 
-def _is_called(action: str, sought: str) -> bool:
-    return action == sought or (sought.endswith(".") and action.startswith(sought))
+def _is_called(action: str, wanted: str) -> bool:
+    return action == wanted or (wanted.endswith(".") and action.startswith(wanted))

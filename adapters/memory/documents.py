@@ -107,16 +107,16 @@ class MemoryDocuments(Documents[T, F], Generic[T, F]):
         visible = self._visible()
         return [self._entity(visible[one]) for one in ids if one in visible]
 
-    async def find(self, which: F, *, order: Order, most: int) -> Sequence[T]:
-        return self._found(which, order)[:most]
+    async def find(self, criteria: F, *, order: Order, limit: int) -> Sequence[T]:
+        return self._found(criteria, order)[:limit]
 
-    async def page(self, which: F, page: PageRequest, *, order: Order) -> Page[T]:
-        found = self._found(which, order)
+    async def page(self, criteria: F, page: PageRequest, *, order: Order) -> Page[T]:
+        found = self._found(criteria, order)
         records = found[page.offset : page.offset + page.size]
         return Page(records, min(len(found), MOST_COUNTED))
 
-    async def count(self, which: F) -> int:
-        return len(self._found(which, Order()))
+    async def count(self, criteria: F) -> int:
+        return len(self._found(criteria, Order()))
 
     async def create(self, entity: T) -> None:
         await self.create_many([entity])
@@ -168,13 +168,13 @@ class MemoryDocuments(Documents[T, F], Generic[T, F]):
         else:
             self.collection.apply(writes)
 
-    def _found(self, which: F, order: Order) -> list[T]:
+    def _found(self, criteria: F, order: Order) -> list[T]:
         documents = sorted(
             self._visible().values(),
             key=lambda document: (document[order.by], document["_id"]),
             reverse=order.descending,
         )
-        return [e for e in map(self._entity, documents) if self.matches(which, e)]
+        return [e for e in map(self._entity, documents) if self.matches(criteria, e)]
 
     def _document(self, entity: T) -> _Document:
         return deepcopy(self.to_document(entity))

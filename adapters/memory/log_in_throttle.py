@@ -10,7 +10,7 @@ from application.settings import Limit, ThrottleSettings
 from domain.identity import UserId
 from domain.sessions import (
     FAILURES_FORGOTTEN_AFTER,
-    MOST_KNOWN_DEVICES,
+    MAX_KNOWN_DEVICES,
     Throttled,
     account_of_user,
     lock_ladder,
@@ -73,7 +73,7 @@ class MemoryLogInThrottle(LogInThrottle):
         if device:
             devices = self._devices.setdefault(reservation.attempt.account, {})
             devices[device] = now + self._settings.known_device
-            for forgotten in sorted(devices, key=lambda d: devices[d])[:-MOST_KNOWN_DEVICES]:
+            for forgotten in sorted(devices, key=lambda d: devices[d])[:-MAX_KNOWN_DEVICES]:
                 del devices[forgotten]
 
     async def failed(self, reservation: Reservation) -> None:

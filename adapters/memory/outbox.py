@@ -18,9 +18,9 @@ class MemoryOutbox(Outbox):
         if self._entries.find(entry.id) is None:
             self._entries.write(entry.id, entry)
 
-    async def take(self, most: int) -> Sequence[AuditEntry]:
+    async def take(self, limit: int) -> Sequence[AuditEntry]:
         free = self._entries.where(lambda entry: self._transaction.is_free(("entry", entry.id)))
-        taken = sorted(free, key=lambda entry: (entry.at, entry.id))[:most]
+        taken = sorted(free, key=lambda entry: (entry.at, entry.id))[:limit]
         await self._transaction.lock(*(("entry", entry.id) for entry in taken))
         return taken
 

@@ -19,7 +19,7 @@ from domain.access import (
     grants_of,
 )
 from domain.identity import User, UserId
-from domain.text import sought
+from domain.text import search_key
 
 
 class MemoryRoleRepository(RoleRepository):
@@ -29,7 +29,7 @@ class MemoryRoleRepository(RoleRepository):
         self._transaction = transaction
         self._roles = transaction.roles
         self._roles.validate = self._check_unique
-        transaction.held.validate = self._check_roles_exist
+        transaction.user_roles.validate = self._check_roles_exist
 
     async def add(self, role: Role) -> None:
         self._roles.write(role.id, role)
@@ -51,12 +51,12 @@ class MemoryRoleRepository(RoleRepository):
         for role_id in role_ids:
             self._roles.remove(role_id)
 
-    async def page(self, which: RoleFilter, page: PageRequest) -> Page[RoleSummary]:
-        needle = sought(which.keyword or "")
+    async def page(self, criteria: RoleFilter, page: PageRequest) -> Page[RoleSummary]:
+        needle = search_key(criteria.keyword or "")
 
         def matches(role: Role) -> bool:
             return (
-                (which.status is None or role.status is which.status)
+                (criteria.status is None or role.status is criteria.status)
                 and needle is not None
                 and (needle in role.code.key or needle in role.name_key)
             )
@@ -99,9 +99,9 @@ class MemoryRoleRepository(RoleRepository):
     async def assign(self, user_id: UserId, role_ids: Collection[RoleId]) -> None:
         await self._transaction.wait_for(*_locks(role_ids))
         self._check_roles_exist(role_ids)
-        self._transaction.held.write(user_id, frozenset(role_ids))
+        self._transaction.user_roles.write(user_id, frozenset(role_ids))
 
-    async def holders(self, role_ids: Collection[RoleId]) -> Mapping[RoleId, int]:
+    async def count_users(self, role_ids: Collection[RoleId]) -> Mapping[RoleId, int]:
         return {role_id: len(self._users_with(role_id)) for role_id in role_ids}
 
     async def users_with(self, role_id: RoleId, page: PageRequest) -> Page[User]:
@@ -127,7 +127,7 @@ class MemoryRoleRepository(RoleRepository):
         return sorted(self._roles.where(condition), key=_by_code)
 
     def _users_with(self, role_id: RoleId) -> Sequence[User]:
-        held = self._transaction.held
+        held = self._transaction.user_roles
         return self._transaction.users.where(lambda user: role_id in (held.find(user.id) or ()))
 
     def _check_roles_exist(self, role_ids: Collection[RoleId]) -> None:
@@ -144,7 +144,7 @@ class MemoryRoleRepository(RoleRepository):
 
 def roles_of(transaction: MemoryTransaction, user_id: UserId) -> Sequence[Role]:
     """Return the roles that a user has, ordered by code."""
-    held = transaction.held.find(user_id) or frozenset()
+    held = transaction.user_roles.find(user_id) or frozenset()
     return sorted(transaction.roles.where(lambda role: role.id in held), key=_by_code)
 
 

@@ -32,7 +32,7 @@ class MemoryStore:
         self.time: Clock = clock or SystemClock()
         self.users: dict[UserId, User] = {}
         self.roles: dict[RoleId, Role] = {}
-        self.held: dict[UserId, frozenset[RoleId]] = {}
+        self.user_roles: dict[UserId, frozenset[RoleId]] = {}
         """Whose roles are which; some of them may be gone."""
         self.permissions: dict[PermissionId, Permission] = {}
         self.outbox: dict[AuditId, AuditEntry] = {}
@@ -95,7 +95,7 @@ class MemoryTransaction:
     def __init__(self, store: MemoryStore) -> None:
         self.users = MemoryTable(self, store.users, copy=replace)
         self.roles = MemoryTable(self, store.roles, copy=replace)
-        self.held = MemoryTable(self, store.held, copy=frozenset)
+        self.user_roles = MemoryTable(self, store.user_roles, copy=frozenset)
         self.permissions = MemoryTable(self, store.permissions, copy=replace)
         self.outbox = MemoryTable(self, store.outbox, copy=replace)
         self.periodic_tasks = MemoryTable(self, store.periodic_tasks, copy=replace)
@@ -109,7 +109,7 @@ class MemoryTransaction:
         self._tables: Sequence[MemoryTable[Any, Any]] = (
             self.users,
             self.roles,
-            self.held,
+            self.user_roles,
             self.permissions,
             self.outbox,
             self.periodic_tasks,

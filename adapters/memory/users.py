@@ -17,7 +17,7 @@ from domain.identity import (
     UserNotFound,
     login_name,
 )
-from domain.text import sought
+from domain.text import search_key
 
 
 class MemoryUserRepository(UserRepository):
@@ -48,7 +48,7 @@ class MemoryUserRepository(UserRepository):
     async def delete(self, user_id: UserId) -> None:
         await self.lock(user_id)
         self._users.remove(user_id)
-        self._transaction.held.remove(user_id)
+        self._transaction.user_roles.remove(user_id)
 
     async def find_by_login(self, name: str) -> User | None:
         match login_name(name):
@@ -84,16 +84,18 @@ class MemoryUserRepository(UserRepository):
         found = self._first(lambda u: u.is_admin and u.is_active and u.id != other_than)
         return found is not None
 
-    async def page(self, which: UserFilter, page: PageRequest) -> Page[User]:
-        needle = sought(which.keyword or "")
+    async def page(self, criteria: UserFilter, page: PageRequest) -> Page[User]:
+        needle = search_key(criteria.keyword or "")
 
         def matches(user: User) -> bool:
             keys = user.username.key, user.email.key, user.name.key
             return (
-                (which.status is None or user.status is which.status)
+                (criteria.status is None or user.status is criteria.status)
                 and (
-                    which.role is None
-                    or any(role.code == which.role for role in roles_of(self._transaction, user.id))
+                    criteria.role is None
+                    or any(
+                        role.code == criteria.role for role in roles_of(self._transaction, user.id)
+                    )
                 )
                 and needle is not None
                 and any(needle in key for key in keys)

@@ -59,11 +59,11 @@ class MongoAuditLog(AuditLog):
                     raise
 
     async def find(
-        self, which: AuditFilter, *, after: Cursor | None, most: int
+        self, criteria: AuditFilter, *, after: Cursor | None, limit: int
     ) -> Slice[AuditEntry]:
-        equal = _equalities(which)
-        first = _place(which.since) if which.since else _FIRST
-        end = _place(which.until) if which.until else _END
+        equal = _equalities(criteria)
+        first = _place(criteria.since) if criteria.since else _FIRST
+        end = _place(criteria.until) if criteria.until else _END
         if after:
             end = min(end, _place(after.at, after.id))
         # A server may read all that a range matches before it cuts off the page (that of the local stack
@@ -71,8 +71,8 @@ class MongoAuditLog(AuditLog):
         start, width = min(_instant(end), _microseconds(self._clock.now())), _SECOND
         found: list[Document] = []
         with unavailable_when_down(), pymongo.timeout(self._timeout):
-            while len(found) <= most and first < end:
-                missing = most + 1 - len(found)
+            while len(found) <= limit and first < end:
+                missing = limit + 1 - len(found)
                 start -= width
                 floor = first if width > _WIDEST else max(first, _encoded(start, _FIRST_ID))
                 cursor = self._entries.find(
@@ -83,8 +83,8 @@ class MongoAuditLog(AuditLog):
                 batch = await cursor.to_list(missing)
                 found += batch
                 end, width = floor, _next_width(width, got=len(batch), missing=missing)
-        records = [to_entry(document) for document in found[:most]]
-        more = len(found) > most
+        records = [to_entry(document) for document in found[:limit]]
+        more = len(found) > limit
         return Slice(records, Cursor(records[-1].at, records[-1].id) if more else None)
 
 
@@ -124,15 +124,15 @@ def to_entry(document: Document) -> AuditEntry:
     )
 
 
-def _equalities(which: AuditFilter) -> dict[str, object]:
+def _equalities(criteria: AuditFilter) -> dict[str, object]:
     return {
         name: value
         for name, value in (
-            ("actor", which.actor),
-            ("target", which.target),
-            ("concerned", which.concerned),
-            ("actions", which.action),
-            ("outcome", which.outcome and which.outcome.value),
+            ("actor", criteria.actor),
+            ("target", criteria.target),
+            ("concerned", criteria.concerned),
+            ("actions", criteria.action),
+            ("outcome", criteria.outcome and criteria.outcome.value),
         )
         if value is not None
     }

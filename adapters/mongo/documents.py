@@ -47,16 +47,16 @@ class MongoRepository(Documents[T, F], Generic[T, F]):
             found = {document["_id"]: document for document in await cursor.to_list(None)}
         return [self.to_entity(found[one]) for one in ids if one in found]
 
-    async def find(self, which: F, *, order: Order, most: int) -> Sequence[T]:
-        return await self._find(which, order, skip=0, most=most)
+    async def find(self, criteria: F, *, order: Order, limit: int) -> Sequence[T]:
+        return await self._find(criteria, order, skip=0, limit=limit)
 
-    async def page(self, which: F, page: PageRequest, *, order: Order) -> Page[T]:
-        total = await self._count(which, limit=MOST_COUNTED)
-        records = await self._find(which, order, skip=page.offset, most=page.size)
+    async def page(self, criteria: F, page: PageRequest, *, order: Order) -> Page[T]:
+        total = await self._count(criteria, limit=MOST_COUNTED)
+        records = await self._find(criteria, order, skip=page.offset, limit=page.size)
         return Page(records, total)
 
-    async def count(self, which: F) -> int:
-        return await self._count(which)
+    async def count(self, criteria: F) -> int:
+        return await self._count(criteria)
 
     async def create(self, entity: T) -> None:
         await self.create_many([entity])
@@ -94,23 +94,23 @@ class MongoRepository(Documents[T, F], Generic[T, F]):
             )
         return deleted.deleted_count
 
-    async def _find(self, which: F, order: Order, *, skip: int, most: int) -> Sequence[T]:
+    async def _find(self, criteria: F, order: Order, *, skip: int, limit: int) -> Sequence[T]:
         direction = -1 if order.descending else 1
         sort = dict.fromkeys((order.by, "_id"), direction)
         with unavailable_when_down():
             cursor = self.collection.find(
-                self.to_query(which),
+                self.to_query(criteria),
                 sort=[*sort.items()],
                 skip=skip,
-                limit=most,
+                limit=limit,
                 session=self.session,
             )
-            return [self.to_entity(document) for document in await cursor.to_list(most)]
+            return [self.to_entity(document) for document in await cursor.to_list(limit)]
 
-    async def _count(self, which: F, **limit: int) -> int:
+    async def _count(self, criteria: F, **limit: int) -> int:
         with unavailable_when_down():
             return await self.collection.count_documents(
-                self.to_query(which), session=self.session, **limit
+                self.to_query(criteria), session=self.session, **limit
             )
 
     async def _missing(self, ids: Sequence[DocumentId]) -> Sequence[DocumentId]:

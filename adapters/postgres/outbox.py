@@ -25,11 +25,11 @@ class PostgresOutbox(Outbox):
             insert(audit_outbox).on_conflict_do_nothing(), [to_row(entry)]
         )
 
-    async def take(self, most: int) -> Sequence[AuditEntry]:
+    async def take(self, limit: int) -> Sequence[AuditEntry]:
         rows = await self._transaction.write(
             select(audit_outbox)
             .order_by(audit_outbox.c.at, audit_outbox.c.id)
-            .limit(most)
+            .limit(limit)
             .with_for_update(skip_locked=True)
         )
         return [to_entry(row) for row in rows]

@@ -29,7 +29,7 @@ from domain.access import (
 )
 from domain.errors import PorticoError
 from domain.identity import User, UserId, UserStatus
-from domain.text import sought
+from domain.text import search_key
 
 T = TypeVar("T")
 
@@ -72,12 +72,12 @@ class PostgresRoleRepository(RoleRepository):
     async def delete(self, role_ids: Collection[RoleId]) -> None:
         await self._gateway.delete(any_of(roles.c.id, role_ids))
 
-    async def page(self, which: RoleFilter, page: PageRequest) -> Page[RoleSummary]:
+    async def page(self, criteria: RoleFilter, page: PageRequest) -> Page[RoleSummary]:
         conditions = []
-        if which.status is not None:
-            conditions.append(roles.c.status == which.status)
-        if which.keyword:
-            needle = sought(which.keyword)
+        if criteria.status is not None:
+            conditions.append(roles.c.status == criteria.status)
+        if criteria.keyword:
+            needle = search_key(criteria.keyword)
             if needle is None:
                 return Page([], 0)
             conditions.append(contains([roles.c.code_key, roles.c.name_key], needle))
@@ -167,7 +167,7 @@ class PostgresRoleRepository(RoleRepository):
                 [{"user_id": user_id, "role_id": role_id} for role_id in role_ids],
             )
 
-    async def holders(self, role_ids: Collection[RoleId]) -> Mapping[RoleId, int]:
+    async def count_users(self, role_ids: Collection[RoleId]) -> Mapping[RoleId, int]:
         rows = await self._transaction.read(
             select(user_roles.c.role_id, func.count().label("users"))
             .where(any_of(user_roles.c.role_id, role_ids))

@@ -39,7 +39,7 @@ from domain.identity import (
     UserStatus,
     login_name,
 )
-from domain.text import sought
+from domain.text import search_key
 
 
 class PostgresUserRepository(UserRepository):
@@ -113,21 +113,21 @@ class PostgresUserRepository(UserRepository):
             found = found.where(users.c.id != other_than)
         return bool((await self._transaction.read(select(found))).scalar_one())
 
-    async def page(self, which: UserFilter, page: PageRequest) -> Page[User]:
+    async def page(self, criteria: UserFilter, page: PageRequest) -> Page[User]:
         conditions: list[ColumnElement[bool]] = []
-        if which.status is not None:
+        if criteria.status is not None:
             # A literal: with a parameter the planner could not use the index on the disabled.
-            status = literal(which.status.value, literal_execute=True)
+            status = literal(criteria.status.value, literal_execute=True)
             conditions.append(users.c.status == status)
-        if which.role is not None:
-            code = roles.c.code_key == which.role.key
+        if criteria.role is not None:
+            code = roles.c.code_key == criteria.role.key
             role_id = (await self._transaction.read(select(roles.c.id).where(code))).scalar()
             if role_id is None:
                 return Page([], 0)
             conditions.append(has_role(RoleId(role_id)))
-        if not which.keyword:
+        if not criteria.keyword:
             return await self._gateway.page(page, *conditions, order_by=order_of_users(page))
-        needle = sought(which.keyword)
+        needle = search_key(criteria.keyword)
         if needle is None:
             return Page([], 0)
         search = UserSearch(

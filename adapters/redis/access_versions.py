@@ -19,11 +19,11 @@ from adapters.redis.client import RedisClient
 from adapters.redis.scripts import Script
 from adapters.redis.sessions import session_key
 from application.ports.access_versions import (
-    REMEMBER_FOR,
-    SETTLE_AFTER,
+    DIRTY_TTL,
+    VERSION_TTL,
+    AccessSnapshot,
     AccessVersions,
     Change,
-    Standing,
 )
 from domain.errors import Unavailable
 from domain.identity import UserId
@@ -49,41 +49,41 @@ class RedisAccessVersions(AccessVersions):
         self,
         client: RedisClient,
         *,
-        settle_after: timedelta = SETTLE_AFTER,
-        remember_for: timedelta = REMEMBER_FOR,
+        dirty_ttl: timedelta = DIRTY_TTL,
+        version_ttl: timedelta = VERSION_TTL,
     ) -> None:
         self._client = client
-        self._settle_after = settle_after // _MILLISECOND
-        self._remember_for = remember_for // _MILLISECOND
+        self._dirty_ttl = dirty_ttl // _MILLISECOND
+        self._version_ttl = version_ttl // _MILLISECOND
         self._take_over = Script(client, "versions", "take_over")
-        self._begin = Script(client, "versions", "begin")
-        self._finish = Script(client, "versions", "finish")
-        self._asked: list[tuple[_Question, asyncio.Future[Standing]]] = []
+        self._mark_dirty = Script(client, "versions", "mark_dirty")
+        self._clear_dirty = Script(client, "versions", "clear_dirty")
+        self._asked: list[tuple[_Question, asyncio.Future[AccessSnapshot]]] = []
         self._answering: asyncio.Task[None] | None = None
 
-    async def look(self, user_id: UserId, session_id: SessionId) -> Standing:
-        answer: asyncio.Future[Standing] = asyncio.get_running_loop().create_future()
+    async def fetch(self, user_id: UserId, session_id: SessionId) -> AccessSnapshot:
+        answer: asyncio.Future[AccessSnapshot] = asyncio.get_running_loop().create_future()
         self._asked.append(((user_id, session_id), answer))
         if self._answering is None:
             # It starts after whatever is ready to run now, and finds all that these ask.
             self._answering = asyncio.create_task(self._answer())
         return await answer
 
-    async def begin(self, change: Change) -> None:
-        await self._begin([_VERSIONS], *self._operands(change))
+    async def mark_dirty(self, change: Change) -> None:
+        await self._mark_dirty([_VERSIONS], *self._operands(change))
 
-    async def finish(self, change: Change) -> None:
-        await self._finish([_VERSIONS], *self._operands(change))
+    async def clear_dirty(self, change: Change) -> None:
+        await self._clear_dirty([_VERSIONS], *self._operands(change))
 
     async def _answer(self) -> None:
-        sent: list[tuple[_Question, asyncio.Future[Standing]]] = []
+        sent: list[tuple[_Question, asyncio.Future[AccessSnapshot]]] = []
         try:
             while self._asked:
                 sent, self._asked = self._asked, []
-                standings = await self._standings([question for question, _ in sent])
-                for (_, answer), standing in zip(sent, standings, strict=True):
+                snapshots = await self._snapshots([question for question, _ in sent])
+                for (_, answer), snapshot in zip(sent, snapshots, strict=True):
                     if not answer.done():  # the caller may have gone
-                        answer.set_result(standing)
+                        answer.set_result(snapshot)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is raised where it was asked for
             for _, answer in sent + self._asked:
                 if not answer.done():
@@ -94,7 +94,7 @@ class RedisAccessVersions(AccessVersions):
             self._asked = []
             self._answering = None
 
-    async def _standings(self, questions: Sequence[_Question]) -> list[Standing]:
+    async def _snapshots(self, questions: Sequence[_Question]) -> list[AccessSnapshot]:
         users = {user_id: str(user_id) for user_id, _ in questions}
         sessions = {question: session_key(*question) for question in questions}
         # The time comes first: nothing has lapsed before it is read.
@@ -111,21 +111,21 @@ class RedisAccessVersions(AccessVersions):
         if f"run_id:{run}\r\n" in server:
             changing = _changing(changes, now)
         else:
-            run = await self._take_note_of_loss(server)
+            run = await self._record_loss(server)
             changing = {_EVERYONE}
         nonce_of = dict(zip(users, nonces, strict=True))
         # A session of another run is over: `sessions.lua` says why.
         run_of = dict(zip(sessions, runs, strict=True))
         return [
-            Standing(
+            AccessSnapshot(
                 session_alive=run_of[user_id, session_id] == run,
                 version=f"{everyones} {nonce_of[user_id]} {self._period(user_id, now)}",
-                settled=_EVERYONE not in changing and users[user_id] not in changing,
+                stable=_EVERYONE not in changing and users[user_id] not in changing,
             )
             for user_id, session_id in questions
         ]
 
-    async def _take_note_of_loss(self, server: str) -> str:
+    async def _record_loss(self, server: str) -> str:
         (run,) = await self._take_over([_VERSIONS], *self._operands())
         if f"run_id:{run}\r\n" not in server:
             # It was not the master that answered, so what it said of sessions may be old.
@@ -134,11 +134,11 @@ class RedisAccessVersions(AccessVersions):
 
     def _period(self, user_id: UserId, now: int) -> int:
         # Begins at another moment for each user, so that they do not all fall due at once.
-        return (now + user_id.int % self._remember_for) // self._remember_for
+        return (now + user_id.int % self._version_ttl) // self._version_ttl
 
     def _operands(self, *changes: Change) -> list[str | int]:
         operands = [part for change in changes for part in (str(change.id), _users(change))]
-        return [secrets.token_urlsafe(12), self._settle_after, *operands]
+        return [secrets.token_urlsafe(12), self._dirty_ttl, *operands]
 
 
 def _users(change: Change) -> str:

@@ -24,7 +24,7 @@ from application.settings import ThrottleSettings
 from domain.identity import UserId
 from domain.sessions import (
     FAILURES_FORGOTTEN_AFTER,
-    MOST_KNOWN_DEVICES,
+    MAX_KNOWN_DEVICES,
     Throttled,
     account_of_user,
     lock_ladder,
@@ -82,7 +82,7 @@ class RedisLogInThrottle(LogInThrottle):
             microseconds(self._settings.account.interval),
             self._device(device),
             microseconds(self._settings.known_device),
-            MOST_KNOWN_DEVICES,
+            MAX_KNOWN_DEVICES,
         )
 
     async def failed(self, reservation: Reservation) -> None:

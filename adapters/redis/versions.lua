@@ -1,13 +1,13 @@
 -- What the scripts about versions share. Each takes note of a loss first, here, and calls `save` at the end.
 -- KEYS[1] is the hash of adapters/redis/access_versions.py. ARGV: a nonce that was never used, and the milliseconds after which
 -- a change that nobody finishes settles; then what the script itself takes.
-local nonce, settle_after = ARGV[1], ARGV[2]
+local nonce, dirty_ttl = ARGV[1], ARGV[2]
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 -- Users with a version of their own, at most. Beyond it they are forgotten, and everyone's version moves instead.
-local MOST_USERS = 10000
+local MAX_USERS = 10000
 
 -- Lines `ends_at id users` by id; the users are ids and commas, or * for everyone. What has lapsed is left out.
 local under_way = {}
@@ -19,7 +19,7 @@ for line in string.gmatch(redis.call('HGET', KEYS[1], 'changes') or '', '[^\n]+'
 end
 
 local function mark(id, users)
-  under_way[id] = string.format('%.0f %s %s', now + settle_after, id, users)
+  under_way[id] = string.format('%.0f %s %s', now + dirty_ttl, id, users)
 end
 
 local function save()
@@ -42,7 +42,7 @@ local function move(users)
   for user in string.gmatch(users, '[^,]+') do
     redis.call('HSET', KEYS[1], user, nonce)
   end
-  if redis.call('HLEN', KEYS[1]) > MOST_USERS then
+  if redis.call('HLEN', KEYS[1]) > MAX_USERS then
     move_everyone()
   end
 end

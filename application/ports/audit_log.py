@@ -45,7 +45,7 @@ class AuditLog(Protocol):
         ...
 
     async def find(
-        self, which: AuditFilter, *, after: Cursor | None, most: int
+        self, criteria: AuditFilter, *, after: Cursor | None, limit: int
     ) -> Slice[AuditEntry]:
         """Return up to `most` entries, newest first (`at`, then `id`), going on after a cursor."""
         ...

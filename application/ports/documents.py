@@ -38,15 +38,15 @@ class Documents(Protocol[T, F_contra]):
         """Return those that exist, in the order of `ids`."""
         ...
 
-    async def find(self, which: F_contra, *, order: Order, most: int) -> Sequence[T]:
+    async def find(self, criteria: F_contra, *, order: Order, limit: int) -> Sequence[T]:
         """Return the first `most` that the filter finds."""
         ...
 
-    async def page(self, which: F_contra, page: PageRequest, *, order: Order) -> Page[T]:
+    async def page(self, criteria: F_contra, page: PageRequest, *, order: Order) -> Page[T]:
         """Return one page of what the filter finds. Deep pages cost a look at all before them."""
         ...
 
-    async def count(self, which: F_contra) -> int:
+    async def count(self, criteria: F_contra) -> int:
         """Return how many the filter finds."""
         ...
 

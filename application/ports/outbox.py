@@ -13,7 +13,7 @@ class Outbox(Protocol):
         """Keep an entry until it is delivered; it exists exactly if the unit of work commits."""
         ...
 
-    async def take(self, most: int) -> Sequence[AuditEntry]:
+    async def take(self, limit: int) -> Sequence[AuditEntry]:
         """Return the oldest entries that no other unit of work has taken, and hold them until this one ends."""
         ...
 

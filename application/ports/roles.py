@@ -43,7 +43,7 @@ class RoleRepository(Protocol):
         """Remove locked roles, and take them from whoever has them."""
         ...
 
-    async def page(self, which: RoleFilter, page: PageRequest) -> Page[RoleSummary]:
+    async def page(self, criteria: RoleFilter, page: PageRequest) -> Page[RoleSummary]:
         """Return one page, ordered by code."""
         ...
 
@@ -77,7 +77,7 @@ class RoleRepository(Protocol):
         """Give a locked or new user exactly these roles; raise `RoleNotFound` if one is gone by now."""
         ...
 
-    async def holders(self, role_ids: Collection[RoleId]) -> Mapping[RoleId, int]:
+    async def count_users(self, role_ids: Collection[RoleId]) -> Mapping[RoleId, int]:
         """Return how many users have each of these roles, 0 included."""
         ...
 

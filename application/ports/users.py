@@ -57,7 +57,7 @@ class UserRepository(Protocol):
         """Tell whether somebody, or somebody else, could administrate."""
         ...
 
-    async def page(self, which: UserFilter, page: PageRequest) -> Page[User]:
+    async def page(self, criteria: UserFilter, page: PageRequest) -> Page[User]:
         """Return one page, ordered by username."""
         ...
 

@@ -8,7 +8,7 @@ from application.paging import Cursor, Slice
 from application.ports.audit_log import AuditFilter, AuditLog
 from application.ports.system import Clock, IdGenerator
 from application.ports.unit_of_work import UnitOfWork
-from application.use_cases.caller import Caller, Origin
+from application.use_cases.caller import Caller, ClientInfo
 from domain.documents import AuditEntry, AuditId, AuditOutcome, parts_of
 from domain.identity import UserId
 
@@ -20,13 +20,13 @@ class RecordAudit:
     clock: Clock
     ids: IdGenerator
     recorded: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set for the courier of this process."""
+    """Set for the relay of this process."""
 
     async def __call__(
         self,
         uow: UnitOfWork,
         action: str,
-        origin: Origin,
+        client: ClientInfo,
         *,
         actor: UserId | None = None,
         target: str = "",
@@ -48,9 +48,9 @@ class RecordAudit:
                     outcome=outcome,
                     actor=actor,
                     target=target,
-                    address=origin.address,
-                    agent=origin.agent or "",
-                    request_id=origin.request_id,
+                    address=client.address,
+                    agent=client.agent or "",
+                    request_id=client.request_id,
                     details=part,
                 )
             )
@@ -72,9 +72,9 @@ class ListAudit:
     log: AuditLog
 
     async def __call__(
-        self, which: AuditFilter, *, after: Cursor | None, most: int
+        self, criteria: AuditFilter, *, after: Cursor | None, limit: int
     ) -> Slice[AuditEntry]:
-        return await self.log.find(which, after=after, most=most)
+        return await self.log.find(criteria, after=after, limit=limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +87,10 @@ class ListOwnActivity:
     log: AuditLog
 
     async def __call__(
-        self, caller: Caller, *, after: Cursor | None, most: int
+        self, caller: Caller, *, after: Cursor | None, limit: int
     ) -> Slice[AuditEntry]:
-        which = AuditFilter(concerned=caller.user_id)
-        found = await self.log.find(which, after=after, most=most)
+        criteria = AuditFilter(concerned=caller.user_id)
+        found = await self.log.find(criteria, after=after, limit=limit)
         return replace(found, records=[_as_seen_by(caller, entry) for entry in found.records])
 
 

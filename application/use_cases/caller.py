@@ -9,7 +9,7 @@ from domain.sessions import InvalidToken, SessionId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class ClientInfo:
     """The address that the trusted proxies report, the User-Agent as sent, and the id of the request."""
 
     address: str
@@ -24,7 +24,7 @@ class Caller:
     user_id: UserId
     session_id: SessionId
     access: Access
-    origin: Origin
+    client: ClientInfo
     permission: str | None = None
     """What the route needs that let them in; None if it needs none but a session."""
     password_may_be_due: bool = False

@@ -57,7 +57,7 @@ class DeliverOutbox:
 
 @dataclass(frozen=True, slots=True)
 class DeliverAudit:
-    """Bring everything that waits to the audit log, for what was recorded by processes without a courier."""
+    """Bring everything that waits to the audit log, for what was recorded by processes without a relay."""
 
     deliver: DeliverOutbox
 
@@ -72,7 +72,7 @@ class DeliverAudit:
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """Nothing, or not everything, gets through since now; the courier keeps trying."""
+    """Nothing, or not everything, gets through since now; the relay keeps trying."""
 
     error: Exception
 
@@ -86,7 +86,7 @@ Report: TypeAlias = Callable[[Interrupted | Resumed], None]
 
 
 @dataclass(frozen=True, slots=True)
-class OutboxCourier:
+class OutboxRelay:
     """Deliver for as long as this process lives. Every process may have one, and all may deliver at once.
 
     An entry leaves soon after it was recorded in this process, and within `every` seconds if another one
@@ -97,25 +97,25 @@ class OutboxCourier:
     recorded: asyncio.Event
     """The one that `RecordAudit` sets."""
     every: float = 1.0
-    settle: float = 0.05
+    commit_delay: float = 0.05
     """Seconds after which what was recorded should be committed; what is recorded meanwhile goes along."""
-    longest_pause: float = 5.0
+    max_pause: float = 5.0
     """Seconds between two attempts, at most, while the log or the outbox is down."""
-    last_call: float = 5.0
+    shutdown_timeout: float = 5.0
     """Seconds that a stopping process gives to what is left. What does not make it is kept for the next one."""
 
     @asynccontextmanager
     async def running(self, report: Report) -> AsyncGenerator[None, None]:
         """Deliver while the block runs, and at its end what is left; report when an outage begins and ends."""
         stopping = asyncio.Event()
-        rounds = asyncio.create_task(self._rounds(stopping, report), name="outbox courier")
+        rounds = asyncio.create_task(self._rounds(stopping, report), name="outbox relay")
         try:
             yield
         finally:
             stopping.set()
             self.recorded.set()
             with suppress(TimeoutError):
-                async with asyncio.timeout(self.last_call):
+                async with asyncio.timeout(self.shutdown_timeout):
                     await rounds
 
     async def _rounds(self, stopping: asyncio.Event, report: Report) -> None:
@@ -126,7 +126,7 @@ class OutboxCourier:
                     await self.deliver.log.prepare()
                 prepared = True
                 await self._deliver_all()
-            except Exception as error:  # noqa: BLE001 - a courier that dies would leave everything undelivered
+            except Exception as error:  # noqa: BLE001 - a relay that dies would leave everything undelivered
                 if not failures:
                     report(Interrupted(error))
                 failures += 1
@@ -138,7 +138,7 @@ class OutboxCourier:
                 await _wait(self.recorded, self.every)
                 if self.recorded.is_set():
                     self.recorded.clear()
-                    await _wait(stopping, self.settle)
+                    await _wait(stopping, self.commit_delay)
         with suppress(Exception):
             await self._deliver_all()
 
@@ -147,7 +147,7 @@ class OutboxCourier:
             pass
 
     def _pause(self, failures: int) -> float:
-        longest = min(self.longest_pause, 0.1 * 2 ** min(failures, 10))
+        longest = min(self.max_pause, 0.1 * 2 ** min(failures, 10))
         return random.uniform(longest / 2, longest)  # noqa: S311 - so that processes do not come all at once
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from application.ports.system import Clock, IdGenerator
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.use_cases.audit_log import RecordAudit
-from application.use_cases.caller import Origin
+from application.use_cases.caller import ClientInfo
 from domain.routes import Permission, PermissionChange, PermissionChangeKind, Route
 
 
@@ -26,7 +26,7 @@ class SyncRoutes:
             )
             if changes:
                 await self.audit(
-                    uow, "permissions.changed", Origin(address=""), details=_codes(changes)
+                    uow, "permissions.changed", ClientInfo(address=""), details=_codes(changes)
                 )
             await uow.commit()
 

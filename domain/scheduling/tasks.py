@@ -14,7 +14,7 @@ from domain.scheduling.options import PublishingOptions
 from domain.scheduling.schedules import Clocked, Schedule, in_utc
 from domain.scheduling.slots import Jitter, PeriodicTaskId
 from domain.scheduling.timetable import Timetable
-from domain.text import problem_with, tidy
+from domain.text import nfc_stripped, problem_with
 from domain.versions import next_version
 
 LONGEST_JITTER = timedelta(days=1)
@@ -54,7 +54,7 @@ class Definition:
     """How late a run may be, jitter aside (None: however late)."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "name", tidy(self.name))
+        object.__setattr__(self, "name", nfc_stripped(self.name))
         for bound in ("start_at", "end_at"):
             moment = getattr(self, bound)
             if moment is not None:
@@ -73,7 +73,7 @@ class Definition:
         twin = object.__new__(Definition)
         for field_name, value in zip(_FIELDS, _values_of(self), strict=True):
             object.__setattr__(twin, field_name, value)
-        object.__setattr__(twin, "name", tidy(name))
+        object.__setattr__(twin, "name", nfc_stripped(name))
         object.__setattr__(twin, "description", description)
         object.__setattr__(twin, "args", args)
         object.__setattr__(twin, "kwargs", kwargs)

@@ -84,5 +84,5 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await ready(container)
         _check_routes(app)  # some may have come later
         await register_process(container, [*guarded_routes(app.routes)])
-        async with delivering(container.outbox_courier()):
+        async with delivering(container.outbox_relay()):
             yield

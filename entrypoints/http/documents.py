@@ -109,7 +109,7 @@ async def list_audit(
     query: Annotated[AuditQuery, Query()], list_audit: ListAuditDep
 ) -> Envelope[Slice[AuditEntryBody]]:
     """List what was done, newest first."""
-    found = await list_audit(query.filter(), after=query.after(), most=query.page_size)
+    found = await list_audit(query.filter(), after=query.after(), limit=query.page_size)
     return Envelope(data=Slice.of(found, AuditEntryBody.of))
 
 
@@ -120,5 +120,5 @@ async def list_own_activity(
     list_own_activity: ListOwnActivityDep,
 ) -> Envelope[Slice[AuditEntryBody]]:
     """List what the caller did and what was done to them, newest first; of what others did not from where."""
-    found = await list_own_activity(caller, after=query.after(), most=query.page_size)
+    found = await list_own_activity(caller, after=query.after(), limit=query.page_size)
     return Envelope(data=Slice.of(found, AuditEntryBody.of))

@@ -28,7 +28,7 @@ from domain.errors import (
     NotFound,
     PorticoError,
     PreconditionFailed,
-    TooMany,
+    RateLimited,
     Unauthenticated,
     Unavailable,
 )
@@ -47,7 +47,7 @@ STATUS_OF_KIND: Mapping[type[PorticoError], HTTPStatus] = {
     Forbidden: HTTPStatus.FORBIDDEN,
     Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
     PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
-    TooMany: HTTPStatus.TOO_MANY_REQUESTS,
+    RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 # What HTTP itself finds wrong, before any use case is asked.
@@ -223,7 +223,7 @@ def _headers(error: PorticoError) -> dict[str, str]:
         case Unauthenticated():
             # Without `error`: nothing was shown that could be wrong (RFC 6750 §3.1).
             return {"WWW-Authenticate": 'Bearer realm="portico"'}
-        case TooMany() | Unavailable():
+        case RateLimited() | Unavailable():
             return {"Retry-After": str(_whole_seconds(error.retry_after))}
         case _:
             return {}

@@ -21,7 +21,7 @@ from starlette.types import Scope
 
 from application.ports.tokens import Tokens
 from application.use_cases.access.guard import Guard
-from application.use_cases.caller import Caller, Origin
+from application.use_cases.caller import Caller, ClientInfo
 from application.use_cases.identity.profile import GetProfile
 from bootstrap import Container
 from domain.access import PermissionCode, PermissionDenied
@@ -58,16 +58,16 @@ async def user_agent(request: Request) -> str | None:
     return header(request.scope, b"user-agent")
 
 
-async def origin(request: Request) -> Origin:
+async def client_info(request: Request) -> ClientInfo:
     """Return where the request comes from; a `Caller` has it too."""
-    return _origin(request)
+    return _client_info(request)
 
 
 HeaderAccessTokenDep = Annotated[str | None, Depends(access_token)]
 HeaderRefreshTokenDep = Annotated[str | None, Depends(refresh_token)]
 DeviceTokenDep = Annotated[str | None, Depends(device_token)]
 HeaderUserAgentDep = Annotated[str | None, Depends(user_agent)]
-OriginDep = Annotated[Origin, Depends(origin)]
+ClientInfoDep = Annotated[ClientInfo, Depends(client_info)]
 
 
 # --- what is verified ---------------------------------------------------------------------------
@@ -121,7 +121,7 @@ async def refreshing_caller(request: Request, token: HeaderRefreshTokenDep) -> C
     if token is None:
         raise NoRefreshToken
     guard: Guard = use_cases_of(request)["guard"]
-    found = await guard.with_refresh_token(token, _origin(request))
+    found = await guard.with_refresh_token(token, _client_info(request))
     _note(request, found.user_id)
     return found
 
@@ -240,7 +240,7 @@ async def _caller(
     try:
         found = await guard(
             token,
-            _origin(request),
+            _client_info(request),
             permission=permission,
             password_may_be_due=password_may_be_due,
         )
@@ -252,9 +252,9 @@ async def _caller(
     return found
 
 
-def _origin(request: Request) -> Origin:
+def _client_info(request: Request) -> ClientInfo:
     context = request_context(request.scope)
-    return Origin(
+    return ClientInfo(
         address=context.client,
         agent=header(request.scope, b"user-agent"),
         request_id=context.request_id,

@@ -71,7 +71,7 @@ async def register_process(
     for seconds in (*patience, None):
         try:
             await container.sync_routes()(routes)
-            await container.note_keys_in_use()()
+            await container.record_active_keys()()
         except Unavailable as error:  # many processes may start at once
             reason = error.reason or "no answer"
             if seconds is None:

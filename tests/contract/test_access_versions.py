@@ -12,7 +12,7 @@ from adapters.memory.access_versions import MemoryAccessVersions
 from adapters.memory.sessions import MemorySessionStore
 from adapters.redis.access_versions import RedisAccessVersions
 from adapters.redis.sessions import RedisSessionStore
-from application.ports.access_versions import SETTLE_AFTER, AccessVersions, Change, Standing
+from application.ports.access_versions import DIRTY_TTL, AccessSnapshot, AccessVersions, Change
 from application.ports.sessions import SessionStore
 from domain.identity import UserId
 from domain.sessions import Session
@@ -33,8 +33,8 @@ class World:
     session_of: dict[UserId, Session]
     _numbers: "count[int]" = field(default_factory=count)
 
-    async def look(self, user_id: UserId = ADA) -> Standing:
-        return await self.versions.look(user_id, self.session_of[user_id].id)
+    async def fetch(self, user_id: UserId = ADA) -> AccessSnapshot:
+        return await self.versions.fetch(user_id, self.session_of[user_id].id)
 
     def change(self, *user_ids: UserId, everyone: bool = False) -> Change:
         """Return a change that has not begun."""
@@ -42,7 +42,7 @@ class World:
 
     async def begun(self, *user_ids: UserId, everyone: bool = False) -> Change:
         change = self.change(*user_ids, everyone=everyone)
-        await self.versions.begin(change)
+        await self.versions.mark_dirty(change)
         return change
 
 
@@ -60,8 +60,8 @@ async def world(backend: Backend) -> World:
         await sessions.open(session, idle=IDLE, absolute=ABSOLUTE, cap=20)
     world = World(versions, sessions, backend.clock, session_of)
     # A store that has just come to be may have lost what it knew.
-    await world.look()
-    await world.clock.pass_time(SETTLE_AFTER)
+    await world.fetch()
+    await world.clock.pass_time(DIRTY_TTL)
     return world
 
 
@@ -69,85 +69,85 @@ async def world(backend: Backend) -> World:
 
 
 async def test_a_session_is_alive_from_its_start_to_its_end(world: World) -> None:
-    assert (await world.look()).session_alive
+    assert (await world.fetch()).session_alive
     await world.sessions.end(ADA, world.session_of[ADA].id)
-    assert not (await world.look()).session_alive
-    assert (await world.look(GRACE_HOPPER)).session_alive
+    assert not (await world.fetch()).session_alive
+    assert (await world.fetch(GRACE_HOPPER)).session_alive
 
 
 async def test_a_session_is_alive_for_its_user_alone(world: World) -> None:
-    hers = await world.versions.look(ADA, world.session_of[GRACE_HOPPER].id)
+    hers = await world.versions.fetch(ADA, world.session_of[GRACE_HOPPER].id)
     assert not hers.session_alive
 
 
 async def test_a_session_that_expires_is_not_alive(world: World) -> None:
     await world.clock.pass_time(IDLE)
-    assert not (await world.look()).session_alive
+    assert not (await world.fetch()).session_alive
 
 
 # --- changes ------------------------------------------------------------------------------------
 
 
 async def test_without_a_change_users_are_settled_and_keep_their_version(world: World) -> None:
-    first = await world.look()
-    assert first.settled
-    assert await world.look() == first
+    first = await world.fetch()
+    assert first.stable
+    assert await world.fetch() == first
     await world.sessions.end(ADA, world.session_of[ADA].id)
-    assert (await world.look()).version == first.version
+    assert (await world.fetch()).version == first.version
 
 
 async def test_a_change_unsettles_its_users_and_moves_their_versions_when_it_begins(
     world: World,
 ) -> None:
-    ada, grace = await world.look(ADA), await world.look(GRACE_HOPPER)
+    ada, grace = await world.fetch(ADA), await world.fetch(GRACE_HOPPER)
     await world.begun(ADA)
-    during = await world.look(ADA)
-    assert not during.settled
+    during = await world.fetch(ADA)
+    assert not during.stable
     assert during.version != ada.version
-    assert await world.look(GRACE_HOPPER) == grace
+    assert await world.fetch(GRACE_HOPPER) == grace
 
 
 async def test_a_change_settles_its_users_and_moves_their_versions_when_it_finishes(
     world: World,
 ) -> None:
-    before = await world.look()
+    before = await world.fetch()
     change = await world.begun(ADA)
-    during = await world.look()
-    await world.versions.finish(change)
-    after = await world.look()
-    assert after.settled
+    during = await world.fetch()
+    await world.versions.clear_dirty(change)
+    after = await world.fetch()
+    assert after.stable
     assert len({before.version, during.version, after.version}) == 3
 
 
 async def test_a_change_of_several_users_is_one(world: World) -> None:
     change = await world.begun(ADA, GRACE_HOPPER)
-    assert not (await world.look(ADA)).settled
-    assert not (await world.look(GRACE_HOPPER)).settled
-    await world.versions.finish(change)
-    assert (await world.look(ADA)).settled
-    assert (await world.look(GRACE_HOPPER)).settled
+    assert not (await world.fetch(ADA)).stable
+    assert not (await world.fetch(GRACE_HOPPER)).stable
+    await world.versions.clear_dirty(change)
+    assert (await world.fetch(ADA)).stable
+    assert (await world.fetch(GRACE_HOPPER)).stable
 
 
 async def test_a_change_of_everyone_is_one_of_each(world: World) -> None:
-    await world.versions.finish(await world.begun(ADA))
-    before = {user_id: await world.look(user_id) for user_id in world.session_of}
+    await world.versions.clear_dirty(await world.begun(ADA))
+    before = {user_id: await world.fetch(user_id) for user_id in world.session_of}
     change = await world.begun(everyone=True)
-    during = {user_id: await world.look(user_id) for user_id in world.session_of}
-    await world.versions.finish(change)
-    after = {user_id: await world.look(user_id) for user_id in world.session_of}
+    during = {user_id: await world.fetch(user_id) for user_id in world.session_of}
+    await world.versions.clear_dirty(change)
+    after = {user_id: await world.fetch(user_id) for user_id in world.session_of}
     for user_id in world.session_of:
-        assert not during[user_id].settled
-        assert after[user_id].settled
+        assert not during[user_id].stable
+        assert after[user_id].stable
         versions = {step[user_id].version for step in (before, during, after)}
         assert len(versions) == 3
 
 
 async def test_a_change_of_nobody_unsettles_nobody(world: World) -> None:
-    before = await world.look()
+    before = await world.fetch()
     change = await world.begun()
-    assert await world.look() == before
-    await world.versions.finish(change)
-    assert await world.look() == before
+    assert await world.fetch() == before
+    await world.versions.clear_dirty(change)
+    assert await world.fetch() == before
 
 
 @pytest.mark.parametrize("other_is_of_everyone", [False, True])
@@ -156,33 +156,33 @@ async def test_of_two_changes_at_once_the_last_one_to_finish_settles(
 ) -> None:
     one = await world.begun(ADA)
     other = await world.begun(ADA, everyone=other_is_of_everyone)
-    await world.versions.finish(one)
-    between = await world.look()
-    assert not between.settled
-    await world.versions.finish(other)
-    after = await world.look()
-    assert after.settled
+    await world.versions.clear_dirty(one)
+    between = await world.fetch()
+    assert not between.stable
+    await world.versions.clear_dirty(other)
+    after = await world.fetch()
+    assert after.stable
     assert after.version != between.version
 
 
 async def test_no_version_is_seen_twice(world: World) -> None:
-    seen = [(await world.look()).version]
+    seen = [(await world.fetch()).version]
     for everyone in (False, True, False, True):
         change = await world.begun(ADA, everyone=everyone)
-        seen.append((await world.look()).version)
-        await world.versions.finish(change)
-        seen.append((await world.look()).version)
+        seen.append((await world.fetch()).version)
+        await world.versions.clear_dirty(change)
+        seen.append((await world.fetch()).version)
     assert len(set(seen)) == 9
 
 
 async def test_steps_that_are_repeated_because_an_answer_was_lost_do_no_harm(world: World) -> None:
     change = world.change(ADA)
     for _ in range(2):
-        await world.versions.begin(change)
-        assert not (await world.look()).settled
+        await world.versions.mark_dirty(change)
+        assert not (await world.fetch()).stable
     for _ in range(2):
-        await world.versions.finish(change)
-        assert (await world.look()).settled
+        await world.versions.clear_dirty(change)
+        assert (await world.fetch()).stable
 
 
 # --- changes that nobody finishes ---------------------------------------------------------------
@@ -192,35 +192,35 @@ async def test_steps_that_are_repeated_because_an_answer_was_lost_do_no_harm(wor
 async def test_a_change_that_nobody_finishes_settles_by_itself_at_a_version_of_its_own(
     world: World, *, everyone: bool
 ) -> None:
-    before = await world.look()
+    before = await world.fetch()
     await (world.begun(everyone=True) if everyone else world.begun(ADA))
-    await world.clock.pass_time(SETTLE_AFTER - SECOND)
-    assert not (await world.look()).settled
+    await world.clock.pass_time(DIRTY_TTL - SECOND)
+    assert not (await world.fetch()).stable
     await world.clock.pass_time(SECOND)
-    after = await world.look()
-    assert after.settled
+    after = await world.fetch()
+    assert after.stable
     assert after.version != before.version
 
 
 async def test_one_change_does_not_prolong_another(world: World) -> None:
     await world.begun(ADA)
-    await world.clock.pass_time(SETTLE_AFTER - SECOND)
+    await world.clock.pass_time(DIRTY_TTL - SECOND)
     await world.begun(GRACE_HOPPER)
     await world.clock.pass_time(SECOND)
-    assert (await world.look(ADA)).settled
-    assert not (await world.look(GRACE_HOPPER)).settled
+    assert (await world.fetch(ADA)).stable
+    assert not (await world.fetch(GRACE_HOPPER)).stable
 
 
 async def test_a_change_that_is_finished_after_it_settled_moves_the_version_once_more(
     world: World,
 ) -> None:
     change = await world.begun(ADA)
-    await world.clock.pass_time(SETTLE_AFTER)
-    settled = await world.look()
-    await world.versions.finish(change)
-    after = await world.look()
-    assert after.settled
-    assert after.version != settled.version
+    await world.clock.pass_time(DIRTY_TTL)
+    stable = await world.fetch()
+    await world.versions.clear_dirty(change)
+    after = await world.fetch()
+    assert after.stable
+    assert after.version != stable.version
 
 
 # --- many at once -------------------------------------------------------------------------------
@@ -235,18 +235,18 @@ async def test_everyone_who_looks_at_once_gets_their_own_standing(world: World) 
         world.session_of[user_id] = a_session(user_id=user_id)
     await world.begun(*users[::4])
 
-    standings = await asyncio.gather(*(world.look(user_id) for user_id in users * 3))
+    snapshots = await asyncio.gather(*(world.fetch(user_id) for user_id in users * 3))
 
-    for number, standing in enumerate(standings):
-        assert standing.session_alive == (number % 2 == 0)
-        assert standing.settled == (number % 4 != 0)
+    for number, snapshot in enumerate(snapshots):
+        assert snapshot.session_alive == (number % 2 == 0)
+        assert snapshot.stable == (number % 4 != 0)
 
 
 async def test_a_caller_who_goes_away_takes_no_other_along(world: World) -> None:
-    looks = [asyncio.create_task(world.look()) for _ in range(10)]
+    fetches = [asyncio.create_task(world.fetch()) for _ in range(10)]
     await asyncio.sleep(0)
-    for look in looks[::2]:
-        look.cancel()
-    answers = await asyncio.gather(*looks, return_exceptions=True)
-    expected = await world.look()
+    for fetch in fetches[::2]:
+        fetch.cancel()
+    answers = await asyncio.gather(*fetches, return_exceptions=True)
+    expected = await world.fetch()
     assert answers[1::2] == [expected] * 5

@@ -48,7 +48,7 @@ def ids(entries: Sequence[AuditEntry]) -> list[AuditId]:
 
 
 async def found(log: AuditLog, which: AuditFilter) -> set[AuditId]:
-    return {*ids((await log.find(which, after=None, most=1000)).records)}
+    return {*ids((await log.find(which, after=None, limit=1000)).records)}
 
 
 # --- appending ----------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ async def test_every_entry_can_be_stored_whatever_it_was_made_of(
     entry = an_entry(details=details, agent=agent)
     await log.append([entry])
     assert (
-        await log.find(EVERYTHING, after=Cursor(entry.at, UUID(int=entry.id.int + 1)), most=1)
+        await log.find(EVERYTHING, after=Cursor(entry.at, UUID(int=entry.id.int + 1)), limit=1)
     ).records == [entry]
 
 
@@ -165,8 +165,8 @@ async def test_entries_are_found_newest_first_and_by_their_ids_within_an_instant
     assert list(await everything_in(log)) == entries[::-1]
 
 
-@pytest.mark.parametrize("most", [1, 2, 3, 7, 30, 31, 1000])
-async def test_slices_of_any_size_give_every_entry_once(log: AuditLog, most: int) -> None:
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 30, 31, 1000])
+async def test_slices_of_any_size_give_every_entry_once(log: AuditLog, limit: int) -> None:
     """Whatever the gaps between them: none, microseconds, years."""
     gaps = [timedelta(0), timedelta(microseconds=1), SECOND, 40 * SECOND, 9 * DAY, 900 * DAY]
     at, entries = A_MOMENT, []
@@ -178,11 +178,11 @@ async def test_slices_of_any_size_give_every_entry_once(log: AuditLog, most: int
     read: list[AuditEntry] = []
     after: Cursor | None = None
     while True:
-        found = await log.find(EVERYTHING, after=after, most=most)
+        found = await log.find(EVERYTHING, after=after, limit=limit)
         read += found.records
         if found.next is None:
             break
-        assert len(found.records) == most
+        assert len(found.records) == limit
         after = found.next
 
     assert read == sorted(entries, key=lambda entry: (entry.at, entry.id), reverse=True)
@@ -191,9 +191,9 @@ async def test_slices_of_any_size_give_every_entry_once(log: AuditLog, most: int
 async def test_going_on_after_a_cursor_ignores_what_came_later(log: AuditLog) -> None:
     old, new = an_entry(A_MOMENT), an_entry(A_MOMENT + SECOND)
     await log.append([old, new])
-    first = await log.find(EVERYTHING, after=None, most=1)
+    first = await log.find(EVERYTHING, after=None, limit=1)
     await log.append([an_entry(A_MOMENT + 2 * SECOND)])
-    second = await log.find(EVERYTHING, after=first.next, most=1)
+    second = await log.find(EVERYTHING, after=first.next, limit=1)
     assert (list(second.records), second.next) == ([old], None)
 
 
@@ -201,11 +201,11 @@ async def test_a_cursor_need_not_be_the_place_of_an_entry(log: AuditLog) -> None
     entry = an_entry()
     await log.append([entry])
     for at in (A_MOMENT + SECOND, datetime.max.replace(tzinfo=UTC)):
-        assert (await log.find(EVERYTHING, after=Cursor(at, UUID(int=0)), most=1)).records == [
+        assert (await log.find(EVERYTHING, after=Cursor(at, UUID(int=0)), limit=1)).records == [
             entry
         ]
     for at in (A_MOMENT, datetime(1970, 1, 1, tzinfo=UTC), datetime.min.replace(tzinfo=UTC)):
-        assert (await log.find(EVERYTHING, after=Cursor(at, UUID(int=0)), most=1)).records == []
+        assert (await log.find(EVERYTHING, after=Cursor(at, UUID(int=0)), limit=1)).records == []
 
 
 async def test_entries_of_a_process_whose_clock_is_ahead_are_found(log: AuditLog) -> None:
@@ -231,16 +231,16 @@ async def test_an_action_is_found_by_its_name_or_by_a_prefix_that_ends_with_a_do
     entries = {name: an_entry(action=name) for name in names}
     await log.append([*entries.values()])
 
-    async def sought(action: str) -> list[str]:
+    async def actions_found(action: str) -> list[str]:
         matching = await found(log, AuditFilter(action=action))
         return [name for name, entry in entries.items() if entry.id in matching]
 
-    assert await sought("users.created") == ["users.created"]
-    assert await sought("users.") == ["users.created", "users.created.again"]
-    assert await sought("users.created.") == ["users.created.again"]
-    assert await sought("users") == ["users"]
+    assert await actions_found("users.created") == ["users.created"]
+    assert await actions_found("users.") == ["users.created", "users.created.again"]
+    assert await actions_found("users.created.") == ["users.created.again"]
+    assert await actions_found("users") == ["users"]
     for nothing in ("user", "users.crea", ".", ".*", "users.c.*", "^users", "", "$ne", "created"):
-        assert await sought(nothing) == []
+        assert await actions_found(nothing) == []
 
 
 async def test_the_target_narrows(log: AuditLog) -> None:
@@ -333,6 +333,6 @@ async def test_any_filters_together_find_what_each_of_them_finds(log: AuditLog) 
             and (which.until is None or entry.at < which.until)
             and (after is None or Cursor(entry.at, entry.id) < after)
         ]
-        read = await log.find(which, after=after, most=20)
+        read = await log.find(which, after=after, limit=20)
         assert ids(read.records) == ids(expected[:20])
         assert (read.next is None) == (len(expected) <= 20)

@@ -33,7 +33,7 @@ class Store:
     transaction: Callable[[], AbstractAsyncContextManager[Notes]]
 
     async def all(self) -> list[Note]:
-        return [*await self.notes.find(ALL, order=Order(), most=MOST_COUNTED + 1)]
+        return [*await self.notes.find(ALL, order=Order(), limit=MOST_COUNTED + 1)]
 
 
 @pytest.fixture(params=["memory", pytest.param("mongo", marks=pytest.mark.server)])
@@ -158,7 +158,7 @@ async def test_the_filter_finds_and_counts(notes: Notes) -> None:
     )
 
     async def found(which: NoteFilter) -> list[int]:
-        listed = await notes.find(which, order=Order(), most=10)
+        listed = await notes.find(which, order=Order(), limit=10)
         assert await notes.count(which) == len(listed)
         return [note.importance for note in listed]
 
@@ -173,7 +173,7 @@ async def test_a_list_is_ordered_and_equal_ones_follow_by_id(notes: Notes) -> No
     await notes.create_many([a_note(n, importance=n % 2) for n in (3, 1, 4, 2)])
 
     async def ordered(order: Order) -> list[int]:
-        return [note.id.int for note in await notes.find(ALL, order=order, most=10)]
+        return [note.id.int for note in await notes.find(ALL, order=order, limit=10)]
 
     assert await ordered(Order()) == [1, 2, 3, 4]
     assert await ordered(Order(descending=True)) == [4, 3, 2, 1]
@@ -183,7 +183,7 @@ async def test_a_list_is_ordered_and_equal_ones_follow_by_id(notes: Notes) -> No
 
 async def test_a_list_has_at_most_as_many_as_asked_for(notes: Notes) -> None:
     await notes.create_many([a_note(n) for n in range(1, 6)])
-    found = await notes.find(ALL, order=Order(), most=2)
+    found = await notes.find(ALL, order=Order(), limit=2)
     assert list(found) == [a_note(1), a_note(2)]
 
 
@@ -246,7 +246,7 @@ async def test_what_was_deleted_is_gone(notes: Notes) -> None:
     await notes.delete(UUID(int=1))
     with pytest.raises(DocumentNotFound):
         await notes.delete(UUID(int=1))
-    assert list(await notes.find(ALL, order=Order(), most=10)) == [a_note(2)]
+    assert list(await notes.find(ALL, order=Order(), limit=10)) == [a_note(2)]
 
 
 async def test_of_many_those_that_exist_are_deleted_and_counted(notes: Notes) -> None:
@@ -254,7 +254,7 @@ async def test_of_many_those_that_exist_are_deleted_and_counted(notes: Notes) ->
     assert await notes.delete_many([UUID(int=1), MISSING, UUID(int=3), UUID(int=3)]) == 2
     assert await notes.delete_many([UUID(int=1)]) == 0
     assert await notes.delete_many([]) == 0
-    assert list(await notes.find(ALL, order=Order(), most=10)) == [a_note(2)]
+    assert list(await notes.find(ALL, order=Order(), limit=10)) == [a_note(2)]
 
 
 async def test_the_id_of_a_deleted_one_is_free(notes: Notes) -> None:

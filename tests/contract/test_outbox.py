@@ -25,10 +25,10 @@ async def given(uow: UnitOfWorkFactory, *what: AuditEntry) -> None:
         await work.commit()
 
 
-async def waiting(uow: UnitOfWorkFactory, most: int = 100) -> Sequence[AuditEntry]:
+async def waiting(uow: UnitOfWorkFactory, limit: int = 100) -> Sequence[AuditEntry]:
     """Return what anybody could take now."""
     async with uow() as work:
-        return list(await work.outbox.take(most))
+        return list(await work.outbox.take(limit))
 
 
 async def test_an_entry_is_taken_exactly_as_it_was_added(uow: UnitOfWorkFactory) -> None:
@@ -153,7 +153,7 @@ async def test_what_was_removed_is_gone_once_that_is_committed(uow: UnitOfWorkFa
     assert await waiting(uow) == [second]
 
 
-async def test_many_couriers_deliver_each_entry_once(uow: UnitOfWorkFactory) -> None:
+async def test_many_relays_deliver_each_entry_once(uow: UnitOfWorkFactory) -> None:
     there = entries(40)
     await given(uow, *there)
     delivered: list[AuditEntry] = []

@@ -270,7 +270,7 @@ async def test_nobody_touches_a_locked_role_until_the_unit_of_work_ends(
     async with uow() as work:
         await work.roles.lock([role.id])
         await work.roles.lock([role.id])  # one's own lock is no obstacle
-        assert await work.roles.holders([role.id]) == {role.id: 0}
+        assert await work.roles.count_users([role.id]) == {role.id: 0}
         trying = asyncio.create_task(try_to())
         assert await waits(trying)
         await work.commit()
@@ -366,12 +366,12 @@ async def test_holders_are_counted(uow: UnitOfWorkFactory) -> None:
     await assign(uow, users[0], common, rare)
 
     async with uow() as work:
-        assert await work.roles.holders([common.id, rare.id, nobodys.id]) == {
+        assert await work.roles.count_users([common.id, rare.id, nobodys.id]) == {
             common.id: 3,
             rare.id: 1,
             nobodys.id: 0,
         }
-        assert await work.roles.holders([]) == {}
+        assert await work.roles.count_users([]) == {}
 
 
 async def test_pages_of_users_with_a_role_are_ordered_by_username(uow: UnitOfWorkFactory) -> None:
@@ -458,7 +458,7 @@ async def test_a_role_is_either_given_or_deleted_but_not_both(uow: UnitOfWorkFac
     async def delete_unused() -> bool:
         async with uow() as work:
             await work.roles.lock([role.id])
-            if (await work.roles.holders([role.id]))[role.id]:
+            if (await work.roles.count_users([role.id]))[role.id]:
                 return False
             await work.roles.delete([role.id])
             await work.commit()

@@ -333,13 +333,13 @@ async def test_a_deleted_user_is_gone_and_holds_no_role(uow: UnitOfWorkFactory) 
         await work.users.lock(user.id)
         await work.users.delete(user.id)
         assert await work.users.find(user.id) is None
-        assert await work.roles.holders([role.id]) == {role.id: 1}
+        assert await work.roles.count_users([role.id]) == {role.id: 1}
         await work.commit()
 
     async with uow() as work:
         assert await work.users.find(user.id) is None
         assert await work.users.find_by_login(user.username.value) is None
-        assert await work.roles.holders([role.id]) == {role.id: 1}
+        assert await work.roles.count_users([role.id]) == {role.id: 1}
         assert await work.roles.of_users([user.id, other.id]) == {other.id: [role]}
         with pytest.raises(UserNotFound):
             await work.users.lock(user.id)

@@ -19,7 +19,7 @@ from redis import Redis
 
 from adapters.postgres.schema import PostgresSchema
 from adapters.redis.client import redis_client
-from application.ports.access_versions import SETTLE_AFTER
+from application.ports.access_versions import DIRTY_TTL
 from application.settings import PostgresSettings, RedisSettings
 from entrypoints.local.servers import choose_ports
 from tests.e2e.command import addresses, portico, starting
@@ -125,7 +125,7 @@ async def _settle(fleet: Fleet) -> None:
     async with httpx.AsyncClient(base_url=fleet.urls[0]) as client:
         await client.get("/api/v1/roles/mine", headers=await log_in(client, ADMINISTRATOR))
     redis = redis_client(RedisSettings(url=fleet.redis_url))
-    await ClockWithRedis(redis).pass_time(SETTLE_AFTER)
+    await ClockWithRedis(redis).pass_time(DIRTY_TTL)
     await redis.aclose()
 
 

@@ -4,14 +4,14 @@ from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import asynccontextmanager
 
 from application.ports.unit_of_work import UnitOfWork
-from application.use_cases.access.change import CommitAccess
+from application.use_cases.access.change import CommitAccessChange
 from domain.identity import UserId
 
 
 @asynccontextmanager
 async def changing(
     uow: Callable[[], UnitOfWork],
-    commit: CommitAccess,
+    commit: CommitAccessChange,
     user_ids: Collection[UserId] = (),
     *,
     everyone: bool = False,

@@ -45,7 +45,7 @@ def an_entry(at: datetime = A_MOMENT, **changes: Unpack[EntryChanges]) -> AuditE
 
 async def everything_in(log: AuditLog) -> Sequence[AuditEntry]:
     """Return what is in the log, the newest first."""
-    return (await log.find(EVERYTHING, after=None, most=100_000)).records
+    return (await log.find(EVERYTHING, after=None, limit=100_000)).records
 
 
 class UnsteadyAuditLog(MemoryAuditLog):

@@ -21,12 +21,12 @@ from adapters.memory.sessions import MemorySessionStore
 from adapters.memory.tokens import MemoryTokens
 from adapters.system import Uuid7Generator
 from application.ports.access_cache import AccessCache
-from application.ports.access_versions import SETTLE_AFTER, AccessVersions, Change, Standing
+from application.ports.access_versions import DIRTY_TTL, AccessSnapshot, AccessVersions, Change
 from application.ports.unit_of_work import UnitOfWork
 from application.settings import SessionSettings
-from application.use_cases.access.change import CommitAccess
+from application.use_cases.access.change import CommitAccessChange
 from application.use_cases.access.guard import Guard
-from application.use_cases.caller import Origin
+from application.use_cases.caller import ClientInfo
 from domain.access import Access, Grant, Grants
 from domain.errors import Unavailable
 from domain.identity import UserId
@@ -224,14 +224,14 @@ class StepwiseVersions(AccessVersions):
         self._versions = versions
         self._steps = steps
 
-    async def look(self, user_id: UserId, session_id: Any) -> Standing:
-        return await self._steps.carry(lambda: self._versions.look(user_id, session_id))
+    async def fetch(self, user_id: UserId, session_id: Any) -> AccessSnapshot:
+        return await self._steps.carry(lambda: self._versions.fetch(user_id, session_id))
 
-    async def begin(self, change: Change) -> None:
-        await self._steps.carry(lambda: self._versions.begin(change))
+    async def mark_dirty(self, change: Change) -> None:
+        await self._steps.carry(lambda: self._versions.mark_dirty(change))
 
-    async def finish(self, change: Change) -> None:
-        await self._steps.carry(lambda: self._versions.finish(change))
+    async def clear_dirty(self, change: Change) -> None:
+        await self._steps.carry(lambda: self._versions.clear_dirty(change))
 
 
 class StepwiseCache(AccessCache):
@@ -265,7 +265,7 @@ class Processes:
         self,
         seed: int,
         versions: type[ForgetfulVersions] = ForgetfulVersions,
-        commit: type[CommitAccess] = CommitAccess,
+        commit: type[CommitAccessChange] = CommitAccessChange,
     ) -> None:
         self.random = Random(seed)  # noqa: S311 - an order of steps is no secret
         self.steps = Steps(self.random)
@@ -314,9 +314,9 @@ class Processes:
             (935, 5, 20, 8, 5, 7, 20),
         )[0]
         if event == "a while":
-            await self.clock.pass_time(SETTLE_AFTER / 3)
+            await self.clock.pass_time(DIRTY_TTL / 3)
         elif event == "a long while":
-            await self.clock.pass_time(SETTLE_AFTER)
+            await self.clock.pass_time(DIRTY_TTL)
         elif event == "death":
             self.steps.kill(self.random.choice(writers))
         elif event == "cancellation":
@@ -344,7 +344,7 @@ class Processes:
     async def request(self, guard: Guard, user_id: UserId) -> None:
         """Do what an HTTP request does first."""
         start = self.database.passes()
-        caller = await guard(self._token(user_id), Origin(address="192.0.2.1"))
+        caller = await guard(self._token(user_id), ClientInfo(address="192.0.2.1"))
         self.seen.append(Seen(user_id, start, self.database.passes(), caller.access))
         self.check(self.seen[-1])
 
@@ -356,7 +356,7 @@ class Processes:
 
     async def _check_that_all_is_remembered_again(self) -> None:
         self.steps.faults = False
-        await self.clock.pass_time(SETTLE_AFTER)
+        await self.clock.pass_time(DIRTY_TTL)
         for guard in self.guards:
             await self._alone(self.request(guard, ADA))
         reads = self.database.reads

@@ -13,7 +13,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import RouteContext, iter_route_contexts
 
 from application.settings import HttpSettings
-from application.use_cases.caller import Origin
+from application.use_cases.caller import ClientInfo
 from domain.identity import User
 from entrypoints.http.app import application, create_app
 from entrypoints.http.routes import guarded_routes
@@ -112,9 +112,9 @@ class Web:
         data: dict[str, Any] = response.json()["data"]
         return data
 
-    async def bearer(self, user: User, origin: Origin = LAPTOP) -> dict[str, str]:
+    async def bearer(self, user: User, client: ClientInfo = LAPTOP) -> dict[str, str]:
         """Return the headers of a user who has logged in."""
-        _, tokens = await self.world.log_in_as(user, origin)
+        _, tokens = await self.world.log_in_as(user, client)
         return {"Authorization": f"Bearer {tokens.access_token}"}
 
     # --- what every response promises ---

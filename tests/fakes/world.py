@@ -19,7 +19,7 @@ from application.ports.log_in_throttle import LogInAttempt, LogInThrottle
 from application.ports.sessions import SessionStore
 from application.ports.unit_of_work import UnitOfWork
 from application.settings import Environment, Settings, Stores
-from application.use_cases.caller import Caller, Origin
+from application.use_cases.caller import Caller, ClientInfo
 from application.use_cases.sessions.log_in import LoggedIn
 from application.use_cases.sessions.tokens import TokenPair
 from bootstrap import Container
@@ -34,11 +34,11 @@ from tests.fakes.clock import MovableClock
 
 PASSWORD = "correct horse battery staple"
 
-LAPTOP = Origin(
+LAPTOP = ClientInfo(
     address="192.0.2.1",
     agent="Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0",
 )
-PHONE = Origin(
+PHONE = ClientInfo(
     address="198.51.100.2",
     agent=(
         "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) "
@@ -164,15 +164,15 @@ class World:
 
     def roles_of(self, user: User) -> set[str]:
         """Return the codes of the roles that `user` has, as everybody sees them."""
-        return {self.store.roles[role_id].code.value for role_id in self.store.held[user.id]}
+        return {self.store.roles[role_id].code.value for role_id in self.store.user_roles[user.id]}
 
-    def noted(self) -> list[AuditEntry]:
+    def audit_entries(self) -> list[AuditEntry]:
         """Return the audit entries that are to be delivered, in the order of their recording."""
         return list(self.store.outbox.values())
 
     async def deliver(self) -> None:
         """Bring them to the audit log."""
-        await self.container.outbox_courier().deliver()
+        await self.container.outbox_relay().deliver()
 
     async def sessions(self, user: User) -> Sequence[Session]:
         """Return the living sessions of `user`, the newest first."""
@@ -202,17 +202,17 @@ class World:
         self,
         name: str,
         password: str | SealedPassword = PASSWORD,
-        origin: Origin = LAPTOP,
+        client: ClientInfo = LAPTOP,
         *,
         device: str | None = None,
     ) -> LoggedIn:
         sealed = self.seal(password) if isinstance(password, str) else password
-        return await self.container.log_in()(name, sealed, origin, device=device)
+        return await self.container.log_in()(name, sealed, client, device=device)
 
-    async def log_in_as(self, user: User, origin: Origin = LAPTOP) -> tuple[Caller, TokenPair]:
+    async def log_in_as(self, user: User, client: ClientInfo = LAPTOP) -> tuple[Caller, TokenPair]:
         """Log in with `PASSWORD`; return the caller of the requests that follow, and their tokens."""
-        tokens = (await self.log_in(user.username.value, origin=origin)).tokens
-        caller = await self.authenticate(tokens, password_may_be_due=True, origin=origin)
+        tokens = (await self.log_in(user.username.value, client=client)).tokens
+        caller = await self.authenticate(tokens, password_may_be_due=True, client=client)
         return caller, tokens
 
     async def authenticate(
@@ -221,17 +221,17 @@ class World:
         *,
         permission: str | None = None,
         password_may_be_due: bool = False,
-        origin: Origin = LAPTOP,
+        client: ClientInfo = LAPTOP,
     ) -> Caller:
         return await self.container.guard()(
             tokens.access_token,
-            origin,
+            client,
             permission=permission,
             password_may_be_due=password_may_be_due,
         )
 
-    async def refresh(self, tokens: TokenPair, origin: Origin = LAPTOP) -> TokenPair:
-        return await self.container.refresh_session()(tokens.refresh_token, origin)
+    async def refresh(self, tokens: TokenPair, client: ClientInfo = LAPTOP) -> TokenPair:
+        return await self.container.refresh_session()(tokens.refresh_token, client)
 
     async def change_password(
         self,

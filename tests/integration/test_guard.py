@@ -30,13 +30,13 @@ from adapters.redis.access_versions import RedisAccessVersions
 from adapters.redis.client import RedisClient, redis_client
 from adapters.redis.sessions import RedisSessionStore
 from adapters.system import Uuid7Generator
-from application.ports.access_versions import SETTLE_AFTER, AccessVersions, Change, Standing
+from application.ports.access_versions import DIRTY_TTL, AccessSnapshot, AccessVersions, Change
 from application.ports.tokens import Tokens
 from application.ports.unit_of_work import UnitOfWork
 from application.settings import PostgresSettings, RedisSettings
-from application.use_cases.access.change import CommitAccess
+from application.use_cases.access.change import CommitAccessChange
 from application.use_cases.access.guard import Guard
-from application.use_cases.caller import Origin
+from application.use_cases.caller import ClientInfo
 from domain.access import Access, Grant, PermissionDenied, Role, grants_of
 from domain.errors import Unavailable
 from domain.identity import User, UserId
@@ -56,7 +56,7 @@ SOON = 0.5 * SECOND
 CODE = "GET:/api/v1/roles"
 A_CHANGE = Change(id=UUID(int=1), user_ids=[ADA])
 AT_ONCE = ("--repl-diskless-sync-delay", "0")
-SOMEWHERE = Origin(address="192.0.2.1")
+SOMEWHERE = ClientInfo(address="192.0.2.1")
 
 
 @pytest.fixture
@@ -91,27 +91,29 @@ async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
 
 
 @dataclass(slots=True)
-class Looks:
+class Fetcher:
     """Versions on a server, and living sessions to look at."""
 
     client: RedisClient
     versions: AccessVersions
     session: Session = field(default_factory=a_session)
 
-    async def look(self, user_id: UserId = ADA) -> Standing:
-        return await self.versions.look(user_id, self.session.id)
+    async def fetch(self, user_id: UserId = ADA) -> AccessSnapshot:
+        return await self.versions.fetch(user_id, self.session.id)
 
-    async def is_settled(self) -> bool:
-        return (await self.look()).settled
+    async def is_stable(self) -> bool:
+        return (await self.fetch()).stable
 
 
-async def looks_at(url: str, stack: AsyncExitStack, *, patience: timedelta = 30 * SECOND) -> Looks:
+async def fetcher_at(
+    url: str, stack: AsyncExitStack, *, patience: timedelta = 30 * SECOND
+) -> Fetcher:
     """Return versions that are settled."""
     client = client_of(url, stack, patience=patience)
-    looks = Looks(client, RedisAccessVersions(client, settle_after=SOON))
-    await RedisSessionStore(client).open(looks.session, idle=IDLE, absolute=ABSOLUTE, cap=20)
-    await eventually(looks.is_settled)
-    return looks
+    fetcher = Fetcher(client, RedisAccessVersions(client, dirty_ttl=SOON))
+    await RedisSessionStore(client).open(fetcher.session, idle=IDLE, absolute=ABSOLUTE, cap=20)
+    await eventually(fetcher.is_stable)
+    return fetcher
 
 
 @pytest.mark.server
@@ -119,11 +121,11 @@ async def test_a_look_is_one_round_trip_alone_or_together_with_63_others(
     redis_url: str, stack: AsyncExitStack
 ) -> None:
     link = await stack.enter_async_context(link_to(redis_url))
-    looks = await looks_at(link.url(redis_url), stack)
+    fetcher = await fetcher_at(link.url(redis_url), stack)
     users = [UserId(UUID(int=number)) for number in range(64)]
     for asking in ([ADA], users):
         before = link.questions
-        await asyncio.gather(*(looks.look(user_id) for user_id in asking))
+        await asyncio.gather(*(fetcher.fetch(user_id) for user_id in asking))
         assert link.questions - before == 1
 
 
@@ -146,60 +148,60 @@ class Postman(RedisClient):
 async def test_what_is_asked_after_a_change_is_not_answered_by_a_look_that_was_sent_before_it(
     redis_url: str, stack: AsyncExitStack
 ) -> None:
-    looks = await looks_at(redis_url, stack)
-    postman = Postman(looks.client)
-    far = replace(looks, versions=RedisAccessVersions(postman, settle_after=SOON))
-    before = asyncio.create_task(far.look())
+    fetcher = await fetcher_at(redis_url, stack)
+    postman = Postman(fetcher.client)
+    far = replace(fetcher, versions=RedisAccessVersions(postman, dirty_ttl=SOON))
+    before = asyncio.create_task(far.fetch())
     await postman.asked.wait()
 
-    await looks.versions.begin(A_CHANGE)
-    after = [asyncio.create_task(far.look()) for _ in range(3)]
+    await fetcher.versions.mark_dirty(A_CHANGE)
+    after = [asyncio.create_task(far.fetch()) for _ in range(3)]
     await asyncio.sleep(0)
     postman.may_answer.set()
 
-    assert (await before).settled
-    assert not any([(await standing).settled for standing in after])
+    assert (await before).stable
+    assert not any([(await snapshot).stable for snapshot in after])
 
 
 async def test_when_the_server_stands_still_all_who_look_hear_of_it_in_time(
     server: Valkey, stack: AsyncExitStack
 ) -> None:
-    looks = await looks_at(server.url, stack, patience=SECOND)
+    fetcher = await fetcher_at(server.url, stack, patience=SECOND)
     server.pause()
     start = monotonic()
-    first = [asyncio.create_task(looks.look()) for _ in range(5)]
+    first = [asyncio.create_task(fetcher.fetch()) for _ in range(5)]
     await asyncio.sleep(0.2)
-    second = [asyncio.create_task(looks.look()) for _ in range(5)]
+    second = [asyncio.create_task(fetcher.fetch()) for _ in range(5)]
     answers = await asyncio.gather(*first, *second, return_exceptions=True)
     assert [type(answer) for answer in answers] == [Unavailable] * 10
     assert monotonic() - start < 1.9
     server.resume()
-    assert (await looks.look()).session_alive
+    assert (await fetcher.fetch()).session_alive
 
 
 async def test_when_the_server_is_gone_all_who_look_hear_of_it(
     server: Valkey, stack: AsyncExitStack
 ) -> None:
-    looks = await looks_at(server.url, stack)
+    fetcher = await fetcher_at(server.url, stack)
     await server.kill()
-    answers = await asyncio.gather(*(looks.look() for _ in range(10)), return_exceptions=True)
+    answers = await asyncio.gather(*(fetcher.fetch() for _ in range(10)), return_exceptions=True)
     assert [type(answer) for answer in answers] == [Unavailable] * 10
-    for step in (looks.versions.begin, looks.versions.finish):
+    for step in (fetcher.versions.mark_dirty, fetcher.versions.clear_dirty):
         with pytest.raises(Unavailable):
             await step(A_CHANGE)
     await server.start()
-    assert not (await looks.look()).session_alive  # of another run
+    assert not (await fetcher.fetch()).session_alive  # of another run
 
 
 async def test_a_mistake_of_ours_is_raised_where_the_look_was_asked_for(
     server: Valkey, stack: AsyncExitStack
 ) -> None:
-    looks = await looks_at(server.url, stack)
-    await looks.client.set("auth:version", "no hash")
-    answers = await asyncio.gather(*(looks.look() for _ in range(3)), return_exceptions=True)
+    fetcher = await fetcher_at(server.url, stack)
+    await fetcher.client.set("auth:version", "no hash")
+    answers = await asyncio.gather(*(fetcher.fetch() for _ in range(3)), return_exceptions=True)
     assert all("WRONGTYPE" in str(answer) for answer in answers)
-    await looks.client.delete("auth:version")
-    assert (await looks.look()).session_alive
+    await fetcher.client.delete("auth:version")
+    assert (await fetcher.fetch()).session_alive
 
 
 Loss = Callable[[Valkey, RedisClient], Awaitable[None]]
@@ -222,36 +224,36 @@ async def evict(_: Valkey, client: RedisClient) -> None:
 async def test_a_server_that_may_have_lost_something_revives_no_version_and_settles_nobody_at_once(
     server: Valkey, stack: AsyncExitStack, lose: Loss
 ) -> None:
-    looks = await looks_at(server.url, stack)
-    before = await looks.look()
-    await lose(server, looks.client)
-    assert not (await looks.look()).settled
-    after = await looks.look()
-    assert not after.settled
+    fetcher = await fetcher_at(server.url, stack)
+    before = await fetcher.fetch()
+    await lose(server, fetcher.client)
+    assert not (await fetcher.fetch()).stable
+    after = await fetcher.fetch()
+    assert not after.stable
     assert after.version != before.version
-    await eventually(looks.is_settled)
-    assert (await looks.look()).version == after.version
+    await eventually(fetcher.is_stable)
+    assert (await fetcher.fetch()).version == after.version
 
 
 async def test_a_backup_that_is_restored_revives_no_version_and_settles_nobody_at_once(
     server: Valkey, stack: AsyncExitStack, tmp_path: Path
 ) -> None:
-    looks = await looks_at(server.url, stack)
-    before = await looks.look()
+    fetcher = await fetcher_at(server.url, stack)
+    before = await fetcher.fetch()
     await server.kill()
     server.copy_data_to(tmp_path / "backup")
     await server.start()
-    await looks.versions.begin(A_CHANGE)
+    await fetcher.versions.mark_dirty(A_CHANGE)
 
     await server.kill()
     server.restore_data_from(tmp_path / "backup")
     await server.start()
 
-    first = await looks.look()
-    assert not first.settled
+    first = await fetcher.fetch()
+    assert not first.stable
     assert not first.session_alive
-    await eventually(looks.is_settled)
-    after = await looks.look()
+    await eventually(fetcher.is_stable)
+    after = await fetcher.fetch()
     assert after.version != before.version
     assert not after.session_alive
 
@@ -259,39 +261,39 @@ async def test_a_backup_that_is_restored_revives_no_version_and_settles_nobody_a
 async def test_a_change_that_the_server_still_knows_after_a_restart_goes_on(
     server: Valkey, stack: AsyncExitStack
 ) -> None:
-    looks = await looks_at(server.url, stack)
-    patient = RedisAccessVersions(looks.client)
-    await patient.begin(A_CHANGE)
-    await restart(server, looks.client)
-    assert not (await looks.look()).settled
-    await patient.finish(A_CHANGE)
-    await eventually(looks.is_settled)
+    fetcher = await fetcher_at(server.url, stack)
+    patient = RedisAccessVersions(fetcher.client)
+    await patient.mark_dirty(A_CHANGE)
+    await restart(server, fetcher.client)
+    assert not (await fetcher.fetch()).stable
+    await patient.clear_dirty(A_CHANGE)
+    await eventually(fetcher.is_stable)
 
 
 async def test_a_replica_that_takes_over_is_trusted_like_a_server_that_was_restarted(
     server: Valkey, stack: AsyncExitStack, tmp_path: Path
 ) -> None:
-    looks = await looks_at(server.url, stack)
-    before = await looks.look()
+    fetcher = await fetcher_at(server.url, stack)
+    before = await fetcher.fetch()
     (tmp_path / "replica").mkdir()
     replica = stack.enter_context(
         Valkey(tmp_path / "replica", "--replicaof", f"127.0.0.1 {server.port}")
     )
     client = client_of(replica.url, stack)
-    there = replace(looks, versions=RedisAccessVersions(client, settle_after=SOON))
+    there = replace(fetcher, versions=RedisAccessVersions(client, dirty_ttl=SOON))
 
     async def has_everything() -> bool:
         return bool(await client.exists("auth:version"))
 
     await eventually(has_everything)
     with pytest.raises(Unavailable):
-        await there.look()
+        await there.fetch()
 
     await server.kill()
     await client.execute_command("REPLICAOF", "NO", "ONE")
-    assert not (await there.look()).settled
-    await eventually(there.is_settled)
-    after = await there.look()
+    assert not (await there.fetch()).stable
+    await eventually(there.is_stable)
+    after = await there.fetch()
     assert not after.session_alive  # whether it was ended, the replica may not have heard
     assert after.version != before.version
 
@@ -300,23 +302,23 @@ async def test_a_server_that_was_made_a_replica_is_not_believed(
     server: Valkey, stack: AsyncExitStack, tmp_path: Path
 ) -> None:
     """What it says of sessions may be old, even over a connection from before."""
-    looks = await looks_at(server.url, stack)
+    fetcher = await fetcher_at(server.url, stack)
     (tmp_path / "primary").mkdir()
     primary = stack.enter_context(Valkey(tmp_path / "primary", *AT_ONCE))
-    there = await looks_at(primary.url, stack)
-    assert (await there.look()).settled
+    there = await fetcher_at(primary.url, stack)
+    assert (await there.fetch()).stable
 
-    await looks.client.execute_command("REPLICAOF", "127.0.0.1", primary.port)
+    await fetcher.client.execute_command("REPLICAOF", "127.0.0.1", primary.port)
 
     async def is_doubted() -> bool:
         with suppress(Unavailable):
-            return not (await looks.look()).settled
+            return not (await fetcher.fetch()).stable
         return True
 
     await eventually(is_doubted)
     for _ in range(3):
         with pytest.raises(Unavailable):
-            await looks.look()
+            await fetcher.fetch()
 
 
 class MovedClient(RedisClient):
@@ -333,32 +335,32 @@ class MovedClient(RedisClient):
 async def test_a_server_from_before_is_not_believed_because_the_new_one_knows_the_versions(
     server: Valkey, stack: AsyncExitStack, tmp_path: Path
 ) -> None:
-    before = await looks_at(server.url, stack)
+    before = await fetcher_at(server.url, stack)
     (tmp_path / "other").mkdir()
     other = stack.enter_context(Valkey(tmp_path / "other"))
-    now = await looks_at(other.url, stack)
+    now = await fetcher_at(other.url, stack)
     copied = str(await now.client.hget("auth:version", "run"))
     await before.client.hset("auth:version", "run", copied)
-    moved = RedisAccessVersions(MovedClient(before.client, now.client), settle_after=SOON)
+    moved = RedisAccessVersions(MovedClient(before.client, now.client), dirty_ttl=SOON)
     for _ in range(2):
         with pytest.raises(Unavailable):
-            await moved.look(ADA, before.session.id)
-    assert (await now.look()).settled
+            await moved.fetch(ADA, before.session.id)
+    assert (await now.fetch()).stable
 
 
 @pytest.mark.server
 async def test_a_version_lasts_for_a_while_and_not_for_all_users_until_the_same_moment(
     redis_url: str, stack: AsyncExitStack
 ) -> None:
-    looks = await looks_at(redis_url, stack)
-    looks.versions = RedisAccessVersions(
-        looks.client, settle_after=SOON, remember_for=timedelta(milliseconds=400)
+    fetcher = await fetcher_at(redis_url, stack)
+    fetcher.versions = RedisAccessVersions(
+        fetcher.client, dirty_ttl=SOON, version_ttl=timedelta(milliseconds=400)
     )
     users = [UserId(UUID(int=number * 100)) for number in range(4)]
 
     async def versions() -> tuple[str, ...]:
-        standings = await asyncio.gather(*(looks.look(user_id) for user_id in users))
-        return tuple(standing.version for standing in standings)
+        snapshots = await asyncio.gather(*(fetcher.fetch(user_id) for user_id in users))
+        return tuple(snapshot.version for snapshot in snapshots)
 
     seen = [await versions()]
 
@@ -374,26 +376,26 @@ async def test_a_version_lasts_for_a_while_and_not_for_all_users_until_the_same_
 async def test_versions_are_one_key_however_many_users_were_changed(
     redis_url: str, stack: AsyncExitStack
 ) -> None:
-    looks = await looks_at(redis_url, stack)
-    seen = {(await looks.look()).version}
+    fetcher = await fetcher_at(redis_url, stack)
+    seen = {(await fetcher.fetch()).version}
     for hundred in range(110):
         users = [UserId(UUID(int=hundred * 100 + number)) for number in range(100)]
         change = Change(id=UUID(int=1), user_ids=users)
-        await looks.versions.begin(change)
-        await looks.versions.finish(change)
-        seen.add((await looks.look()).version)
-    assert await looks.client.hlen("auth:version") < 10_010
-    assert await looks.client.ttl("auth:version") == -1
-    assert (await looks.look()).settled
+        await fetcher.versions.mark_dirty(change)
+        await fetcher.versions.clear_dirty(change)
+        seen.add((await fetcher.fetch()).version)
+    assert await fetcher.client.hlen("auth:version") < 10_010
+    assert await fetcher.client.ttl("auth:version") == -1
+    assert (await fetcher.fetch()).stable
     assert len(seen) > 2  # Ada's, when the first hundred were changed, and when all were forgotten
 
-    await RedisAccessCache(looks.client, TTL).put(ADA, "v1", access(CODE))
-    keys = sorted([key async for key in looks.client.scan_iter()])
+    await RedisAccessCache(fetcher.client, TTL).put(ADA, "v1", access(CODE))
+    keys = sorted([key async for key in fetcher.client.scan_iter()])
     assert [key for key in keys if "session" not in key and "refresh" not in key] == [
         f"auth:permission:<{{{ADA}}}>",
         "auth:version",
     ]
-    assert 0 < await looks.client.ttl(f"auth:permission:<{{{ADA}}}>") <= TTL.total_seconds()
+    assert 0 < await fetcher.client.ttl(f"auth:permission:<{{{ADA}}}>") <= TTL.total_seconds()
 
 
 @pytest.mark.server
@@ -438,8 +440,8 @@ async def test_memory_and_redis_agree_about_versions(
             MemoryAccessVersions(MemorySessionStore(clock), clock),
         ]
         nobodys = SessionId(UUID(int=0))
-        await stores[0].look(ADA, nobodys)
-        await clock.pass_time(SETTLE_AFTER)
+        await stores[0].fetch(ADA, nobodys)
+        await clock.pass_time(DIRTY_TTL)
         changes: list[Change] = []
         seen: list[dict[tuple[UserId, str], str]] = [{}, {}]
         for step, users, everyone, which, seconds in steps:
@@ -452,15 +454,15 @@ async def test_memory_and_redis_agree_about_versions(
                     )
                 )
                 for store in stores:
-                    await store.begin(changes[-1])
+                    await store.mark_dirty(changes[-1])
             elif step != "nothing" and which < len(changes):
                 for store in stores:
-                    await store.finish(changes[-1 - which])
+                    await store.clear_dirty(changes[-1 - which])
             for user_id in (ADA, GRACE_HOPPER):
-                one, other = [await store.look(user_id, nobodys) for store in stores]
-                assert one.settled == other.settled
+                one, other = [await store.fetch(user_id, nobodys) for store in stores]
+                assert one.stable == other.stable
                 # Whenever one of them moves, so does the other; the last word is the period of time.
-                versions = [look.version.rpartition(" ")[0] for look in (one, other)]
+                versions = [fetch.version.rpartition(" ")[0] for fetch in (one, other)]
                 assert seen[0].setdefault((user_id, versions[0]), versions[1]) == versions[1]
                 assert seen[1].setdefault((user_id, versions[1]), versions[0]) == versions[0]
 
@@ -502,7 +504,7 @@ class Process:
         stack.push_async_callback(self._engine.dispose)
         self.redis = client_of(redis_url, stack, patience=5 * SECOND)
         self.sessions = RedisSessionStore(self.redis)
-        self.versions = RedisAccessVersions(self.redis, settle_after=SOON)
+        self.versions = RedisAccessVersions(self.redis, dirty_ttl=SOON)
         self.guard = Guard(
             uow=self.uow,
             tokens=cast("Tokens", PlainTokens()),
@@ -510,7 +512,7 @@ class Process:
             versions=self.versions,
             cache=RedisAccessCache(self.redis, TTL),
         )
-        self.commit = CommitAccess(versions=self.versions, ids=Uuid7Generator())
+        self.commit = CommitAccessChange(versions=self.versions, ids=Uuid7Generator())
         self.has_database = True
 
     def uow(self) -> UnitOfWork:
@@ -822,13 +824,13 @@ class Mortal:
 class MortalVersions(RedisAccessVersions):
     mortal: Mortal
 
-    async def begin(self, change: Change) -> None:
-        await super().begin(change)
+    async def mark_dirty(self, change: Change) -> None:
+        await super().mark_dirty(change)
         self.mortal.reached("begun")
 
-    async def finish(self, change: Change) -> None:
+    async def clear_dirty(self, change: Change) -> None:
         self.mortal.reached("committed")
-        await super().finish(change)
+        await super().clear_dirty(change)
         self.mortal.reached("finished")
 
 
@@ -849,8 +851,8 @@ async def write(step: str, postgres_url: str, redis_url: str, user: str) -> None
         process = Process(postgres_url, redis_url, stack)
         MortalVersions.mortal = MortalUnitOfWork.mortal = mortal = Mortal(step)
         engine = postgres_engine(PostgresSettings(url=postgres_url))
-        commit = CommitAccess(
-            versions=MortalVersions(process.redis, settle_after=SOON), ids=Uuid7Generator()
+        commit = CommitAccessChange(
+            versions=MortalVersions(process.redis, dirty_ttl=SOON), ids=Uuid7Generator()
         )
         async with changing(lambda: MortalUnitOfWork(engine), commit, [user_id]) as uow:
             await uow.users.lock(user_id)

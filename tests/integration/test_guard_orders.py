@@ -7,9 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from application.ports.access_versions import Change, Standing
+from application.ports.access_versions import AccessSnapshot, Change
 from application.ports.unit_of_work import UnitOfWork
-from application.use_cases.access.change import CommitAccess
+from application.use_cases.access.change import CommitAccessChange
 from domain.identity import UserId
 from domain.sessions import SessionId
 from tests.fakes.schedule import ForgetfulVersions, Processes
@@ -18,7 +18,7 @@ from tests.fakes.schedule import ForgetfulVersions, Processes
 async def run(
     schedules: int,
     versions: type[ForgetfulVersions] = ForgetfulVersions,
-    commit: type[CommitAccess] = CommitAccess,
+    commit: type[CommitAccessChange] = CommitAccessChange,
 ) -> None:
     for seed in range(schedules):
         await Processes(seed, versions, commit).run()
@@ -30,12 +30,12 @@ async def test_in_no_order_of_steps_does_anybody_see_anything_but_what_is_commit
 
 
 class ForgetsToUnsettle(ForgetfulVersions):
-    async def begin(self, change: Change) -> None:
+    async def mark_dirty(self, change: Change) -> None:
         self._move(change)
 
 
 class ForgetsToMove(ForgetfulVersions):
-    async def begin(self, change: Change) -> None:
+    async def mark_dirty(self, change: Change) -> None:
         self._mark(change)
 
 
@@ -50,48 +50,48 @@ class SettlesAfterALoss(ForgetfulVersions):
 
 
 class SaysSettled(ForgetfulVersions):
-    async def look(self, user_id: UserId, session_id: SessionId) -> Standing:
-        return replace(await super().look(user_id, session_id), settled=True)
+    async def fetch(self, user_id: UserId, session_id: SessionId) -> AccessSnapshot:
+        return replace(await super().fetch(user_id, session_id), stable=True)
 
 
-class FinishesAnything(CommitAccess):
+class FinishesAnything(CommitAccessChange):
     """Even a commit that was not heard of."""
 
     async def __call__(
         self, uow: UnitOfWork, user_ids: Collection[UserId] = (), *, everyone: bool = False
     ) -> None:
         change = Change(id=self.ids.new(), user_ids=tuple(user_ids), everyone=everyone)
-        await self.versions.begin(change)
+        await self.versions.mark_dirty(change)
         try:
             await uow.commit()
         finally:
-            await asyncio.shield(self._finish(change))
+            await asyncio.shield(self._clear_dirty(change))
 
 
-class BeginsAfterwards(CommitAccess):
+class BeginsAfterwards(CommitAccessChange):
     async def __call__(
         self, uow: UnitOfWork, user_ids: Collection[UserId] = (), *, everyone: bool = False
     ) -> None:
         change = Change(id=self.ids.new(), user_ids=tuple(user_ids), everyone=everyone)
         await uow.commit()
-        await self.versions.begin(change)
-        await asyncio.shield(self._finish(change))
+        await self.versions.mark_dirty(change)
+        await asyncio.shield(self._clear_dirty(change))
 
 
 @pytest.mark.parametrize(
     ("versions", "commit"),
     [
-        (ForgetsToUnsettle, CommitAccess),
-        (ForgetsToMove, CommitAccess),
-        (DoesNotMoveAfterALoss, CommitAccess),
-        (SettlesAfterALoss, CommitAccess),
-        (SaysSettled, CommitAccess),
+        (ForgetsToUnsettle, CommitAccessChange),
+        (ForgetsToMove, CommitAccessChange),
+        (DoesNotMoveAfterALoss, CommitAccessChange),
+        (SettlesAfterALoss, CommitAccessChange),
+        (SaysSettled, CommitAccessChange),
         (ForgetfulVersions, FinishesAnything),
         (ForgetfulVersions, BeginsAfterwards),
     ],
 )
 async def test_every_part_of_the_protocol_is_needed(
-    versions: type[ForgetfulVersions], commit: type[CommitAccess]
+    versions: type[ForgetfulVersions], commit: type[CommitAccessChange]
 ) -> None:
     """Without it, some order of steps shows somebody what was taken away."""
     with pytest.raises(AssertionError, match="GET:/"):

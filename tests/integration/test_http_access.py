@@ -15,7 +15,7 @@ from fastapi import APIRouter
 
 import bootstrap
 from adapters.redis.client import RedisClient, redis_client
-from application.ports.access_versions import SETTLE_AFTER, Change
+from application.ports.access_versions import DIRTY_TTL, Change
 from application.settings import (
     Environment,
     MongoSettings,
@@ -95,7 +95,7 @@ async def service(
                 keys=key_settings(),
             )
         )
-        # Without its lifespan: the courier would ask PostgreSQL too.
+        # Without its lifespan: the relay would ask PostgreSQL too.
         await stack.enter_async_context(bootstrap.running(container))
         app = create_app(container=container, routers=[router])
         client = await stack.enter_async_context(
@@ -114,7 +114,7 @@ async def service(
         bearer = {"Authorization": f"Bearer {tokens.access_token}"}
         service = Service(container, client, bearer, to_postgres, to_redis, redis, role.id)
         assert await service.get() == 200
-        await ClockWithRedis(redis).pass_time(SETTLE_AFTER)
+        await ClockWithRedis(redis).pass_time(DIRTY_TTL)
         assert await service.get() == 200
         yield service
 

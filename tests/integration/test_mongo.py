@@ -88,9 +88,9 @@ async def in_a_transaction(database: Database) -> None:
 CALLS: dict[str, Call] = {
     "prepare": lambda database: database.audit_log().prepare(),
     "append": lambda database: database.audit_log().append([an_entry()]),
-    "find": lambda database: database.audit_log().find(EVERYTHING, after=None, most=9),
+    "find": lambda database: database.audit_log().find(EVERYTHING, after=None, limit=9),
     "get": lambda database: notes(database).get(NOTE.id),
-    "find notes": lambda database: notes(database).find(NoteFilter(), order=Order(), most=9),
+    "find notes": lambda database: notes(database).find(NoteFilter(), order=Order(), limit=9),
     "page": lambda database: notes(database).page(NoteFilter(), PageRequest(), order=Order()),
     "count": lambda database: notes(database).count(NoteFilter()),
     "create": lambda database: notes(database).create(NOTE),

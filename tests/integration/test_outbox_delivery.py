@@ -24,13 +24,13 @@ from adapters.system import SystemClock, Uuid7Generator
 from application.ports.unit_of_work import UnitOfWork
 from application.settings import MongoSettings, PostgresSettings
 from application.use_cases.audit_log import RecordAudit
-from application.use_cases.caller import Origin
-from application.use_cases.outbox import DeliverOutbox, Interrupted, OutboxCourier, Report, Resumed
+from application.use_cases.caller import ClientInfo
+from application.use_cases.outbox import DeliverOutbox, Interrupted, OutboxRelay, Report, Resumed
 from domain.documents import AuditEntry, AuditId, parts_of
 from tests.fakes.documents import FOREVER, everything_in
 from tests.mongo import Mongo
 
-ORIGIN = Origin(address="192.0.2.1", agent="Firefox", request_id="r-1")
+CLIENT = ClientInfo(address="192.0.2.1", agent="Firefox", request_id="r-1")
 NASTY = {"text": "a\0b\ud800", "number": 2**100, "large": "x" * 1_000_000, "$a.b": {"": [None]}}
 
 PARTS = len(parts_of(NASTY))
@@ -38,7 +38,7 @@ PARTS = len(parts_of(NASTY))
 
 
 class Process:
-    """What a process has: its own connections, its own courier; and what that reported."""
+    """What a process has: its own connections, its own relay; and what that reported."""
 
     def __init__(self, postgres_url: str, mongo: MongoSettings, stack: AsyncExitStack) -> None:
         self._engine = postgres_engine(
@@ -50,8 +50,8 @@ class Process:
         self.log = MongoAuditLog(client, mongo, FOREVER, SystemClock())
         self.record = RecordAudit(SystemClock(), Uuid7Generator())
         self.deliver = DeliverOutbox(self.uow, self.log)
-        self.courier = OutboxCourier(
-            self.deliver, self.record.recorded, every=0.2, longest_pause=0.5, last_call=60
+        self.relay = OutboxRelay(
+            self.deliver, self.record.recorded, every=0.2, max_pause=0.5, shutdown_timeout=60
         )
         self.reports: list[Interrupted | Resumed] = []
 
@@ -62,7 +62,7 @@ class Process:
         """Commit something, and return the target of its entry."""
         target = f"user:{number}"
         async with self.uow() as uow:
-            await self.record(uow, "users.created", ORIGIN, target=target, details=NASTY)
+            await self.record(uow, "users.created", CLIENT, target=target, details=NASTY)
             await uow.commit()
         return target
 
@@ -154,8 +154,8 @@ async def test_mongodb_killed_again_and_again_under_changes_gets_every_entry_exa
                 is_over.set()
 
             async with (
-                two[0].courier.running(changes.report_of(two[0])),
-                two[1].courier.running(changes.report_of(two[1])),
+                two[0].relay.running(changes.report_of(two[0])),
+                two[1].relay.running(changes.report_of(two[1])),
                 asyncio.TaskGroup() as everybody,
             ):
                 for work in (use(two[0]), use(two[1]), outages()):
@@ -190,7 +190,7 @@ async def test_a_process_killed_after_its_entries_arrived_leaves_them_to_be_deli
         assert targets(await everything_in(survivor.log)) == changed
 
 
-async def test_couriers_of_several_processes_deliver_every_entry_once(
+async def test_relays_of_several_processes_deliver_every_entry_once(
     postgres_url: str, shared: MongoSettings
 ) -> None:
     async with processes(4, postgres_url, shared) as four:
@@ -200,10 +200,10 @@ async def test_couriers_of_several_processes_deliver_every_entry_once(
             for _ in range(50):
                 await changes.go_on(process)
 
-        async with AsyncExitStack() as couriers:
+        async with AsyncExitStack() as relays:
             for process in four:
-                courier = replace(process.courier, deliver=replace(process.deliver, batch=5))
-                await couriers.enter_async_context(courier.running(changes.report_of(process)))
+                relay = replace(process.relay, deliver=replace(process.deliver, batch=5))
+                await relays.enter_async_context(relay.running(changes.report_of(process)))
             await asyncio.gather(*(use(process) for process in four))
 
         assert await four[0].waiting() == []

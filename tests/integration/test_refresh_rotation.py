@@ -24,7 +24,7 @@ from adapters.security.tokens import JoseTokens
 from adapters.system import SystemClock, Uuid7Generator
 from application.settings import Limit, RedisSettings, SessionSettings, Settings, ThrottleSettings
 from application.use_cases.audit_log import RecordAudit
-from application.use_cases.caller import Caller, Origin
+from application.use_cases.caller import Caller, ClientInfo
 from application.use_cases.identity.changes import UserChange
 from application.use_cases.sessions.refresh import RefreshSession
 from application.use_cases.sessions.tokens import IssueTokens
@@ -151,7 +151,7 @@ async def test_all_tabs_of_a_storm_get_the_same_refresh_token_and_none_is_logged
     )
     user = a_user()
     stored.users[user.id] = user
-    origin = Origin(address="192.0.2.1", agent="Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0")
+    origin = ClientInfo(address="192.0.2.1", agent="Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0")
     session = a_session(user_id=user.id, fingerprint=fingerprint(origin.agent, AgentBinding.FAMILY))
     opened = await store.open(session, idle=IDLE, absolute=ABSOLUTE, cap=20)
     token = issue(opened.session).refresh_token

@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 
 from adapters.memory.store import MemoryStore
 from adapters.memory.unit_of_work import MemoryUnitOfWork
-from application.use_cases.outbox import DeliverOutbox, OutboxCourier
+from application.use_cases.outbox import DeliverOutbox, OutboxRelay
 from entrypoints.delivery import delivering
 from tests.fakes.documents import UnsteadyAuditLog, an_entry
 
@@ -14,14 +14,14 @@ from tests.fakes.documents import UnsteadyAuditLog, an_entry
 async def test_an_outage_of_the_audit_log_is_one_line_when_it_begins_and_one_when_it_ends() -> None:
     store, log, entry = MemoryStore(), UnsteadyAuditLog(), an_entry()
     deliver = DeliverOutbox(lambda: MemoryUnitOfWork(store), log)
-    courier = OutboxCourier(deliver, asyncio.Event(), every=0.001, longest_pause=0.001)
+    relay = OutboxRelay(deliver, asyncio.Event(), every=0.001, max_pause=0.001)
     async with MemoryUnitOfWork(store) as uow:
         await uow.outbox.add(entry)
         await uow.commit()
 
     with capture_logs() as lines:
         log.is_down = True
-        async with delivering(courier):
+        async with delivering(relay):
             for _ in range(10):
                 await log.is_asked()
             log.is_down = False

@@ -15,21 +15,21 @@ from fastapi.responses import StreamingResponse
 from fastapi.routing import iter_route_contexts
 
 from application.settings import HttpSettings, Settings
-from application.use_cases.caller import Origin
+from application.use_cases.caller import ClientInfo
 from domain.errors import (
     Conflict,
     Forbidden,
     Invalid,
     NotFound,
     PorticoError,
-    TooMany,
+    RateLimited,
     Unauthenticated,
     Unavailable,
 )
 from entrypoints.http.app import application
 from entrypoints.http.envelope import ApiModel, CreatedEnvelope, Envelope, Text
 from entrypoints.http.paging import Page, PageQuery
-from entrypoints.http.security import HeaderUserAgentDep, OriginDep, PublicRoute
+from entrypoints.http.security import ClientInfoDep, HeaderUserAgentDep, PublicRoute
 from tests.fakes.builders import a_user
 from tests.fakes.web import Web, description
 from tests.fakes.world import IN_MEMORY, LAPTOP, World
@@ -59,9 +59,11 @@ async def list_notes(
     return Envelope(data=Page(page=query.page, page_size=query.page_size, total=1, records=records))
 
 
-@router.get("/origin")
-async def show_origin(origin: OriginDep, agent: HeaderUserAgentDep) -> Envelope[list[str | None]]:
-    return Envelope(data=[origin.address, agent])
+@router.get("/client")
+async def show_client(
+    client: ClientInfoDep, agent: HeaderUserAgentDep
+) -> Envelope[list[str | None]]:
+    return Envelope(data=[client.address, agent])
 
 
 @router.get("/url")
@@ -224,7 +226,7 @@ async def test_page_numbers_are_bounded_so_that_no_offset_overflows(
         (Unauthenticated, ["who?"], {}, 401),
         (Forbidden, ["no"], {}, 403),
         (Invalid, ["wrong"], {"field": "new_password"}, 422),
-        (TooMany, ["slow"], {"retry_after": timedelta(seconds=3)}, 429),
+        (RateLimited, ["slow"], {"retry_after": timedelta(seconds=3)}, 429),
         (Unavailable, ["redis"], {}, 503),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
@@ -258,7 +260,7 @@ async def test_an_invalid_value_says_which_field_in_the_words_of_the_client(worl
 async def test_retry_after_is_in_whole_seconds_and_never_too_early(
     world: World, wait: timedelta, told: str
 ) -> None:
-    async with Web(world, routers=[failing(TooMany, "slow", retry_after=wait)]) as web:
+    async with Web(world, routers=[failing(RateLimited, "slow", retry_after=wait)]) as web:
         response = await web.client.get("/failing")
 
     assert response.headers["retry-after"] == told
@@ -961,7 +963,7 @@ async def address(
         )
         async with httpx.AsyncClient(transport=transport, base_url="http://portico.test") as client:
             response = await client.get(
-                "/fake/origin", headers=[("X-Forwarded-For", value) for value in forwarded]
+                "/fake/client", headers=[("X-Forwarded-For", value) for value in forwarded]
             )
     told: str = response.json()["data"][0]
     return told
@@ -1026,7 +1028,7 @@ async def test_a_version_2_stands_beside_version_1(world: World) -> None:
 
 
 async def test_the_user_agent_is_what_was_sent(fake_web: Web) -> None:
-    response = await fake_web.client.get("/fake/origin", headers={"User-Agent": "thing/1.0"})
+    response = await fake_web.client.get("/fake/client", headers={"User-Agent": "thing/1.0"})
 
     assert response.json()["data"][1] == "thing/1.0"
 
@@ -1038,10 +1040,10 @@ async def test_json_is_utf_8(fake_web: Web) -> None:
     assert response.headers["content-type"] == "application/json"
 
 
-async def test_the_same_world_answers_an_origin_that_a_route_asks_for(fake_web: Web) -> None:
+async def test_the_same_world_answers_the_client_that_a_route_asks_for(fake_web: Web) -> None:
     await fake_web.world.given(a_user())
-    origin = Origin(address="192.0.2.1", agent=fake_web.client.headers["user-agent"])
+    client = ClientInfo(address="192.0.2.1", agent=fake_web.client.headers["user-agent"])
 
-    response = await fake_web.client.get("/fake/origin")
+    response = await fake_web.client.get("/fake/client")
 
-    assert response.json()["data"] == [origin.address, origin.agent]
+    assert response.json()["data"] == [client.address, client.agent]

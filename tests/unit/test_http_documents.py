@@ -166,7 +166,7 @@ async def test_no_entry_has_a_password_or_a_token(admin_web: Web) -> None:
             "/api/v1/auth/login", json={"username": "grace.hopper", **admin_web.sealed(one_time)}
         )
     ).json()["data"]
-    entries: list[AuditEntry] = admin_web.world.noted()
+    entries: list[AuditEntry] = admin_web.world.audit_entries()
 
     await listed(admin_web)
     response = await admin_web.client.get(AUDIT)

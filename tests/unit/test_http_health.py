@@ -169,7 +169,10 @@ async def test_a_process_has_its_routes_and_keys_known_before_it_serves() -> Non
 
     assert [line["down"] for line in logs] == ["PostgreSQL"] * 2
     assert [permission.route for permission in world.store.permissions.values()] == [A_ROUTE]
-    assert {entry.action for entry in world.noted()} == {"permissions.changed", "keys.in_use"}
+    assert {entry.action for entry in world.audit_entries()} == {
+        "permissions.changed",
+        "keys.in_use",
+    }
 
 
 async def test_a_process_whose_routes_cannot_be_known_does_not_start() -> None:
@@ -183,7 +186,7 @@ async def test_what_is_recorded_while_it_serves_is_in_the_audit_log_when_it_stop
     async with admin_web.app.router.lifespan_context(admin_web.app):
         await admin_web.client.patch("/api/v1/auth/user/info", json={"name": "Ada King"})
 
-    assert admin_web.world.noted() == []
+    assert admin_web.world.audit_entries() == []
     logged = await everything_in(admin_web.world.container.audit_log())
     assert "users.profile_changed" in [entry.action for entry in logged]
 

@@ -65,13 +65,13 @@ async def test_every_change_of_the_catalogue_is_noted(world: World) -> None:
     for routes in ([LIST], [LIST], [REWORDED, MAKE], [REWORDED], [LIST, MAKE]):
         await world.container.sync_routes()(routes)
 
-    assert [entry.details for entry in world.noted()] == [
+    assert [entry.details for entry in world.audit_entries()] == [
         {"added": ["GET:/users"]},
         {"added": ["POST:/users"], "reworded": ["GET:/users"]},
         {"removed": ["POST:/users"]},
         {"added": ["POST:/users"], "reworded": ["GET:/users"]},
     ]
-    assert {(entry.action, entry.actor) for entry in world.noted()} == {
+    assert {(entry.action, entry.actor) for entry in world.audit_entries()} == {
         ("permissions.changed", None)
     }
 
@@ -79,4 +79,6 @@ async def test_every_change_of_the_catalogue_is_noted(world: World) -> None:
 async def test_of_many_processes_that_start_at_once_one_notes_what_changed(world: World) -> None:
     await asyncio.gather(*(world.container.sync_routes()([LIST, MAKE]) for _ in range(10)))
 
-    assert [entry.details for entry in world.noted()] == [{"added": ["GET:/users", "POST:/users"]}]
+    assert [entry.details for entry in world.audit_entries()] == [
+        {"added": ["GET:/users", "POST:/users"]}
+    ]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain.text import fold, sought
+from domain.text import casefold_key, search_key
 
 
 @pytest.mark.parametrize(
@@ -20,12 +20,12 @@ from domain.text import fold, sought
     ],
 )
 def test_a_keyword_is_folded_like_what_it_is_looked_for_in(keyword: str, form: str) -> None:
-    assert sought(keyword) == form
-    assert form in fold(f"before {keyword} after")
+    assert search_key(keyword) == form
+    assert form in casefold_key(f"before {keyword} after")
 
 
 @pytest.mark.parametrize(
     "keyword", ["\0", "ada\n", "\ud800", "\u202eada", "\u2028", "a" * 255, "a" * 10_000]
 )
 def test_what_no_name_can_hold_is_not_looked_for(keyword: str) -> None:
-    assert sought(keyword) is None
+    assert search_key(keyword) is None

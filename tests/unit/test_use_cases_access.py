@@ -19,7 +19,7 @@ from application.use_cases.sessions.tokens import TokenPair
 from domain.access import (
     BeyondOwnAccess,
     Grant,
-    OwnAccess,
+    OwnAccessChange,
     PermissionDenied,
     Role,
     RoleCode,
@@ -227,7 +227,7 @@ async def test_an_administrator_makes_a_role_and_it_is_noted(world: World) -> No
 
     assert world.store.roles[role.id] == role
     assert role.created_at == role.updated_at == world.clock.now()
-    entry = world.noted()[-1]
+    entry = world.audit_entries()[-1]
     assert (entry.action, entry.actor, entry.target) == (
         "roles.created",
         caller.user_id,
@@ -334,7 +334,7 @@ async def test_a_role_becomes_what_the_draft_says_and_the_difference_is_noted(
 
     assert world.store.roles[role.id] == replaced
     assert (replaced.created_at, replaced.updated_at) == (role.created_at, world.clock.now())
-    entry = world.noted()[-1]
+    entry = world.audit_entries()[-1]
     assert entry.action == "roles.replaced"
     assert entry.details == {
         "permissions": {"added": [WRITE], "removed": []},
@@ -352,24 +352,24 @@ async def test_a_role_that_is_replaced_by_itself_is_not_changed_and_nothing_is_n
     session = (await world.log_in_as(ada))[0].session_id
     caller = await logged_in(world, a_user(is_admin=True))
     versions = world.container.access_versions()
-    before, noted = await versions.look(ada.id, session), world.noted()
+    before, recorded = await versions.fetch(ada.id, session), world.audit_entries()
     await world.pass_time(seconds=1)
 
     same = replace(a_draft(READ, code="editor", name=" Editor "), buttons=role.buttons)
     assert await world.container.replace_role()(caller, role.id, same) == role
 
     assert world.store.roles[role.id] == role
-    assert world.noted() == noted
-    assert await versions.look(ada.id, session) == before
+    assert world.audit_entries() == recorded
+    assert await versions.fetch(ada.id, session) == before
 
 
 async def test_nobody_edits_or_deletes_a_role_that_they_have(world: World) -> None:
     own, other = a_role("*:**"), await world.given_role(a_role())
     caller = await logged_in(world, a_user(is_admin=True), own)
 
-    with pytest.raises(OwnAccess):
+    with pytest.raises(OwnAccessChange):
         await world.container.replace_role()(caller, own.id, a_draft())
-    with pytest.raises(OwnAccess):
+    with pytest.raises(OwnAccessChange):
         await world.container.delete_roles()(caller, [other.id, own.id], force=True)
     assert world.store.roles.keys() == {own.id, other.id}
 
@@ -443,7 +443,7 @@ async def test_a_role_in_use_is_deleted_only_by_force_which_takes_it_from_everyb
     assert await delete(caller, [role.id], force=True) == 1
     assert world.store.roles == {}
     assert not await may(world, tokens, READ)
-    assert world.noted()[-1].details["holders"] == 1
+    assert world.audit_entries()[-1].details["holders"] == 1
 
 
 async def test_roles_are_deleted_all_together_or_not_at_all(world: World) -> None:
@@ -483,7 +483,7 @@ async def test_of_many_who_delete_a_role_at_once_one_does(world: World) -> None:
     )
 
     assert Counter(map(type, answers)) == {int: 1, RoleNotFound: 4}
-    assert [entry.action for entry in world.noted()].count("roles.deleted") == 1
+    assert [entry.action for entry in world.audit_entries()].count("roles.deleted") == 1
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -670,14 +670,14 @@ async def test_no_filler_hides_what_was_given_or_taken(world: World) -> None:
         routers=filler,
     )
     caller = await logged_in(world, a_user(is_admin=True))
-    before = len(world.noted())
+    before = len(world.audit_entries())
 
     role = await world.container.create_role()(caller, draft)
     await world.container.replace_role()(caller, role.id, a_draft())
     await world.container.replace_role()(caller, role.id, draft)
     await world.container.delete_roles()(caller, [role.id], force=False)
 
-    entries = world.noted()[before:]
+    entries = world.audit_entries()[before:]
     given = {grant.value for grant in draft.grants}
     for action, ways, count in (
         ("roles.created", [()], 1),

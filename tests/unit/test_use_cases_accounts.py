@@ -13,7 +13,7 @@ from application.settings import (
     Settings,
     ThrottleSettings,
 )
-from application.use_cases.caller import Origin
+from application.use_cases.caller import ClientInfo
 from domain.identity import (
     AdministratorExists,
     Email,
@@ -44,7 +44,7 @@ async def register(
     username: str = "ada.lovelace",
     email: str = "ada@example.org",
     password: str | SealedPassword = PASSWORD,
-    origin: Origin = LAPTOP,
+    client: ClientInfo = LAPTOP,
 ) -> User:
     """Register Ada, or somebody a little like her."""
     return await world.container.register()(
@@ -52,7 +52,7 @@ async def register(
         Email(email),
         PersonName("Ada Lovelace"),
         world.seal(password) if isinstance(password, str) else password,
-        origin,
+        client,
     )
 
 
@@ -129,7 +129,7 @@ async def test_one_address_registers_only_so_often() -> None:
 
     with pytest.raises(Throttled):
         await register(world, username="ada-3", email="ada-3@example.org")
-    await register(world, origin=PHONE)
+    await register(world, client=PHONE)
 
 
 # --- a user's own data --------------------------------------------------------------------------
@@ -308,7 +308,7 @@ async def test_the_operator_sets_the_password_of_who_has_lost_theirs(
     assert (await world.log_in("grace.hopper", "purple elephants at noon")).user.id == grace.id
     assert not world.stored(grace).must_change_password
     assert "users.password_set" in {
-        entry.action for entry in world.noted() if entry.target == f"user:{grace.id}"
+        entry.action for entry in world.audit_entries() if entry.target == f"user:{grace.id}"
     }
 
 

@@ -71,7 +71,7 @@ class Scene:
         users = {u.id: u for u in store.users.values() if u.id != self.manager.id}
         own = store.users.get(self.manager.id)
         profile = own and (own.name, own.password_hash)
-        others = {u: held for u, held in store.held.items() if u != self.manager.id}
+        others = {u: held for u, held in store.user_roles.items() if u != self.manager.id}
         roles = {r.id: r for r in store.roles.values() if r.id != self.role.id}
         return users, profile, others, roles, dict(store.periodic_tasks), dict(store.runs)
 
@@ -270,7 +270,7 @@ async def test_what_is_taken_while_somebody_waits_is_theirs_no_more_when_it_is_d
     if revoke is not delete:
         assert scene.state() == before
     assert await scene.world.sessions(scene.victim) == sessions
-    assert [e.action for e in scene.world.noted() if e.actor == scene.manager.id] == [
+    assert [e.action for e in scene.world.audit_entries() if e.actor == scene.manager.id] == [
         "sessions.logged_in"
     ]
 

@@ -13,22 +13,22 @@ from adapters.system import Uuid7Generator
 from application.ports.audit_log import AuditFilter
 from application.ports.unit_of_work import UnitOfWork
 from application.use_cases.audit_log import ListAudit, RecordAudit
-from application.use_cases.caller import Origin
-from application.use_cases.outbox import DeliverOutbox, Interrupted, OutboxCourier, Resumed
+from application.use_cases.caller import ClientInfo
+from application.use_cases.outbox import DeliverOutbox, Interrupted, OutboxRelay, Resumed
 from domain.documents import AuditEntry, AuditId, AuditOutcome
 from domain.errors import Unavailable
 from tests.fakes.builders import A_MOMENT
 from tests.fakes.clock import MovableClock
 from tests.fakes.documents import ADA, EVERYTHING, UnsteadyAuditLog, an_entry, everything_in
 
-ORIGIN = Origin(address="192.0.2.1", agent="Firefox", request_id="r-1")
+CLIENT = ClientInfo(address="192.0.2.1", agent="Firefox", request_id="r-1")
 NEVER = 3600.0
 """Seconds; longer than any test."""
 SOON = 0.001
 
 
 class World:
-    """An outbox, an audit log, a courier, and what it reported."""
+    """An outbox, an audit log, a relay, and what it reported."""
 
     def __init__(self) -> None:
         self.store = MemoryStore()
@@ -37,8 +37,8 @@ class World:
         self.resumed = asyncio.Event()
         self.record = RecordAudit(MovableClock(), Uuid7Generator())
         self.deliver = DeliverOutbox(self.uow, self.log, batch=3)
-        self.courier = OutboxCourier(
-            self.deliver, self.record.recorded, every=NEVER, settle=SOON, longest_pause=SOON
+        self.relay = OutboxRelay(
+            self.deliver, self.record.recorded, every=NEVER, commit_delay=SOON, max_pause=SOON
         )
 
     def uow(self) -> UnitOfWork:
@@ -50,7 +50,7 @@ class World:
         return {*self.store.outbox}
 
     async def given(self, *entries: AuditEntry) -> None:
-        """Leave entries in the outbox as another process would: nobody tells the courier."""
+        """Leave entries in the outbox as another process would: nobody tells the relay."""
         async with self.uow() as uow:
             for entry in entries:
                 await uow.outbox.add(entry)
@@ -60,7 +60,7 @@ class World:
         """Let a use case note what it does."""
         before = self.waiting
         async with self.uow() as uow:
-            await self.record(uow, action, ORIGIN)
+            await self.record(uow, action, CLIENT)
             await uow.commit()
         (entry_id,) = self.waiting - before
         return self.store.outbox[entry_id]
@@ -84,7 +84,7 @@ async def test_an_entry_says_who_did_what_from_where_and_when(world: World) -> N
         await world.record(
             uow,
             "users.disabled",
-            ORIGIN,
+            CLIENT,
             actor=ADA,
             target="user:7",
             outcome=AuditOutcome.FAILURE,
@@ -108,7 +108,7 @@ async def test_an_entry_says_who_did_what_from_where_and_when(world: World) -> N
 
 async def test_what_is_undone_leaves_no_entry(world: World) -> None:
     async with world.uow() as uow:
-        await world.record(uow, "users.disabled", ORIGIN)
+        await world.record(uow, "users.disabled", CLIENT)
     assert not world.waiting
 
 
@@ -177,13 +177,13 @@ async def test_an_entry_that_the_log_refuses_holds_no_other_up(world: World) -> 
     assert await world.deliver() == 1
 
 
-# --- the courier --------------------------------------------------------------------------------
+# --- the relay --------------------------------------------------------------------------------
 
 
 async def test_what_is_recorded_in_this_process_is_delivered_without_waiting_for_a_round(
     world: World,
 ) -> None:
-    async with world.courier.running(world.report):
+    async with world.relay.running(world.report):
         for action in ("users.created", "users.disabled"):
             await world.log.has(await world.happens(action))
     assert not world.waiting
@@ -193,15 +193,15 @@ async def test_what_is_recorded_in_this_process_is_delivered_without_waiting_for
 async def test_what_is_recorded_long_before_its_commit_is_delivered_within_a_round(
     world: World,
 ) -> None:
-    async with replace(world.courier, every=SOON).running(world.report), world.uow() as uow:
-        await world.record(uow, "users.created", ORIGIN)
+    async with replace(world.relay, every=SOON).running(world.report), world.uow() as uow:
+        await world.record(uow, "users.created", CLIENT)
         await asyncio.sleep(10 * SOON)
         await uow.commit()
         await world.log.has(*world.store.outbox.values())
 
 
 async def test_what_another_process_left_is_delivered_within_a_round(world: World) -> None:
-    async with replace(world.courier, every=SOON).running(world.report):
+    async with replace(world.relay, every=SOON).running(world.report):
         for _ in range(3):
             entry = an_entry()
             await world.given(entry)
@@ -212,7 +212,7 @@ async def test_an_outage_is_reported_when_it_begins_and_when_it_ends_and_loses_n
     world: World,
 ) -> None:
     world.log.is_down = True
-    async with world.courier.running(world.report):
+    async with world.relay.running(world.report):
         entries = [await world.happens("users.created") for _ in range(7)]
         for _ in range(5):
             await world.log.is_asked()
@@ -229,7 +229,7 @@ async def test_an_outage_at_the_start_does_not_keep_the_process_from_starting(
     world: World,
 ) -> None:
     world.log.is_down = True
-    async with world.courier.running(world.report):
+    async with world.relay.running(world.report):
         await world.given(an_entry())
         await world.log.is_asked()
         world.log.is_down = False
@@ -237,9 +237,9 @@ async def test_an_outage_at_the_start_does_not_keep_the_process_from_starting(
     assert not world.waiting
 
 
-async def test_a_mistake_of_ours_does_not_end_the_courier(world: World) -> None:
+async def test_a_mistake_of_ours_does_not_end_the_relay(world: World) -> None:
     world.log.refused = {"poison"}
-    async with world.courier.running(world.report):
+    async with world.relay.running(world.report):
         poison = await world.happens("poison")
         await world.log.is_asked()
         entry = await world.happens("users.created")
@@ -254,7 +254,7 @@ async def test_a_mistake_of_ours_does_not_end_the_courier(world: World) -> None:
 
 async def test_a_process_that_stops_delivers_what_is_left(world: World) -> None:
     entries = [an_entry() for _ in range(10)]
-    async with world.courier.running(world.report):
+    async with world.relay.running(world.report):
         await world.given(*entries)
     assert len(await everything_in(world.log)) == 10
     assert not world.waiting
@@ -262,7 +262,7 @@ async def test_a_process_that_stops_delivers_what_is_left(world: World) -> None:
 
 async def test_a_process_that_stops_does_not_wait_for_a_log_that_is_frozen(world: World) -> None:
     """What is left is kept for whichever process comes next."""
-    async with replace(world.courier, last_call=SOON).running(world.report):
+    async with replace(world.relay, shutdown_timeout=SOON).running(world.report):
         await world.given(an_entry())
         world.log.is_frozen = True
     assert len(world.waiting) == 1
@@ -272,32 +272,32 @@ async def test_a_process_that_stops_does_not_wait_for_a_log_that_is_frozen(world
 
 async def test_a_process_that_stops_does_not_wait_for_the_end_of_an_outage(world: World) -> None:
     world.log.is_down = True
-    async with replace(world.courier, longest_pause=NEVER, last_call=NEVER).running(world.report):
+    async with replace(world.relay, max_pause=NEVER, shutdown_timeout=NEVER).running(world.report):
         await world.happens("users.created")
         await world.log.is_asked()
     assert len(world.waiting) == 1
 
 
-async def test_an_error_in_the_process_stops_the_courier_as_well(world: World) -> None:
+async def test_an_error_in_the_process_stops_the_relay_as_well(world: World) -> None:
     async def process() -> None:
-        async with world.courier.running(world.report):
+        async with world.relay.running(world.report):
             await world.given(an_entry())
             raise Killed
 
     with pytest.raises(Killed):
         await process()
     assert not world.waiting
-    assert not [task for task in asyncio.all_tasks() if task.get_name() == "outbox courier"]
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "outbox relay"]
 
 
-async def test_any_number_of_couriers_deliver_every_entry_once(world: World) -> None:
-    couriers = [replace(world.courier, every=SOON) for _ in range(4)]
+async def test_any_number_of_relays_deliver_every_entry_once(world: World) -> None:
+    relays = [replace(world.relay, every=SOON) for _ in range(4)]
     entries = [an_entry() for _ in range(100)]
     async with (
-        couriers[0].running(world.report),
-        couriers[1].running(world.report),
-        couriers[2].running(world.report),
-        couriers[3].running(world.report),
+        relays[0].running(world.report),
+        relays[1].running(world.report),
+        relays[2].running(world.report),
+        relays[3].running(world.report),
     ):
         for entry in entries:
             await world.given(entry)
@@ -314,8 +314,8 @@ async def test_the_log_is_read_in_slices(world: World) -> None:
     old, new = an_entry(), an_entry(A_MOMENT + timedelta(seconds=1))
     await world.log.append([old, new])
     show = ListAudit(world.log)
-    first = await show(EVERYTHING, after=None, most=1)
-    second = await show(EVERYTHING, after=first.next, most=1)
+    first = await show(EVERYTHING, after=None, limit=1)
+    second = await show(EVERYTHING, after=first.next, limit=1)
     assert [*first.records, *second.records] == [new, old]
     assert second.next is None
 
@@ -327,4 +327,4 @@ async def test_in_memory_too_entries_are_forgotten_after_the_time_that_settings_
     await log.append([old, young])
     await clock.pass_time(timedelta(days=30))
     assert list(await everything_in(log)) == [young]
-    assert (await log.find(AuditFilter(action="users."), after=None, most=9)).next is None
+    assert (await log.find(AuditFilter(action="users."), after=None, limit=9)).next is None

@@ -17,12 +17,12 @@ from adapters.memory.store import MemoryStore
 from adapters.memory.tokens import MemoryTokens
 from adapters.memory.unit_of_work import MemoryUnitOfWork
 from adapters.system import Uuid7Generator
-from application.ports.access_versions import SETTLE_AFTER, Change, Standing
+from application.ports.access_versions import DIRTY_TTL, AccessSnapshot, Change
 from application.ports.unit_of_work import UnitOfWork
 from application.settings import Limit, SessionSettings
-from application.use_cases.access.change import CommitAccess
+from application.use_cases.access.change import CommitAccessChange
 from application.use_cases.access.guard import Guard
-from application.use_cases.caller import Caller, Origin
+from application.use_cases.caller import Caller, ClientInfo
 from application.use_cases.sessions.tokens import IssueTokens, TokenPair
 from domain.access import Access, Grant, PermissionDenied, Role
 from domain.errors import Unavailable
@@ -34,7 +34,7 @@ from tests.fakes.clock import MovableClock
 from tests.fakes.sessions import ABSOLUTE, FIREFOX, GRACE, IDLE, a_session, a_token_id, token_of
 
 READ, WRITE = "GET:/api/v1/roles", "PUT:/api/v1/roles/{role_id}"
-LAPTOP = Origin(address="192.0.2.1", agent="Firefox", request_id="r-1")
+LAPTOP = ClientInfo(address="192.0.2.1", agent="Firefox", request_id="r-1")
 SECOND = timedelta(seconds=1)
 
 
@@ -44,18 +44,18 @@ class Versions(MemoryAccessVersions):
     is_up = True
     hears_finish = True
 
-    async def look(self, user_id: UserId, session_id: SessionId) -> Standing:
+    async def fetch(self, user_id: UserId, session_id: SessionId) -> AccessSnapshot:
         self._be_up()
-        return await super().look(user_id, session_id)
+        return await super().fetch(user_id, session_id)
 
-    async def begin(self, change: Change) -> None:
+    async def mark_dirty(self, change: Change) -> None:
         self._be_up()
-        await super().begin(change)
+        await super().mark_dirty(change)
 
-    async def finish(self, change: Change) -> None:
+    async def clear_dirty(self, change: Change) -> None:
         if not self.hears_finish:
             raise Unavailable("Redis")
-        await super().finish(change)
+        await super().clear_dirty(change)
 
     def _be_up(self) -> None:
         if not self.is_up:
@@ -109,7 +109,7 @@ class World:
         self.versions = Versions(self.sessions, self.clock)
         self.cache = MemoryAccessCache(self.clock, self.settings.access_lifetime)
         self.tokens = MemoryTokens(self.settings, self.clock)
-        self.commit = CommitAccess(versions=self.versions, ids=Uuid7Generator())
+        self.commit = CommitAccessChange(versions=self.versions, ids=Uuid7Generator())
         self.here, self.there = self.a_guard(), self.a_guard()
 
     def uow(self) -> UnitOfWork:
@@ -127,7 +127,7 @@ class World:
             store=self.sessions,
             versions=self.versions,
             cache=cache or self.cache,
-            most_remembered=most,
+            cache_size=most,
         )
 
     async def given(self, user: User, *roles: Role) -> TokenPair:
@@ -163,9 +163,9 @@ class World:
             return False
         return True
 
-    async def is_settled(self, tokens: TokenPair) -> bool:
+    async def is_stable(self, tokens: TokenPair) -> bool:
         claims = self.tokens.verify_access(tokens.access_token)
-        return (await self.versions.look(claims.user_id, claims.session_id)).settled
+        return (await self.versions.fetch(claims.user_id, claims.session_id)).stable
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ async def test_the_guard_tells_who_calls_in_which_session_from_where_and_what_th
     caller = await world.here(tokens.access_token, LAPTOP)
     (session,) = await world.sessions.of_user(user.id)
     assert caller == Caller(
-        user_id=user.id, session_id=session.id, access=caller.access, origin=LAPTOP
+        user_id=user.id, session_id=session.id, access=caller.access, client=LAPTOP
     )
     assert caller.access.grants.exact == {READ, WRITE}
     assert caller == await world.there.with_refresh_token(tokens.refresh_token, LAPTOP)
@@ -327,7 +327,7 @@ async def test_nobody_is_let_through_on_a_guess(world: World) -> None:
     user = a_user()
     tokens = await world.given(user, a_role(READ))
     assert await world.may(world.here, tokens)
-    await world.versions.begin(Change(id=UUID(int=1), user_ids=[user.id]))
+    await world.versions.mark_dirty(Change(id=UUID(int=1), user_ids=[user.id]))
     world.database.is_down = True
     with pytest.raises(Unavailable):
         await world.here(tokens.access_token, LAPTOP)
@@ -387,7 +387,7 @@ async def test_a_change_whose_block_raises_never_happened(world: World) -> None:
         async with taken_away(world, role):
             raise Refused
     assert await world.may(world.here, tokens)
-    assert await world.is_settled(tokens)
+    assert await world.is_stable(tokens)
 
 
 async def test_without_the_store_of_versions_nothing_is_changed(world: World) -> None:
@@ -407,11 +407,11 @@ async def test_a_change_may_take_long_and_unsettles_nobody_before_its_commit(wor
     tokens = await world.given(a_user(), role)
 
     async with taken_away(world, role):
-        await world.clock.pass_time(SETTLE_AFTER)
-        assert await world.is_settled(tokens)
+        await world.clock.pass_time(DIRTY_TTL)
+        assert await world.is_stable(tokens)
         assert await world.may(world.here, tokens)
 
-    assert await world.is_settled(tokens)
+    assert await world.is_stable(tokens)
     assert not await world.may(world.here, tokens)
 
 
@@ -429,10 +429,10 @@ async def test_a_commit_without_an_answer_leaves_the_decision_to_the_database_fo
             pass
     for guard in (world.here, world.there):
         assert await world.may(guard, tokens) is not it_happened
-    await world.clock.pass_time(SETTLE_AFTER - SECOND)
-    assert not await world.is_settled(tokens)
+    await world.clock.pass_time(DIRTY_TTL - SECOND)
+    assert not await world.is_stable(tokens)
     await world.clock.pass_time(SECOND)
-    assert await world.is_settled(tokens)
+    assert await world.is_stable(tokens)
     for guard in (world.here, world.there):
         assert await world.may(guard, tokens) is not it_happened
 
@@ -447,9 +447,9 @@ async def test_a_change_that_cannot_be_finished_is_made_and_settles_by_itself(
     async with taken_away(world, role):
         pass
     assert not await world.may(world.here, tokens)
-    assert not await world.is_settled(tokens)
-    await world.clock.pass_time(SETTLE_AFTER)
-    assert await world.is_settled(tokens)
+    assert not await world.is_stable(tokens)
+    await world.clock.pass_time(DIRTY_TTL)
+    assert await world.is_stable(tokens)
     assert not await world.may(world.here, tokens)
 
 
@@ -468,7 +468,7 @@ async def test_a_change_whose_caller_goes_away_never_happened(world: World) -> N
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert await world.is_settled(tokens)
+    assert await world.is_stable(tokens)
     assert await world.may(world.here, tokens)
 
 
@@ -480,10 +480,10 @@ async def test_a_change_whose_caller_goes_away_at_the_very_end_is_finished_all_t
     finishing, may_finish, finished = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     class SlowVersions(Versions):
-        async def finish(self, change: Change) -> None:
+        async def clear_dirty(self, change: Change) -> None:
             finishing.set()
             await may_finish.wait()
-            await super().finish(change)
+            await super().clear_dirty(change)
             finished.set()
 
     world.versions = SlowVersions(world.sessions, world.clock)
@@ -501,5 +501,5 @@ async def test_a_change_whose_caller_goes_away_at_the_very_end_is_finished_all_t
         await task
     may_finish.set()
     await finished.wait()
-    assert await world.is_settled(tokens)
+    assert await world.is_stable(tokens)
     assert not await world.may(world.here, tokens)

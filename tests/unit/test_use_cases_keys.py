@@ -35,18 +35,18 @@ async def test_other_services_may_have_the_keys_that_verify_access_tokens(world:
 
 async def test_a_key_is_noted_once_however_many_processes_start_with_it(world: World) -> None:
     for _ in range(3):
-        await world.container.note_keys_in_use()()
+        await world.container.record_active_keys()()
         await world.deliver()
-        await world.container.note_keys_in_use()()
+        await world.container.record_active_keys()()
 
-    another = replace(world.container.note_keys_in_use(), keys={"access": "of 2027"})
+    another = replace(world.container.record_active_keys(), keys={"access": "of 2027"})
     await another()
     await world.deliver()
 
-    noted = await everything_in(world.container.audit_log())
-    assert sorted((entry.target, entry.details["purpose"]) for entry in noted) == [
+    recorded = await everything_in(world.container.audit_log())
+    assert sorted((entry.target, entry.details["purpose"]) for entry in recorded) == [
         ("key:of 2025", "transport"),
         ("key:of 2026", "access"),
         ("key:of 2027", "access"),
     ]
-    assert {(entry.action, entry.actor) for entry in noted} == {("keys.in_use", None)}
+    assert {(entry.action, entry.actor) for entry in recorded} == {("keys.in_use", None)}

@@ -13,7 +13,7 @@ from adapters.memory.unit_of_work import MemoryUnitOfWork
 from application.ports.log_in_throttle import LogInAttempt, Reservation
 from application.ports.sessions import Opened
 from application.settings import Limit, SessionSettings, Settings, ThrottleSettings
-from application.use_cases.caller import Origin
+from application.use_cases.caller import ClientInfo
 from domain.errors import PorticoError, Unavailable
 from domain.identity import Password, User, Username, UserStatus
 from domain.sessions import InvalidCredentials, NewSession, SealedPassword, Throttled
@@ -55,10 +55,10 @@ def message_of(error: pytest.ExceptionInfo[PorticoError]) -> tuple[object, ...]:
 
 
 async def message_of_log_in(
-    world: World, name: str, password: str | SealedPassword, origin: Origin = LAPTOP
+    world: World, name: str, password: str | SealedPassword, client: ClientInfo = LAPTOP
 ) -> object:
     with pytest.raises(InvalidCredentials) as error:
-        await world.log_in(name, password, origin)
+        await world.log_in(name, password, client)
     return message_of(error)
 
 
@@ -102,8 +102,8 @@ async def test_a_log_in_is_remembered_with_its_time(world: World) -> None:
 async def test_a_long_user_agent_is_cut_and_a_missing_one_is_no_obstacle(world: World) -> None:
     ada = await world.given(a_user())
 
-    await world.log_in_as(ada, Origin(address="192.0.2.9", agent="x" * 5000))
-    await world.log_in_as(ada, Origin(address="192.0.2.9", agent=None))
+    await world.log_in_as(ada, ClientInfo(address="192.0.2.9", agent="x" * 5000))
+    await world.log_in_as(ada, ClientInfo(address="192.0.2.9", agent=None))
 
     agents = [session.agent for session in await world.sessions(ada)]
     assert sorted(agents) == ["", "x" * 256]
@@ -121,12 +121,12 @@ async def test_beyond_the_cap_the_oldest_session_ends() -> None:
 
     assert [s.id for s in await world.sessions(ada)] == [sessions[2], sessions[1]]
     first, second, third = map(str, sessions)
-    assert [entry.details for entry in world.noted()] == [
+    assert [entry.details for entry in world.audit_entries()] == [
         {"session": first},
         {"session": second},
         {"session": third, "ended": [first]},
     ]
-    assert {entry.target for entry in world.noted()} == {f"user:{ada.id}"}
+    assert {entry.target for entry in world.audit_entries()} == {f"user:{ada.id}"}
 
 
 async def test_a_hash_of_other_parameters_is_replaced_at_log_in(world: World) -> None:
@@ -348,7 +348,7 @@ async def test_a_throttled_account_is_no_obstacle_for_another_one(world: World) 
     for _ in range(10):
         await message_of_log_in(world, ada.username.value, "wrong")
 
-    await world.log_in(bob.username.value, origin=PHONE)
+    await world.log_in(bob.username.value, client=PHONE)
 
 
 async def test_a_throttled_attempt_may_be_repeated_with_the_same_ciphertext() -> None:
@@ -374,19 +374,19 @@ async def test_an_address_takes_thirty_attempts_in_five_minutes_whatever_the_nam
         await message_of_log_in(world, f"name-{number}", "wrong")
 
     with pytest.raises(Throttled):
-        await world.log_in(ada.username.value, origin=LAPTOP)
-    await world.log_in(ada.username.value, origin=PHONE)
+        await world.log_in(ada.username.value, client=LAPTOP)
+    await world.log_in(ada.username.value, client=PHONE)
 
 
 async def test_all_addresses_together_have_a_limit_too() -> None:
     world = World(replace(IN_MEMORY, throttle=ThrottleSettings(everyone=Limit(3, 60))))
     for number in range(3):
-        origin = Origin(address=f"192.0.2.{number}", agent=None)
+        client = ClientInfo(address=f"192.0.2.{number}", agent=None)
         with pytest.raises(InvalidCredentials):
-            await world.log_in(f"name-{number}", origin=origin)
+            await world.log_in(f"name-{number}", client=client)
 
     with pytest.raises(Throttled):
-        await world.log_in("name-4", origin=PHONE)
+        await world.log_in("name-4", client=PHONE)
 
 
 async def test_a_right_password_gives_its_attempt_back(world: World) -> None:
@@ -446,9 +446,9 @@ async def test_a_success_forgets_the_failures_before_it(world: World) -> None:
 # --- known devices ------------------------------------------------------------------------------
 
 
-async def known_device(world: World, user: User, origin: Origin = LAPTOP) -> str:
+async def known_device(world: World, user: User, client: ClientInfo = LAPTOP) -> str:
     """Log in, and return what the device was handed to be known by."""
-    token = (await world.log_in(user.username.value, origin=origin)).device_token
+    token = (await world.log_in(user.username.value, client=client)).device_token
     assert token is not None
     return token
 
@@ -459,12 +459,12 @@ async def test_a_stranger_cannot_lock_the_owner_out_of_a_known_device(world: Wor
     token = await known_device(world, ada, PHONE)
     for _ in range(10):
         await message_of_log_in(world, ada.username.value, "wrong")
-    for origin in (LAPTOP, PHONE):
+    for client in (LAPTOP, PHONE):
         with pytest.raises(Throttled):
-            await world.log_in(ada.username.value, origin=origin)
+            await world.log_in(ada.username.value, client=client)
 
     elsewhere = replace(PHONE, address="203.0.113.77")
-    await world.log_in(ada.username.value, origin=elsewhere, device=token)
+    await world.log_in(ada.username.value, client=elsewhere, device=token)
 
 
 async def test_a_colleague_at_the_same_address_cannot_lock_the_owner_out_of_a_known_device(
@@ -485,12 +485,12 @@ async def test_who_has_a_whole_site_of_addresses_locks_nobody_out(world: World) 
     ada = await world.given(a_user())
     token = await known_device(world, ada)
     for number in range(1700):
-        origin = Origin(address=f"2001:db8:0:{number:x}::1")
+        client = ClientInfo(address=f"2001:db8:0:{number:x}::1")
         with pytest.raises((InvalidCredentials, Throttled)):
-            await world.log_in(f"nobody-{number}", "wrong", origin)
+            await world.log_in(f"nobody-{number}", "wrong", client)
 
     await world.log_in(ada.username.value, device=token)
-    await world.log_in(ada.username.value, origin=PHONE)  # that was never seen before
+    await world.log_in(ada.username.value, client=PHONE)  # that was never seen before
 
 
 async def test_a_known_device_is_handed_the_same_token_again(world: World) -> None:
@@ -581,7 +581,7 @@ async def test_a_store_of_attempts_that_stalls_after_the_log_in_does_not_undo_it
 
     await world.authenticate(logged_in.tokens)
     assert logged_in.device_token is None  # nobody would know it
-    assert world.noted()[-1].action == "sessions.logged_in"
+    assert world.audit_entries()[-1].action == "sessions.logged_in"
 
 
 # --- races and faults ---------------------------------------------------------------------------

@@ -177,7 +177,7 @@ async def test_a_wrong_password_is_noted_with_who_typed_it(world: World) -> None
     with pytest.raises(WrongPassword):
         await world.change_password(caller, "wrong", NEW)
 
-    entry = world.noted()[-1]
+    entry = world.audit_entries()[-1]
     assert (entry.action, entry.outcome) == ("users.password_change_failed", AuditOutcome.FAILURE)
     assert (entry.actor, entry.target) == (ada.id, f"user:{ada.id}")
 
@@ -187,15 +187,15 @@ async def test_guesses_in_a_stolen_session_lock_no_device_that_the_owner_has_log
 ) -> None:
     """They share the lock of log-in, so that they are no guesses more, and it is that of unknown devices."""
     ada = await world.given(a_user())
-    phones = (await world.log_in(ada.username.value, origin=PHONE)).device_token
-    stolen = replace((await world.log_in_as(ada))[0], origin=replace(LAPTOP, address="203.0.113.9"))
+    phones = (await world.log_in(ada.username.value, client=PHONE)).device_token
+    stolen = replace((await world.log_in_as(ada))[0], client=replace(LAPTOP, address="203.0.113.9"))
     for _ in range(5):
         with pytest.raises(WrongPassword):
             await world.change_password(stolen, "wrong", NEW)
 
     with pytest.raises(InvalidCredentials):
-        await world.log_in(ada.email.value, origin=stolen.origin)
-    await world.log_in(ada.username.value, origin=PHONE, device=phones)
+        await world.log_in(ada.email.value, client=stolen.client)
+    await world.log_in(ada.username.value, client=PHONE, device=phones)
 
 
 async def test_guesses_at_the_log_in_keep_nobody_from_changing_the_password_on_a_known_device(
@@ -217,7 +217,7 @@ async def test_a_new_password_makes_every_other_device_unknown(world: World) -> 
     """Whoever knew the old one may have logged in with it, and would have guesses of their own at the new one."""
     ada = await world.given(a_user())
     mine = await world.log_in(ada.username.value)
-    thiefs = (await world.log_in(ada.username.value, origin=PHONE)).device_token
+    thiefs = (await world.log_in(ada.username.value, client=PHONE)).device_token
     caller = await world.authenticate(mine.tokens)
 
     await world.change_password(caller, PASSWORD, NEW, device=mine.device_token)

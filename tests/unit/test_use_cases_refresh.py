@@ -8,7 +8,7 @@ import pytest
 
 from adapters.memory.unit_of_work import MemoryUnitOfWork
 from application.settings import SessionSettings
-from application.use_cases.caller import Origin
+from application.use_cases.caller import ClientInfo
 from application.use_cases.sessions.tokens import TokenPair
 from domain.errors import Unavailable
 from domain.identity import UserStatus
@@ -22,7 +22,7 @@ from domain.sessions import (
 from tests.fakes.builders import a_user
 from tests.fakes.world import IN_MEMORY, LAPTOP, PHONE, World
 
-LAPTOP_AFTER_AN_UPDATE = Origin(
+LAPTOP_AFTER_AN_UPDATE = ClientInfo(
     address="203.0.113.7",
     agent="Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0",
 )

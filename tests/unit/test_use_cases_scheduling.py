@@ -129,7 +129,7 @@ async def test_nothing_is_made_of_what_is_wrong(world: World, caller: Caller) ->
 
     assert raised.value.problems.keys() == {"schedule.minute", "jitter", "enabled"}
     assert not world.store.periodic_tasks
-    assert "scheduling.task_created" not in {entry.action for entry in world.noted()}
+    assert "scheduling.task_created" not in {entry.action for entry in world.audit_entries()}
 
 
 # --- tasks that workers know --------------------------------------------------------------------
@@ -709,16 +709,16 @@ async def test_every_change_is_noted_with_who_made_it(world: World, caller: Call
     await world.container.reset_periodic_task()(caller, task.id)
     await world.container.delete_periodic_task()(caller, task.id)
 
-    noted = [entry for entry in world.noted() if entry.action.startswith("scheduling.")]
-    created, changed, requested, reset, deleted = noted
-    assert [entry.action for entry in noted] == [
+    recorded = [entry for entry in world.audit_entries() if entry.action.startswith("scheduling.")]
+    created, changed, requested, reset, deleted = recorded
+    assert [entry.action for entry in recorded] == [
         "scheduling.task_created",
         "scheduling.task_changed",
         "scheduling.run_requested",
         "scheduling.task_reset",
         "scheduling.task_deleted",
     ]
-    assert {(entry.actor, entry.target) for entry in noted} == {
+    assert {(entry.actor, entry.target) for entry in recorded} == {
         (caller.user_id, f"periodic_task:{task.id}")
     }
     assert changed.details == {"enabled": {"from": True, "to": False}, "kwargs": "changed"}
@@ -728,16 +728,16 @@ async def test_every_change_is_noted_with_who_made_it(world: World, caller: Call
 
 
 @pytest.mark.parametrize(
-    ("catch_up", "noted"), [({"catch_up": True}, {"catch_up": True}), ({"catch_up": False}, {})]
+    ("catch_up", "recorded"), [({"catch_up": True}, {"catch_up": True}), ({"catch_up": False}, {})]
 )
 async def test_it_is_noted_that_missed_slots_are_to_run(
-    world: World, caller: Caller, catch_up: dict[str, bool], noted: dict[str, bool]
+    world: World, caller: Caller, catch_up: dict[str, bool], recorded: dict[str, bool]
 ) -> None:
     task = await made(world, caller, enabled=False)
 
     await change(world, caller, task.id, enabled=True, **catch_up)
 
-    assert world.noted()[-1].details == {"enabled": {"from": False, "to": True}, **noted}
+    assert world.audit_entries()[-1].details == {"enabled": {"from": False, "to": True}, **recorded}
 
 
 # --- the sun ------------------------------------------------------------------------------------
@@ -819,7 +819,7 @@ async def test_a_run_that_waits_is_called_off_and_one_that_has_begun_is_not(
             await cancel(caller, run_id)
     with pytest.raises(RunNotFound):
         await cancel(caller, RunId(NOTHING))
-    assert [e.target for e in world.noted() if e.action == "scheduling.run_cancelled"] == [
+    assert [e.target for e in world.audit_entries() if e.action == "scheduling.run_cancelled"] == [
         f"periodic_task:{task.id}"
     ]
 
@@ -844,5 +844,5 @@ async def test_many_tasks_are_paused_and_resumed_at_once_or_none_of_them(
 
     enabled_at = [(await show(world, task_id)).task.enabled_at for task_id in ids]
     assert enabled_at == [world.clock.now(), world.clock.now(), tasks[2].enabled_at]
-    changed = [e.target for e in world.noted() if e.action == "scheduling.task_changed"]
+    changed = [e.target for e in world.audit_entries() if e.action == "scheduling.task_changed"]
     assert sorted(changed) == sorted([f"periodic_task:{task_id}" for task_id in ids] * 2)

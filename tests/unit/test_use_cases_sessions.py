@@ -13,7 +13,7 @@ from tests.fakes.world import LAPTOP, PHONE, World
 async def test_the_caller_is_known_as_they_are_now(world: World) -> None:
     ada = await world.given(a_user())
     caller, tokens = await world.log_in_as(ada)
-    assert (caller.user_id, caller.access.is_admin, caller.origin) == (ada.id, False, LAPTOP)
+    assert (caller.user_id, caller.access.is_admin, caller.client) == (ada.id, False, LAPTOP)
 
     await world.change(ada, must_change_password=True, is_admin=True)
 

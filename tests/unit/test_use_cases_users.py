@@ -15,7 +15,7 @@ from application.use_cases.identity.users import UserDraft
 from domain.access import (
     BeyondOwnAccess,
     LastAdministrator,
-    OwnAccess,
+    OwnAccessChange,
     Role,
     RoleCode,
     RoleStatus,
@@ -105,7 +105,7 @@ async def test_who_made_a_user_is_noted_and_no_password_is(world: World) -> None
 
     made = await world.container.create_user()(caller, a_draft())
 
-    entry = world.noted()[-1]
+    entry = world.audit_entries()[-1]
     assert (entry.action, entry.actor, entry.target) == (
         "users.created",
         caller.user_id,
@@ -184,7 +184,7 @@ async def test_a_change_changes_what_it_names_and_notes_the_difference(world: Wo
     assert (stored.name, stored.status) == (PersonName("Ada King"), UserStatus.DISABLED)
     assert (stored.username, stored.email) == (ada.username, ada.email)
     assert stored.updated_at == world.clock.now()
-    assert world.noted()[-1].details == {
+    assert world.audit_entries()[-1].details == {
         "name": {"from": ada.name.value, "to": "Ada King"},
         "status": {"from": "active", "to": "disabled"},
     }
@@ -197,8 +197,8 @@ async def test_a_change_that_changes_nothing_leaves_no_entry_and_moves_nothing(
     session = (await world.log_in_as(ada))[0].session_id
     caller = await an_administrator(world)
     versions = world.container.access_versions()
-    stored, noted = world.stored(ada), world.noted()
-    before = await versions.look(ada.id, session)
+    stored, recorded = world.stored(ada), world.audit_entries()
+    before = await versions.fetch(ada.id, session)
     await world.pass_time(seconds=1)
 
     same = UserChange(
@@ -215,8 +215,8 @@ async def test_a_change_that_changes_nothing_leaves_no_entry_and_moves_nothing(
         assert [role.code.value for role in changed.roles] == ["reader"]
 
     assert world.stored(ada) == stored
-    assert world.noted() == noted
-    assert await versions.look(ada.id, session) == before
+    assert world.audit_entries() == recorded
+    assert await versions.fetch(ada.id, session) == before
 
 
 async def test_a_user_who_is_disabled_loses_every_session_and_cannot_log_in(world: World) -> None:
@@ -249,7 +249,7 @@ async def test_roles_are_given_and_taken(world: World) -> None:
 
     assert world.roles_of(ada) == {"editor"}
     await world.authenticate(tokens, permission=WRITE)
-    assert world.noted()[-1].details == {"roles": {"from": ["reader"], "to": ["editor"]}}
+    assert world.audit_entries()[-1].details == {"roles": {"from": ["reader"], "to": ["editor"]}}
 
 
 async def test_nobody_changes_their_own_roles(world: World) -> None:
@@ -257,7 +257,7 @@ async def test_nobody_changes_their_own_roles(world: World) -> None:
     caller = await an_administrator(world)
     change = world.container.change_user()
 
-    with pytest.raises(OwnAccess):
+    with pytest.raises(OwnAccessChange):
         await change(caller, caller.user_id, UserChange(roles=frozenset({RoleCode("editor")})))
 
     await change(caller, caller.user_id, UserChange(roles=frozenset(), name=PersonName("Ada")))
@@ -344,7 +344,7 @@ async def test_nobody_resets_their_own_password(world: World) -> None:
     """A stolen session would become an account: the change of password asks for the old one."""
     caller = await an_administrator(world)
 
-    with pytest.raises(OwnAccess):
+    with pytest.raises(OwnAccessChange):
         await world.container.reset_password()(caller, caller.user_id)
 
 
@@ -402,7 +402,7 @@ async def test_a_user_who_is_deleted_is_gone_with_their_sessions_and_roles_and_w
     with pytest.raises(InvalidToken):
         await world.authenticate(tokens)
     logged_in, *_, deleted = [
-        e for e in world.noted() if ada.id == e.actor or str(ada.id) in e.target
+        e for e in world.audit_entries() if ada.id == e.actor or str(ada.id) in e.target
     ]
     assert (logged_in.action, logged_in.actor) == ("sessions.logged_in", ada.id)
     assert (deleted.action, deleted.details["roles"]) == ("users.deleted", ["reader"])
@@ -430,8 +430,8 @@ async def test_a_reset_gives_a_one_time_password_and_ends_every_session(world: W
     reset = await world.container.reset_password()(caller, ada.id)
 
     assert reset.one_time_password is not None
-    assert world.noted()[-1].action == "users.password_reset"
-    assert reset.one_time_password not in repr(world.noted())
+    assert world.audit_entries()[-1].action == "users.password_reset"
+    assert reset.one_time_password not in repr(world.audit_entries())
     with pytest.raises(InvalidToken):
         await world.authenticate(tokens)
     with pytest.raises(InvalidCredentials):
@@ -484,7 +484,7 @@ async def test_an_administrator_sees_and_ends_the_sessions_of_a_user(world: Worl
     assert len(await world.container.list_user_sessions()(caller, ada.id)) == 2
     assert await end(caller, ada.id, phone.session_id) == 1
     assert [session.address for session in await world.sessions(ada)] == [LAPTOP.address]
-    entry = world.noted()[-1]
+    entry = world.audit_entries()[-1]
     assert (entry.action, entry.actor) == ("sessions.ended", caller.user_id)
     assert (entry.target, entry.details) == (
         f"user:{ada.id}",
@@ -500,14 +500,14 @@ async def test_a_session_that_is_not_the_users_is_not_found_and_nothing_is_noted
 ) -> None:
     ada = await world.given(a_user())
     caller = await an_administrator(world)
-    noted = world.noted()
+    recorded = world.audit_entries()
 
     for session_id in (NO_SESSION, caller.session_id):
         with pytest.raises(SessionNotFound):
             await world.container.end_user_sessions()(caller, ada.id, session_id)
     await world.authenticate((await world.log_in_as(ada))[1])
-    assert [entry.action for entry in world.noted()] == [
-        *(entry.action for entry in noted),
+    assert [entry.action for entry in world.audit_entries()] == [
+        *(entry.action for entry in recorded),
         "sessions.logged_in",
     ]
 

@@ -10,7 +10,7 @@ from application.ports.scheduling import PeriodicTaskFilter, PeriodicTaskReposit
 from domain.scheduling.errors import PeriodicTaskNameTaken, PeriodicTaskNotFound
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
-from domain.text import sought
+from domain.text import search_key
 
 
 class MemoryPeriodicTaskRepository(PeriodicTaskRepository):
@@ -89,7 +89,7 @@ _SORTS: Mapping[str, Callable[[PeriodicTask | UnreadableTask], Any]] = {
 
 
 def _matching(which: PeriodicTaskFilter) -> Callable[[PeriodicTask | UnreadableTask], bool]:
-    needle = sought(which.keyword or "")
+    needle = search_key(which.keyword or "")
 
     def matches(task: PeriodicTask | UnreadableTask) -> bool:
         if isinstance(task, UnreadableTask):

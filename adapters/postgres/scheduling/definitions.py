@@ -26,7 +26,7 @@ from application.ports.scheduling import PeriodicTaskFilter, PeriodicTaskReposit
 from domain.scheduling.errors import PeriodicTaskNameTaken, PeriodicTaskNotFound
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
-from domain.text import sought
+from domain.text import search_key
 
 
 class PostgresPeriodicTaskRepository(PeriodicTaskRepository):
@@ -81,7 +81,7 @@ class PostgresPeriodicTaskRepository(PeriodicTaskRepository):
         await self._gateway.delete(periodic_tasks.c.id == task_id)  # a trigger removes its standing
 
     async def page(self, which: PeriodicTaskFilter, page: PageRequest) -> Page[Scheduled]:
-        needle = sought(which.keyword or "")
+        needle = search_key(which.keyword or "")
         if needle is None:
             return Page([], 0)
         sort = page.sort or Sort("name")

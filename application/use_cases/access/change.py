@@ -13,7 +13,7 @@ from domain.identity import UserId
 
 
 @dataclass(frozen=True, slots=True)
-class CommitAccess:
+class CommitAccessChange:
     """Commit a change of what somebody may do, so that it is in force at the next request everywhere.
 
     Every writer of roles, of who has them, and of a user's status commits through here. A crash between any
@@ -28,11 +28,11 @@ class CommitAccess:
     ) -> None:
         """Commit `uow`, which changed what these users may do, or everyone; raise `Unavailable` and change nothing."""
         change = Change(id=self.ids.new(), user_ids=tuple(user_ids), everyone=everyone)
-        await self.versions.begin(change)
+        await self.versions.mark_dirty(change)
         # A commit that was not heard of may still come, so then it stays under way until that is out of the question.
         await uow.commit()
-        await asyncio.shield(self._finish(change))
+        await asyncio.shield(self._clear_dirty(change))
 
-    async def _finish(self, change: Change) -> None:
+    async def _clear_dirty(self, change: Change) -> None:
         with suppress(Unavailable):  # the change is made, and settles by itself
-            await self.versions.finish(change)
+            await self.versions.clear_dirty(change)

@@ -9,7 +9,7 @@ from application.ports.access_versions import AccessVersions
 from application.ports.sessions import SessionStore
 from application.ports.tokens import Tokens
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
-from application.use_cases.caller import Caller, Origin
+from application.use_cases.caller import Caller, ClientInfo
 from domain.access import Access, PermissionDenied
 from domain.errors import Unavailable
 from domain.identity import PasswordChangeRequired, UserId
@@ -30,15 +30,15 @@ class Guard:
     store: SessionStore
     versions: AccessVersions
     cache: AccessCache
-    most_remembered: int = 10_000
-    _remembered: OrderedDict[UserId, tuple[str, Access]] = field(
+    cache_size: int = 10_000
+    _cached: OrderedDict[UserId, tuple[str, Access]] = field(
         default_factory=OrderedDict, init=False, repr=False
     )
 
     async def __call__(
         self,
         access_token: str,
-        origin: Origin,
+        client: ClientInfo,
         *,
         permission: str | None = None,
         password_may_be_due: bool = False,
@@ -54,14 +54,14 @@ class Guard:
             user_id=claims.user_id,
             session_id=claims.session_id,
             access=await self._access(claims.user_id, claims.session_id),
-            origin=origin,
+            client=client,
             permission=permission,
             password_may_be_due=password_may_be_due,
         )
         _check(caller)
         return caller
 
-    async def with_refresh_token(self, refresh_token: str, origin: Origin) -> Caller:
+    async def with_refresh_token(self, refresh_token: str, client: ClientInfo) -> Caller:
         """Return whose refresh token it is, without using it up.
 
         Raise `InvalidToken` unless it is the one that its living session would rotate next, and its user is active.
@@ -72,23 +72,23 @@ class Guard:
             raise InvalidToken("it has a successor, or its session is over")
         access = await self._access(claims.user_id, claims.session_id)
         return Caller(
-            user_id=claims.user_id, session_id=claims.session_id, access=access, origin=origin
+            user_id=claims.user_id, session_id=claims.session_id, access=access, client=client
         )
 
     async def _access(self, user_id: UserId, session_id: SessionId) -> Access:
-        standing = await self.versions.look(user_id, session_id)
-        if not standing.session_alive:
+        snapshot = await self.versions.fetch(user_id, session_id)
+        if not snapshot.session_alive:
             raise InvalidToken("its session is over")
-        if standing.settled:
-            access = await self._recall(user_id, standing.version)
+        if snapshot.stable:
+            access = await self._from_cache(user_id, snapshot.version)
         else:
             access = await self._read(user_id)
         return _of_active(access)
 
-    async def _recall(self, user_id: UserId, version: str) -> Access | None:
-        remembered_version, access = self._remembered.get(user_id, ("", None))
+    async def _from_cache(self, user_id: UserId, version: str) -> Access | None:
+        remembered_version, access = self._cached.get(user_id, ("", None))
         if access is not None and remembered_version == version:
-            self._remembered.move_to_end(user_id)
+            self._cached.move_to_end(user_id)
             return access
         access = await self.cache.get(user_id, version)
         if access is None:
@@ -97,10 +97,10 @@ class Guard:
                 return None
             with suppress(Unavailable):  # too full to be written, say; this process knows now
                 await self.cache.put(user_id, version, access)
-        self._remembered[user_id] = version, access
-        self._remembered.move_to_end(user_id)
-        if len(self._remembered) > self.most_remembered:
-            self._remembered.popitem(last=False)
+        self._cached[user_id] = version, access
+        self._cached.move_to_end(user_id)
+        if len(self._cached) > self.cache_size:
+            self._cached.popitem(last=False)
         return access
 
     async def _read(self, user_id: UserId) -> Access | None:
@@ -125,8 +125,8 @@ class Authorize:
 
         Raise what the guard raises: `InvalidToken`, `PasswordChangeRequired` or `PermissionDenied`.
         """
-        standing = await self.versions.look(caller.user_id, caller.session_id)
-        if not standing.session_alive:
+        snapshot = await self.versions.fetch(caller.user_id, caller.session_id)
+        if not snapshot.session_alive:
             raise InvalidToken("its session is over")
         present = replace(caller, access=_of_active(await uow.roles.access_of(caller.user_id)))
         _check(present)

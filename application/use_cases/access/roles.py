@@ -8,14 +8,14 @@ from application.paging import Page, PageRequest
 from application.ports.roles import RoleFilter
 from application.ports.system import Clock, IdGenerator
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
-from application.use_cases.access.change import CommitAccess
+from application.use_cases.access.change import CommitAccessChange
 from application.use_cases.access.guard import Authorize
 from application.use_cases.audit_log import RecordAudit, difference
 from application.use_cases.caller import Caller
 from domain.access import (
-    MOST_OF_USER,
+    USER_LIMITS,
     Grant,
-    OwnAccess,
+    OwnAccessChange,
     Role,
     RoleCode,
     RoleId,
@@ -69,10 +69,10 @@ class CreateRole:
             await self.audit(
                 uow,
                 "roles.created",
-                caller.origin,
+                caller.client,
                 actor=caller.user_id,
                 target=f"role:{role.id}",
-                details=_facts(role),
+                details=_audit_details(role),
             )
             await uow.commit()
         return role
@@ -84,7 +84,7 @@ class ReplaceRole:
 
     uow: UnitOfWorkFactory
     authorize: Authorize
-    commit: CommitAccess
+    commit: CommitAccessChange
     clock: Clock
     audit: RecordAudit
 
@@ -96,7 +96,7 @@ class ReplaceRole:
         *,
         expected: Versions | None = None,
     ) -> Role:
-        """Raise `RoleNotFound`, `PreconditionFailed`, `OwnAccess`, or what `CreateRole` raises."""
+        """Raise `RoleNotFound`, `PreconditionFailed`, `OwnAccessChange`, or what `CreateRole` raises."""
         async with self.uow() as uow:
             await uow.roles.lock_access(to_change=True)
             (present,) = await uow.roles.lock([role_id])
@@ -123,7 +123,7 @@ class ReplaceRole:
             await self.audit(
                 uow,
                 "roles.replaced",
-                caller.origin,
+                caller.client,
                 actor=caller.user_id,
                 target=f"role:{role.id}",
                 details=changes,
@@ -138,7 +138,7 @@ class DeleteRoles:
 
     uow: UnitOfWorkFactory
     authorize: Authorize
-    commit: CommitAccess
+    commit: CommitAccessChange
     audit: RecordAudit
 
     async def __call__(
@@ -149,7 +149,7 @@ class DeleteRoles:
         force: bool,
         expected: Versions | None = None,
     ) -> int:
-        """Return how many; raise `RoleNotFound`, `PreconditionFailed`, `OwnAccess` or `BeyondOwnAccess`.
+        """Return how many; raise `RoleNotFound`, `PreconditionFailed`, `OwnAccessChange` or `BeyondOwnAccess`.
 
         Raise `RoleInUse` unless `force`.
         """
@@ -162,19 +162,19 @@ class DeleteRoles:
                 check_version(role.updated_at, expected)
             await _check_not_own(uow, caller, wanted)
             check_ceiling(caller.access, roles)
-            holders = await uow.roles.holders(wanted)
+            user_counts = await uow.roles.count_users(wanted)
             for role in roles:
-                if holders.get(role.id, 0) and not force:
-                    raise RoleInUse(role.code, holders[role.id])
+                if user_counts.get(role.id, 0) and not force:
+                    raise RoleInUse(role.code, user_counts[role.id])
             await uow.roles.delete(wanted)
             for role in roles:
                 await self.audit(
                     uow,
                     "roles.deleted",
-                    caller.origin,
+                    caller.client,
                     actor=caller.user_id,
                     target=f"role:{role.id}",
-                    details={**_facts(role), "holders": holders.get(role.id, 0)},
+                    details={**_audit_details(role), "holders": user_counts.get(role.id, 0)},
                 )
             await self.commit(uow, everyone=True)
         return len(roles)
@@ -200,9 +200,9 @@ class ListRoles:
 
     uow: UnitOfWorkFactory
 
-    async def __call__(self, which: RoleFilter, page: PageRequest) -> Page[RoleSummary]:
+    async def __call__(self, criteria: RoleFilter, page: PageRequest) -> Page[RoleSummary]:
         async with self.uow() as uow:
-            return await uow.roles.page(which, page)
+            return await uow.roles.page(criteria, page)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,18 +270,18 @@ async def _check_known(uow: UnitOfWork, grants: Collection[Grant]) -> None:
 async def _check_not_own(uow: UnitOfWork, caller: Caller, role_ids: Collection[RoleId]) -> None:
     own = (await uow.roles.summaries_of([caller.user_id])).get(caller.user_id, ())
     if any(role.id in role_ids for role in own):
-        raise OwnAccess
+        raise OwnAccessChange
 
 
 async def _check_holders(uow: UnitOfWork, role: Role) -> None:
-    beyond = (await uow.roles.largest_amount_with(role.id)).beyond(MOST_OF_USER)
+    beyond = (await uow.roles.largest_amount_with(role.id)).beyond(USER_LIMITS)
     if beyond is not None:
         raise TooMuchAccess("All roles of somebody who has this one", beyond, field="permissions")
 
 
 def _changes(before: Role, after: Role) -> dict[str, object]:
     """Return as details what is not as it was; of what the role gives, what came and what went."""
-    old, new = _facts(before), _facts(after)
+    old, new = _audit_details(before), _audit_details(after)
     changes = difference(old, new)
     for name, was, is_now in (
         ("permissions", {g.value for g in before.grants}, {g.value for g in after.grants}),
@@ -293,7 +293,7 @@ def _changes(before: Role, after: Role) -> dict[str, object]:
     return changes
 
 
-def _facts(role: Role) -> dict[str, object]:
+def _audit_details(role: Role) -> dict[str, object]:
     return {
         "code": role.code.value,
         "name": role.name,

@@ -6,7 +6,7 @@ from application.ports.unit_of_work import UnitOfWork
 from application.use_cases.access.guard import Authorize
 from application.use_cases.caller import Caller
 from domain.access import (
-    MOST_OF_USER,
+    USER_LIMITS,
     BeyondOwnAccess,
     LastAdministrator,
     Role,
@@ -19,30 +19,30 @@ from domain.access import (
 from domain.identity import User, UserId, UserNotFound
 
 
-async def find_within_reach(
+async def get_manageable_user(
     uow: UnitOfWork, caller: Caller, user_id: UserId
 ) -> tuple[User, Sequence[Role]]:
     """Return a user who may do no more than the caller, and their roles; raise `UserNotFound` or `BeyondOwnAccess`."""
     user = await uow.users.find(user_id)
     if user is None:
         raise UserNotFound(user_id)
-    return user, await _roles_within_reach(uow, caller, user)
+    return user, await _roles_if_manageable(uow, caller, user)
 
 
-async def lock_within_reach(
+async def lock_manageable_user(
     uow: UnitOfWork, authorize: Authorize, caller: Caller, user_id: UserId
 ) -> tuple[Caller, User, Sequence[Role]]:
     """Lock a user who may do no more than the caller: who resets a password can log in with it.
 
-    Return the caller as they are now, the user and their roles; raise what `find_within_reach` or `Authorize` raises.
+    Return the caller as they are now, the user and their roles; raise what `get_manageable_user` or `Authorize` raises.
     """
     await uow.roles.lock_access(to_change=True)
     user = await uow.users.lock(user_id)
     caller = await authorize(uow, caller)
-    return caller, user, await _roles_within_reach(uow, caller, user)
+    return caller, user, await _roles_if_manageable(uow, caller, user)
 
 
-async def _roles_within_reach(uow: UnitOfWork, caller: Caller, user: User) -> Sequence[Role]:
+async def _roles_if_manageable(uow: UnitOfWork, caller: Caller, user: User) -> Sequence[Role]:
     roles = (await uow.roles.of_users([user.id])).get(user.id, ())
     if user.id != caller.user_id:
         if user.is_admin and not caller.access.is_admin:
@@ -61,7 +61,7 @@ async def check_not_last_administrator(uow: UnitOfWork, user_id: UserId) -> None
 async def known_roles(uow: UnitOfWork, codes: Collection[RoleCode]) -> Sequence[Role]:
     """Return the roles that have these codes; raise `UnknownRoles`, or `TooMuchAccess` if nobody may have them all."""
     # Before they are read: nobody makes us read more than that.
-    beyond = (await uow.roles.amount_of(codes)).beyond(MOST_OF_USER)
+    beyond = (await uow.roles.amount_of(codes)).beyond(USER_LIMITS)
     if beyond is not None:
         raise TooMuchAccess("These roles", beyond, field="roles")
     roles = await uow.roles.by_codes(codes)
@@ -80,7 +80,7 @@ async def assign(uow: UnitOfWork, user_id: UserId, roles: Collection[Role]) -> N
         raise UnknownRoles(gone) from None
 
 
-def facts(user: User, roles: Sequence[Role]) -> dict[str, object]:
+def audit_details(user: User, roles: Sequence[Role]) -> dict[str, object]:
     """Return as details what a change of a user may change."""
     return {
         "username": user.username.value,

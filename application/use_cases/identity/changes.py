@@ -7,19 +7,19 @@ from application.ports.log_in_throttle import LogInThrottle
 from application.ports.sessions import SessionStore
 from application.ports.system import Clock
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
-from application.use_cases.access.change import CommitAccess
+from application.use_cases.access.change import CommitAccessChange
 from application.use_cases.access.guard import Authorize
 from application.use_cases.audit_log import RecordAudit, difference
 from application.use_cases.caller import Caller
 from application.use_cases.identity.authorization import (
     assign,
+    audit_details,
     check_not_last_administrator,
-    facts,
     known_roles,
-    lock_within_reach,
+    lock_manageable_user,
 )
 from application.use_cases.identity.profile import UserWithRoles
-from domain.access import BeyondOwnAccess, OwnAccess, Role, RoleCode, check_ceiling
+from domain.access import BeyondOwnAccess, OwnAccessChange, Role, RoleCode, check_ceiling
 from domain.identity import Email, PersonName, User, UserId, Username, UserStatus
 from domain.versions import Versions, check_version, next_version
 
@@ -42,7 +42,7 @@ class ChangeUser:
 
     uow: UnitOfWorkFactory
     authorize: Authorize
-    commit: CommitAccess
+    commit: CommitAccessChange
     store: SessionStore
     throttle: LogInThrottle
     clock: Clock
@@ -56,21 +56,22 @@ class ChangeUser:
         *,
         expected: Versions | None = None,
     ) -> UserWithRoles:
-        """Raise `UserNotFound`, `OwnAccess`, `BeyondOwnAccess`, `LastAdministrator`, `UnknownRoles` or a conflict.
+        """Return the changed user.
 
-        Raise `PreconditionFailed` if the user has none of the `expected` versions.
+        Raise `UserNotFound`, `OwnAccessChange`, `BeyondOwnAccess`, `LastAdministrator`, `UnknownRoles` or a conflict;
+        `PreconditionFailed` if the user has none of the `expected` versions.
         """
         async with self.uow() as uow:
-            caller, user, roles = await lock_within_reach(uow, self.authorize, caller, user_id)
+            caller, user, roles = await lock_manageable_user(uow, self.authorize, caller, user_id)
             check_version(user.updated_at, expected)
-            before = facts(user, roles)
+            before = audit_details(user, roles)
             if wanted.roles is not None:
                 roles = await self._assign(uow, caller, user, roles, wanted.roles)
             await self._decide_administration(uow, caller, user, wanted)
             user.username = wanted.username or user.username
             user.email = wanted.email or user.email
             user.name = wanted.name or user.name
-            changes = difference(before, facts(user, roles))
+            changes = difference(before, audit_details(user, roles))
             if not changes:
                 return UserWithRoles(user, roles)
             user.updated_at = next_version(user.updated_at, self.clock.now())
@@ -80,7 +81,7 @@ class ChangeUser:
             await self.audit(
                 uow,
                 "users.changed",
-                caller.origin,
+                caller.client,
                 actor=caller.user_id,
                 target=f"user:{user.id}",
                 details=changes,
@@ -103,7 +104,7 @@ class ChangeUser:
         if held == wanted:
             return present
         if user.id == caller.user_id:
-            raise OwnAccess
+            raise OwnAccessChange
         if wanted < held:
             roles: Sequence[Role] = [role for role in present if role.code in wanted]
         else:

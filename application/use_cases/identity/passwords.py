@@ -9,10 +9,10 @@ from application.ports.password_transport import PasswordTransport
 from application.ports.sessions import SessionStore
 from application.ports.system import Clock
 from application.ports.unit_of_work import UnitOfWorkFactory
-from application.use_cases.access.change import CommitAccess
+from application.use_cases.access.change import CommitAccessChange
 from application.use_cases.access.guard import Authorize
 from application.use_cases.audit_log import RecordAudit
-from application.use_cases.caller import Caller, Origin, lock_caller
+from application.use_cases.caller import Caller, ClientInfo, lock_caller
 from application.use_cases.sessions.passwords import CheckPassword, UnsealPassword
 from domain.identity import (
     Password,
@@ -55,7 +55,7 @@ class ChangePassword:
 
     uow: UnitOfWorkFactory
     authorize: Authorize
-    commit: CommitAccess
+    commit: CommitAccessChange
     throttle: LogInThrottle
     unseal: UnsealPassword
     check: CheckPassword
@@ -86,7 +86,7 @@ class ChangePassword:
             LogInAttempt(
                 name=user.username.value,
                 user_id=user.id,
-                address=caller.origin.address,
+                address=caller.client.address,
                 device=device,
             )
         )
@@ -95,8 +95,8 @@ class ChangePassword:
             checked = await self.check(
                 reservation,
                 opened_old,
-                caller.origin,
-                noted_as="users.password_change_failed",
+                caller.client,
+                failure_action="users.password_change_failed",
                 actor=caller.user_id,
                 may_be_used_up=True,  # by the log-in that opened this session
             )
@@ -125,7 +125,7 @@ class ChangePassword:
             await self.audit(
                 uow,
                 "users.password_changed",
-                caller.origin,
+                caller.client,
                 actor=user.id,
                 target=f"user:{user.id}",
             )
@@ -146,7 +146,7 @@ class SetPassword:
     """
 
     uow: UnitOfWorkFactory
-    commit: CommitAccess
+    commit: CommitAccessChange
     choose: ChoosePassword
     store: SessionStore
     throttle: LogInThrottle
@@ -168,7 +168,7 @@ class SetPassword:
             user.change_password(chosen, at=self.clock.now())
             await uow.users.save(user)
             await self.audit(
-                uow, "users.password_set", Origin(address=""), target=f"user:{user.id}"
+                uow, "users.password_set", ClientInfo(address=""), target=f"user:{user.id}"
             )
             await self.store.end_all(user.id)
             await self.throttle.forget_devices(user.id)

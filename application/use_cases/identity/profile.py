@@ -65,7 +65,7 @@ class UpdateProfile:
                 await self.audit(
                     uow,
                     "users.profile_changed",
-                    caller.origin,
+                    caller.client,
                     actor=user.id,
                     target=f"user:{user.id}",
                     details=changes,

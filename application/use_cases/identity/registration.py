@@ -8,7 +8,7 @@ from application.ports.system import Clock, IdGenerator, Secrets
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import FirstAdministrator, Registration, ThrottleSettings
 from application.use_cases.audit_log import RecordAudit
-from application.use_cases.caller import Origin
+from application.use_cases.caller import ClientInfo
 from application.use_cases.identity.passwords import ChoosePassword
 from application.use_cases.sessions.passwords import UnsealPassword
 from domain.identity import (
@@ -45,12 +45,12 @@ class Register:
         email: Email,
         name: PersonName,
         password: SealedPassword,
-        origin: Origin,
+        client: ClientInfo,
     ) -> User:
         """Raise `RegistrationClosed`, `Throttled`, `UnreadablePassword`, `PasswordRejected` or a conflict."""
         if self.registration is Registration.CLOSED:
             raise RegistrationClosed
-        await self.limiter.hit("register", origin.address, self.throttle.public)
+        await self.limiter.hit("register", client.address, self.throttle.public)
         opened = await self.unseal(password)
         if opened is None:
             raise UnreadablePassword(field="password")
@@ -70,7 +70,7 @@ class Register:
         async with self.uow() as uow:
             await uow.users.add(user)
             await self.audit(
-                uow, "users.registered", origin, actor=user.id, target=f"user:{user.id}"
+                uow, "users.registered", client, actor=user.id, target=f"user:{user.id}"
             )
             await uow.commit()
         return user
@@ -135,7 +135,7 @@ class CreateFirstAdministrator:
             await self.audit(
                 uow,
                 "users.first_administrator_created",
-                Origin(address=""),
+                ClientInfo(address=""),
                 target=f"user:{user.id}",
             )
             await uow.commit()

@@ -7,7 +7,7 @@ from application.ports.sessions import SessionStore
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.use_cases.access.guard import Authorize
 from application.use_cases.caller import Caller
-from application.use_cases.identity.authorization import find_within_reach, lock_within_reach
+from application.use_cases.identity.authorization import get_manageable_user, lock_manageable_user
 from application.use_cases.sessions.devices import EndSessions
 from domain.identity import UserId
 from domain.sessions import Session, SessionId, SessionNotFound
@@ -23,7 +23,7 @@ class ListUserSessions:
     async def __call__(self, caller: Caller, user_id: UserId) -> Sequence[Session]:
         """Raise `UserNotFound`, or `BeyondOwnAccess`: where the powerful log in is for their equals to know."""
         async with self.uow() as uow:
-            await find_within_reach(uow, caller, user_id)
+            await get_manageable_user(uow, caller, user_id)
         return await self.store.of_user(user_id)
 
 
@@ -40,15 +40,15 @@ class EndUserSessions:
     ) -> int:
         """Return how many ended; raise `UserNotFound`, `BeyondOwnAccess` or `SessionNotFound`."""
         async with self.uow() as uow:
-            await lock_within_reach(uow, self.authorize, caller, user_id)
+            await lock_manageable_user(uow, self.authorize, caller, user_id)
             if session_id is None:
                 return await self.end.all_within(
-                    uow, "sessions.ended", caller.origin, actor=caller.user_id, of=user_id
+                    uow, "sessions.ended", caller.client, actor=caller.user_id, of=user_id
                 )
             if not await self.end.one_within(
                 uow,
                 "sessions.ended",
-                caller.origin,
+                caller.client,
                 actor=caller.user_id,
                 of=user_id,
                 session_id=session_id,

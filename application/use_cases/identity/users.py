@@ -10,21 +10,28 @@ from application.ports.sessions import SessionStore
 from application.ports.system import Clock, IdGenerator, Secrets
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.ports.users import UserFilter
-from application.use_cases.access.change import CommitAccess
+from application.use_cases.access.change import CommitAccessChange
 from application.use_cases.access.guard import Authorize
 from application.use_cases.audit_log import RecordAudit
 from application.use_cases.caller import Caller
 from application.use_cases.identity.authorization import (
     assign,
+    audit_details,
     check_not_last_administrator,
-    facts,
     known_roles,
-    lock_within_reach,
+    lock_manageable_user,
 )
 from application.use_cases.identity.passwords import ChoosePassword
 from application.use_cases.identity.profile import UserWithRoles
 from application.use_cases.sessions.passwords import UnsealPassword
-from domain.access import BeyondOwnAccess, OwnAccess, Role, RoleCode, RoleSummary, check_ceiling
+from domain.access import (
+    BeyondOwnAccess,
+    OwnAccessChange,
+    Role,
+    RoleCode,
+    RoleSummary,
+    check_ceiling,
+)
 from domain.identity import (
     Email,
     Password,
@@ -63,9 +70,9 @@ class ListUsers:
 
     uow: UnitOfWorkFactory
 
-    async def __call__(self, which: UserFilter, page: PageRequest) -> Page[ListedUser]:
+    async def __call__(self, criteria: UserFilter, page: PageRequest) -> Page[ListedUser]:
         async with self.uow() as uow:
-            users = await uow.users.page(which, page)
+            users = await uow.users.page(criteria, page)
             roles = await uow.roles.summaries_of([user.id for user in users.records])
         return Page(
             [ListedUser(user, roles.get(user.id, ())) for user in users.records], users.total
@@ -149,10 +156,10 @@ class CreateUser:
             await self.audit(
                 uow,
                 "users.created",
-                caller.origin,
+                caller.client,
                 actor=caller.user_id,
                 target=f"user:{user.id}",
-                details=facts(user, roles),
+                details=audit_details(user, roles),
             )
             await uow.commit()
         return NewUser(user, roles, one_time)
@@ -171,7 +178,7 @@ class DeleteUser:
 
     uow: UnitOfWorkFactory
     authorize: Authorize
-    commit: CommitAccess
+    commit: CommitAccessChange
     store: SessionStore
     throttle: LogInThrottle
     audit: RecordAudit
@@ -181,7 +188,7 @@ class DeleteUser:
     ) -> None:
         """Raise `UserNotFound`, `PreconditionFailed`, `BeyondOwnAccess` or `LastAdministrator`."""
         async with self.uow() as uow:
-            caller, user, roles = await lock_within_reach(uow, self.authorize, caller, user_id)
+            caller, user, roles = await lock_manageable_user(uow, self.authorize, caller, user_id)
             check_version(user.updated_at, expected)
             if user.is_admin and user.is_active:
                 await check_not_last_administrator(uow, user_id)
@@ -189,10 +196,10 @@ class DeleteUser:
             await self.audit(
                 uow,
                 "users.deleted",
-                caller.origin,
+                caller.client,
                 actor=caller.user_id,
                 target=f"user:{user_id}",
-                details=facts(user, roles),
+                details=audit_details(user, roles),
             )
             await self.store.end_all(user_id)
             await self.throttle.forget_devices(user_id)
@@ -205,7 +212,7 @@ class ResetPassword:
 
     uow: UnitOfWorkFactory
     authorize: Authorize
-    commit: CommitAccess
+    commit: CommitAccessChange
     hasher: PasswordHasher
     secrets: Secrets
     store: SessionStore
@@ -214,19 +221,19 @@ class ResetPassword:
     audit: RecordAudit
 
     async def __call__(self, caller: Caller, user_id: UserId) -> NewUser:
-        """Raise `UserNotFound`, `BeyondOwnAccess`, or `OwnAccess`: one's own is changed by who knows the old one."""
+        """Raise `UserNotFound`, `BeyondOwnAccess`, or `OwnAccessChange`: `ChangePassword` is for one's own password."""
         if user_id == caller.user_id:
-            raise OwnAccess
+            raise OwnAccessChange
         one_time = self.secrets.one_time_password()
         chosen = await self.hasher.hash(Password(one_time))
         async with self.uow() as uow:
-            caller, user, roles = await lock_within_reach(uow, self.authorize, caller, user_id)
+            caller, user, roles = await lock_manageable_user(uow, self.authorize, caller, user_id)
             user.give_one_time_password(chosen, at=self.clock.now())
             await uow.users.save(user)
             await self.audit(
                 uow,
                 "users.password_reset",
-                caller.origin,
+                caller.client,
                 actor=caller.user_id,
                 target=f"user:{user_id}",
             )

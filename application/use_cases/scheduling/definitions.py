@@ -149,7 +149,7 @@ class CreatePeriodicTask:
             await self.audit(
                 uow,
                 "scheduling.task_created",
-                caller.origin,
+                caller.client,
                 actor=caller.user_id,
                 target=target_of(task.id),
                 details=_told(task),
@@ -265,7 +265,7 @@ class ChangePeriodicTask:
             await self.audit(
                 uow,
                 "scheduling.task_changed",
-                caller.origin,
+                caller.client,
                 actor=caller.user_id,
                 target=target_of(task.id),
                 details=difference,
@@ -301,7 +301,7 @@ class ResetPeriodicTask:
             await self.audit(
                 uow,
                 "scheduling.task_reset",
-                caller.origin,
+                caller.client,
                 actor=caller.user_id,
                 target=target_of(task_id),
                 details={"name": task.name, "runs": before.runs, "settled_until": settled_until},
@@ -349,7 +349,7 @@ class PauseOrResumeTasks:
                 await self.audit(
                     uow,
                     "scheduling.task_changed",
-                    caller.origin,
+                    caller.client,
                     actor=caller.user_id,
                     target=target_of(task.id),
                     details={"enabled": {"from": not enabled, "to": enabled}}
@@ -378,7 +378,7 @@ class DeletePeriodicTask:
             await self.audit(
                 uow,
                 "scheduling.task_deleted",
-                caller.origin,
+                caller.client,
                 actor=caller.user_id,
                 target=target_of(task_id),
                 details=_told(task),

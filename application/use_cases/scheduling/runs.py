@@ -53,7 +53,7 @@ class RunNow:
             await self.audit(
                 uow,
                 "scheduling.run_requested",
-                caller.origin,
+                caller.client,
                 actor=caller.user_id,
                 target=target_of(task_id),
                 details={"name": task.definition.name, "run": str(run.id)},
@@ -127,7 +127,7 @@ class CancelRun:
             await self.audit(
                 uow,
                 "scheduling.run_cancelled",
-                caller.origin,
+                caller.client,
                 actor=caller.user_id,
                 target=target_of(run.task_id),
                 details={"run": str(run.id), "scheduled_for": run.scheduled_for.isoformat()},

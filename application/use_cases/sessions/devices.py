@@ -9,7 +9,7 @@ from application.ports.system import Clock
 from application.ports.tokens import Tokens
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
 from application.use_cases.audit_log import RecordAudit
-from application.use_cases.caller import Caller, Origin
+from application.use_cases.caller import Caller, ClientInfo
 from domain.identity import UserId, UserNotFound
 from domain.sessions import (
     AccessClaims,
@@ -31,24 +31,24 @@ class EndSessions:
     audit: RecordAudit
 
     async def one(
-        self, action: str, origin: Origin, *, actor: UserId, of: UserId, session_id: SessionId
+        self, action: str, client: ClientInfo, *, actor: UserId, of: UserId, session_id: SessionId
     ) -> bool:
         """End one session; tell whether there was one."""
         async with self.uow() as uow:
             return await self.one_within(
-                uow, action, origin, actor=actor, of=of, session_id=session_id
+                uow, action, client, actor=actor, of=of, session_id=session_id
             )
 
-    async def all(self, action: str, origin: Origin, *, actor: UserId, of: UserId) -> int:
+    async def all(self, action: str, client: ClientInfo, *, actor: UserId, of: UserId) -> int:
         """End all sessions; return how many."""
         async with self.uow() as uow:
-            return await self.all_within(uow, action, origin, actor=actor, of=of)
+            return await self.all_within(uow, action, client, actor=actor, of=of)
 
     async def one_within(
         self,
         uow: UnitOfWork,
         action: str,
-        origin: Origin,
+        client: ClientInfo,
         *,
         actor: UserId,
         of: UserId,
@@ -58,7 +58,7 @@ class EndSessions:
         await self.audit(
             uow,
             action,
-            origin,
+            client,
             actor=actor,
             target=f"user:{of}",
             details={"session": str(session_id)},
@@ -69,7 +69,7 @@ class EndSessions:
         return ended
 
     async def all_within(
-        self, uow: UnitOfWork, action: str, origin: Origin, *, actor: UserId, of: UserId
+        self, uow: UnitOfWork, action: str, client: ClientInfo, *, actor: UserId, of: UserId
     ) -> int:
         """End all sessions, and commit `uow`."""
         with suppress(UserNotFound):  # then none of theirs is valid anyway
@@ -78,7 +78,7 @@ class EndSessions:
             await uow.users.save(user)
         ended = await self.store.end_all(of)
         await self.audit(
-            uow, action, origin, actor=actor, target=f"user:{of}", details={"sessions": ended}
+            uow, action, client, actor=actor, target=f"user:{of}", details={"sessions": ended}
         )
         await uow.commit()
         return ended
@@ -92,13 +92,13 @@ class LogOut:
     end: EndSessions
 
     async def __call__(
-        self, origin: Origin, *, access_token: str | None, refresh_token: str | None
+        self, client: ClientInfo, *, access_token: str | None, refresh_token: str | None
     ) -> None:
         """Take an access token, expired or not, or else a refresh token; raise `InvalidToken` if neither is ours."""
         claims = self._claims(access_token, refresh_token)
         await self.end.one(
             "sessions.logged_out",
-            origin,
+            client,
             actor=claims.user_id,
             of=claims.user_id,
             session_id=claims.session_id,
@@ -124,7 +124,7 @@ class LogOutEverywhere:
     async def __call__(self, caller: Caller) -> int:
         return await self.end.all(
             "sessions.logged_out_everywhere",
-            caller.origin,
+            caller.client,
             actor=caller.user_id,
             of=caller.user_id,
         )
@@ -149,7 +149,7 @@ class EndSession:
     async def __call__(self, caller: Caller, session_id: SessionId) -> None:
         if not await self.end.one(
             "sessions.ended",
-            caller.origin,
+            caller.client,
             actor=caller.user_id,
             of=caller.user_id,
             session_id=session_id,

@@ -11,7 +11,7 @@ from application.ports.tokens import Tokens
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import ThrottleSettings
 from application.use_cases.audit_log import RecordAudit
-from application.use_cases.caller import Origin
+from application.use_cases.caller import ClientInfo
 from domain.documents import AuditId
 
 
@@ -24,13 +24,13 @@ class GetTransportKey:
     device_cookies: DeviceCookies
     throttle: ThrottleSettings
 
-    async def __call__(self, origin: Origin, *, device: str | None = None) -> TransportKey:
+    async def __call__(self, client: ClientInfo, *, device: str | None = None) -> TransportKey:
         """Raise `Throttled` when one address, or one device that has logged in before, asks too often.
 
         Without the key nobody logs in, so a device that others cannot lock out must not lack it because of them.
         """
         device = device if self.device_cookies.is_ours(device) else None
-        await self.limiter.hit("transport-key", origin.address, self.throttle.public, device=device)
+        await self.limiter.hit("transport-key", client.address, self.throttle.public, device=device)
         return self.transport.public_key()
 
 
@@ -45,7 +45,7 @@ class GetPublicKeys:
 
 
 @dataclass(frozen=True, slots=True)
-class NoteKeysInUse:
+class RecordActiveKeys:
     """Note the keys that this process signs and decrypts with; each once, however many processes start with it."""
 
     uow: UnitOfWorkFactory
@@ -59,7 +59,7 @@ class NoteKeysInUse:
                 await self.audit(
                     uow,
                     "keys.in_use",
-                    Origin(address=""),
+                    ClientInfo(address=""),
                     target=f"key:{key_id}",
                     details={"purpose": purpose},
                     entry_id=AuditId(uuid5(NAMESPACE_URL, f"urn:portico:key:{key_id}")),

@@ -12,7 +12,7 @@ from application.ports.system import Clock, IdGenerator
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import SessionSettings
 from application.use_cases.audit_log import RecordAudit
-from application.use_cases.caller import Origin
+from application.use_cases.caller import ClientInfo
 from application.use_cases.sessions.passwords import CheckPassword, UnsealPassword
 from application.use_cases.sessions.tokens import IssueTokens, TokenPair
 from domain.access import Role
@@ -62,7 +62,7 @@ class LogIn:
         self,
         name: str,
         password: SealedPassword | Password,
-        origin: Origin,
+        client: ClientInfo,
         *,
         device: str | None = None,
     ) -> LoggedIn:
@@ -74,16 +74,16 @@ class LogIn:
         async with self.uow() as uow:
             user_id = await uow.users.id_of_login(name)
         reservation = await self.throttle.reserve(
-            LogInAttempt(name=name, user_id=user_id, address=origin.address, device=device)
+            LogInAttempt(name=name, user_id=user_id, address=client.address, device=device)
         )
         opened = await self.unseal(password) if isinstance(password, SealedPassword) else password
-        user = await self.check(reservation, opened, origin)
+        user = await self.check(reservation, opened, client)
         rehashed = None
         if opened is not None and self.hasher.needs_rehash(user.password_hash):
             rehashed = await self.hasher.hash(opened)
 
         opened_session = await self.store.open(
-            self._session(user, origin),
+            self._session(user, client),
             idle=self.settings.refresh_idle,
             absolute=self.settings.refresh_absolute,
             cap=self.settings.cap,
@@ -91,7 +91,7 @@ class LogIn:
         session = opened_session.session
         # After the session is open, not before: whoever changes the password or disables the user in
         # this moment either ends this session or makes this update miss. None slips through.
-        roles = await self._record(user, rehashed, opened_session, origin)
+        roles = await self._record(user, rehashed, opened_session, client)
         if roles is None:
             await self._abandon(session)
             raise InvalidCredentials
@@ -120,15 +120,15 @@ class LogIn:
         with suppress(Unavailable):
             await self.store.end(session.user_id, session.id)
 
-    def _session(self, user: User, origin: Origin) -> NewSession:
+    def _session(self, user: User, client: ClientInfo) -> NewSession:
         return NewSession(
             id=SessionId(self.ids.new()),
             user_id=user.id,
             token_id=TokenId(self.ids.new()),
             valid_from=user.sessions_valid_from,
-            fingerprint=fingerprint(origin.agent, self.settings.agent_binding),
-            agent=(origin.agent or "")[:256],
-            address=origin.address,
+            fingerprint=fingerprint(client.agent, self.settings.agent_binding),
+            agent=(client.agent or "")[:256],
+            address=client.address,
         )
 
     async def _record(
@@ -136,7 +136,7 @@ class LogIn:
         user: User,
         rehashed: str | None,
         opened: Opened,
-        origin: Origin,
+        client: ClientInfo,
     ) -> Sequence[Role] | None:
         """Note the log-in and return the user's roles, or None if they may not log in any more."""
         session, ended = opened.session, opened.ended
@@ -149,7 +149,7 @@ class LogIn:
                 await self.audit(
                     uow,
                     "sessions.logged_in" if recorded else "sessions.log_in_failed",
-                    origin,
+                    client,
                     actor=user.id if recorded else None,
                     target=f"user:{user.id}",
                     outcome=AuditOutcome.SUCCESS if recorded else AuditOutcome.FAILURE,

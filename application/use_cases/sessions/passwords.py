@@ -11,7 +11,7 @@ from application.ports.system import Clock
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import SessionSettings
 from application.use_cases.audit_log import RecordAudit
-from application.use_cases.caller import Origin
+from application.use_cases.caller import ClientInfo
 from domain.documents import AuditOutcome
 from domain.identity import Password, User, UserId
 from domain.sessions import InvalidCredentials, SealedPassword, is_fresh, parse_plaintext
@@ -62,9 +62,9 @@ class CheckPassword:
         self,
         reservation: Reservation,
         password: Password | None,
-        origin: Origin,
+        client: ClientInfo,
         *,
-        noted_as: str = "sessions.log_in_failed",
+        failure_action: str = "sessions.log_in_failed",
         actor: UserId | None = None,
         may_be_used_up: bool = False,
     ) -> User:
@@ -86,19 +86,19 @@ class CheckPassword:
         if user is None or not matches or not user.is_active or not may_log_in:
             if not reservation.locked:
                 await self.throttle.failed(reservation)
-            await self._note_failure(noted_as, user, origin, actor)
+            await self._record_failure(failure_action, user, client, actor)
             raise InvalidCredentials
         return user
 
-    async def _note_failure(
-        self, action: str, user: User | None, origin: Origin, actor: UserId | None
+    async def _record_failure(
+        self, action: str, user: User | None, client: ClientInfo, actor: UserId | None
     ) -> None:
         # Not the name: now and then somebody types the password into the wrong field.
         async with self.uow() as uow:
             await self.audit(
                 uow,
                 action,
-                origin,
+                client,
                 actor=actor,
                 target=f"user:{user.id}" if user else "",
                 outcome=AuditOutcome.FAILURE,

@@ -9,7 +9,7 @@ from application.ports.tokens import Tokens
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import SessionSettings, ThrottleSettings
 from application.use_cases.audit_log import RecordAudit
-from application.use_cases.caller import Origin
+from application.use_cases.caller import ClientInfo
 from application.use_cases.sessions.tokens import IssueTokens, TokenPair
 from domain.documents import AuditOutcome
 from domain.errors import Unavailable
@@ -37,7 +37,7 @@ class RefreshSession:
     settings: SessionSettings
     throttle: ThrottleSettings
 
-    async def __call__(self, refresh_token: str, origin: Origin) -> TokenPair:
+    async def __call__(self, refresh_token: str, client: ClientInfo) -> TokenPair:
         """Raise `InvalidToken`, `SessionCompromised` after ending the session, or `Throttled`."""
         shown = self.tokens.verify_refresh(refresh_token)
         async with self.uow() as uow:
@@ -48,7 +48,7 @@ class RefreshSession:
         rotation = await self.store.rotate(
             shown,
             successor=TokenId(self.ids.new()),
-            fingerprint=fingerprint(origin.agent, self.settings.agent_binding),
+            fingerprint=fingerprint(client.agent, self.settings.agent_binding),
             valid_from=user.sessions_valid_from,
             idle=self.settings.refresh_idle,
             grace=self.settings.refresh_grace,
@@ -59,7 +59,7 @@ class RefreshSession:
                 with suppress(
                     Unavailable
                 ):  # noted or not, the session is over, and that is the answer
-                    await self._note_theft(shown, rotation.outcome, origin)
+                    await self._record_theft(shown, rotation.outcome, client)
                 raise SessionCompromised(shown.user_id, shown.session_id, rotation.outcome)
             case RotationOutcome.THROTTLED:
                 raise Throttled(rotation.retry_after)
@@ -68,14 +68,14 @@ class RefreshSession:
                     raise InvalidToken("its session is over")
                 return self.issue(rotation.session)
 
-    async def _note_theft(
-        self, shown: RefreshClaims, outcome: RotationOutcome, origin: Origin
+    async def _record_theft(
+        self, shown: RefreshClaims, outcome: RotationOutcome, client: ClientInfo
     ) -> None:
         async with self.uow() as uow:
             await self.audit(
                 uow,
                 "sessions.compromised",
-                origin,
+                client,
                 target=f"user:{shown.user_id}",
                 outcome=AuditOutcome.FAILURE,
                 details={"session": str(shown.session_id), "because": outcome.value},

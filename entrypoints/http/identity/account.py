@@ -25,9 +25,9 @@ from entrypoints.http.security import (
     AnyPasswordCallerDep,
     AuthenticatedRoute,
     CallerDep,
+    ClientInfoDep,
     DeviceTokenDep,
     OneTimePasswordRoute,
-    OriginDep,
     PublicRoute,
 )
 from entrypoints.http.wiring import use_case
@@ -68,7 +68,7 @@ class ChangePasswordBody(ApiModel):
 @router.post("/register", status_code=201, dependencies=[PublicRoute])
 async def register(
     body: RegisterBody,
-    origin: OriginDep,
+    client: ClientInfoDep,
     register: RegisterDep,
     request: Request,
     response: Response,
@@ -79,7 +79,7 @@ async def register(
         body.email,
         body.name,
         SealedPassword(body.password, body.kid),
-        origin,
+        client,
     )
     locate(request, response, "user/info")
     tag(response, user.updated_at)

@@ -15,7 +15,7 @@ from application.ports.system import Clock
 from application.use_cases.sessions.keys import GetPublicKeys, GetTransportKey
 from bootstrap import Container
 from entrypoints.http.envelope import ApiModel, Envelope
-from entrypoints.http.security import DeviceTokenDep, OriginDep, PublicRoute
+from entrypoints.http.security import ClientInfoDep, DeviceTokenDep, PublicRoute
 from entrypoints.http.wiring import use_case
 
 router = APIRouter(prefix="/auth", tags=["sessions"])
@@ -72,13 +72,13 @@ class JwkSetBody(BaseModel):
 @router.get("/keys/public", dependencies=[PublicRoute])
 async def get_transport_key(
     response: Response,
-    origin: OriginDep,
+    client: ClientInfoDep,
     device: DeviceTokenDep,
     get_transport_key: GetTransportKeyDep,
     clock: ClockDep,
 ) -> Envelope[TransportKeyBody]:
     """Get the key under which passwords are encrypted before they are sent."""
-    key = await get_transport_key(origin, device=device)
+    key = await get_transport_key(client, device=device)
     response.headers["Cache-Control"] = "public, max-age=60"
     return Envelope(data=TransportKeyBody.of(key, clock.now()))
 

@@ -21,13 +21,13 @@ from entrypoints.http.identity.bodies import Ciphertext, KeyId, UserBody
 from entrypoints.http.security import (
     DEVICE_COOKIE,
     AnyPasswordCallerDep,
+    ClientInfoDep,
     DebugOnlyDep,
     DeviceTokenDep,
     HeaderAccessTokenDep,
     HeaderRefreshTokenDep,
     NoRefreshToken,
     OneTimePasswordRoute,
-    OriginDep,
     PublicRoute,
 )
 from entrypoints.http.wiring import settings_of, use_case
@@ -156,7 +156,7 @@ class OAuth2TokenBody(BaseModel):
 @router.post("/login", dependencies=[PublicRoute], responses={200: {"headers": {"Set-Cookie": {}}}})
 async def log_in(
     body: LogInBody,
-    origin: OriginDep,
+    client: ClientInfoDep,
     device: DeviceDep,
     log_in: LogInDep,
 ) -> Envelope[LoggedInBody]:
@@ -164,7 +164,7 @@ async def log_in(
     logged_in = await log_in(
         body.username,
         SealedPassword(body.password, body.kid),
-        origin,
+        client,
         device=body.device_token or device.token,
     )
     device.remember(logged_in.device_token)
@@ -179,7 +179,7 @@ async def log_in(
 
 @router.post("/token/refresh", dependencies=[PublicRoute])
 async def refresh_session(
-    origin: OriginDep,
+    client: ClientInfoDep,
     refresh_session: RefreshSessionDep,
     header: HeaderRefreshTokenDep,
     body: RefreshTokenBody | None = None,
@@ -188,12 +188,12 @@ async def refresh_session(
     token = _one_refresh_token(header, body)
     if token is None:
         raise NoRefreshToken
-    return Envelope(data=TokensBody.of(await refresh_session(token, origin)))
+    return Envelope(data=TokensBody.of(await refresh_session(token, client)))
 
 
 @router.post("/logout", dependencies=[PublicRoute])
 async def log_out(
-    origin: OriginDep,
+    client: ClientInfoDep,
     log_out: LogOutDep,
     access_token: HeaderAccessTokenDep,
     header: HeaderRefreshTokenDep,
@@ -203,7 +203,7 @@ async def log_out(
     refresh_token = _one_refresh_token(header, body)
     if access_token is None and refresh_token is None:
         raise NotAuthenticated
-    await log_out(origin, access_token=access_token, refresh_token=refresh_token)
+    await log_out(client, access_token=access_token, refresh_token=refresh_token)
     return Envelope(data=None)
 
 
@@ -224,12 +224,12 @@ async def log_out_everywhere(
 async def log_in_from_docs(
     _: DebugOnlyDep,
     form: Annotated[OAuth2Form, Form()],
-    origin: OriginDep,
+    client: ClientInfoDep,
     device: DeviceDep,
     log_in: LogInDep,
 ) -> OAuth2TokenBody:
     """Log in from the docs page. The password is in clear here, so deployed environments have no such route."""
-    logged_in = await log_in(form.username, Password(form.password), origin, device=device.token)
+    logged_in = await log_in(form.username, Password(form.password), client, device=device.token)
     device.remember(logged_in.device_token)
     return OAuth2TokenBody(
         access_token=logged_in.tokens.access_token, expires_in=logged_in.tokens.expires_in
