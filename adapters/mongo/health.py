@@ -14,6 +14,7 @@ class MongoProbe(Probe):
     """Reads: a server answers `ping` to those, too, whom it lets do nothing else."""
 
     name = "mongo"
+    required = False
 
     def __init__(self, client: MongoClient, settings: MongoSettings) -> None:
         self._entries = client[settings.database]["audit"]

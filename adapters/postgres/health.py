@@ -18,6 +18,7 @@ class PostgresProbe(Probe):
     """Asks for nothing, over a connection of the pool that everybody uses; at first, whether a pooler would do harm."""
 
     name = "postgres"
+    required = True
 
     def __init__(self, engine: AsyncEngine, settings: PostgresSettings) -> None:
         self._engine = engine
@@ -39,6 +40,7 @@ class SchemaProbe(Probe):
     """
 
     name = "schema"
+    required = True
 
     def __init__(self, engine: AsyncEngine, schema: Schema) -> None:
         self._engine = engine

@@ -10,6 +10,7 @@ class RedisProbe(Probe):
     """Sends PING."""
 
     name = "redis"
+    required = True
 
     def __init__(self, client: RedisClient) -> None:
         self._client = client

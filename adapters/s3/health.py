@@ -29,6 +29,7 @@ class S3Probe(Probe):
     """Asks whether the bucket is there and open to us."""
 
     name = "s3"
+    required = False
 
     def __init__(self, client: S3Client) -> None:
         self._client = client

@@ -11,6 +11,8 @@ class Probe(Protocol):
 
     name: str
     """How operators call it: `postgres`, `redis`, …"""
+    required: bool
+    """Whether every request needs it. Without any other the service is degraded, and goes on with the rest."""
 
     async def check(self) -> None:
         """Return if the dependency can be used; raise `Unavailable` with the reason, or anything, if it cannot.

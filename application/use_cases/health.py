@@ -16,12 +16,15 @@ class Readiness:
 
     up: tuple[str, ...]
     down: tuple[str, ...]
+    """Those that every request needs."""
+    degraded: tuple[str, ...] = ()
+    """Those that only a part of the service needs."""
     reasons: Mapping[str, str] = field(default_factory=dict[str, str], compare=False)
-    """Why each one is down, for operators: without secrets, but with names of hosts and users."""
+    """Why each one does not answer, for operators: without secrets, but with names of hosts and users."""
 
     @property
     def is_ready(self) -> bool:
-        """Whether all of them answer."""
+        """Whether all that every request needs answer."""
         return not self.down
 
 
@@ -48,9 +51,11 @@ class CheckReadiness:
                 answers = await asyncio.gather(*(self._ask(probe) for probe in self.probes))
                 names = [probe.name for probe in self.probes]
                 reasons = {n: why for n, why in zip(names, answers, strict=True) if why is not None}
+                required = {probe.name for probe in self.probes if probe.required}
                 self._answer = Readiness(
                     up=tuple(name for name in names if name not in reasons),
-                    down=tuple(reasons),
+                    down=tuple(name for name in reasons if name in required),
+                    degraded=tuple(name for name in reasons if name not in required),
                     reasons=reasons,
                 )
                 self._answered_at = self.clock.now()

@@ -15,7 +15,7 @@ import uvicorn
 
 import bootstrap
 from application.settings import Settings
-from entrypoints.cli.connection import answered
+from entrypoints.cli.connection import REQUIRED, answered
 from entrypoints.cli.errors import MigrationsMissing, PortTaken
 from entrypoints.local.addresses import as_overrides, unconfigured
 from entrypoints.local.servers import is_free
@@ -73,7 +73,7 @@ def hand_on(overrides: Mapping[str, object]) -> None:
 
 async def _ready(settings: Settings, patience: float) -> None:
     async with bootstrap.running(bootstrap.build(settings)) as container:
-        await answered(container, patience=patience, report=_log.warning)
+        await answered(container, REQUIRED, patience=patience, report=_log.warning)
         if not await container.schema().is_current():
             raise MigrationsMissing
 

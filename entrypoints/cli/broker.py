@@ -14,6 +14,8 @@ _ASK = (sys.executable, "-m", "entrypoints.celery.broker")
 class CeleryProbe(Probe):
     """Asks what the environment names, in a process of its own, whose last line says what is wrong."""
 
+    required = True
+
     def __init__(self, name: str) -> None:
         self.name = name
 

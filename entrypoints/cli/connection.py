@@ -18,6 +18,8 @@ from entrypoints.local.stack import SERVERS, local_stack, running_stack
 
 PATIENCE = 30.0
 """Seconds to wait for servers that do not answer."""
+REQUIRED = frozenset({"postgres", "redis"})
+"""Those that every request needs."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0
 _WORTH_A_WORD = 1.0
@@ -65,11 +67,12 @@ async def answered(
     )
     loop = asyncio.get_running_loop()
     end, pause = loop.time() + patience, _FIRST_PAUSE
-    while not (readiness := await check()).is_ready:
+    while (readiness := await check()).reasons:
         if loop.time() >= end:
             raise DependencyDown(readiness.reasons)
         if pause >= _WORTH_A_WORD:
             reasons = "; ".join(f"{name}: {why}" for name, why in readiness.reasons.items())
-            report(f"No answer from {', '.join(readiness.down)} yet; asking again ({reasons})")
+            names_down = ", ".join(readiness.reasons)
+            report(f"No answer from {names_down} yet; asking again ({reasons})")
         await asyncio.sleep(min(pause, max(end - loop.time(), 0)))
         pause = min(pause * 2, _LONGEST_PAUSE)

@@ -27,7 +27,7 @@ from entrypoints.local.addresses import as_overrides, unconfigured
 from entrypoints.local.children import Child, Spec
 from entrypoints.local.lock import locked
 from entrypoints.local.servers import choose_ports, is_free
-from entrypoints.local.stack import Running, local_stack
+from entrypoints.local.stack import SERVERS, Running, local_stack
 from entrypoints.local.wire import exchange
 
 _ORPHAN_SIGNALS = {
@@ -76,6 +76,14 @@ async def _run(*, reload: bool | None, json: bool) -> None:
             await _run_processes(settings, port, lock, reload=reload, json=json)
 
 
+_ABSENT = {
+    "mongo": (
+        "  mongo is missing: there is no server for this Python. The audit log waits in PostgreSQL, and GET /audit "
+        "answers 503, until PORTICO_MONGO_URL names a server (or: make run PYTHON=python3.13)"
+    )
+}
+
+
 # --- on servers ---------------------------------------------------------------------------------
 
 
@@ -89,6 +97,8 @@ async def _run_processes(
         start=missing,
         report=lambda name: console.say(f"  {name} is ready"),
     ) as servers:
+        for name in servers.absent:
+            console.say(_ABSENT[name])
         overrides = {"http_port": port, **as_overrides(servers.variables, missing)}
         settings = bootstrap.load_settings(**overrides)
         try:
@@ -96,7 +106,7 @@ async def _run_processes(
                 for server in servers.servers.values():
                     watchers.create_task(_raise_when_died(server))
                 async with bootstrap.running(bootstrap.build(settings)) as container:
-                    await answered(container)
+                    await answered(container, SERVERS - servers.absent)
                     console.say("  migrating the database")
                     await container.schema().upgrade()
                     credentials = await announcement.credentials(container)

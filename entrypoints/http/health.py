@@ -21,9 +21,13 @@ CheckReadinessDep = Annotated[CheckReadiness, Depends(use_case(Container.check_r
 
 
 class ReadinessBody(ApiModel):
-    """The dependencies that answer: all of them."""
+    """The dependencies that answer, and those that do not."""
 
-    up: list[str] = Field(examples=[["postgres", "redis", "mongo", "s3"]])
+    up: list[str] = Field(examples=[["postgres", "schema", "redis", "s3"]])
+    degraded: list[str] = Field(
+        description="Those that do not answer. Only a part of the service needs them; the rest goes on.",
+        examples=[["mongo"]],
+    )
 
 
 @router.get("/livez", dependencies=[PublicRoute])
@@ -34,9 +38,14 @@ async def check_liveness() -> Envelope[None]:
 
 @router.get("/readyz", dependencies=[PublicRoute])
 async def check_readiness(check_readiness: CheckReadinessDep) -> Envelope[ReadinessBody]:
-    """Say whether every dependency answers; the answer is at most a second old."""
+    """Say whether all that every request needs answers: PostgreSQL, its schema and Redis.
+
+    What only a part of the service needs is named in `degraded`. The answer is at most a second old.
+    """
     readiness = await check_readiness()
     if not readiness.is_ready:
         _log.warning("not ready", down=readiness.down, reasons=readiness.reasons)
         raise NotReady(readiness.down)
-    return Envelope(data=ReadinessBody(up=list(readiness.up)))
+    if readiness.degraded:
+        _log.warning("degraded", down=readiness.degraded, reasons=readiness.reasons)
+    return Envelope(data=ReadinessBody(up=list(readiness.up), degraded=list(readiness.degraded)))

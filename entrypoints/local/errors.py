@@ -72,6 +72,12 @@ _ONLY_BEFORE: Mapping[str, tuple[tuple[int, int], str]] = {
 """The first Python for which a package has no wheel, and the address of the server that then has to be elsewhere."""
 
 
+def has_no_wheel_here(package: str) -> bool:
+    """Tell whether this Python is too new for a package."""
+    first_without, _ = _ONLY_BEFORE.get(package, (None, ""))
+    return first_without is not None and sys.version_info[:2] >= first_without
+
+
 def _remedy(package: str, python: tuple[int, ...]) -> str:
     first_without, variable = _ONLY_BEFORE.get(package, (None, ""))
     if first_without is not None and python >= first_without:

@@ -13,13 +13,18 @@ from pathlib import Path
 from types import MappingProxyType
 
 from entrypoints.local.children import Child, Spec, spawn
-from entrypoints.local.errors import ServerFailed, StateUnreadable
+from entrypoints.local.errors import (
+    ServerFailed,
+    StateUnreadable,
+    WheelMissing,
+    has_no_wheel_here,
+)
 from entrypoints.local.lock import owner
 from entrypoints.local.log import Log
 from entrypoints.local.mongo import Mongo
 from entrypoints.local.postgres import Postgres
 from entrypoints.local.s3 import S3
-from entrypoints.local.servers import Place, Server, choose_ports, require
+from entrypoints.local.servers import HOST, Place, Server, choose_ports, require
 from entrypoints.local.valkey import Valkey
 
 _KINDS: Mapping[str, type[Server]] = MappingProxyType(
@@ -27,6 +32,11 @@ _KINDS: Mapping[str, type[Server]] = MappingProxyType(
 )
 SERVERS = frozenset(_KINDS)
 """`postgres`, `redis`, `mongo` and `s3`."""
+
+# An address of this machine where nothing listens: what is absent is like what is down.
+_NOWHERE: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {"mongo": {"PORTICO_MONGO_URL": f"mongodb://{HOST}:1"}}
+)
 
 _START_WITHIN = 60.0
 _STOP_WITHIN = {kind.name: kind.stop_within for kind in _KINDS.values()}
@@ -54,11 +64,14 @@ class Stack:
     """Running servers by name."""
 
     servers: Mapping[str, Running]
+    absent: frozenset[str]
+    """Those that were asked for and that this Python has no wheel of."""
 
     @property
     def variables(self) -> dict[str, str]:
-        """The settings (`PORTICO_POSTGRES_URL`, …) that lead to the servers."""
-        return {k: v for one in self.servers.values() for k, v in one.server.variables().items()}
+        """The settings (`PORTICO_POSTGRES_URL`, …) that lead to the servers, or nowhere to the absent ones."""
+        there = {k: v for one in self.servers.values() for k, v in one.server.variables().items()}
+        return there | {k: v for name in self.absent for k, v in _NOWHERE[name].items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +104,23 @@ async def local_stack(
     _write(directory, state)
     starter = _Starter(_absolute(directory), state, lock, durable, report)
     try:
-        stack = Stack(await starter.start(start))
+        absent = frozenset(name for name in start if _is_absent(_KINDS[name].package))
+        stack = Stack(await starter.start(frozenset(start) - absent), absent)
         ports = state.ports | {k: v for r in stack.servers.values() for k, v in r.ports.items()}
         _write(directory, replace(state, ports=ports, pid=os.getpid(), variables=stack.variables))
         yield stack
     finally:
         await starter.stop()
+
+
+def _is_absent(package: str) -> bool:
+    if not has_no_wheel_here(package):
+        return False
+    try:
+        require(package)
+    except WheelMissing:
+        return True
+    return False
 
 
 def running_stack(directory: Path) -> Mapping[str, str] | None:

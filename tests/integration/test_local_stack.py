@@ -8,8 +8,9 @@ import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -23,8 +24,14 @@ from pymongo.errors import OperationFailure
 from redis import Redis
 from redis.exceptions import RedisError
 
+from adapters.mongo.client import mongo_client
+from adapters.mongo.health import MongoProbe
+from application.settings import MongoSettings
+from domain.errors import Unavailable
+from entrypoints.local import errors
 from entrypoints.local.errors import AlreadyRunning, ServerFailed, WheelMissing, _remedy
 from entrypoints.local.lock import locked, owner
+from entrypoints.local.mongo import Mongo
 from entrypoints.local.servers import packaged
 from entrypoints.local.stack import SERVERS, Stack, local_stack, running_stack
 from tests.processes import family_of, kill_all, survivors
@@ -242,6 +249,23 @@ def test_a_wheel_that_there_is_not_for_this_python_has_another_remedy(
     package: str, python: tuple[int, ...], remedy: str
 ) -> None:
     assert remedy in _remedy(package, python)
+
+
+async def test_mongodb_is_absent_where_there_is_no_wheel_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of the stack starts, and the address is one of this machine where nothing listens."""
+    monkeypatch.setattr(errors, "_ONLY_BEFORE", {"no-such-wheel": ((3, 0), "PORTICO_MONGO_URL")})
+    monkeypatch.setattr(Mongo, "package", "no-such-wheel")
+
+    async with a_stack(tmp_path, "redis", "mongo") as stack:
+        assert stack.absent == {"mongo"}
+        assert stack.servers.keys() == {"redis"}
+        url = stack.variables["PORTICO_MONGO_URL"]
+        settings = MongoSettings(url=url, timeout=timedelta(seconds=1))
+        with closing(mongo_client(settings)) as client, pytest.raises(Unavailable):
+            await MongoProbe(client, settings).check()
+    assert url.startswith("mongodb://127.0.0.1:")
 
 
 def test_a_wheel_that_is_not_installed_is_named() -> None:

@@ -29,6 +29,7 @@ class Dependency(Probe):
 
     name: str
     answers_at: int = 1
+    required: bool = True
     asked: int = field(default=0, init=False)
 
     async def check(self) -> None:
@@ -65,7 +66,20 @@ async def test_a_process_whose_dependencies_answer_is_ready() -> None:
         response = await web.client.get("/readyz")
 
     assert response.status_code == 200
-    assert response.json()["data"] == {"up": ["postgres", "redis"]}
+    assert response.json()["data"] == {"up": ["postgres", "redis"], "degraded": []}
+
+
+async def test_a_process_without_what_only_a_part_needs_is_ready_and_says_what_is_missing() -> None:
+    world = world_with(Dependency("redis"), Dependency("mongo", 1000, required=False))
+    async with Web(world) as web:
+        with structlog.testing.capture_logs() as logs:
+            response = await web.client.get("/readyz")
+
+    assert response.status_code == 200
+    assert response.json()["data"] == {"up": ["redis"], "degraded": ["mongo"]}
+    assert "password" not in response.text
+    (line,) = (line for line in logs if line["event"] == "degraded")
+    assert [*line["reasons"]] == ["mongo"]
 
 
 async def test_a_process_that_is_not_ready_says_what_is_down_and_nothing_more() -> None:

@@ -20,6 +20,7 @@ class AProbe(Probe):
     name: str
     behaviour: Callable[[], Awaitable[object]] = lambda: asyncio.sleep(0)
     asked: int = 0
+    required: bool = True
 
     async def check(self) -> None:
         self.asked += 1
@@ -54,6 +55,15 @@ async def test_what_is_down_is_named(clock: MovableClock) -> None:
 
     assert answer == Readiness(up=("postgres",), down=("redis",))
     assert not answer.is_ready
+
+
+async def test_a_process_without_what_only_a_part_needs_is_ready_and_degraded(
+    clock: MovableClock,
+) -> None:
+    answer = await readiness(clock, AProbe("redis"), AProbe("mongo", fail, required=False))()
+
+    assert (answer.up, answer.down, answer.degraded) == (("redis",), (), ("mongo",))
+    assert answer.is_ready
 
 
 async def test_why_something_is_down_is_known_unless_it_might_be_a_secret(
