@@ -9,14 +9,14 @@ from domain.errors import Invalid
 from domain.identity import AdministratorExists
 from entrypoints.cli import console
 from entrypoints.cli.connection import connected
-from entrypoints.cli.errors import NothingStays
+from entrypoints.cli.errors import MemoryNotKept
 
 
 async def create(wanted: Mapping[str, str], *, patience: float, json: bool) -> None:
-    """Make the first administrator and say so, or raise `NothingStays`; see `first_administrator`."""
+    """Make the first administrator and say so, or raise `MemoryNotKept`; see `first_administrator`."""
     async with connected(patience=patience, **wanted) as container:
         if container.settings().stores is Stores.MEMORY:
-            raise NothingStays("`portico run` makes an administrator in its own")
+            raise MemoryNotKept("`portico run` makes an administrator in its own")
         administrator = await first_administrator(container)
     if json:
         console.show_json(

@@ -15,7 +15,7 @@ import uvicorn
 
 import bootstrap
 from application.settings import Settings
-from entrypoints.cli.connection import REQUIRED, answered
+from entrypoints.cli.connection import REQUIRED, wait_for
 from entrypoints.cli.errors import MigrationsMissing, PortTaken
 from entrypoints.local.addresses import as_overrides, unconfigured
 from entrypoints.local.servers import is_free
@@ -44,7 +44,7 @@ def serve(*, host: str | None, port: int | None, workers: int | None, patience: 
     # The application asks the same when it starts. But there, uvicorn hears no signal meanwhile, prints
     # a traceback, and replaces a worker that cannot start by another one, for ever.
     asyncio.run(_ready(settings, patience))
-    hand_on(overrides)
+    export_to_environment(overrides)
     uvicorn.run(APPLICATION, factory=True, workers=settings.http.workers, **options(settings))
 
 
@@ -65,7 +65,7 @@ def options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def hand_on(overrides: Mapping[str, object]) -> None:
+def export_to_environment(overrides: Mapping[str, object]) -> None:
     """Give settings to what is loaded later and to worker processes, which ask the environment."""
     variables = {f"PORTICO_{name.upper()}": str(value) for name, value in overrides.items()}
     os.environ.update(variables)  # noqa: TID251 - written for `adapters.environment`, not read
@@ -73,7 +73,7 @@ def hand_on(overrides: Mapping[str, object]) -> None:
 
 async def _ready(settings: Settings, patience: float) -> None:
     async with bootstrap.running(bootstrap.build(settings)) as container:
-        await answered(container, REQUIRED, patience=patience, report=_log.warning)
+        await wait_for(container, REQUIRED, patience=patience, report=_log.warning)
         if not await container.schema().is_current():
             raise MigrationsMissing
 

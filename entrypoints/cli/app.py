@@ -208,10 +208,10 @@ def psql(
 
     The exit code is that of psql.
     """
-    from entrypoints.cli.psql import talk
+    from entrypoints.cli.psql import run_psql
 
     arguments = () if command is None else ("--command", command)
-    raise typer.Exit(asyncio.run(talk(arguments, patience=wait)))
+    raise typer.Exit(asyncio.run(run_psql(arguments, patience=wait)))
 
 
 @app.command()
@@ -222,7 +222,7 @@ def reset(
     """Remove all local data: what `portico run` keeps in PORTICO_DATA_DIR. Refused while it runs, and when deployed."""
     from entrypoints.cli.reset import reset as remove
 
-    remove(is_meant=yes)
+    remove(confirmed=yes)
 
 
 @app.command()

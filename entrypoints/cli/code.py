@@ -14,7 +14,7 @@ _EVERY = 0.5
 _NOT_CODE = frozenset({"build", "dist", "docs", "node_modules", "site-packages", "tests"})
 
 
-def is_a_project() -> bool:
+def is_checkout() -> bool:
     """Tell whether the code is somebody's to change, and not installed among the packages of others."""
     return (ROOT / "pyproject.toml").is_file()
 
@@ -36,22 +36,22 @@ class Code:
 
     async def watch(self) -> None:
         """Look again and again; a change has come when nothing else changes any more."""
-        known = await asyncio.to_thread(self._look)
-        told = known
+        known = await asyncio.to_thread(self._snapshot)
+        reported = known
         while True:
             await asyncio.sleep(_EVERY)
-            seen = await asyncio.to_thread(self._look)
-            if seen == known and seen != told:
-                changed = {file for file, _ in seen.items() ^ told.items()}
-                told = seen
-                self._tell(min(changed))
+            seen = await asyncio.to_thread(self._snapshot)
+            if seen == known and seen != reported:
+                changed = {file for file, _ in seen.items() ^ reported.items()}
+                reported = seen
+                self._notify(min(changed))
             known = seen
 
-    def _tell(self, file: str) -> None:
+    def _notify(self, file: str) -> None:
         change, self._change = self._change, asyncio.get_running_loop().create_future()
         change.set_result(file)
 
-    def _look(self) -> Mapping[str, int]:
+    def _snapshot(self) -> Mapping[str, int]:
         seen: dict[str, int] = {}
         for folder, folders, files in os.walk(self._root):
             folders[:] = {f for f in folders if not f.startswith((".", "__"))} - _NOT_CODE

@@ -43,11 +43,11 @@ async def connected(*, patience: float, **overrides: Any) -> AsyncIterator[Conta
                 variables = servers.variables
             settings = bootstrap.load_settings(**overrides, **as_overrides(variables, missing))
         container = await stack.enter_async_context(bootstrap.running(bootstrap.build(settings)))
-        await answered(container, {"postgres"}, patience=patience)
+        await wait_for(container, {"postgres"}, patience=patience)
         yield container
 
 
-async def answered(
+async def wait_for(
     container: Container,
     names: Collection[str] = SERVERS,
     *,

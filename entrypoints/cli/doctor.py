@@ -16,17 +16,17 @@ from bootstrap import Container
 from domain.errors import Unavailable
 from domain.scheduling.zones import zone_rules_version
 from entrypoints.cli import console
-from entrypoints.cli.announcement import reachable_host
-from entrypoints.cli.api import hand_on
+from entrypoints.cli.api import export_to_environment
+from entrypoints.cli.banner import reachable_host
 from entrypoints.cli.broker import broker_probes
-from entrypoints.cli.connection import answered
+from entrypoints.cli.connection import wait_for
 from entrypoints.cli.errors import (
     DependencyDown,
     ExitCode,
     MigrationsMissing,
-    NothingIsPublished,
-    NothingLeads,
+    NoLeader,
     PortTaken,
+    PublishingFails,
 )
 from entrypoints.cli.jobs import answering_workers
 from entrypoints.local.addresses import as_overrides, unconfigured
@@ -71,7 +71,7 @@ async def _findings() -> AsyncIterator[Finding]:
         if missing and variables:
             overrides = as_overrides(variables, missing)
             settings = bootstrap.load_settings(**overrides)
-            hand_on(overrides)
+            export_to_environment(overrides)
         elif missing:
             # The rest can be judged all the same.
             settings = bootstrap.load_settings(stores="memory")
@@ -146,7 +146,7 @@ async def _dependencies(container: Container) -> AsyncIterator[Finding]:
     async with bootstrap.running(container):
         down: Mapping[str, str] = {}
         try:
-            await answered(container, others=others, patience=_PATIENCE)
+            await wait_for(container, others=others, patience=_PATIENCE)
         except DependencyDown as error:
             down = {name: error.line(name) for name in error.reasons}
         for name in sorted([*SERVERS, *(probe.name for probe in others)]):
@@ -200,10 +200,10 @@ async def _beat(container: Container) -> Finding:
         )
     report = status.report
     if report is None or not status.leads:
-        none = NothingLeads(report.name if report else None, report.problem if report else None)
+        none = NoLeader(report.name if report else None, report.problem if report else None)
         return Finding(check="beat", detail=str(none), warning=True)
     if report.publishing:
-        stuck = NothingIsPublished(report.name, report.publishing.since, report.publishing.error)
+        stuck = PublishingFails(report.name, report.publishing.since, report.publishing.error)
         return Finding(check="beat", detail=str(stuck), exit_code=ExitCode.FAILED)
     return Finding(check="beat", detail=f"{report.name} leads")
 

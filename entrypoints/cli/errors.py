@@ -59,7 +59,7 @@ class NoServers(Refused):
         super().__init__("PORTICO_STORES=memory has no workers and no beat: it is one process")
 
 
-class NothingKept(Refused):
+class MemoryNotShared(Refused):
     """A command of its own cannot reach what another process keeps in memory."""
 
     def __init__(self) -> None:
@@ -68,14 +68,14 @@ class NothingKept(Refused):
         )
 
 
-class NothingStays(Refused):
+class MemoryNotKept(Refused):
     """What a command would store in memory is gone when it ends."""
 
     def __init__(self, instead: str) -> None:
         super().__init__(f"PORTICO_STORES=memory forgets everything when a process ends; {instead}")
 
 
-class NothingWorks(Refused):
+class NoWorkerAnswers(Refused):
     """No worker of this host answers."""
 
     def __init__(self, name: str) -> None:
@@ -83,7 +83,7 @@ class NothingWorks(Refused):
         self.name = name
 
 
-class NothingLeads(Refused):
+class NoLeader(Refused):
     """Nobody publishes periodic tasks."""
 
     def __init__(self, beat: str | None = None, problem: str | None = None) -> None:
@@ -91,7 +91,7 @@ class NothingLeads(Refused):
         super().__init__(f"No beat leads; periodic tasks do not run{reason}")
 
 
-class NothingIsPublished(Refused):
+class PublishingFails(Refused):
     """A beat leads, and its messages do not get out."""
 
     def __init__(self, beat: str, since: datetime, error: str) -> None:

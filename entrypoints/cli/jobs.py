@@ -13,15 +13,15 @@ from application.ports.system import Schema
 from application.settings import Settings, Stores, UnsafeSettings
 from domain.errors import Unavailable
 from entrypoints.cli import console
-from entrypoints.cli.api import hand_on
+from entrypoints.cli.api import export_to_environment
 from entrypoints.cli.broker import broker_probes
-from entrypoints.cli.connection import answered
+from entrypoints.cli.connection import wait_for
 from entrypoints.cli.errors import (
     MigrationsMissing,
+    NoLeader,
     NoServers,
-    NothingIsPublished,
-    NothingLeads,
-    NothingWorks,
+    NoWorkerAnswers,
+    PublishingFails,
 )
 from entrypoints.local.addresses import settings_here
 from entrypoints.local.stack import SERVERS
@@ -48,7 +48,7 @@ def work(
     arguments = ["--hostname", f"{name}@%h"]
     if queues is not None:
         arguments += ["--queues", queues]
-    _become(
+    _exec_celery(
         ("worker", *arguments),
         {name: value for name, value in given.items() if value is not None},
         servers=SERVERS,
@@ -58,11 +58,11 @@ def work(
 
 def beat(*, patience: float) -> None:
     """Publish periodic tasks until a signal says stop, or stand by; raise what `work` raises."""
-    _become(("beat",), {}, servers={"postgres", "redis"}, patience=patience)
+    _exec_celery(("beat",), {}, servers={"postgres", "redis"}, patience=patience)
 
 
 def check_worker(name: str, *, json: bool) -> None:
-    """Raise `NothingWorks` unless the worker of that name on this host answers."""
+    """Raise `NoWorkerAnswers` unless the worker of that name on this host answers."""
     settings = _with_addresses({})
     if problems := settings.problems():
         raise UnsafeSettings(problems)
@@ -76,7 +76,7 @@ def check_worker(name: str, *, json: bool) -> None:
     if json:
         console.show_json({"worker": node, "answers": works})
     if not works:
-        raise NothingWorks(node)
+        raise NoWorkerAnswers(node)
     if not json:
         console.show(f"{node} answers")
 
@@ -93,12 +93,12 @@ def answering_workers() -> Sequence[str]:
 
 
 async def check_beat(*, json: bool) -> None:
-    """Raise `NothingLeads` unless a beat leads, on whatever host, and `NothingIsPublished` if it cannot publish.
+    """Raise `NoLeader` unless a beat leads, on whatever host, and `PublishingFails` if it cannot publish.
 
     Raise `DependencyDown` if nobody can tell right now.
     """
     async with bootstrap.running(bootstrap.build_without_keys(_with_addresses({}))) as container:
-        await answered(container, {"postgres"}, patience=0)
+        await wait_for(container, {"postgres"}, patience=0)
         status = await container.get_scheduler_status()()
     report = status.report
     leader = report.name if report else None
@@ -110,14 +110,14 @@ async def check_beat(*, json: bool) -> None:
             {"leader": leader, "leads": status.leads, "problem": problem, "publishing": told}
         )
     if not status.leads:
-        raise NothingLeads(leader, problem)
+        raise NoLeader(leader, problem)
     if publishing:
-        raise NothingIsPublished(str(leader), publishing.since, publishing.error)
+        raise PublishingFails(str(leader), publishing.since, publishing.error)
     if not json:
         console.show(f"{leader} leads")
 
 
-def _become(
+def _exec_celery(
     command: Sequence[str],
     given: Mapping[str, object],
     *,
@@ -137,7 +137,9 @@ def _with_addresses(given: Mapping[str, object]) -> Settings:
     if settings.stores is Stores.MEMORY:
         raise NoServers
     # Which environment this is, Celery's command finds out in the same way.
-    hand_on({name: value for name, value in overrides.items() if name != "environment"})
+    export_to_environment(
+        {name: value for name, value in overrides.items() if name != "environment"}
+    )
     return settings
 
 
@@ -145,7 +147,7 @@ async def _ready(settings: Settings, servers: Collection[str], patience: float) 
     loop = asyncio.get_running_loop()
     end = loop.time() + patience
     async with bootstrap.running(bootstrap.build_without_keys(settings)) as container:
-        await answered(
+        await wait_for(
             container,
             servers,
             others=broker_probes(settings),

@@ -11,7 +11,7 @@ from entrypoints.heartbeat import heartbeats
 
 def main() -> None:
     """Run the command of the command line."""
-    if answered(sys.argv[1:]):
+    if answer_from_heartbeat(sys.argv[1:]):
         return
     # Half a second of imports.
     from entrypoints.cli.app import main as run  # noqa: PLC0415
@@ -19,7 +19,7 @@ def main() -> None:
     run()
 
 
-def answered(arguments: Sequence[str]) -> bool:
+def answer_from_heartbeat(arguments: Sequence[str]) -> bool:
     """Answer `worker --check` and `beat --check` if a heartbeat says yes; everything else is for the whole command."""
     command, options = arguments[:1], [*arguments[1:]]
     name = "celery"
@@ -30,7 +30,7 @@ def answered(arguments: Sequence[str]) -> bool:
     data_dir = _data_dir()
     if "--check" not in options or not {*options} <= {"--check", "--json"} or data_dir is None:
         return False
-    found = _asked(command, name, data_dir)
+    found = _heartbeat(command, name, data_dir)
     if found is None:
         return False
     facts, sentence = found
@@ -38,7 +38,7 @@ def answered(arguments: Sequence[str]) -> bool:
     return True
 
 
-def _asked(
+def _heartbeat(
     command: Sequence[str], name: str, data_dir: Path
 ) -> tuple[dict[str, object], str] | None:
     if command == ["worker"]:
@@ -49,8 +49,8 @@ def _asked(
         for _, facts in heartbeats(data_dir, "beat"):
             if facts["leads"]:
                 leader = facts["leader"]
-                told = {"leader": leader, "leads": True, "problem": None, "publishing": None}
-                return told, f"{leader} leads"
+                answer = {"leader": leader, "leads": True, "problem": None, "publishing": None}
+                return answer, f"{leader} leads"
     return None
 
 

@@ -4,7 +4,7 @@ import bootstrap
 from application.settings import Settings, Stores
 from entrypoints.cli import console
 from entrypoints.cli.connection import connected
-from entrypoints.cli.errors import MigrationsMissing, NothingStays
+from entrypoints.cli.errors import MemoryNotKept, MigrationsMissing
 
 
 async def upgrade(*, patience: float, json: bool) -> None:
@@ -31,7 +31,7 @@ async def write(message: str, *, patience: float, json: bool) -> None:
     """Write the migration that leads from the database to the tables in the code."""
     async with connected(patience=patience) as container:
         if container.settings().stores is Stores.MEMORY:
-            raise NothingStays("a migration is written from a database")
+            raise MemoryNotKept("a migration is written from a database")
         path = await bootstrap.write_migration(container.settings(), message)
     if json:
         console.show_json({"file": str(path) if path else None})

@@ -8,8 +8,8 @@ import bootstrap
 from application.settings import Stores
 from domain.identity import Password
 from entrypoints.cli import console
-from entrypoints.cli.connection import answered, connected
-from entrypoints.cli.errors import NothingKept, Refused
+from entrypoints.cli.connection import connected, wait_for
+from entrypoints.cli.errors import MemoryNotShared, Refused
 
 
 def read(file: Path | None) -> Password:
@@ -32,9 +32,9 @@ def read(file: Path | None) -> Password:
 async def store(name: str, password: Password, *, patience: float, json: bool) -> None:
     """Set the password of the user with this username or email, and say so."""
     if bootstrap.load_settings().stores is Stores.MEMORY:
-        raise NothingKept
+        raise MemoryNotShared
     async with connected(patience=patience) as container:
-        await answered(container, {"redis"}, patience=patience)
+        await wait_for(container, {"redis"}, patience=patience)
         user = await container.set_password()(name, password)
     username = user.username.value
     if json:

@@ -11,15 +11,15 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from application.settings import Stores
 from bootstrap import load_settings
 from entrypoints.cli.connection import connected
-from entrypoints.cli.errors import NothingKept, Refused
+from entrypoints.cli.errors import MemoryNotShared, Refused
 from entrypoints.local.errors import WheelMissing
 from entrypoints.local.postgres import packaged_program
 
 
-async def talk(arguments: Sequence[str], *, patience: float) -> int:
+async def run_psql(arguments: Sequence[str], *, patience: float) -> int:
     """Run psql on the database and return its exit code; raise `Refused` if there is no psql."""
     if load_settings().stores is Stores.MEMORY:
-        raise NothingKept
+        raise MemoryNotShared
     program = _psql()
     # For psql alone: it ends a statement, not itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -28,7 +28,7 @@ _OURS = (
 """Everything that Portico puts into its data directory; what else is there is somebody else's."""
 
 
-def reset(*, is_meant: bool) -> None:
+def reset(*, confirmed: bool) -> None:
     """Remove what Portico keeps in the data directory; raise `Refused`, or `AlreadyRunning` while it is in use."""
     settings = bootstrap.load_settings()
     if settings.environment.deployed:
@@ -38,17 +38,17 @@ def reset(*, is_meant: bool) -> None:
     if not present:
         console.show(f"There is no data in {directory}")
         return
-    asyncio.run(_remove(directory, present, is_meant=is_meant))
+    asyncio.run(_remove(directory, present, confirmed=confirmed))
     if not any(directory.iterdir()):
         directory.rmdir()
     console.show("Removed; the next `portico run` begins with nothing")
 
 
-async def _remove(directory: Path, present: list[Path], *, is_meant: bool) -> None:
+async def _remove(directory: Path, present: list[Path], *, confirmed: bool) -> None:
     async with locked(directory):
         names = ", ".join(path.name for path in present)
         console.show(f"All local data is to be removed: {names} in {directory}")
-        if not is_meant:
+        if not confirmed:
             if not sys.stdin.isatty():
                 raise Refused("Say --yes if this is meant")
             typer.confirm("Every user, task and file is lost. Go on?", abort=True)

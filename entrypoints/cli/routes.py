@@ -3,17 +3,17 @@
 from application.settings import HttpSettings, Stores
 from entrypoints.cli import console
 from entrypoints.cli.connection import connected
-from entrypoints.cli.errors import MigrationsMissing, NothingStays
+from entrypoints.cli.errors import MemoryNotKept, MigrationsMissing
 from entrypoints.http.app import application
 from entrypoints.http.routes import guarded_routes
 
 
 async def sync(*, patience: float, json: bool) -> None:
-    """Make the catalogue of permissions what this version serves; raise `MigrationsMissing` or `NothingStays`."""
+    """Make the catalogue of permissions what this version serves; raise `MigrationsMissing` or `MemoryNotKept`."""
     routes = [*guarded_routes(application(HttpSettings(), debug=False).routes)]
     async with connected(patience=patience) as container:
         if container.settings().stores is Stores.MEMORY:
-            raise NothingStays("the API makes the catalogue in its own when it starts")
+            raise MemoryNotKept("the API makes the catalogue in its own when it starts")
         if not await container.schema().is_current():
             raise MigrationsMissing
         await container.sync_routes()(routes)

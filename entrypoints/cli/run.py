@@ -16,19 +16,19 @@ from uvicorn.importer import import_from_string
 
 import bootstrap
 from application.settings import Environment, HttpSettings, Settings, Stores
-from entrypoints.cli import announcement, code, console
+from entrypoints.cli import banner, code, console
 from entrypoints.cli.api import APPLICATION, options
 from entrypoints.cli.code import Code
-from entrypoints.cli.connection import answered
+from entrypoints.cli.connection import wait_for
 from entrypoints.cli.errors import NotReady, PortTaken, ProcessEnded
 from entrypoints.cli.supervision import SupervisedProcess
 from entrypoints.heartbeat import heartbeats
 from entrypoints.local.addresses import as_overrides, unconfigured
 from entrypoints.local.children import Child, Spec
 from entrypoints.local.lock import locked
+from entrypoints.local.probe import probe
 from entrypoints.local.servers import choose_ports, is_free
 from entrypoints.local.stack import SERVERS, Running, local_stack
-from entrypoints.local.wire import exchange
 
 _ORPHAN_SIGNALS = {
     # Pool processes are its own to stop, at once: nobody is left to wait for their tasks.
@@ -64,9 +64,9 @@ async def _run(*, reload: bool | None, json: bool) -> None:
     _cancel_on_signals()
     settings = bootstrap.load_settings()
     if reload is None:
-        reload = settings.environment is Environment.LOCAL and code.is_a_project()
+        reload = settings.environment is Environment.LOCAL and code.is_checkout()
     if settings.stores is Stores.MEMORY and reload:
-        await _run_again_and_again(settings, json=json)
+        await _run_with_reload(settings, json=json)
         return
     async with locked(settings.data_dir) as lock:
         port = _free_port(settings.http)
@@ -104,19 +104,19 @@ async def _run_processes(
         try:
             async with asyncio.TaskGroup() as watchers:
                 for server in servers.servers.values():
-                    watchers.create_task(_raise_when_died(server))
+                    watchers.create_task(_raise_when_dead(server))
                 async with bootstrap.running(bootstrap.build(settings)) as container:
-                    await answered(container, SERVERS - servers.absent)
+                    await wait_for(container, SERVERS - servers.absent)
                     console.say("  migrating the database")
                     await container.schema().upgrade()
-                    credentials = await announcement.credentials(container)
+                    credentials = await banner.credentials(container)
                 own_code = Code(code.ROOT)
                 if reload:
                     watchers.create_task(own_code.watch())
                 api, *others = _processes(settings, overrides, lock)
                 watchers.create_task(api.keep_running(own_code))
-                await api.settled.wait()
-                announcement.announce(settings, credentials, reload=reload, json=json)
+                await api.start_finished.wait()
+                banner.show(settings, credentials, reload=reload, json=json)
                 # They come last: the API is what people wait for, and loading each takes a core for seconds.
                 for process in others:
                     watchers.create_task(process.keep_running(own_code, after=api))
@@ -138,7 +138,7 @@ def _processes(
     async def api_is_ready(_: Child) -> bool:
         return await _is_ready(settings.http)
 
-    async def beats(child: Child) -> bool:
+    async def has_heartbeat(child: Child) -> bool:
         name = "beat" if child.name == "beat" else "worker celery"
         return any(pid == child.process.pid for pid, _ in heartbeats(settings.data_dir, name))
 
@@ -151,7 +151,7 @@ def _processes(
                 orphan_signal=_ORPHAN_SIGNALS.get(name, api),
                 inherited=(lock,),
             ),
-            is_ready=api_is_ready if name == "api" else beats,
+            is_ready=api_is_ready if name == "api" else has_heartbeat,
             ready_within=_READY_WITHIN,
             stop_within=settings.http.stop_timeout.total_seconds() + _MARGIN,
             output=sys.stderr.fileno(),
@@ -160,14 +160,14 @@ def _processes(
     ]
 
 
-async def _raise_when_died(server: Running) -> NoReturn:
+async def _raise_when_dead(server: Running) -> NoReturn:
     raise await server.died()
 
 
 # --- in memory ----------------------------------------------------------------------------------
 
 
-async def _run_again_and_again(settings: Settings, *, json: bool) -> None:
+async def _run_with_reload(settings: Settings, *, json: bool) -> None:
     """Run everything in one other process, and in a new one, which has forgotten all, when the code changes."""
     own_code = Code(code.ROOT)
     command = ("run", "--no-reload", *(("--json",) if json else ()))
@@ -207,17 +207,17 @@ class _Server(uvicorn.Server):
 async def _run_in_this_process(settings: Settings, *, json: bool) -> None:
     bootstrap.configure_logging(settings)
     container = bootstrap.build(settings)
-    credentials = await announcement.credentials(container)
+    credentials = await banner.credentials(container)
     app = import_from_string(APPLICATION)(container=container)
     server = _Server(uvicorn.Config(app, **options(settings)))
     serving = asyncio.create_task(server.serve())
-    becoming_ready = asyncio.create_task(_until_ready(settings.http))
+    becoming_ready = asyncio.create_task(_wait_until_ready(settings.http))
     try:
         await asyncio.wait({serving, becoming_ready}, return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
             raise ProcessEnded("api", STARTUP_FAILURE)
         await becoming_ready
-        announcement.announce(settings, credentials, reload=False, json=json)
+        banner.show(settings, credentials, reload=False, json=json)
         await asyncio.shield(serving)
     finally:
         becoming_ready.cancel()
@@ -251,7 +251,7 @@ def _free_port(http: HttpSettings) -> int:
     return http.port
 
 
-async def _until_ready(http: HttpSettings) -> None:
+async def _wait_until_ready(http: HttpSettings) -> None:
     try:
         async with asyncio.timeout(_READY_WITHIN):
             while True:
@@ -263,9 +263,9 @@ async def _until_ready(http: HttpSettings) -> None:
 
 
 async def _is_ready(http: HttpSettings) -> bool:
-    host = announcement.reachable_host(http)
+    host = banner.reachable_host(http)
     request = f"GET /readyz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
     expected = b"HTTP/1.1 200"
     with suppress(OSError):
-        return await exchange(http.port, request, len(expected), host=host) == expected
+        return await probe(http.port, request, len(expected), host=host) == expected
     return False

@@ -15,7 +15,7 @@ _ASK_AGAIN_AFTER = 0.1
 class SupervisedProcess:
     """A command that runs until it is told to stop.
 
-    `output` is the file descriptor of what it writes; None: to where this process writes. `settled` is set while
+    `output` is the file descriptor of what it writes; None: to where this process writes. `start_finished` is set while
     nobody has to wait for it: it is ready, or waits for a change after which it can be.
     """
 
@@ -28,7 +28,7 @@ class SupervisedProcess:
         stop_within: float,
         output: int | None,
     ) -> None:
-        self.settled = asyncio.Event()
+        self.start_finished = asyncio.Event()
         self._spec = spec
         self._is_ready = is_ready
         self._ready_within = ready_within
@@ -46,14 +46,14 @@ class SupervisedProcess:
         is_new = True
         while True:
             if after is not None:
-                await after.settled.wait()
+                await after.start_finished.wait()
             change = code.change
             console.say(f"  starting {self._spec.name}")
             child = await spawn(self._spec, output=self._output)
             try:
                 await self._run(child, change, is_new=is_new)
             finally:
-                self.settled.clear()
+                self.start_finished.clear()
                 await child.stop(within=self._stop_within)
             is_new = False
 
@@ -61,14 +61,14 @@ class SupervisedProcess:
         """Return when the code has changed."""
         ended = asyncio.create_task(child.exited())
         try:
-            await self._until_ready(child, ended, change)
+            await self._wait_until_ready(child, ended, change)
             if ended.done() and not is_new:
                 console.fail(f"{child.name} could not start; it starts anew after the next change")
-                self.settled.set()
+                self.start_finished.set()
                 await asyncio.shield(change)
             elif not ended.done() and not change.done():
                 console.say(f"  {child.name} is ready")
-                self.settled.set()
+                self.start_finished.set()
                 await _first_of(ended, change)
             if not change.done():
                 raise ProcessEnded(child.name, ended.result())
@@ -76,7 +76,7 @@ class SupervisedProcess:
         finally:
             ended.cancel()
 
-    async def _until_ready(
+    async def _wait_until_ready(
         self, child: Child, ended: "asyncio.Task[int]", change: "asyncio.Future[str]"
     ) -> None:
         """Return once it is ready, or has ended, or the code has changed."""

@@ -15,11 +15,11 @@ _LAUNCHER = Path(launcher.__file__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class User:
+class RunAs:
     """Another user to run as, and the paths that it must be able to reach."""
 
     uid: int
-    reach: tuple[Path, ...]
+    paths: tuple[Path, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Spec:
     directory: Path | None = None
     environment: Mapping[str, str] | None = None
     """All of it; None: the environment of this process."""
-    user: User | None = None
+    run_as: RunAs | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     orphan_signal: signal.Signals = signal.SIGKILL
     """Sent to the child by the kernel when this process ends without stopping it."""
@@ -77,10 +77,10 @@ async def spawn(spec: Spec, *, stdin: int | None = None, output: int | None = No
     as the end of the parent (prctl(2), PR_SET_PDEATHSIG).
     """
     arguments = ["--parent", str(os.getpid()), "--orphan-signal", str(int(spec.orphan_signal))]
-    if spec.user is not None:
-        arguments += ["--user", str(spec.user.uid)]
-        for path in spec.user.reach:
-            arguments += ["--reach", str(path)]
+    if spec.run_as is not None:
+        arguments += ["--user", str(spec.run_as.uid)]
+        for path in spec.run_as.paths:
+            arguments += ["--path", str(path)]
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-I",

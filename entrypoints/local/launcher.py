@@ -1,6 +1,6 @@
 """Become another program that ends when its parent does. Run as a script; it knows only the standard library.
 
-    launcher.py --parent PID [--orphan-signal N] [--user UID --reach PATH …] -- PROGRAM ARGUMENT…
+    launcher.py --parent PID [--orphan-signal N] [--user UID --path PATH …] -- PROGRAM ARGUMENT…
 
 It replaces itself with PROGRAM, so whoever started it holds the pid of PROGRAM itself.
 """
@@ -33,18 +33,18 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--orphan-signal", type=int, default=signal.SIGKILL)
     parser.add_argument("--user", type=int)
-    parser.add_argument("--reach", action="append", default=[])
+    parser.add_argument("--path", action="append", default=[])
     parser.add_argument("command", nargs="+")
     options = parser.parse_args(argv)
 
     os.umask(0o077)
     if options.user is not None:
-        become(options.user, reach=options.reach)
+        drop_privileges(options.user, paths=options.path)
     # After the change of user, which would clear it.
     if sys.platform == "linux":
         die_with_parent(options.orphan_signal)
     else:
-        guard_against_parent(options.parent, options.orphan_signal)
+        watch_parent(options.parent, options.orphan_signal)
     if os.getppid() != options.parent:
         sys.exit("The parent ended before the child began")
     os.execv(options.command[0], options.command)  # noqa: S606 - the very point of a launcher
@@ -55,22 +55,22 @@ def die_with_parent(orphan_signal: int) -> None:
     _check(_libc().prctl(_PR_SET_PDEATHSIG, orphan_signal, 0, 0, 0))
 
 
-def guard_against_parent(parent: int, orphan_signal: int) -> None:
+def watch_parent(parent: int, orphan_signal: int) -> None:
     """Leave a process behind that sends `orphan_signal` here once `parent` is gone (any Unix)."""
-    guarded = os.getpid()
+    child = os.getpid()
     if os.fork() != 0:
         return
-    while os.getppid() == guarded:
+    while os.getppid() == child:
         try:
             os.kill(parent, 0)
         except ProcessLookupError:
-            os.kill(guarded, orphan_signal)
+            os.kill(child, orphan_signal)
             break
         select.select([], [], [], 0.5)
     os._exit(0)
 
 
-def become(uid: int, *, reach: Sequence[str]) -> None:
+def drop_privileges(uid: int, *, paths: Sequence[str]) -> None:
     """Give up root for good and be `uid`.
 
     Where that user may not look into a folder above one of the paths (a private home), keep the one
@@ -82,9 +82,9 @@ def become(uid: int, *, reach: Sequence[str]) -> None:
     os.setgroups([])
     os.setgid(pwd.getpwuid(uid).pw_gid)
     os.setuid(uid)
-    hidden = [path for path in reach if not os.access(path, os.X_OK)]
+    hidden = [path for path in paths if not os.access(path, os.X_OK)]
     if hidden and linux:
-        _keep_passing_through()
+        _keep_search_capability()
     elif hidden:
         name = pwd.getpwuid(uid).pw_name
         sys.exit(f"The user {name} cannot reach {hidden[0]}; start as another user than root")
@@ -102,13 +102,13 @@ class _Data(ctypes.Structure):
     )
 
 
-def _keep_passing_through() -> None:
+def _keep_search_capability() -> None:
     libc = _libc()
-    held = _capabilities(libc)
+    permitted = _capabilities(libc)
     # The narrower one first; containers often have only the other.
     for capability in (_CAP_DAC_READ_SEARCH, _CAP_DAC_OVERRIDE):
         kept = 1 << capability
-        if held & kept:
+        if permitted & kept:
             _hold(libc, kept | 1 << _CAP_SETPCAP, inheritable=kept)
             # Or access(2), with which PostgreSQL looks at its own files, would ignore capabilities.
             _check(libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0))

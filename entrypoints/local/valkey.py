@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from entrypoints.local.children import Spec
+from entrypoints.local.probe import probe
 from entrypoints.local.servers import HOST, Server, packaged
-from entrypoints.local.wire import exchange
 
 
 class Valkey(Server):
@@ -45,7 +45,7 @@ class Valkey(Server):
     async def is_ready(self) -> bool:
         greeting = f"AUTH {self._place.secret}\r\nPING\r\n".encode()
         expected = b"+OK\r\n+PONG\r\n"
-        return await exchange(self.port, greeting, len(expected)) == expected
+        return await probe(self.port, greeting, len(expected)) == expected
 
     def variables(self) -> Mapping[str, str]:
         return {"PORTICO_REDIS_URL": f"redis://:{self._place.secret}@{HOST}:{self.port}/0"}

@@ -81,7 +81,7 @@ def test_a_program_is_guarded_without_help_from_the_kernel(tmp_path: Path) -> No
     code = (
         "import os, signal, time; from entrypoints.local import launcher\n"
         "if os.fork() == 0:\n"
-        "    launcher.guard_against_parent(os.getppid(), signal.SIGKILL); print(flush=True)\n"
+        "    launcher.watch_parent(os.getppid(), signal.SIGKILL); print(flush=True)\n"
         "time.sleep(60)\n"
     )
     command = [sys.executable, "-c", code]

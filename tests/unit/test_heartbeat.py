@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from entrypoints.cli.main import answered
+from entrypoints.cli.main import answer_from_heartbeat
 from entrypoints.heartbeat import Heartbeat, heartbeats
 
 
@@ -62,8 +62,8 @@ def test_checks_are_answered_by_heartbeats(data: Path, capsys: pytest.CaptureFix
     Heartbeat(data, "worker second").beat(worker="second@host")
     Heartbeat(data, "beat").beat(leader="host:1", leads=True)
 
-    assert answered(["worker", "--check", "--name", "second"])
-    assert answered(["beat", "--check", "--json"])
+    assert answer_from_heartbeat(["worker", "--check", "--name", "second"])
+    assert answer_from_heartbeat(["beat", "--check", "--json"])
 
     worker, beat = capsys.readouterr().out.splitlines()
     assert worker == "second@host answers"
@@ -95,7 +95,7 @@ def test_whatever_no_heartbeat_answers_is_for_the_whole_command(
     Heartbeat(data, "worker second").beat(worker="second@host")
     Heartbeat(data, "beat").beat(leader="host:1", leads=False)
 
-    assert not answered(arguments)
+    assert not answer_from_heartbeat(arguments)
 
 
 def test_a_data_directory_that_a_file_names_is_for_the_whole_command(
@@ -105,9 +105,9 @@ def test_a_data_directory_that_a_file_names_is_for_the_whole_command(
     monkeypatch.delenv("PORTICO_DATA_DIR")
     monkeypatch.chdir(data)
 
-    assert answered(["worker", "--check"])
+    assert answer_from_heartbeat(["worker", "--check"])
     (data / ".env.local").write_text("PORTICO_DATA_DIR=elsewhere")
-    assert not answered(["worker", "--check"])
+    assert not answer_from_heartbeat(["worker", "--check"])
 
 
 def test_an_answer_loads_next_to_nothing(data: Path) -> None:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from entrypoints.local.servers import HOST
 
 
-async def exchange(
+async def probe(
     port: int, message: bytes, size: int, *, host: str = HOST, timeout_s: float = 1
 ) -> bytes:
     """Send `message` and return the first `size` bytes of the answer, or fewer if it ends or takes too long."""

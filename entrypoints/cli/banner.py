@@ -37,7 +37,7 @@ async def credentials(container: Container) -> Credentials:
     )
 
 
-def announce(settings: Settings, shown: Credentials, *, reload: bool, json: bool) -> None:
+def show(settings: Settings, shown: Credentials, *, reload: bool, json: bool) -> None:
     """Print it, in lines of a label and a value or as one line of JSON."""
     address = address_of(settings.http)
     docs = f"{address}/docs" if settings.environment.debug else None
