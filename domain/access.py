@@ -240,7 +240,7 @@ class Amount:
     routers: int = 0
 
     def beyond(self, limits: "Amount") -> str | None:
-        """Say of what there is more than `most` has, or None."""
+        """Return a text that says which of the `limits` is exceeded, or None."""
         for name in ("patterns", "codes", "buttons", "routers"):
             if getattr(self, name) > getattr(limits, name):
                 return f"{getattr(self, name)} {name}, and {getattr(limits, name)} is the most"

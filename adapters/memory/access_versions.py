@@ -19,7 +19,7 @@ from domain.sessions import SessionId
 
 
 class MemoryAccessVersions(AccessVersions):
-    """Numbers that nobody gets twice. Memory loses nothing, so everyone is settled from the start."""
+    """Versions contain a number that is never reused. Memory loses nothing, so everyone starts stable."""
 
     def __init__(self, sessions: SessionStore, clock: Clock) -> None:
         self._sessions = sessions

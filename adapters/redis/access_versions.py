@@ -1,10 +1,10 @@
 """Versions of access in Redis.
 
-- `auth:version`: hash, everything that tells whether remembered access is still good. `run` names the run of the
+- `auth:version`: hash, everything that decides whether cached access is still valid. `run` names the run of the
   server that wrote it (`run_id` of INFO), `nonce` is everyone's version and the field `<user_id>` one user's, `changes`
-  has a line per change under way. It is one key, so that it can only be lost as a whole, which is noticed: a server
+  has a line per change in progress. It is one key, so that it can only be lost as a whole, which is noticed: a server
   that was restarted, emptied, restored from a backup or replaced by its replica never revives a version, nor forgets
-  a change under way.
+  a change in progress.
 
 Outside of this is a server that was replaced without its knowledge and is still asked. An account of Redis with few
 rights needs INFO besides reading, writing and scripts.
@@ -41,8 +41,8 @@ _Question = tuple[UserId, SessionId]
 class RedisAccessVersions(AccessVersions):
     """Scripts to write; to read, plain commands in a pipeline that concurrent callers share.
 
-    One pipeline is under way at a time, and what is asked meanwhile goes into the next one. When it fails, those
-    who wait for the next one hear of it too: their time is running as well.
+    One pipeline runs at a time; calls that arrive meanwhile go into the next one. If it fails, the calls that wait
+    for the next one fail too: their time is running as well.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class RedisAccessVersions(AccessVersions):
         answer: asyncio.Future[AccessSnapshot] = asyncio.get_running_loop().create_future()
         self._asked.append(((user_id, session_id), answer))
         if self._answering is None:
-            # It starts after whatever is ready to run now, and finds all that these ask.
+            # It starts after the tasks that are ready now, and collects all their calls.
             self._answering = asyncio.create_task(self._answer())
         return await answer
 
@@ -97,7 +97,7 @@ class RedisAccessVersions(AccessVersions):
     async def _snapshots(self, questions: Sequence[_Question]) -> list[AccessSnapshot]:
         users = {user_id: str(user_id) for user_id, _ in questions}
         sessions = {question: session_key(*question) for question in questions}
-        # The time comes first: nothing has lapsed before it is read.
+        # TIME comes first, so that no mark expires between it and the reads.
         (seconds, microseconds), server, stored, *runs = await self._client.execute_commands(
             [
                 ("TIME",),
@@ -128,12 +128,12 @@ class RedisAccessVersions(AccessVersions):
     async def _record_loss(self, server: str) -> str:
         (run,) = await self._take_over([_VERSIONS], *self._operands())
         if f"run_id:{run}\r\n" not in server:
-            # It was not the master that answered, so what it said of sessions may be old.
+            # A replica answered, so its sessions may be out of date.
             raise Unavailable("Redis")
         return str(run)
 
     def _period(self, user_id: UserId, now: int) -> int:
-        # Begins at another moment for each user, so that they do not all fall due at once.
+        # Each user's period starts at another moment, so that they do not all expire at once.
         return (now + user_id.int % self._version_ttl) // self._version_ttl
 
     def _operands(self, *changes: Change) -> list[str | int]:
@@ -146,7 +146,7 @@ def _users(change: Change) -> str:
 
 
 def _changing(changes: str, now: int) -> set[str]:
-    """Return the users whom a change concerns that has not lapsed, as the scripts write them."""
+    """Return the users with a dirty mark that has not expired, as the scripts write them."""
     changing = set[str]()
     for line in changes.splitlines():
         ends_at, _, users = line.split(" ")

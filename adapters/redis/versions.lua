@@ -1,6 +1,6 @@
--- What the scripts about versions share. Each takes note of a loss first, here, and calls `save` at the end.
--- KEYS[1] is the hash of adapters/redis/access_versions.py. ARGV: a nonce that was never used, and the milliseconds after which
--- a change that nobody finishes settles; then what the script itself takes.
+-- Shared by the scripts about versions. Each first handles a loss of data, here, and calls `save` at the end.
+-- KEYS[1] is the hash of adapters/redis/access_versions.py. ARGV: a nonce that was never used, the milliseconds after which
+-- a dirty mark expires, then the arguments of the script itself.
 local nonce, dirty_ttl = ARGV[1], ARGV[2]
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 local time = redis.call('TIME')
@@ -47,8 +47,8 @@ local function move(users)
   end
 end
 
--- Another run of the server, or another server, may not know the last that the one before was told. Until whatever
--- was under way then is over, everyone is unsettled.
+-- Another run of the server, or another server, may lack the last writes of the one before. Everyone is dirty until
+-- the changes that were in progress then are over.
 if redis.call('HGET', KEYS[1], 'run') ~= run then
   move_everyone()
   mark(run, '*')

@@ -7,12 +7,12 @@ from domain.identity import UserId
 
 
 class AccessCache(Protocol):
-    """Remembers what users may do, shared by all processes. Raises `Unavailable`."""
+    """The access of users, shared by all processes. Raises `Unavailable`."""
 
     async def get(self, user_id: UserId, version: str) -> Access | None:
-        """Return what was put under exactly this version, if it is still there."""
+        """Return the access that was stored under exactly this version, or None."""
         ...
 
     async def put(self, user_id: UserId, version: str, access: Access) -> None:
-        """Remember for no longer than an access token lives, in place of what was put for this user before."""
+        """Replace the stored access of this user. It expires no later than an access token."""
         ...

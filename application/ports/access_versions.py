@@ -10,26 +10,26 @@ from domain.identity import UserId
 from domain.sessions import SessionId
 
 DIRTY_TTL = timedelta(seconds=60)
-"""How long after `mark_dirty` a change of access that nobody finishes settles by itself."""
+"""The dirty mark of a change that is never cleared expires after this time."""
 
 VERSION_TTL = timedelta(minutes=10)
-"""How long one version lasts at most, so that even what was changed behind our back (by SQL, say) arrives."""
+"""A version lasts this long at most, so changes made past the service (by SQL, say) take effect too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessSnapshot:
-    """What one look says about a user and one of their sessions."""
+    """The state of a user's access and of one of their sessions, as one fetch returns it."""
 
     session_alive: bool
     version: str
-    """Another text after every change to the access of this user, and every `VERSION_TTL`."""
+    """Differs after every change to the access of this user, and after every `VERSION_TTL`."""
     stable: bool
-    """False while a change is under way: then the relational store decides, and nothing is remembered."""
+    """False while a change is in progress: then read the relational store, and cache nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A change of what these users may do, or `everyone`."""
+    """A change to the access of these users, or of `everyone`."""
 
     id: UUID
     user_ids: Collection[UserId] = ()
@@ -37,36 +37,39 @@ class Change:
 
 
 class AccessVersions(Protocol):
-    """Tells every process when what it remembers of somebody's access is out of date.
+    """Tells every process when its cached access of a user is out of date.
 
-    Readers look first and read the relational store second. They remember what they read only if the look
-    was settled, under its version, and use it only under the version of a later look. Writers write, begin,
-    commit, finish: any of it may fail, or never come.
+    A reader first fetches a snapshot, then reads the relational store. It caches what it read under the version
+    of the snapshot, and only if the snapshot was stable. It uses a cached value only if a later snapshot has the
+    same version. A writer writes, marks dirty, commits, and clears the mark. Each step may fail or never happen.
 
-    Why nobody uses at a look L what was read after a look K if a change was committed between that read and
-    L: versions never repeat, so none moved between K and L. Hence the change began before K and did not
-    finish before L; it was under way at K, yet K was settled. So its mark was gone:
+    Promise: a value that is used at a fetch L contains every change that was committed before L.
+    Proof. The value was read after a stable fetch K with the version of L. Assume that a change was committed
+    after that read and before L.
 
-    - It had lapsed. Then K came `DIRTY_TTL` after the begin, and by then the commit is done or will never be
-      (`UnitOfWork.commit`). What was read after K has the change.
-    - It was lost. Whoever finds that the store lost something, or may have (it was restarted, emptied, restored,
-      replaced), moves everyone's version and leaves everyone unsettled for `DIRTY_TTL`. K came later than
-      that, and the same holds.
+    1. Versions never repeat, so the version did not move between K and L.
+    2. Marking and clearing move the version. So the change was marked before K and not cleared before L.
+    3. K was stable, so at K the mark had disappeared although it was not cleared. There are two ways:
+       - It had expired: K came at least `DIRTY_TTL` after the mark. By then the commit had happened or could not
+         happen any more (`UnitOfWork.commit`), so the read after K contains the change.
+       - It was lost with data of the store. Whoever finds that the store lost data, or may have lost it (it was
+         restarted, emptied, restored or replaced), moves everyone's version and marks everyone dirty for
+         `DIRTY_TTL`. K came after that, so the argument for an expired mark holds here too.
 
-    Time is measured by the store alone. Raises `Unavailable` rather than guess.
+    Only the clock of the store counts. Raises `Unavailable` rather than guess.
     """
 
     async def fetch(self, user_id: UserId, session_id: SessionId) -> AccessSnapshot:
-        """Return the standing in at most one round trip, which concurrent callers may share.
+        """Return a snapshot in at most one round trip, which concurrent callers may share.
 
-        It is never older than the call: a caller shares only what is asked of the store afterwards.
+        The snapshot is never older than the call: a caller only shares a round trip that starts after it.
         """
         ...
 
     async def mark_dirty(self, change: Change) -> None:
-        """Make its users unsettled for `DIRTY_TTL` and move their versions; the last thing before the commit."""
+        """Mark its users dirty for `DIRTY_TTL` and move their versions; the last step before the commit."""
         ...
 
     async def clear_dirty(self, change: Change) -> None:
-        """Move the versions again, and settle unless another change is under way."""
+        """Move the versions again and clear the mark; marks of other changes remain."""
         ...

@@ -12,40 +12,40 @@ from domain.identity import UserId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditFilter:
-    """Which entries to find; each field narrows."""
+    """The entries to find; all given fields must match."""
 
     actor: UserId | None = None
     concerned: UserId | None = None
-    """Who did it, or whom it was done to."""
+    """The user who did it, or the user it was done to."""
     action: str | None = None
-    """Exact, or a prefix that ends with a dot: `users.` finds `users.created`."""
+    """An exact action, or a prefix that ends with a dot: `users.` finds `users.created`."""
     target: str | None = None
     outcome: AuditOutcome | None = None
     since: datetime | None = None
-    """The first instant to find, aware."""
+    """Earliest time, inclusive, aware."""
     until: datetime | None = None
-    """The first instant that is too late, aware."""
+    """Latest time, exclusive, aware."""
 
 
 class AuditLog(Protocol):
     """Everything that was done, append-only. Each method raises `Unavailable` if the store is down or slow."""
 
     async def prepare(self) -> None:
-        """Make the log ready: what finds entries fast, and what forgets them after the time that settings say.
+        """Create the indexes, and the one that deletes entries after the retention time of the settings.
 
-        Any number of processes may do so at once, and as often as they like.
+        Any number of processes may call this at once, and repeatedly.
         """
         ...
 
     async def append(self, entries: Sequence[AuditEntry]) -> None:
-        """Store entries durably; one that is there already, by its id, stays as it is.
+        """Store entries durably; an entry whose id exists already is skipped.
 
-        After `Unavailable` some of them may be there: append them all again.
+        After `Unavailable` some of them may be stored: append all of them again.
         """
         ...
 
     async def find(
         self, criteria: AuditFilter, *, after: Cursor | None, limit: int
     ) -> Slice[AuditEntry]:
-        """Return up to `most` entries, newest first (`at`, then `id`), going on after a cursor."""
+        """Return at most `limit` entries after the cursor, newest first (`at`, then `id`)."""
         ...

@@ -7,5 +7,5 @@ class CommonPasswords(Protocol):
     """The passwords that attackers try first."""
 
     def __contains__(self, folded: str, /) -> bool:
-        """Tell whether the case-folded text is one of them."""
+        """Return whether the case-folded text is one of them."""
         ...

@@ -4,7 +4,7 @@ from typing import Protocol
 
 
 class DeviceCookies(Protocol):
-    """What devices are handed at a log-in, to be known by. Which account knows which, the throttle keeps.
+    """Tokens that a device gets at log-in and sends at later ones. The throttle stores which account knows which.
 
     After OWASP, "Slow Down Online Guessing Attacks with Device Cookies".
     """
@@ -14,5 +14,5 @@ class DeviceCookies(Protocol):
         ...
 
     def is_ours(self, token: str | None) -> bool:
-        """Tell whether this token was handed out by anybody who shares our secret."""
+        """Return whether this token was issued with our secret."""
         ...

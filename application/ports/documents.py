@@ -14,9 +14,9 @@ F_contra = TypeVar("F_contra", contravariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The field of the stored documents that a list is ordered by. Those that are equal in it follow by id.
+    """The field of the stored documents that a list is ordered by; ties are ordered by id.
 
-    It has a value of one type in every document; only then do all stores agree.
+    The field must have values of one type, or stores order them differently.
     """
 
     by: str = "_id"
@@ -24,10 +24,10 @@ class Order:
 
 
 class Documents(Protocol[T, F_contra]):
-    """Entities of one type as documents, each under its own id, and a filter whose fields each narrow.
+    """Entities of one type as documents, each under its own id; all given fields of a filter must match.
 
-    The base for repositories of documents. All methods raise `Unavailable` if the store is down or slow, or
-    if two transactions met in a document. Within a transaction any error is its end.
+    The base of document repositories. All methods raise `Unavailable` if the store is down or slow, or if two
+    transactions change the same document. Any error ends the transaction it happens in.
     """
 
     async def get(self, document_id: DocumentId) -> T:
@@ -39,15 +39,15 @@ class Documents(Protocol[T, F_contra]):
         ...
 
     async def find(self, criteria: F_contra, *, order: Order, limit: int) -> Sequence[T]:
-        """Return the first `most` that the filter finds."""
+        """Return the first `limit` that match the filter."""
         ...
 
     async def page(self, criteria: F_contra, page: PageRequest, *, order: Order) -> Page[T]:
-        """Return one page of what the filter finds. Deep pages cost a look at all before them."""
+        """Return one page of what matches the filter. A deep page costs a scan of all pages before it."""
         ...
 
     async def count(self, criteria: F_contra) -> int:
-        """Return how many the filter finds."""
+        """Return how many match the filter."""
         ...
 
     async def create(self, entity: T) -> None:

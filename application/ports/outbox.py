@@ -10,13 +10,13 @@ class Outbox(Protocol):
     """Audit entries of one unit of work on their way to the audit log."""
 
     async def add(self, entry: AuditEntry) -> None:
-        """Keep an entry until it is delivered; it exists exactly if the unit of work commits."""
+        """Store an entry until it is delivered. It exists if and only if the unit of work commits."""
         ...
 
     async def take(self, limit: int) -> Sequence[AuditEntry]:
-        """Return the oldest entries that no other unit of work has taken, and hold them until this one ends."""
+        """Lock and return the oldest entries that no other unit of work has locked, at most `limit`."""
         ...
 
     async def remove(self, ids: Collection[AuditId]) -> None:
-        """Forget delivered entries."""
+        """Delete delivered entries."""
         ...

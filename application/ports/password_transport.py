@@ -9,7 +9,7 @@ from domain.sessions import SealedPassword
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransportKey:
-    """The public key under which clients encrypt passwords."""
+    """The public key with which clients encrypt passwords."""
 
     key_id: str
     pem: str
@@ -18,7 +18,7 @@ class TransportKey:
 
 @dataclass(frozen=True, slots=True)
 class OpenedPassword:
-    """A decrypted ciphertext, and the digest (hex) that no other ciphertext has."""
+    """A decrypted password, and the digest (hex) that identifies its ciphertext."""
 
     plaintext: bytes = field(repr=False)
     digest: str
@@ -28,16 +28,16 @@ class PasswordTransport(Protocol):
     """RSA-OAEP with SHA-256 and MGF1-SHA-256, without a label."""
 
     def public_key(self) -> TransportKey:
-        """Return the key to encrypt with now."""
+        """Return the current encryption key."""
         ...
 
     def capacity(self) -> int:
-        """Return how many bytes a client can encrypt, with whichever key it has."""
+        """Return how many bytes a client can encrypt with any key that is still accepted."""
         ...
 
     async def open(self, sealed: SealedPassword) -> OpenedPassword | None:
-        """Return what was inside, or None whatever is wrong: alphabet, length, key, padding.
+        """Return the decrypted password, or None for every error: alphabet, length, key, padding.
 
-        Runs off the event loop and raises `Unavailable` if too much is waiting there.
+        Runs off the event loop; raises `Unavailable` if too many calls are waiting.
         """
         ...

@@ -6,14 +6,14 @@ from application.settings import Limit
 
 
 class RateLimiter(Protocol):
-    """Limits by address what else everybody may do. The time is that of whoever keeps the counts."""
+    """Limits other public requests by address. Time is that of the store of the counts."""
 
     async def hit(
         self, bucket: str, address: str, limit: Limit, *, device: str | None = None
     ) -> None:
-        """Pay for one use in all buckets of `networks_of` the address, or in none and raise `Throttled`.
+        """Count one request in all buckets of `networks_of` the address, or in none and raise `Throttled`.
 
-        `limit` is for the network; the site has `SITE_FACTOR` times as much. A `device` that has shown a token of ours
-        pays in a bucket of its own instead.
+        `limit` is for the network; the limit of the site is `SITE_FACTOR` times as high. A request with a valid
+        `device` token counts in the bucket of that device instead.
         """
         ...

@@ -11,27 +11,27 @@ from domain.identity import User, UserId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleFilter:
-    """Which roles to list; `keyword` is a literal part of the name or the code (case aside)."""
+    """The roles to list; `keyword` is a part of the name or the code (case is ignored, no wildcards)."""
 
     keyword: str | None = None
     status: RoleStatus | None = None
 
 
 class RoleRepository(Protocol):
-    """Roles of one unit of work, and who has them. Every method hands out copies."""
+    """Roles of one unit of work, and the users who have them. All methods return copies."""
 
     async def add(self, role: Role) -> None:
         """Store a new role; raise `RoleNameTaken` or `RoleCodeTaken`."""
         ...
 
     async def find(self, role_id: RoleId) -> Role | None:
-        """Return the role if there is one."""
+        """Return the role, or None."""
         ...
 
     async def lock(self, role_ids: Collection[RoleId]) -> Sequence[Role]:
-        """Return those roles, ordered by code; raise `RoleNotFound` with the ids of those that are gone.
+        """Lock and return these roles, ordered by code; raise `RoleNotFound` with the missing ids.
 
-        Until this unit of work ends nobody else can change them, give them away or lock them.
+        Until this unit of work ends, no other one can change, assign or lock them.
         """
         ...
 
@@ -40,7 +40,7 @@ class RoleRepository(Protocol):
         ...
 
     async def delete(self, role_ids: Collection[RoleId]) -> None:
-        """Remove locked roles, and take them from whoever has them."""
+        """Delete locked roles, and remove them from their users."""
         ...
 
     async def page(self, criteria: RoleFilter, page: PageRequest) -> Page[RoleSummary]:
@@ -52,7 +52,7 @@ class RoleRepository(Protocol):
         ...
 
     async def by_codes(self, codes: Collection[RoleCode]) -> Sequence[Role]:
-        """Return the roles that have these codes; unknown codes are left out."""
+        """Return the roles with these codes; unknown codes are ignored."""
         ...
 
     async def of_users(self, user_ids: Collection[UserId]) -> Mapping[UserId, Sequence[Role]]:
@@ -62,23 +62,23 @@ class RoleRepository(Protocol):
     async def summaries_of(
         self, user_ids: Collection[UserId]
     ) -> Mapping[UserId, Sequence[RoleSummary]]:
-        """Return the roles of each of these users as `of_users` does, but not what they give."""
+        """Return the roles of each of these users without their permissions; in one statement."""
         ...
 
     async def amount_of(self, codes: Collection[RoleCode]) -> Amount:
-        """Return how much the roles that have these codes give together."""
+        """Return the total amount of permissions of the roles with these codes."""
         ...
 
     async def largest_amount_with(self, role_id: RoleId) -> Amount:
-        """Return how much of each the roles of one user with this role give together, at the most."""
+        """Return, for each kind of permission, the largest total amount among the users with this role."""
         ...
 
     async def assign(self, user_id: UserId, role_ids: Collection[RoleId]) -> None:
-        """Give a locked or new user exactly these roles; raise `RoleNotFound` if one is gone by now."""
+        """Set the roles of a locked or new user; raise `RoleNotFound` if one was deleted meanwhile."""
         ...
 
     async def count_users(self, role_ids: Collection[RoleId]) -> Mapping[RoleId, int]:
-        """Return how many users have each of these roles, 0 included."""
+        """Return the number of users of each of these roles; it may be 0."""
         ...
 
     async def users_with(self, role_id: RoleId, page: PageRequest) -> Page[User]:
@@ -86,12 +86,12 @@ class RoleRepository(Protocol):
         ...
 
     async def lock_access(self, *, to_change: bool = False) -> None:
-        """Until this unit of work ends, what anybody may do stays as it is; with `to_change`, for all others.
+        """Lock the access of all users until this unit of work ends: shared, or exclusive with `to_change`.
 
-        Waits for who has locked it otherwise. The first thing that is locked: two never wait for each other.
+        Waits for conflicting locks of others. Take this lock first: then no deadlock is possible.
         """
         ...
 
     async def access_of(self, user_id: UserId) -> Access | None:
-        """Return what a user may do right now, in one statement; None if there is no such user."""
+        """Return the current access of a user, in one statement, or None if the user does not exist."""
         ...

@@ -5,8 +5,8 @@ from typing import Protocol
 
 
 class SeenCiphertexts(Protocol):
-    """Which ciphertexts were shown before, so that a copied one opens nothing."""
+    """Ciphertexts that were used before, so that a replayed one is refused."""
 
     async def first_use(self, digest: str, *, within: timedelta) -> bool:
-        """Tell whether `digest` is shown for the first time in `within`; of many callers at once one is first."""
+        """Return whether `digest` is new within this time; of concurrent callers exactly one gets True."""
         ...

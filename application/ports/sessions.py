@@ -12,7 +12,7 @@ from domain.sessions import NewSession, RefreshClaims, Rotation, Session, Sessio
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A session that was opened, and which others of its user ended for it."""
+    """The opened session, and the sessions of its user that were ended to make room."""
 
     session: Session
     ended: Sequence[SessionId]
@@ -21,16 +21,16 @@ class Opened:
 class SessionStore(Protocol):
     """Living sessions. Raises `Unavailable` rather than guess.
 
-    The time is the store's, so the clocks of its callers may differ. A store that was restarted, restored or
-    replaced may have forgotten which sessions were ended; so none of those that it knew before is alive.
+    Time is that of the store, so the clocks of callers may differ. A store that was restarted, restored or
+    replaced may have lost the end of a session; so no session from before is alive.
     """
 
     async def open(
         self, new: NewSession, *, idle: timedelta, absolute: timedelta, cap: int
     ) -> Opened:
-        """Store a session that ends when `idle` passes without a rotation, and after `absolute` in any case.
+        """Store a session. It ends after `idle` without a rotation, and after `absolute` at the latest.
 
-        Beyond `cap` of its user the oldest end.
+        If the user then has more than `cap` sessions, the oldest ones end.
         """
         ...
 
@@ -39,7 +39,7 @@ class SessionStore(Protocol):
         ...
 
     async def of_user(self, user_id: UserId) -> Sequence[Session]:
-        """Return the living sessions of a user, the most recently opened first."""
+        """Return the living sessions of a user, newest first."""
         ...
 
     async def rotate(
@@ -53,19 +53,20 @@ class SessionStore(Protocol):
         grace: timedelta,
         limit: Limit,
     ) -> Rotation:
-        """Decide in one atomic step what becomes of the shown refresh token.
+        """Rotate the shown refresh token in one atomic step.
 
-        A session whose `valid_from` is before this one is over.
-
-        Its session's current token: `successor` takes its place. The previous one within `grace` of its
-        rotation: the same successor again, at no cost. Another one, or another `fingerprint`: the session
-        is ended. Rotations beyond `limit` are refused and change nothing. A token issued later than all that
-        the store knows of: the store went back in time; the session is ended, without alarm (`UNKNOWN`).
+        - The current token of its session is replaced by `successor`.
+        - The previous token, within `grace` of its rotation, gets the same successor again; `limit` does not count it.
+        - Any other token, or another `fingerprint`, ends the session.
+        - A token that was issued after every token the store knows of means that the store was restored from an
+          older state: the session ends without alarm (`UNKNOWN`).
+        - A session whose `valid_from` is before the given one has ended.
+        - A rotation beyond `limit` is refused and changes nothing.
         """
         ...
 
     async def end(self, user_id: UserId, session_id: SessionId) -> bool:
-        """End a session; tell whether there was one."""
+        """End a session; return whether there was one."""
         ...
 
     async def end_all(self, user_id: UserId) -> int:
@@ -73,5 +74,5 @@ class SessionStore(Protocol):
         ...
 
     async def end_others(self, user_id: UserId, *, keep: SessionId, valid_from: datetime) -> int:
-        """End all sessions of a user but `keep`, which is valid from `valid_from` on; return how many."""
+        """End all sessions of a user except `keep`, whose `valid_from` is set; return how many."""
         ...

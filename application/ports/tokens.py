@@ -7,14 +7,14 @@ from domain.sessions import AccessClaims, RefreshClaims
 
 
 class Tokens(Protocol):
-    """Signed tokens. Verifying raises `InvalidToken` for everything that is not exactly one of ours."""
+    """Signed tokens. Verification raises `InvalidToken` for every token that this service did not issue."""
 
     def issue_access(self, claims: AccessClaims) -> str:
         """Sign an access token with the active access key."""
         ...
 
     def verify_access(self, token: str, *, allow_expired: bool = False) -> AccessClaims:
-        """Return the claims of a living access token, or of one that merely expired if that is allowed."""
+        """Return the claims of an access token. An expired one is invalid unless `allow_expired`."""
         ...
 
     def issue_refresh(self, claims: RefreshClaims) -> str:
@@ -22,12 +22,12 @@ class Tokens(Protocol):
         ...
 
     def verify_refresh(self, token: str) -> RefreshClaims:
-        """Return the claims of a living refresh token."""
+        """Return the claims of a refresh token that has not expired."""
         ...
 
     def public_keys(self) -> Sequence[Mapping[str, str]]:
-        """Return the JWKs (RFC 7517) with which others verify access tokens.
+        """Return the JWKs (RFC 7517) that verify access tokens.
 
-        Those are the next, the active, and the retired ones until their last token has expired.
+        These are the next key, the active key, and retired keys until their last token has expired.
         """
         ...

@@ -11,7 +11,7 @@ from domain.identity import User, UserId, UserStatus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserFilter:
-    """Which users to list; `keyword` is a literal part of the username, the email or the name (case aside)."""
+    """The users to list; `keyword` is a part of the username, email or name (case is ignored, no wildcards)."""
 
     keyword: str | None = None
     status: UserStatus | None = None
@@ -19,18 +19,18 @@ class UserFilter:
 
 
 class UserRepository(Protocol):
-    """Users of one unit of work. Every method hands out copies."""
+    """Users of one unit of work. All methods return copies."""
 
     async def add(self, user: User) -> None:
         """Store a new user; raise `UsernameTaken` or `EmailTaken`."""
         ...
 
     async def find(self, user_id: UserId) -> User | None:
-        """Return the user if there is one."""
+        """Return the user, or None."""
         ...
 
     async def lock(self, user_id: UserId) -> User:
-        """Return the user, whom nobody else can lock or save until this unit of work ends; raise `UserNotFound`."""
+        """Lock the user against other units of work and return it; raise `UserNotFound`."""
         ...
 
     async def save(self, user: User) -> None:
@@ -38,23 +38,23 @@ class UserRepository(Protocol):
         ...
 
     async def find_by_login(self, name: str) -> User | None:
-        """Return whose username, or else whose email, is `name` (case aside); None for any text that is neither."""
+        """Return the user whose username, or else whose email, is `name` (case is ignored), or None."""
         ...
 
     async def id_of_login(self, name: str) -> UserId | None:
-        """Return the id of whom `find_by_login` returns; as fast for a name that nobody has as for any other."""
+        """Return the id of the user that `find_by_login` returns; equally fast for unknown names."""
         ...
 
     async def record_login(self, verified: User, *, rehashed: str | None, at: datetime) -> bool:
-        """Note a log-in at `at`, store `rehashed` if there is one, and use up a one-time password.
+        """Record a log-in at `at`, store `rehashed` if given, and use up a one-time password.
 
-        Return False, and change nothing, if the user is gone or disabled by now, or if since `verified` was
+        Return False and change nothing if the user was deleted or disabled meanwhile, or if since `verified` was
         read the password was changed, all sessions were ended, or a one-time password was used or expired.
         """
         ...
 
     async def has_active_administrator(self, *, other_than: UserId | None = None) -> bool:
-        """Tell whether somebody, or somebody else, could administrate."""
+        """Return whether there is an active administrator besides `other_than`."""
         ...
 
     async def page(self, criteria: UserFilter, page: PageRequest) -> Page[User]:
@@ -62,5 +62,5 @@ class UserRepository(Protocol):
         ...
 
     async def delete(self, user_id: UserId) -> None:
-        """Remove a locked user, and with them their hold on roles; raise `UserNotFound`."""
+        """Delete a locked user and their role assignments; raise `UserNotFound`."""
         ...

@@ -1,4 +1,4 @@
-"""The audit log: how entries get into it, and who reads them."""
+"""The audit log: recording entries and reading them."""
 
 import asyncio
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ from domain.identity import UserId
 
 @dataclass(frozen=True, slots=True)
 class RecordAudit:
-    """Note within a unit of work what it does; the entry exists exactly if that commits."""
+    """Record an action within its unit of work. The entry exists if and only if that commits."""
 
     clock: Clock
     ids: IdGenerator
     recorded: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set for the relay of this process."""
+    """Wakes up the relay of this process."""
 
     async def __call__(
         self,
@@ -34,9 +34,9 @@ class RecordAudit:
         details: Mapping[str, object] | None = None,
         entry_id: AuditId | None = None,
     ) -> None:
-        """Note it in one entry, or in several if the details are too large for one.
+        """Record the action in one entry, or in several if the details are too large for one.
 
-        They are without secrets. With an `entry_id`, what is noted again is kept once.
+        Details must contain no secrets. With an `entry_id`, recording the same action again changes nothing.
         """
         at = self.clock.now()
         for part in parts_of(details or {}):
@@ -59,7 +59,7 @@ class RecordAudit:
 
 
 def difference(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, object]:
-    """Return as details what is not as it was; empty if nothing changed."""
+    """Return the changed values as audit details; empty if nothing changed."""
     return {
         key: {"from": before[key], "to": after[key]} for key in after if before[key] != after[key]
     }
@@ -67,7 +67,7 @@ def difference(before: Mapping[str, object], after: Mapping[str, object]) -> dic
 
 @dataclass(frozen=True, slots=True)
 class ListAudit:
-    """Show what was done, newest first."""
+    """List audit entries, newest first."""
 
     log: AuditLog
 
@@ -79,9 +79,9 @@ class ListAudit:
 
 @dataclass(frozen=True, slots=True)
 class ListOwnActivity:
-    """Show the caller what they did, and what was done to them, newest first.
+    """List the audit entries of the caller, newest first.
 
-    Where it was tried to log in as them from is theirs to know; from where a colleague works is not.
+    Callers see the address of failed log-ins to their account, but not the addresses of other users.
     """
 
     log: AuditLog

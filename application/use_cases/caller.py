@@ -1,4 +1,4 @@
-"""Who makes a request, and from where: what use cases, throttles and the audit log know of it."""
+"""The caller of a use case and their client, as use cases, throttles and the audit log need them."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from domain.sessions import InvalidToken, SessionId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientInfo:
-    """The address that the trusted proxies report, the User-Agent as sent, and the id of the request."""
+    """The client of a request: its address as trusted proxies report it, its User-Agent, and the request id."""
 
     address: str
     agent: str | None = None
@@ -19,20 +19,20 @@ class ClientInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """An active user in a living session, what they may do, and where the request comes from."""
+    """An active user in a living session, with their access and their client."""
 
     user_id: UserId
     session_id: SessionId
     access: Access
     client: ClientInfo
     permission: str | None = None
-    """What the route needs that let them in; None if it needs none but a session."""
+    """The permission that the route requires; None if it requires only a session."""
     password_may_be_due: bool = False
-    """Whether that route is open to who has nothing but a one-time password."""
+    """Whether the route accepts a user who must change a one-time password first."""
 
 
 async def lock_caller(uow: UnitOfWork, caller: Caller) -> User:
-    """Lock the caller as they are stored; raise `InvalidToken` if they are gone since the guard let them in."""
+    """Lock and return the stored caller; raise `InvalidToken` if they were deleted meanwhile."""
     try:
         return await uow.users.lock(caller.user_id)
     except UserNotFound:

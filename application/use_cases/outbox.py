@@ -15,9 +15,9 @@ from domain.errors import Unavailable
 
 @dataclass(frozen=True, slots=True)
 class DeliverOutbox:
-    """Bring entries from the outbox to the audit log.
+    """Deliver entries from the outbox to the audit log.
 
-    At least once: they are removed after they arrived, and an entry that arrives twice is stored once.
+    Delivery is at least once: entries are deleted after they were stored, and the log stores a repeated entry once.
     """
 
     uow: UnitOfWorkFactory
@@ -25,10 +25,10 @@ class DeliverOutbox:
     batch: int = 200
 
     async def __call__(self) -> int:
-        """Return how many were delivered, up to `batch`; raise `Unavailable` and keep them if the log is down.
+        """Return how many were delivered, at most `batch`; raise `Unavailable` and keep them if the log is down.
 
-        If the log refuses an entry for another reason, which is a mistake of ours, that one is kept, all others
-        are delivered, and the log's error is raised.
+        If the log refuses an entry for another reason, which is a bug of ours, that entry is kept, all others are
+        delivered, and the error of the log is raised.
         """
         async with self.uow() as uow:
             entries = await uow.outbox.take(self.batch)
@@ -42,12 +42,12 @@ class DeliverOutbox:
         return len(entries)
 
     async def _append(self, entries: Sequence[AuditEntry]) -> Mapping[AuditId, Exception]:
-        """Return why what was refused was refused."""
+        """Return the errors of the refused entries."""
         try:
             await self.log.append(entries)
         except Unavailable:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, the other entries must not wait for it
+        except Exception as error:  # noqa: BLE001 - no error of one entry may hold up the others
             if len(entries) == 1:
                 return {entries[0].id: error}
             alone = [await self._append([entry]) for entry in entries]
@@ -57,7 +57,7 @@ class DeliverOutbox:
 
 @dataclass(frozen=True, slots=True)
 class DeliverAudit:
-    """Bring everything that waits to the audit log, for what was recorded by processes without a relay."""
+    """Deliver the whole outbox at once, for processes that run no relay."""
 
     deliver: DeliverOutbox
 
@@ -72,14 +72,14 @@ class DeliverAudit:
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """Nothing, or not everything, gets through since now; the relay keeps trying."""
+    """Delivery fails from now on; the relay keeps trying."""
 
     error: Exception
 
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """Everything gets through again, and nothing was lost."""
+    """Delivery works again; nothing was lost."""
 
 
 Report: TypeAlias = Callable[[Interrupted | Resumed], None]
@@ -87,26 +87,26 @@ Report: TypeAlias = Callable[[Interrupted | Resumed], None]
 
 @dataclass(frozen=True, slots=True)
 class OutboxRelay:
-    """Deliver for as long as this process lives. Every process may have one, and all may deliver at once.
+    """Deliver the outbox while this process runs. Any number of processes may run a relay at once.
 
-    An entry leaves soon after it was recorded in this process, and within `every` seconds if another one
-    recorded it and is gone.
+    An entry is delivered soon after this process recorded it, and within `every` seconds if another process
+    recorded it and has died.
     """
 
     deliver: DeliverOutbox
     recorded: asyncio.Event
-    """The one that `RecordAudit` sets."""
+    """The event that `RecordAudit` sets."""
     every: float = 1.0
     commit_delay: float = 0.05
-    """Seconds after which what was recorded should be committed; what is recorded meanwhile goes along."""
+    """Seconds to wait for the commit of a recorded entry; entries of that time are delivered together."""
     max_pause: float = 5.0
-    """Seconds between two attempts, at most, while the log or the outbox is down."""
+    """Longest pause in seconds between two attempts while the log or the outbox is down."""
     shutdown_timeout: float = 5.0
-    """Seconds that a stopping process gives to what is left. What does not make it is kept for the next one."""
+    """Seconds for the last delivery of a stopping process. Other processes deliver what remains."""
 
     @asynccontextmanager
     async def running(self, report: Report) -> AsyncGenerator[None, None]:
-        """Deliver while the block runs, and at its end what is left; report when an outage begins and ends."""
+        """Deliver while the block runs, and once more at its end; report the start and the end of an outage."""
         stopping = asyncio.Event()
         rounds = asyncio.create_task(self._rounds(stopping, report), name="outbox relay")
         try:
@@ -126,7 +126,7 @@ class OutboxRelay:
                     await self.deliver.log.prepare()
                 prepared = True
                 await self._deliver_all()
-            except Exception as error:  # noqa: BLE001 - a relay that dies would leave everything undelivered
+            except Exception as error:  # noqa: BLE001 - if the relay died, nothing would be delivered
                 if not failures:
                     report(Interrupted(error))
                 failures += 1
@@ -148,7 +148,7 @@ class OutboxRelay:
 
     def _pause(self, failures: int) -> float:
         longest = min(self.max_pause, 0.1 * 2 ** min(failures, 10))
-        return random.uniform(longest / 2, longest)  # noqa: S311 - so that processes do not come all at once
+        return random.uniform(longest / 2, longest)  # noqa: S311 - jitter
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

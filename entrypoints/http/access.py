@@ -1,4 +1,4 @@
-"""Roles: what they give, and who has them."""
+"""Roles: the permissions they grant, and the users who have them."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -62,7 +62,7 @@ NameField = Annotated[
     str,
     Parsed(RoleText.NAME.parse, RoleText.NAME.length),
     Field(
-        description="2 to 100 characters on one line; unique, upper and lower case aside.",
+        description="2 to 100 characters on one line. Unique; case is ignored.",
         examples=["Editor"],
     ),
 ]
@@ -77,21 +77,30 @@ GrantsField = Annotated[
     Field(
         max_length=1000,
         description=(
-            "Permission codes as `GET /router/backend` lists them, or up to 50 patterns of up to 16 segments, in which "
-            "`*` stands for one method or one segment of the path, and `**`, at the end, for any number of segments."
+            "Permission codes from `GET /router/backend`, or patterns: at most 50, of at most 16 segments each. In a "
+            "pattern, `*` matches one method or one segment of the path; `**`, at the end only, matches any number of "
+            "segments."
         ),
         examples=[["GET:/api/v1/users/{user_id}", "*:/api/v1/roles/**"]],
     ),
 ]
 ButtonsField = Annotated[
     Sequence[Annotated[str, Parsed(RoleText.BUTTON.parse, RoleText.BUTTON.length)]],
-    Field(max_length=1000, description="For front ends, as they are.", examples=[["user.create"]]),
+    Field(
+        max_length=1000,
+        description="Names that front ends interpret; the API does not.",
+        examples=[["user.create"]],
+    ),
 ]
 RoutersField = Annotated[
     Sequence[Annotated[str, Parsed(RoleText.ROUTER.parse, RoleText.ROUTER.length)]],
-    Field(max_length=1000, description="For front ends, as they are.", examples=[["/users"]]),
+    Field(
+        max_length=1000,
+        description="Names that front ends interpret; the API does not.",
+        examples=[["/users"]],
+    ),
 ]
-_FORCE = Field(description="Take the role from those who have it.")
+_FORCE = Field(description="Delete the role even if users have it.")
 
 
 class RoleQuery(
@@ -108,34 +117,34 @@ class RoleQuery(
         ]
     ]
 ):
-    """Which roles to list; each filter narrows."""
+    """Filters of the list; all of them must match."""
 
     keyword: MayBeLeftOut[Keyword] = Field(
         default=None,
-        description="A literal part of the name or the code, upper and lower case aside.",
+        description="A part of the name or the code. Case is ignored; there are no wildcards.",
     )
     status: MayBeLeftOut[RoleStatus] = None
 
     def filter(self) -> RoleFilter:
-        """Return what the use case is asked for."""
+        """Return the filter of the use case."""
         return RoleFilter(keyword=self.keyword, status=self.status)
 
 
 class RoleDraftBody(ApiModel):
-    """What a role shall be; what is left out is empty."""
+    """All properties of a role. A property that is left out is set to its default."""
 
     code: RoleCodeField
     name: NameField
     description: DescriptionField = ""
     status: RoleStatus = Field(
-        default=RoleStatus.ACTIVE, description="A disabled role gives nothing."
+        default=RoleStatus.ACTIVE, description="A disabled role grants nothing."
     )
     permissions: GrantsField = ()
     button_permissions: ButtonsField = ()
     router_permissions: RoutersField = ()
 
     def draft(self) -> RoleDraft:
-        """Return what the use case is asked for."""
+        """Return the argument of the use case."""
         return RoleDraft(
             code=self.code,
             name=self.name,
@@ -148,13 +157,13 @@ class RoleDraftBody(ApiModel):
 
 
 class ListedRoleBody(ApiModel):
-    """A role without what it gives, which `GET /roles/{role_id}` shows."""
+    """A role without its permissions; `GET /roles/{role_id}` returns them."""
 
     id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b23"])
     code: str = Field(examples=["editor"])
     name: str = Field(examples=["Editor"])
     description: str = Field(examples=["Writes and corrects."])
-    status: RoleStatus = Field(description="A disabled role gives nothing.", examples=["active"])
+    status: RoleStatus = Field(description="A disabled role grants nothing.", examples=["active"])
     created_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
     updated_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
 
@@ -165,17 +174,17 @@ class ListedRoleBody(ApiModel):
 
 
 class RoleBody(ListedRoleBody):
-    """A role."""
+    """A role with its permissions."""
 
     permissions: Sequence[str] = Field(
         description="Permission codes and patterns.",
         examples=[["GET:/api/v1/users/{user_id}", "*:/api/v1/roles/**"]],
     )
     button_permissions: Sequence[str] = Field(
-        description="For front ends, as they are.", examples=[["user.create"]]
+        description="Names that front ends interpret; the API does not.", examples=[["user.create"]]
     )
     router_permissions: Sequence[str] = Field(
-        description="For front ends, as they are.", examples=[["/users"]]
+        description="Names that front ends interpret; the API does not.", examples=[["/users"]]
     )
 
     @classmethod
@@ -208,7 +217,7 @@ def _distinct(ids: Sequence[UUID]) -> Sequence[UUID]:
 
 
 class DeleteRolesBody(ApiModel):
-    """Which roles to remove: all of them, or none."""
+    """The roles to delete: either all of them are deleted or none."""
 
     ids: Annotated[
         Sequence[UUID],
@@ -216,7 +225,7 @@ class DeleteRolesBody(ApiModel):
         Field(
             min_length=1,
             max_length=100,
-            description="Each once.",
+            description="Ids of roles, without duplicates.",
             examples=[["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b23"]],
             json_schema_extra={"uniqueItems": True},
         ),
@@ -231,14 +240,14 @@ class DeleteRolesBody(ApiModel):
 async def list_roles(
     query: Annotated[RoleQuery, Query()], list_roles: ListRolesDep
 ) -> Envelope[Page[ListedRoleBody]]:
-    """List roles, ordered by code unless `sort` says otherwise."""
+    """List roles. The default order is by code."""
     found = await list_roles(query.filter(), query.request())
     return Envelope(data=Page.of(found, query, ListedRoleBody.of_listed))
 
 
 @router.get("/all", dependencies=[GuardedRoute])
 async def list_all_roles(list_all_roles: ListAllRolesDep) -> Envelope[Sequence[ListedRoleBody]]:
-    """List every role, for a form to choose from."""
+    """List all roles on one page, for selection lists."""
     return Envelope(data=[ListedRoleBody.of_listed(role) for role in await list_all_roles()])
 
 
@@ -246,13 +255,13 @@ async def list_all_roles(list_all_roles: ListAllRolesDep) -> Envelope[Sequence[L
 async def list_own_roles(
     caller: CallerDep, list_own_roles: ListOwnRolesDep
 ) -> Envelope[Sequence[ListedRoleBody]]:
-    """List the caller's roles, disabled ones too."""
+    """List the roles of the caller, including disabled ones."""
     return Envelope(data=[ListedRoleBody.of_listed(role) for role in await list_own_roles(caller)])
 
 
 @router.get("/{role_id}", dependencies=[GuardedRoute])
 async def get_role(role_id: UUID, get_role: GetRoleDep, response: Response) -> Envelope[RoleBody]:
-    """Show a role."""
+    """Get a role."""
     role = await get_role(RoleId(role_id))
     tag(response, role.updated_at)
     return Envelope(data=RoleBody.of(role))
@@ -266,7 +275,7 @@ async def create_role(
     request: Request,
     response: Response,
 ) -> CreatedEnvelope[RoleBody]:
-    """Make a role that gives nothing the caller does not hold."""
+    """Create a role. Callers can grant only permissions that they have."""
     role = await create_role(caller, body.draft())
     locate(request, response, f"roles/{role.id}")
     tag(response, role.updated_at)
@@ -281,7 +290,7 @@ async def replace_role(
     caller: VerifyPermissionDep,
     replace_role: ReplaceRoleDep,
 ) -> Envelope[RoleBody]:
-    """Make a role what the body says; in force at the next request of everybody who has it."""
+    """Replace a role. The change applies from the next request of each user who has it."""
     role = await replace_role(caller, RoleId(role_id), body.draft(), expected=change.expected)
     change.tag(role.updated_at)
     return Envelope(data=RoleBody.of(role))
@@ -295,7 +304,7 @@ async def delete_role(
     delete_roles: DeleteRolesDep,
     force: Annotated[Flag, _FORCE, Query()] = False,  # noqa: FBT002 - a parameter of the query
 ) -> Envelope[None]:
-    """Remove a role."""
+    """Delete a role."""
     await delete_roles(caller, [RoleId(role_id)], force=force, expected=change.expected)
     return Envelope(data=None)
 
@@ -304,7 +313,7 @@ async def delete_role(
 async def delete_roles(
     body: DeleteRolesBody, caller: VerifyPermissionDep, delete_roles: DeleteRolesDep
 ) -> Envelope[None]:
-    """Remove roles, all of them or none."""
+    """Delete roles: either all of them or none."""
     await delete_roles(caller, [RoleId(role_id) for role_id in body.ids], force=body.force)
     return Envelope(data=None)
 
@@ -315,7 +324,7 @@ async def list_role_users(
     query: Annotated[PageQuery[SortOfUsers], Query()],
     list_role_users: ListRoleUsersDep,
 ) -> Envelope[Page[ListedUserBody]]:
-    """List who has a role, ordered by username unless `sort` says otherwise."""
+    """List the users who have a role. The default order is by username."""
     found, roles = await list_role_users(RoleId(role_id), query.request())
     return Envelope(
         data=Page.of(

@@ -1,4 +1,4 @@
-"""The audit log: what was done, by whom, from where."""
+"""The audit log: which actions happened, who did them, and from which address."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -26,25 +26,25 @@ ListOwnActivityDep = Annotated[ListOwnActivity, Depends(use_case(Container.list_
 
 
 class AuditQuery(SliceQuery):
-    """Which entries to list; each filter narrows."""
+    """Filters of the audit log; all of them must match."""
 
-    actor: MayBeLeftOut[UUID] = Field(default=None, description="Who did it.")
+    actor: MayBeLeftOut[UUID] = Field(default=None, description="The user who did it.")
     concerned: MayBeLeftOut[UUID] = Field(
-        default=None, description="Who did it, or to whom it was done."
+        default=None, description="The user who did it, or the user it was done to."
     )
     action: MayBeLeftOut[Text] = Field(
         default=None,
-        description="Exact, or how it begins, with a dot at the end: `users.` finds `users.created`.",
+        description="An exact action, or a prefix that ends with a dot: `users.` finds `users.created`.",
     )
     target: MayBeLeftOut[Text] = Field(
-        default=None, description="What it was done to: `user:<id>`."
+        default=None, description="The object of the action, such as `user:<id>`."
     )
     outcome: MayBeLeftOut[AuditOutcome] = None
-    since: MayBeLeftOut[Instant] = Field(default=None, description="The first instant to find.")
-    until: MayBeLeftOut[Instant] = Field(default=None, description="The first that is too late.")
+    since: MayBeLeftOut[Instant] = Field(default=None, description="Earliest time, inclusive.")
+    until: MayBeLeftOut[Instant] = Field(default=None, description="Latest time, exclusive.")
 
     def filter(self) -> AuditFilter:
-        """Return what the use case is asked for."""
+        """Return the filter of the use case."""
         return AuditFilter(
             actor=None if self.actor is None else UserId(self.actor),
             concerned=None if self.concerned is None else UserId(self.concerned),
@@ -57,23 +57,26 @@ class AuditQuery(SliceQuery):
 
 
 class AuditEntryBody(ApiModel):
-    """Something that was done, or tried."""
+    """One action that happened or was attempted."""
 
     id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b25"])
     at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
     action: str = Field(
-        description="The capability, and what happened.", examples=["users.changed"]
+        description="The action: its capability, a dot, and a verb.", examples=["users.changed"]
     )
     outcome: AuditOutcome = Field(examples=["success"])
     actor: UUID | None = Field(
-        description="Who did it; null if that is not known, or if it was the system.",
+        description="The user who did it; null if the user is unknown or it was the system.",
         examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b21"],
     )
     target: str = Field(
-        description="What it was done to; empty if that is not known.",
+        description="The object of the action; empty if it is unknown.",
         examples=["user:0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b22"],
     )
-    address: str = Field(description="From where; empty for the system.", examples=["203.0.113.7"])
+    address: str = Field(
+        description="The client's address; empty for the system and when hidden.",
+        examples=["203.0.113.7"],
+    )
     agent: str = Field(examples=["Mozilla/5.0 (X11; Linux x86_64)"])
     request_id: str = Field(
         description="The `X-Request-ID` of the response.",
@@ -81,8 +84,8 @@ class AuditEntryBody(ApiModel):
     )
     details: Mapping[str, Any] = Field(
         description=(
-            "What there is to say about this action. If that is much it is divided: each `part` of the `parts` is "
-            "an entry."
+            "Facts about this action. Large details are split over several entries: `part` is the number of this "
+            "entry, `parts` is how many there are."
         ),
         examples=[{"status": {"from": "active", "to": "disabled"}}],
     )
@@ -108,7 +111,7 @@ class AuditEntryBody(ApiModel):
 async def list_audit(
     query: Annotated[AuditQuery, Query()], list_audit: ListAuditDep
 ) -> Envelope[Slice[AuditEntryBody]]:
-    """List what was done, newest first."""
+    """List the entries of the audit log, newest first."""
     found = await list_audit(query.filter(), after=query.after(), limit=query.page_size)
     return Envelope(data=Slice.of(found, AuditEntryBody.of))
 
@@ -119,6 +122,6 @@ async def list_own_activity(
     caller: CallerDep,
     list_own_activity: ListOwnActivityDep,
 ) -> Envelope[Slice[AuditEntryBody]]:
-    """List what the caller did and what was done to them, newest first; of what others did not from where."""
+    """List the audit entries of the caller, newest first. Addresses of other users are hidden."""
     found = await list_own_activity(caller, after=query.after(), limit=query.page_size)
     return Envelope(data=Slice.of(found, AuditEntryBody.of))

@@ -88,7 +88,7 @@ async def test_a_session_that_expires_is_not_alive(world: World) -> None:
 # --- changes ------------------------------------------------------------------------------------
 
 
-async def test_without_a_change_users_are_settled_and_keep_their_version(world: World) -> None:
+async def test_without_a_change_users_are_stable_and_keep_their_version(world: World) -> None:
     first = await world.fetch()
     assert first.stable
     assert await world.fetch() == first
@@ -96,7 +96,7 @@ async def test_without_a_change_users_are_settled_and_keep_their_version(world: 
     assert (await world.fetch()).version == first.version
 
 
-async def test_a_change_unsettles_its_users_and_moves_their_versions_when_it_begins(
+async def test_a_change_marks_its_users_dirty_and_moves_their_versions(
     world: World,
 ) -> None:
     ada, grace = await world.fetch(ADA), await world.fetch(GRACE_HOPPER)
@@ -107,7 +107,7 @@ async def test_a_change_unsettles_its_users_and_moves_their_versions_when_it_beg
     assert await world.fetch(GRACE_HOPPER) == grace
 
 
-async def test_a_change_settles_its_users_and_moves_their_versions_when_it_finishes(
+async def test_a_finished_change_clears_its_mark_and_moves_the_versions_again(
     world: World,
 ) -> None:
     before = await world.fetch()
@@ -142,7 +142,7 @@ async def test_a_change_of_everyone_is_one_of_each(world: World) -> None:
         assert len(versions) == 3
 
 
-async def test_a_change_of_nobody_unsettles_nobody(world: World) -> None:
+async def test_a_change_of_nobody_marks_nobody_dirty(world: World) -> None:
     before = await world.fetch()
     change = await world.begun()
     assert await world.fetch() == before
@@ -151,7 +151,7 @@ async def test_a_change_of_nobody_unsettles_nobody(world: World) -> None:
 
 
 @pytest.mark.parametrize("other_is_of_everyone", [False, True])
-async def test_of_two_changes_at_once_the_last_one_to_finish_settles(
+async def test_of_two_changes_at_once_the_last_one_to_finish_makes_users_stable(
     world: World, *, other_is_of_everyone: bool
 ) -> None:
     one = await world.begun(ADA)
@@ -189,7 +189,7 @@ async def test_steps_that_are_repeated_because_an_answer_was_lost_do_no_harm(wor
 
 
 @pytest.mark.parametrize("everyone", [False, True])
-async def test_a_change_that_nobody_finishes_settles_by_itself_at_a_version_of_its_own(
+async def test_the_mark_of_an_unfinished_change_expires_at_a_version_of_its_own(
     world: World, *, everyone: bool
 ) -> None:
     before = await world.fetch()
@@ -211,7 +211,7 @@ async def test_one_change_does_not_prolong_another(world: World) -> None:
     assert not (await world.fetch(GRACE_HOPPER)).stable
 
 
-async def test_a_change_that_is_finished_after_it_settled_moves_the_version_once_more(
+async def test_a_change_that_is_finished_after_its_mark_expired_moves_the_version_once_more(
     world: World,
 ) -> None:
     change = await world.begun(ADA)
@@ -226,7 +226,7 @@ async def test_a_change_that_is_finished_after_it_settled_moves_the_version_once
 # --- many at once -------------------------------------------------------------------------------
 
 
-async def test_everyone_who_looks_at_once_gets_their_own_standing(world: World) -> None:
+async def test_concurrent_callers_get_a_snapshot_each(world: World) -> None:
     users = [UserId(a_session().id) for _ in range(40)]
     for user_id in users[::2]:
         world.session_of[user_id] = a_session(user_id=user_id)

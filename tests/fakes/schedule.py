@@ -211,7 +211,7 @@ class ForgetfulVersions(MemoryAccessVersions):
         self.notice_loss()
 
     def notice_loss(self) -> None:
-        """Move everyone's version, and leave everyone unsettled for a while."""
+        """Move everyone's version, and mark everyone dirty for a while."""
         change = Change(id=UUID(int=next(self._numbers)), everyone=True)
         self._mark(change)
         self._move(change)

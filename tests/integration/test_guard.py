@@ -51,7 +51,7 @@ from tests.valkey import Valkey
 SECOND = timedelta(seconds=1)
 TTL = timedelta(minutes=10)
 SOON = 0.5 * SECOND
-"""After which a change that nobody finishes settles here."""
+"""The dirty mark expires after this time here."""
 
 CODE = "GET:/api/v1/roles"
 A_CHANGE = Change(id=UUID(int=1), user_ids=[ADA])
@@ -92,7 +92,7 @@ async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
 
 @dataclass(slots=True)
 class Fetcher:
-    """Versions on a server, and living sessions to look at."""
+    """Versions on a server, and a living session to fetch."""
 
     client: RedisClient
     versions: AccessVersions
@@ -108,7 +108,7 @@ class Fetcher:
 async def fetcher_at(
     url: str, stack: AsyncExitStack, *, patience: timedelta = 30 * SECOND
 ) -> Fetcher:
-    """Return versions that are settled."""
+    """Return versions that are stable."""
     client = client_of(url, stack, patience=patience)
     fetcher = Fetcher(client, RedisAccessVersions(client, dirty_ttl=SOON))
     await RedisSessionStore(client).open(fetcher.session, idle=IDLE, absolute=ABSOLUTE, cap=20)
@@ -221,7 +221,7 @@ async def evict(_: Valkey, client: RedisClient) -> None:
 
 
 @pytest.mark.parametrize("lose", [restart, flush, evict])
-async def test_a_server_that_may_have_lost_something_revives_no_version_and_settles_nobody_at_once(
+async def test_a_server_that_may_have_lost_data_revives_no_version_and_marks_everyone_dirty(
     server: Valkey, stack: AsyncExitStack, lose: Loss
 ) -> None:
     fetcher = await fetcher_at(server.url, stack)
@@ -235,7 +235,7 @@ async def test_a_server_that_may_have_lost_something_revives_no_version_and_sett
     assert (await fetcher.fetch()).version == after.version
 
 
-async def test_a_backup_that_is_restored_revives_no_version_and_settles_nobody_at_once(
+async def test_a_restored_backup_revives_no_version_and_marks_everyone_dirty(
     server: Valkey, stack: AsyncExitStack, tmp_path: Path
 ) -> None:
     fetcher = await fetcher_at(server.url, stack)

@@ -29,7 +29,7 @@ async def test_in_no_order_of_steps_does_anybody_see_anything_but_what_is_commit
     await run(2000)
 
 
-class ForgetsToUnsettle(ForgetfulVersions):
+class ForgetsToMarkDirty(ForgetfulVersions):
     async def mark_dirty(self, change: Change) -> None:
         self._move(change)
 
@@ -81,7 +81,7 @@ class BeginsAfterwards(CommitAccessChange):
 @pytest.mark.parametrize(
     ("versions", "commit"),
     [
-        (ForgetsToUnsettle, CommitAccessChange),
+        (ForgetsToMarkDirty, CommitAccessChange),
         (ForgetsToMove, CommitAccessChange),
         (DoesNotMoveAfterALoss, CommitAccessChange),
         (SettlesAfterALoss, CommitAccessChange),

@@ -401,7 +401,9 @@ async def test_without_the_store_of_versions_nothing_is_changed(world: World) ->
     assert await world.may(world.here, tokens)
 
 
-async def test_a_change_may_take_long_and_unsettles_nobody_before_its_commit(world: World) -> None:
+async def test_a_change_may_take_long_and_marks_nobody_dirty_before_its_commit(
+    world: World,
+) -> None:
     """Whoever waits for a lock, say, costs others nothing."""
     role = a_role(READ)
     tokens = await world.given(a_user(), role)
@@ -437,7 +439,7 @@ async def test_a_commit_without_an_answer_leaves_the_decision_to_the_database_fo
         assert await world.may(guard, tokens) is not it_happened
 
 
-async def test_a_change_that_cannot_be_finished_is_made_and_settles_by_itself(
+async def test_a_change_that_cannot_be_finished_is_made_and_its_mark_expires(
     world: World,
 ) -> None:
     role = a_role(READ)

@@ -1,1 +1,1 @@
-"""The guard, the one way to change what somebody may do, and roles. What a role is: `domain.access`."""
+"""The guard, roles, and the commit of access changes. Rules of roles belong to `domain.access`."""

@@ -1,4 +1,4 @@
-"""The one way to change what somebody may do."""
+"""The only way to commit a change of access."""
 
 import asyncio
 from collections.abc import Collection
@@ -14,10 +14,10 @@ from domain.identity import UserId
 
 @dataclass(frozen=True, slots=True)
 class CommitAccessChange:
-    """Commit a change of what somebody may do, so that it is in force at the next request everywhere.
+    """Commit a change of access, so that every process applies it from the next request on.
 
-    Every writer of roles, of who has them, and of a user's status commits through here. A crash between any
-    two steps leaves the users unsettled for a while: slower for them, never stale.
+    Every change of roles, of role assignments and of a user's status commits here. A crash between two steps
+    leaves the users dirty until the mark expires: their requests are slower, but never use old access.
     """
 
     versions: AccessVersions
@@ -26,13 +26,13 @@ class CommitAccessChange:
     async def __call__(
         self, uow: UnitOfWork, user_ids: Collection[UserId] = (), *, everyone: bool = False
     ) -> None:
-        """Commit `uow`, which changed what these users may do, or everyone; raise `Unavailable` and change nothing."""
+        """Commit `uow`, which changed the access of these users or of everyone; on `Unavailable` nothing changed."""
         change = Change(id=self.ids.new(), user_ids=tuple(user_ids), everyone=everyone)
         await self.versions.mark_dirty(change)
-        # A commit that was not heard of may still come, so then it stays under way until that is out of the question.
+        # If the commit raises it may still happen, so the mark is left to expire.
         await uow.commit()
         await asyncio.shield(self._clear_dirty(change))
 
     async def _clear_dirty(self, change: Change) -> None:
-        with suppress(Unavailable):  # the change is made, and settles by itself
+        with suppress(Unavailable):  # the change is committed, and its mark expires
             await self.versions.clear_dirty(change)

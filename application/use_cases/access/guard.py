@@ -1,4 +1,4 @@
-"""Who makes a request, and whether they may: when it arrives, and again when it changes something."""
+"""Authentication and authorization: when a request arrives, and again when it changes something."""
 
 from collections import OrderedDict
 from contextlib import suppress
@@ -18,11 +18,10 @@ from domain.sessions import InvalidToken, SessionId
 
 @dataclass(slots=True)
 class Guard:
-    """Find out who makes a request, and whether they may. One per process.
+    """Authenticate the caller of a request and check their permission. One instance per process.
 
-    A warm request costs one look at the versions and no SQL. What this process remembers of a user counts
-    only under the version that the look returned, so a change is in force at the next request everywhere:
-    `AccessVersions` says why.
+    A cached request costs one fetch of the versions and no SQL. A cached access is used only under the version
+    that the fetch returned, so a change applies from the next request on: `AccessVersions` has the proof.
     """
 
     uow: UnitOfWorkFactory
@@ -43,11 +42,11 @@ class Guard:
         permission: str | None = None,
         password_may_be_due: bool = False,
     ) -> Caller:
-        """Return the caller of a route that needs `permission`, or none but a session.
+        """Return the caller of a route that requires `permission`, or only a session if that is None.
 
-        Raise `InvalidToken` unless the token is ours, its session lives and its user is active,
-        `PasswordChangeRequired` if a one-time password is still in use, `PermissionDenied` if no active
-        role of the user gives the permission.
+        Raise `InvalidToken` unless the token is valid, its session lives and its user is active;
+        `PasswordChangeRequired` if a one-time password is still in use; `PermissionDenied` if no active role of
+        the user grants the permission.
         """
         claims = self.tokens.verify_access(access_token)
         caller = Caller(
@@ -62,9 +61,9 @@ class Guard:
         return caller
 
     async def with_refresh_token(self, refresh_token: str, client: ClientInfo) -> Caller:
-        """Return whose refresh token it is, without using it up.
+        """Return the caller of a refresh token without rotating it.
 
-        Raise `InvalidToken` unless it is the one that its living session would rotate next, and its user is active.
+        Raise `InvalidToken` unless it is the current token of a living session and its user is active.
         """
         claims = self.tokens.verify_refresh(refresh_token)
         session = await self.store.find(claims.user_id, claims.session_id)
@@ -86,8 +85,8 @@ class Guard:
         return _of_active(access)
 
     async def _from_cache(self, user_id: UserId, version: str) -> Access | None:
-        remembered_version, access = self._cached.get(user_id, ("", None))
-        if access is not None and remembered_version == version:
+        cached_version, access = self._cached.get(user_id, ("", None))
+        if access is not None and cached_version == version:
             self._cached.move_to_end(user_id)
             return access
         access = await self.cache.get(user_id, version)
@@ -95,7 +94,9 @@ class Guard:
             access = await self._read(user_id)
             if access is None:
                 return None
-            with suppress(Unavailable):  # too full to be written, say; this process knows now
+            with suppress(
+                Unavailable
+            ):  # for example out of memory; this process has the value anyway
                 await self.cache.put(user_id, version, access)
         self._cached[user_id] = version, access
         self._cached.move_to_end(user_id)
@@ -110,20 +111,20 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class Authorize:
-    """Decide within a unit of work that the caller still may do what the guard let them in for.
+    """Check again, within a unit of work, that the caller still has the permission.
 
-    Since then they may have waited: for a body, a hash, a connection, a lock. So every change takes these steps:
-    hash; begin; `lock_access`; lock what is changed; authorize; decide by the access that this returns; change; commit.
-    Nobody's roles, status or rights change between the lock and the commit, and nothing is waited for between
-    this and the change.
+    Since the guard's check the request may have waited for a body, a hash, a connection or a lock. So every change
+    takes these steps: hash; open the unit of work; `lock_access`; lock what is changed; authorize; decide by the
+    access that this returns; change; commit. No access changes between the lock and the commit, and nothing waits
+    between this check and the change.
     """
 
     versions: AccessVersions
 
     async def __call__(self, uow: UnitOfWork, caller: Caller) -> Caller:
-        """Return the caller with the access that they have now.
+        """Return the caller with their current access.
 
-        Raise what the guard raises: `InvalidToken`, `PasswordChangeRequired` or `PermissionDenied`.
+        Raise the errors of the guard: `InvalidToken`, `PasswordChangeRequired` or `PermissionDenied`.
         """
         snapshot = await self.versions.fetch(caller.user_id, caller.session_id)
         if not snapshot.session_alive:

@@ -1,4 +1,4 @@
-"""Roles: what they give, and who has them."""
+"""Roles: create, replace, delete and list them."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ from domain.versions import Versions, check_version, next_version
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleDraft:
-    """What a role shall be."""
+    """All properties of a role to create or to replace."""
 
     code: RoleCode
     name: str
@@ -47,7 +47,7 @@ class RoleDraft:
 
 @dataclass(frozen=True, slots=True)
 class CreateRole:
-    """Make a role that gives nothing the caller does not hold."""
+    """Create a role. It may grant only permissions that the caller has."""
 
     uow: UnitOfWorkFactory
     authorize: Authorize
@@ -80,7 +80,7 @@ class CreateRole:
 
 @dataclass(frozen=True, slots=True)
 class ReplaceRole:
-    """Make a role what the draft says; in force at the next request of everybody who has it."""
+    """Replace a role. The change applies from the next request of each user who has it."""
 
     uow: UnitOfWorkFactory
     authorize: Authorize
@@ -111,8 +111,8 @@ class ReplaceRole:
             )
             check_amount(role)
             await _check_known(uow, role.grants - present.grants)
-            # What the role gives, or would give if enabled, too: whoever takes power from others could
-            # first strip them of what protects them from somebody who may do less.
+            # The old permissions count too, even of a disabled role: otherwise a caller could first remove the
+            # permissions that protect a user, and then manage that user.
             check_ceiling(caller.access, [present, role])
             changes = _changes(present, role)
             if not changes:
@@ -134,7 +134,7 @@ class ReplaceRole:
 
 @dataclass(frozen=True, slots=True)
 class DeleteRoles:
-    """Remove roles, all of them or none."""
+    """Delete roles: either all of them or none."""
 
     uow: UnitOfWorkFactory
     authorize: Authorize
@@ -182,7 +182,7 @@ class DeleteRoles:
 
 @dataclass(frozen=True, slots=True)
 class GetRole:
-    """Show one role."""
+    """Get one role."""
 
     uow: UnitOfWorkFactory
 
@@ -196,7 +196,7 @@ class GetRole:
 
 @dataclass(frozen=True, slots=True)
 class ListRoles:
-    """Show one page of the roles that a filter finds."""
+    """List one page of the roles that match a filter."""
 
     uow: UnitOfWorkFactory
 
@@ -207,7 +207,7 @@ class ListRoles:
 
 @dataclass(frozen=True, slots=True)
 class ListAllRoles:
-    """Show every role, for a form to choose from."""
+    """List all roles, for selection lists."""
 
     uow: UnitOfWorkFactory
 
@@ -218,7 +218,7 @@ class ListAllRoles:
 
 @dataclass(frozen=True, slots=True)
 class ListOwnRoles:
-    """Show the caller which roles they have, disabled ones too."""
+    """List the roles of the caller, including disabled ones."""
 
     uow: UnitOfWorkFactory
 
@@ -229,7 +229,7 @@ class ListOwnRoles:
 
 @dataclass(frozen=True, slots=True)
 class ListRoleUsers:
-    """Show one page of who has a role."""
+    """List one page of the users who have a role."""
 
     uow: UnitOfWorkFactory
 
@@ -280,7 +280,7 @@ async def _check_holders(uow: UnitOfWork, role: Role) -> None:
 
 
 def _changes(before: Role, after: Role) -> dict[str, object]:
-    """Return as details what is not as it was; of what the role gives, what came and what went."""
+    """Return the changed values as audit details; for permissions, those added and removed."""
     old, new = _audit_details(before), _audit_details(after)
     changes = difference(old, new)
     for name, was, is_now in (

@@ -1,1 +1,1 @@
-"""Users as themselves and as administrators see them; registration, passwords, the first administrator."""
+"""Registration, profiles, passwords, the management of users, and the first administrator."""

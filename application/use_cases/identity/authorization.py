@@ -1,4 +1,4 @@
-"""Whom somebody gets at, which roles they may give, and what is noted about it."""
+"""Which users a caller may manage, which roles they may assign, and the audit details of it."""
 
 from collections.abc import Collection, Sequence
 
@@ -22,7 +22,7 @@ from domain.identity import User, UserId, UserNotFound
 async def get_manageable_user(
     uow: UnitOfWork, caller: Caller, user_id: UserId
 ) -> tuple[User, Sequence[Role]]:
-    """Return a user who may do no more than the caller, and their roles; raise `UserNotFound` or `BeyondOwnAccess`."""
+    """Return a user and their roles; raise `UserNotFound`, or `BeyondOwnAccess` if they have more access."""
     user = await uow.users.find(user_id)
     if user is None:
         raise UserNotFound(user_id)
@@ -32,9 +32,10 @@ async def get_manageable_user(
 async def lock_manageable_user(
     uow: UnitOfWork, authorize: Authorize, caller: Caller, user_id: UserId
 ) -> tuple[Caller, User, Sequence[Role]]:
-    """Lock a user who may do no more than the caller: who resets a password can log in with it.
+    """Lock a user who has no more access than the caller: whoever resets a password can log in with it.
 
-    Return the caller as they are now, the user and their roles; raise what `get_manageable_user` or `Authorize` raises.
+    Return the caller with current access, the user and their roles; raise as
+    `get_manageable_user` and `Authorize` do.
     """
     await uow.roles.lock_access(to_change=True)
     user = await uow.users.lock(user_id)
@@ -47,20 +48,20 @@ async def _roles_if_manageable(uow: UnitOfWork, caller: Caller, user: User) -> S
     if user.id != caller.user_id:
         if user.is_admin and not caller.access.is_admin:
             raise BeyondOwnAccess(["administration"])
-        # Disabled roles count: when one is enabled again, a session opened meanwhile has what it gives.
+        # Disabled roles count: a session opened now gets their permissions when they are enabled again.
         check_ceiling(caller.access, roles)
     return roles
 
 
 async def check_not_last_administrator(uow: UnitOfWork, user_id: UserId) -> None:
-    """Raise `LastAdministrator` unless somebody else could administrate."""
+    """Raise `LastAdministrator` unless there is another active administrator."""
     if not await uow.users.has_active_administrator(other_than=user_id):
         raise LastAdministrator(user_id)
 
 
 async def known_roles(uow: UnitOfWork, codes: Collection[RoleCode]) -> Sequence[Role]:
-    """Return the roles that have these codes; raise `UnknownRoles`, or `TooMuchAccess` if nobody may have them all."""
-    # Before they are read: nobody makes us read more than that.
+    """Return the roles with these codes; raise `UnknownRoles`, or `TooMuchAccess` beyond the limits of a user."""
+    # Before the roles are read, so that no request makes us read more than the limit.
     beyond = (await uow.roles.amount_of(codes)).beyond(USER_LIMITS)
     if beyond is not None:
         raise TooMuchAccess("These roles", beyond, field="roles")
@@ -72,16 +73,16 @@ async def known_roles(uow: UnitOfWork, codes: Collection[RoleCode]) -> Sequence[
 
 
 async def assign(uow: UnitOfWork, user_id: UserId, roles: Collection[Role]) -> None:
-    """Give a locked or new user exactly these roles; raise `UnknownRoles` if one is gone by now."""
+    """Set the roles of a locked or new user; raise `UnknownRoles` if one was deleted meanwhile."""
     try:
         await uow.roles.assign(user_id, [role.id for role in roles])
-    except RoleNotFound as error:  # deleted since we looked
+    except RoleNotFound as error:  # deleted since `known_roles`
         gone = {role.code.value for role in roles if role.id in error.role_ids}
         raise UnknownRoles(gone) from None
 
 
 def audit_details(user: User, roles: Sequence[Role]) -> dict[str, object]:
-    """Return as details what a change of a user may change."""
+    """Return the properties of a user that a change may affect, as audit details."""
     return {
         "username": user.username.value,
         "email": user.email.value,

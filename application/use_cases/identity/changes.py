@@ -1,4 +1,4 @@
-"""Changes of a user's data, status and roles, by somebody who may make them."""
+"""Changes of a user's data, status and roles by a caller who manages users."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from domain.versions import Versions, check_version, next_version
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserChange:
-    """What shall be different; None leaves it as it is."""
+    """The new values; None leaves a value as it is."""
 
     username: Username | None = None
     email: Email | None = None
@@ -38,7 +38,7 @@ class UserChange:
 
 @dataclass(frozen=True, slots=True)
 class ChangeUser:
-    """Change somebody's data, status or roles; in force at their next request."""
+    """Change a user's data, status or roles. The change applies from the user's next request."""
 
     uow: UnitOfWorkFactory
     authorize: Authorize

@@ -1,4 +1,4 @@
-"""How a password is chosen, and changed by its owner."""
+"""The choice of a password, and its change by the user or the operator."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ from domain.sessions import FRAME_SIZE, InvalidCredentials, InvalidToken, Sealed
 
 @dataclass(frozen=True, slots=True)
 class ChoosePassword:
-    """Turn a new password into its hash, if the policy accepts it."""
+    """Check a new password against the policy and hash it."""
 
     hasher: PasswordHasher
     common: CommonPasswords
@@ -51,7 +51,7 @@ class ChoosePassword:
 
 @dataclass(frozen=True, slots=True)
 class ChangePassword:
-    """Let the caller change their password; every other session of theirs ends, and no other device is known."""
+    """Change the caller's password, end their other sessions, and forget their other known devices."""
 
     uow: UnitOfWorkFactory
     authorize: Authorize
@@ -74,9 +74,9 @@ class ChangePassword:
     ) -> None:
         """Raise `WrongPassword`, `UnreadablePassword` or `PasswordRejected`.
 
-        Raise `Throttled` too: a stolen session must not become a place to guess in. It pays from the buckets
-        of log-in and shares their lock. With others of its own it would double the guesses at one password;
-        and whoever knows a name can lock its account on unknown devices at log-in anyway, without any session.
+        Raise `Throttled` too: a stolen session must not allow more guesses. Attempts count in the buckets of log-in
+        and share its lock, because separate buckets would double the number of guesses. This adds no risk of a
+        lock-out: anybody who knows a username can lock its account on unknown devices at log-in anyway.
         """
         async with self.uow() as uow:
             user = await uow.users.find(caller.user_id)
@@ -129,8 +129,8 @@ class ChangePassword:
                 actor=user.id,
                 target=f"user:{user.id}",
             )
-            # Before the commit, not after it: if the store of sessions is down nothing is changed, and no
-            # session outlives the password that opened it. Log-ins wait for the lock on the user meanwhile.
+            # Before the commit: if the session store is down, nothing changes, and no session outlives the
+            # password that opened it. Log-ins meanwhile wait for the lock on the user.
             await self.store.end_others(
                 user.id, keep=caller.session_id, valid_from=user.sessions_valid_from
             )
@@ -140,9 +140,9 @@ class ChangePassword:
 
 @dataclass(frozen=True, slots=True)
 class SetPassword:
-    """Let whoever operates the service set somebody's password; every session of theirs ends.
+    """Set a user's password as the operator, and end all their sessions.
 
-    Nobody asks for the old one: it is the way back for an administrator who has lost theirs.
+    The old password is not needed: this is the recovery of an administrator who lost theirs.
     """
 
     uow: UnitOfWorkFactory

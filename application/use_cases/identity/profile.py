@@ -1,4 +1,4 @@
-"""What users see of themselves, and may change."""
+"""The profile of the caller."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from domain.sessions import InvalidToken
 
 @dataclass(frozen=True, slots=True)
 class UserWithRoles:
-    """A user, and the roles they have, disabled ones too."""
+    """A user and their roles, including disabled ones."""
 
     user: User
     roles: Sequence[Role]
@@ -23,7 +23,7 @@ class UserWithRoles:
 
 @dataclass(frozen=True, slots=True)
 class GetProfile:
-    """Show the caller to themselves."""
+    """Get the caller's own user and roles."""
 
     uow: UnitOfWorkFactory
 
@@ -38,7 +38,7 @@ class GetProfile:
 
 @dataclass(frozen=True, slots=True)
 class UpdateProfile:
-    """Let the caller change how they are called and reached."""
+    """Change the caller's name or email."""
 
     uow: UnitOfWorkFactory
     authorize: Authorize

@@ -1,4 +1,4 @@
-"""How accounts come to be without an administrator: registration, and the first administrator."""
+"""Accounts that no administrator creates: registration, and the first administrator."""
 
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ from domain.sessions import SealedPassword
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """Let a person make their own account, where that is allowed."""
+    """Register a new account, if registration is open."""
 
     uow: UnitOfWorkFactory
     unseal: UnsealPassword
@@ -78,7 +78,7 @@ class Register:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewAdministrator:
-    """Who was made; `one_time_password` is shown once, and is None if the operator chose one."""
+    """The new administrator; `one_time_password` is shown once, and None if the operator chose a password."""
 
     user: User
     one_time_password: str | None
@@ -86,7 +86,7 @@ class NewAdministrator:
 
 @dataclass(frozen=True, slots=True)
 class CreateFirstAdministrator:
-    """Make the administrator that everything else starts with, unless there is one."""
+    """Create the first administrator, unless there is an administrator already."""
 
     uow: UnitOfWorkFactory
     hasher: PasswordHasher
@@ -97,7 +97,7 @@ class CreateFirstAdministrator:
     audit: RecordAudit
 
     async def __call__(self, wanted: FirstAdministrator) -> NewAdministrator:
-        """Raise `AdministratorExists`, or what is wrong with the wanted values."""
+        """Raise `AdministratorExists`, or the error of an invalid value."""
         now = self.clock.now()
         username, email, name = (
             Username(wanted.username),
@@ -111,7 +111,7 @@ class CreateFirstAdministrator:
             one_time: str | None = None
             if wanted.password is None:
                 one_time = self.secrets.one_time_password()
-                # The policy is for what people think up.
+                # The policy is for passwords that people choose.
                 password_hash = await self.hasher.hash(Password(one_time))
             else:
                 password_hash = await self.choose(

@@ -1,4 +1,4 @@
-"""The sessions of users, as those see and end them who may."""
+"""The sessions of other users, for callers who manage them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from domain.sessions import Session, SessionId, SessionNotFound
 
 @dataclass(frozen=True, slots=True)
 class ListUserSessions:
-    """Show where somebody is logged in."""
+    """List the sessions of a user."""
 
     uow: UnitOfWorkFactory
     store: SessionStore
 
     async def __call__(self, caller: Caller, user_id: UserId) -> Sequence[Session]:
-        """Raise `UserNotFound`, or `BeyondOwnAccess`: where the powerful log in is for their equals to know."""
+        """Raise `UserNotFound`, or `BeyondOwnAccess` if the user has more access than the caller."""
         async with self.uow() as uow:
             await get_manageable_user(uow, caller, user_id)
         return await self.store.of_user(user_id)
@@ -29,7 +29,7 @@ class ListUserSessions:
 
 @dataclass(frozen=True, slots=True)
 class EndUserSessions:
-    """End one or all of somebody's sessions."""
+    """End one or all sessions of a user."""
 
     uow: UnitOfWorkFactory
     authorize: Authorize

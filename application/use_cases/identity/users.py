@@ -1,4 +1,4 @@
-"""Users as administrators see them: list, make, remove, and reset a password."""
+"""The management of users: list, create, delete, and reset a password."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ from domain.versions import Versions, check_version
 
 @dataclass(frozen=True, slots=True)
 class NewUser:
-    """A user who was made or whose password was reset; a one-time password is shown this once."""
+    """A user who was created, or whose password was reset, with a one-time password that is shown once."""
 
     user: User
     roles: Sequence[Role]
@@ -58,7 +58,7 @@ class NewUser:
 
 @dataclass(frozen=True, slots=True)
 class ListedUser:
-    """A user, and which roles they have, disabled ones too, but not what these give."""
+    """A user and their roles, including disabled ones, without the permissions of the roles."""
 
     user: User
     roles: Sequence[RoleSummary]
@@ -66,7 +66,7 @@ class ListedUser:
 
 @dataclass(frozen=True, slots=True)
 class ListUsers:
-    """Show one page of the users that a filter finds."""
+    """List one page of the users that match a filter."""
 
     uow: UnitOfWorkFactory
 
@@ -81,7 +81,7 @@ class ListUsers:
 
 @dataclass(frozen=True, slots=True)
 class GetUser:
-    """Show one user."""
+    """Get one user."""
 
     uow: UnitOfWorkFactory
 
@@ -96,7 +96,7 @@ class GetUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserDraft:
-    """Who shall be made; without a password they get a one-time password."""
+    """The user to create. Without a password they get a one-time password."""
 
     username: Username
     email: Email
@@ -109,7 +109,7 @@ class UserDraft:
 
 @dataclass(frozen=True, slots=True)
 class CreateUser:
-    """Make an account for somebody, with no more access than the caller has."""
+    """Create a user with no more access than the caller has."""
 
     uow: UnitOfWorkFactory
     authorize: Authorize
@@ -174,7 +174,7 @@ class CreateUser:
 
 @dataclass(frozen=True, slots=True)
 class DeleteUser:
-    """Remove somebody; what they did stays in the audit log."""
+    """Delete a user. Their audit entries stay."""
 
     uow: UnitOfWorkFactory
     authorize: Authorize
@@ -208,7 +208,7 @@ class DeleteUser:
 
 @dataclass(frozen=True, slots=True)
 class ResetPassword:
-    """Give somebody a one-time password and end all their sessions."""
+    """Replace a user's password by a one-time password, and end all their sessions."""
 
     uow: UnitOfWorkFactory
     authorize: Authorize

@@ -1,1 +1,1 @@
-"""Log-in, the rotation of refresh tokens, devices, log-out, and keys. No rule about passwords: `identity`."""
+"""Log-in, refresh, sessions, log-out and keys. Rules about passwords belong to `identity`."""

@@ -1,4 +1,4 @@
-"""Where somebody is logged in, and log-out."""
+"""Sessions of the caller, and log-out."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -23,7 +23,7 @@ from domain.sessions import (
 
 @dataclass(frozen=True, slots=True)
 class EndSessions:
-    """End sessions of one user, and note who did it; the note exists exactly if they ended."""
+    """End sessions of one user and record who did it; the audit entry exists if and only if they ended."""
 
     uow: UnitOfWorkFactory
     store: SessionStore
@@ -33,7 +33,7 @@ class EndSessions:
     async def one(
         self, action: str, client: ClientInfo, *, actor: UserId, of: UserId, session_id: SessionId
     ) -> bool:
-        """End one session; tell whether there was one."""
+        """End one session; return whether there was one."""
         async with self.uow() as uow:
             return await self.one_within(
                 uow, action, client, actor=actor, of=of, session_id=session_id
@@ -117,7 +117,7 @@ class LogOut:
 
 @dataclass(frozen=True, slots=True)
 class LogOutEverywhere:
-    """End every session of the caller, this one included."""
+    """End all sessions of the caller, including this one."""
 
     end: EndSessions
 
@@ -132,7 +132,7 @@ class LogOutEverywhere:
 
 @dataclass(frozen=True, slots=True)
 class ListSessions:
-    """Show the caller where they are logged in."""
+    """List the sessions of the caller."""
 
     store: SessionStore
 

@@ -1,4 +1,4 @@
-"""The keys that clients and other services ask for, and the note of which are in use."""
+"""The public keys for clients and other services, and the audit record of active keys."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from domain.documents import AuditId
 
 @dataclass(frozen=True, slots=True)
 class GetTransportKey:
-    """Hand out the key under which a password is encrypted."""
+    """Get the public key with which clients encrypt passwords."""
 
     transport: PasswordTransport
     limiter: RateLimiter
@@ -25,9 +25,9 @@ class GetTransportKey:
     throttle: ThrottleSettings
 
     async def __call__(self, client: ClientInfo, *, device: str | None = None) -> TransportKey:
-        """Raise `Throttled` when one address, or one device that has logged in before, asks too often.
+        """Raise `Throttled` when one address, or one known device, asks too often.
 
-        Without the key nobody logs in, so a device that others cannot lock out must not lack it because of them.
+        Nobody can log in without the key, so a known device has a bucket that others cannot empty.
         """
         device = device if self.device_cookies.is_ours(device) else None
         await self.limiter.hit("transport-key", client.address, self.throttle.public, device=device)
@@ -36,7 +36,7 @@ class GetTransportKey:
 
 @dataclass(frozen=True, slots=True)
 class GetPublicKeys:
-    """Hand out the keys with which other services verify access tokens."""
+    """Get the keys with which other services verify access tokens."""
 
     tokens: Tokens
 
@@ -46,7 +46,7 @@ class GetPublicKeys:
 
 @dataclass(frozen=True, slots=True)
 class RecordActiveKeys:
-    """Note the keys that this process signs and decrypts with; each once, however many processes start with it."""
+    """Record the active keys in the audit log: each key once, even if many processes start with it."""
 
     uow: UnitOfWorkFactory
     audit: RecordAudit

@@ -1,4 +1,4 @@
-"""Log-in: a name and a password for a session."""
+"""Log-in with a name and a password."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -32,7 +32,7 @@ from domain.sessions import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedIn:
-    """What a log-in gives."""
+    """The result of a log-in."""
 
     tokens: TokenPair
     user: User
@@ -68,8 +68,8 @@ class LogIn:
     ) -> LoggedIn:
         """Raise `Throttled` before any costly work, `InvalidCredentials` after it.
 
-        `device` is the token that the device was handed at a log-in before, if it shows one. A password in clear
-        comes from the log-in form of the docs page alone.
+        `device` is the token from an earlier log-in of this device, if it sends one. Only the log-in form of the docs
+        page sends a password that is not encrypted.
         """
         async with self.uow() as uow:
             user_id = await uow.users.id_of_login(name)
@@ -89,8 +89,8 @@ class LogIn:
             cap=self.settings.cap,
         )
         session = opened_session.session
-        # After the session is open, not before: whoever changes the password or disables the user in
-        # this moment either ends this session or makes this update miss. None slips through.
+        # After the session is open: a concurrent change of the password or status either ends this session or
+        # makes this update find no row. In both cases the log-in has no effect.
         roles = await self._record(user, rehashed, opened_session, client)
         if roles is None:
             await self._abandon(session)
@@ -99,13 +99,13 @@ class LogIn:
             tokens=self.issue(session),
             user=user,
             roles=roles,
-            device_token=await self._settle(reservation),
+            device_token=await self._record_success(reservation),
         )
 
-    async def _settle(self, reservation: Reservation) -> str | None:
-        """Count the success; return the token by which the device is known from now on, if that could be stored.
+    async def _record_success(self, reservation: Reservation) -> str | None:
+        """Record the success in the throttle; return the token of the known device, if it could be stored.
 
-        The session is open and its log-in noted, so what becomes of this makes it neither more nor less of a log-in.
+        The session is open and the log-in recorded, so a failure here does not change the result of the log-in.
         """
         known = reservation.attempt.device if reservation.known_device else None
         token = known or self.device_cookies.new()
@@ -116,7 +116,7 @@ class LogIn:
         return token
 
     async def _abandon(self, session: Session) -> None:
-        """End a session that nobody has the tokens of; if that cannot be, its time ends it."""
+        """End a session whose tokens were not handed out; if the store is down, the session expires by itself."""
         with suppress(Unavailable):
             await self.store.end(session.user_id, session.id)
 
@@ -138,7 +138,7 @@ class LogIn:
         opened: Opened,
         client: ClientInfo,
     ) -> Sequence[Role] | None:
-        """Note the log-in and return the user's roles, or None if they may not log in any more."""
+        """Record the log-in and return the user's roles, or None if they may not log in any more."""
         session, ended = opened.session, opened.ended
         try:
             async with self.uow() as uow:

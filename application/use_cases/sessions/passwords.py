@@ -1,4 +1,4 @@
-"""How a password is opened on its arrival, and checked: once, within the limits on guessing."""
+"""Decryption of a received password, and its check within the limits on guessing."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,12 +17,12 @@ from domain.identity import Password, User, UserId
 from domain.sessions import InvalidCredentials, SealedPassword, is_fresh, parse_plaintext
 
 _MARGIN = timedelta(seconds=1)
-"""What the clocks of two stores may drift apart in a few minutes."""
+"""How far the clocks of two stores may drift apart in a few minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnsealPassword:
-    """Open a password that a client encrypted; accept each ciphertext once, and only fresh ones if so configured."""
+    """Decrypt a password; accept each ciphertext once, and only fresh ones if so configured."""
 
     transport: PasswordTransport
     seen: SeenCiphertexts
@@ -30,7 +30,7 @@ class UnsealPassword:
     settings: SessionSettings
 
     async def __call__(self, sealed: SealedPassword) -> Password | None:
-        """Return the password, or None for every reason there may be not to accept it."""
+        """Return the password, or None for every reason to refuse it."""
         opened = await self.transport.open(sealed)
         unsealed = parse_plaintext(opened.plaintext) if opened else None
         if opened is None or unsealed is None:
@@ -47,9 +47,9 @@ class UnsealPassword:
 
 @dataclass(frozen=True, slots=True)
 class CheckPassword:
-    """Find who has a name and a password, within the limits on guessing.
+    """Find the user with this name and password, within the limits on guessing.
 
-    Unknown, wrong, disabled and locked take the same path: one verification, one count, one error.
+    Unknown names, wrong passwords, disabled and locked users take the same path: one verification, count and error.
     """
 
     uow: UnitOfWorkFactory
@@ -68,7 +68,7 @@ class CheckPassword:
         actor: UserId | None = None,
         may_be_used_up: bool = False,
     ) -> User:
-        """Return the active user; raise `InvalidCredentials` after counting and noting the failure.
+        """Return the active user; raise `InvalidCredentials` after the failure is counted and recorded.
 
         A one-time password that was used or has expired is a wrong one, unless it `may_be_used_up`.
         """
@@ -93,7 +93,7 @@ class CheckPassword:
     async def _record_failure(
         self, action: str, user: User | None, client: ClientInfo, actor: UserId | None
     ) -> None:
-        # Not the name: now and then somebody types the password into the wrong field.
+        # Without the name: sometimes people type the password into the wrong field.
         async with self.uow() as uow:
             await self.audit(
                 uow,

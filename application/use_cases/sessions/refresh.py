@@ -1,4 +1,4 @@
-"""Refresh: a refresh token for its successor."""
+"""The rotation of refresh tokens."""
 
 from contextlib import suppress
 from dataclasses import dataclass

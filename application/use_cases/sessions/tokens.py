@@ -1,4 +1,4 @@
-"""The pair of tokens that belongs to a session."""
+"""The pair of tokens of a session."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from domain.sessions import AccessClaims, RefreshClaims, Session, TokenId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenPair:
-    """A fresh access and refresh token, and how many seconds each will live."""
+    """A new access and refresh token, with their lifetimes in seconds."""
 
     access_token: str
     refresh_token: str
@@ -20,7 +20,7 @@ class TokenPair:
 
 @dataclass(frozen=True, slots=True)
 class IssueTokens:
-    """Sign the pair that belongs to the present state of a session."""
+    """Sign the tokens for the current state of a session."""
 
     tokens: Tokens
     clock: Clock

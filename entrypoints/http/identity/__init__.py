@@ -1,1 +1,1 @@
-"""Users over HTTP: as they see themselves, and as administrators see them."""
+"""Users over HTTP: one's own account, and the management of other users."""

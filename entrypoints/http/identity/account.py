@@ -1,4 +1,4 @@
-"""The caller's own account: registration, their data, and the change of their password."""
+"""The caller's own account: registration, profile and password."""
 
 from typing import Annotated
 
@@ -51,14 +51,14 @@ class RegisterBody(ApiModel):
 
 
 class UpdateProfileBody(ApiModel):
-    """What changes; what is left out stays."""
+    """The properties to change. A property that is left out stays as it is."""
 
     name: MayBeLeftOut[NameField] = None
     email: MayBeLeftOut[EmailField] = None
 
 
 class ChangePasswordBody(ApiModel):
-    """The present and the new password, each encrypted on its own."""
+    """The current and the new password, each encrypted separately."""
 
     old_password: Ciphertext
     new_password: Ciphertext
@@ -73,7 +73,7 @@ async def register(
     request: Request,
     response: Response,
 ) -> CreatedEnvelope[UserBody]:
-    """Make an account of one's own, where registration is open."""
+    """Register a new account, if registration is open."""
     user = await register(
         body.username,
         body.email,
@@ -90,7 +90,7 @@ async def register(
 async def get_user_info(
     caller: AnyPasswordCallerDep, get_profile: GetProfileDep
 ) -> Envelope[UserBody]:
-    """Show the caller's own data and what they may do."""
+    """Get the caller's profile and permissions."""
     found = await get_profile(caller)
     return Envelope(data=UserBody.of(found.user, found.roles))
 
@@ -99,7 +99,7 @@ async def get_user_info(
 async def update_profile(
     body: UpdateProfileBody, caller: CallerDep, update_profile: UpdateProfileDep
 ) -> Envelope[UserBody]:
-    """Change how the caller is called and reached."""
+    """Change the caller's name or email."""
     changed = await update_profile(caller, name=body.name, email=body.email)
     return Envelope(data=UserBody.of(changed.user, changed.roles))
 
@@ -111,7 +111,7 @@ async def change_password(
     change_password: ChangePasswordDep,
     device: DeviceTokenDep,
 ) -> Envelope[None]:
-    """Change the caller's password and end all their other sessions; no other device is known from then on."""
+    """Change the caller's password, end all their other sessions and forget their other known devices."""
     await change_password(
         caller,
         SealedPassword(body.old_password, body.kid),

@@ -1,4 +1,4 @@
-"""What users look like in bodies, and how a password travels in one."""
+"""JSON bodies of users, and the fields of an encrypted password."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,13 +11,13 @@ from domain.access import Role, RoleCode, RoleSummary
 from domain.identity import Email, PersonName, User, Username, UserStatus
 from entrypoints.http.envelope import ApiModel, Parsed, Text
 
-# Longer than a body on the routes of authentication may be: whatever is wrong with a ciphertext, its length
-# included, is for the use case to answer, and it answers all of it alike.
+# Longer than any body that the routes of authentication accept: the use case gives the same answer for everything
+# that is wrong with a ciphertext, its length included.
 _Ciphertext = Annotated[
     str,
     Field(
         max_length=16384,
-        description="The password under the public key: base64 of RSA-OAEP (SHA-256, MGF1-SHA-256, no label).",
+        description="The encrypted password: base64 of RSA-OAEP (SHA-256, MGF1-SHA-256, no label).",
         examples=["q2uWb3…base64…pA=="],
     ),
 ]
@@ -26,7 +26,7 @@ CiphertextOrNone = Annotated[_Ciphertext | None, Field(repr=False)]
 KeyId = Annotated[
     Text | None,
     Field(
-        description="Which public key was used; without it, the current one.",
+        description="The `kid` of the public key that was used. Default: the current key.",
         examples=["m1p0HcV3TzD9o2gq8x7yJb6sR4uWnKfE5aLiQwZtXhM"],
     ),
 ]
@@ -35,8 +35,8 @@ UsernameField = Annotated[
     Parsed(Username, Username.LENGTH),
     Field(
         description=(
-            "2 to 100 characters of one script, without white space or @; unique: neither upper and lower case nor "
-            "a look-alike makes another one."
+            "2 to 100 characters of one script, without white space or @. Unique; case and look-alike characters "
+            "make no difference."
         ),
         examples=["ada.lovelace"],
     ),
@@ -46,8 +46,7 @@ EmailField = Annotated[
     Parsed(Email, Email.LENGTH),
     Field(
         description=(
-            "At most 254 characters, each part of one script; unique, upper and lower case aside, in Unicode or in "
-            "Punycode."
+            "At most 254 characters, each part of one script. Unique; case makes no difference, nor does Punycode."
         ),
         examples=["ada@example.org"],
     ),
@@ -63,7 +62,7 @@ RoleCodeField = Annotated[
     RoleCode,
     Parsed(RoleCode, RoleCode.LENGTH),
     Field(
-        description="2 to 64 of A-Z, a-z, 0-9, `.`, `_` and `-`, a letter first; unique, upper and lower case aside.",
+        description="2 to 64 of A-Z, a-z, 0-9, `.`, `_` and `-`, a letter first. Unique; case is ignored.",
         examples=["editor"],
     ),
 ]
@@ -73,11 +72,11 @@ SortOfUsers: TypeAlias = Literal[
 ]
 
 EVERYTHING = "*:**"
-"""The pattern that covers every permission, which administrators have."""
+"""The pattern that matches every permission. Administrators have it."""
 
 
 class ListedUserBody(ApiModel):
-    """A user, and which roles they have."""
+    """A user, with the codes of their roles."""
 
     id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b21"])
     username: str = Field(examples=["ada.lovelace"])
@@ -86,7 +85,7 @@ class ListedUserBody(ApiModel):
     status: UserStatus = Field(examples=["active"])
     is_admin: bool = Field(description="Administrators may do everything.", examples=[False])
     must_change_password: bool = Field(
-        description="If true, nothing but this, the change of password and log-out is open.",
+        description="If true, this user can only read their own profile, change the password and log out.",
         examples=[False],
     )
     created_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
@@ -94,7 +93,7 @@ class ListedUserBody(ApiModel):
     password_changed_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
     last_login_at: datetime | None = Field(examples=["2026-01-02T08:30:00Z"])
     roles: Sequence[str] = Field(
-        description="The codes of the user's roles, disabled ones too.", examples=[["editor"]]
+        description="The codes of the user's roles, including disabled ones.", examples=[["editor"]]
     )
 
     @classmethod
@@ -104,22 +103,23 @@ class ListedUserBody(ApiModel):
 
 
 class UserBody(ListedUserBody):
-    """A user, and what they may do."""
+    """A user, with their permissions."""
 
     permission_codes: Sequence[str] = Field(
-        description="What the active roles allow: `METHOD:/path/template`, or a pattern.",
+        description="The permissions of the active roles: `METHOD:/path/template`, or a pattern.",
         examples=[["GET:/api/v1/users/{user_id}", "*:/api/v1/roles/**"]],
     )
     button_permissions: Sequence[str] = Field(
-        description="For front ends; of the active roles.", examples=[["user.create"]]
+        description="Names from the active roles that front ends interpret.",
+        examples=[["user.create"]],
     )
     router_permissions: Sequence[str] = Field(
-        description="For front ends; of the active roles.", examples=[["/users"]]
+        description="Names from the active roles that front ends interpret.", examples=[["/users"]]
     )
 
     @classmethod
     def of(cls, user: User, roles: Sequence[Role]) -> Self:
-        """Present `user` and what their `roles` give."""
+        """Present `user` and the permissions of their `roles`."""
         active = [role for role in roles if role.is_active]
         grants = {grant.value for role in active for grant in role.grants}
         return cls(

@@ -1,4 +1,4 @@
-"""Users as administrators see them: list, make, change, remove."""
+"""The management of users: list, create, change, delete."""
 
 from collections.abc import Sequence
 from typing import Annotated, Self
@@ -57,28 +57,32 @@ RoleCodes = Annotated[
     Sequence[RoleCodeField], Field(max_length=100, description="The codes of the user's roles.")
 ]
 Administration = Annotated[
-    StrictBool, Field(description="Only administrators make administrators.", examples=[False])
+    StrictBool,
+    Field(
+        description="Whether the user is an administrator. Only administrators can set it.",
+        examples=[False],
+    ),
 ]
 Status = Annotated[
     UserStatus,
-    Field(description="Who is disabled can do nothing, at once.", examples=["active"]),
+    Field(description="A disabled user loses all access at once.", examples=["active"]),
 ]
 
 
 class UserQuery(PageQuery[SortOfUsers]):
-    """Which users to list; each filter narrows."""
+    """Filters of the list; all of them must match."""
 
     keyword: MayBeLeftOut[Keyword] = Field(
         default=None,
-        description="A literal part of the username, the email or the name, upper and lower case aside.",
+        description="A part of the username, the email or the name. Case is ignored; there are no wildcards.",
     )
     status: MayBeLeftOut[UserStatus] = None
     role: MayBeLeftOut[RoleCodeField] = Field(
-        default=None, description="The code of a role they have."
+        default=None, description="The code of a role. Only users with this role are listed."
     )
 
     def filter(self) -> UserFilter:
-        """Return what the use case is asked for."""
+        """Return the argument of the use case."""
         return UserFilter(
             keyword=self.keyword,
             status=self.status,
@@ -87,7 +91,7 @@ class UserQuery(PageQuery[SortOfUsers]):
 
 
 class CreateUserBody(ApiModel):
-    """Somebody new. Without a password they get a one-time password."""
+    """A new user. If `password` is left out, the server generates a one-time password."""
 
     username: UsernameField
     email: EmailField
@@ -99,7 +103,7 @@ class CreateUserBody(ApiModel):
     roles: RoleCodes = ()
 
     def draft(self) -> UserDraft:
-        """Return what the use case is asked for."""
+        """Return the argument of the use case."""
         return UserDraft(
             username=self.username,
             email=self.email,
@@ -112,7 +116,7 @@ class CreateUserBody(ApiModel):
 
 
 class ChangeUserBody(ApiModel):
-    """What changes; what is left out stays."""
+    """The properties to change. A property that is left out stays as it is."""
 
     username: MayBeLeftOut[UsernameField] = None
     email: MayBeLeftOut[EmailField] = None
@@ -122,7 +126,7 @@ class ChangeUserBody(ApiModel):
     roles: MayBeLeftOut[RoleCodes] = None
 
     def change(self) -> UserChange:
-        """Return what the use case is asked for."""
+        """Return the argument of the use case."""
         return UserChange(
             username=self.username,
             email=self.email,
@@ -134,10 +138,10 @@ class ChangeUserBody(ApiModel):
 
 
 class NewUserBody(UserBody):
-    """A user who was made, or whose password was reset."""
+    """A user who was created, or whose password was reset."""
 
     one_time_password: str | None = Field(
-        description="Shown this once, good for one log-in within 24 hours; null if the user was made with a password.",
+        description="Shown only once; valid for one log-in within 24 hours. Null if the request had a password.",
         examples=["k7f3p-2m9xq-w4t8h-6b5nd"],
     )
 
@@ -155,7 +159,7 @@ class NewUserBody(UserBody):
 async def list_users(
     query: Annotated[UserQuery, Query()], list_users: ListUsersDep
 ) -> Envelope[Page[ListedUserBody]]:
-    """List users, ordered by username unless `sort` says otherwise."""
+    """List users. The default order is by username."""
     found = await list_users(query.filter(), query.request())
     return Envelope(
         data=Page.of(found, query, lambda one: ListedUserBody.of_listed(one.user, one.roles))
@@ -164,7 +168,7 @@ async def list_users(
 
 @router.get("/{user_id}", dependencies=[GuardedRoute])
 async def get_user(user_id: UUID, get_user: GetUserDep, response: Response) -> Envelope[UserBody]:
-    """Show a user, their roles, and what they may do."""
+    """Get a user with their roles and permissions."""
     found = await get_user(UserId(user_id))
     tag(response, found.user.updated_at)
     return Envelope(data=_presented(found))
@@ -178,7 +182,7 @@ async def create_user(
     request: Request,
     response: Response,
 ) -> CreatedEnvelope[NewUserBody]:
-    """Make an account for somebody, with no more access than the caller has."""
+    """Create a user. Callers can grant only roles whose permissions they have."""
     new = await create_user(caller, body.draft())
     locate(request, response, f"users/{new.user.id}")
     tag(response, new.user.updated_at)
@@ -193,7 +197,7 @@ async def change_user(
     caller: VerifyPermissionDep,
     change_user: ChangeUserDep,
 ) -> Envelope[UserBody]:
-    """Change a user's data, status or roles; in force at their next request."""
+    """Change a user's data, status or roles. The change applies from the user's next request."""
     changed = await change_user(caller, UserId(user_id), body.change(), expected=change.expected)
     change.tag(changed.user.updated_at)
     return Envelope(data=_presented(changed))
@@ -206,7 +210,7 @@ async def delete_user(
     caller: VerifyPermissionDep,
     delete_user: DeleteUserDep,
 ) -> Envelope[None]:
-    """Remove a user and end their sessions; what they did stays in the audit log."""
+    """Delete a user and end their sessions. Their audit entries stay."""
     await delete_user(caller, UserId(user_id), expected=change.expected)
     return Envelope(data=None)
 
@@ -218,7 +222,7 @@ async def reset_password(
     reset_password: ResetPasswordDep,
     response: Response,
 ) -> Envelope[NewUserBody]:
-    """Give a user a one-time password and end their sessions."""
+    """Replace a user's password by a one-time password, and end their sessions."""
     new = await reset_password(caller, UserId(user_id))
     tag(response, new.user.updated_at)
     return Envelope(data=NewUserBody.of_new(new))

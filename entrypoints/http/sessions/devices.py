@@ -1,4 +1,4 @@
-"""Where users are logged in: for themselves, and for administrators."""
+"""Sessions of the caller, and of other users for those who manage them."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -31,22 +31,25 @@ EndUserSessionsDep = Annotated[EndUserSessions, Depends(use_case(Container.end_u
 
 
 class SessionBody(ApiModel):
-    """One device that is logged in."""
+    """A living session: one device that is logged in."""
 
     id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b22"])
     agent: str = Field(
-        description="The User-Agent it logged in with.",
+        description="The User-Agent at log-in.",
         examples=["Mozilla/5.0 (X11; Linux x86_64)"],
     )
-    address: str = Field(description="Where it logged in from.", examples=["203.0.113.7"])
+    address: str = Field(description="The client's address at log-in.", examples=["203.0.113.7"])
     created_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
     last_seen_at: datetime = Field(
-        description="When it last refreshed its tokens.", examples=["2026-01-01T08:00:00Z"]
+        description="Time of the last token refresh.", examples=["2026-01-01T08:00:00Z"]
     )
     ends_at: datetime = Field(
-        description="When it ends whatever it does.", examples=["2026-01-31T00:00:00Z"]
+        description="The session ends at this time at the latest.",
+        examples=["2026-01-31T00:00:00Z"],
     )
-    current: bool = Field(description="Whether it made this request.", examples=[True])
+    current: bool = Field(
+        description="Whether this request belongs to this session.", examples=[True]
+    )
 
     @classmethod
     def of(cls, session: Session, *, current: SessionId) -> Self:
@@ -66,7 +69,7 @@ class SessionBody(ApiModel):
 async def list_sessions(
     caller: CallerDep, list_sessions: ListSessionsDep
 ) -> Envelope[Sequence[SessionBody]]:
-    """List where the caller is logged in, the latest log-in first."""
+    """List the sessions of the caller, newest first."""
     return Envelope(
         data=[
             SessionBody.of(session, current=caller.session_id)
@@ -88,7 +91,7 @@ async def end_session(
 async def list_user_sessions(
     user_id: UUID, caller: VerifyPermissionDep, list_user_sessions: ListUserSessionsDep
 ) -> Envelope[Sequence[SessionBody]]:
-    """List where a user is logged in, the latest log-in first."""
+    """List the sessions of a user, newest first."""
     return Envelope(
         data=[
             SessionBody.of(session, current=caller.session_id)

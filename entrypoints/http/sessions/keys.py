@@ -1,4 +1,4 @@
-"""Keys: the one under which passwords travel, and those with which others verify access tokens."""
+"""Public keys: one to encrypt passwords, and those that verify access tokens."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ GetPublicKeysDep = Annotated[GetPublicKeys, Depends(use_case(Container.get_publi
 
 
 class TransportKeyBody(ApiModel):
-    """The key under which a client encrypts passwords."""
+    """The public key with which a client encrypts passwords."""
 
     kid: str = Field(examples=["m1p0HcV3TzD9o2gq8x7yJb6sR4uWnKfE5aLiQwZtXhM"])
     algorithm: Literal["RSA-OAEP-256"] = "RSA-OAEP-256"
@@ -36,11 +36,11 @@ class TransportKeyBody(ApiModel):
         examples=["-----BEGIN PUBLIC KEY-----\nMIIB…\n-----END PUBLIC KEY-----\n"],
     )
     jwk: Mapping[str, str] = Field(
-        description="The same key as Web Crypto imports it (RFC 7517).",
+        description="The same key as a JWK (RFC 7517), for Web Crypto.",
         examples=[{"kty": "RSA", "alg": "RSA-OAEP-256", "use": "enc", "n": "0vx7…", "e": "AQAB"}],
     )
     server_time: datetime = Field(
-        description="When this was answered; a cached answer is older by its `Age`.",
+        description="The server's time at this response. Add the `Age` header of a cached response.",
         examples=["2026-01-01T00:00:00Z"],
     )
 
@@ -77,7 +77,7 @@ async def get_transport_key(
     get_transport_key: GetTransportKeyDep,
     clock: ClockDep,
 ) -> Envelope[TransportKeyBody]:
-    """Get the key under which passwords are encrypted before they are sent."""
+    """Get the public key with which clients encrypt passwords."""
     key = await get_transport_key(client, device=device)
     response.headers["Cache-Control"] = "public, max-age=60"
     return Envelope(data=TransportKeyBody.of(key, clock.now()))
@@ -100,7 +100,7 @@ class JwkSetResponse(JSONResponse):
     dependencies=[PublicRoute],
 )
 async def get_public_keys(request: Request, get_public_keys: GetPublicKeysDep) -> Response:
-    """Get the keys with which access tokens are verified: the next, the active, and the retired ones in use."""
+    """Get the keys that verify access tokens: the next, the active, and retired ones still in use."""
     response = JwkSetResponse({"keys": [dict(key) for key in await get_public_keys()]})
     etag = f'"{hashlib.sha256(response.body).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "public, max-age=300"}

@@ -1,4 +1,4 @@
-"""Log-in, the refresh of tokens, and log-out."""
+"""Log-in, token refresh and log-out."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
@@ -46,14 +46,14 @@ LogOutEverywhereDep = Annotated[LogOutEverywhere, Depends(use_case(Container.log
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What a browser shows to be known as a device, and the answer that tells it what to show."""
+    """The device token of the request, and the response that can set a new one."""
 
     token: str | None
     _request: Request
     _response: Response
 
     def remember(self, token: str | None) -> None:
-        """Let the browser show `token` from now on, if there is one."""
+        """Set the device cookie to `token`, if there is one."""
         if token is None:
             return
         settings = settings_of(self._request)
@@ -70,7 +70,7 @@ class Device:
 
 
 async def device(request: Request, response: Response, token: DeviceTokenDep) -> Device:
-    """Return the device that a log-in comes from."""
+    """Return the device of this log-in."""
     return Device(token, request, response)
 
 
@@ -89,21 +89,21 @@ class LogInBody(ApiModel):
     device_token: Text | None = Field(
         default=None,
         repr=False,
-        description="The `deviceToken` of the last log-in, for clients that keep no cookies; or send it as "
-        "`X-Device-Token`. A device that shows it cannot be locked out by others.",
+        description="The `deviceToken` of the last log-in, for clients without cookies; the header `X-Device-Token` "
+        "works too. Failed log-ins elsewhere cannot lock out a device that sends it.",
         examples=["wq0cTq3oJ0mXbqkS0m4pXc1c8w0nq3tJp7m9o1kE2bY"],
     )
 
 
 class TokensBody(ApiModel):
-    """A pair of tokens. The refresh token is used once; its answer has the next one."""
+    """A pair of tokens. A refresh token can be used once; the response contains the next one."""
 
     access_token: str = Field(examples=["eyJhbGciOiJSUzI1NiIsImtpZCI6…"])
     refresh_token: str = Field(examples=["eyJhbGciOiJSUzI1NiIsImtpZCI6…"])
     token_type: Literal["Bearer"] = Field(default="Bearer")
     expires_in: int = Field(description="Seconds until the access token expires.", examples=[600])
     refresh_expires_in: int = Field(
-        description="Seconds until the refresh token expires if it is not used.", examples=[604800]
+        description="Seconds until an unused refresh token expires.", examples=[604800]
     )
 
     @classmethod
@@ -118,11 +118,11 @@ class TokensBody(ApiModel):
 
 
 class LoggedInBody(TokensBody):
-    """The tokens of a new session, and whose it is."""
+    """The tokens of a new session, and its user."""
 
     user: UserBody
     device_token: str | None = Field(
-        description="What this device shows at its next log-in to this account; null if it could not be stored.",
+        description="Send this at the next log-in to this account from this device. Null if it could not be stored.",
         examples=["wq0cTq3oJ0mXbqkS0m4pXc1c8w0nq3tJp7m9o1kE2bY"],
     )
 
@@ -136,14 +136,14 @@ class RefreshTokenBody(ApiModel):
 
 
 class OAuth2Form(BaseModel):
-    """The password grant of OAuth 2.0 (RFC 6749 §4.3.2), as the docs page sends it."""
+    """The password grant of OAuth 2.0 (RFC 6749 §4.3.2), sent by the docs page."""
 
     username: Text = Field(examples=["ada.lovelace"])
     password: str = Field(max_length=1000, repr=False, examples=["correct horse battery staple"])
 
 
 class OAuth2TokenBody(BaseModel):
-    """An access token as OAuth 2.0 clients read it (RFC 6749 §5.1): no envelope, snake_case."""
+    """An access token for OAuth 2.0 clients (RFC 6749 §5.1): no envelope, snake_case."""
 
     access_token: str = Field(examples=["eyJhbGciOiJSUzI1NiIsImtpZCI6…"])
     token_type: Literal["bearer"] = Field(default="bearer")
@@ -160,7 +160,7 @@ async def log_in(
     device: DeviceDep,
     log_in: LogInDep,
 ) -> Envelope[LoggedInBody]:
-    """Exchange a name and an encrypted password for an access and a refresh token."""
+    """Log in with a username or email and an encrypted password; get an access and a refresh token."""
     logged_in = await log_in(
         body.username,
         SealedPassword(body.password, body.kid),
@@ -184,7 +184,7 @@ async def refresh_session(
     header: HeaderRefreshTokenDep,
     body: RefreshTokenBody | None = None,
 ) -> Envelope[TokensBody]:
-    """Exchange a refresh token for a new pair; the same one again within the grace period gives the same successor."""
+    """Exchange a refresh token for a new pair. A repeat within the grace period returns the same refresh token."""
     token = _one_refresh_token(header, body)
     if token is None:
         raise NoRefreshToken
@@ -199,7 +199,7 @@ async def log_out(
     header: HeaderRefreshTokenDep,
     body: RefreshTokenBody | None = None,
 ) -> Envelope[None]:
-    """End the session of an access token, which may have expired, or of a refresh token."""
+    """End the session of an access token or a refresh token. The access token may have expired."""
     refresh_token = _one_refresh_token(header, body)
     if access_token is None and refresh_token is None:
         raise NotAuthenticated
@@ -211,7 +211,7 @@ async def log_out(
 async def log_out_everywhere(
     caller: AnyPasswordCallerDep, log_out_everywhere: LogOutEverywhereDep
 ) -> Envelope[None]:
-    """End all sessions of the caller, this one included."""
+    """End all sessions of the caller, including this one."""
     await log_out_everywhere(caller)
     return Envelope(data=None)
 
@@ -228,7 +228,7 @@ async def log_in_from_docs(
     device: DeviceDep,
     log_in: LogInDep,
 ) -> OAuth2TokenBody:
-    """Log in from the docs page. The password is in clear here, so deployed environments have no such route."""
+    """Log in from the docs page. The password is not encrypted, so deployed environments lack this route."""
     logged_in = await log_in(form.username, Password(form.password), client, device=device.token)
     device.remember(logged_in.device_token)
     return OAuth2TokenBody(
@@ -237,7 +237,7 @@ async def log_in_from_docs(
 
 
 def _one_refresh_token(header: str | None, body: RefreshTokenBody | None) -> str | None:
-    """Return the refresh token wherever it is; two different ones are no request at all."""
+    """Return the refresh token from the header or the body; refuse two different ones."""
     if header is not None and body is not None and header != body.refresh_token:
         raise HTTPException(400, "The header and the body have different refresh tokens")
     return header if body is None else body.refresh_token
