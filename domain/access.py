@@ -1,4 +1,4 @@
-"""Access: permission codes, roles, and who may grant what."""
+"""Access: permission codes, roles, and the rules of granting."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -42,10 +42,10 @@ class PermissionCode:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Grant:
-    """What a role gives: an exact permission code, or a pattern such as `*:/api/v1/roles/**` or `GET:**`.
+    """One entry of a role: an exact permission code, or a pattern such as `*:/api/v1/roles/**` or `GET:**`.
 
-    In a pattern `*` stands for one method or one segment of the path, and `**`, at its end, for any number of
-    segments, none included. It has 16 segments at most.
+    In a pattern `*` matches one method or one segment of the path, and `**`, at its end, any number of segments,
+    including none. A pattern has at most 16 segments.
     """
 
     LENGTH: ClassVar = (4, 300)
@@ -60,12 +60,12 @@ class Grant:
 
     @property
     def is_pattern(self) -> bool:
-        """Whether this stands for more than one code."""
+        """Whether this is a pattern."""
         return "*" in self.value
 
 
 def stored_grants(texts: Iterable[str]) -> Iterator[Grant]:
-    """Yield what is stored of a role, but no text that today's rules would refuse: that one gives nothing."""
+    """Yield the valid entries of a stored role; an entry that current rules refuse grants nothing."""
     for text in texts:
         with suppress(InvalidGrant):
             yield Grant(text)
@@ -73,9 +73,9 @@ def stored_grants(texts: Iterable[str]) -> Iterator[Grant]:
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """What one user may do, compiled: exact codes are looked up, and patterns are walked together, segment by segment.
+    """The compiled permissions of one user: a set of exact codes, and a tree of patterns.
 
-    `buttons` and `routers` open no route; they are here for the ceiling.
+    `buttons` and `routers` open no route; they are part of the ceiling of what the user can grant.
     """
 
     exact: frozenset[str] = frozenset()
@@ -94,19 +94,19 @@ class Grants:
     def of(
         cls, grants: Iterable[Grant], buttons: Iterable[str] = (), routers: Iterable[str] = ()
     ) -> "Grants":
-        """Compile what any number of roles give."""
+        """Compile the entries of any number of roles."""
         return _compiled(frozenset(grants), frozenset(buttons), frozenset(routers))
 
     def allow(self, code: str) -> bool:
-        """Tell whether one of these grants covers `code`, an exact code or a pattern.
+        """Return whether one of these grants covers `code`, an exact code or a pattern.
 
-        The time is linear in the length of `code`, and bounded by how many patterns begin like it.
+        Time is linear in the length of `code`, and bounded by the number of patterns with the same beginning.
         """
         return code in self.exact or self._tree.covers(_words(code))
 
 
 class _Prefix:
-    """What patterns have in common up to one of their words; their method is the first word."""
+    """A node of the pattern tree. The method is the first word of a pattern, then come its segments."""
 
     __slots__ = ("ends", "is_open", "longer")
 
@@ -128,7 +128,7 @@ class _Prefix:
         prefix.ends = True
 
     def covers(self, words: Iterable[str]) -> bool:
-        """Tell whether a pattern covers these words. Of them `*` is any word, so only `*` and `**` cover it."""
+        """Return whether a pattern covers these words. A `*` among them is covered only by `*` and `**`."""
         reached = [self]
         for word in words:
             if any(prefix.is_open for prefix in reached):
@@ -164,7 +164,7 @@ def _compiled(grants: frozenset[Grant], buttons: frozenset[str], routers: frozen
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """What the guard knows of a user: whether they may act at all, and what their active roles give."""
+    """The access of a user: their status, and the permissions of their active roles."""
 
     is_active: bool
     is_admin: bool
@@ -172,12 +172,12 @@ class Access:
     grants: Grants
 
     def allows(self, code: str) -> bool:
-        """Tell whether the user may use `code`; administrators may use all."""
+        """Return whether the user has the permission `code`; administrators have all."""
         return self.is_admin or self.grants.allow(code)
 
 
 class RoleStatus(StrEnum):
-    """Whether a role grants anything."""
+    """Whether a role grants its permissions."""
 
     ACTIVE = "active"
     DISABLED = "disabled"
@@ -185,9 +185,9 @@ class RoleStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RoleCode:
-    """The short name by which users hold a role: 2 to 64 of `A-Z a-z 0-9 . _ -`, a letter first.
+    """The short name of a role: 2 to 64 of `A-Z a-z 0-9 . _ -`, a letter first.
 
-    It keeps its upper and lower case, and is compared without.
+    Case is kept, but ignored in comparisons.
     """
 
     LENGTH: ClassVar = (2, 64)
@@ -204,7 +204,7 @@ class RoleCode:
 
 
 class RoleText(Enum):
-    """The texts of a role: the field, and how many characters it may have."""
+    """The text fields of a role, with their limits of characters."""
 
     NAME = "name", (2, 100)
     DESCRIPTION = "description", (0, 500)
@@ -212,7 +212,7 @@ class RoleText(Enum):
     ROUTER = "router_permissions", (1, 200)
 
     def parse(self, text: str) -> str:
-        """Return the text as a role holds it; raise `InvalidRole`."""
+        """Return the normalised text; raise `InvalidRole`."""
         field, length = self.value
         if self is RoleText.NAME:
             text = nfc_stripped(text)
@@ -226,13 +226,13 @@ class RoleText(Enum):
 
     @property
     def length(self) -> tuple[int, int]:
-        """The least and the greatest number of characters."""
+        """The smallest and the largest number of characters."""
         return self.value[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Amount:
-    """How much a role gives, or all roles of a user; what two of them give counts twice."""
+    """The number of permissions of a role, or of all roles of a user; duplicates count twice."""
 
     patterns: int = 0
     codes: int = 0
@@ -247,14 +247,14 @@ class Amount:
         return None
 
 
-# What somebody may do is compared, kept and sent by every process, so nobody may make it as large as they like.
+# Every process compares, caches and sends permissions, so their number is bounded.
 ROLE_LIMITS = Amount(patterns=50, codes=1000, buttons=1000, routers=1000)
 USER_LIMITS = Amount(patterns=200, codes=10_000, buttons=2000, routers=2000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleSummary:
-    """A role without what it gives, as lists show it."""
+    """A role without its permissions, for lists."""
 
     id: RoleId
     code: RoleCode
@@ -266,7 +266,7 @@ class RoleSummary:
 
     @property
     def name_key(self) -> str:
-        """The form in which two names are the same role's."""
+        """The form in which names are compared."""
         return casefold_key(self.name)
 
 
@@ -293,7 +293,7 @@ class Role:
 
     @property
     def name_key(self) -> str:
-        """The form in which two names are the same role's."""
+        """The form in which names are compared."""
         return casefold_key(self.name)
 
     @property
@@ -303,7 +303,7 @@ class Role:
 
     @property
     def amount(self) -> Amount:
-        """How much this role gives."""
+        """The number of permissions of this role."""
         patterns = sum(grant.is_pattern for grant in self.grants)
         return Amount(
             patterns=patterns,
@@ -313,7 +313,7 @@ class Role:
         )
 
     def summary(self) -> RoleSummary:
-        """Return this role without what it gives."""
+        """Return this role without its permissions."""
         return RoleSummary(
             id=self.id,
             code=self.code,
@@ -326,7 +326,7 @@ class Role:
 
 
 def grants_of(roles: Iterable[Role]) -> Grants:
-    """Return what these roles give together; a disabled role gives nothing."""
+    """Return the permissions of these roles together; a disabled role grants nothing."""
     return Grants.of(*_together(role for role in roles if role.is_active))
 
 
@@ -362,7 +362,7 @@ class InvalidRole(Invalid):
 
 
 class TooMuchAccess(Invalid):
-    """A role, or all roles of a user together, would give more than can be compared quickly."""
+    """A role, or all roles of a user together, exceed the limits of permissions."""
 
     code = "access.too_much_access"
 
@@ -401,7 +401,7 @@ class RoleNotFound(NotFound):
 
 
 class RoleNameTaken(Conflict):
-    """Another role has this name, upper and lower case aside."""
+    """Another role has this name; case is ignored."""
 
     code = "access.role_name_taken"
 
@@ -410,7 +410,7 @@ class RoleNameTaken(Conflict):
 
 
 class RoleCodeTaken(Conflict):
-    """Another role has this code, upper and lower case aside."""
+    """Another role has this code; case is ignored."""
 
     code = "access.role_code_taken"
 
@@ -419,7 +419,7 @@ class RoleCodeTaken(Conflict):
 
 
 class RoleInUse(Conflict):
-    """Users hold the role; `force` takes it from them."""
+    """Users have the role; `force` deletes it all the same."""
 
     code = "access.role_in_use"
 
@@ -431,7 +431,7 @@ class RoleInUse(Conflict):
 
 
 class PermissionDenied(Forbidden):
-    """The caller's roles do not give this permission."""
+    """The caller's roles do not grant this permission."""
 
     code = "access.permission_denied"
 
@@ -442,7 +442,7 @@ class PermissionDenied(Forbidden):
 
 
 class BeyondOwnAccess(Forbidden):
-    """Nobody grants what they do not hold."""
+    """Callers cannot grant permissions that they do not have."""
 
     code = "access.beyond_own_access"
 
@@ -454,7 +454,7 @@ class BeyondOwnAccess(Forbidden):
 
 
 class OwnAccessChange(Forbidden):
-    """Nobody edits their own roles, or a role that they have."""
+    """Callers cannot change their own roles, or a role that they have."""
 
     code = "access.own_access"
 
@@ -463,7 +463,7 @@ class OwnAccessChange(Forbidden):
 
 
 class LastAdministrator(Conflict):
-    """Somebody must be left who can administrate."""
+    """At least one active administrator must remain."""
 
     code = "access.last_administrator"
 
@@ -473,9 +473,9 @@ class LastAdministrator(Conflict):
 
 
 def check_ceiling(caller: Access, wanted: Iterable[Role], *, already: Iterable[Role] = ()) -> None:
-    """Raise `BeyondOwnAccess` if `wanted`, enabled or not, give more than the caller holds.
+    """Raise `BeyondOwnAccess` if the `wanted` roles, enabled or not, grant more than the caller has.
 
-    Permissions, buttons and routers alike. What `already` gave may stay.
+    This covers permissions, buttons and routers. Whatever `already` granted may stay.
     """
     if caller.is_admin:
         return
@@ -492,7 +492,7 @@ def check_ceiling(caller: Access, wanted: Iterable[Role], *, already: Iterable[R
 
 
 def check_amount(role: Role) -> None:
-    """Raise `TooMuchAccess` if the role gives more than one role may."""
+    """Raise `TooMuchAccess` if the role exceeds the limits of one role."""
     beyond = role.amount.beyond(ROLE_LIMITS)
     if beyond is not None:
         raise TooMuchAccess(f"The role {role.code.value}", beyond, field="permissions")

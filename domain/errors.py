@@ -1,4 +1,4 @@
-"""What can go wrong, by kind. An error is a fact with a stable code; entrypoints decide how it looks."""
+"""Errors, by kind. An error is a fact with a stable code; entrypoints decide how to present it."""
 
 from datetime import timedelta
 from typing import ClassVar
@@ -15,7 +15,7 @@ class PorticoError(Exception):
 
 
 class NotFound(PorticoError):
-    """What was asked for does not exist, or not for this caller."""
+    """The object does not exist, or not for this caller."""
 
 
 class Conflict(PorticoError):
@@ -23,11 +23,11 @@ class Conflict(PorticoError):
 
 
 class Unauthenticated(PorticoError):
-    """Nobody has shown who they are."""
+    """The request has no valid credentials."""
 
 
 class Forbidden(PorticoError):
-    """The caller is known and may not do this."""
+    """The caller is known but has no permission."""
 
 
 class Invalid(PorticoError):
@@ -39,7 +39,7 @@ class Invalid(PorticoError):
 
 
 class PreconditionFailed(PorticoError):
-    """What the caller wants to change has changed since they read it; nothing was done."""
+    """The object has changed since the caller read it; nothing was done."""
 
     code = "platform.precondition_failed"
 
@@ -48,7 +48,7 @@ class PreconditionFailed(PorticoError):
 
 
 class RateLimited(PorticoError):
-    """A limit is used up; `retry_after` says when asking again makes sense."""
+    """A limit is reached; `retry_after` is the time to wait."""
 
     def __init__(self, detail: str, *, retry_after: timedelta) -> None:
         super().__init__(detail)
@@ -56,7 +56,7 @@ class RateLimited(PorticoError):
 
 
 class Unavailable(PorticoError):
-    """Something this needs is down or full; nothing was changed, and asking again is safe."""
+    """A dependency is down or full; nothing was changed, and a retry is safe."""
 
     code = "platform.unavailable"
 

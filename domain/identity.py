@@ -1,4 +1,4 @@
-"""Identity: users, their names, and what makes a password acceptable."""
+"""Identity: users, their names, and the password policy."""
 
 import json
 import re
@@ -20,7 +20,7 @@ UserId = NewType("UserId", UUID)
 
 @dataclass(frozen=True, slots=True)
 class Username:
-    """What a person logs in with: 2 to 100 characters that can be seen, no white space, no `@` (that is an email).
+    """The name of a user for log-in: 2 to 100 visible characters, no white space, no `@` (that is an email).
 
     A new one is of one script (UTS 39 §5.1), for letters of several may look alike; what was stored before stays.
     """
@@ -44,12 +44,12 @@ class Username:
 
     @property
     def key(self) -> str:
-        """The form in which two usernames are the same person."""
+        """The form in which usernames are compared."""
         return casefold_key(self.value)
 
     @property
     def skeleton(self) -> str:
-        """The form in which two usernames look alike, in the letters as typed or in small ones."""
+        """The form that look-alike usernames share, as typed or in lower case."""
         return skeleton(casefold_key(skeleton(self.value)))
 
 
@@ -61,7 +61,7 @@ _DOTS = str.maketrans(dict.fromkeys("\u3002\uff0e\uff61", "."))
 
 @dataclass(frozen=True, slots=True)
 class Email:
-    """An address of at most 254 characters (RFC 5321 §4.5.3.1.3); only its shape is checked, and what it looks like.
+    """An address of at most 254 characters (RFC 5321 §4.5.3.1.3); its syntax and its scripts are checked.
 
     The parts of a new one are of one script each; what was stored before stays.
     """
@@ -95,7 +95,7 @@ class Email:
 
     @property
     def key(self) -> str:
-        """The form in which two addresses are the same mailbox: a domain in Unicode and in Punycode is one."""
+        """The form in which addresses are compared: a domain in Unicode equals its Punycode."""
         folded = casefold_key(self.value)
         if _PUNYCODE not in folded:
             return folded
@@ -109,7 +109,7 @@ _PUNYCODE = "xn--"
 
 
 def _label(label: str) -> str:
-    """Return a label of a domain in Unicode; nothing if it claims to be Punycode (RFC 5891 §4.4) and is not."""
+    """Return a label of a domain in Unicode; empty if it claims to be Punycode (RFC 5891 §4.4) and is not."""
     folded = casefold_key(label)
     if not folded.startswith(_PUNYCODE):
         return label
@@ -122,7 +122,7 @@ def _label(label: str) -> str:
 
 
 def login_name(text: str) -> Username | Email | None:
-    """Return what `text` names its user by: a username, or else an email, or nothing that anybody has."""
+    """Return `text` as a username, or else as an email; None if it is neither."""
     for kind in (Username, Email):
         try:
             return kind(text, is_new=False)
@@ -133,7 +133,7 @@ def login_name(text: str) -> Username | Email | None:
 
 @dataclass(frozen=True, slots=True)
 class PersonName:
-    """How a person is called: 2 to 100 characters on one line."""
+    """The name of a person: 2 to 100 characters on one line."""
 
     LENGTH: ClassVar = (2, 100)
 
@@ -147,17 +147,17 @@ class PersonName:
 
     @property
     def key(self) -> str:
-        """The form in which people look for a name, or a part of it."""
+        """The form in which names are searched."""
         return casefold_key(self.value)
 
 
 @dataclass(frozen=True, slots=True)
 class Password:
-    """A password in clear, NFKC-normalised (NIST SP 800-63B-4 §3.1.1.2), never shown by `repr`."""
+    """A plaintext password, NFKC-normalised (NIST SP 800-63B-4 §3.1.1.2), hidden from `repr`."""
 
     value: str = field(repr=False)
     sealed_size: int = field(init=False, repr=False, compare=False)
-    """The bytes that the text as it was typed takes inside a JSON string, which is how clients encrypt it."""
+    """The bytes of the text as typed inside a JSON string, which is what clients encrypt."""
 
     def __post_init__(self) -> None:
         quoted = json.dumps(self.value, ensure_ascii=False).encode("utf-8", "surrogatepass")
@@ -166,11 +166,11 @@ class Password:
 
 
 ONE_TIME_PASSWORD_LIFETIME = timedelta(hours=24)
-"""How long a password that somebody else knows, because it was made for its user, logs in (OWASP ASVS 5.0 V6.4.1)."""
+"""The time in which a one-time password can log in (OWASP ASVS 5.0 V6.4.1)."""
 
 
 class UserStatus(StrEnum):
-    """Whether a user may act at all."""
+    """Whether a user can log in and make requests."""
 
     ACTIVE = "active"
     DISABLED = "disabled"
@@ -190,12 +190,12 @@ class User:
     must_change_password: bool = False
     """Whether the password is a one-time password."""
     one_time_until: datetime | None = None
-    """Until when the one-time password logs in; None once it has."""
+    """The end of the one-time password; None after its log-in."""
     created_at: datetime
     updated_at: datetime
     password_changed_at: datetime
     sessions_ended_at: datetime | None = None
-    """When all sessions were ended last, other than by a change of password."""
+    """When all sessions were last ended, except by a change of password."""
     last_login_at: datetime | None = None
 
     @property
@@ -204,28 +204,28 @@ class User:
         return self.status is UserStatus.ACTIVE
 
     def rename(self, name: PersonName, *, at: datetime) -> None:
-        """Be called `name` from now on."""
+        """Change the name."""
         self.name = name
         self.updated_at = next_version(self.updated_at, at)
 
     def change_email(self, email: Email, *, at: datetime) -> None:
-        """Be reached at `email` from now on."""
+        """Change the email address."""
         self.email = email
         self.updated_at = next_version(self.updated_at, at)
 
     @property
     def sessions_valid_from(self) -> datetime:
-        """The moment before which no session that was opened is valid any more; it only ever moves forward."""
+        """Sessions that were opened before this time are invalid. It only moves forward."""
         return max(self.password_changed_at, self.sessions_ended_at or self.password_changed_at)
 
     def password_logs_in(self, *, at: datetime) -> bool:
-        """Tell whether the password opens a session at all: a one-time password does so once, and not for ever."""
+        """Return whether the password can log in: a one-time password can do so once, before it expires."""
         return not self.must_change_password or (
             self.one_time_until is not None and at < self.one_time_until
         )
 
     def change_password(self, password_hash: str, *, at: datetime) -> None:
-        """Take a password that the person chose; a forced change is thereby done, and older sessions are over."""
+        """Set a password that the user chose. This completes a forced change and ends older sessions."""
         self.password_hash = password_hash
         self.must_change_password = False
         self.one_time_until = None
@@ -233,7 +233,7 @@ class User:
         self.updated_at = next_version(self.updated_at, at)
 
     def give_one_time_password(self, password_hash: str, *, at: datetime) -> None:
-        """Take a password that was made for the person: for one log-in, and for the change of password after it."""
+        """Set a one-time password: valid for one log-in, after which the user must change it."""
         self.change_password(password_hash, at=at)
         self.make_password_one_time(at=at)
 
@@ -243,22 +243,22 @@ class User:
         self.one_time_until = at + ONE_TIME_PASSWORD_LIFETIME
 
     def end_sessions(self, *, at: datetime) -> None:
-        """Let every session that was opened before be over."""
+        """End every session that was opened before `at`."""
         self.sessions_ended_at = self._later(at)
 
     def _later(self, at: datetime) -> datetime:
-        # The clocks of two hosts may differ; what happened later must not look earlier.
+        # The clocks of two hosts may differ; the time must not go back.
         before = self.sessions_valid_from
         return at if at >= before else before + timedelta(microseconds=1)
 
     def identifiers(self) -> tuple[str, ...]:
-        """Return the words about this person that a password must not be made of."""
+        """Return the words about this user that a password must not consist of."""
         return self.username.value, self.email.value, self.name.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PasswordPolicy:
-    """Which passwords are accepted (NIST SP 800-63B-4 §3.1.1.2, OWASP ASVS 5.0 V6.2): no rules of composition."""
+    """The rules of a new password (NIST SP 800-63B-4 §3.1.1.2, OWASP ASVS 5.0 V6.2): no rules of composition."""
 
     shortest: int = 12
     longest: int = 128
@@ -304,7 +304,7 @@ _LEET = str.maketrans("013457@$!", "oieastasi")
 
 
 def _plain_forms(text: str) -> Iterator[str]:
-    """Yield `text` without the decoration that people add to a common password."""
+    """Yield `text` without the characters that people add to a common password."""
     folded = casefold_key(text)
     bare = _undecorated(folded)
     plain = folded.translate(_LEET)
@@ -312,7 +312,7 @@ def _plain_forms(text: str) -> Iterator[str]:
         yield form
         if repeated := re.fullmatch(r"(.+?)\1+", form, re.DOTALL):
             unit = repeated[1]
-            # One to four characters over and over are in nobody's list, and in every attack.
+            # One to four repeated characters are in no list, but in every attack.
             yield "password" if len(unit) <= 4 else unit  # noqa: PLR2004
             yield _undecorated(unit)
 
@@ -324,7 +324,7 @@ def _undecorated(text: str) -> str:
 
 
 def _is_made_of(text: str, identifiers: Iterable[str]) -> bool:
-    """Tell whether fewer than eight characters remain once the words about a person are taken out."""
+    """Return whether fewer than eight characters remain after the words about the person are removed."""
     folded = casefold_key(text)
     known = [casefold_key(identifier) for identifier in identifiers]
     plain = {word for i in known for word in (i, *re.split(r"[\W_]+", i))}
@@ -369,7 +369,7 @@ class InvalidName(Invalid):
 
 
 class PasswordRejected(Invalid):
-    """The new password breaks the policy; `rule` says which part of it."""
+    """The new password breaks the policy; `rule` names the rule."""
 
     code = "identity.password_rejected"
 
@@ -379,7 +379,7 @@ class PasswordRejected(Invalid):
 
 
 class WrongPassword(Invalid):
-    """The caller's present password is not what they typed."""
+    """The current password is wrong."""
 
     code = "identity.wrong_password"
 
@@ -388,7 +388,7 @@ class WrongPassword(Invalid):
 
 
 class UnreadablePassword(Invalid):
-    """A new password did not arrive as the transport of `domain.sessions` wants it."""
+    """A new password could not be decrypted or parsed."""
 
     code = "identity.unreadable_password"
 
@@ -401,7 +401,7 @@ class UnreadablePassword(Invalid):
 
 
 class UsernameTaken(Conflict):
-    """Another user has this username, or one that looks like it."""
+    """Another user has this username, or a look-alike."""
 
     code = "identity.username_taken"
 
@@ -411,7 +411,7 @@ class UsernameTaken(Conflict):
 
 
 class EmailTaken(Conflict):
-    """Another user has this email address, upper and lower case aside."""
+    """Another user has this email address; case is ignored."""
 
     code = "identity.email_taken"
 
@@ -431,7 +431,7 @@ class UserNotFound(NotFound):
 
 
 class RegistrationClosed(Forbidden):
-    """Accounts are made by administrators here."""
+    """Registration is closed: administrators create accounts."""
 
     code = "identity.registration_closed"
 
@@ -440,7 +440,7 @@ class RegistrationClosed(Forbidden):
 
 
 class AdministratorExists(Conflict):
-    """The first administrator was made before."""
+    """There is an administrator already."""
 
     code = "identity.administrator_exists"
 
@@ -449,7 +449,7 @@ class AdministratorExists(Conflict):
 
 
 class PasswordChangeRequired(Forbidden):
-    """A one-time password opens nothing but the change of password."""
+    """The user must change their one-time password first."""
 
     code = "identity.password_change_required"
 

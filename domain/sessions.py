@@ -1,4 +1,4 @@
-"""Sessions: what a log-in opens, the claims of its tokens, and how a password travels."""
+"""Sessions: their tokens, the limits on guessing, and encrypted passwords."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ TokenId = NewType("TokenId", UUID)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSession:
-    """What a log-in on one device opens; the store of sessions says when."""
+    """A session to open; the session store sets its times."""
 
     id: SessionId
     user_id: UserId
@@ -47,7 +47,7 @@ class Session(NewSession):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessClaims:
-    """What an access token says: who, in which session, until when. No name, no role, no permission."""
+    """The claims of an access token: user, session and times. No name, no role, no permission."""
 
     user_id: UserId
     session_id: SessionId
@@ -59,7 +59,7 @@ class AccessClaims:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefreshClaims:
-    """What a refresh token says; equal claims signed with the same key are the same token."""
+    """The claims of a refresh token. Equal claims signed with the same key give the same token."""
 
     user_id: UserId
     session_id: SessionId
@@ -70,13 +70,13 @@ class RefreshClaims:
 
 
 class RotationOutcome(StrEnum):
-    """What became of a refresh token that was shown."""
+    """The result of showing a refresh token."""
 
     ROTATED = "rotated"
     REPEATED = "repeated"
     """The previous token within the grace period: the same successor again."""
     REUSED = "reused"
-    """An older token of a living session: somebody has a copy. The session was ended."""
+    """An older token of a living session, so it was copied. The session was ended."""
     AGENT_CHANGED = "agent_changed"
     """Another kind of device. The session was ended."""
     UNKNOWN = "unknown"
@@ -86,7 +86,7 @@ class RotationOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rotation:
-    """The answer of one atomic rotation; `session` holds the successor when there is one."""
+    """The result of one atomic rotation; `session` contains the successor, if there is one."""
 
     outcome: RotationOutcome
     session: Session | None = None
@@ -127,8 +127,8 @@ _DEVICES = (("tablet", r"\b(?:iPad|Tablet)\b"), ("mobile", r"\b(?:Mobi\w*|iPhone
 def fingerprint(user_agent: str | None, binding: AgentBinding) -> str:
     """Return 32 hex digits that stand for the device class, or for the exact header if `binding` is strict.
 
-    A point release of a browser keeps its fingerprint. No header is a class of its own. A tripwire, not a
-    boundary: who can copy a token can copy a header.
+    A point release of a browser keeps its fingerprint. A missing header is a class of its own. This detects theft
+    but does not prevent it: whoever can copy a token can copy a header.
     """
     if user_agent is None:
         device = "none"
@@ -154,14 +154,14 @@ def _first(table: tuple[tuple[str, str], ...], agent: str) -> str | None:
 # --- guessing ----------------------------------------------------------------------------------
 
 FAILURES_FORGOTTEN_AFTER = timedelta(days=1)
-"""Failures in a row are remembered until this long after the last one, or after the lock that it brought."""
+"""Failures in a row are forgotten this long after the last one, or after its lock."""
 
 MAX_KNOWN_DEVICES = 20
-"""Devices known per account; the one that logged in longest ago makes room."""
+"""Known devices per account; the one with the oldest log-in makes room."""
 
 
 def lock_ladder(*, first: timedelta, longest: timedelta) -> tuple[timedelta, ...]:
-    """Return how long each lock in a row lasts: `first`, doubling; the last one, `longest`, is for all that follow."""
+    """Return the durations of consecutive locks: `first`, then doubled up to `longest`, which repeats."""
     ladder = [min(first, longest)]
     while timedelta(0) < ladder[-1] < longest:
         ladder.append(min(2 * ladder[-1], longest))
@@ -169,26 +169,26 @@ def lock_ladder(*, first: timedelta, longest: timedelta) -> tuple[timedelta, ...
 
 
 def account_of_user(user_id: UserId) -> str:
-    """Return the account of a user, which is one and the same by whichever of their names it is tried."""
+    """Return the account of a user; it is the same for all names of the user."""
     return f"user {user_id}"
 
 
 def account_of(name: str) -> str:
-    """Return what all spellings of one name have in common, whether anybody has it or not."""
+    """Return the common form of all spellings of a name, known or unknown."""
     named = login_name(name)
     return named.key if named is not None else casefold_key(name.strip())
 
 
 SITE_FACTOR = 10
-"""How many times as often as one network the networks of one site may try something, all together."""
+"""The limit of a site is this many times the limit of one network."""
 
 
 def networks_of(address: str) -> tuple[str, ...]:
-    """Return what one guesser can be expected to control: the network and, with IPv6, the site that it is in.
+    """Return the network that one attacker is likely to control and, with IPv6, its site.
 
     The network is an IPv4 address or the /64 of an IPv6 address. The site is the /48, of which a customer may have
-    all 65,536 networks (RFC 6177). An IPv4 address mapped into IPv6 is that IPv4 address (RFC 4291 §2.5.5.2). What
-    is no address at all shares one bucket: nobody gets a fresh one by making up text.
+    all 65,536 networks (RFC 6177). An IPv4 address mapped into IPv6 is that IPv4 address (RFC 4291 §2.5.5.2). All
+    texts that are no address share one bucket, so made-up texts give no fresh one.
     """
     try:
         parsed = ip_address(address)
@@ -216,14 +216,14 @@ class SealedPassword:
 
 @dataclass(frozen=True, slots=True)
 class UnsealedPassword:
-    """What was inside: the password, and when the client sealed it if it said so."""
+    """The decrypted password, and the time of encryption if the client sent it."""
 
     password: Password
     sealed_at_ms: int | None
 
 
 FRAME_SIZE = len('{ "p": "", "t": 1767225600000 }')
-"""The most bytes that clients put around a password before they encrypt it."""
+"""The largest number of bytes that clients add to a password before they encrypt it."""
 
 
 def parse_plaintext(plaintext: bytes) -> UnsealedPassword | None:
@@ -246,7 +246,7 @@ def parse_plaintext(plaintext: bytes) -> UnsealedPassword | None:
 
 
 def is_fresh(unsealed: UnsealedPassword, now: datetime, *, window: timedelta) -> bool:
-    """Tell whether a client with a clock within `window` of ours sealed this just now."""
+    """Return whether this was encrypted just now by a client whose clock is within `window` of ours."""
     if unsealed.sealed_at_ms is None:
         return False
     return abs(int(now.timestamp() * 1000) - unsealed.sealed_at_ms) <= window / timedelta(
@@ -258,7 +258,7 @@ def is_fresh(unsealed: UnsealedPassword, now: datetime, *, window: timedelta) ->
 
 
 class InvalidCredentials(Unauthenticated):
-    """Log-in failed. Unknown, wrong, disabled and locked are one fact to whoever asks."""
+    """Log-in failed. Unknown, wrong, disabled and locked give the same error."""
 
     code = "sessions.invalid_credentials"
 
@@ -276,7 +276,7 @@ class InvalidToken(Unauthenticated):
     def __init__(self, reason: str = "") -> None:
         super().__init__("The token is not valid, or its session is over; log in again")
         self.reason = reason
-        """Why, for the log only."""
+        """The reason, for the log only."""
 
 
 class NotAuthenticated(Unauthenticated):
@@ -311,7 +311,7 @@ class SessionNotFound(NotFound):
 
 
 class Throttled(RateLimited):
-    """Too many attempts, from here, on this account, or at all; which one is not said."""
+    """Too many attempts: from this address, on this account, or in total. The error does not say which."""
 
     code = "sessions.throttled"
 

@@ -1,4 +1,4 @@
-"""Text that came from outside: normalised, bounded, and free of characters that cannot be stored or shown."""
+"""Texts from outside: normalised, bounded, and without characters that cannot be stored or shown."""
 
 import re
 import unicodedata
@@ -22,9 +22,9 @@ _INVISIBLE = re.compile(
 
 
 def problem_with(text: str, shortest: int, longest: int) -> str | None:
-    """Say what keeps `text` from being one line of `shortest` to `longest` characters, or None.
+    """Return why `text` is not one line of `shortest` to `longest` characters, or None.
 
-    Invisible characters count for the upper bound alone: some scripts and emoji need them.
+    Invisible characters count only towards the upper bound: some scripts and emoji need them.
     """
     is_plain = text.isascii() and text.isprintable()
     if not is_plain and _REFUSED.search(text, 0, longest):
@@ -35,7 +35,7 @@ def problem_with(text: str, shortest: int, longest: int) -> str | None:
 
 
 def has_invisible(text: str) -> bool:
-    """Tell whether `text` has a character that leaves no trace when it is shown."""
+    """Return whether `text` has an invisible character."""
     return _INVISIBLE.search(text) is not None
 
 
@@ -45,24 +45,24 @@ def nfc_stripped(text: str) -> str:
 
 
 def casefold_key(text: str) -> str:
-    """Return the form in which two texts that people read as the same are equal (NFKC, case-folded)."""
+    """Return the form in which texts are compared (NFKC, case-folded)."""
     return _normalize("NFKC", _normalize("NFKC", text).casefold())
 
 
 def search_key(keyword: str) -> str | None:
-    """Return what to look for in folded texts to find `keyword` in them; None if no text of ours can hold it."""
+    """Return the form of `keyword` to search for; None if it has characters that we never store."""
     return None if problem_with(keyword, shortest=0, longest=_LONGEST) else casefold_key(keyword)
 
 
 def nfkc_stripped(text: str) -> str:
-    """Return `text` without the differences of mere appearance (NFKC) and without white space around it."""
+    """Return `text` in compatibility form (NFKC) and without white space around it."""
     return _normalize("NFKC", text).strip()
 
 
-# Of all texts that people search, addresses of email are the longest.
+# Email addresses are the longest texts that can be searched.
 _LONGEST = 254
 
-# Four code points compose to one at the most, so what is longer is too long for every rule here.
+# At most four code points compose to one, so a longer text is too long for every rule.
 _LONGEST_WORTH_NORMALIZING = 4 * _LONGEST
 
 

@@ -25,7 +25,7 @@ def limits_of(bucket: str, address: str, limit: Limit) -> dict[tuple[str, ...], 
 
 
 class Buckets:
-    """When each bucket will be full again; one that is full is forgotten."""
+    """The time at which each bucket will be full again; full buckets are dropped."""
 
     def __init__(self) -> None:
         self._full_at: dict[tuple[str, ...], datetime] = {}

@@ -6,7 +6,7 @@ from application.ports.device_cookies import DeviceCookies
 
 
 class MemoryDeviceCookies(DeviceCookies):
-    """Remembers every token that it handed out."""
+    """Keeps every token that it issued."""
 
     def __init__(self) -> None:
         self._handed_out: set[str] = set()

@@ -30,7 +30,7 @@ class _Account:
 
 
 class MemoryLogInThrottle(LogInThrottle):
-    """Nothing here awaits, so of two attempts at once the second sees what the first has paid."""
+    """No method awaits, so each is one atomic step."""
 
     def __init__(self, settings: ThrottleSettings, clock: Clock) -> None:
         self._settings = settings
@@ -60,7 +60,7 @@ class MemoryLogInThrottle(LogInThrottle):
         account.full_at = account_full_at
         locked = account.locked_until > now
         if not locked and account.failures + 1 >= limits.failures_before_lock:
-            # The attempt holds the lock until it is settled, so that a second one finds the account locked.
+            # The attempt holds the lock until its result is known, so that a second one finds the account locked.
             account.locked_until = now + limits.first_lock
         account.forgotten_at = max(account.forgotten_at, account.full_at, account.locked_until)
         return replace(reservation, locked=locked)

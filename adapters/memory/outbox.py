@@ -8,7 +8,7 @@ from domain.documents import AuditEntry, AuditId
 
 
 class MemoryOutbox(Outbox):
-    """A queue: whoever takes entries does not wait for those that others have taken."""
+    """A queue: `take` skips entries that other units of work have locked."""
 
     def __init__(self, transaction: MemoryTransaction) -> None:
         self._transaction = transaction

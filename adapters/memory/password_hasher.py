@@ -8,7 +8,7 @@ from domain.identity import Password
 
 
 class MemoryPasswordHasher(PasswordHasher):
-    """One round of SHA-256. `generation` stands for the parameters: another one calls for a new hash."""
+    """One round of SHA-256. `generation` stands for the parameters: `needs_rehash` compares it."""
 
     def __init__(self, generation: int = 1) -> None:
         self._prefix = f"$memory$g={generation}$"

@@ -9,7 +9,7 @@ from domain.sessions import SealedPassword
 
 
 class MemoryPasswordTransport(PasswordTransport):
-    """Sealing puts a mark and a number before the plaintext, so that no two ciphertexts are the same."""
+    """A ciphertext is a mark, a number and the plaintext, so that no two are the same."""
 
     _MARK = b"sealed"
 
@@ -17,7 +17,7 @@ class MemoryPasswordTransport(PasswordTransport):
         self._numbers = itertools.count()
 
     def seal(self, plaintext: bytes) -> SealedPassword:
-        """Do what a client does."""
+        """Encrypt a password as a client does."""
         ciphertext = self._MARK + next(self._numbers).to_bytes(8, "big") + plaintext
         return SealedPassword(b64encode(ciphertext).decode("ascii"), self.public_key().key_id)
 

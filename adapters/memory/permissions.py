@@ -10,7 +10,7 @@ from domain.routes import Permission, PermissionChange, Route, reconcile
 
 
 class MemoryPermissionRepository(PermissionRepository):
-    """Permissions, seen through one transaction."""
+    """Permissions of one transaction."""
 
     def __init__(self, transaction: MemoryTransaction) -> None:
         self._transaction = transaction

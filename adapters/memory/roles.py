@@ -1,4 +1,4 @@
-"""Roles in memory, and who has them."""
+"""Roles in memory, and their users."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ from domain.text import search_key
 
 
 class MemoryRoleRepository(RoleRepository):
-    """Roles, and who has them, seen through one transaction."""
+    """Roles and role assignments of one transaction."""
 
     def __init__(self, transaction: MemoryTransaction) -> None:
         self._transaction = transaction

@@ -7,7 +7,7 @@ from application.ports.system import Clock
 
 
 class MemorySeenCiphertexts(SeenCiphertexts):
-    """The digests shown lately."""
+    """The digests of recent ciphertexts."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

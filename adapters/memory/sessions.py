@@ -24,7 +24,7 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(slots=True)
 class _Kept:
-    """A session, and what only its rotation needs to know."""
+    """A session, and the state of its rotation."""
 
     session: Session
     expires_at: datetime
@@ -34,7 +34,7 @@ class _Kept:
 
 
 class MemorySessionStore(SessionStore):
-    """Nothing here awaits, so each method is one atomic step."""
+    """No method awaits, so each is one atomic step."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

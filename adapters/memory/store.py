@@ -33,7 +33,7 @@ class MemoryStore:
         self.users: dict[UserId, User] = {}
         self.roles: dict[RoleId, Role] = {}
         self.user_roles: dict[UserId, frozenset[RoleId]] = {}
-        """Whose roles are which; some of them may be gone."""
+        """Role ids per user; may include ids of deleted roles."""
         self.permissions: dict[PermissionId, Permission] = {}
         self.outbox: dict[AuditId, AuditEntry] = {}
         self.periodic_tasks: dict[PeriodicTaskId, PeriodicTask | UnreadableTask] = {}

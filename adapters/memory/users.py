@@ -21,7 +21,7 @@ from domain.text import search_key
 
 
 class MemoryUserRepository(UserRepository):
-    """Users, seen through one transaction."""
+    """Users of one transaction."""
 
     def __init__(self, transaction: MemoryTransaction) -> None:
         self._transaction = transaction
@@ -110,7 +110,7 @@ class MemoryUserRepository(UserRepository):
         if self._first(lambda o: o.id != user.id and o.username.key == user.username.key):
             raise UsernameTaken(user.username)
         before = self._users.committed(user.id)
-        # Who had a name before others that look like it were refused keeps it.
+        # Users keep a look-alike name from before look-alikes were refused.
         if (before is None or before.username != user.username) and self._first(
             lambda o: o.id != user.id and o.username.skeleton == user.username.skeleton
         ):

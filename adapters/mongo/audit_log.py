@@ -139,7 +139,7 @@ def _equalities(criteria: AuditFilter) -> dict[str, object]:
 
 
 def _prefixes(action: str) -> list[str]:
-    """Return all by which an action may be looked for: `a.b.c` gives `a.`, `a.b.` and `a.b.c`."""
+    """Return all values that find an action: `a.b.c` gives `a.`, `a.b.` and `a.b.c`."""
     dots = (position + 1 for position, letter in enumerate(action) if letter == ".")
     return [*(action[:end] for end in dots), action]
 

@@ -15,7 +15,7 @@ from domain.identity import UserId
 
 
 class PostgresOutbox(Outbox):
-    """A queue: whoever takes entries does not wait for those that others have taken."""
+    """A queue: `take` skips entries that other units of work have locked."""
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction

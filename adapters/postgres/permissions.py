@@ -15,7 +15,7 @@ from domain.routes import Permission, PermissionChange, PermissionId, Route, rec
 
 
 class PostgresPermissionRepository(PermissionRepository):
-    """Permissions, seen through one transaction."""
+    """Permissions of one transaction."""
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction

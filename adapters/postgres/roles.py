@@ -43,7 +43,7 @@ _BY_CODE = OrderBy(_SORTS["code"])
 
 
 class PostgresRoleRepository(RoleRepository):
-    """Roles, and who has them, seen through one transaction."""
+    """Roles and role assignments of one transaction."""
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
@@ -147,7 +147,7 @@ class PostgresRoleRepository(RoleRepository):
         )
 
     async def assign(self, user_id: UserId, role_ids: Collection[RoleId]) -> None:
-        # Nobody removes them from here on; whoever is about to is waited for.
+        # From here on nobody can delete them; a delete that is in progress is waited for.
         locked = await self._transaction.write(
             select(roles.c.id)
             .where(any_of(roles.c.id, role_ids))
@@ -223,7 +223,7 @@ def to_row(role: Role) -> dict[str, Any]:
 
 
 def summary_to_row(role: RoleSummary) -> dict[str, Any]:
-    """Return the columns that hold `role`, but for what it gives."""
+    """Return the columns of `role` without its permissions."""
     return {
         "id": role.id,
         "code": role.code.value,
@@ -253,7 +253,7 @@ def to_role(row: Row[Any]) -> Role:
 
 
 def to_summary(row: Row[Any]) -> RoleSummary:
-    """Return what lists show of the role that a row of `roles` holds."""
+    """Return the summary of the role in a row of `roles`."""
     return RoleSummary(
         id=RoleId(row.id),
         code=RoleCode(row.code),

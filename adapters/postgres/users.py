@@ -43,7 +43,7 @@ from domain.text import search_key
 
 
 class PostgresUserRepository(UserRepository):
-    """Users, seen through one transaction."""
+    """Users of one transaction."""
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
@@ -62,7 +62,7 @@ class PostgresUserRepository(UserRepository):
 
     async def save(self, user: User) -> None:
         row = to_row(user)
-        # Who had a name before others that look like it were refused keeps it.
+        # Users keep a look-alike name from before look-alikes were refused.
         row["username_skeleton"] = case(
             (users.c.username == row["username"], users.c.username_skeleton),
             else_=row["username_skeleton"],
@@ -84,7 +84,7 @@ class PostgresUserRepository(UserRepository):
         has_name = _has_login(name)
         if has_name is None:
             has_name = false()
-        # One row in any case, and nothing of it to be parsed: no more time for one name than for another.
+        # Always one row, and nothing to parse: every name takes the same time.
         found = select(users.c.id).where(has_name).scalar_subquery()
         user_id = (await self._transaction.read(select(found))).scalar_one()
         return None if user_id is None else UserId(user_id)
@@ -152,14 +152,14 @@ _SORTS: Mapping[str, Sequence[Column[Any]]] = {
 
 
 def order_of_users(page: PageRequest) -> OrderBy:
-    """Return what a page of users is ordered by."""
+    """Return the order of a page of users."""
     sort = page.sort or _BY_USERNAME
     return OrderBy(_SORTS[sort.by], descending=sort.descending)
 
 
 def has_role(role_id: RoleId) -> ColumnElement[bool]:
     """Return the condition that a user has a role."""
-    # A literal: some roles have three users and others all, and each wants a plan of its own.
+    # A literal: some roles have three users, others have all, and each needs its own plan.
     this_one = literal(role_id, Uuid, literal_execute=True)
     return users.c.id.in_(select(user_roles.c.user_id).where(user_roles.c.role_id == this_one))
 

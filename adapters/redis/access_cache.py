@@ -33,7 +33,7 @@ def _access_key(user_id: UserId) -> str:
     return f"auth:permission:<{{{user_id}}}>"
 
 
-# Another number when the same text means something else: during a deployment both may be running.
+# Increase it when the meaning of the text changes: old and new processes run together during a deployment.
 _FORMAT = 3
 
 

@@ -33,7 +33,7 @@ from domain.sessions import (
 
 
 class RedisLogInThrottle(LogInThrottle):
-    """One script per step: an attempt is paid for before anything about it is known, so none slips past another."""
+    """One script per step. Attempts are counted before their passwords are checked, so concurrent ones count too."""
 
     def __init__(self, client: RedisClient, settings: ThrottleSettings, name_key: bytes) -> None:
         self._settings = settings

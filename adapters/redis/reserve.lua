@@ -28,8 +28,8 @@ store(paid)
 
 local locked = (tonumber(locked_until) or 0) > now
 if not locked and (tonumber(failures) or 0) + 1 >= failures_before_lock then
-  -- The next failure brings a lock, so this attempt holds it until it is settled: of two guesses at once, the
-  -- second finds the account locked. If nobody settles it, the lock passes by itself.
+  -- The next failure brings a lock, so this attempt holds it until its result is known: of two guesses at once, the
+  -- second finds the account locked. If the result never comes, the lock expires.
   redis.call('HSET', account, 'locked_until', now + first_lock)
   keep(account, first_lock)
 end

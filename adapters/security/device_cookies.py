@@ -1,4 +1,4 @@
-"""Tokens by which devices are known."""
+"""Tokens that mark a device as known."""
 
 import hashlib
 import hmac
@@ -8,7 +8,7 @@ from application.ports.device_cookies import DeviceCookies
 
 
 class HmacDeviceCookies(DeviceCookies):
-    """A random number and its HMAC, so that nobody has to keep a list to know one."""
+    """A random number and its HMAC, so that no list of issued tokens is needed."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key

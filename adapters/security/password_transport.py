@@ -1,4 +1,4 @@
-"""Passwords on their way to the service: RSA-OAEP as Web Crypto does it (RFC 8017 §7.1)."""
+"""Decryption of passwords: RSA-OAEP as Web Crypto does it (RFC 8017 §7.1)."""
 
 import hashlib
 import re
@@ -19,7 +19,7 @@ _OAEP = padding.OAEP(padding.MGF1(_HASH), _HASH, label=None)
 
 
 class RsaPasswordTransport(PasswordTransport):
-    """Hands out the active key, and opens with any key of the ring."""
+    """Publishes the active key, and decrypts with any key of the ring."""
 
     def __init__(self, ring: RsaKeyRing, pool: HashingPool) -> None:
         active = ring.active

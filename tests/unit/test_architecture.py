@@ -1,9 +1,11 @@
 """What the import contracts cannot say; for what they can, see `[tool.importlinter]`."""
 
 import ast
+import fnmatch
 import importlib
 import inspect
 import pkgutil
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,3 +168,15 @@ def test_a_port_its_adapters_and_its_contract_test_share_a_file_name(name: str) 
     assert "memory" in technologies
     assert technologies - {"memory"}
     assert (ROOT / "tests" / "contract" / f"test_{name}.py").exists()
+
+
+def test_the_files_of_a_port_are_found_as_the_readme_says() -> None:
+    [pattern] = re.findall(r"`git ls-files '([^']+)'`", (ROOT / "README.md").read_text())
+
+    assert fnmatch.filter(sources(*LAYERS, "tests"), pattern) == [
+        "adapters/memory/outbox.py",
+        "adapters/postgres/outbox.py",
+        "application/ports/outbox.py",
+        "application/use_cases/outbox.py",
+        "tests/contract/test_outbox.py",
+    ]
