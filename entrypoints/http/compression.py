@@ -1,4 +1,4 @@
-"""Large JSON is sent compressed to those who ask for it."""
+"""Compresses large JSON responses for clients that accept gzip."""
 
 import asyncio
 import re
@@ -9,19 +9,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from entrypoints.http.request_context import header
 
-# Less fits into one packet as it is.
+# A smaller response fits into one packet anyway.
 _SMALLEST = 1024
-# Above, it would keep the event loop busy for longer than a thread costs.
+# Above this size, compressing blocks the event loop for longer than a thread costs.
 _SMALLEST_FOR_A_THREAD = 64 * 1024
 _LEVEL = 6
 _GZIP = re.compile(r"(?:^|,)\s*(?:x-)?gzip\s*(?:;\s*q\s*=\s*([0-9.]+)\s*)?(?:,|$)", re.IGNORECASE)
 
 
 class CompressionMiddleware:
-    """Compresses answers to GET: whole ones of JSON, and none that has an `ETag`, which names its very bytes.
+    """Compresses JSON responses to GET. Not those with an `ETag`, which identifies the exact bytes; nor streams.
 
-    No answer to a GET has a token or a password in it (`docs/security.md`, BREACH). Streams and small answers stay as
-    they are.
+    No response to a GET contains a token or a password (`docs/security.md`, BREACH).
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -1,4 +1,4 @@
-"""What the head of a request must be before anybody acts on it, and which methods a fixed path has."""
+"""Checks the head of a request before anything acts on it, and the methods of fixed paths."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,19 +11,19 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from entrypoints.http.request_context import route_path
 
-# uvicorn takes 2.0 and 0.9 for 1.1, whose framing they do not have.
+# uvicorn treats 2.0 and 0.9 as 1.1, although their framing differs.
 _VERSIONS = frozenset({"1.0", "1.1"})
-# A proxy that looked at the one would have decided about another request than we, who look at the other.
-_AT_MOST_ONCE = frozenset({b"host", b"authorization", b"x-refresh-token", b"content-type"})
-_LOOKED_AT = _AT_MOST_ONCE | {b"upgrade", b"transfer-encoding"}
-# RFC 3986 §3.2.2, without addresses of the future; RFC 9110 §4.2.1: never empty.
+# With two values, a proxy may act on the one and we on the other.
+_SINGLE = frozenset({b"host", b"authorization", b"x-refresh-token", b"content-type"})
+_INSPECTED = _SINGLE | {b"upgrade", b"transfer-encoding"}
+# RFC 3986 §3.2.2 without IPvFuture; RFC 9110 §4.2.1: never empty.
 _HOST = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(?::[0-9]*)?"
 )
 
 
 class HeadMiddleware:
-    """Refuses what RFC 9110 and RFC 9112 say must be refused, and the change to a protocol that is not served."""
+    """Refuses the requests that RFC 9110 and RFC 9112 require to refuse, and upgrades to WebSocket."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -37,21 +37,21 @@ class HeadMiddleware:
 def _fault(scope: Scope) -> str | None:
     version: str = scope["http_version"]
     if version not in _VERSIONS:
-        return "This is no version of HTTP that is spoken here"
+        return "This version of HTTP is not supported"
     fields: dict[bytes, bytes] = {}
     for name, value in scope["headers"]:
-        if name in _LOOKED_AT:
-            if name in fields and name in _AT_MOST_ONCE:
-                return f"The header {name.decode()} comes more than once"
+        if name in _INSPECTED:
+            if name in fields and name in _SINGLE:
+                return f"The header {name.decode()} is repeated"
             fields[name] = value
     host = fields.get(b"host", b"none" if version == "1.0" else b"")
     if not _HOST.fullmatch(host.strip(b" \t")):
-        return "The header host is missing, or is no host"
+        return "The header host is missing or not valid"
     encoding = fields.get(b"transfer-encoding")
     if encoding is not None and (version == "1.0" or encoding.strip(b" \t").lower() != b"chunked"):
-        return "The body has a transfer encoding that is not taken here"
+        return "The transfer encoding of the body is not supported"
     if b"websocket" in fields.get(b"upgrade", b"").lower():
-        return "Nothing here speaks WebSocket"
+        return "WebSocket is not supported"
     return None
 
 
@@ -59,7 +59,7 @@ FixedPaths: TypeAlias = Mapping[str, frozenset[str]]
 
 
 def fixed_paths(routes: Sequence[BaseRoute]) -> FixedPaths:
-    """Return the methods of each path without parameters: `/roles/all` has no PUT, whatever `/roles/{role_id}` has."""
+    """Return the methods of each path without parameters: `/roles/all` has no PUT, although `/roles/{role_id}` has."""
     methods: dict[str, frozenset[str]] = {}
     for route in iter_route_contexts(routes):
         path = route.path
@@ -69,7 +69,7 @@ def fixed_paths(routes: Sequence[BaseRoute]) -> FixedPaths:
 
 
 class MethodMiddleware:
-    """Keeps the templates beside a fixed path from taking the methods that it does not have."""
+    """Answers 405 for the other methods of a fixed path, which would match a template such as `/roles/{role_id}`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,6 +1,6 @@
-"""What surrounds every request, outermost first, in plain ASGI.
+"""The middleware of every request, in plain ASGI.
 
-The order is in `middleware`: nothing that answers stands outside of what gives each response its id and its headers.
+`middleware` sets the order: whatever sends a response is inside the layers that add the request id and the headers.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from entrypoints.http.request_context import (
 )
 from entrypoints.http.security import admit
 
-_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -47,9 +47,9 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger("portico.http")
 
 
 def middleware(settings: HttpSettings, *, auth_prefixes: tuple[str, ...]) -> list[Middleware]:
-    """Return the layers, outermost first; bodies under `auth_prefixes` have the smaller limit."""
+    """Return the layers, outermost first; paths under `auth_prefixes` have a smaller body limit."""
     layers = [
-        Middleware(ExchangeMiddleware, settings),
+        Middleware(RequestContextMiddleware, settings),
         Middleware(SecurityHeadersMiddleware, hsts=settings.hsts),
         Middleware(ErrorMiddleware),
         Middleware(HeadMiddleware),
@@ -76,7 +76,7 @@ def middleware(settings: HttpSettings, *, auth_prefixes: tuple[str, ...]) -> lis
                     "X-Request-ID",
                 ),
             ),
-            # Once more inside, so that a browser lets its page read an unexpected error.
+            # Again, inside CORS: otherwise a browser would hide an unexpected error from the page.
             Middleware(ErrorMiddleware),
         ]
     return [
@@ -87,10 +87,10 @@ def middleware(settings: HttpSettings, *, auth_prefixes: tuple[str, ...]) -> lis
     ]
 
 
-class ExchangeMiddleware:
-    """Gives each request an id and its response the same, and writes one log line about both.
+class RequestContextMiddleware:
+    """Gives a request and its response an id, and writes one log line about both.
 
-    HEAD is answered like GET, without the content (RFC 9110 §9.3.2).
+    HEAD runs as GET; the content is dropped from the response (RFC 9110 §9.3.2).
     """
 
     def __init__(self, app: ASGIApp, settings: HttpSettings) -> None:
@@ -101,13 +101,13 @@ class ExchangeMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began = time.perf_counter()
+        started = time.perf_counter()
         method: str = scope["method"]
         is_head = method == "HEAD"
         if is_head:
             scope = {**scope, "method": "GET"}
         request_id = header(scope, b"x-request-id") or ""
-        if not _SANE_REQUEST_ID.fullmatch(request_id):
+        if not _REQUEST_ID.fullmatch(request_id):
             request_id = secrets.token_hex(16)
         client, scope["scheme"] = client_of(scope, self._trusted_proxies)
         context = begin_request(scope, request_id, client)
@@ -135,14 +135,14 @@ class ExchangeMiddleware:
                 route=route,
                 **({} if route else {"path": quoted_path(scope)}),
                 status=context.status,
-                duration_ms=round((time.perf_counter() - began) * 1000, 2),
+                duration_ms=round((time.perf_counter() - started) * 1000, 2),
                 client=client,
                 **context.log_fields(),
             )
 
 
 class SecurityHeadersMiddleware:
-    """Adds to each response the headers it does not have yet: strict by default, loosened only by who knows better."""
+    """Adds the security headers that a response does not set itself."""
 
     def __init__(self, app: ASGIApp, *, hsts: bool) -> None:
         self._app = app
@@ -152,7 +152,7 @@ class SecurityHeadersMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # Over plain HTTP it means nothing, and must not be sent (RFC 6797 §7.2).
+        # Over plain HTTP it has no effect and must not be sent (RFC 6797 §7.2).
         is_strict = self._hsts and scope["scheme"] == "https"
         headers = (*SECURITY_HEADERS, _HSTS) if is_strict else SECURITY_HEADERS
 
@@ -167,7 +167,7 @@ class SecurityHeadersMiddleware:
 
 
 class ErrorMiddleware:
-    """Answers what nothing further inside has answered."""
+    """Turns every exception from the inner layers into a problem."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -181,23 +181,23 @@ class ErrorMiddleware:
         except Exception as error:
             response = problem_response(scope, error)
             if request_context(scope).status is not None:
-                # Half a response is out. All that can be said now is that the rest will not come.
+                # The response has started. All we can do is to break it off.
                 raise
             await response(scope, receive, send)
         except asyncio.CancelledError:
             if request_context(scope).status is not None:
                 raise
-            # uvicorn would answer in its own words; the task is over with this.
+            # uvicorn would send its own text; the task ends after this response.
             await problem_response(scope, _stopping())(scope, receive, send)
 
 
 def _stopping() -> HTTPException:
     headers = {"Retry-After": "1", "Connection": "close"}
-    return HTTPException(503, "This process stops and waits no longer", headers=headers)
+    return HTTPException(503, "This process is shutting down", headers=headers)
 
 
 class StrictCORSMiddleware(CORSMiddleware):
-    """CORS whose refusals are problems like every other error."""
+    """CORS middleware that refuses with a problem, like every other error."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
         response = super().preflight_response(request_headers)
@@ -211,12 +211,12 @@ class StrictCORSMiddleware(CORSMiddleware):
 
 
 class BodyMiddleware:
-    """Bounds bodies while they are read, and refuses JSON that two parsers could read differently.
+    """Limits the size of bodies while they are read, and refuses JSON that two parsers could read differently.
 
-    Nothing is read of a body before its sender is known to be admitted.
+    No byte of a body is read before the caller is authorized.
 
-    JSON must be I-JSON (RFC 7493): UTF-8 without a byte order mark, no name twice in an object, no lone surrogates,
-    no NaN or Infinity.
+    JSON must be I-JSON (RFC 7493): UTF-8 without a byte order mark, no duplicate names in an object, no lone
+    surrogates, no NaN or Infinity.
     """
 
     def __init__(
@@ -262,7 +262,7 @@ def _is_json(content_type: str | None) -> bool:
 
 
 def _checking(receive: Receive) -> Receive:
-    """Return what reads a whole JSON body and checks it when a route first asks for it. Many never do."""
+    """Return a `receive` that reads and checks the whole JSON body when a route first reads it. Many never do."""
     unread: list[Message] | None = None
 
     async def receive_checked() -> Message:
@@ -289,17 +289,15 @@ async def _whole_body(receive: Receive) -> Message:
     return {"type": "http.request", "body": body, "more_body": more}
 
 
-# What the largest body that a route takes has, several times over. A megabyte of `[],[],…` would keep the event
-# loop busy for a second, and the errors about each of them for longer.
-_MOST_PARTS = 10_000
+# Several times what the largest valid body has. A megabyte of `[],[],…` would block the event loop for a second, and
+# its validation errors for longer.
+_MAX_PARTS = 10_000
 
 
 def check_json(body: bytes) -> None:
-    """Raise 400 unless `body` is I-JSON (RFC 7493) of a size that is cheap to read."""
-    if sum(map(body.count, (b",", b"[", b"{"))) > _MOST_PARTS:
-        raise HTTPException(
-            400, f"The body is not acceptable JSON: it has over {_MOST_PARTS} parts"
-        )
+    """Raise 400 unless `body` is I-JSON (RFC 7493) and cheap to parse."""
+    if sum(map(body.count, (b",", b"[", b"{"))) > _MAX_PARTS:
+        raise HTTPException(400, f"The body is not acceptable JSON: it has over {_MAX_PARTS} parts")
     try:
         value = _decoder.decode(body.decode("utf-8"))
         if b"\\u" in body:
@@ -307,9 +305,9 @@ def check_json(body: bytes) -> None:
     except _NotIJSON as error:
         problem = str(error)
     except json.JSONDecodeError as error:
-        problem = f"it is no JSON from line {error.lineno}, column {error.colno} on"
+        problem = f"syntax error at line {error.lineno}, column {error.colno}"
     except UnicodeError:
-        problem = "it is not UTF-8, or has half a surrogate pair"
+        problem = "it is not UTF-8, or has a lone surrogate"
     except RecursionError:
         problem = "it is nested too deeply"
     except ValueError:
@@ -320,7 +318,7 @@ def check_json(body: bytes) -> None:
 
 
 class _NotIJSON(ValueError):
-    """JSON that parsers may read differently."""
+    """JSON that two parsers may read differently."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""How uvicorn reads requests: within bounds of time and size, and what is no request gets an answer in our form.
+"""uvicorn's HTTP protocol with limits of time and size; invalid requests get a problem as the response.
 
-Every state of a connection is bounded: waiting for a head, reading a body, waiting in line behind other requests of the
-same connection (pipelining), and writing an answer. No connection becomes anything but HTTP.
+Every state of a connection is bounded: waiting for a head, reading a body, waiting behind earlier requests of the same
+connection (pipelining), and writing a response. No connection is upgraded to another protocol.
 """
 
 import asyncio
@@ -33,41 +33,41 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger("portico.http")
 
 
 class TimeoutProtocol(HttpToolsProtocol):
-    """Waits for a client, but not for ever.
+    """Limits how long a client may take.
 
-    A client has `patience` to send a request, from its first byte to the last of its body, and a second more for every
-    `least_rate` bytes: so that whoever sends no more than a part of one (Slowloris) does not keep a connection. While
-    we are the ones who do not read, its time stands still. It has as much time to read an answer.
+    A client has `timeout` seconds to send a request, from its first byte to the last of its body, and one second more
+    for every `min_rate` bytes, so a client that sends part of a request (Slowloris) cannot hold a connection. The clock
+    stops while reading is paused on our side. The client has the same time to read a response.
     """
 
-    patience = 15.0
+    timeout = 15.0
     """Seconds."""
 
-    least_rate = 1024
+    min_rate = 1024
     """Bytes a second."""
 
-    largest_head = 64 * 1024
-    """Bytes, and as many more as come in one piece."""
+    max_head = 64 * 1024
+    """Bytes; one read may exceed it."""
 
-    most_in_line = 100
-    """Requests that wait until those before them on the same connection are answered. Nothing is read meanwhile; these
-    come in one piece."""
+    max_pipelined = 100
+    """Requests that may wait for earlier ones on the same connection. Reading is paused meanwhile, so more than one can
+    wait only if they arrive in one read."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn narrows it too
-        self.flow = _OneAfterTheOther(transport, self)  # type: ignore[arg-type]  # the same
-        self.last_word: HTTPException | None = None
-        """What is answered after all that was asked before, and then nothing more."""
+        self.flow = _SequentialFlow(transport, self)  # type: ignore[arg-type]  # the same
+        self.final_error: HTTPException | None = None
+        """The last response of this connection, sent after those to earlier requests."""
         self._running: RequestResponseCycle | None = None
         self._unsent: tuple[float, int] | None = None
-        self._gives_way = False
-        self._expect_request()
-        self._look_again()
+        self._yields = False
+        self._await_request()
+        self._schedule_check()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._watch.cancel()
         super().connection_lost(exc)
-        # uvicorn tells only the last of those that wait in line.
+        # uvicorn notifies only the last of the pipelined requests.
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()
@@ -75,49 +75,49 @@ class TimeoutProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._received += len(data)
         super().data_received(data)
-        # What is around a body (sizes of chunks, their extensions, trailers) may be as much again as the body.
-        if self._received - 2 * self._read > self.largest_head:
-            self._refuse(
+        # The framing of a body (chunk sizes, chunk extensions, trailers) may be as large as the body itself.
+        if self._received - 2 * self._read > self.max_head:
+            self._reject(
                 HTTPException(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The head is too large")
                 if self._is_in_head
-                else HTTPException(HTTPStatus.BAD_REQUEST, "The body is too little of what is sent")
+                else HTTPException(HTTPStatus.BAD_REQUEST, "The chunked body has too much framing")
             )
         elif len(data) >= HIGH_WATER_LIMIT and not self.flow.read_paused:
-            # uvloop would read this connection up to 32 times in a row: the others come first.
-            self._gives_way = True
+            # uvloop would read this connection up to 32 times in a row; let the others read first.
+            self._yields = True
             self.flow.pause_reading()
-            self.loop.call_soon(self._read_on)
+            self.loop.call_soon(self._continue_reading)
 
-    def _read_on(self) -> None:
-        self._gives_way = False
+    def _continue_reading(self) -> None:
+        self._yields = False
         self.flow.resume_reading()
 
     def on_message_begin(self) -> None:
-        self._expect_request()
-        self._has_begun = True
+        self._await_request()
+        self._has_started = True
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # What comes after the body is no header: whoever decided by the headers has not seen it.
+        # Drop trailers: checks of the headers have already run, and have not seen them.
         if self._is_in_head:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        if len(self.pipeline) >= self.most_in_line:
-            self._refuse(
+        if len(self.pipeline) >= self.max_pipelined:
+            self._reject(
                 HTTPException(
                     HTTPStatus.TOO_MANY_REQUESTS,
                     "Too many requests wait on this connection",
                     headers={"Retry-After": "1"},
                 )
             )
-            raise _NotTaken
+            raise _Rejected
         if b"#" in self.url:
-            raise _NotTaken  # a fragment is no part of a target (RFC 9112 §3.2); uvicorn would leave it out
+            raise _Rejected  # a request target has no fragment (RFC 9112 §3.2); uvicorn would drop it silently
         super().on_headers_complete()
         self._is_in_head = False
         if self.expect_100_continue:
-            # If it is answered without its body, we cannot tell that body, which may never come, from a next request.
+            # A response sent before the body is read: its late bytes would look like the next request.
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
@@ -126,14 +126,14 @@ class TimeoutProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._expect_request()
+        self._await_request()
 
     def on_response_complete(self) -> None:
         is_last = not self.pipeline
         super().on_response_complete()
         self._restart_clock()
-        if is_last and self.last_word is not None:
-            self._end_with(self.last_word)
+        if is_last and self.final_error is not None:
+            self._close_with(self.final_error)
         self.flow.resume_reading()
 
     def resume_writing(self) -> None:
@@ -141,29 +141,29 @@ class TimeoutProtocol(HttpToolsProtocol):
         self._unsent = None
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP; uvicorn calls it."""
-        self._has_begun = True
-        self._refuse(HTTPException(HTTPStatus.BAD_REQUEST, msg.removesuffix(".")))
+        """Respond to invalid HTTP; uvicorn calls it."""
+        self._has_started = True
+        self._reject(HTTPException(HTTPStatus.BAD_REQUEST, msg.removesuffix(".")))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
         self._running = cycle
         super()._start_asgi_task(cycle, app)
 
     def _should_upgrade(self) -> bool:
-        """Tell whether another protocol takes the connection over. None does: such a request is one like any other.
+        """Return whether another protocol takes over the connection. None does: the request is an ordinary one.
 
-        This is where Socket.IO will say yes: to a GET of its path, with a complete handshake and without a body. The
-        clock of the head runs until then.
+        Socket.IO will return True here, for a GET of its path with a complete handshake and no body. The clock of the
+        head runs until then.
         """
         return False
 
     def _unsupported_upgrade_warning(self) -> None:
-        # What follows may be of the other protocol, so that this request is the last; uvicorn has dropped the rest.
+        # The next bytes may belong to the other protocol, so this request is the last one; uvicorn drops the rest.
         self.shutdown()
 
-    def _expect_request(self) -> None:
+    def _await_request(self) -> None:
         self._is_in_head = True
-        self._has_begun = False
+        self._has_started = False
         self._restart_clock()
 
     def _restart_clock(self) -> None:
@@ -171,65 +171,65 @@ class TimeoutProtocol(HttpToolsProtocol):
         self._received = 0
         self._read = 0
 
-    def _look_again(self) -> None:
-        # One timer a connection, not one a request: nobody needs it to the second.
-        self._watch = self.loop.call_later(self.patience / 4, self._look)
+    def _schedule_check(self) -> None:
+        # One timer per connection, not per request: the limit need not be exact.
+        self._watch = self.loop.call_later(self.timeout / 4, self._check)
 
-    def _look(self) -> None:
-        if self._is_not_read():
+    def _check(self) -> None:
+        if self._is_read_too_slowly():
             _log.info("answer not read in time", client=_address(self.client))
             self.transport.abort()
             return
-        is_paused = self.flow.read_paused and not self._gives_way
+        is_paused = self.flow.read_paused and not self._yields
         if is_paused or (self._is_in_head and self._is_answering()):
             self._restart_clock()
-        elif self.loop.time() - self._since > self.patience + self._allowance():
-            self._refuse(HTTPException(HTTPStatus.REQUEST_TIMEOUT, "The request came too slowly"))
-        self._look_again()
+        elif self.loop.time() - self._since > self.timeout + self._allowance():
+            self._reject(HTTPException(HTTPStatus.REQUEST_TIMEOUT, "The request came too slowly"))
+        self._schedule_check()
 
     def _is_answering(self) -> bool:
         cycle: Any = self.cycle  # None before the first request, whatever its type says
         return cycle is not None and not cycle.response_complete
 
     def _allowance(self) -> float:
-        # Of a body that is answered already, what still comes is thrown away, and earns no time.
-        earns = self._is_in_head or self._is_answering()
-        return self._received / self.least_rate if earns else 0.0
+        # Once the response is complete, the rest of the body is discarded, and extends the time no more.
+        is_needed = self._is_in_head or self._is_answering()
+        return self._received / self.min_rate if is_needed else 0.0
 
-    def _is_not_read(self) -> bool:
-        """Tell whether the client has not read what we cannot go on without, in the time that its size takes."""
-        # Nothing is added while either holds, so that what has gone is what the client has read.
+    def _is_read_too_slowly(self) -> bool:
+        """Return whether the client is too slow to read the data that blocks us."""
+        # Nothing is added to the buffer in either state, so it shrinks only by what the client reads.
         waits_for_client = self.flow.write_paused or self.transport.is_closing()
-        left = _not_acknowledged(self.transport) if waits_for_client else 0
+        left = _unacknowledged(self.transport) if waits_for_client else 0
         if not left:
             self._unsent = None
             return False
         if self._unsent is None:
             self._unsent = self.loop.time(), left
         since, unsent = self._unsent
-        return self.loop.time() - since > self.patience + (unsent - left) / self.least_rate
+        return self.loop.time() - since > self.timeout + (unsent - left) / self.min_rate
 
-    def _refuse(self, error: HTTPException) -> None:
-        """Answer what was asked before, then this, and close the connection."""
-        if self.last_word is not None or self.transport.is_closing():
+    def _reject(self, error: HTTPException) -> None:
+        """Respond to the earlier requests, then with this error, and close the connection."""
+        if self.final_error is not None or self.transport.is_closing():
             return
         self.flow.pause_reading()
         if not self._is_in_head and self.pipeline:
-            self.pipeline.popleft()  # the one that is refused waits itself, the last in line
-            self.last_word = error
+            self.pipeline.popleft()  # the rejected request itself, the newest one
+            self.final_error = error
         elif self._is_in_head and self._is_answering():
-            self.last_word = error
+            self.final_error = error
         else:
-            self._end_with(error)
+            self._close_with(error)
 
-    def _end_with(self, error: HTTPException) -> None:
-        """Close the connection, with an answer unless one is under way or given, or nothing was asked."""
+    def _close_with(self, error: HTTPException) -> None:
+        """Close the connection; first send `error`, unless a response has started or no request has."""
         cycle: Any = self.cycle
-        # Until a head is complete, this is still the cycle of the request before.
+        # Until the head is complete, this is still the cycle of the previous request.
         is_silent = cycle is None or (
             cycle.response_complete if self._is_in_head else not cycle.response_started
         )
-        if self._has_begun and is_silent and not self.transport.is_closing():
+        if self._has_started and is_silent and not self.transport.is_closing():
             request_id = secrets.token_hex(16)
             _log.info(
                 "request refused",
@@ -239,31 +239,30 @@ class TimeoutProtocol(HttpToolsProtocol):
                 request_id=request_id,
             )
             self.transport.write(_answer(error, request_id))
-        # A route that waits for the rest of a body learns that the client is gone.
+        # A route that waits for the rest of a body then sees a disconnect.
         self.transport.close()
 
 
-def _not_acknowledged(transport: asyncio.WriteTransport) -> int:
-    """Return how many bytes of ours the client's machine has not taken yet; 0 once nothing is left here to send."""
-    ours = transport.get_write_buffer_size()
-    if not ours:
+def _unacknowledged(transport: asyncio.WriteTransport) -> int:
+    """Return how many sent bytes the client's host has not acknowledged; 0 once our own buffer is empty."""
+    buffered = transport.get_write_buffer_size()
+    if not buffered:
         return 0
-    # What the system has taken from us can be megabytes, and only then does it take more.
+    # The send buffer of the system can hold megabytes, and takes more only when it has room.
     buffer = bytearray(4)
-    with suppress(OSError):  # systems that do not tell
+    with suppress(OSError):  # not every system supports it
         ioctl(transport.get_extra_info("socket").fileno(), TIOCOUTQ, buffer)
-    return ours + int.from_bytes(buffer, sys.byteorder)
+    return buffered + int.from_bytes(buffer, sys.byteorder)
 
 
-class _NotTaken(Exception):
-    """Ends the work of the parser, which makes uvicorn call `send_400_response`."""
+class _Rejected(Exception):
+    """Stops the parser; uvicorn then calls `send_400_response`."""
 
 
-class _OneAfterTheOther(FlowControl):
-    """Reads no further while a request waits in line.
+class _SequentialFlow(FlowControl):
+    """Pauses reading while a request waits for an earlier one.
 
-    uvicorn would, after every answer and whenever a route asks for a body: then all that a client can send is in
-    memory.
+    uvicorn would read on after every response and whenever a route reads a body, and buffer all that a client sends.
     """
 
     def __init__(self, transport: asyncio.Transport, protocol: TimeoutProtocol) -> None:
@@ -271,7 +270,7 @@ class _OneAfterTheOther(FlowControl):
         self._protocol = protocol
 
     def resume_reading(self) -> None:
-        is_free = not self._protocol.pipeline and self._protocol.last_word is None
+        is_free = not self._protocol.pipeline and self._protocol.final_error is None
         if is_free and not self._transport.is_closing():
             super().resume_reading()
 

@@ -236,7 +236,7 @@ def test_no_forged_token_is_answered_anything_but_401(portico: Portico) -> None:
         what: status
         for what, token in forgeries
         if token and token.isascii() and token.isprintable() and token.strip() == token
-        if len(token) < TimeoutProtocol.largest_head  # larger ones never become a request
+        if len(token) < TimeoutProtocol.max_head  # larger ones never become a request
         if (status := _status_with(client, token)) != 401
     }
 

@@ -164,8 +164,8 @@ async def test_a_stranger_who_asks_first_whether_to_send_a_body_is_refused_at_on
 
 
 class Hurried(TimeoutProtocol):
-    patience = 0.4
-    least_rate = 100
+    timeout = 0.4
+    min_rate = 100
 
 
 @pytest.fixture
@@ -315,7 +315,7 @@ async def test_who_sends_faster_than_they_are_answered_has_to_wait() -> None:
         answers = await exchange(port, *[request * 100] * 20, LAST)
 
     assert statuses(answers) == [200] * 2001
-    assert 0 < Counting.deepest <= Counting.most_in_line
+    assert 0 < Counting.deepest <= Counting.max_pipelined
 
 
 @pytest.fixture
@@ -375,9 +375,9 @@ async def test_what_waits_in_line_is_not_read(gated_port: int, first: bytes, the
 
     assert sent < 20_000_000
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{gated_port}") as client:
-        began = time.monotonic()
+        started = time.monotonic()
         assert (await client.get("/livez")).status_code == 200
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - started < 1
 
 
 async def test_what_a_stop_waits_for_too_long_is_told_so(gate: asyncio.Event) -> None:
@@ -523,14 +523,14 @@ async def test_a_large_answer_has_the_time_that_its_size_takes() -> None:
             loop = asyncio.get_running_loop()
             with slow_socket(port) as slow:
                 await loop.sock_sendall(slow, MUCH % (path, b"Connection: close\r\n"))
-                began, read = loop.time(), 0
+                started, read = loop.time(), 0
                 async with asyncio.timeout(20):
                     while got := await loop.sock_recv(slow, 100_000):
                         read += len(got)
-                        if loop.time() - began < 4 * Hurried.patience:
+                        if loop.time() - started < 4 * Hurried.timeout:
                             await asyncio.sleep(0.01)
 
-        assert loop.time() - began > 2 * Hurried.patience
+        assert loop.time() - started > 2 * Hurried.timeout
         assert read > 10_000_000
 
 
@@ -581,7 +581,7 @@ async def test_a_slow_answer_is_not_the_fault_of_the_client() -> None:
 
     @app.get("/fake/slow", dependencies=[PublicRoute])
     async def slow() -> Envelope[None]:
-        await asyncio.sleep(2 * Hurried.patience)
+        await asyncio.sleep(2 * Hurried.timeout)
         return Envelope(data=None)
 
     async with serving(app, IN_MEMORY, http=Hurried) as port:
@@ -667,9 +667,9 @@ async def test_nobody_waits_for_a_connection_that_sends_all_the_time() -> None:
             is_over = threading.Event()
             flooding = asyncio.create_task(asyncio.to_thread(flood, port, is_over))
             for _ in range(20):
-                began = time.monotonic()
+                started = time.monotonic()
                 assert statuses(await exchange(port, LAST)) == [200]
-                longest = max(longest, time.monotonic() - began)
+                longest = max(longest, time.monotonic() - started)
             is_over.set()
             await flooding
         return longest
