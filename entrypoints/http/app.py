@@ -1,4 +1,4 @@
-"""The application: routes, what surrounds them, and its life from start to stop."""
+"""The FastAPI application: routes, middleware, start and stop."""
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -30,13 +30,13 @@ def create_app(
     container: Container | None = None,
     routers: Iterable[APIRouter] = (),
 ) -> FastAPI:
-    """Return the application of `container`, or of the one that `settings` (by default: the environment) describe.
+    """Return the application of `container`; by default a container built from `settings` or the environment.
 
-    `routers` are served besides our own. Raise `UnsafeSettings`, or `UndeclaredRoute` if a route does not say who
+    It serves `routers` besides our own. Raise `UnsafeSettings`, or `UndeclaredRoute` if a route does not declare who
     may call it.
     """
     if container is None:
-        # A process of its own, as when uvicorn starts one: it has its log lines to form, too.
+        # uvicorn calls this in each worker process, which configures its own logging.
         settings = settings or bootstrap.load_settings()
         bootstrap.configure_logging(settings)
         container = bootstrap.build(settings)
@@ -82,7 +82,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     container: Container = app.state.container
     async with bootstrap.running(container):
         await ready(container)
-        _check_routes(app)  # some may have come later
+        _check_routes(app)  # again: routes may have been added since
         await register_process(container, [*guarded_routes(app.routes)])
         async with delivering(container.outbox_relay()):
             yield

@@ -1,6 +1,6 @@
-"""The docs pages of debug environments: Swagger UI and ReDoc, served from here, without internet access.
+"""The documentation pages of debug environments: Swagger UI and ReDoc, without internet access.
 
-Their scripts are files, so that their content security policy allows no inline script.
+Their scripts are files, so the content security policy allows no inline script.
 """
 
 from importlib.resources import files
@@ -26,7 +26,7 @@ _FILES = Path(str(files(fastapi_offline))) / "static"
 _ASSETS = frozenset(
     {"swagger-ui.css", "swagger-ui-bundle.js", "redoc.standalone.js", "favicon.png"}
 )
-# Both pages set styles from their scripts, and ReDoc searches in a worker that it makes of a blob.
+# Both pages set styles from scripts, and ReDoc runs its search in a worker made from a blob.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; worker-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -67,31 +67,31 @@ _REDOC = """<!doctype html>
 
 @router.get("/")
 async def start(_: DebugOnlyDep) -> Response:
-    """Lead who opens the address alone to the documentation."""
+    """Redirect to the documentation."""
     return RedirectResponse("docs")
 
 
 @router.get("/openapi.json")
 async def openapi(request: Request, _: DebugOnlyDep) -> Response:
-    """Describe the API for machines."""
+    """Return the OpenAPI document."""
     return JSONResponse(request.app.openapi())
 
 
 @router.get("/docs")
 async def swagger_ui(_: DebugOnlyDep) -> Response:
-    """Try the API out."""
+    """Show Swagger UI."""
     return HTMLResponse(_SWAGGER_UI, headers={"Content-Security-Policy": _POLICY})
 
 
 @router.get("/redoc")
 async def redoc(_: DebugOnlyDep) -> Response:
-    """Read about the API."""
+    """Show ReDoc."""
     return HTMLResponse(_REDOC, headers={"Content-Security-Policy": _POLICY})
 
 
 @router.get("/docs/assets/{name}")
 async def asset(name: str, _: DebugOnlyDep) -> Response:
-    """Get a script, a style or a picture of the pages."""
+    """Return a script, style sheet or image of the pages."""
     if name == "start.js":
         return Response(_START, media_type="text/javascript")
     if name not in _ASSETS:

@@ -1,4 +1,4 @@
-"""What bodies look like: camelCase out, camelCase and snake_case in, and every success in one envelope."""
+"""The base of all bodies (camelCase out, camelCase or snake_case in) and the envelope of a success."""
 
 import time
 from collections.abc import Callable
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class ApiModel(BaseModel):
-    """The base of every body. A field that a request may not have is refused, not ignored."""
+    """The base of every body. Unknown fields are refused, not ignored."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -57,20 +57,20 @@ class Envelope(ApiModel, Generic[T]):
     message: str = Field(default="Successful.", examples=["Successful."])
     ts: int = Field(
         default_factory=lambda: int(time.time()),
-        description="When this was answered, in Unix seconds.",
+        description="Time of the response, in Unix seconds.",
         examples=[1767225600],
     )
     data: T
 
 
 class CreatedEnvelope(Envelope[T], Generic[T]):
-    """The envelope of what was made."""
+    """The envelope of a created resource."""
 
     code: int = Field(default=HTTPStatus.CREATED, description="The HTTP status.", examples=[201])
 
 
 def locate(request: Request, response: Response, reference: str) -> None:
-    """Say in a 201 where to find what was made (RFC 9110 §15.3.2); `reference` is relative to the request's path."""
+    """Set the `Location` of a 201 (RFC 9110 §15.3.2); `reference` is relative to the path of the request."""
     response.headers["Location"] = quote(urljoin(request.scope["path"], reference))
 
 
@@ -81,15 +81,15 @@ def _without_nul(text: str) -> str:
 
 
 Text = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_without_nul)]
-"""Text from outside: bounded, and without NUL, which PostgreSQL cannot store. A field may set a smaller bound."""
+"""Text from clients: of limited length, without NUL (PostgreSQL cannot store it). A field may set a lower limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed(Generic[T]):
-    """Make a field of a body a value of the domain: `Annotated[Username, Parsed(Username, Username.LENGTH)]`.
+    """Parses a field of a body into a domain value: `Annotated[Username, Parsed(Username, Username.LENGTH)]`.
 
-    The domain decides what is valid. What it refuses is an error of that field, with the domain's code as its type,
-    so that one answer names every field that is wrong. `length`, the least and the most characters, is for OpenAPI.
+    The domain decides what is valid. Its error becomes an error of that field, with the domain's code as the type, so
+    one response lists every invalid field. `length`, the minimum and maximum, is for OpenAPI.
     """
 
     parse: Callable[[str], T]
@@ -123,10 +123,10 @@ def _not_null(value: object) -> object:
 
 
 def _never_null(schema: dict[str, Any]) -> None:
-    """Describe a field that may be left out and may not be null."""
+    """Describe a field that is optional but not nullable."""
     schema |= next(branch for branch in schema.pop("anyOf") if branch != {"type": "null"})
     schema.pop("default", None)
 
 
 MayBeLeftOut = Annotated[T | None, BeforeValidator(_not_null), Field(json_schema_extra=_never_null)]
-"""What a change leaves as it is if it is not sent: None then, and null is refused. Give it the default None."""
+"""An optional field of a change: None if it is not sent; null is refused. Give it the default None."""

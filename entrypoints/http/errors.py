@@ -1,6 +1,6 @@
-"""How errors look: problem details (RFC 9457) that a reader of the envelope understands too.
+"""Errors as problem details (RFC 9457), with the fields of the envelope too.
 
-The one place where a kind of error becomes a status.
+The only place where a kind of error is mapped to a status.
 """
 
 import math
@@ -50,7 +50,7 @@ STATUS_OF_KIND: Mapping[type[PorticoError], HTTPStatus] = {
     RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-# What HTTP itself finds wrong, before any use case is asked.
+# Errors of HTTP itself, before any use case runs.
 SLUG_OF_STATUS: Mapping[int, str] = {
     HTTPStatus.BAD_REQUEST: "http.malformed",
     HTTPStatus.NOT_FOUND: "http.not_found",
@@ -75,7 +75,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger("portico.http")
 
 
 class NotReady(Unavailable):
-    """Some of what this process needs does not answer."""
+    """A dependency of this process does not answer."""
 
     code = "platform.not_ready"
 
@@ -85,9 +85,9 @@ class NotReady(Unavailable):
 
 
 class NotAdmitted(HTTPException):
-    """A caller was refused before their body was read.
+    """A caller was refused before the body was read.
 
-    FastAPI lets no other errors through where it reads a body: it takes them for those of a malformed one.
+    While FastAPI reads a body it passes only HTTP exceptions through; it reports others as a malformed body.
     """
 
     def __init__(self, refusal: Exception) -> None:
@@ -96,45 +96,44 @@ class NotAdmitted(HTTPException):
 
 
 class FieldError(ApiModel):
-    """One thing that is wrong with one part of a request. Never what was sent: it may be a password."""
+    """One invalid field of a request. It never contains the sent value, which may be a password."""
 
     loc: Sequence[str | int] = Field(
-        description="`body`, `query`, `path` or `header`, then the way to the field; or a dependency.",
+        description="`body`, `query`, `path` or `header`, then the path to the field; or the name of a dependency.",
         examples=[["body", "newPassword"]],
     )
-    msg: str = Field(description="What is wrong, for people.", examples=["Field required"])
-    type: str = Field(description="What is wrong, for programs.", examples=["missing"])
+    msg: str = Field(description="The error, for people.", examples=["Field required"])
+    type: str = Field(description="The error, for programs.", examples=["missing"])
 
 
 class Problem(ApiModel):
-    """An error (RFC 9457). `code`, `message`, `ts` and `data` are where the envelope has them."""
+    """An error (RFC 9457), with the fields `code`, `message`, `ts` and `data` of the envelope."""
 
     type: str = Field(
-        description="`urn:portico:error:` and the error.",
+        description="`urn:portico:error:` and the code in `error`.",
         examples=["urn:portico:error:sessions.invalid_token"],
     )
-    title: str = Field(
-        description="What kind of error this is; never changes.", examples=["Invalid token"]
-    )
+    title: str = Field(description="The name of the error; stable.", examples=["Invalid token"])
     status: int = Field(description="The HTTP status.", examples=[401])
     detail: str = Field(
-        description="What happened this time, for people.", examples=["The token is not valid"]
+        description="The explanation of this occurrence, for people.",
+        examples=["The token is not valid"],
     )
-    instance: str = Field(description="The path asked for.", examples=["/api/v1/auth/sessions"])
+    instance: str = Field(description="The requested path.", examples=["/api/v1/auth/sessions"])
     code: int = Field(description="The HTTP status.", examples=[401])
     message: str = Field(description="The same as `detail`.", examples=["The token is not valid"])
-    ts: int = Field(description="When this was answered, in Unix seconds.", examples=[1767225600])
+    ts: int = Field(description="Time of the response, in Unix seconds.", examples=[1767225600])
     data: None = None
     error: str = Field(
         description="The stable code of the error, for programs.",
         examples=["sessions.invalid_token"],
     )
     request_id: str = Field(
-        description="What to quote when asking for help; the `X-Request-ID` of the response.",
+        description="The `X-Request-ID` of the response; quote it when you ask for help.",
         examples=["6f1c2a9e0b3d4f5a8c7e9d0b1a2f3c4d"],
     )
     errors: Sequence[FieldError] = Field(
-        default=(), description="What is wrong with which part of the request."
+        default=(), description="The invalid fields of the request."
     )
 
 
@@ -146,7 +145,7 @@ async def problem_handler(request: Request, error: Exception) -> Response:
 
 
 def problem_response(scope: Scope, error: Exception) -> Response:
-    """Return how `error` looks to the client; log what the client must not see."""
+    """Return `error` as a problem; log what the client must not see."""
     context = request_context(scope)
     headers: dict[str, str] = {}
     errors: Sequence[FieldError] = ()
@@ -162,15 +161,15 @@ def problem_response(scope: Scope, error: Exception) -> Response:
                 cause = type(error.__cause__).__name__ if error.__cause__ else None
                 _log.warning("unavailable", dependency=error.dependency, cause=cause)
         case RequestValidationError(body=bytes()):
-            # FastAPI hands a body on as it came when its media type is not the route's.
+            # FastAPI passes the raw bytes on when the media type is not the one of the route.
             status, detail = HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send JSON as application/json"
             slug = SLUG_OF_STATUS[status]
         case RequestValidationError():
             status, detail = HTTPStatus.UNPROCESSABLE_ENTITY, "The request has invalid fields"
             slug = SLUG_OF_STATUS[status]
             errors = tuple(_to_field_error(e) for e in error.errors()[:_MAX_FIELD_ERRORS])
-            if len(errors) == 1 and _is_of_the_domain(errors[0].type):
-                # The same answer as if the use case had refused the value.
+            if len(errors) == 1 and _is_domain_code(errors[0].type):
+                # The same response as if the use case had refused the value.
                 slug, detail = errors[0].type, errors[0].msg
         case HTTPException():
             status = HTTPStatus(error.status_code)
@@ -181,7 +180,7 @@ def problem_response(scope: Scope, error: Exception) -> Response:
                 headers["Allow"] = _allowed_methods(scope)
         case _:
             status = HTTPStatus.INTERNAL_SERVER_ERROR
-            detail = "Something went wrong here; it has been noted under the request id"
+            detail = "Something went wrong here; it is logged with the request id"
             slug = SLUG_OF_STATUS[status]
             _log.error("unhandled error", exc_info=error)
     context.error = slug
@@ -208,7 +207,7 @@ def status_of(error: PorticoError) -> HTTPStatus:
     for kind in type(error).__mro__:
         if kind in STATUS_OF_KIND:
             return STATUS_OF_KIND[kind]
-    raise TypeError(f"{type(error).__name__} is of no kind")
+    raise TypeError(f"{type(error).__name__} has no status")
 
 
 def title_of(slug: str) -> str:
@@ -221,7 +220,7 @@ def _headers(error: PorticoError) -> dict[str, str]:
         case InvalidToken() | SessionCompromised():
             return {"WWW-Authenticate": 'Bearer realm="portico", error="invalid_token"'}
         case Unauthenticated():
-            # Without `error`: nothing was shown that could be wrong (RFC 6750 §3.1).
+            # Without `error`: the request has no credentials that could be wrong (RFC 6750 §3.1).
             return {"WWW-Authenticate": 'Bearer realm="portico"'}
         case RateLimited() | Unavailable():
             return {"Retry-After": str(_whole_seconds(error.retry_after))}
@@ -250,35 +249,35 @@ def _field_errors(error: PorticoError) -> Iterator[FieldError]:
 
 
 def _field_path(field: str) -> Iterator[str]:
-    """Yield the names that lead to `schedule.day_of_month`; those of arguments are the task's, not ours."""
+    """Yield the parts of a path such as `schedule.day_of_month`; names of a task's arguments stay as they are."""
     name, dot, inner = field.partition(".")
-    yield str(_name_or_nothing(to_camel(name)))
+    yield str(_safe_name(to_camel(name)))
     if dot:
-        yield str(_name_or_nothing(inner if name == "kwargs" else to_camel(inner)))
+        yield str(_safe_name(inner if name == "kwargs" else to_camel(inner)))
 
 
 def _to_field_error(error: Mapping[str, Any]) -> FieldError:
     kind: str = error["type"]
     message: str = error["msg"].removeprefix("Value error, ")
     if kind.endswith("_parsing"):
-        # What follows the comma quotes what was sent.
+        # The text after the comma quotes the sent value.
         message = message.partition(",")[0]
-    # A field that should not be there keeps the name it came with.
-    parts = error["loc"] if kind == "extra_forbidden" else map(_in_camel_case, error["loc"])
-    return FieldError(loc=tuple(map(_name_or_nothing, parts)), msg=message, type=kind)
+    # An unknown field keeps the name that the client sent.
+    parts = error["loc"] if kind == "extra_forbidden" else map(_to_camel, error["loc"])
+    return FieldError(loc=tuple(map(_safe_name, parts)), msg=message, type=kind)
 
 
-def _is_of_the_domain(kind: str) -> bool:
-    """Tell whether an error's type is a code of ours, such as `identity.invalid_email`; pydantic's have no dot."""
+def _is_domain_code(kind: str) -> bool:
+    """Return whether an error type is a code of the domain (`identity.invalid_email`); pydantic's have no dot."""
     return "." in kind
 
 
-def _in_camel_case(part: str | int) -> str | int:
+def _to_camel(part: str | int) -> str | int:
     return to_camel(part) if isinstance(part, str) else part
 
 
-def _name_or_nothing(part: str | int) -> str | int:
-    """Keep what looks like the name of a field; a client chooses the rest, and it may be a password."""
+def _safe_name(part: str | int) -> str | int:
+    """Return `part` if it looks like a field name, else an ellipsis: a name that a client sends may be a password."""
     if isinstance(part, str) and not re.fullmatch(r"[A-Za-z_][\w.-]{0,63}", part, re.ASCII):
         return "…"
     return part

@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether it can do its work."""
+"""Liveness and readiness probes."""
 
 from typing import Annotated
 
@@ -25,22 +25,22 @@ class ReadinessBody(ApiModel):
 
     up: list[str] = Field(examples=[["postgres", "schema", "redis", "s3"]])
     degraded: list[str] = Field(
-        description="Those that do not answer. Only a part of the service needs them; the rest goes on.",
+        description="Dependencies that do not answer, and that only some routes need.",
         examples=[["mongo"]],
     )
 
 
 @router.get("/livez", dependencies=[PublicRoute])
 async def check_liveness() -> Envelope[None]:
-    """Say that the process answers."""
+    """Return 200 while the process runs."""
     return Envelope(data=None)
 
 
 @router.get("/readyz", dependencies=[PublicRoute])
 async def check_readiness(check_readiness: CheckReadinessDep) -> Envelope[ReadinessBody]:
-    """Say whether all that every request needs answers: PostgreSQL, its schema and Redis.
+    """Return 200 if PostgreSQL, its schema and Redis are ready, else 503.
 
-    What only a part of the service needs is named in `degraded`. The answer is at most a second old.
+    Other dependencies that do not answer are listed in `degraded`. The result is at most a second old.
     """
     readiness = await check_readiness()
     if not readiness.is_ready:

@@ -1,6 +1,6 @@
-"""The description of the API (OpenAPI 3.1): what operations have in common is derived here from what each route is.
+"""The OpenAPI 3.1 document. Error responses, security and examples are derived here from the declaration of each route.
 
-A route's author writes neither error responses nor security nor examples.
+The author of a route writes none of them.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,16 +25,16 @@ from entrypoints.http.wiring import Provided
 Schema = dict[str, Any]
 
 _DESCRIPTION = """\
-Log in with `POST /api/v1/auth/login` and send the access token as `Authorization: Bearer …`. Every success has one
-envelope, every error is a problem (RFC 9457) in the same words, and every response has an `X-Request-ID`.
+Log in with `POST /api/v1/auth/login` and send the access token as `Authorization: Bearer …`. Every success has the
+same envelope, every error is a problem (RFC 9457), and every response has an `X-Request-ID`.
 """
 _TAGS = (
-    {"name": "sessions", "description": "Keys, log-in, refresh, log-out, devices."},
+    {"name": "sessions", "description": "Public keys, log-in, token refresh, log-out, devices."},
     {"name": "identity", "description": "Users, accounts and passwords."},
-    {"name": "access", "description": "Roles, and the permissions that they give."},
+    {"name": "access", "description": "Roles and their permissions."},
     {"name": "documents", "description": "The audit log."},
-    {"name": "scheduling", "description": "Periodic tasks, their runs, and who publishes them."},
-    {"name": "health", "description": "For those who operate the service."},
+    {"name": "scheduling", "description": "Periodic tasks, their runs, and the scheduler."},
+    {"name": "health", "description": "Liveness and readiness probes."},
 )
 _SCHEMES = {
     "accessToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
@@ -42,12 +42,12 @@ _SCHEMES = {
 }
 _PASSWORD_SCHEME = {
     "type": "oauth2",
-    "description": "For this page alone: deployed environments have no such log-in.",
+    "description": "Log-in for this page; only in debug environments.",
     "flows": {"password": {"tokenUrl": f"{PREFIX}/auth/login/swagger", "scopes": {}}},
 }
 _HEADERS = {
     "X-Request-ID": {
-        "description": "What to quote when asking for help.",
+        "description": "The id of the request; quote it when you ask for help.",
         "schema": {"type": "string"},
     },
     "WWW-Authenticate": {
@@ -55,47 +55,47 @@ _HEADERS = {
         "schema": {"type": "string"},
     },
     "ETag": {
-        "description": "The version of this answer, for `If-None-Match` or `If-Match`.",
+        "description": "The version of the resource, for `If-None-Match` or `If-Match`.",
         "schema": {"type": "string"},
     },
     "Location": {
-        "description": "Where to find what was made.",
+        "description": "The address of the created resource.",
         "schema": {"type": "string", "format": "uri-reference"},
     },
     "Set-Cookie": {
-        "description": "The `deviceToken`, for browsers; sent back to the routes of authentication alone.",
+        "description": "The `deviceToken` as a cookie; browsers return it only to the authentication routes.",
         "schema": {"type": "string"},
     },
     "Retry-After": {
-        "description": "Seconds after which asking again makes sense.",
+        "description": "Seconds to wait before a retry.",
         "schema": {"type": "integer", "minimum": 1},
     },
 }
-# Status → the error that is the example, and when it comes.
+# Status → the code of the example, and the description.
 _ERRORS: Mapping[int, tuple[str, str]] = {
     400: (
         SLUG_OF_STATUS[400],
-        "The request is malformed: no acceptable JSON, or at odds with itself.",
+        "The request is malformed: invalid JSON, invalid headers, or contradictory fields.",
     ),
-    401: ("sessions.invalid_token", "The token or the password is missing or not valid."),
-    403: ("access.permission_denied", "The caller is known and may not do this."),
-    404: (SLUG_OF_STATUS[404], "There is no such thing, or not for this caller."),
-    409: ("identity.email_taken", "The change contradicts what is stored."),
-    412: ("platform.precondition_failed", "The version in `If-Match` is not the present one."),
+    401: ("sessions.invalid_token", "The token or the password is missing or invalid."),
+    403: ("access.permission_denied", "The caller is authenticated but lacks the permission."),
+    404: (SLUG_OF_STATUS[404], "The resource does not exist, or the caller may not see it."),
+    409: ("identity.email_taken", "The change conflicts with stored data."),
+    412: ("platform.precondition_failed", "`If-Match` does not match the current version."),
     413: (SLUG_OF_STATUS[413], "The body is too large."),
-    415: (SLUG_OF_STATUS[415], "The body is not of the media type that this takes."),
-    422: (SLUG_OF_STATUS[422], "A value breaks a rule; `errors` says which."),
-    428: (SLUG_OF_STATUS[428], "This change needs `If-Match`."),
+    415: (SLUG_OF_STATUS[415], "The media type of the body is not supported."),
+    422: (SLUG_OF_STATUS[422], "A value is invalid; `errors` lists the fields."),
+    428: (SLUG_OF_STATUS[428], "The change requires `If-Match`."),
     429: ("sessions.throttled", "Too many attempts."),
-    500: (SLUG_OF_STATUS[500], "Something went wrong here."),
-    503: ("platform.unavailable", "Something this needs is down or full; nothing was changed."),
+    500: (SLUG_OF_STATUS[500], "An unexpected error."),
+    503: ("platform.unavailable", "A dependency is down or overloaded; nothing was changed."),
 }
 _FASTAPI_SUCCESS = "Successful Response"
 _HEADERS_OF_STATUS = {401: ("WWW-Authenticate",), 429: ("Retry-After",), 503: ("Retry-After",)}
 
 
 class DescribedAPI(FastAPI):
-    """A FastAPI application that describes itself in full."""
+    """A FastAPI application with a complete OpenAPI document."""
 
     def __init__(self, *, debug_environment: bool, **options: Any) -> None:  # noqa: ANN401 - FastAPI's own
         super().__init__(
@@ -103,7 +103,7 @@ class DescribedAPI(FastAPI):
             version=version("portico"),
             description=_DESCRIPTION,
             openapi_tags=[dict(tag) for tag in _TAGS],
-            servers=[{"url": "/", "description": "The host that this description came from."}],
+            servers=[{"url": "/", "description": "The host that serves this document."}],
             openapi_url=None,  # `docs` serves it, declared like every other route
             generate_unique_id_function=lambda route: to_camel(route.name),
             **options,
@@ -143,7 +143,7 @@ class DescribedAPI(FastAPI):
         operation["security"] = list(facts.security(debug=self._debug_environment))
         if facts.permission is not None:
             operation["x-permission"] = facts.permission
-            operation["description"] += f"\n\nNeeds the permission `{facts.permission}`."
+            operation["description"] += f"\n\nRequires the permission `{facts.permission}`."
         for content in operation.get("requestBody", {}).get("content", {}).values():
             content["example"] = example(content["schema"], schemas)
         responses = operation["responses"]
@@ -163,29 +163,29 @@ class DescribedAPI(FastAPI):
 
 @dataclass(frozen=True, slots=True)
 class RouteFacts:
-    """What a route is, as far as its answers depend on it."""
+    """The facts about a route on which its security and responses depend."""
 
     permission: str | None
     authenticated: bool
-    closed_to_one_time_passwords: bool
+    refuses_one_time_passwords: bool
     takes_access_token: bool
     takes_refresh_token: bool
-    hands_out_tokens: bool
+    returns_tokens: bool
     is_limited: bool
     takes_form: bool
     takes_body: bool
     takes_parameters: bool
-    names_a_thing: bool
+    names_resource: bool
     creates: bool
     may_conflict: bool
-    asks_somebody: bool
-    takes_version: bool
-    needs_version: bool
+    has_dependencies: bool
+    accepts_version: bool
+    requires_version: bool
     has_version: bool
 
     @classmethod
     def of(cls, route: RouteContext, method: str) -> "RouteFacts":
-        """Look at a route."""
+        """Derive the facts from the declaration of `route`."""
         dependant: Dependant = route.dependant
         calls = set(_calls(dependant))
         is_guarded = security.permitted_caller in calls
@@ -202,10 +202,10 @@ class RouteFacts:
             authenticated=is_guarded
             or is_authenticated_only
             or not calls.isdisjoint({security.caller_with_any_password, security.access_claims}),
-            closed_to_one_time_passwords=is_guarded or is_authenticated_only,
+            refuses_one_time_passwords=is_guarded or is_authenticated_only,
             takes_access_token=security.access_token in calls,
             takes_refresh_token=security.refresh_token in calls,
-            hands_out_tokens="access_token" in data,
+            returns_tokens="access_token" in data,
             is_limited=any(isinstance(call, Provided) and call.is_limited for call in calls),
             takes_form=route.body_field is not None
             and isinstance(route.body_field.field_info, Form),
@@ -213,20 +213,20 @@ class RouteFacts:
             takes_parameters=any(
                 d.path_params or d.query_params or d.header_params for d in _tree(dependant)
             ),
-            names_a_thing=bool(dependant.path_params) or "ids" in _fields_of_body(route),
+            names_resource=bool(dependant.path_params) or "ids" in _fields_of_body(route),
             creates=creates,
             may_conflict=creates
             or method in {"PUT", "PATCH"}
             or (method == "DELETE" and is_guarded)
             or (method == "POST" and is_guarded and bool(dependant.path_params)),
-            asks_somebody=bool(calls - {security.public}),
-            takes_version=not calls.isdisjoint({conditional_change, versioned_change}),
-            needs_version=versioned_change in calls,
+            has_dependencies=bool(calls - {security.public}),
+            accepts_version=not calls.isdisjoint({conditional_change, versioned_change}),
+            requires_version=versioned_change in calls,
             has_version="updated_at" in data and (bool(dependant.path_params) or creates),
         )
 
     def security(self, *, debug: bool) -> Iterator[dict[str, list[str]]]:
-        """Yield the ways to authenticate, any of which is enough; none for everybody."""
+        """Yield the alternative ways to authenticate; none for a public route."""
         if self.authenticated or self.takes_access_token:
             yield {"accessToken": []}
             if debug:
@@ -234,46 +234,46 @@ class RouteFacts:
         if self.takes_refresh_token:
             yield {"refreshToken": []}
             if self.takes_body:
-                yield {}  # the body has the token
+                yield {}  # the token may be in the body
 
     def success_headers(self) -> Iterator[str]:
-        """Yield the headers that a success has."""
+        """Yield the headers of a success."""
         if self.creates:
             yield "Location"
         if self.has_version:
             yield "ETag"
 
     def error_statuses(self) -> Iterator[int]:
-        """Yield the statuses of the errors that can be the answer."""
+        """Yield the statuses of the possible errors."""
         takes_token = self.authenticated or self.takes_access_token or self.takes_refresh_token
         possible = {
             400: True,
-            401: takes_token or self.hands_out_tokens,
-            403: self.closed_to_one_time_passwords or (self.creates and not self.authenticated),
-            404: self.names_a_thing,
+            401: takes_token or self.returns_tokens,
+            403: self.refuses_one_time_passwords or (self.creates and not self.authenticated),
+            404: self.names_resource,
             409: self.may_conflict,
-            412: self.takes_version,
+            412: self.accepts_version,
             413: self.takes_body,
             415: self.takes_body and not self.takes_form,
             422: self.takes_body or self.takes_parameters,
-            428: self.needs_version,
+            428: self.requires_version,
             429: self.is_limited,
             500: True,
-            503: self.asks_somebody,
+            503: self.has_dependencies,
         }
         return (status for status, is_possible in possible.items() if is_possible)
 
 
 def example(schema: Schema, schemas: Mapping[str, Schema]) -> Any:  # noqa: ANN401 - any JSON
-    """Return a value that `schema` accepts, from the examples of its fields."""
+    """Return an example that `schema` accepts, built from the examples of its fields."""
     match schema:
         case (
-            {"examples": [shown, *_]}
-            | {"const": shown}
-            | {"default": shown}
-            | {"enum": [shown, *_]}
+            {"examples": [value, *_]}
+            | {"const": value}
+            | {"default": value}
+            | {"enum": [value, *_]}
         ):
-            return shown
+            return value
         case {"$ref": str(reference)}:
             return example(schemas[reference.rpartition("/")[2]], schemas)
         case {"anyOf": [first, *_]}:
@@ -288,7 +288,7 @@ def example(schema: Schema, schemas: Mapping[str, Schema]) -> Any:  # noqa: ANN4
 
 def _error_response(status: int, schemas: Mapping[str, Schema]) -> Schema:
     slug, description = _ERRORS[status]
-    shown = example(schemas["Problem"], schemas) | {
+    problem = example(schemas["Problem"], schemas) | {
         "type": f"urn:portico:error:{slug}",
         "title": title_of(slug),
         "status": status,
@@ -298,12 +298,12 @@ def _error_response(status: int, schemas: Mapping[str, Schema]) -> Schema:
         "error": slug,
     }
     if status != HTTPStatus.UNPROCESSABLE_ENTITY:
-        shown["errors"] = []
+        problem["errors"] = []
     return {
         "description": description,
         "headers": _header_references("X-Request-ID", *_HEADERS_OF_STATUS.get(status, ())),
         "content": {
-            PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": shown}
+            PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": problem}
         },
     }
 

@@ -1,4 +1,4 @@
-"""What lists look like: pages of those that can grow, slices of those that grow without bound."""
+"""Lists in responses: numbered pages, and slices with a cursor for lists that grow without bound."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -23,19 +23,19 @@ Keyword = Annotated[Text, Field(max_length=254)]
 
 
 class Page(ApiModel, Generic[T]):
-    """One page of a list that can grow, in a stable order."""
+    """One page of a list, in a stable order."""
 
-    page: int = Field(description="Which page, from 1.", examples=[1])
-    page_size: int = Field(description="How many records a page has.", examples=[20])
+    page: int = Field(description="The number of the page, from 1.", examples=[1])
+    page_size: int = Field(description="The number of records per page.", examples=[20])
     total: int = Field(
-        description=f"How many records there are on all pages; {paging.MOST_COUNTED} means that many or more.",
+        description=f"The number of records on all pages; {paging.MOST_COUNTED} means that many or more.",
         examples=[1],
     )
     records: Sequence[T]
 
     @classmethod
     def of(cls, found: paging.Page[R], query: "PageQuery[Any]", present: Callable[[R], T]) -> Self:
-        """Present what was found."""
+        """Present one page."""
         return cls(
             page=query.page,
             page_size=query.page_size,
@@ -45,16 +45,20 @@ class Page(ApiModel, Generic[T]):
 
 
 class PageQuery(ApiModel, Generic[S]):
-    """Which page of a list is asked for, and in which order; filters of a list inherit it."""
+    """The requested page of a list, and its order; filters of a list inherit it."""
 
-    page: Number = Field(default=1, ge=1, le=_LAST_PAGE, description="Which page, from 1.")
-    page_size: Number = Field(default=20, ge=1, le=100, description="How many records a page has.")
+    page: Number = Field(
+        default=1, ge=1, le=_LAST_PAGE, description="The number of the page, from 1."
+    )
+    page_size: Number = Field(
+        default=20, ge=1, le=100, description="The number of records per page."
+    )
     sort: MayBeLeftOut[S] = Field(
-        default=None, description="The field to order by; descending with `-` before it."
+        default=None, description="The field to sort by; prefix `-` for descending order."
     )
 
     def request(self) -> paging.PageRequest:
-        """Return what the use case is asked for."""
+        """Return the request for the use case."""
         return paging.PageRequest(self.page, self.page_size, _to_sort(self.sort))
 
 
@@ -69,13 +73,13 @@ class Slice(ApiModel, Generic[T]):
 
     records: Sequence[T]
     next_cursor: str | None = Field(
-        description="The `cursor` that goes on after these; null at the end.",
+        description="The `cursor` of the next request; null at the end of the list.",
         examples=["1767225600000000-0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b21"],
     )
 
     @classmethod
     def of(cls, found: paging.Slice[R], present: Callable[[R], T]) -> Self:
-        """Present what was found."""
+        """Present one slice."""
         return cls(
             records=[present(record) for record in found.records],
             next_cursor=_to_text(found.next) if found.next else None,
@@ -91,15 +95,17 @@ _CursorText = Annotated[
 
 
 class SliceQuery(ApiModel):
-    """Which part of such a list is asked for; filters inherit it."""
+    """The requested part of such a list; filters inherit it."""
 
     cursor: MayBeLeftOut[_CursorText] = Field(
-        default=None, description="The `nextCursor` of the answer before."
+        default=None, description="The `nextCursor` of the previous response."
     )
-    page_size: Number = Field(default=20, ge=1, le=100, description="How many records to get.")
+    page_size: Number = Field(
+        default=20, ge=1, le=100, description="The number of records to return."
+    )
 
     def after(self) -> paging.Cursor | None:
-        """Return after which record to go on."""
+        """Return the record after which the slice starts."""
         return None if self.cursor is None else _to_cursor(self.cursor)
 
 

@@ -1,6 +1,6 @@
-"""Versions on the wire (RFC 9110 §13): `ETag` tells which one an answer shows, `If-Match` which one a change is for.
+"""Conditional requests (RFC 9110 §13): `ETag` names the version in a response, `If-Match` the version to change.
 
-They keep two people who change the same thing from undoing each other's work without noticing.
+They prevent lost updates when two people change the same resource.
 """
 
 import re
@@ -20,7 +20,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _LONGEST = 1000
 _ENTITY_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _ENTITY_TAGS = re.compile(rf"{_ENTITY_TAG}(?:[ \t]*,[ \t]*{_ENTITY_TAG})*")
-# What `etag_of` makes. A weak tag never matches (RFC 9110 §8.8.3.2).
+# The tags of `etag_of`. A weak tag never matches (RFC 9110 §8.8.3.2).
 _OURS = re.compile(r'(?<!W/)"([0-9a-f]{1,14})"')
 
 IfMatchHeader = Annotated[
@@ -28,7 +28,7 @@ IfMatchHeader = Annotated[
     Header(
         alias="If-Match",
         max_length=_LONGEST,
-        description="The `ETag` of what is to be changed; 412 if it has changed since. `*` accepts any version.",
+        description="The `ETag` of the version to change; 412 if it has changed since. `*` accepts any version.",
         examples=['"64a1f0c2b3d4e"'],
     ),
 ]
@@ -40,27 +40,27 @@ def etag_of(updated_at: datetime) -> str:
 
 
 def tag(response: Response, updated_at: datetime) -> None:
-    """Say in the answer which version it shows."""
+    """Set the `ETag` of the response."""
     response.headers["ETag"] = etag_of(updated_at)
 
 
 @dataclass(frozen=True, slots=True)
 class ConditionalChange:
-    """A change that is meant for some versions of a thing, and its answer."""
+    """A change that applies only to the expected versions of a resource, and its response."""
 
     expected: Versions | None
-    """None for whatever version there is."""
+    """None: any version."""
     _response: Response
 
     def tag(self, updated_at: datetime) -> None:
-        """Say in the answer which version there is now."""
+        """Set the `ETag` of the new version."""
         tag(self._response, updated_at)
 
 
 async def conditional_change(
     response: Response, if_match: IfMatchHeader = None
 ) -> ConditionalChange:
-    """Return the versions in `If-Match`, or any if there is no such header."""
+    """Return the versions in `If-Match`; without the header, any version."""
     text = "*" if if_match is None else if_match.strip(" \t")
     if text == "*":
         return ConditionalChange(None, response)
@@ -71,7 +71,7 @@ async def conditional_change(
 
 
 async def versioned_change(response: Response, if_match: IfMatchHeader = None) -> ConditionalChange:
-    """Return the versions in `If-Match`, which must be there (RFC 6585 §3)."""
+    """Return the versions in `If-Match`; the header is required (RFC 6585 §3)."""
     if if_match is None:
         raise HTTPException(HTTPStatus.PRECONDITION_REQUIRED)
     return await conditional_change(response, if_match)

@@ -1,4 +1,4 @@
-"""How numbers, flags and instants are written in a query: one spelling each, and no other is guessed at."""
+"""Types of query parameters: numbers, flags and instants, each in exactly one format."""
 
 import re
 from datetime import datetime
@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, BeforeValidator
 
 _NUMBER = re.compile(r"-?[0-9]{1,19}")
-# RFC 3339 §5.6. The offset is required; a number would be taken for Unix seconds, or milliseconds.
+# RFC 3339 §5.6, with a required offset. Pydantic alone would accept numbers, as Unix seconds or milliseconds.
 _INSTANT = re.compile(
     r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})", re.ASCII | re.IGNORECASE
 )

@@ -1,4 +1,4 @@
-"""The catalogue of guarded routes: what permissions there are."""
+"""The catalogue of guarded routes and their permissions."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -24,11 +24,12 @@ ListPermissionsDep = Annotated[ListPermissions, Depends(use_case(Container.list_
 
 
 class PermissionBody(ApiModel):
-    """One guarded route, and the permission that it needs."""
+    """One guarded route and the permission that it requires."""
 
     id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b24"])
     code: str = Field(
-        description="What a role gives to open the route.", examples=["GET:/api/v1/users/{user_id}"]
+        description="The permission code that a role grants.",
+        examples=["GET:/api/v1/users/{user_id}"],
     )
     method: str = Field(examples=["GET"])
     path: str = Field(examples=["/api/v1/users/{user_id}"])
@@ -37,7 +38,7 @@ class PermissionBody(ApiModel):
     tag: str = Field(examples=["identity"])
     first_seen_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
     removed_at: datetime | None = Field(
-        description="Since when there is no such route any more; null while there is one.",
+        description="When the route was removed; null while it exists.",
         examples=["2026-02-01T00:00:00Z"],
     )
 
@@ -62,12 +63,12 @@ class PermissionBody(ApiModel):
 async def list_permissions(
     list_permissions: ListPermissionsDep,
 ) -> Envelope[Sequence[PermissionBody]]:
-    """List every permission there is or was, ordered by path and method."""
+    """List all permissions, removed ones too, ordered by path and method."""
     return Envelope(data=[PermissionBody.of(permission) for permission in await list_permissions()])
 
 
 def guarded_routes(routes: Sequence[BaseRoute]) -> Iterator[Route]:
-    """Yield the routes of an application that need a permission, with the words of their authors."""
+    """Yield the routes of an application that require a permission, with their names and descriptions."""
     for route in iter_route_contexts(routes):
         if any(declared.dependency is permitted_caller for declared in route.dependencies):
             for method in sorted(route.methods or ()):

@@ -1,9 +1,8 @@
-"""Who calls: what a route asks for in its signature, and how it says who may call it.
+"""Authentication and authorization: the dependencies of routes for the caller, and the declaration of who may call.
 
-Every route is declared in its `dependencies`: `PublicRoute`, `AuthenticatedRoute`, `GuardedRoute`, or
-`OneTimePasswordRoute` for the few that a one-time password opens too. `check_declared` keeps the application from
-starting otherwise. FastAPI reads a body before it asks the dependencies, so `admit` asks them when a body is about to
-be read.
+Every route declares one of these in its `dependencies`: `PublicRoute`, `AuthenticatedRoute`, `GuardedRoute`, or
+`OneTimePasswordRoute` for the few that accept a one-time password. Without it, `check_declared` stops the application
+from starting. FastAPI reads the body before it runs dependencies, so `admit` runs the declared one before the body.
 """
 
 import time
@@ -33,9 +32,9 @@ from entrypoints.http.request_context import header, request_context
 from entrypoints.http.wiring import settings_of, use_case, use_cases_of
 
 DEVICE_COOKIE = "portico_device"
-"""The cookie that a log-in sets, for the routes of authentication alone."""
+"""The cookie that a log-in sets; its path limits it to the authentication routes."""
 
-# --- what a request carries ---------------------------------------------------------------------
+# --- credentials of the request, unverified -----------------------------------------------------
 
 
 async def access_token(request: Request) -> str | None:
@@ -49,7 +48,7 @@ async def refresh_token(request: Request) -> str | None:
 
 
 async def device_token(request: Request) -> str | None:
-    """Return the token by which the device is known: the `X-Device-Token` header, or else the cookie."""
+    """Return the device token: the `X-Device-Token` header, else the cookie."""
     return header(request.scope, b"x-device-token") or request.cookies.get(DEVICE_COOKIE)
 
 
@@ -70,20 +69,20 @@ HeaderUserAgentDep = Annotated[str | None, Depends(user_agent)]
 ClientInfoDep = Annotated[ClientInfo, Depends(client_info)]
 
 
-# --- what is verified ---------------------------------------------------------------------------
+# --- verified -----------------------------------------------------------------------------------
 
 _TokensDep = Annotated[Tokens, Depends(use_case(Container.tokens))]
 
 
 async def access_claims(token: HeaderAccessTokenDep, tokens: _TokensDep) -> AccessClaims:
-    """Return what a living access token says. Its session may be over: `CallerDep` asks for that too."""
+    """Return the claims of a valid access token. Its session may have ended: only `CallerDep` checks that."""
     if token is None:
         raise NotAuthenticated
     return tokens.verify_access(token)
 
 
 class NoRefreshToken(Unauthenticated):
-    """The request carries no refresh token."""
+    """The request has no refresh token."""
 
     code = "sessions.no_refresh_token"
 
@@ -94,35 +93,35 @@ class NoRefreshToken(Unauthenticated):
 
 
 async def refresh_claims(token: HeaderRefreshTokenDep, tokens: _TokensDep) -> RefreshClaims:
-    """Return what the refresh token in the header says. It may be used up: only a refresh tells."""
+    """Return the claims of the refresh token in the header. It may be used already: only a refresh checks that."""
     if token is None:
         raise NoRefreshToken
     return tokens.verify_refresh(token)
 
 
-# Each is one dependency, not a chain: FastAPI spends more on each than this does on its work.
+# One dependency each, not a chain: FastAPI spends more time on a dependency than the guard on its work.
 async def caller(request: Request) -> Caller:
-    """Return who calls; raise `PasswordChangeRequired` if a one-time password is all they have shown."""
+    """Return the caller; raise `PasswordChangeRequired` if they logged in with a one-time password."""
     return await _caller(request)
 
 
 async def caller_with_any_password(request: Request) -> Caller:
-    """Return who calls, even if they must change their password first."""
+    """Return the caller, even if they must change their password first."""
     return await _caller(request, password_may_be_due=True)
 
 
 async def permitted_caller(request: Request) -> Caller:
-    """Return who calls, if a role of theirs gives the permission of this route; else raise `PermissionDenied`."""
+    """Return the caller if one of their roles grants the permission of this route; else raise `PermissionDenied`."""
     return await _caller(request, permission=permission_of(request.scope))
 
 
 async def refreshing_caller(request: Request, token: HeaderRefreshTokenDep) -> Caller:
-    """Return whose refresh token is in the header; it stays unused."""
+    """Return the owner of the refresh token in the header; the token is not used up."""
     if token is None:
         raise NoRefreshToken
     guard: Guard = use_cases_of(request)["guard"]
     found = await guard.with_refresh_token(token, _client_info(request))
-    _note(request, found.user_id)
+    _record_user(request, found.user_id)
     return found
 
 
@@ -134,7 +133,7 @@ _GetProfileDep = Annotated[GetProfile, Depends(use_case(Container.get_profile))]
 
 
 async def user(caller: CallerDep, get_profile: _GetProfileDep) -> User:
-    """Return the caller as they are stored."""
+    """Return the stored user of the caller."""
     return (await get_profile(caller)).user
 
 
@@ -148,11 +147,11 @@ UserRefreshDep = Annotated[Caller, Depends(refreshing_caller)]
 
 
 async def public() -> None:
-    """Let everybody call."""
+    """Allow everybody."""
 
 
 async def debug_only(request: Request) -> None:
-    """Answer 404, as if there were no such route, outside of debug environments."""
+    """Raise 404, as if the route did not exist, outside of debug environments."""
     if not settings_of(request).environment.debug:
         raise HTTPException(404)
 
@@ -168,7 +167,7 @@ _DECLARATIONS = _CLOSED | {public}
 
 
 class UndeclaredRoute(RuntimeError):
-    """Some routes do not say who may call them, so nobody may, and the application does not start."""
+    """Some routes do not declare who may call them; the application does not start."""
 
     def __init__(self, routes: Sequence[str]) -> None:
         super().__init__(
@@ -179,7 +178,7 @@ class UndeclaredRoute(RuntimeError):
 
 
 def check_declared(routes: Sequence[BaseRoute]) -> None:
-    """Raise `UndeclaredRoute` unless each route declares once who may call it."""
+    """Raise `UndeclaredRoute` unless each route declares exactly once who may call it."""
     undeclared = [
         f"{','.join(sorted(route.methods or ())) or 'ANY'} {route.path}"
         for route in iter_route_contexts(routes)
@@ -191,7 +190,7 @@ def check_declared(routes: Sequence[BaseRoute]) -> None:
 
 
 async def admit(scope: Scope) -> None:
-    """Ask what the chosen route declares; raise `NotAdmitted` if that refuses the caller."""
+    """Run the declared dependency of the matched route; raise `NotAdmitted` if it refuses the caller."""
     route = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
     for declaration in getattr(route, "dependencies", ()):
         if declaration.dependency in _CLOSED:
@@ -202,12 +201,12 @@ async def admit(scope: Scope) -> None:
 
 
 class UnknownTemplate(RuntimeError):
-    """A guarded route whose full path template FastAPI does not tell; nobody may call it."""
+    """The full path template of a guarded route is unknown; nobody may call it."""
 
 
 def permission_of(scope: Scope) -> str:
-    """Return the permission code of the route that was chosen; raise `UnknownTemplate` rather than guess it."""
-    # Only this has the prefixes of all routers. `scope["route"]` lacks them, so that two routes could share a code.
+    """Return the permission code of the matched route; raise `UnknownTemplate` rather than guess it."""
+    # Only this has the prefixes of all routers. `scope["route"]` lacks them, so two routes could share a code.
     context = scope.get("fastapi", {}).get("effective_route_context")
     if context is None:
         raise UnknownTemplate(f"{scope['method']} {scope['path']}: serve it from an APIRouter")
@@ -219,9 +218,9 @@ def _code(method: str, template: str) -> str:
     return PermissionCode.of(method, template).value
 
 
-# For how many seconds what was found out before a body was read holds after it. Who sends a body slowly is asked
-# again: their rights may have been taken meanwhile.
-_STILL_TRUE = 0.1
+# Seconds for which the check before the body counts after it. After a slow body the caller is checked again: their
+# permissions may have been revoked meanwhile.
+_ADMISSION_TTL = 0.1
 
 
 async def _caller(
@@ -230,8 +229,8 @@ async def _caller(
     context = request_context(request.scope)
     asked = permission, password_may_be_due
     if context.admission is not None:
-        answered, found, at = context.admission
-        if answered == asked and time.monotonic() - at < _STILL_TRUE:
+        checked, found, at = context.admission
+        if checked == asked and time.monotonic() - at < _ADMISSION_TTL:
             return found
     token = _bearer_token(request)
     if token is None:
@@ -245,9 +244,9 @@ async def _caller(
             password_may_be_due=password_may_be_due,
         )
     except (PermissionDenied, PasswordChangeRequired) as refusal:
-        _note(request, refusal.user_id)  # the log says whom it was refused
+        _record_user(request, refusal.user_id)  # for the log
         raise
-    _note(request, found.user_id)
+    _record_user(request, found.user_id)
     context.admission = asked, found, time.monotonic()
     return found
 
@@ -261,7 +260,7 @@ def _client_info(request: Request) -> ClientInfo:
     )
 
 
-def _note(request: Request, user_id: UserId) -> None:
+def _record_user(request: Request, user_id: UserId) -> None:
     request_context(request.scope).user_id = user_id
     structlog.contextvars.bind_contextvars(user_id=user_id)
 
@@ -271,5 +270,5 @@ def _bearer_token(request: Request) -> str | None:
     if authorization is None:
         return None
     scheme, _, token = authorization.partition(" ")
-    # White space as HTTP knows it (RFC 9110 §5.6.3): `str.strip` would take off no-break spaces as well.
+    # Only the white space of HTTP (RFC 9110 §5.6.3): `str.strip` would remove no-break spaces as well.
     return token.strip(" \t") if scheme.lower() == "bearer" else None

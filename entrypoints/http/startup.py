@@ -1,4 +1,4 @@
-"""What must hold before the first request: every dependency answers, the schema and the catalogue are current."""
+"""Checks before the first request: dependencies answer, the schema is current, and the process is registered."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -10,18 +10,18 @@ from bootstrap import Container
 from domain.errors import Unavailable
 from domain.routes import Route
 
-# Half a minute in all: servers that start together with this process are up by then.
+# Half a minute in total: enough for servers that start together with this process.
 PATIENCE = (1.0, 2.0, 4.0, 8.0, 15.0)
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("portico.http")
 
 
 class StartRefused(RuntimeError):
-    """The process cannot do its work; uvicorn ends with exit code 3."""
+    """The process cannot start; uvicorn exits with code 3."""
 
 
 class DependencyDown(StartRefused):
-    """What this process needs did not answer in time."""
+    """A dependency did not answer in time."""
 
     def __init__(self, reasons: Mapping[str, str]) -> None:
         said = "; ".join(f"{name}: {why}" for name, why in reasons.items())
@@ -30,7 +30,7 @@ class DependencyDown(StartRefused):
 
 
 class SchemaNotCurrent(StartRefused):
-    """The database has another schema than this code needs."""
+    """The schema of the database does not match this code."""
 
     def __init__(
         self, why: str = "The database schema is not current; run `portico migrate` first"
@@ -39,10 +39,10 @@ class SchemaNotCurrent(StartRefused):
 
 
 async def ready(container: Container, *, patience: Sequence[float] = PATIENCE) -> None:
-    """Wait, `patience` seconds after each attempt, until the process can work; raise `StartRefused` if it cannot."""
+    """Wait until the process can start, `patience` seconds between attempts; raise `StartRefused` if it cannot."""
     for seconds in (*patience, None):
         readiness = await container.check_readiness()()
-        if set(readiness.down) <= {"schema"}:  # which comes next, and is not mended by waiting
+        if set(readiness.down) <= {"schema"}:  # checked below; waiting does not help
             break
         if seconds is None:
             _log.error("start refused", down=readiness.down, reasons=readiness.reasons)
@@ -67,12 +67,12 @@ async def ready(container: Container, *, patience: Sequence[float] = PATIENCE) -
 async def register_process(
     container: Container, routes: Sequence[Route], *, patience: Sequence[float] = PATIENCE
 ) -> None:
-    """Make the catalogue what this process offers, and note the keys that it uses, as patiently as `ready`."""
+    """Sync the catalogue of routes and record the keys that this process uses; retry like `ready`."""
     for seconds in (*patience, None):
         try:
             await container.sync_routes()(routes)
             await container.record_active_keys()()
-        except Unavailable as error:  # many processes may start at once
+        except Unavailable as error:  # for example while many processes start at once
             reason = error.reason or "no answer"
             if seconds is None:
                 raise DependencyDown({error.dependency: reason}) from error

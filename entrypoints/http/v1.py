@@ -1,4 +1,4 @@
-"""Version 1 of the API: every capability's routes under one prefix. A version 2 is a file beside this one."""
+"""Version 1 of the API: the routes of every capability under one prefix. Version 2 would be a file beside this one."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ AUTH_PREFIX = f"{PREFIX}/auth/"
 
 
 def routers(*, debug: bool) -> Iterator[APIRouter]:
-    """Yield what is under `PREFIX`; what only debug environments have is not even there elsewhere."""
+    """Yield the routers under `PREFIX`; debug routes exist in debug environments only."""
     yield log_in.router
     if debug:
         yield log_in.debug_router

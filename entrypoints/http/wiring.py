@@ -1,4 +1,4 @@
-"""How a route gets a use case: `Annotated[LogIn, Depends(use_case(Container.log_in))]`."""
+"""Injects use cases into routes: `Annotated[LogIn, Depends(use_case(Container.log_in))]`."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -31,31 +31,31 @@ class UseCases(dict[str, Any]):
 
 
 def attach(state: State, container: Container) -> None:
-    """Give an application its container; `use_cases_of` and `settings_of` find it there."""
+    """Attach the container to an application; `use_cases_of` and `settings_of` read it."""
     state.container = container
     state.settings = container.settings()
     state.use_cases = UseCases(container)
 
 
 def use_cases_of(request: Request) -> UseCases:
-    """Return the use cases of the application that answers `request`."""
+    """Return the use cases of the application that serves `request`."""
     use_cases: UseCases = request.app.state.use_cases
     return use_cases
 
 
 def settings_of(request: Request) -> Settings:
-    """Return the settings of the application that answers `request`."""
+    """Return the settings of the application that serves `request`."""
     settings: Settings = request.app.state.settings
     return settings
 
 
 @dataclass(frozen=True, slots=True)
 class Provided(Generic[T]):
-    """The dependency that hands out what the container provides under a name."""
+    """A dependency that returns the object of that name in the container."""
 
     name: str
     is_limited: bool
-    """Whether it may say that there were too many attempts."""
+    """Whether it may raise 429: one of its fields is a limiter."""
 
     async def __call__(self, request: Request) -> T:
         provided: T = use_cases_of(request)[self.name]
@@ -63,7 +63,7 @@ class Provided(Generic[T]):
 
 
 def use_case(provider: Provider[T]) -> Provided[T]:
-    """Return the dependency that hands out what `provider`, an attribute of `Container`, provides."""
+    """Return the dependency for `provider`, an attribute of `Container`."""
     name = next(name for name, known in Container.providers.items() if known is provider)
     provided = getattr(provider, "cls", None)
     parts = dataclasses.fields(provided) if dataclasses.is_dataclass(provided) else ()
