@@ -203,7 +203,7 @@ async def test_while_postgresql_is_down_those_who_are_remembered_go_on(service: 
         await service.client.get("/api/v1/roles/mine", headers=service.bearer)
     ).status_code == 503
 
-    await service.container.access_versions().begin(Change(id=UUID(int=1), everyone=True))
+    await service.container.access_versions().mark_dirty(Change(id=UUID(int=1), everyone=True))
     assert await service.get() == 503
 
 
@@ -213,8 +213,8 @@ async def test_whatever_stands_still_the_answer_is_503_within_two_seconds(
 ) -> None:
     """However many ask at once, and with the time-outs that nobody has set."""
     link = service.to_redis if store == "redis" else service.to_postgres
-    # Everyone is unsettled, so that every request needs both stores.
-    await service.container.access_versions().begin(Change(id=UUID(int=1), everyone=True))
+    # Everyone is dirty, so that every request needs both stores.
+    await service.container.access_versions().mark_dirty(Change(id=UUID(int=1), everyone=True))
 
     async def timed(after: float) -> tuple[int, float]:
         await asyncio.sleep(after)
