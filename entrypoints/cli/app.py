@@ -1,4 +1,4 @@
-"""What can be asked of `portico`. Each command imports what it needs when it runs, so `--help` is instant."""
+"""The commands of `portico`. Each imports what it needs when it runs, so `--help` is instant."""
 
 import asyncio
 import errno
@@ -52,7 +52,7 @@ def options(
         ),
     ] = False,
 ) -> None:
-    """Take what comes before the name of a command."""
+    """Options before the name of a command."""
 
 
 Wait = Annotated[
@@ -66,7 +66,7 @@ def run(
     reload: Annotated[
         bool | None,
         typer.Option(
-            help="Start API, worker and beat anew when the code changes. [default: in LOCAL, in a clone]",
+            help="Restart API, worker and beat when the code changes. [default: in LOCAL, in a clone]",
             show_default=False,
         ),
     ] = None,
@@ -74,8 +74,8 @@ def run(
 ) -> None:
     """Start everything: servers, migrations, the first administrator, API, worker, beat. Ctrl-C stops it.
 
-    PostgreSQL, Redis, MongoDB and S3 servers are started for every one whose address is not configured, with their
-    data in PORTICO_DATA_DIR. Once all is ready, one block on standard output says where it is and how to log in.
+    It starts each of PostgreSQL, Redis, MongoDB and S3 that has no configured address, with its data in
+    PORTICO_DATA_DIR. When all is ready, it prints the addresses and the log-in on standard output.
     """
     from entrypoints.cli.run import run as run_everything
 
@@ -91,7 +91,7 @@ def api(
         int | None, typer.Option(help="Port to listen on. [default: PORTICO_HTTP_PORT]")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Processes that serve. [default: PORTICO_HTTP_WORKERS]")
+        int | None, typer.Option(help="Number of processes. [default: PORTICO_HTTP_WORKERS]")
     ] = None,
     wait: Wait = 30,
 ) -> None:
@@ -109,18 +109,17 @@ def api(
 def worker(
     *,
     concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Tasks at once. [default: PORTICO_WORKER_CONCURRENCY]")
+        int | None,
+        typer.Option(min=1, help="Parallel tasks. [default: PORTICO_WORKER_CONCURRENCY]"),
     ] = None,
     pool: Annotated[
-        WorkerPool | None, typer.Option(help="What tasks run in. [default: PORTICO_WORKER_POOL]")
+        WorkerPool | None, typer.Option(help="Pool of Celery. [default: PORTICO_WORKER_POOL]")
     ] = None,
     queues: Annotated[
         str | None,
-        typer.Option(metavar="NAMES", help="With commas between them. [default: portico]"),
+        typer.Option(metavar="NAMES", help="Queues, separated by commas. [default: portico]"),
     ] = None,
-    name: Annotated[
-        str, typer.Option(help="What it is called; two on one host need two names.")
-    ] = "celery",
+    name: Annotated[str, typer.Option(help="Name of the worker; unique on its host.")] = "celery",
     check: Annotated[
         bool,
         typer.Option(
@@ -131,7 +130,7 @@ def worker(
     wait: Wait = 30,
     json: Json = False,
 ) -> None:
-    """Run tasks: those of periodic tasks, and all others that are published.
+    """Run tasks.
 
     It refuses to start while a server does not answer or migrations are missing. SIGTERM ends it once the tasks that
     run have ended; SIGQUIT ends it at once.
@@ -153,10 +152,10 @@ def beat(
     wait: Wait = 30,
     json: Json = False,
 ) -> None:
-    """Publish periodic tasks when they are due. Of any number of beats one leads, and the others stand by.
+    """Publish periodic tasks when they are due. Of several beats one leads; the others stand by.
 
-    It refuses to start while a server does not answer or migrations are missing. SIGTERM ends it, and another one takes
-    over at once.
+    It refuses to start while a server does not answer or migrations are missing. On SIGTERM it stops, and another
+    beat takes over at once.
     """
     from entrypoints.cli import jobs
 
@@ -173,7 +172,7 @@ def migrate(
         str | None,
         typer.Option(
             metavar="MESSAGE",
-            help="Write the migration that leads from the database to the tables in the code.",
+            help="Write a migration for the difference between the database and the tables in the code.",
         ),
     ] = None,
     check: Annotated[
@@ -182,7 +181,7 @@ def migrate(
     wait: Wait = 30,
     json: Json = False,
 ) -> None:
-    """Bring the database to the newest schema. Any number of processes may do so at once."""
+    """Upgrade the database to the newest schema. Several processes may run this at once."""
     from entrypoints.cli import migrate as command
 
     if check and autogenerate is not None:
@@ -200,11 +199,11 @@ def psql(
     *,
     command: Annotated[
         str | None,
-        typer.Option("-c", "--command", metavar="SQL", help="Run this, and no more."),
+        typer.Option("-c", "--command", metavar="SQL", help="Run this and exit."),
     ] = None,
     wait: Wait = 30,
 ) -> None:
-    """Talk to the database of the settings, or of the running local stack, with psql.
+    """Open psql on the configured database, or on that of the running local stack.
 
     The exit code is that of psql.
     """
@@ -217,9 +216,9 @@ def psql(
 @app.command()
 def reset(
     *,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether this is meant.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Remove all local data: what `portico run` keeps in PORTICO_DATA_DIR. Refused while it runs, and when deployed."""
+    """Delete all local data of `portico run` in PORTICO_DATA_DIR. Refused while it runs, and when deployed."""
     from entrypoints.cli.reset import reset as remove
 
     remove(confirmed=yes)
@@ -234,10 +233,10 @@ def create_admin(
     wait: Wait = 30,
     json: Json = False,
 ) -> None:
-    """Make the first administrator, unless there is an active one already.
+    """Create the first administrator, unless an active one exists.
 
-    The password is that of PORTICO_ADMIN_PASSWORD. Without it, LOCAL and TESTING make a one-time password and
-    print it once; STAGING and PRODUCTION refuse.
+    The password is PORTICO_ADMIN_PASSWORD. Without it, LOCAL and TESTING create a one-time password and print it
+    once; STAGING and PRODUCTION refuse.
     """
     from entrypoints.cli.administrator import create
 
@@ -257,9 +256,9 @@ def set_password(
     wait: Wait = 30,
     json: Json = False,
 ) -> None:
-    """Set the password of a user, and end their sessions. It is also the way back for a lost administrator.
+    """Set the password of a user and end their sessions, for example of an administrator who lost it.
 
-    It is asked for on the terminal, twice, or read from a file or a pipe: what is on a command line, others can see.
+    The password is read from the terminal (twice), a file or a pipe, because others can see a command line.
     """
     from entrypoints.cli import password
 
@@ -270,21 +269,21 @@ def set_password(
 @app.command()
 def make_keys(
     directory: Annotated[
-        Path, typer.Argument(help="Where PORTICO_KEYS_DIR points to. Made if it is missing.")
+        Path, typer.Argument(help="The directory of PORTICO_KEYS_DIR; created if it is missing.")
     ],
     *,
     rotate: Annotated[
         bool,
         typer.Option(
             "--rotate",
-            help="Retire the active keys and put the next ones in use; restart every process afterwards.",
+            help="Retire the active keys and activate the next ones; restart every process afterwards.",
         ),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Make the RSA keys for access tokens, refresh tokens and passwords, and the secret for names; or rotate the keys.
+    """Create the RSA keys for access tokens, refresh tokens and passwords, and the secret for names; or rotate keys.
 
-    Keys that exist are never overwritten.
+    Existing keys are never overwritten.
     """
     from entrypoints.cli.keys import make
 
@@ -293,9 +292,9 @@ def make_keys(
 
 @app.command()
 def sync_routes(*, wait: Wait = 30, json: Json = False) -> None:
-    """Make the catalogue of permissions what this version serves, before its API runs for the first time.
+    """Update the catalogue of permissions to the routes of this version, before its API first runs.
 
-    The API does so itself when it starts; this is for roles that have to be there before.
+    The API does this when it starts; use the command for roles that must exist earlier.
     """
     from entrypoints.cli.routes import sync
 
@@ -316,7 +315,7 @@ def openapi(
 
 @app.command()
 def doctor(*, json: Json = False) -> None:
-    """Check every setting and everything that Portico needs, and say what to do.
+    """Check every setting and every server that Portico needs, and say what to do.
 
     The exit code is that of the worst finding.
     """
@@ -326,7 +325,7 @@ def doctor(*, json: Json = False) -> None:
 
 
 def main() -> None:
-    """Run the command of the command line; failures that are not bugs end in one message and an exit code."""
+    """Run a command; an expected failure prints one message and sets the exit code."""
     code = 0
     try:
         app()
@@ -348,19 +347,19 @@ def main() -> None:
         console.fail(str(error))
         code = ExitCode.FAILED
     except OSError as error:
-        if error.errno not in _OF_THE_MACHINE:
+        if error.errno not in _FILE_ERRORS:
             raise
         console.fail(f"{error.filename or 'A file'} cannot be used: {error.strerror}")
         code = ExitCode.FAILED
     sys.exit(code)
 
 
-_OF_THE_MACHINE = {
+_FILE_ERRORS = {
     *(errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.ENOSPC, errno.EDQUOT),
     *(errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG),
 }
-"""Errors that say something about files and disks, and nothing about the code."""
+"""Errors of files and disks, not of the code."""
 
 
 def _names_environment() -> bool:

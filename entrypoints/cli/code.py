@@ -1,4 +1,4 @@
-"""The project's own code, and when it changes."""
+"""Watches the code of the project for changes."""
 
 import asyncio
 import os
@@ -15,14 +15,14 @@ _NOT_CODE = frozenset({"build", "dist", "docs", "node_modules", "site-packages",
 
 
 def is_checkout() -> bool:
-    """Tell whether the code is somebody's to change, and not installed among the packages of others."""
+    """Return whether this is a checkout, not an installed package."""
     return (ROOT / "pyproject.toml").is_file()
 
 
 class Code:
-    """What the processes are made of: Python and Lua files below a directory, and its `.env` files.
+    """The Python and Lua files below a directory, and its `.env` files.
 
-    Hidden folders are none of it, so data, virtual environments and caches may change as they like.
+    Hidden folders are ignored: they hold data, virtual environments and caches.
     """
 
     def __init__(self, root: Path) -> None:
@@ -35,7 +35,7 @@ class Code:
         return self._change
 
     async def watch(self) -> None:
-        """Look again and again; a change has come when nothing else changes any more."""
+        """Poll the files; report a change once two polls in a row find the same."""
         known = await asyncio.to_thread(self._snapshot)
         reported = known
         while True:

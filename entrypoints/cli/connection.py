@@ -1,4 +1,4 @@
-"""How a command gets to servers: configured ones, else those of a running `portico run`, else its own for a while."""
+"""Connects a command to servers: the configured ones, those of a running `portico run`, or temporary ones."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
@@ -23,7 +23,7 @@ REQUIRED = frozenset({"postgres", "redis"})
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0
 _WORTH_A_WORD = 1.0
-# The first question of a process is slow to ask: it loads the clients.
+# The first check of a process is slow: it imports the clients.
 _ANSWER_WITHIN = timedelta(seconds=10)
 
 
@@ -55,7 +55,7 @@ async def wait_for(
     patience: float = PATIENCE,
     report: Callable[[str], None] = console.say,
 ) -> None:
-    """Ask the named servers, and others, in ever longer intervals, until all answer.
+    """Wait until the named servers and `others` answer, with growing pauses between attempts.
 
     Raise `DependencyDown` after `patience` s.
     """

@@ -1,4 +1,4 @@
-"""How `portico` speaks: results on standard output, everything else on standard error."""
+"""Output of the commands: results on standard output, everything else on standard error."""
 
 import json
 import sys
@@ -10,12 +10,12 @@ stderr = Console(stderr=True, highlight=False, emoji=False)
 
 
 def say(text: str) -> None:
-    """Tell a person how it goes."""
+    """Print progress."""
     stderr.print(text, style="dim", markup=False, soft_wrap=True)
 
 
 def fail(text: str) -> None:
-    """Tell a person what went wrong."""
+    """Print an error."""
     first, _, rest = text.partition("\n")
     stderr.print(f"portico: {first}", style="bold red", markup=False, soft_wrap=True)
     if rest:
@@ -23,11 +23,11 @@ def fail(text: str) -> None:
 
 
 def show(text: str) -> None:
-    """Print a result; it has arrived wherever standard output leads when this returns."""
+    """Print a result and flush standard output."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 def show_json(result: Mapping[str, object]) -> None:
-    """Print a result for a script, as one line."""
+    """Print a result for scripts, as one line of JSON."""
     show(json.dumps(result))

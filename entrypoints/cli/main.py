@@ -1,4 +1,4 @@
-"""Where the command `portico` begins: with the questions that are asked again and again, before anything is loaded."""
+"""Starts `portico`. Answers health checks from heartbeats, before the rest of the code is loaded."""
 
 import json
 import os

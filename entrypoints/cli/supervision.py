@@ -1,4 +1,4 @@
-"""One process under supervision: started, watched, started anew when the code changes, stopped."""
+"""Supervises one process: starts it, restarts it when the code changes, and stops it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
