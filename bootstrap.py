@@ -1,9 +1,11 @@
 """The composition root: settings → adapters → use cases. Entrypoints ask it; nothing else knows it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import dataclasses
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
+from typing import Any
 
 from dependency_injector import containers, providers
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -54,6 +56,7 @@ from adapters.security.password_transport import RsaPasswordTransport
 from adapters.security.pool import HashingPool
 from adapters.security.tokens import JoseTokens
 from adapters.system import SystemClock, SystemSecrets, Uuid7Generator
+from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import PostgresSettings, Settings, UnsafeSettings
 from application.use_cases import health, routes
 from application.use_cases.access.change import CommitAccessChange
@@ -119,17 +122,20 @@ from application.use_cases.sessions.log_in import LogIn
 from application.use_cases.sessions.passwords import CheckPassword, UnsealPassword
 from application.use_cases.sessions.refresh import RefreshSession
 from application.use_cases.sessions.tokens import IssueTokens
+from domain.scheduling.firing import Sun
 
 __all__ = [
     "Container",
+    "UnresolvedFields",
     "build",
+    "build_without_keys",
     "configure_logging",
     "load_settings",
     "make_keys",
     "names_environment",
     "rotate_keys",
     "running",
-    "write_migration",
+    "wire",
 ]
 
 
@@ -139,7 +145,10 @@ def _direct_engine(engine: AsyncEngine, settings: PostgresSettings) -> AsyncEngi
 
 
 class Container(containers.DeclarativeContainer):
-    """Every object of the process. Engines and clients connect when they are first used."""
+    """Every object of the process. Engines and clients connect when they are first used.
+
+    `wire` finds the fields of a use case by their types. Name here only a field that it cannot find.
+    """
 
     settings = providers.Dependency(instance_of=Settings)
     keys = providers.Dependency(instance_of=Keys)
@@ -267,293 +276,173 @@ class Container(containers.DeclarativeContainer):
     )
 
     # --- use cases: documents ---
-    record_audit = providers.Singleton(RecordAudit, clock=clock, ids=ids)
-    deliver_outbox = providers.Factory(DeliverOutbox, uow=uow.provider, log=audit_log)
-    deliver_audit = providers.Factory(DeliverAudit, deliver=deliver_outbox)
-    outbox_relay = providers.Singleton(
-        OutboxRelay,
-        deliver=deliver_outbox,
-        recorded=record_audit.provided.recorded,
-    )
-    list_audit = providers.Factory(ListAudit, log=audit_log)
-    list_own_activity = providers.Factory(ListOwnActivity, log=audit_log)
+    record_audit = providers.Singleton(RecordAudit)
+    deliver_outbox = providers.Factory(DeliverOutbox)
+    deliver_audit = providers.Factory(DeliverAudit)
+    outbox_relay = providers.Singleton(OutboxRelay, recorded=record_audit.provided.recorded)
+    list_audit = providers.Factory(ListAudit)
+    list_own_activity = providers.Factory(ListOwnActivity)
 
     # --- use cases: sessions ---
-    unseal_password = providers.Factory(
-        UnsealPassword,
-        transport=transport,
-        seen=seen_ciphertexts,
-        clock=clock,
-        settings=settings.provided.sessions,
-    )
-    issue_tokens = providers.Factory(
-        IssueTokens,
-        tokens=tokens,
-        clock=clock,
-        ids=ids,
-        settings=settings.provided.sessions,
-    )
-    check_password = providers.Factory(
-        CheckPassword,
-        uow=uow.provider,
-        hasher=hasher,
-        throttle=log_in_throttle,
-        clock=clock,
-        audit=record_audit,
-    )
-    end_sessions = providers.Factory(
-        EndSessions, uow=uow.provider, store=session_store, clock=clock, audit=record_audit
-    )
-    record_active_keys = providers.Factory(
-        RecordActiveKeys, uow=uow.provider, audit=record_audit, keys=keys_in_use
-    )
-    get_transport_key = providers.Factory(
-        GetTransportKey,
-        transport=transport,
-        limiter=rate_limiter,
-        device_cookies=device_cookies,
-        throttle=settings.provided.throttle,
-    )
-    get_public_keys = providers.Factory(GetPublicKeys, tokens=tokens)
-    log_in = providers.Factory(
-        LogIn,
-        uow=uow.provider,
-        hasher=hasher,
-        throttle=log_in_throttle,
-        unseal=unseal_password,
-        check=check_password,
-        store=session_store,
-        issue=issue_tokens,
-        clock=clock,
-        ids=ids,
-        device_cookies=device_cookies,
-        audit=record_audit,
-        settings=settings.provided.sessions,
-    )
-    refresh_session = providers.Factory(
-        RefreshSession,
-        uow=uow.provider,
-        tokens=tokens,
-        store=session_store,
-        issue=issue_tokens,
-        ids=ids,
-        audit=record_audit,
-        settings=settings.provided.sessions,
-        throttle=settings.provided.throttle,
-    )
-    log_out = providers.Factory(LogOut, tokens=tokens, end=end_sessions)
-    log_out_everywhere = providers.Factory(LogOutEverywhere, end=end_sessions)
-    list_sessions = providers.Factory(ListSessions, store=session_store)
-    end_session = providers.Factory(EndSession, end=end_sessions)
+    unseal_password = providers.Factory(UnsealPassword)
+    issue_tokens = providers.Factory(IssueTokens)
+    check_password = providers.Factory(CheckPassword)
+    end_sessions = providers.Factory(EndSessions)
+    record_active_keys = providers.Factory(RecordActiveKeys, keys=keys_in_use)
+    get_transport_key = providers.Factory(GetTransportKey)
+    get_public_keys = providers.Factory(GetPublicKeys)
+    log_in = providers.Factory(LogIn)
+    refresh_session = providers.Factory(RefreshSession)
+    log_out = providers.Factory(LogOut)
+    log_out_everywhere = providers.Factory(LogOutEverywhere)
+    list_sessions = providers.Factory(ListSessions)
+    end_session = providers.Factory(EndSession)
 
     # --- use cases: access ---
-    guard = providers.Singleton(
-        Guard,
-        uow=uow.provider,
-        tokens=tokens,
-        store=session_store,
-        versions=access_versions,
-        cache=access_cache,
-    )
-    authorize = providers.Factory(Authorize, versions=access_versions)
-    commit_access = providers.Factory(CommitAccessChange, versions=access_versions, ids=ids)
-    create_role = providers.Factory(
-        CreateRole, uow=uow.provider, authorize=authorize, clock=clock, ids=ids, audit=record_audit
-    )
-    replace_role = providers.Factory(
-        ReplaceRole,
-        uow=uow.provider,
-        authorize=authorize,
-        commit=commit_access,
-        clock=clock,
-        audit=record_audit,
-    )
-    delete_roles = providers.Factory(
-        DeleteRoles, uow=uow.provider, authorize=authorize, commit=commit_access, audit=record_audit
-    )
-    get_role = providers.Factory(GetRole, uow=uow.provider)
-    list_roles = providers.Factory(ListRoles, uow=uow.provider)
-    list_all_roles = providers.Factory(ListAllRoles, uow=uow.provider)
-    list_own_roles = providers.Factory(ListOwnRoles, uow=uow.provider)
-    list_role_users = providers.Factory(ListRoleUsers, uow=uow.provider)
+    guard = providers.Singleton(Guard)
+    authorize = providers.Factory(Authorize)
+    commit_access = providers.Factory(CommitAccessChange)
+    create_role = providers.Factory(CreateRole)
+    replace_role = providers.Factory(ReplaceRole)
+    delete_roles = providers.Factory(DeleteRoles)
+    get_role = providers.Factory(GetRole)
+    list_roles = providers.Factory(ListRoles)
+    list_all_roles = providers.Factory(ListAllRoles)
+    list_own_roles = providers.Factory(ListOwnRoles)
+    list_role_users = providers.Factory(ListRoleUsers)
 
     # --- use cases: routes ---
-    sync_routes = providers.Factory(
-        routes.SyncRoutes, uow=uow.provider, clock=clock, ids=ids, audit=record_audit
-    )
-    list_permissions = providers.Factory(routes.ListPermissions, uow=uow.provider)
+    sync_routes = providers.Factory(routes.SyncRoutes)
+    list_permissions = providers.Factory(routes.ListPermissions)
 
     # --- use cases: scheduling ---
-    view_tasks = providers.Factory(ViewTasks, clock=clock, sun=sun)
-    list_periodic_tasks = providers.Factory(ListPeriodicTasks, uow=uow.provider, view=view_tasks)
-    get_periodic_task = providers.Factory(GetPeriodicTask, uow=uow.provider, view=view_tasks)
-    create_periodic_task = providers.Factory(
-        CreatePeriodicTask,
-        uow=uow.provider,
-        authorize=authorize,
-        clock=clock,
-        ids=ids,
-        audit=record_audit,
-        view=view_tasks,
-    )
-    change_periodic_task = providers.Factory(
-        ChangePeriodicTask,
-        uow=uow.provider,
-        authorize=authorize,
-        clock=clock,
-        audit=record_audit,
-        view=view_tasks,
-    )
-    reset_periodic_task = providers.Factory(
-        ResetPeriodicTask,
-        uow=uow.provider,
-        authorize=authorize,
-        clock=clock,
-        audit=record_audit,
-        view=view_tasks,
-    )
-    delete_periodic_task = providers.Factory(
-        DeletePeriodicTask, uow=uow.provider, authorize=authorize, audit=record_audit
-    )
-    run_now = providers.Factory(
-        RunNow, uow=uow.provider, authorize=authorize, clock=clock, ids=ids, audit=record_audit
-    )
-    list_runs = providers.Factory(ListRuns, uow=uow.provider, clock=clock)
-    search_runs = providers.Factory(SearchRuns, uow=uow.provider, clock=clock)
-    cancel_run = providers.Factory(
-        CancelRun, uow=uow.provider, authorize=authorize, clock=clock, audit=record_audit
-    )
-    pause_or_resume_tasks = providers.Factory(
-        PauseOrResumeTasks, uow=uow.provider, authorize=authorize, clock=clock, audit=record_audit
-    )
-    list_next_runs = providers.Factory(ListNextRuns, uow=uow.provider, clock=clock, sun=sun)
-    preview_runs = providers.Factory(PreviewRuns, clock=clock, ids=ids, sun=sun)
-    prune_runs = providers.Factory(
-        PruneRuns, uow=uow.provider, clock=clock, settings=settings.provided.jobs
-    )
-    offer_tasks = providers.Factory(OfferTasks, uow=uow.provider)
-    withdraw_tasks = providers.Factory(WithdrawTasks, uow=uow.provider)
-    list_tasks = providers.Factory(ListTasks, uow=uow.provider)
-    get_scheduler_status = providers.Factory(GetSchedulerStatus, store=beat_store)
+    view_tasks = providers.Factory(ViewTasks)
+    list_periodic_tasks = providers.Factory(ListPeriodicTasks)
+    get_periodic_task = providers.Factory(GetPeriodicTask)
+    create_periodic_task = providers.Factory(CreatePeriodicTask)
+    change_periodic_task = providers.Factory(ChangePeriodicTask)
+    reset_periodic_task = providers.Factory(ResetPeriodicTask)
+    delete_periodic_task = providers.Factory(DeletePeriodicTask)
+    run_now = providers.Factory(RunNow)
+    list_runs = providers.Factory(ListRuns)
+    search_runs = providers.Factory(SearchRuns)
+    cancel_run = providers.Factory(CancelRun)
+    pause_or_resume_tasks = providers.Factory(PauseOrResumeTasks)
+    list_next_runs = providers.Factory(ListNextRuns)
+    preview_runs = providers.Factory(PreviewRuns)
+    prune_runs = providers.Factory(PruneRuns)
+    offer_tasks = providers.Factory(OfferTasks)
+    withdraw_tasks = providers.Factory(WithdrawTasks)
+    list_tasks = providers.Factory(ListTasks)
+    get_scheduler_status = providers.Factory(GetSchedulerStatus)
 
     # --- use cases: identity ---
-    choose_password = providers.Factory(
-        ChoosePassword,
-        hasher=hasher,
-        common=common_passwords,
-        policy=settings.provided.passwords.policy,
-        transport=transport,
-    )
-    change_password = providers.Factory(
-        ChangePassword,
-        uow=uow.provider,
-        authorize=authorize,
-        commit=commit_access,
-        throttle=log_in_throttle,
-        unseal=unseal_password,
-        check=check_password,
-        choose=choose_password,
-        store=session_store,
-        clock=clock,
-        audit=record_audit,
-    )
-    set_password = providers.Factory(
-        SetPassword,
-        uow=uow.provider,
-        commit=commit_access,
-        choose=choose_password,
-        store=session_store,
-        throttle=log_in_throttle,
-        clock=clock,
-        audit=record_audit,
-    )
-    register = providers.Factory(
-        Register,
-        uow=uow.provider,
-        unseal=unseal_password,
-        choose=choose_password,
-        limiter=rate_limiter,
-        clock=clock,
-        ids=ids,
-        audit=record_audit,
-        registration=settings.provided.registration,
-        throttle=settings.provided.throttle,
-    )
-    create_first_administrator = providers.Factory(
-        CreateFirstAdministrator,
-        uow=uow.provider,
-        hasher=hasher,
-        choose=choose_password,
-        clock=clock,
-        ids=ids,
-        secrets=secrets,
-        audit=record_audit,
-    )
-    get_profile = providers.Factory(GetProfile, uow=uow.provider)
-    update_profile = providers.Factory(
-        UpdateProfile, uow=uow.provider, authorize=authorize, clock=clock, audit=record_audit
-    )
-    list_users = providers.Factory(ListUsers, uow=uow.provider)
-    get_user = providers.Factory(GetUser, uow=uow.provider)
-    create_user = providers.Factory(
-        CreateUser,
-        uow=uow.provider,
-        authorize=authorize,
-        unseal=unseal_password,
-        hasher=hasher,
-        choose=choose_password,
-        secrets=secrets,
-        clock=clock,
-        ids=ids,
-        audit=record_audit,
-    )
-    change_user = providers.Factory(
-        ChangeUser,
-        uow=uow.provider,
-        authorize=authorize,
-        commit=commit_access,
-        store=session_store,
-        throttle=log_in_throttle,
-        clock=clock,
-        audit=record_audit,
-    )
-    delete_user = providers.Factory(
-        DeleteUser,
-        uow=uow.provider,
-        authorize=authorize,
-        commit=commit_access,
-        store=session_store,
-        throttle=log_in_throttle,
-        audit=record_audit,
-    )
-    reset_password = providers.Factory(
-        ResetPassword,
-        uow=uow.provider,
-        authorize=authorize,
-        commit=commit_access,
-        hasher=hasher,
-        secrets=secrets,
-        store=session_store,
-        throttle=log_in_throttle,
-        clock=clock,
-        audit=record_audit,
-    )
-    list_user_sessions = providers.Factory(ListUserSessions, uow=uow.provider, store=session_store)
-    end_user_sessions = providers.Factory(
-        EndUserSessions, uow=uow.provider, authorize=authorize, end=end_sessions
-    )
+    choose_password = providers.Factory(ChoosePassword, policy=settings.provided.passwords.policy)
+    change_password = providers.Factory(ChangePassword)
+    set_password = providers.Factory(SetPassword)
+    register = providers.Factory(Register)
+    create_first_administrator = providers.Factory(CreateFirstAdministrator)
+    get_profile = providers.Factory(GetProfile)
+    update_profile = providers.Factory(UpdateProfile)
+    list_users = providers.Factory(ListUsers)
+    get_user = providers.Factory(GetUser)
+    create_user = providers.Factory(CreateUser)
+    change_user = providers.Factory(ChangeUser)
+    delete_user = providers.Factory(DeleteUser)
+    reset_password = providers.Factory(ResetPassword)
+    list_user_sessions = providers.Factory(ListUserSessions)
+    end_user_sessions = providers.Factory(EndUserSessions)
 
     # --- use cases: health ---
-    check_readiness = providers.Singleton(health.CheckReadiness, probes=probes, clock=clock)
+    check_readiness = providers.Singleton(health.CheckReadiness, probes=probes)
+
+
+def wire(
+    container: type[containers.DeclarativeContainer], given: Mapping[Any, providers.Provider[Any]]
+) -> tuple[str, ...]:
+    """Give each use case what its fields are annotated with; return what is missing or ambiguous.
+
+    A provider provides its class and the ports which that class inherits; a selector, what all its choices inherit.
+    `given` has the providers of types that no class inherits. Fields that have a default or a keyword are left alone.
+    """
+    found: dict[Any, list[tuple[str, providers.Provider[Any]]]] = defaultdict(list)
+    for type_, provider in given.items():
+        found[type_].append((str(type_), provider))
+    for name, provider in container.providers.items():
+        for type_ in _provided_types(provider):
+            found[type_].append((name, provider))
+    problems = []
+    for use_case, field in _unfilled_fields(container):
+        candidates = found[field.type]
+        if len(candidates) == 1:
+            use_case.add_kwargs(**{field.name: candidates[0][1]})
+            continue
+        type_name = getattr(field.type, "__name__", field.type)
+        names = " and ".join(name for name, _ in candidates) or "nothing"
+        problems.append(f"{use_case.cls.__name__}.{field.name}: {type_name} is provided by {names}")
+    return tuple(problems)
+
+
+def _provided_types(provider: providers.Provider[Any]) -> set[type]:
+    if isinstance(provider, providers.Selector):
+        return set.intersection(*map(_provided_types, provider.providers.values()))
+    if isinstance(provider, providers.Factory | providers.BaseSingleton):
+        return set(getattr(provider.cls, "__mro__", ()))
+    return set()
+
+
+def _unfilled_fields(
+    container: type[containers.DeclarativeContainer],
+) -> Iterator[
+    tuple[providers.Factory[Any] | providers.BaseSingleton[Any], "dataclasses.Field[Any]"]
+]:
+    for provider in container.providers.values():
+        use_case = getattr(provider, "cls", None)
+        if (
+            isinstance(provider, providers.Factory | providers.BaseSingleton)
+            and isinstance(use_case, type)
+            and use_case.__module__.startswith("application.use_cases.")
+        ):
+            for field in dataclasses.fields(use_case):
+                has_default = (
+                    field.default is not dataclasses.MISSING
+                    or field.default_factory is not dataclasses.MISSING
+                )
+                if not has_default and field.name not in provider.kwargs:
+                    yield provider, field
+
+
+_UNRESOLVED = wire(
+    Container,
+    {
+        UnitOfWorkFactory: Container.uow.provider,
+        Sun: Container.sun,
+        **{
+            field.type: getattr(Container.settings.provided, field.name)
+            for field in dataclasses.fields(Settings)
+            if getattr(field.type, "__module__", None) == Settings.__module__
+        },
+    },
+)
+
+
+class UnresolvedFields(TypeError):
+    """Fields of use cases for which the container has no provider, or more than one."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
 
 
 def build(settings: Settings) -> Container:
-    """Return the container of these settings; raise `UnsafeSettings` with everything that is wrong with them."""
+    """Return the container of these settings; raise `UnsafeSettings` with everything that is wrong with them.
+
+    Raise `UnresolvedFields` if the container cannot build a use case.
+    """
     keys, key_problems = load_keys(settings.keys, settings.environment)
     problems = tuple(dict.fromkeys((*settings.problems(), *key_problems)))
     if problems or keys is None:
         raise UnsafeSettings(problems)
-    return Container(settings=providers.Object(settings), keys=providers.Object(keys))
+    return _container(settings, providers.Object(keys))
 
 
 def build_without_keys(settings: Settings) -> Container:
@@ -564,9 +453,13 @@ def build_without_keys(settings: Settings) -> Container:
     """
     if problems := settings.problems():
         raise UnsafeSettings(problems)
-    return Container(
-        settings=providers.Object(settings), keys=providers.Singleton(_load_keys, settings)
-    )
+    return _container(settings, providers.Singleton(_load_keys, settings))
+
+
+def _container(settings: Settings, keys: providers.Provider[Keys]) -> Container:
+    if _UNRESOLVED:
+        raise UnresolvedFields(_UNRESOLVED)
+    return Container(settings=providers.Object(settings), keys=keys)
 
 
 def _load_keys(settings: Settings) -> Keys:
@@ -574,11 +467,6 @@ def _load_keys(settings: Settings) -> Keys:
     if keys is None:
         raise UnsafeSettings(problems)
     return keys
-
-
-async def write_migration(settings: Settings, message: str) -> Path | None:
-    """Write the step from the database to the tables of this code; return None if there is nothing to do."""
-    return await PostgresSchema(settings.postgres.direct).write_migration(message)
 
 
 @asynccontextmanager

@@ -1,5 +1,7 @@
 """What every use case may need from the machine, without one."""
 
+from pathlib import Path
+
 from application.ports.system import Schema
 
 
@@ -11,3 +13,6 @@ class MemorySchema(Schema):
 
     async def is_current(self) -> bool:
         return True
+
+    async def write_migration(self, message: str) -> Path | None:  # noqa: ARG002
+        return None

@@ -1,6 +1,7 @@
 """What every use case may need from the machine."""
 
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
@@ -49,4 +50,8 @@ class Schema(Protocol):
 
     async def is_current(self) -> bool:
         """Tell whether the store has all that this code needs; raise `MigrationsRefused` if it never can."""
+        ...
+
+    async def write_migration(self, message: str) -> Path | None:
+        """Write a migration from the store to what this code needs; return its file, or None if nothing differs."""
         ...

@@ -1,6 +1,5 @@
 """`portico migrate`."""
 
-import bootstrap
 from application.settings import Settings, Stores
 from entrypoints.cli import console
 from entrypoints.cli.connection import connected
@@ -32,7 +31,7 @@ async def write(message: str, *, patience: float, json: bool) -> None:
     async with connected(patience=patience) as container:
         if container.settings().stores is Stores.MEMORY:
             raise MemoryNotKept("a migration is written from a database")
-        path = await bootstrap.write_migration(container.settings(), message)
+        path = await container.schema().write_migration(message)
     if json:
         console.show_json({"file": str(path) if path else None})
     else:

@@ -19,7 +19,6 @@ from starlette.routing import BaseRoute
 from starlette.types import Scope
 
 from application.ports.tokens import Tokens
-from application.use_cases.access.guard import Guard
 from application.use_cases.caller import Caller, ClientInfo
 from application.use_cases.identity.profile import GetProfile
 from bootstrap import Container
@@ -29,10 +28,12 @@ from domain.identity import PasswordChangeRequired, User, UserId
 from domain.sessions import AccessClaims, NotAuthenticated, RefreshClaims
 from entrypoints.http.errors import NotAdmitted
 from entrypoints.http.request_context import header, request_context
-from entrypoints.http.wiring import settings_of, use_case, use_cases_of
+from entrypoints.http.wiring import settings_of, use_case
 
 DEVICE_COOKIE = "portico_device"
 """The cookie that a log-in sets; its path limits it to the authentication routes."""
+
+_guard = use_case(Container.guard)
 
 # --- credentials of the request, unverified -----------------------------------------------------
 
@@ -119,7 +120,7 @@ async def refreshing_caller(request: Request, token: HeaderRefreshTokenDep) -> C
     """Return the owner of the refresh token in the header; the token is not used up."""
     if token is None:
         raise NoRefreshToken
-    guard: Guard = use_cases_of(request)["guard"]
+    guard = _guard.of(request)
     found = await guard.with_refresh_token(token, _client_info(request))
     _record_user(request, found.user_id)
     return found
@@ -235,7 +236,7 @@ async def _caller(
     token = _bearer_token(request)
     if token is None:
         raise NotAuthenticated
-    guard: Guard = use_cases_of(request)["guard"]
+    guard = _guard.of(request)
     try:
         found = await guard(
             token,

@@ -2,14 +2,16 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from dependency_injector.providers import Provider
+from fastapi import Depends
 from starlette.datastructures import State
 from starlette.requests import Request
 
 from application.ports.log_in_throttle import LogInThrottle
 from application.ports.rate_limiter import RateLimiter
+from application.ports.system import Clock
 from application.settings import Settings, ThrottleSettings
 from bootstrap import Container
 
@@ -31,22 +33,25 @@ class UseCases(dict[str, Any]):
 
 
 def attach(state: State, container: Container) -> None:
-    """Attach the container to an application; `use_cases_of` and `settings_of` read it."""
+    """Attach the container to an application; `use_case` and `settings_of` read it."""
     state.container = container
     state.settings = container.settings()
     state.use_cases = UseCases(container)
-
-
-def use_cases_of(request: Request) -> UseCases:
-    """Return the use cases of the application that serves `request`."""
-    use_cases: UseCases = request.app.state.use_cases
-    return use_cases
 
 
 def settings_of(request: Request) -> Settings:
     """Return the settings of the application that serves `request`."""
     settings: Settings = request.app.state.settings
     return settings
+
+
+async def clock(request: Request) -> Clock:
+    """Return the clock of the application that serves `request`."""
+    container: Container = request.app.state.container
+    return container.clock()
+
+
+ClockDep = Annotated[Clock, Depends(clock)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,12 @@ class Provided(Generic[T]):
     """Whether it may raise 429: one of its fields is a limiter."""
 
     async def __call__(self, request: Request) -> T:
-        provided: T = use_cases_of(request)[self.name]
+        return self.of(request)
+
+    def of(self, request: Request) -> T:
+        """Return it for the application that serves `request`."""
+        use_cases: UseCases = request.app.state.use_cases
+        provided: T = use_cases[self.name]
         return provided
 
 

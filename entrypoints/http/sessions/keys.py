@@ -11,17 +11,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from application.ports.password_transport import TransportKey
-from application.ports.system import Clock
 from application.use_cases.sessions.keys import GetPublicKeys, GetTransportKey
 from bootstrap import Container
 from entrypoints.http.envelope import ApiModel, Envelope
 from entrypoints.http.security import ClientInfoDep, DeviceTokenDep, PublicRoute
-from entrypoints.http.wiring import use_case
+from entrypoints.http.wiring import ClockDep, use_case
 
 router = APIRouter(prefix="/auth", tags=["sessions"])
 well_known_router = APIRouter(prefix="/.well-known", tags=["sessions"])
 
-ClockDep = Annotated[Clock, Depends(use_case(Container.clock))]
 GetTransportKeyDep = Annotated[GetTransportKey, Depends(use_case(Container.get_transport_key))]
 GetPublicKeysDep = Annotated[GetPublicKeys, Depends(use_case(Container.get_public_keys))]
 
