@@ -179,4 +179,5 @@ def test_the_files_of_a_port_are_found_as_the_readme_says() -> None:
         "application/ports/outbox.py",
         "application/use_cases/outbox.py",
         "tests/contract/test_outbox.py",
+        "tests/unit/application/use_cases/test_outbox.py",
     ]

@@ -1,6 +1,6 @@
 """How variables, `.env` files and secret files become settings, and that the documentation of them is true.
 
-`python -m tests.unit.test_environment` writes the documentation anew.
+`python -m tests.unit.adapters.test_environment` writes the documentation anew.
 """
 
 import os
@@ -27,7 +27,7 @@ from application.settings import (
 from domain.sessions import AgentBinding
 from tests.fakes.security import a_pem
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / ".env.example"
 TABLE = ROOT / "docs" / "configuration.md"
 

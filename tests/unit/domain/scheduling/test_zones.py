@@ -12,7 +12,7 @@ import pytest
 
 from domain.scheduling.zones import find_zone, zone_names, zone_rules_version
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 VANCOUVER = "America/Vancouver"
 WINTER = datetime(2026, 12, 1, tzinfo=UTC)
 

@@ -23,7 +23,7 @@ from domain.sessions import InvalidToken
 from tests.fakes.builders import a_role, a_user
 from tests.fakes.world import LAPTOP, PASSWORD, PHONE, SuspendingHasher, World
 
-USE_CASES = Path(__file__).parents[2] / "application" / "use_cases"
+USE_CASES = Path(__file__).parents[5] / "application" / "use_cases"
 USE = "POST:/use"
 HOURLY = {
     "name": "hourly",

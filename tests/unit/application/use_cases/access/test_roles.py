@@ -1,4 +1,4 @@
-"""Roles: who may do what, who may say so, and when it is in force. How the guard works: `test_use_cases_guard`."""
+"""Roles: who may do what, who may say so, and when it is in force. How the guard works: `test_guard`."""
 
 import asyncio
 from collections import Counter
