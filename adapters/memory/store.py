@@ -19,7 +19,7 @@ from domain.routes import Permission, PermissionId
 from domain.scheduling.runs import Run, RunId
 from domain.scheduling.signatures import RegisteredTask
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
+from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -38,7 +38,7 @@ class MemoryStore:
         self.outbox: dict[AuditId, AuditEntry] = {}
         self.periodic_tasks: dict[PeriodicTaskId, PeriodicTask | UnreadableTask] = {}
         self.deleted_periodic_tasks: dict[PeriodicTaskId, bool] = {}
-        self.standings: dict[PeriodicTaskId, Standing] = {}
+        self.schedule_states: dict[PeriodicTaskId, ScheduleState] = {}
         self.runs: dict[RunId, Run] = {}
         self.task_offers: dict[str, MemoryOffer] = {}
         self.problems: dict[PeriodicTaskId, str] = {}
@@ -100,7 +100,7 @@ class MemoryTransaction:
         self.outbox = MemoryTable(self, store.outbox, copy=replace)
         self.periodic_tasks = MemoryTable(self, store.periodic_tasks, copy=replace)
         self.deleted_periodic_tasks = MemoryTable(self, store.deleted_periodic_tasks, copy=bool)
-        self.standings = MemoryTable(self, store.standings, copy=replace)
+        self.schedule_states = MemoryTable(self, store.schedule_states, copy=replace)
         self.problems = MemoryTable(self, store.problems, copy=str)
         self.runs = MemoryTable(self, store.runs, copy=replace)
         self.task_offers = MemoryTable(self, store.task_offers, copy=replace)
@@ -114,7 +114,7 @@ class MemoryTransaction:
             self.outbox,
             self.periodic_tasks,
             self.deleted_periodic_tasks,
-            self.standings,
+            self.schedule_states,
             self.problems,
             self.runs,
             self.task_offers,

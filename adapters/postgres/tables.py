@@ -242,16 +242,16 @@ deleted_periodic_tasks = Table(
     Index("ix_deleted_periodic_tasks_deleted_in", "deleted_in"),
 )
 
-# Where tasks stand. No foreign keys here: tasks of the configuration stand and run too, and have no row.
-periodic_task_standings = Table(
-    "periodic_task_standings",
+# No foreign keys here: tasks of the configuration have a schedule state and runs too, but no row.
+schedule_states = Table(
+    "schedule_states",
     metadata,
     Column("task_id", Uuid, primary_key=True),
-    Column("settled_until", DateTime(timezone=True)),
+    Column("handled_until", DateTime(timezone=True)),
     Column("runs", BigInteger, nullable=False, server_default="0"),
     Column("problem", Text),
     Index(
-        "ix_periodic_task_standings_problem",
+        "ix_schedule_states_problem",
         "task_id",
         postgresql_where=text("problem IS NOT NULL"),
     ),
@@ -269,7 +269,7 @@ task_runs = Table(
     Column("published_at", DateTime(timezone=True)),
     Column("started_at", DateTime(timezone=True)),
     Column("finished_at", DateTime(timezone=True)),
-    Column("lapses_at", DateTime(timezone=True)),
+    Column("deadline", DateTime(timezone=True)),
     Column("error", Text, nullable=False, server_default=""),
     Column("worker", Text, nullable=False, server_default=""),
     CheckConstraint(
@@ -344,7 +344,7 @@ END $$
     """
 CREATE FUNCTION note_deleted_task() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  DELETE FROM periodic_task_standings WHERE task_id = OLD.id;
+  DELETE FROM schedule_states WHERE task_id = OLD.id;
   INSERT INTO deleted_periodic_tasks VALUES (OLD.id, pg_current_xact_id()::text::bigint, now())
     ON CONFLICT (task_id) DO UPDATE SET deleted_in = excluded.deleted_in, deleted_at = excluded.deleted_at;
   RETURN NULL;
@@ -353,7 +353,7 @@ END $$
     """
 CREATE FUNCTION note_truncated_tasks() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  DELETE FROM periodic_task_standings USING periodic_tasks WHERE task_id = id;
+  DELETE FROM schedule_states USING periodic_tasks WHERE task_id = id;
   INSERT INTO deleted_periodic_tasks SELECT id, pg_current_xact_id()::text::bigint, now() FROM periodic_tasks
     ON CONFLICT (task_id) DO UPDATE SET deleted_in = excluded.deleted_in, deleted_at = excluded.deleted_at;
   RETURN NULL;

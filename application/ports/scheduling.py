@@ -10,7 +10,7 @@ from application.paging import Cursor, Page, PageRequest, Slice
 from domain.scheduling.runs import Run, RunId, RunState
 from domain.scheduling.signatures import RegisteredTask
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
+from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
 
 BeatId = NewType("BeatId", UUID)
 
@@ -31,10 +31,10 @@ class PeriodicTaskFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scheduled:
-    """A task as it is stored, and where it stands."""
+    """A task as it is stored, and its schedule state."""
 
     task: PeriodicTask | UnreadableTask
-    standing: Standing = field(default_factory=Standing)
+    schedule_state: ScheduleState = field(default_factory=ScheduleState)
     last_run: Run | None = None
     """The newest one of its history, whatever became of it; told of tasks that are found or listed."""
 
@@ -70,12 +70,12 @@ class PeriodicTaskRepository(Protocol):
         """
         ...
 
-    async def forget_standing(self, task_id: PeriodicTaskId) -> None:
+    async def forget_schedule_state(self, task_id: PeriodicTaskId) -> None:
         """Forget how often a locked task has run, and up to where. Its runs stay in the history."""
         ...
 
     async def delete(self, task_id: PeriodicTaskId) -> None:
-        """Remove a locked task, where it stands, and its runs."""
+        """Remove a locked task, its schedule state and its runs."""
         ...
 
     async def page(self, which: PeriodicTaskFilter, page: PageRequest) -> Page[Scheduled]:
@@ -89,7 +89,7 @@ class RunFilter:
 
     task_id: PeriodicTaskId | None = None
     state: RunState | None = None
-    """As it is seen: what has lapsed has failed or expired (`Run.state_at`)."""
+    """As it is shown: a run past its deadline has failed or expired (`Run.state_at`)."""
 
 
 class RunRepository(Protocol):
@@ -122,7 +122,7 @@ class RunRepository(Protocol):
     async def prune(self, *, before: datetime, most: int) -> int:
         """Remove up to `most` runs scheduled for earlier than `before`, and return how many.
 
-        Those that are going on stay, unless they have lapsed before that moment too.
+        Active runs stay, unless their deadline is before that moment too.
         """
         ...
 
@@ -254,15 +254,15 @@ class SchedulerStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """What is due of one task: the slots to run, oldest first, and where the task stands afterwards."""
+class DueSlots:
+    """The due slots of one task, oldest first, and until when its slots are handled afterwards."""
 
     task_id: PeriodicTaskId
     slots: Sequence[datetime]
-    settled_until: datetime
+    handled_until: datetime
     max_running: int | None = None
-    in_turn: bool = False
-    """Whether slots beyond `max_running` stay owed, and the task stands before the first of them."""
+    waits_when_full: bool = False
+    """Whether slots beyond `max_running` stay due: then `handled_until` ends before the first of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,7 +271,7 @@ class Published:
 
     run_id: RunId
     at: datetime
-    lapses_at: datetime | None
+    deadline: datetime | None
     """When the message expires."""
 
 
@@ -280,7 +280,7 @@ class NotLeading(Exception):
 
 
 class BeatStore(Protocol):
-    """The definitions, standings and runs as a beat sees them. Everything raises `Unavailable`.
+    """The definitions, schedule states and runs as a beat sees them. Everything raises `Unavailable`.
 
     Definitions are read, never written. Each method is one transaction of its own. The lease is measured by the clock
     of the store alone, which also decides what is the future.
@@ -310,10 +310,10 @@ class BeatStore(Protocol):
         """Return those definitions that exist."""
         ...
 
-    async def standings(
+    async def schedule_states(
         self, ids: Collection[PeriodicTaskId] | None = None
-    ) -> Mapping[PeriodicTaskId, Standing]:
-        """Return where tasks stand (None: all) that ever had a turn, those of the configuration included."""
+    ) -> Mapping[PeriodicTaskId, ScheduleState]:
+        """Return the schedule states of these tasks (None: all), those of the configuration included."""
         ...
 
     async def changed(self) -> None:
@@ -332,69 +332,71 @@ class BeatStore(Protocol):
         """
         ...
 
-    async def stand_back(self, beat: BeatId, report: BeatReport) -> None:
-        """Tell why this beat does not lead. While one leads, that is of no interest, and changes nothing."""
+    async def report_standby(self, beat: BeatId, report: BeatReport) -> None:
+        """Report why this beat does not lead. Changes nothing while another beat leads."""
         ...
 
-    async def hand_over(self, leadership: Leadership) -> None:
-        """Lead no longer; the others learn of it at once."""
+    async def release(self, leadership: Leadership) -> None:
+        """Give up the lease; the other beats are notified at once."""
         ...
 
-    async def unsettle_future(self) -> Collection[PeriodicTaskId]:
-        """Let no task be settled until later than now; return those that were, by more than `CLOCK_TOLERANCE`.
+    async def reset_future_states(self) -> Collection[PeriodicTaskId]:
+        """Set `handled_until` back to now if it is ahead by more than `CLOCK_TOLERANCE`; return those tasks.
 
         A beat whose clock was ahead has left them like that: until then they would not run.
         """
         ...
 
-    async def claim(self, leadership: Leadership, turns: Sequence[Turn]) -> Sequence[Run]:
-        """Make runs of the slots that nobody has claimed before, settle the turns, and return those runs.
+    async def claim(self, leadership: Leadership, due_slots: Sequence[DueSlots]) -> Sequence[Run]:
+        """Make runs of the slots that nobody has claimed before, store `handled_until`, and return those runs.
 
         All or nothing, in one statement. Slots beyond `max_running` become `SKIPPED` runs, which are not returned;
-        those of a turn that is `in_turn` stay owed.
-        A standing never goes back, and counts each run once. A turn without slots settles all the same. If a turn
-        settles what is more than `CLOCK_TOLERANCE` ahead of the store's clock, raise `NotLeading`.
+        those of a task that `waits_when_full` stay due.
+        `handled_until` never goes back and is stored even without slots; each run is counted once. If it is more
+        than `CLOCK_TOLERANCE` ahead of the store's clock, raise `NotLeading`.
 
-        If the answer gets lost, ask again: what the same leadership has claimed and not noted as published is returned
-        once more. Raise `NotLeading`.
+        If the answer gets lost, ask again: runs that the same leadership has claimed and not recorded as published are
+        returned once more. Raise `NotLeading`.
         """
         ...
 
     async def claim_requested(self, leadership: Leadership, *, most: int) -> Sequence[Run]:
         """Claim runs that somebody asked for, oldest first. Raise `NotLeading`.
 
-        Those that the same leadership has claimed and not noted as published are returned once more.
+        Those that the same leadership has claimed and not recorded as published are returned once more.
         """
         ...
 
     async def claim_abandoned(self, leadership: Leadership) -> Sequence[Run]:
-        """Take over every run that any leader, this one included, claimed and did not note as published.
+        """Take over every run that any leader, this one included, claimed and did not record as published.
 
         For the one who begins to lead and has nothing in hand. Raise `NotLeading`.
         """
         ...
 
-    async def note_published(self, runs: Sequence[Published]) -> None:
-        """Note that messages are with the broker; a worker may have begun them already."""
+    async def record_published(self, runs: Sequence[Published]) -> None:
+        """Record that messages are with the broker; a worker may have begun them already."""
         ...
 
-    async def note_failed(self, runs: Sequence["Finished"]) -> None:
-        """Note that claimed runs ended before they began: their messages cannot be published, now or ever."""
+    async def record_failed(self, runs: Sequence["Finished"]) -> None:
+        """Record that claimed runs ended before they began: their messages cannot be published, now or ever."""
         ...
 
-    async def record(self, turns: Sequence[Turn], published: Sequence[Published]) -> None:
-        """Catch up on what was published while the store was away: runs that are missing, and the standings.
+    async def record_unclaimed(
+        self, due_slots: Sequence[DueSlots], published: Sequence[Published]
+    ) -> None:
+        """Store what was published while the store was away: runs that are missing, and schedule states.
 
-        No standing is later than now.
+        `handled_until` is never later than now.
         """
         ...
 
-    async def flag(self, problems: Mapping[PeriodicTaskId, str | None]) -> None:
-        """Note why definitions cannot be read, or (None) that they can."""
+    async def record_problems(self, problems: Mapping[PeriodicTaskId, str | None]) -> None:
+        """Record why definitions cannot be read, or (None) that they can."""
         ...
 
-    async def flagged(self) -> Mapping[PeriodicTaskId, str]:
-        """Return every problem that is noted, and of which definition."""
+    async def recorded_problems(self) -> Mapping[PeriodicTaskId, str]:
+        """Return the recorded problems by definition."""
         ...
 
     async def status(self) -> SchedulerStatus:
@@ -414,7 +416,7 @@ class Begun:
     scheduled_for: datetime
     at: datetime
     worker: str
-    lapses_at: datetime | None = None
+    deadline: datetime | None = None
     """When its time is up, even if nobody says that it has ended."""
     again: bool = False
     """Whether it may have begun before: a retry, or a message that came back because its worker died."""
@@ -431,17 +433,17 @@ class Finished:
 
 
 class RunLog(Protocol):
-    """Where workers note what becomes of runs. Everything raises `Unavailable`."""
+    """Where workers record the outcome of runs. Everything raises `Unavailable`."""
 
     async def begin(self, begun: Begun) -> bool:
-        """Note that a run begins; return False, and change nothing, if it may not (`Run.may_begin`).
+        """Record that a run begins; return False, and change nothing, if it may not (`Run.may_begin`).
 
         Nothing of a deleted task begins, not even another attempt.
         """
         ...
 
     async def finish(self, runs: Sequence[Finished]) -> None:
-        """Note how runs have ended; in one statement.
+        """Record how runs have ended, in one statement.
 
         Several may tell of the same end, in any order: a success stays, and so does the first failure unless another
         attempt has succeeded or begun.

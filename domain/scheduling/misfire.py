@@ -28,16 +28,16 @@ class Due:
 
     slots: tuple[datetime, ...]
     """What to run now, oldest first."""
-    settled_until: datetime
+    handled_until: datetime
     """Every slot up to here is run or given up; the next question starts here."""
     next_slot: datetime | None
-    """The first slot that is not settled, or None if there will be none."""
+    """The first slot that is not handled, or None if there will be none."""
 
 
 def due_slots(
     timetable: Timetable,
     *,
-    settled_until: datetime,
+    handled_until: datetime,
     now: datetime,
     up_since: datetime,
     misfire: Misfire,
@@ -45,14 +45,14 @@ def due_slots(
     jitter: Jitter,
     limit: int,
 ) -> Due:
-    """Return which slots after `settled_until` are to run at `now`: at most `limit` (one or more) in one answer.
+    """Return which slots after `handled_until` are to run at `now`: at most `limit` (one or more) in one answer.
 
     A slot's time lasts from its instant to the end of its jitter. What was over before `up_since`, when a beat
     came up that has stood ready ever since, was missed: `misfire` decides. All later slots run, so that a change
     of leader loses none. No slot runs later than `grace` after its time (None: however late).
     """
     missed_until = min(up_since, now) - jitter.longest - RESOLUTION
-    after = settled_until
+    after = handled_until
     if grace is not None:
         after = max(after, now - jitter.longest - grace - RESOLUTION)
     missed: Iterator[datetime] = iter(())
@@ -65,11 +65,11 @@ def due_slots(
     run: list[datetime] = []
     for slot in chain(missed, timetable.between(after, now)):
         if slot + jitter.delay(slot) > now or len(run) == limit:
-            return Due(slots=tuple(run), settled_until=slot - RESOLUTION, next_slot=slot)
+            return Due(slots=tuple(run), handled_until=slot - RESOLUTION, next_slot=slot)
         run.append(slot)
-    settled_until = max(settled_until, now)
+    handled_until = max(handled_until, now)
     return Due(
         slots=tuple(run),
-        settled_until=settled_until,
-        next_slot=timetable.next_after(settled_until),
+        handled_until=handled_until,
+        next_slot=timetable.next_after(handled_until),
     )

@@ -1,4 +1,4 @@
-"""Runs: each is one turn of one task, from the moment a beat claims it until a worker has finished it."""
+"""A run is one execution of a periodic task, from the claim by a beat until a worker has finished it."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -39,7 +39,7 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One turn of a task and what became of it."""
+    """One execution of a task, and its outcome."""
 
     id: RunId
     task_id: PeriodicTaskId
@@ -51,7 +51,7 @@ class Run:
     published_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    lapses_at: datetime | None = None
+    deadline: datetime | None = None
     """When it no longer counts as going on, whatever its worker says: its message has expired, or its time is up."""
     error: str = ""
     worker: str = ""
@@ -66,8 +66,8 @@ class Run:
 
         Nobody notes it down when a message that no worker took has expired, or when the worker itself has died.
         """
-        has_lapsed = self.lapses_at is not None and self.lapses_at < now
-        return _LAPSED.get(self.state, self.state) if has_lapsed else self.state
+        is_overdue = self.deadline is not None and self.deadline < now
+        return _OVERDUE.get(self.state, self.state) if is_overdue else self.state
 
     def seen_at(self, now: datetime) -> "Run":
         """Return it with its state at `now`, and why it has failed if nobody has said that."""
@@ -89,7 +89,7 @@ class Run:
 
 
 NO_END = "its time was up, and nobody had noted its end: its worker died, or took too long"
-"""What is shown as the error of a run that has lapsed."""
+"""The error shown for a run that is past its deadline."""
 
 _WAITING = frozenset({RunState.REQUESTED, RunState.CLAIMED, RunState.PUBLISHED})
-_LAPSED = {RunState.PUBLISHED: RunState.EXPIRED, RunState.STARTED: RunState.FAILED}
+_OVERDUE = {RunState.PUBLISHED: RunState.EXPIRED, RunState.STARTED: RunState.FAILED}

@@ -1,4 +1,4 @@
-"""A slot is one turn of one task, (task, instant): its message id and its jitter follow from that alone."""
+"""A slot is one scheduled time of one task, (task, instant): its message id and its jitter follow from that alone."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

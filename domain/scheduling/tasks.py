@@ -62,7 +62,7 @@ class Definition:
         self._freeze(self._problems())
 
     @property
-    def in_turn(self) -> bool:
+    def waits_when_full(self) -> bool:
         """Whether all slots run, those that find too many runs going on as soon as one of these has ended."""
         return self.max_running is not None and self.misfire is Misfire.RUN_ALL
 
@@ -152,10 +152,10 @@ _values_of = attrgetter(*_FIELDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """Where a task stands in its timetable. The beat keeps it, apart from the definition, which it never writes."""
+class ScheduleState:
+    """How far the slots of a task are handled. The beat stores it apart from the definition, which it never writes."""
 
-    settled_until: datetime | None = None
+    handled_until: datetime | None = None
     """Every slot up to here was run or given up."""
     runs: int = 0
 
@@ -209,7 +209,7 @@ class PeriodicTask(StoredTask):
         self.enabled_at = min(self.enabled_at, slot - RESOLUTION)
 
     def redefine(self, definition: Definition, *, at: datetime) -> None:
-        """Be defined anew. What was settled stays settled, so the next slot follows the last one, not the change."""
+        """Change the definition. Handled slots stay handled, so the next slot follows the last one, not the change."""
         self.definition = definition
         self.updated_at = next_version(self.updated_at, at)
 
@@ -228,27 +228,27 @@ class PeriodicTask(StoredTask):
         """Return how much later than its slot each run comes."""
         return Jitter(self.id, self.definition.jitter)
 
-    def runs_left(self, standing: Standing) -> int | None:
+    def runs_left(self, state: ScheduleState) -> int | None:
         """Return how many runs are still to come, or None if nothing limits them."""
         most = 1 if self.definition.one_off else self.definition.max_runs
-        return None if most is None else max(0, most - standing.runs)
+        return None if most is None else max(0, most - state.runs)
 
     def may_start(self, *, running: int) -> bool:
         """Tell whether one more run may begin while `running` others are going on."""
         return self.definition.max_running is None or running < self.definition.max_running
 
-    def due(self, standing: Standing, *, now: datetime, up_since: datetime, sun: Sun) -> Due:
-        """Return the slots to run at `now`, at most `MOST_SLOTS_AT_ONCE`, and where the task stands after them.
+    def due(self, state: ScheduleState, *, now: datetime, up_since: datetime, sun: Sun) -> Due:
+        """Return the slots to run at `now`, at most `MOST_SLOTS_AT_ONCE`, and until when slots are handled after them.
 
         `up_since` is when the beat that asks came up, whether it led or stood by: see `due_slots`.
         """
-        settled_until = self._settled_until(standing)
-        left = self.runs_left(standing)
+        handled_until = self._handled_until(state)
+        left = self.runs_left(state)
         if not self.enabled or left == 0:
-            return Due(slots=(), settled_until=settled_until, next_slot=None)
+            return Due(slots=(), handled_until=handled_until, next_slot=None)
         due = due_slots(
             self.timetable(sun),
-            settled_until=settled_until,
+            handled_until=handled_until,
             now=now,
             up_since=up_since,
             misfire=self.definition.misfire,
@@ -263,22 +263,22 @@ class PeriodicTask(StoredTask):
         most = self.definition.max_running
         return (
             MOST_SLOTS_AT_ONCE
-            if most is None or not self.definition.in_turn
+            if most is None or not self.definition.waits_when_full
             else min(most, MOST_SLOTS_AT_ONCE)
         )
 
-    def next_run(self, standing: Standing, *, sun: Sun) -> datetime | None:
-        """Return when the first slot that is not settled comes to run, its jitter included, or None if none will."""
-        if not self.enabled or self.runs_left(standing) == 0:
+    def next_run(self, state: ScheduleState, *, sun: Sun) -> datetime | None:
+        """Return when the first slot that is not handled is due, jitter included, or None if there is none."""
+        if not self.enabled or self.runs_left(state) == 0:
             return None
-        slot = self.timetable(sun).next_after(self._settled_until(standing))
+        slot = self.timetable(sun).next_after(self._handled_until(state))
         return None if slot is None else slot + self.jitter().delay(slot)
 
-    def next_slots(self, standing: Standing, *, now: datetime, sun: Sun) -> Iterator[datetime]:
+    def next_slots(self, state: ScheduleState, *, now: datetime, sun: Sun) -> Iterator[datetime]:
         """Yield the slots to come, in order, each computed when it is asked for; none while the task is paused."""
         if self.enabled:
-            settled_until = max(self._settled_until(standing), now)
-            yield from islice(self.slots_after(settled_until, sun=sun), self.runs_left(standing))
+            handled_until = max(self._handled_until(state), now)
+            yield from islice(self.slots_after(handled_until, sun=sun), self.runs_left(state))
 
     def slots_after(self, moment: datetime, *, sun: Sun) -> Iterator[datetime]:
         """Yield the slots of the timetable after `moment`, in order, each computed when it is asked for."""
@@ -288,22 +288,22 @@ class PeriodicTask(StoredTask):
             yield slot
             slot = timetable.next_after(slot)
 
-    def last_slot(self, standing: Standing, *, sun: Sun) -> datetime | None:
+    def last_slot(self, state: ScheduleState, *, sun: Sun) -> datetime | None:
         """Return the latest slot that has run or was given up, if there is one in the time that it is enabled."""
-        if standing.settled_until is None:
+        if state.handled_until is None:
             return None
         timetable = self.timetable(sun)
         # Most have one in the last days, and to find it there takes far less looking at the sky.
-        lately = max(self.enabled_at, standing.settled_until - timedelta(days=2))
-        return timetable.last_between(lately, standing.settled_until) or timetable.last_between(
-            self.enabled_at, standing.settled_until
+        lately = max(self.enabled_at, state.handled_until - timedelta(days=2))
+        return timetable.last_between(lately, state.handled_until) or timetable.last_between(
+            self.enabled_at, state.handled_until
         )
 
     def lifetime(self, slot: datetime, *, sun: Sun) -> timedelta | None:
         """Return how long the message of `slot` may wait for a worker before it is dropped (None: for ever).
 
-        By default as long as it is from this slot to the next, so that turns do not pile up behind a worker that is
-        down. A task that wants all of its missed turns (`run_all`) wants these too.
+        By default as long as it is from this slot to the next, so that runs do not pile up behind a worker that is
+        down. A task that wants all of its missed slots (`run_all`) wants these too.
         """
         if self.definition.options.expires is not None:
             return self.definition.options.expires
@@ -312,8 +312,8 @@ class PeriodicTask(StoredTask):
         following = self.timetable(sun).next_after(slot)
         return None if following is None else following - slot
 
-    def _settled_until(self, standing: Standing) -> datetime:
-        return max(standing.settled_until or self.enabled_at, self.enabled_at)
+    def _handled_until(self, state: ScheduleState) -> datetime:
+        return max(state.handled_until or self.enabled_at, self.enabled_at)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -23,7 +23,7 @@ from celery.schedules import crontab
 from kombu import Connection
 from kombu.common import ignore_errors
 
-from application.ports.scheduling import BeatId, Turn
+from application.ports.scheduling import BeatId, DueSlots
 from domain.scheduling.slots import PeriodicTaskId
 from entrypoints.celery.asynchronous.loop import EventLoopEnded, process_loop
 from entrypoints.celery.beat.agenda import Agenda
@@ -249,8 +249,8 @@ class _FromTheMainThread(Outside):
     def waiting(self) -> int:
         return self._office.claimer.waiting
 
-    def claim(self, epoch: int, turns: Sequence[Turn]) -> None:
-        self._loop.call_soon_threadsafe(self._office.claimer.add, epoch, turns)
+    def claim(self, epoch: int, due_slots: Sequence[DueSlots]) -> None:
+        self._loop.call_soon_threadsafe(self._office.claimer.add, epoch, due_slots)
 
     def report(self, task_id: PeriodicTaskId, problem: str) -> None:
         """Have it noted that a task cannot be scheduled."""

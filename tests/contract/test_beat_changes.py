@@ -13,8 +13,8 @@ from application.ports.scheduling import (
     BeatReport,
     BeatStore,
     Changes,
+    DueSlots,
     Leadership,
-    Turn,
 )
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.tasks import UnreadableTask
@@ -181,9 +181,11 @@ async def test_who_renews_its_lease_goes_on(scheduling: SchedulingBackend, beat:
 async def test_a_problem_moves_no_standing(scheduling: SchedulingBackend, beat: BeatStore) -> None:
     task = a_periodic_task()
     await scheduling.define(task)
-    await beat.record([Turn(task_id=task.id, slots=[A_MOMENT], settled_until=A_MOMENT)], [])
-    before = await beat.standings()
+    await beat.record_unclaimed(
+        [DueSlots(task_id=task.id, slots=[A_MOMENT], handled_until=A_MOMENT)], []
+    )
+    before = await beat.schedule_states()
 
-    await beat.flag({task.id: "wrong"})
+    await beat.record_problems({task.id: "wrong"})
 
-    assert await beat.standings() == before
+    assert await beat.schedule_states() == before

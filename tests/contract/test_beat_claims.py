@@ -14,16 +14,16 @@ from application.ports.scheduling import (
     BeatReport,
     BeatStore,
     Begun,
+    DueSlots,
     Finished,
     Leadership,
     NotLeading,
     Published,
-    Turn,
 )
 from domain.scheduling.firing import RESOLUTION
 from domain.scheduling.runs import Run, RunId, RunState, run_id
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import Standing
+from domain.scheduling.tasks import ScheduleState
 from tests.fakes.scheduling_backend import SchedulingBackend
 
 LEASE = timedelta(seconds=15)
@@ -54,27 +54,27 @@ def some_task() -> PeriodicTaskId:
     return PeriodicTaskId(UUID(int=next(_numbers) << 96))
 
 
-def a_turn(task_id: PeriodicTaskId, *slots: datetime, max_running: int | None = None) -> Turn:
-    return Turn(task_id=task_id, slots=slots, settled_until=max(slots), max_running=max_running)
+def a_due(task_id: PeriodicTaskId, *slots: datetime, max_running: int | None = None) -> DueSlots:
+    return DueSlots(task_id=task_id, slots=slots, handled_until=max(slots), max_running=max_running)
 
 
 def published(
-    task_id: PeriodicTaskId, *slots: datetime, lapses_at: datetime | None = None
+    task_id: PeriodicTaskId, *slots: datetime, deadline: datetime | None = None
 ) -> list[Published]:
     return [
-        Published(run_id=run_id(task_id, slot), at=slot + SECOND, lapses_at=lapses_at)
+        Published(run_id=run_id(task_id, slot), at=slot + SECOND, deadline=deadline)
         for slot in slots
     ]
 
 
-def beginning(task_id: PeriodicTaskId, slot: datetime, lapses_at: datetime | None = None) -> Begun:
+def beginning(task_id: PeriodicTaskId, slot: datetime, deadline: datetime | None = None) -> Begun:
     return Begun(
         run_id=run_id(task_id, slot),
         task_id=task_id,
         scheduled_for=slot,
         at=slot + SECOND,
         worker="w",
-        lapses_at=lapses_at,
+        deadline=deadline,
     )
 
 
@@ -135,11 +135,11 @@ def slots_of(runs: Sequence[Run]) -> list[datetime]:
 async def test_a_turn_without_slots_settles_all_the_same(
     scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
 ) -> None:
-    turn = Turn(task_id=task_id, slots=[], settled_until=slots[0])
+    due = DueSlots(task_id=task_id, slots=[], handled_until=slots[0])
 
-    assert list(await beat.claim(await leads(beat), [turn])) == []
+    assert list(await beat.claim(await leads(beat), [due])) == []
 
-    assert await scheduling.standing(task_id) == Standing(settled_until=slots[0])
+    assert await scheduling.schedule_state(task_id) == ScheduleState(handled_until=slots[0])
 
 
 async def test_a_thousand_slots_of_a_thousand_tasks_are_claimed_at_once(
@@ -147,11 +147,13 @@ async def test_a_thousand_slots_of_a_thousand_tasks_are_claimed_at_once(
 ) -> None:
     task_ids = [some_task() for _ in range(1000)]
 
-    runs = await beat.claim(await leads(beat), [a_turn(each, slots[0]) for each in task_ids])
+    runs = await beat.claim(await leads(beat), [a_due(each, slots[0]) for each in task_ids])
 
     assert {run.task_id for run in runs} == set(task_ids)
     assert len(runs) == 1000
-    assert set((await beat.standings()).values()) == {Standing(settled_until=slots[0], runs=1)}
+    assert set((await beat.schedule_states()).values()) == {
+        ScheduleState(handled_until=slots[0], runs=1)
+    }
     assert await history(scheduling, task_ids[7]) == {slots[0]: RunState.CLAIMED}
 
 
@@ -161,12 +163,12 @@ async def test_a_thousand_slots_of_a_thousand_tasks_are_claimed_at_once(
 async def test_what_a_former_leader_claimed_its_successor_does_not_claim(
     scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
 ) -> None:
-    await beat.claim(await leads(beat), [a_turn(task_id, *slots[:3])])
+    await beat.claim(await leads(beat), [a_due(task_id, *slots[:3])])
     new = await succeeds(scheduling)
 
-    assert slots_of(await beat.claim(new, [a_turn(task_id, *slots[:4])])) == [slots[3]]
+    assert slots_of(await beat.claim(new, [a_due(task_id, *slots[:4])])) == [slots[3]]
 
-    assert await scheduling.standing(task_id) == Standing(settled_until=slots[3], runs=4)
+    assert await scheduling.schedule_state(task_id) == ScheduleState(handled_until=slots[3], runs=4)
 
 
 async def test_of_two_leaders_the_former_claims_nothing(
@@ -175,8 +177,8 @@ async def test_of_two_leaders_the_former_claims_nothing(
     old = await leads(beat)
     new = await succeeds(scheduling)
     answers = await asyncio.gather(
-        beat.claim(old, [a_turn(task_id, *slots)]),
-        beat.claim(new, [a_turn(task_id, *slots)]),
+        beat.claim(old, [a_due(task_id, *slots)]),
+        beat.claim(new, [a_due(task_id, *slots)]),
         return_exceptions=True,
     )
 
@@ -191,7 +193,7 @@ async def test_nobody_claims_before_anybody_leads(
     nobody = Leadership(beat=BeatId(UUID(int=1)), epoch=1)
 
     with pytest.raises(NotLeading):
-        await beat.claim(nobody, [a_turn(task_id, *slots)])
+        await beat.claim(nobody, [a_due(task_id, *slots)])
 
 
 # --- no more at once than wanted ---
@@ -201,14 +203,14 @@ async def test_a_slot_that_was_given_up_stays_so(
     scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
 ) -> None:
     leadership = await leads(beat)
-    turn = a_turn(task_id, *slots[:3], max_running=1)
-    first = await beat.claim(leadership, [turn])
+    due = a_due(task_id, *slots[:3], max_running=1)
+    first = await beat.claim(leadership, [due])
 
-    assert list(await beat.claim(leadership, [turn])) == list(first)
+    assert list(await beat.claim(leadership, [due])) == list(first)
     await scheduling.run_log.finish([Finished(run_id=first[0].id, at=slots[0])])
-    assert list(await beat.claim(leadership, [turn])) == []
+    assert list(await beat.claim(leadership, [due])) == []
 
-    assert await scheduling.standing(task_id) == Standing(settled_until=slots[2], runs=1)
+    assert await scheduling.schedule_state(task_id) == ScheduleState(handled_until=slots[2], runs=1)
 
 
 async def test_the_limit_of_one_task_is_nobody_elses(
@@ -219,9 +221,9 @@ async def test_the_limit_of_one_task_is_nobody_elses(
     runs = await beat.claim(
         await leads(beat),
         [
-            a_turn(task_id, *slots[:2], max_running=1),
-            a_turn(other, *slots[:2], max_running=1),
-            a_turn(unlimited, *slots[:2]),
+            a_due(task_id, *slots[:2], max_running=1),
+            a_due(other, *slots[:2], max_running=1),
+            a_due(unlimited, *slots[:2]),
         ],
     )
 
@@ -235,19 +237,19 @@ async def test_slots_that_run_in_turn_stay_owed_until_there_is_room(
     scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
 ) -> None:
     leadership = await leads(beat)
-    turn = replace(a_turn(task_id, *slots[:3], max_running=1), in_turn=True)
+    due = replace(a_due(task_id, *slots[:3], max_running=1), waits_when_full=True)
 
-    first = await beat.claim(leadership, [turn])
-    again = await beat.claim(leadership, [turn])
-    standing = (await beat.standings([task_id]))[task_id]
+    first = await beat.claim(leadership, [due])
+    again = await beat.claim(leadership, [due])
+    schedule_state = (await beat.schedule_states([task_id]))[task_id]
 
     assert slots_of(first) == slots_of(again) == [slots[0]]
-    assert standing == Standing(settled_until=slots[1] - RESOLUTION, runs=1)
+    assert schedule_state == ScheduleState(handled_until=slots[1] - RESOLUTION, runs=1)
     assert await history(scheduling, task_id) == {slots[0]: RunState.CLAIMED}
 
     await scheduling.run_log.begin(beginning(task_id, slots[0]))
     await scheduling.run_log.finish([Finished(run_id=run_id(task_id, slots[0]), at=slots[1])])
-    rest = replace(a_turn(task_id, *slots[1:3], max_running=1), in_turn=True)
+    rest = replace(a_due(task_id, *slots[1:3], max_running=1), waits_when_full=True)
 
     assert slots_of(await beat.claim(leadership, [rest])) == [slots[1]]
 
@@ -257,22 +259,22 @@ async def test_a_slot_that_was_claimed_in_turn_comes_back_though_there_is_no_roo
 ) -> None:
     """The answer was lost, and somebody asked for a run meanwhile."""
     leadership = await leads(beat)
-    turn = replace(a_turn(task_id, *slots[:2], max_running=1), in_turn=True)
-    await beat.claim(leadership, [turn])
+    due = replace(a_due(task_id, *slots[:2], max_running=1), waits_when_full=True)
+    await beat.claim(leadership, [due])
     await request(scheduling, task_id, slots[5])
     await beat.claim_requested(leadership, most=5)
 
-    assert slots_of(await beat.claim(leadership, [turn])) == [slots[0]]
-    assert (await beat.standings([task_id]))[task_id].settled_until == slots[1] - RESOLUTION
+    assert slots_of(await beat.claim(leadership, [due])) == [slots[0]]
+    assert (await beat.schedule_states([task_id]))[task_id].handled_until == slots[1] - RESOLUTION
 
 
 async def test_where_some_tasks_stand_is_told_of_these_alone(
     beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
 ) -> None:
     other = some_task()
-    await beat.claim(await leads(beat), [a_turn(task_id, slots[0]), a_turn(other, slots[0])])
+    await beat.claim(await leads(beat), [a_due(task_id, slots[0]), a_due(other, slots[0])])
 
-    assert (await beat.standings([other, some_task()])).keys() == {other}
+    assert (await beat.schedule_states([other, some_task()])).keys() == {other}
 
 
 async def test_a_run_that_somebody_asked_for_takes_a_place(
@@ -282,7 +284,7 @@ async def test_a_run_that_somebody_asked_for_takes_a_place(
     await request(scheduling, task_id, slots[0])
     await beat.claim_requested(leadership, most=5)
 
-    assert list(await beat.claim(leadership, [a_turn(task_id, slots[1], max_running=1)])) == []
+    assert list(await beat.claim(leadership, [a_due(task_id, slots[1], max_running=1)])) == []
 
 
 # --- runs that somebody asked for ---
@@ -321,10 +323,10 @@ async def test_who_takes_over_may_do_so_again(
     scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
 ) -> None:
     """It may die before it publishes, or its answer may get lost; its own claims are among them."""
-    await beat.claim(await leads(beat), [a_turn(task_id, slots[0])])
+    await beat.claim(await leads(beat), [a_due(task_id, slots[0])])
     second = await succeeds(scheduling)
     await beat.claim_abandoned(second)
-    await beat.claim(second, [a_turn(task_id, slots[1])])
+    await beat.claim(second, [a_due(task_id, slots[1])])
     assert sorted(slots_of(await beat.claim_abandoned(second))) == slots[:2]
 
     third = await succeeds(scheduling)
@@ -334,12 +336,12 @@ async def test_who_takes_over_may_do_so_again(
 async def test_what_was_taken_over_is_in_the_hands_of_the_new_leader(
     scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
 ) -> None:
-    await beat.claim(await leads(beat), [a_turn(task_id, slots[0])])
+    await beat.claim(await leads(beat), [a_due(task_id, slots[0])])
     new = await succeeds(scheduling)
     await beat.claim_abandoned(new)
 
-    assert slots_of(await beat.claim(new, [a_turn(task_id, slots[0])])) == [slots[0]]
-    assert await scheduling.standing(task_id) == Standing(settled_until=slots[0], runs=1)
+    assert slots_of(await beat.claim(new, [a_due(task_id, slots[0])])) == [slots[0]]
+    assert await scheduling.schedule_state(task_id) == ScheduleState(handled_until=slots[0], runs=1)
 
 
 # --- what became of claims ---
@@ -349,16 +351,16 @@ async def test_a_run_that_cannot_be_published_has_failed(
     scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
 ) -> None:
     leadership = await leads(beat)
-    await beat.claim(leadership, [a_turn(task_id, *slots[:2], max_running=2)])
+    await beat.claim(leadership, [a_due(task_id, *slots[:2], max_running=2)])
     assert await scheduling.run_log.begin(beginning(task_id, slots[1]))
 
-    await beat.note_failed(
+    await beat.record_failed(
         [
             Finished(run_id=run_id(task_id, slot), at=slots[3], error="no serializer \0\ud800")
             for slot in slots[:2]
         ]
     )
-    await beat.note_failed([])
+    await beat.record_failed([])
 
     async with scheduling.uow() as work:
         begun, failed = (await work.runs.slice(task_id, after=None, most=5)).records
@@ -367,8 +369,8 @@ async def test_a_run_that_cannot_be_published_has_failed(
     assert failed.error.startswith("no serializer")
     assert list(await beat.claim_abandoned(leadership)) == []
     # Its place is free again.
-    turn = a_turn(task_id, slots[4], max_running=2)
-    assert slots_of(await beat.claim(leadership, [turn])) == [slots[4]]
+    due = a_due(task_id, slots[4], max_running=2)
+    assert slots_of(await beat.claim(leadership, [due])) == [slots[4]]
 
 
 # --- the clock of the store ---
@@ -387,15 +389,15 @@ async def test_who_settles_what_lies_in_the_future_claims_nothing(
     leadership = await leads(beat)
     now, ahead = scheduling.now(), scheduling.now() + timedelta(days=29_200)
     wrong = [
-        Turn(task_id=task_id, slots=(now,), settled_until=now),
-        Turn(task_id=task_id, slots=(ahead,), settled_until=ahead),
+        DueSlots(task_id=task_id, slots=(now,), handled_until=now),
+        DueSlots(task_id=task_id, slots=(ahead,), handled_until=ahead),
     ]
 
     with pytest.raises(NotLeading):
         await beat.claim(leadership, wrong)
 
     assert await history(scheduling, task_id) == {}
-    assert await scheduling.standing(task_id) == Standing()
+    assert await scheduling.schedule_state(task_id) == ScheduleState()
     assert len(await beat.claim(leadership, wrong[:1])) == 1
 
 
@@ -404,11 +406,13 @@ async def test_what_is_recorded_is_not_settled_in_the_future(
 ) -> None:
     ahead = scheduling.now() + timedelta(days=29_200)
 
-    await beat.record([Turn(task_id=task_id, slots=(ahead,), settled_until=ahead)], [])
+    await beat.record_unclaimed(
+        [DueSlots(task_id=task_id, slots=(ahead,), handled_until=ahead)], []
+    )
 
-    settled_until = (await scheduling.standing(task_id)).settled_until
-    assert settled_until is not None
-    assert settled_until <= scheduling.now() + SECOND
+    handled_until = (await scheduling.schedule_state(task_id)).handled_until
+    assert handled_until is not None
+    assert handled_until <= scheduling.now() + SECOND
 
 
 async def test_what_is_settled_in_the_future_is_taken_back_to_now(
@@ -417,17 +421,17 @@ async def test_what_is_settled_in_the_future_is_taken_back_to_now(
     """As an earlier version left it when its clock was wrong."""
     now = scheduling.now()
     right = PeriodicTaskId(UUID(int=next(_numbers)))
-    await scheduling.write_standing(task_id, Standing(settled_until=now + HOUR, runs=7))
-    await scheduling.write_standing(right, Standing(settled_until=now - HOUR, runs=1))
+    await scheduling.write_schedule_state(task_id, ScheduleState(handled_until=now + HOUR, runs=7))
+    await scheduling.write_schedule_state(right, ScheduleState(handled_until=now - HOUR, runs=1))
 
-    assert [*await beat.unsettle_future()] == [task_id]
-    assert [*await beat.unsettle_future()] == []
+    assert [*await beat.reset_future_states()] == [task_id]
+    assert [*await beat.reset_future_states()] == []
 
-    standing = await scheduling.standing(task_id)
-    assert standing.runs == 7
-    assert standing.settled_until is not None
-    assert now <= standing.settled_until <= scheduling.now() + SECOND
-    assert await scheduling.standing(right) == Standing(settled_until=now - HOUR, runs=1)
+    schedule_state = await scheduling.schedule_state(task_id)
+    assert schedule_state.runs == 7
+    assert schedule_state.handled_until is not None
+    assert now <= schedule_state.handled_until <= scheduling.now() + SECOND
+    assert await scheduling.schedule_state(right) == ScheduleState(handled_until=now - HOUR, runs=1)
 
 
 # --- who does not lead, and why ---
@@ -439,13 +443,13 @@ async def test_who_does_not_lead_may_say_why_while_nobody_does(
     me = BeatId(UUID(int=next(_numbers)))
     report = BeatReport(name="me", problem="its clock is wrong\0\ud800")
 
-    await beat.stand_back(me, report)
+    await beat.report_standby(me, report)
     nobody = await beat.status()
     leadership = await leads(scheduling.beat())
-    await beat.stand_back(me, report)
+    await beat.report_standby(me, report)
     somebody = await beat.status()
     await scheduling.pass_time(LEASE + SECOND)
-    await beat.stand_back(me, report)
+    await beat.report_standby(me, report)
     over = await beat.status()
 
     assert (nobody.leads, nobody.report and nobody.report.name) == (False, "me")

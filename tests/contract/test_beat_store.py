@@ -24,19 +24,19 @@ from application.ports.scheduling import (
     BeatReport,
     BeatStore,
     Begun,
+    DueSlots,
     Finished,
     Leadership,
     NotLeading,
     Published,
     PublishingProblem,
     RunLog,
-    Turn,
 )
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import PostgresSettings
 from domain.scheduling.runs import Run, RunId, RunState, run_id
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, Standing
+from domain.scheduling.tasks import PeriodicTask, ScheduleState
 from tests.fakes.builders import A_MOMENT
 from tests.fakes.scheduling import a_periodic_task
 from tests.fakes.waiting import waits
@@ -134,11 +134,11 @@ def slots(number: int, start: datetime = A_MOMENT) -> list[datetime]:
     return [start + n * HOUR for n in range(number)]
 
 
-def a_turn(
+def a_due(
     *slots: datetime, task_id: PeriodicTaskId = TASK, max_running: int | None = None
-) -> Turn:
+) -> DueSlots:
     until = slots[-1] if slots else A_MOMENT
-    return Turn(task_id=task_id, slots=slots, settled_until=until, max_running=max_running)
+    return DueSlots(task_id=task_id, slots=slots, handled_until=until, max_running=max_running)
 
 
 def names(tasks: Sequence[object]) -> list[str]:
@@ -225,7 +225,7 @@ async def test_a_beat_hears_at_once_of_what_happens(world: World, what: str) -> 
     elif what == "request":
         await world.request()
     else:
-        await world.beat.hand_over(leadership)
+        await world.beat.release(leadership)
 
     async with asyncio.timeout(5):
         await hearing
@@ -234,23 +234,23 @@ async def test_a_beat_hears_at_once_of_what_happens(world: World, what: str) -> 
 async def test_problems_are_kept_until_they_are_solved(world: World) -> None:
     task = a_periodic_task()
     await world.define(task)
-    await world.beat.flag({task.id: "schedule.minute is wrong \0", OTHER: "broken"})
+    await world.beat.record_problems({task.id: "schedule.minute is wrong \0", OTHER: "broken"})
     assert (await world.beat.status()).invalid == 2
 
-    await world.beat.flag({OTHER: None})
+    await world.beat.record_problems({OTHER: None})
 
-    assert [*await world.beat.flagged()] == [task.id]
+    assert [*await world.beat.recorded_problems()] == [task.id]
     assert (await world.beat.status()).invalid == 1
 
 
 async def test_the_problem_of_a_definition_goes_with_it(world: World) -> None:
     task = a_periodic_task()
     await world.define(task)
-    await world.beat.flag({task.id: "broken"})
+    await world.beat.record_problems({task.id: "broken"})
 
     await world.delete(task.id)
 
-    assert not await world.beat.flagged()
+    assert not await world.beat.recorded_problems()
 
 
 # --- leading ---
@@ -285,17 +285,17 @@ async def test_who_comes_back_after_a_pause_leads_in_another_epoch(world: World)
 async def test_who_hands_over_does_not_make_the_next_one_wait(world: World) -> None:
     leadership = await world.lead()
 
-    await world.beat.hand_over(leadership)
+    await world.beat.release(leadership)
 
     assert await world.other.lead(SECOND, lease=LONG, report=REPORT) is not None
 
 
 async def test_nobody_can_hand_over_what_is_no_longer_theirs(world: World) -> None:
     first = await world.lead()
-    await world.beat.hand_over(first)
+    await world.beat.release(first)
     second = await world.other.lead(SECOND, lease=LONG, report=REPORT)
 
-    await world.beat.hand_over(first)
+    await world.beat.release(first)
 
     assert await world.beat.lead(FIRST, lease=LONG, report=REPORT) is None
     assert await world.other.lead(SECOND, lease=LONG, report=REPORT) == second
@@ -328,56 +328,58 @@ async def test_claimed_slots_become_runs_and_the_task_stands_after_them(world: W
     leadership = await world.lead()
     first, second = slots(2)
 
-    claimed = await world.beat.claim(leadership, [a_turn(first, second), a_turn(task_id=OTHER)])
+    claimed = await world.beat.claim(leadership, [a_due(first, second), a_due(task_id=OTHER)])
 
     assert [(run.id, run.task_id, run.scheduled_for, run.state) for run in claimed] == [
         (run_id(TASK, slot), TASK, slot, RunState.CLAIMED) for slot in (first, second)
     ]
-    assert await world.beat.standings() == {
-        TASK: Standing(settled_until=second, runs=2),
-        OTHER: Standing(settled_until=A_MOMENT, runs=0),
+    assert await world.beat.schedule_states() == {
+        TASK: ScheduleState(handled_until=second, runs=2),
+        OTHER: ScheduleState(handled_until=A_MOMENT, runs=0),
     }
 
 
 async def test_a_slot_is_claimed_once_whoever_asks(world: World) -> None:
     """Even by those who believe that they lead at the same time."""
-    turn = a_turn(*slots(20))
+    due = a_due(*slots(20))
     first = await world.lead(lease=SHORT)
-    claimed = [run.id for run in await world.beat.claim(first, [turn])]
-    await world.beat.note_published(
-        [Published(run_id=one, at=A_MOMENT, lapses_at=None) for one in claimed[:10]]
+    claimed = [run.id for run in await world.beat.claim(first, [due])]
+    await world.beat.record_published(
+        [Published(run_id=one, at=A_MOMENT, deadline=None) for one in claimed[:10]]
     )
     await asyncio.sleep(SHORT.total_seconds() * 1.5)
     second = await world.other.lead(SECOND, lease=LONG, report=REPORT)
     assert second is not None
 
-    assert await world.other.claim(second, [turn]) == []
-    assert (await world.beat.standings())[TASK].runs == 20
+    assert await world.other.claim(second, [due]) == []
+    assert (await world.beat.schedule_states())[TASK].runs == 20
 
 
 async def test_of_claims_at_once_each_slot_comes_back_and_counts_once(world: World) -> None:
     leadership = await world.lead()
-    turn = a_turn(*slots(10))
+    due = a_due(*slots(10))
 
     answers = await asyncio.gather(
-        *(each.claim(leadership, [turn]) for each in (world.beat, world.other) * 3)
+        *(each.claim(leadership, [due]) for each in (world.beat, world.other) * 3)
     )
 
     assert all(len(answer) == 10 for answer in answers)  # the same leadership asks again
-    assert (await world.beat.standings())[TASK] == Standing(settled_until=slots(10)[-1], runs=10)
+    assert (await world.beat.schedule_states())[TASK] == ScheduleState(
+        handled_until=slots(10)[-1], runs=10
+    )
     assert len(await world.runs()) == 10
 
 
 async def test_an_answer_that_got_lost_is_given_again_and_counts_once(world: World) -> None:
     leadership = await world.lead()
-    turn = a_turn(*slots(2))
-    lost = await world.beat.claim(leadership, [turn])
+    due = a_due(*slots(2))
+    lost = await world.beat.claim(leadership, [due])
 
-    again = await world.beat.claim(leadership, [a_turn(*slots(3))])
+    again = await world.beat.claim(leadership, [a_due(*slots(3))])
 
     assert [run.scheduled_for for run in again] == slots(3)
     assert [*again[:2]] == [*lost]
-    assert (await world.beat.standings())[TASK].runs == 3
+    assert (await world.beat.schedule_states())[TASK].runs == 3
 
 
 async def test_a_task_may_have_several_turns_in_one_claim(world: World) -> None:
@@ -385,27 +387,29 @@ async def test_a_task_may_have_several_turns_in_one_claim(world: World) -> None:
     leadership = await world.lead()
     first, second, third = slots(3)
 
-    claimed = await world.beat.claim(leadership, [a_turn(first, second), a_turn(second, third)])
+    claimed = await world.beat.claim(leadership, [a_due(first, second), a_due(second, third)])
 
     assert [run.scheduled_for for run in claimed] == [first, second, third]
-    assert (await world.beat.standings())[TASK] == Standing(settled_until=third, runs=3)
+    assert (await world.beat.schedule_states())[TASK] == ScheduleState(handled_until=third, runs=3)
 
 
 async def test_what_was_published_is_not_claimed_again(world: World) -> None:
     leadership = await world.lead()
-    (run,) = await world.beat.claim(leadership, [a_turn(A_MOMENT)])
-    await world.beat.note_published([Published(run_id=run.id, at=A_MOMENT, lapses_at=None)])
+    (run,) = await world.beat.claim(leadership, [a_due(A_MOMENT)])
+    await world.beat.record_published([Published(run_id=run.id, at=A_MOMENT, deadline=None)])
 
-    assert await world.beat.claim(leadership, [a_turn(A_MOMENT)]) == []
+    assert await world.beat.claim(leadership, [a_due(A_MOMENT)]) == []
 
 
 async def test_a_standing_never_goes_back(world: World) -> None:
     leadership = await world.lead()
-    await world.beat.claim(leadership, [a_turn(A_MOMENT + HOUR)])
+    await world.beat.claim(leadership, [a_due(A_MOMENT + HOUR)])
 
-    await world.beat.claim(leadership, [a_turn(A_MOMENT)])
+    await world.beat.claim(leadership, [a_due(A_MOMENT)])
 
-    assert (await world.beat.standings())[TASK] == Standing(settled_until=A_MOMENT + HOUR, runs=2)
+    assert (await world.beat.schedule_states())[TASK] == ScheduleState(
+        handled_until=A_MOMENT + HOUR, runs=2
+    )
 
 
 @pytest.mark.parametrize("ended", ["lapsed", "handed over", "taken over", "never"])
@@ -413,7 +417,7 @@ async def test_who_does_not_lead_claims_nothing(world: World, ended: str) -> Non
     run = await world.request()
     leadership = await world.lead(lease=SHORT if ended in {"lapsed", "taken over"} else LONG)
     if ended == "handed over":
-        await world.beat.hand_over(leadership)
+        await world.beat.release(leadership)
     elif ended == "never":
         leadership = Leadership(beat=SECOND, epoch=leadership.epoch)
     else:
@@ -422,20 +426,20 @@ async def test_who_does_not_lead_claims_nothing(world: World, ended: str) -> Non
         assert await world.other.lead(SECOND, lease=LONG, report=REPORT) is not None
 
     with pytest.raises(NotLeading):
-        await world.beat.claim(leadership, [a_turn(A_MOMENT)])
+        await world.beat.claim(leadership, [a_due(A_MOMENT)])
     with pytest.raises(NotLeading):
         await world.beat.claim_requested(leadership, most=10)
     with pytest.raises(NotLeading):
         await world.beat.claim_abandoned(leadership)
     assert await world.runs() == [run]
-    assert not await world.beat.standings()
+    assert not await world.beat.schedule_states()
 
 
 async def test_no_more_runs_go_on_than_a_task_may_have(world: World) -> None:
     """The others are given up, which the history shows."""
     leadership = await world.lead()
 
-    claimed = await world.beat.claim(leadership, [a_turn(*slots(3), max_running=2)])
+    claimed = await world.beat.claim(leadership, [a_due(*slots(3), max_running=2)])
 
     assert [run.scheduled_for for run in claimed] == slots(2)
     assert [run.state for run in await world.runs()] == [
@@ -443,7 +447,9 @@ async def test_no_more_runs_go_on_than_a_task_may_have(world: World) -> None:
         RunState.CLAIMED,
         RunState.CLAIMED,
     ]
-    assert (await world.beat.standings())[TASK] == Standing(settled_until=slots(3)[-1], runs=2)
+    assert (await world.beat.schedule_states())[TASK] == ScheduleState(
+        handled_until=slots(3)[-1], runs=2
+    )
 
 
 async def test_a_run_goes_on_from_its_claim_until_its_end_or_until_it_lapses(world: World) -> None:
@@ -451,20 +457,20 @@ async def test_a_run_goes_on_from_its_claim_until_its_end_or_until_it_lapses(wor
     now = SystemClock().now()
 
     async def is_claimed(slot: datetime) -> bool:
-        return bool(await world.beat.claim(leadership, [a_turn(slot, max_running=1)]))
+        return bool(await world.beat.claim(leadership, [a_due(slot, max_running=1)]))
 
     later = iter(slots(10, A_MOMENT + HOUR))
-    await world.beat.claim(leadership, [a_turn(A_MOMENT)])
+    await world.beat.claim(leadership, [a_due(A_MOMENT)])
     first = run_id(TASK, A_MOMENT)
     assert not await is_claimed(next(later))
 
-    await world.beat.note_published([Published(run_id=first, at=now, lapses_at=now + HOUR)])
+    await world.beat.record_published([Published(run_id=first, at=now, deadline=now + HOUR)])
     assert not await is_claimed(next(later))
 
-    await world.log.begin(begun(A_MOMENT, at=now, lapses_at=now + HOUR))
+    await world.log.begin(begun(A_MOMENT, at=now, deadline=now + HOUR))
     assert not await is_claimed(next(later))
 
-    await world.log.begin(begun(A_MOMENT, at=now, lapses_at=now - HOUR, again=True))
+    await world.log.begin(begun(A_MOMENT, at=now, deadline=now - HOUR, again=True))
     slot = next(later)
     assert await is_claimed(slot)
 
@@ -479,22 +485,22 @@ async def test_runs_that_were_asked_for_are_claimed_oldest_first(world: World) -
     leadership = await world.lead()
 
     first = await world.beat.claim_requested(leadership, most=1)
-    await world.beat.note_published([Published(run_id=early.id, at=A_MOMENT, lapses_at=None)])
+    await world.beat.record_published([Published(run_id=early.id, at=A_MOMENT, deadline=None)])
     second = await world.beat.claim_requested(leadership, most=10)
 
     assert first == [replace(early, state=RunState.CLAIMED)]
     assert second == [replace(late, state=RunState.CLAIMED)]
     assert await world.beat.claim_requested(leadership, most=10) == second, "not noted yet"
-    assert not await world.beat.standings(), "the schedule does not move"
+    assert not await world.beat.schedule_states(), "the schedule does not move"
 
 
 async def test_who_begins_to_lead_takes_over_what_was_not_published(world: World) -> None:
     asked = await world.request(OTHER)
     first = await world.lead(lease=SHORT)
-    await world.beat.claim(first, [a_turn(*slots(2))])
+    await world.beat.claim(first, [a_due(*slots(2))])
     await world.beat.claim_requested(first, most=10)
     published = run_id(TASK, slots(1)[0])
-    await world.beat.note_published([Published(run_id=published, at=A_MOMENT, lapses_at=None)])
+    await world.beat.record_published([Published(run_id=published, at=A_MOMENT, deadline=None)])
     await asyncio.sleep(SHORT.total_seconds() * 1.5)
     second = await world.other.lead(SECOND, lease=LONG, report=REPORT)
     assert second is not None
@@ -502,7 +508,7 @@ async def test_who_begins_to_lead_takes_over_what_was_not_published(world: World
     taken = await world.other.claim_abandoned(second)
 
     assert {run.id for run in taken} == {asked.id, run_id(TASK, slots(2)[1])}
-    again = await world.other.claim(second, [a_turn(*slots(2))])
+    again = await world.other.claim(second, [a_due(*slots(2))])
     assert [run.scheduled_for for run in again] == [slots(2)[1]], "they are its own now"
 
 
@@ -511,27 +517,27 @@ async def test_who_begins_to_lead_takes_over_what_was_not_published(world: World
 
 async def test_a_message_is_noted_as_published_once(world: World) -> None:
     leadership = await world.lead()
-    (run,) = await world.beat.claim(leadership, [a_turn(A_MOMENT)])
+    (run,) = await world.beat.claim(leadership, [a_due(A_MOMENT)])
 
     for at in (A_MOMENT, A_MOMENT + HOUR):
-        await world.beat.note_published([Published(run_id=run.id, at=at, lapses_at=at + HOUR)])
+        await world.beat.record_published([Published(run_id=run.id, at=at, deadline=at + HOUR)])
 
     assert await world.run_of(A_MOMENT) == replace(
-        run, state=RunState.PUBLISHED, published_at=A_MOMENT, lapses_at=A_MOMENT + HOUR
+        run, state=RunState.PUBLISHED, published_at=A_MOMENT, deadline=A_MOMENT + HOUR
     )
 
 
 async def test_a_worker_may_be_faster_than_the_note(world: World) -> None:
     leadership = await world.lead()
-    (run,) = await world.beat.claim(leadership, [a_turn(A_MOMENT)])
-    await world.log.begin(begun(A_MOMENT, at=A_MOMENT, lapses_at=None))
+    (run,) = await world.beat.claim(leadership, [a_due(A_MOMENT)])
+    await world.log.begin(begun(A_MOMENT, at=A_MOMENT, deadline=None))
 
-    await world.beat.note_published(
-        [Published(run_id=run.id, at=A_MOMENT, lapses_at=A_MOMENT + HOUR)]
+    await world.beat.record_published(
+        [Published(run_id=run.id, at=A_MOMENT, deadline=A_MOMENT + HOUR)]
     )
 
     stored = await world.run_of(A_MOMENT)
-    assert (stored.state, stored.published_at, stored.lapses_at) == (
+    assert (stored.state, stored.published_at, stored.deadline) == (
         RunState.STARTED,
         A_MOMENT,
         None,
@@ -540,9 +546,9 @@ async def test_a_worker_may_be_faster_than_the_note(world: World) -> None:
 
 async def test_what_cannot_be_published_has_failed(world: World) -> None:
     leadership = await world.lead()
-    (run,) = await world.beat.claim(leadership, [a_turn(A_MOMENT)])
+    (run,) = await world.beat.claim(leadership, [a_due(A_MOMENT)])
 
-    await world.beat.note_failed([Finished(run_id=run.id, at=A_MOMENT, error="no serializer\0")])
+    await world.beat.record_failed([Finished(run_id=run.id, at=A_MOMENT, error="no serializer\0")])
 
     stored = await world.run_of(A_MOMENT)
     assert (stored.state, stored.finished_at) == (RunState.FAILED, A_MOMENT)
@@ -556,44 +562,44 @@ async def test_what_was_published_without_a_claim_is_recorded_and_counted_once(
     """Whether a worker has noted it already, or somebody has claimed it meanwhile, or it was recorded before."""
     noted, claimed, new = slots(3)
     leadership = await world.lead()
-    await world.beat.claim(leadership, [a_turn(claimed)])
+    await world.beat.claim(leadership, [a_due(claimed)])
     await world.log.begin(begun(noted, at=noted))
-    turn = a_turn(noted, claimed, new)
-    published = [Published(run_id=run_id(TASK, s), at=s, lapses_at=None) for s in slots(3)]
+    due = a_due(noted, claimed, new)
+    published = [Published(run_id=run_id(TASK, s), at=s, deadline=None) for s in slots(3)]
 
     for _ in range(2):
-        await world.beat.record([turn], published)
+        await world.beat.record_unclaimed([due], published)
 
     assert [run.state for run in await world.runs()] == [
         RunState.PUBLISHED,
         RunState.PUBLISHED,
         RunState.STARTED,
     ]
-    assert (await world.beat.standings())[TASK] == Standing(settled_until=new, runs=3)
+    assert (await world.beat.schedule_states())[TASK] == ScheduleState(handled_until=new, runs=3)
 
 
 async def test_a_turn_that_is_recorded_with_each_of_its_runs_counts_once(world: World) -> None:
     first, second, third = slots(3)
-    turns = [a_turn(first, second), a_turn(first, second), a_turn(third)]
-    published = [Published(run_id=run_id(TASK, s), at=s, lapses_at=None) for s in slots(3)]
+    due_slots = [a_due(first, second), a_due(first, second), a_due(third)]
+    published = [Published(run_id=run_id(TASK, s), at=s, deadline=None) for s in slots(3)]
 
-    await world.beat.record(turns, published)
+    await world.beat.record_unclaimed(due_slots, published)
 
     assert {run.state for run in await world.runs()} == {RunState.PUBLISHED}
-    assert (await world.beat.standings())[TASK] == Standing(settled_until=third, runs=3)
+    assert (await world.beat.schedule_states())[TASK] == ScheduleState(handled_until=third, runs=3)
 
 
 async def test_there_may_be_nothing_to_claim_or_to_note(world: World) -> None:
     leadership = await world.lead()
 
     assert not await world.beat.claim(leadership, [])
-    await world.beat.record([], [])
-    await world.beat.note_published([])
-    await world.beat.note_failed([])
-    await world.beat.flag({})
+    await world.beat.record_unclaimed([], [])
+    await world.beat.record_published([])
+    await world.beat.record_failed([])
+    await world.beat.record_problems({})
     await world.log.finish([])
 
-    assert not await world.beat.standings()
+    assert not await world.beat.schedule_states()
     assert not await world.beat.read([])
 
 
@@ -604,7 +610,7 @@ def begun(
     slot: datetime,
     *,
     at: datetime = A_MOMENT,
-    lapses_at: datetime | None = None,
+    deadline: datetime | None = None,
     again: bool = False,
 ) -> Begun:
     return Begun(
@@ -613,7 +619,7 @@ def begun(
         scheduled_for=slot,
         at=at,
         worker="celery@host \0" + chr(0xD800),
-        lapses_at=lapses_at,
+        deadline=deadline,
         again=again,
     )
 
@@ -621,7 +627,7 @@ def begun(
 async def test_a_run_begins_once(world: World) -> None:
     """A message that was published twice runs once; one that came back because its worker died runs again."""
     leadership = await world.lead()
-    await world.beat.claim(leadership, [a_turn(A_MOMENT)])
+    await world.beat.claim(leadership, [a_due(A_MOMENT)])
 
     first = await world.log.begin(begun(A_MOMENT))
     second = await world.log.begin(begun(A_MOMENT, at=A_MOMENT + HOUR))

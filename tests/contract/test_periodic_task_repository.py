@@ -15,9 +15,9 @@ from application.ports.scheduling import (
     BeatId,
     BeatReport,
     Begun,
+    DueSlots,
     Finished,
     PeriodicTaskFilter,
-    Turn,
 )
 from domain.scheduling.errors import PeriodicTaskNameTaken, PeriodicTaskNotFound
 from domain.scheduling.misfire import Misfire
@@ -25,7 +25,7 @@ from domain.scheduling.options import PublishingOptions
 from domain.scheduling.runs import run_id
 from domain.scheduling.schedules import Clocked, Crontab, Interval, Period, Solar, SolarEvent
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
+from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
 from tests.fakes.builders import A_MOMENT
 from tests.fakes.scheduling import a_definition, a_periodic_task
 from tests.fakes.scheduling_backend import BROKEN_SCHEDULE, SchedulingBackend
@@ -154,21 +154,26 @@ async def test_where_a_task_stands_can_be_forgotten_while_its_runs_are_kept(
     beat = scheduling.beat()
     leadership = await beat.lead(BEAT, lease=timedelta(hours=1), report=BeatReport(name="a beat"))
     assert leadership is not None
-    turns = [
-        Turn(task_id=each.id, slots=[A_MOMENT], settled_until=A_MOMENT) for each in (task, other)
+    due_slots = [
+        DueSlots(task_id=each.id, slots=[A_MOMENT], handled_until=A_MOMENT)
+        for each in (task, other)
     ]
-    await beat.claim(leadership, turns)
-    await beat.flag({task.id: "broken"})
+    await beat.claim(leadership, due_slots)
+    await beat.record_problems({task.id: "broken"})
 
     async with scheduling.uow() as work:
         await work.periodic_tasks.lock(task.id)
-        await work.periodic_tasks.forget_standing(task.id)
-        assert await scheduling.standing(task.id) == Standing(settled_until=A_MOMENT, runs=1)
+        await work.periodic_tasks.forget_schedule_state(task.id)
+        assert await scheduling.schedule_state(task.id) == ScheduleState(
+            handled_until=A_MOMENT, runs=1
+        )
         await work.commit()
 
-    assert await scheduling.standing(task.id) == Standing()
-    assert await scheduling.standing(other.id) == Standing(settled_until=A_MOMENT, runs=1)
-    assert await beat.flagged() == {task.id: "broken"}
+    assert await scheduling.schedule_state(task.id) == ScheduleState()
+    assert await scheduling.schedule_state(other.id) == ScheduleState(
+        handled_until=A_MOMENT, runs=1
+    )
+    assert await beat.recorded_problems() == {task.id: "broken"}
     async with scheduling.uow() as work:
         assert len((await work.runs.slice(task.id, after=None, most=9)).records) == 1
 
@@ -267,8 +272,10 @@ async def test_with_a_task_go_its_standing_and_its_runs_and_nobody_elses(
     gone, stays = a_periodic_task(), a_periodic_task()
     await scheduling.define(gone, stays)
     slot = scheduling.now() - timedelta(minutes=1)
-    turns = [Turn(task_id=task.id, slots=[slot], settled_until=slot) for task in (gone, stays)]
-    await scheduling.beat().record(turns, [])
+    due_slots = [
+        DueSlots(task_id=task.id, slots=[slot], handled_until=slot) for task in (gone, stays)
+    ]
+    await scheduling.beat().record_unclaimed(due_slots, [])
 
     await scheduling.delete(gone.id)
 
@@ -277,8 +284,8 @@ async def test_with_a_task_go_its_standing_and_its_runs_and_nobody_elses(
         assert (await work.runs.slice(gone.id, after=None, most=10)).records == []
         (run,) = (await work.runs.slice(stays.id, after=None, most=10)).records
     assert run.id == run_id(stays.id, slot)
-    assert await scheduling.standing(gone.id) == Standing()
-    assert await scheduling.standing(stays.id) == Standing(settled_until=slot, runs=1)
+    assert await scheduling.schedule_state(gone.id) == ScheduleState()
+    assert await scheduling.schedule_state(stays.id) == ScheduleState(handled_until=slot, runs=1)
 
 
 async def test_a_task_that_was_made_again_begins_anew(scheduling: SchedulingBackend) -> None:
@@ -286,7 +293,9 @@ async def test_a_task_that_was_made_again_begins_anew(scheduling: SchedulingBack
     task = a_periodic_task()
     await scheduling.define(task)
     slot = scheduling.now()
-    await scheduling.beat().record([Turn(task_id=task.id, slots=[slot], settled_until=slot)], [])
+    await scheduling.beat().record_unclaimed(
+        [DueSlots(task_id=task.id, slots=[slot], handled_until=slot)], []
+    )
     await scheduling.delete(task.id)
 
     await scheduling.define(task)
@@ -294,7 +303,7 @@ async def test_a_task_that_was_made_again_begins_anew(scheduling: SchedulingBack
     async with scheduling.uow() as work:
         found = await work.periodic_tasks.find(task.id)
     assert found is not None
-    assert found.standing == Standing()
+    assert found.schedule_state == ScheduleState()
 
 
 async def test_a_run_may_end_after_its_task_was_removed(scheduling: SchedulingBackend) -> None:
@@ -319,16 +328,18 @@ async def test_a_task_comes_with_where_it_stands(scheduling: SchedulingBackend) 
     task, fresh = a_periodic_task(name="a"), a_periodic_task(name="b")
     await scheduling.define(task, fresh)
     slot = scheduling.now()
-    await scheduling.beat().record([Turn(task_id=task.id, slots=[slot], settled_until=slot)], [])
-    standing = Standing(settled_until=slot, runs=1)
+    await scheduling.beat().record_unclaimed(
+        [DueSlots(task_id=task.id, slots=[slot], handled_until=slot)], []
+    )
+    schedule_state = ScheduleState(handled_until=slot, runs=1)
 
     async with scheduling.uow() as work:
         found = await work.periodic_tasks.find(task.id)
         assert found is not None
-        assert found.standing == standing
-        assert (await work.periodic_tasks.lock(task.id)).standing == standing
+        assert found.schedule_state == schedule_state
+        assert (await work.periodic_tasks.lock(task.id)).schedule_state == schedule_state
         page = await work.periodic_tasks.page(PeriodicTaskFilter(), PageRequest())
-    assert [each.standing for each in page.records] == [standing, Standing()]
+    assert [each.schedule_state for each in page.records] == [schedule_state, ScheduleState()]
 
 
 # --- lists ---
@@ -446,7 +457,7 @@ async def test_a_definition_that_breaks_the_rules_is_shown_with_the_reason(
 async def test_what_a_beat_could_not_read_can_be_listed(scheduling: SchedulingBackend) -> None:
     task_id = await scheduling.write_unreadable("broken")
     await scheduling.define(a_periodic_task(name="sound"))
-    await scheduling.beat().flag({task_id: "schedule.minute is wrong"})
+    await scheduling.beat().record_problems({task_id: "schedule.minute is wrong"})
 
     assert await names(scheduling, invalid=True) == ["broken"]
     assert await names(scheduling, invalid=False) == ["sound"]

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from application.ports.scheduling import Begun, Finished, Published, Turn
+from application.ports.scheduling import Begun, DueSlots, Finished, Published
 from domain.scheduling.runs import Run, RunId, RunState, run_id
 from domain.scheduling.slots import PeriodicTaskId
 from tests.fakes.builders import A_MOMENT
@@ -25,15 +25,15 @@ def task_id() -> PeriodicTaskId:
 
 
 def beginning(task_id: PeriodicTaskId, slot: datetime = A_MOMENT, **facts: Any) -> Begun:
-    known = {"at": slot + SECOND, "worker": "celery@one", "lapses_at": slot + 60 * SECOND}
+    known = {"at": slot + SECOND, "worker": "celery@one", "deadline": slot + 60 * SECOND}
     return Begun(
         run_id=run_id(task_id, slot), task_id=task_id, scheduled_for=slot, **{**known, **facts}
     )
 
 
 async def claimed(scheduling: SchedulingBackend, task_id: PeriodicTaskId, *slots: datetime) -> None:
-    await scheduling.beat().record(
-        [Turn(task_id=task_id, slots=slots, settled_until=max(slots))], []
+    await scheduling.beat().record_unclaimed(
+        [DueSlots(task_id=task_id, slots=slots, handled_until=max(slots))], []
     )
 
 
@@ -82,12 +82,12 @@ async def test_a_run_that_has_ended_does_not_begin(
 
 
 async def published(
-    scheduling: SchedulingBackend, task_id: PeriodicTaskId, *, lapses_at: datetime | None
+    scheduling: SchedulingBackend, task_id: PeriodicTaskId, *, deadline: datetime | None
 ) -> None:
     await claimed(scheduling, task_id, A_MOMENT)
     run = run_id(task_id, A_MOMENT)
-    await scheduling.beat().note_published(
-        [Published(run_id=run, at=A_MOMENT, lapses_at=lapses_at)]
+    await scheduling.beat().record_published(
+        [Published(run_id=run, at=A_MOMENT, deadline=deadline)]
     )
 
 
@@ -96,7 +96,7 @@ async def test_a_run_whose_message_has_expired_does_not_begin(
     scheduling: SchedulingBackend, task_id: PeriodicTaskId, *, again: bool
 ) -> None:
     """A message that comes back need not be one that a worker has begun."""
-    await published(scheduling, task_id, lapses_at=A_MOMENT + SECOND)
+    await published(scheduling, task_id, deadline=A_MOMENT + SECOND)
     before = await the_run(scheduling, task_id)
 
     assert not await scheduling.run_log.begin(
@@ -106,11 +106,11 @@ async def test_a_run_whose_message_has_expired_does_not_begin(
     assert await the_run(scheduling, task_id) == before
 
 
-@pytest.mark.parametrize("lapses_at", [None, A_MOMENT + SECOND])
+@pytest.mark.parametrize("deadline", [None, A_MOMENT + SECOND])
 async def test_a_run_that_begins_in_time_may_begin_again_later(
-    scheduling: SchedulingBackend, task_id: PeriodicTaskId, lapses_at: datetime | None
+    scheduling: SchedulingBackend, task_id: PeriodicTaskId, deadline: datetime | None
 ) -> None:
-    await published(scheduling, task_id, lapses_at=lapses_at)
+    await published(scheduling, task_id, deadline=deadline)
 
     assert await scheduling.run_log.begin(beginning(task_id, at=A_MOMENT + 0.9 * SECOND))
     later = beginning(task_id, at=A_MOMENT + 3600 * SECOND, again=True)
@@ -135,15 +135,15 @@ async def test_a_run_that_the_store_does_not_know_yet_begins(
 ) -> None:
     """A beat may publish while the store is away, and record that later: the worker's word stays."""
     assert await scheduling.run_log.begin(beginning(task_id))
-    await scheduling.beat().record(
-        [Turn(task_id=task_id, slots=[A_MOMENT], settled_until=A_MOMENT)],
-        [Published(run_id=run_id(task_id, A_MOMENT), at=A_MOMENT, lapses_at=A_MOMENT)],
+    await scheduling.beat().record_unclaimed(
+        [DueSlots(task_id=task_id, slots=[A_MOMENT], handled_until=A_MOMENT)],
+        [Published(run_id=run_id(task_id, A_MOMENT), at=A_MOMENT, deadline=A_MOMENT)],
     )
 
     found = await the_run(scheduling, task_id)
     assert (found.state, found.worker) == (RunState.STARTED, "celery@one")
     assert found.published_at == A_MOMENT
-    assert found.lapses_at == A_MOMENT + 60 * SECOND
+    assert found.deadline == A_MOMENT + 60 * SECOND
 
 
 async def test_a_thousand_ends_are_noted_at_once(

@@ -11,11 +11,11 @@ import pytest
 from application.paging import Cursor, PageRequest
 from application.ports.scheduling import (
     Begun,
+    DueSlots,
     Finished,
     PeriodicTaskFilter,
     Published,
     RunFilter,
-    Turn,
 )
 from domain.scheduling.errors import PeriodicTaskNotFound, RunNotFound
 from domain.scheduling.runs import Run, RunId, RunState, run_id
@@ -53,11 +53,11 @@ async def publish(
     scheduling: SchedulingBackend,
     task_id: PeriodicTaskId,
     *slots: datetime,
-    lapses_at: datetime | None = None,
+    deadline: datetime | None = None,
 ) -> None:
-    await scheduling.beat().record(
-        [Turn(task_id=task_id, slots=slots, settled_until=max(slots))],
-        [Published(run_id=run_id(task_id, s), at=s, lapses_at=lapses_at) for s in slots],
+    await scheduling.beat().record_unclaimed(
+        [DueSlots(task_id=task_id, slots=slots, handled_until=max(slots))],
+        [Published(run_id=run_id(task_id, s), at=s, deadline=deadline) for s in slots],
     )
 
 
@@ -176,8 +176,8 @@ async def test_a_run_that_is_going_on_is_not_pruned_however_old(
     await request(scheduling, a_request(task_id))
     await publish(scheduling, task_id, A_MOMENT + MINUTE)
     await begin(scheduling, task_id, A_MOMENT + 2 * MINUTE)
-    await scheduling.beat().record(
-        [Turn(task_id=task_id, slots=[A_MOMENT + 3 * MINUTE], settled_until=A_MOMENT)], []
+    await scheduling.beat().record_unclaimed(
+        [DueSlots(task_id=task_id, slots=[A_MOMENT + 3 * MINUTE], handled_until=A_MOMENT)], []
     )
 
     assert await prune(scheduling, before=later) == 0
@@ -189,7 +189,7 @@ async def test_a_run_whose_time_is_up_is_pruned_although_nobody_ended_it(
 ) -> None:
     """Messages that expired, and workers that died."""
     task_id = some_task()
-    await publish(scheduling, task_id, A_MOMENT, lapses_at=A_MOMENT + MINUTE)
+    await publish(scheduling, task_id, A_MOMENT, deadline=A_MOMENT + MINUTE)
 
     assert await prune(scheduling, before=A_MOMENT + timedelta(days=1)) == 1
     assert await history(scheduling, task_id) == []
@@ -233,7 +233,7 @@ async def test_runs_of_all_tasks_are_found_newest_first_and_by_what_became_of_th
 ) -> None:
     first, second = some_task(), some_task()
     slots = [A_MOMENT + n * MINUTE for n in range(6)]
-    await publish(scheduling, first, slots[0], lapses_at=slots[1])  # expires
+    await publish(scheduling, first, slots[0], deadline=slots[1])  # expires
     await publish(scheduling, second, slots[1], slots[2], slots[3], slots[4])
     await begin(scheduling, second, slots[1])
     failed = Finished(run_id=await begin(scheduling, second, slots[2]), at=slots[3], error="no")
@@ -243,7 +243,7 @@ async def test_runs_of_all_tasks_are_found_newest_first_and_by_what_became_of_th
         scheduled_for=slots[3],
         at=slots[3],
         worker="w",
-        lapses_at=slots[4],
+        deadline=slots[4],
     )
     await scheduling.run_log.finish([failed])
     await scheduling.run_log.begin(lost)
@@ -280,8 +280,8 @@ async def test_a_run_that_is_called_off_is_not_begun_nor_published_again(
     )
 
     assert not await scheduling.run_log.begin(begun)
-    await scheduling.beat().note_published(
-        [Published(run_id=run, at=A_MOMENT + MINUTE, lapses_at=None)]
+    await scheduling.beat().record_published(
+        [Published(run_id=run, at=A_MOMENT + MINUTE, deadline=None)]
     )
 
     (seen,) = await search(scheduling, state=RunState.CANCELLED)

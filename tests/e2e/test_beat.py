@@ -76,8 +76,8 @@ async def test_whichever_leader_is_killed_every_slot_runs_exactly_once(stage: St
     assert each_once(ran)
     assert ran == [run["scheduled_for"] for run in runs if run["state"] == "succeeded"]
     assert {run["state"] for run in runs} == {"succeeded"}
-    standing = await stage.sql("SELECT runs FROM periodic_task_standings")
-    assert standing[0]["runs"] == len(ran)
+    schedule_state = await stage.sql("SELECT runs FROM schedule_states")
+    assert schedule_state[0]["runs"] == len(ran)
 
 
 async def test_a_leader_that_is_told_to_stop_is_replaced_within_two_seconds(stage: Stage) -> None:
@@ -234,8 +234,8 @@ async def test_a_beat_on_a_host_whose_clock_is_wrong_stands_by_until_it_is_right
     await settled(stage, task_id)
     now = datetime.now(UTC)  # noqa: TID251 - a real clock is what is measured
     assert all(run["scheduled_for"] <= now for run in await stage.runs(task_id))
-    (standing,) = await stage.sql("SELECT settled_until FROM periodic_task_standings")
-    assert standing["settled_until"] <= now + 5 * SECOND
+    (schedule_state,) = await stage.sql("SELECT handled_until FROM schedule_states")
+    assert schedule_state["handled_until"] <= now + 5 * SECOND
 
 
 async def test_every_committed_change_is_seen_whoever_made_it_and_however(stage: Stage) -> None:
@@ -280,9 +280,7 @@ async def test_a_row_that_breaks_the_rules_is_flagged_and_stops_no_other(stage: 
     stage.beat()
 
     async def is_flagged() -> bool:
-        found = await stage.sql(
-            "SELECT problem FROM periodic_task_standings WHERE task_id = $1", broken
-        )
+        found = await stage.sql("SELECT problem FROM schedule_states WHERE task_id = $1", broken)
         return bool(found) and "minute" in (found[0]["problem"] or "")
 
     await stage.until(is_flagged, what="not flagged")
@@ -416,5 +414,5 @@ async def test_a_beat_survives_a_database_that_is_away_at_its_start_and_later(
         ran = stage.ran("seconds")
         assert each_once(ran)
         assert ran == [run["scheduled_for"] for run in await stage.runs(task_id, "succeeded")]
-        standing = await stage.sql("SELECT runs FROM periodic_task_standings")
-        assert standing[0]["runs"] == len(ran)
+        schedule_state = await stage.sql("SELECT runs FROM schedule_states")
+        assert schedule_state[0]["runs"] == len(ran)

@@ -17,12 +17,12 @@ from application.ports.scheduling import (
     BeatStore,
     Changes,
     Defined,
+    DueSlots,
     Finished,
     Leadership,
     Mark,
     Published,
     SchedulerStatus,
-    Turn,
     Version,
 )
 from application.ports.system import Clock
@@ -30,7 +30,7 @@ from domain.errors import Unavailable
 from domain.scheduling.firing import no_sun
 from domain.scheduling.runs import Run, RunId, RunState
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
+from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
 from entrypoints.celery.beat.agenda import Agenda, Entry
 from entrypoints.celery.beat.configured import Configured
 from entrypoints.celery.beat.dispatcher import (
@@ -120,10 +120,10 @@ class ShakyBeatStore(BeatStore):
     async def read(self, ids: Collection[PeriodicTaskId]) -> Sequence[Defined]:
         return await self._ask("read", lambda: self._store.read(ids))
 
-    async def standings(
+    async def schedule_states(
         self, ids: Collection[PeriodicTaskId] | None = None
-    ) -> Mapping[PeriodicTaskId, Standing]:
-        return await self._ask("standings", lambda: self._store.standings(ids))
+    ) -> Mapping[PeriodicTaskId, ScheduleState]:
+        return await self._ask("schedule_states", lambda: self._store.schedule_states(ids))
 
     async def changed(self) -> None:
         await self._store.changed()
@@ -136,19 +136,19 @@ class ShakyBeatStore(BeatStore):
     async def now(self) -> datetime:
         return await self._ask("now", self._store.now)
 
-    async def stand_back(self, beat: BeatId, report: BeatReport) -> None:
-        await self._ask("stand_back", lambda: self._store.stand_back(beat, report))
+    async def report_standby(self, beat: BeatId, report: BeatReport) -> None:
+        await self._ask("report_standby", lambda: self._store.report_standby(beat, report))
 
-    async def unsettle_future(self) -> Collection[PeriodicTaskId]:
-        return await self._ask("unsettle_future", self._store.unsettle_future)
+    async def reset_future_states(self) -> Collection[PeriodicTaskId]:
+        return await self._ask("reset_future_states", self._store.reset_future_states)
 
-    async def hand_over(self, leadership: Leadership) -> None:
-        await self._ask("hand_over", lambda: self._store.hand_over(leadership))
+    async def release(self, leadership: Leadership) -> None:
+        await self._ask("release", lambda: self._store.release(leadership))
 
-    async def claim(self, leadership: Leadership, turns: Sequence[Turn]) -> Sequence[Run]:
-        if self._shared.unclaimable.intersection(turn.task_id for turn in turns):
+    async def claim(self, leadership: Leadership, due_slots: Sequence[DueSlots]) -> Sequence[Run]:
+        if self._shared.unclaimable.intersection(due.task_id for due in due_slots):
             raise ValueError("what a driver says")
-        return await self._ask("claim", lambda: self._store.claim(leadership, turns))
+        return await self._ask("claim", lambda: self._store.claim(leadership, due_slots))
 
     async def claim_requested(self, leadership: Leadership, *, most: int) -> Sequence[Run]:
         return await self._ask(
@@ -158,20 +158,24 @@ class ShakyBeatStore(BeatStore):
     async def claim_abandoned(self, leadership: Leadership) -> Sequence[Run]:
         return await self._ask("claim_abandoned", lambda: self._store.claim_abandoned(leadership))
 
-    async def note_published(self, runs: Sequence[Published]) -> None:
-        await self._ask("note_published", lambda: self._store.note_published(runs))
+    async def record_published(self, runs: Sequence[Published]) -> None:
+        await self._ask("record_published", lambda: self._store.record_published(runs))
 
-    async def note_failed(self, runs: Sequence[Finished]) -> None:
-        await self._ask("note_failed", lambda: self._store.note_failed(runs))
+    async def record_failed(self, runs: Sequence[Finished]) -> None:
+        await self._ask("record_failed", lambda: self._store.record_failed(runs))
 
-    async def record(self, turns: Sequence[Turn], published: Sequence[Published]) -> None:
-        await self._ask("record", lambda: self._store.record(turns, published))
+    async def record_unclaimed(
+        self, due_slots: Sequence[DueSlots], published: Sequence[Published]
+    ) -> None:
+        await self._ask(
+            "record_unclaimed", lambda: self._store.record_unclaimed(due_slots, published)
+        )
 
-    async def flag(self, problems: Mapping[PeriodicTaskId, str | None]) -> None:
-        await self._ask("flag", lambda: self._store.flag(problems))
+    async def record_problems(self, problems: Mapping[PeriodicTaskId, str | None]) -> None:
+        await self._ask("record_problems", lambda: self._store.record_problems(problems))
 
-    async def flagged(self) -> Mapping[PeriodicTaskId, str]:
-        return await self._ask("flagged", self._store.flagged)
+    async def recorded_problems(self) -> Mapping[PeriodicTaskId, str]:
+        return await self._ask("recorded_problems", self._store.recorded_problems)
 
     async def status(self) -> SchedulerStatus:
         return await self._ask("status", self._store.status)
@@ -228,7 +232,7 @@ class ClockOfItsOwn(Clock):
 
 
 class Beat:
-    """A beat whose loop and main thread take turns."""
+    """A beat whose loop and main thread take steps in turn."""
 
     def __init__(
         self, shared: SharedStore, broker: Broker, configured: Sequence[Configured] = ()
@@ -269,7 +273,7 @@ class Beat:
         """Return seconds that no wrong clock moves."""
         return self.shared.clock.now().timestamp()
 
-    async def turn(self) -> None:
+    async def tick(self) -> None:
         """Let everybody do what there is to do."""
         self.dispatcher.wait(0)
         for _ in range(4):
@@ -318,7 +322,7 @@ async def live(*beats: Beat, seconds: float, step: float = 0.5) -> None:
     while clock.now() < end:
         await clock.pass_time(timedelta(seconds=step))
         for beat in beats:
-            await beat.turn()
+            await beat.tick()
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,8 +333,8 @@ class _Directly(Outside):
     def waiting(self) -> int:
         return self.office.claimer.waiting
 
-    def claim(self, epoch: int, turns: Sequence[Turn]) -> None:
-        self.office.claimer.add(epoch, turns)
+    def claim(self, epoch: int, due_slots: Sequence[DueSlots]) -> None:
+        self.office.claimer.add(epoch, due_slots)
 
     def note(self, dispatched: Dispatched) -> None:
         self.office.noter.add(dispatched)

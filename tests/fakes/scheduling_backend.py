@@ -21,7 +21,7 @@ from application.ports.scheduling import BeatStore, RunLog
 from application.ports.unit_of_work import UnitOfWork
 from application.settings import PostgresSettings
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
+from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
 from tests.fakes.clock import MovableClock
 
 _numbers = count(1)
@@ -59,7 +59,9 @@ class SchedulingBackend(ABC):
         """Write a definition past all rules, as somebody may by hand: a crontab with `BROKEN_SCHEDULE`."""
 
     @abstractmethod
-    async def write_standing(self, task_id: PeriodicTaskId, standing: Standing) -> None:
+    async def write_schedule_state(
+        self, task_id: PeriodicTaskId, schedule_state: ScheduleState
+    ) -> None:
         """Write where a task stands, past all rules."""
 
     # --- in units of work of their own ---
@@ -92,10 +94,12 @@ class SchedulingBackend(ABC):
         assert found is not None
         return found.task
 
-    async def standing(self, task_id: PeriodicTaskId) -> Standing:
+    async def schedule_state(self, task_id: PeriodicTaskId) -> ScheduleState:
         """Return where a task stands, defined or not."""
-        standings: Mapping[PeriodicTaskId, Standing] = await self.beat().standings()
-        return standings.get(task_id, Standing())
+        schedule_states: Mapping[
+            PeriodicTaskId, ScheduleState
+        ] = await self.beat().schedule_states()
+        return schedule_states.get(task_id, ScheduleState())
 
 
 class MemorySchedulingBackend(SchedulingBackend):
@@ -135,8 +139,10 @@ class MemorySchedulingBackend(SchedulingBackend):
         self._store.notify()
         return task_id
 
-    async def write_standing(self, task_id: PeriodicTaskId, standing: Standing) -> None:
-        self._store.standings[task_id] = standing
+    async def write_schedule_state(
+        self, task_id: PeriodicTaskId, schedule_state: ScheduleState
+    ) -> None:
+        self._store.schedule_states[task_id] = schedule_state
 
 
 class PostgresSchedulingBackend(SchedulingBackend):
@@ -172,7 +178,7 @@ class PostgresSchedulingBackend(SchedulingBackend):
         async with self._engine.connect() as connection:
             for statement in (
                 "UPDATE beat_lease SET leads_until = leads_until - CAST(:elapsed AS interval)",
-                "UPDATE task_runs SET lapses_at = lapses_at - CAST(:elapsed AS interval)",
+                "UPDATE task_runs SET deadline = deadline - CAST(:elapsed AS interval)",
             ):
                 await connection.execute(text(statement), {"elapsed": elapsed})
 
@@ -187,9 +193,15 @@ class PostgresSchedulingBackend(SchedulingBackend):
             )
             return PeriodicTaskId(written.scalar_one())
 
-    async def write_standing(self, task_id: PeriodicTaskId, standing: Standing) -> None:
+    async def write_schedule_state(
+        self, task_id: PeriodicTaskId, schedule_state: ScheduleState
+    ) -> None:
         async with self._engine.connect() as connection:
             await connection.execute(
-                text("INSERT INTO periodic_task_standings VALUES (:id, :settled_until, :runs)"),
-                {"id": task_id, "settled_until": standing.settled_until, "runs": standing.runs},
+                text("INSERT INTO schedule_states VALUES (:id, :handled_until, :runs)"),
+                {
+                    "id": task_id,
+                    "handled_until": schedule_state.handled_until,
+                    "runs": schedule_state.runs,
+                },
             )

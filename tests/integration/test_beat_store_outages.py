@@ -16,7 +16,7 @@ from adapters.postgres.engine import connect, postgres_engine
 from adapters.postgres.scheduling.beat import PostgresBeatStore
 from adapters.postgres.scheduling.runs import PostgresRunLog
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
-from application.ports.scheduling import BeatId, BeatReport, Begun, Mark, Turn
+from application.ports.scheduling import BeatId, BeatReport, Begun, DueSlots, Mark
 from application.settings import PostgresSettings
 from domain.errors import Unavailable
 from domain.scheduling.runs import RunId
@@ -89,7 +89,7 @@ async def test_whatever_a_frozen_database_is_asked_it_is_unavailable_before_long
     begun = Begun(
         run_id=RunId(UUID(int=2)), task_id=TASK, scheduled_for=A_MOMENT, at=A_MOMENT, worker="w"
     )
-    turns = [Turn(task_id=TASK, slots=[A_MOMENT], settled_until=A_MOMENT)]
+    due_slots = [DueSlots(task_id=TASK, slots=[A_MOMENT], handled_until=A_MOMENT)]
     link.freeze()
 
     started = time.monotonic()
@@ -97,9 +97,9 @@ async def test_whatever_a_frozen_database_is_asked_it_is_unavailable_before_long
         beat.load(),
         beat.changes(Mark(1)),
         beat.versions(),
-        beat.standings(),
-        beat.claim(leadership, turns),
-        beat.record(turns, []),
+        beat.schedule_states(),
+        beat.claim(leadership, due_slots),
+        beat.record_unclaimed(due_slots, []),
         beat.changed(),
         PostgresRunLog(linked).begin(begun),
         return_exceptions=True,
@@ -109,7 +109,7 @@ async def test_whatever_a_frozen_database_is_asked_it_is_unavailable_before_long
     assert time.monotonic() - started < SOON
     link.thaw()
     link.reroute()
-    assert len(await beat.claim(leadership, turns)) == 1
+    assert len(await beat.claim(leadership, due_slots)) == 1
 
 
 async def test_where_no_database_is_nobody_hears_anything(

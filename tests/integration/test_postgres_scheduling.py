@@ -21,11 +21,11 @@ from application.ports.scheduling import (
     BeatReport,
     Begun,
     Changes,
+    DueSlots,
     Finished,
     Leadership,
     PeriodicTaskFilter,
     Published,
-    Turn,
 )
 from application.settings import PostgresSettings
 from domain.scheduling.errors import PeriodicTaskNotFound
@@ -119,9 +119,9 @@ class Crowd:
         """Return what they do, what they do often more than once."""
         beat, log = self._beat, self._log
         often = [
-            lambda: beat.claim(leadership, self._turns()),
+            lambda: beat.claim(leadership, self._due_slots()),
             self._record,
-            lambda: beat.note_published(self._published(self._turns())),
+            lambda: beat.record_published(self._published(self._due_slots())),
             lambda: log.finish(self._finished()),
         ]
         return [
@@ -129,11 +129,11 @@ class Crowd:
             *often,
             lambda: beat.claim_abandoned(leadership),
             lambda: beat.claim_requested(leadership, most=10),
-            lambda: beat.note_failed(self._finished()),
-            lambda: beat.flag({task.id: "broken" for task in self._some_tasks()}),
+            lambda: beat.record_failed(self._finished()),
+            lambda: beat.record_problems({task.id: "broken" for task in self._some_tasks()}),
             lambda: beat.lead(BEAT, lease=LEASE, report=REPORT),
-            beat.unsettle_future,
-            lambda: beat.stand_back(BEAT, REPORT),
+            beat.reset_future_states,
+            lambda: beat.report_standby(BEAT, REPORT),
             self._reset,
             self._begin,
             self._prune,
@@ -143,26 +143,26 @@ class Crowd:
     def _some_tasks(self) -> list[PeriodicTask]:
         return self._dice.sample(self._tasks, len(self._tasks) - 2)
 
-    def _turns(self) -> list[Turn]:
+    def _due_slots(self) -> list[DueSlots]:
         return [
-            Turn(task_id=task.id, slots=self._dice.sample(SLOTS, 4), settled_until=SLOTS[-1])
+            DueSlots(task_id=task.id, slots=self._dice.sample(SLOTS, 4), handled_until=SLOTS[-1])
             for task in self._some_tasks()
         ]
 
-    def _runs(self, turns: Sequence[Turn]) -> list[RunId]:
-        runs = [run_id(turn.task_id, slot) for turn in turns for slot in turn.slots]
+    def _runs(self, due_slots: Sequence[DueSlots]) -> list[RunId]:
+        runs = [run_id(due.task_id, slot) for due in due_slots for slot in due.slots]
         self._dice.shuffle(runs)
         return runs
 
-    def _published(self, turns: Sequence[Turn]) -> list[Published]:
-        return [Published(run_id=run, at=A_MOMENT, lapses_at=None) for run in self._runs(turns)]
+    def _published(self, due_slots: Sequence[DueSlots]) -> list[Published]:
+        return [Published(run_id=run, at=A_MOMENT, deadline=None) for run in self._runs(due_slots)]
 
     def _finished(self) -> list[Finished]:
-        return [Finished(run_id=run, at=A_MOMENT) for run in self._runs(self._turns())]
+        return [Finished(run_id=run, at=A_MOMENT) for run in self._runs(self._due_slots())]
 
     async def _record(self) -> None:
-        turns = self._turns()
-        await self._beat.record(turns, self._published(turns))
+        due_slots = self._due_slots()
+        await self._beat.record_unclaimed(due_slots, self._published(due_slots))
 
     async def _begin(self) -> None:
         task, slot = self._dice.choice(self._tasks), self._dice.choice(SLOTS)
@@ -187,7 +187,7 @@ class Crowd:
         with suppress(PeriodicTaskNotFound):  # it is being made again
             async with PostgresUnitOfWork(self._engine) as work:
                 await work.periodic_tasks.lock(task.id)
-                await work.periodic_tasks.forget_standing(task.id)
+                await work.periodic_tasks.forget_schedule_state(task.id)
                 await work.commit()
 
     async def _make_again(self) -> None:
@@ -224,11 +224,11 @@ async def test_a_run_that_two_beats_record_at_once_counts_once(
     engine: AsyncEngine, beat: PostgresBeatStore
 ) -> None:
     task = a_periodic_task()
-    turn = Turn(task_id=task.id, slots=SLOTS, settled_until=SLOTS[-1])
+    due = DueSlots(task_id=task.id, slots=SLOTS, handled_until=SLOTS[-1])
 
-    await asyncio.gather(*(beat.record([turn], []) for _ in range(8)))
+    await asyncio.gather(*(beat.record_unclaimed([due], []) for _ in range(8)))
 
-    assert (await beat.standings())[task.id].runs == len(SLOTS)
+    assert (await beat.schedule_states())[task.id].runs == len(SLOTS)
 
 
 # --- what it costs ------------------------------------------------------------------------------
@@ -261,9 +261,7 @@ async def write_many(by_hand: "asyncpg.Connection[asyncpg.Record]", many: int) -
     columns = ("name", "task", "kind", "schedule")
     rows = [(f"task {n:04}", *HOURLY) for n in range(many)]
     await by_hand.copy_records_to_table("periodic_tasks", records=rows, columns=columns)
-    await by_hand.execute(
-        "INSERT INTO periodic_task_standings SELECT id, now(), 1 FROM periodic_tasks"
-    )
+    await by_hand.execute("INSERT INTO schedule_states SELECT id, now(), 1 FROM periodic_tasks")
 
 
 async def test_rows_that_are_copied_in_are_seen(

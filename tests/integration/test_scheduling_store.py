@@ -21,10 +21,10 @@ from application.ports.scheduling import (
     BeatId,
     BeatReport,
     Changes,
+    DueSlots,
     Mark,
     PeriodicTaskFilter,
     Published,
-    Turn,
 )
 from application.settings import PostgresSettings
 from domain.scheduling.slots import PeriodicTaskId
@@ -369,8 +369,8 @@ async def test_a_thousand_slots_take_a_handful_of_statements(
         BeatId(UUID(int=1)), lease=timedelta(minutes=1), report=BeatReport(name="a beat")
     )
     assert leadership is not None
-    turns = [
-        Turn(task_id=PeriodicTaskId(UUID(int=n)), slots=[A_MOMENT], settled_until=A_MOMENT)
+    due_slots = [
+        DueSlots(task_id=PeriodicTaskId(UUID(int=n)), slots=[A_MOMENT], handled_until=A_MOMENT)
         for n in range(1000)
     ]
     said: list[str] = []
@@ -379,9 +379,9 @@ async def test_a_thousand_slots_take_a_handful_of_statements(
         said.append(statement)
 
     event.listen(engine.sync_engine, "before_cursor_execute", listen)
-    runs = await beat.claim(leadership, turns)
-    await beat.note_published(
-        [Published(run_id=run.id, at=A_MOMENT, lapses_at=None) for run in runs]
+    runs = await beat.claim(leadership, due_slots)
+    await beat.record_published(
+        [Published(run_id=run.id, at=A_MOMENT, deadline=None) for run in runs]
     )
 
     assert len(runs) == 1000

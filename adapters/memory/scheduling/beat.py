@@ -12,20 +12,20 @@ from application.ports.scheduling import (
     BeatStore,
     Changes,
     Defined,
+    DueSlots,
     Finished,
     Leadership,
     Mark,
     NotLeading,
     Published,
     SchedulerStatus,
-    Turn,
     Version,
 )
 from application.ports.system import Clock
 from domain.scheduling.firing import RESOLUTION
 from domain.scheduling.runs import Run, RunId, RunState, run_id
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
+from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
 
 _GOING_ON = frozenset({RunState.CLAIMED, RunState.PUBLISHED, RunState.STARTED})
 _NOBODY = 0
@@ -64,23 +64,23 @@ class MemoryBeatStore(BeatStore):
         self._look()
         return self._defined(one for one in ids if one in self._seen)
 
-    async def standings(
+    async def schedule_states(
         self, ids: Collection[PeriodicTaskId] | None = None
-    ) -> Mapping[PeriodicTaskId, Standing]:
-        standings = self._store.standings
-        return {one: standings[one] for one in standings if ids is None or one in ids}
+    ) -> Mapping[PeriodicTaskId, ScheduleState]:
+        states = self._store.schedule_states
+        return {one: states[one] for one in states if ids is None or one in ids}
 
     async def changed(self) -> None:
         await self._store.next_commit()
 
-    async def flag(self, problems: Mapping[PeriodicTaskId, str | None]) -> None:
+    async def record_problems(self, problems: Mapping[PeriodicTaskId, str | None]) -> None:
         for task_id, problem in problems.items():
             if problem is None:
                 self._store.problems.pop(task_id, None)
             else:
                 self._store.problems[task_id] = problem
 
-    async def flagged(self) -> Mapping[PeriodicTaskId, str]:
+    async def recorded_problems(self) -> Mapping[PeriodicTaskId, str]:
         return dict(self._store.problems)
 
     def _look(self) -> None:
@@ -113,21 +113,21 @@ class MemoryBeatStore(BeatStore):
         now, known = self._clock.now(), self._store.lease
         epoch = 1
         if known is not None:
-            has_lapsed = known.leads_until <= now
-            if known.beat != beat and not has_lapsed:
+            has_expired = known.leads_until <= now
+            if known.beat != beat and not has_expired:
                 return None
-            epoch = known.epoch + (known.beat != beat or has_lapsed)
+            epoch = known.epoch + (known.beat != beat or has_expired)
         self._store.lease = MemoryLease(beat, epoch, now + lease, report)
         return Leadership(beat=beat, epoch=epoch)
 
-    async def stand_back(self, beat: BeatId, report: BeatReport) -> None:
+    async def report_standby(self, beat: BeatId, report: BeatReport) -> None:
         now, known = self._clock.now(), self._store.lease
         if known is None:
             self._store.lease = MemoryLease(beat, 0, now, report)
         elif known.leads_until <= now:
             self._store.lease = replace(known, report=report)
 
-    async def hand_over(self, leadership: Leadership) -> None:
+    async def release(self, leadership: Leadership) -> None:
         lease = self._store.lease
         if lease and (lease.beat, lease.epoch) == (leadership.beat, leadership.epoch):
             self._store.lease = replace(lease, leads_until=self._clock.now())
@@ -154,34 +154,34 @@ class MemoryBeatStore(BeatStore):
 
     # --- runs ---
 
-    async def unsettle_future(self) -> Collection[PeriodicTaskId]:
+    async def reset_future_states(self) -> Collection[PeriodicTaskId]:
         now = self._clock.now()
         ahead = {
-            task_id: replace(standing, settled_until=now)
-            for task_id, standing in self._store.standings.items()
-            if standing.settled_until is not None and standing.settled_until > now + CLOCK_TOLERANCE
+            task_id: replace(state, handled_until=now)
+            for task_id, state in self._store.schedule_states.items()
+            if state.handled_until is not None and state.handled_until > now + CLOCK_TOLERANCE
         }
-        self._store.standings.update(ahead)
+        self._store.schedule_states.update(ahead)
         return ahead.keys()
 
-    async def claim(self, leadership: Leadership, turns: Sequence[Turn]) -> Sequence[Run]:
+    async def claim(self, leadership: Leadership, due_slots: Sequence[DueSlots]) -> Sequence[Run]:
         self._fence(leadership)
         latest = self._clock.now() + CLOCK_TOLERANCE
-        if any(turn.settled_until > latest for turn in turns):
+        if any(due.handled_until > latest for due in due_slots):
             raise NotLeading
         claimed: dict[RunId, Run] = {}
-        for turn in turns:
+        for due in due_slots:
             new = 0
-            settled_until = turn.settled_until
-            for slot in turn.slots:
-                if self._stays_owed(turn, slot):
-                    settled_until = min(settled_until, slot - RESOLUTION)
+            handled_until = due.handled_until
+            for slot in due.slots:
+                if self._stays_owed(due, slot):
+                    handled_until = min(handled_until, slot - RESOLUTION)
                     continue
-                run, is_new = self._claim(turn, slot, leadership.epoch)
+                run, is_new = self._claim(due, slot, leadership.epoch)
                 new += is_new
                 if self._is_claimed_in(run, leadership.epoch):
                     claimed[run.id] = run
-            self._settle(turn.task_id, settled_until, new)
+            self._advance(due.task_id, handled_until, new)
         return sorted(claimed.values(), key=_slot)
 
     async def claim_requested(self, leadership: Leadership, *, most: int) -> Sequence[Run]:
@@ -199,18 +199,18 @@ class MemoryBeatStore(BeatStore):
         runs = self._store.runs.values()
         return self._take([r for r in runs if r.state is RunState.CLAIMED], leadership.epoch)
 
-    async def note_published(self, runs: Sequence[Published]) -> None:
+    async def record_published(self, runs: Sequence[Published]) -> None:
         for noted in runs:
             if run := self._store.runs.get(noted.run_id):
                 waits = run.state is RunState.CLAIMED
                 self._store.runs[run.id] = replace(
                     run,
                     published_at=run.published_at or noted.at,
-                    lapses_at=noted.lapses_at if waits else run.lapses_at,
+                    deadline=noted.deadline if waits else run.deadline,
                     state=RunState.PUBLISHED if waits else run.state,
                 )
 
-    async def note_failed(self, runs: Sequence[Finished]) -> None:
+    async def record_failed(self, runs: Sequence[Finished]) -> None:
         for noted in runs:
             run = self._store.runs.get(noted.run_id)
             if run and run.state is RunState.CLAIMED:
@@ -218,23 +218,25 @@ class MemoryBeatStore(BeatStore):
                     run, state=RunState.FAILED, finished_at=noted.at, error=noted.error or ""
                 )
 
-    async def record(self, turns: Sequence[Turn], published: Sequence[Published]) -> None:
-        for turn in turns:
+    async def record_unclaimed(
+        self, due_slots: Sequence[DueSlots], published: Sequence[Published]
+    ) -> None:
+        for due in due_slots:
             new = 0
-            for slot in turn.slots:
-                run = _a_claim(turn, slot)
+            for slot in due.slots:
+                run = _a_claim(due, slot)
                 new += run.id not in self._store.claims
                 self._store.runs.setdefault(run.id, run)
                 self._store.claims.setdefault(run.id, _NOBODY)
-            settled_until = min(turn.settled_until, self._clock.now())
-            self._settle(turn.task_id, settled_until, new)
-        await self.note_published(published)
+            handled_until = min(due.handled_until, self._clock.now())
+            self._advance(due.task_id, handled_until, new)
+        await self.record_published(published)
 
-    def _claim(self, turn: Turn, slot: datetime, epoch: int) -> tuple[Run, bool]:
-        run = _a_claim(turn, slot)
+    def _claim(self, due: DueSlots, slot: datetime, epoch: int) -> tuple[Run, bool]:
+        run = _a_claim(due, slot)
         if known := self._store.runs.get(run.id):
             return known, False
-        if self._is_full(turn):
+        if self._is_full(due):
             run = replace(run, state=RunState.SKIPPED)
         self._store.runs[run.id] = run
         self._store.claims[run.id] = epoch
@@ -248,24 +250,24 @@ class MemoryBeatStore(BeatStore):
         return sum(
             run.task_id == task_id
             and run.state in _GOING_ON
-            and (run.lapses_at is None or run.lapses_at > now)
+            and (run.deadline is None or run.deadline > now)
             for run in self._store.runs.values()
         )
 
-    def _stays_owed(self, turn: Turn, slot: datetime) -> bool:
+    def _stays_owed(self, due: DueSlots, slot: datetime) -> bool:
         return (
-            turn.in_turn
-            and run_id(turn.task_id, slot) not in self._store.runs
-            and self._is_full(turn)
+            due.waits_when_full
+            and run_id(due.task_id, slot) not in self._store.runs
+            and self._is_full(due)
         )
 
-    def _is_full(self, turn: Turn) -> bool:
-        return turn.max_running is not None and self._going_on(turn.task_id) >= turn.max_running
+    def _is_full(self, due: DueSlots) -> bool:
+        return due.max_running is not None and self._going_on(due.task_id) >= due.max_running
 
-    def _settle(self, task_id: PeriodicTaskId, settled_until: datetime, runs: int) -> None:
-        before = self._store.standings.get(task_id, Standing())
-        self._store.standings[task_id] = Standing(
-            settled_until=max(before.settled_until or settled_until, settled_until),
+    def _advance(self, task_id: PeriodicTaskId, handled_until: datetime, runs: int) -> None:
+        before = self._store.schedule_states.get(task_id, ScheduleState())
+        self._store.schedule_states[task_id] = ScheduleState(
+            handled_until=max(before.handled_until or handled_until, handled_until),
             runs=before.runs + runs,
         )
 
@@ -277,10 +279,10 @@ class MemoryBeatStore(BeatStore):
         return claimed
 
 
-def _a_claim(turn: Turn, slot: datetime) -> Run:
+def _a_claim(due: DueSlots, slot: datetime) -> Run:
     return Run(
-        id=run_id(turn.task_id, slot),
-        task_id=turn.task_id,
+        id=run_id(due.task_id, slot),
+        task_id=due.task_id,
         scheduled_for=slot,
         state=RunState.CLAIMED,
     )

@@ -9,7 +9,7 @@ from application.paging import Page, PageRequest, Sort
 from application.ports.scheduling import PeriodicTaskFilter, PeriodicTaskRepository, Scheduled
 from domain.scheduling.errors import PeriodicTaskNameTaken, PeriodicTaskNotFound
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
+from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
 from domain.text import search_key
 
 
@@ -45,14 +45,14 @@ class MemoryPeriodicTaskRepository(PeriodicTaskRepository):
         await self.lock(task.id)
         self._tasks.write(task.id, task)
 
-    async def forget_standing(self, task_id: PeriodicTaskId) -> None:
-        self._transaction.standings.remove(task_id)
+    async def forget_schedule_state(self, task_id: PeriodicTaskId) -> None:
+        self._transaction.schedule_states.remove(task_id)
 
     async def delete(self, task_id: PeriodicTaskId) -> None:
         await self.lock(task_id)
         self._tasks.remove(task_id)
         self._transaction.deleted_periodic_tasks.write(task_id, True)  # noqa: FBT003 - that it is
-        self._transaction.standings.remove(task_id)
+        self._transaction.schedule_states.remove(task_id)
         self._transaction.problems.remove(task_id)
         for run in self._transaction.runs.where(lambda run: run.task_id == task_id):
             self._transaction.runs.remove(run.id)
@@ -73,8 +73,8 @@ class MemoryPeriodicTaskRepository(PeriodicTaskRepository):
         return replace(self._scheduled(task), last_run=last)
 
     def _scheduled(self, task: PeriodicTask | UnreadableTask) -> Scheduled:
-        standing = self._transaction.standings.find(task.id)
-        return Scheduled(task=task, standing=standing or Standing())
+        schedule_state = self._transaction.schedule_states.find(task.id)
+        return Scheduled(task=task, schedule_state=schedule_state or ScheduleState())
 
     def _check_unique(self, task: PeriodicTask | UnreadableTask) -> None:
         if self._tasks.where(lambda other: other.id != task.id and other.name == task.name):

@@ -65,9 +65,9 @@ def _slice(found: Sequence[Run], after: Cursor | None, most: int) -> Slice[Run]:
 
 
 def _goes_on(run: Run, moment: datetime) -> bool:
-    # What has not lapsed before the moment from which runs are kept may be going on.
+    # A run whose deadline is later than that moment may be going on.
     return run.state is RunState.REQUESTED or (
-        run.state in _GOING_ON and (run.lapses_at is None or run.lapses_at >= moment)
+        run.state in _GOING_ON and (run.deadline is None or run.deadline >= moment)
     )
 
 
@@ -102,7 +102,7 @@ class MemoryRunLog(RunLog):
             started_at=begun.at,
             finished_at=None,
             error="",
-            lapses_at=begun.lapses_at,
+            deadline=begun.deadline,
             worker=begun.worker,
         )
         return True

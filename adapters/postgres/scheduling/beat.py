@@ -26,6 +26,7 @@ from application.ports.scheduling import (
     BeatStore,
     Changes,
     Defined,
+    DueSlots,
     Finished,
     Leadership,
     Mark,
@@ -33,13 +34,12 @@ from application.ports.scheduling import (
     Published,
     PublishingProblem,
     SchedulerStatus,
-    Turn,
     Version,
 )
 from application.settings import PostgresSettings
 from domain.scheduling.runs import Run, run_id
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import Standing
+from domain.scheduling.tasks import ScheduleState
 
 _MOST_AT_ONCE = 500
 """Rows that are read without giving way to others: some milliseconds."""
@@ -83,29 +83,29 @@ class PostgresBeatStore(BeatStore):
             for version, *row in part
         ]
 
-    async def standings(
+    async def schedule_states(
         self, ids: Collection[PeriodicTaskId] | None = None
-    ) -> Mapping[PeriodicTaskId, Standing]:
+    ) -> Mapping[PeriodicTaskId, ScheduleState]:
         parts = (
-            self._parts(statements.STANDINGS)
+            self._parts(statements.SCHEDULE_STATES)
             if ids is None
-            else self._parts(statements.STANDINGS_OF, ids=[*ids])
+            else self._parts(statements.SCHEDULE_STATES_OF, ids=[*ids])
         )
         return {
-            task_id: Standing(settled_until=settled_until, runs=runs)
+            task_id: ScheduleState(handled_until=handled_until, runs=runs)
             async for part in parts
-            for task_id, settled_until, runs in part
+            for task_id, handled_until, runs in part
         }
 
-    async def flag(self, problems: Mapping[PeriodicTaskId, str | None]) -> None:
+    async def record_problems(self, problems: Mapping[PeriodicTaskId, str | None]) -> None:
         await self._ask(
-            statements.FLAG,
+            statements.RECORD_PROBLEMS,
             ids=[*problems],
             problems=[words and storable_error(words) for words in problems.values()],
         )
 
-    async def flagged(self) -> Mapping[PeriodicTaskId, str]:
-        return {row.task_id: row.problem for row in await self._ask(statements.FLAGGED)}
+    async def recorded_problems(self) -> Mapping[PeriodicTaskId, str]:
+        return {row.task_id: row.problem for row in await self._ask(statements.RECORDED_PROBLEMS)}
 
     async def changed(self) -> None:
         try:
@@ -123,7 +123,7 @@ class PostgresBeatStore(BeatStore):
     async def aclose(self) -> None:
         """Hear no more."""
         self._hang_up()
-        await asyncio.sleep(0)  # the socket closes in the next turn of the loop
+        await asyncio.sleep(0)  # the socket closes in the next iteration of the loop
 
     async def _changes(self, statement: TextClause, **values: object) -> Changes:
         defined: list[Defined] = []
@@ -173,12 +173,12 @@ class PostgresBeatStore(BeatStore):
         rows = await self._ask(statements.LEAD, beat=beat, lease=lease, report=_written(report))
         return Leadership(beat=beat, epoch=rows[0].epoch) if rows else None
 
-    async def stand_back(self, beat: BeatId, report: BeatReport) -> None:
-        await self._ask(statements.STAND_BACK, beat=beat, report=_written(report))
+    async def report_standby(self, beat: BeatId, report: BeatReport) -> None:
+        await self._ask(statements.REPORT_STANDBY, beat=beat, report=_written(report))
 
-    async def hand_over(self, leadership: Leadership) -> None:
+    async def release(self, leadership: Leadership) -> None:
         await self._ask(
-            statements.HAND_OVER,
+            statements.RELEASE,
             beat=leadership.beat,
             epoch=leadership.epoch,
             channel=SCHEDULING_CHANNEL,
@@ -196,13 +196,13 @@ class PostgresBeatStore(BeatStore):
 
     # --- runs ---
 
-    async def unsettle_future(self) -> Collection[PeriodicTaskId]:
-        rows = await self._ask(statements.UNSETTLE_FUTURE, tolerance=CLOCK_TOLERANCE)
+    async def reset_future_states(self) -> Collection[PeriodicTaskId]:
+        rows = await self._ask(statements.RESET_FUTURE_STATES, tolerance=CLOCK_TOLERANCE)
         return [row.task_id for row in rows]
 
-    async def claim(self, leadership: Leadership, turns: Sequence[Turn]) -> Sequence[Run]:
+    async def claim(self, leadership: Leadership, due_slots: Sequence[DueSlots]) -> Sequence[Run]:
         return await self._claimed(
-            statements.CLAIM, leadership, tolerance=CLOCK_TOLERANCE, **_columns(turns)
+            statements.CLAIM, leadership, tolerance=CLOCK_TOLERANCE, **_columns(due_slots)
         )
 
     async def claim_requested(self, leadership: Leadership, *, most: int) -> Sequence[Run]:
@@ -211,22 +211,24 @@ class PostgresBeatStore(BeatStore):
     async def claim_abandoned(self, leadership: Leadership) -> Sequence[Run]:
         return await self._claimed(statements.CLAIM_ABANDONED, leadership)
 
-    async def note_published(self, runs: Sequence[Published]) -> None:
+    async def record_published(self, runs: Sequence[Published]) -> None:
         if runs:
-            await self._ask(statements.NOTE_PUBLISHED, **_published_columns(runs))
+            await self._ask(statements.RECORD_PUBLISHED, **_published_columns(runs))
 
-    async def note_failed(self, runs: Sequence[Finished]) -> None:
+    async def record_failed(self, runs: Sequence[Finished]) -> None:
         if runs:
-            await self._ask(statements.NOTE_FAILED, **finished_columns(runs))
+            await self._ask(statements.RECORD_FAILED, **finished_columns(runs))
 
-    async def record(self, turns: Sequence[Turn], published: Sequence[Published]) -> None:
-        columns = _columns(turns)
-        del columns["limits"], columns["in_turn"]
+    async def record_unclaimed(
+        self, due_slots: Sequence[DueSlots], published: Sequence[Published]
+    ) -> None:
+        columns = _columns(due_slots)
+        del columns["limits"], columns["waits_when_full"]
         async with aclosing(await connect(self._engine)) as connection:
-            # Runs that are recorded and not noted would be published again.
+            # Runs that are stored but not recorded as published would be published again.
             transaction = Transaction(connection)
-            await transaction.write(statements.RECORD, [columns])
-            await transaction.write(statements.NOTE_PUBLISHED, [_published_columns(published)])
+            await transaction.write(statements.RECORD_UNCLAIMED, [columns])
+            await transaction.write(statements.RECORD_PUBLISHED, [_published_columns(published)])
             await transaction.commit()
 
     async def _claimed(
@@ -253,24 +255,24 @@ class PostgresBeatStore(BeatStore):
             return result.all() if result.returns_rows else ()
 
 
-# --- turns, runs and reports as values ----------------------------------------------------------
+# --- due slots, runs and reports as values ----------------------------------------------------------
 
 
-def _columns(turns: Sequence[Turn]) -> dict[str, object]:
-    # Of a beat that waited for the store a task may have several turns, and no statement may touch a row twice.
-    slots = {run_id(turn.task_id, slot): (turn, slot) for turn in turns for slot in turn.slots}
-    settled: dict[PeriodicTaskId, datetime] = {}
-    for turn in turns:
-        before = settled.get(turn.task_id, turn.settled_until)
-        settled[turn.task_id] = max(before, turn.settled_until)
+def _columns(due_slots: Sequence[DueSlots]) -> dict[str, object]:
+    # After an outage a task may be due several times; one statement must not update a row twice.
+    slots = {run_id(due.task_id, slot): (due, slot) for due in due_slots for slot in due.slots}
+    handled: dict[PeriodicTaskId, datetime] = {}
+    for due in due_slots:
+        before = handled.get(due.task_id, due.handled_until)
+        handled[due.task_id] = max(before, due.handled_until)
     return {
         "ids": [*slots],
-        "task_ids": [turn.task_id for turn, _ in slots.values()],
+        "task_ids": [due.task_id for due, _ in slots.values()],
         "slots": [slot for _, slot in slots.values()],
-        "limits": [turn.max_running for turn, _ in slots.values()],
-        "in_turn": [turn.in_turn for turn, _ in slots.values()],
-        "turn_ids": [*settled],
-        "settled": [*settled.values()],
+        "limits": [due.max_running for due, _ in slots.values()],
+        "waits_when_full": [due.waits_when_full for due, _ in slots.values()],
+        "due_ids": [*handled],
+        "handled": [*handled.values()],
     }
 
 
@@ -278,7 +280,7 @@ def _published_columns(runs: Sequence[Published]) -> dict[str, object]:
     return {
         "ids": [run.run_id for run in runs],
         "ats": [run.at for run in runs],
-        "lapses": [run.lapses_at for run in runs],
+        "deadlines": [run.deadline for run in runs],
     }
 
 

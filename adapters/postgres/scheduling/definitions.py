@@ -1,4 +1,4 @@
-"""`PeriodicTaskRepository` in the tables `periodic_tasks` and `periodic_task_standings`."""
+"""`PeriodicTaskRepository` in the tables `periodic_tasks` and `schedule_states`."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -19,13 +19,13 @@ from sqlalchemy import (
 from adapters.postgres.scheduling.rows import COLUMNS, to_row, to_run, to_task
 from adapters.postgres.scheduling.statements import LAST_RUNS
 from adapters.postgres.table_gateway import OrderBy, TableGateway, any_of, contains
-from adapters.postgres.tables import periodic_task_standings, periodic_tasks, task_runs
+from adapters.postgres.tables import periodic_tasks, schedule_states, task_runs
 from adapters.postgres.transaction import Transaction
 from application.paging import Page, PageRequest, Sort
 from application.ports.scheduling import PeriodicTaskFilter, PeriodicTaskRepository, Scheduled
 from domain.scheduling.errors import PeriodicTaskNameTaken, PeriodicTaskNotFound
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
+from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
 from domain.text import search_key
 
 
@@ -66,19 +66,21 @@ class PostgresPeriodicTaskRepository(PeriodicTaskRepository):
                 )
             )
 
-    async def forget_standing(self, task_id: PeriodicTaskId) -> None:
+    async def forget_schedule_state(self, task_id: PeriodicTaskId) -> None:
         await self._transaction.write(
-            update(periodic_task_standings)
-            .where(periodic_task_standings.c.task_id == task_id)
-            .values(settled_until=None, runs=0)
+            update(schedule_states)
+            .where(schedule_states.c.task_id == task_id)
+            .values(handled_until=None, runs=0)
         )
 
     async def delete(self, task_id: PeriodicTaskId) -> None:
-        # Runs before the standing, and in order: beats lock them like this too.
+        # Runs before the schedule state, and in order: beats lock them like this too.
         runs = select(task_runs.c.id).where(task_runs.c.task_id == task_id)
         there = runs.order_by(task_runs.c.id).with_for_update()
         await self._transaction.write(delete(task_runs).where(task_runs.c.id.in_(there)))
-        await self._gateway.delete(periodic_tasks.c.id == task_id)  # a trigger removes its standing
+        await self._gateway.delete(
+            periodic_tasks.c.id == task_id
+        )  # a trigger removes its schedule state
 
     async def page(self, which: PeriodicTaskFilter, page: PageRequest) -> Page[Scheduled]:
         needle = search_key(which.keyword or "")
@@ -113,18 +115,22 @@ class PostgresPeriodicTaskRepository(PeriodicTaskRepository):
     async def _scheduled(
         self, tasks: Sequence[PeriodicTask | UnreadableTask]
     ) -> Sequence[Scheduled]:
-        standings = await self._standings([task.id for task in tasks])
-        return [Scheduled(task=task, standing=standings.get(task.id, Standing())) for task in tasks]
+        states = await self._states([task.id for task in tasks])
+        return [
+            Scheduled(task=task, schedule_state=states.get(task.id, ScheduleState()))
+            for task in tasks
+        ]
 
-    async def _standings(
+    async def _states(
         self, ids: Collection[PeriodicTaskId]
-    ) -> Mapping[PeriodicTaskId, Standing]:
-        table = periodic_task_standings.c
+    ) -> Mapping[PeriodicTaskId, ScheduleState]:
+        table = schedule_states.c
         rows = await self._transaction.read(
-            select(table.task_id, table.settled_until, table.runs).where(any_of(table.task_id, ids))
+            select(table.task_id, table.handled_until, table.runs).where(any_of(table.task_id, ids))
         )
         return {
-            row.task_id: Standing(settled_until=row.settled_until, runs=row.runs) for row in rows
+            row.task_id: ScheduleState(handled_until=row.handled_until, runs=row.runs)
+            for row in rows
         }
 
 
@@ -148,7 +154,7 @@ def _conflicts(task: PeriodicTask) -> Mapping[str, PeriodicTaskNameTaken]:
 
 
 def _conditions(which: PeriodicTaskFilter, needle: str) -> list[ColumnElement[bool]]:
-    table, standing = periodic_tasks.c, periodic_task_standings.c
+    table, state = periodic_tasks.c, schedule_states.c
     conditions: list[ColumnElement[bool]] = []
     if needle:
         conditions.append(contains([_folded(table.name), _folded(table.description)], needle))
@@ -160,8 +166,8 @@ def _conditions(which: PeriodicTaskFilter, needle: str) -> list[ColumnElement[bo
         conditions.append(table.enabled == which.enabled)
     if which.invalid is not None:
         flagged = (
-            select(standing.task_id)
-            .where(standing.task_id == table.id, standing.problem.is_not(None))
+            select(state.task_id)
+            .where(state.task_id == table.id, state.problem.is_not(None))
             .exists()
         )
         conditions.append(flagged if which.invalid else ~flagged)

@@ -150,7 +150,7 @@ def to_run(row: Row[Any]) -> Run:
         published_at=row.published_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
-        lapses_at=row.lapses_at,
+        deadline=row.deadline,
         error=row.error,
         worker=row.worker,
     )
@@ -158,6 +158,6 @@ def to_run(row: Row[Any]) -> Run:
 
 RUN = (
     *("id", "task_id", "scheduled_for", "requested", "published_at", "started_at"),
-    *("finished_at", "lapses_at", "error", "worker"),
+    *("finished_at", "deadline", "error", "worker"),
 )
 """The columns of a run but for its state."""

@@ -120,14 +120,14 @@ class PostgresRunRepository(RunRepository):
                 deleted_periodic_tasks.c.deleted_at < func.now() - _REMEMBER_DELETED
             )
         )
-        has_lapsed = func.coalesce(task_runs.c.lapses_at < before, False)
+        is_overdue = func.coalesce(task_runs.c.deadline < before, False)
         waits = task_runs.c.state == RunState.REQUESTED.value
         old = (
             select(task_runs.c.id)
             .where(
                 task_runs.c.scheduled_for < before,
                 not_(waits),
-                or_(not_(is_going_on), has_lapsed),
+                or_(not_(is_going_on), is_overdue),
             )
             .order_by(task_runs.c.scheduled_for)
             .limit(most)
@@ -139,7 +139,7 @@ class PostgresRunRepository(RunRepository):
 
 def _in_state(state: RunState | None, at: datetime) -> Sequence[ColumnElement[bool]]:
     """Return conditions of which one holds for a run that is in that state at that moment, as in `Run.state_at`."""
-    has_lapsed = func.coalesce(task_runs.c.lapses_at < at, False)
+    is_overdue = func.coalesce(task_runs.c.deadline < at, False)
 
     def stored(state: RunState) -> ColumnElement[bool]:
         return task_runs.c.state == literal(state.value, literal_execute=True)
@@ -148,11 +148,11 @@ def _in_state(state: RunState | None, at: datetime) -> Sequence[ColumnElement[bo
         case None:
             return [true()]
         case RunState.EXPIRED:
-            return [stored(RunState.PUBLISHED) & has_lapsed]
+            return [stored(RunState.PUBLISHED) & is_overdue]
         case RunState.FAILED:
-            return [stored(RunState.FAILED), stored(RunState.STARTED) & has_lapsed]
+            return [stored(RunState.FAILED), stored(RunState.STARTED) & is_overdue]
         case RunState.PUBLISHED | RunState.STARTED:
-            return [stored(state) & not_(has_lapsed)]
+            return [stored(state) & not_(is_overdue)]
         case _:
             return [stored(state)]
 
@@ -168,7 +168,7 @@ class PostgresRunLog(RunLog):
             "state": RunState.STARTED.value,
             "started_at": begun.at,
             "finished_at": None,
-            "lapses_at": begun.lapses_at,
+            "deadline": begun.deadline,
             "worker": storable(begun.worker, _LONGEST_WORKER),
             "error": "",
         }
@@ -185,7 +185,7 @@ class PostgresRunLog(RunLog):
         values = [literal(value, task_runs.c[column].type) for column, value in row.items()]
         new = upsert(task_runs).from_select([*row], select(*values).where(not_(deleted.exists())))
         # As in `Run.may_begin`.
-        has_expired = func.coalesce(task_runs.c.lapses_at < begun.at, False)
+        has_expired = func.coalesce(task_runs.c.deadline < begun.at, False)
         is_cancelled = task_runs.c.state == RunState.CANCELLED.value
         is_first = and_(task_runs.c.started_at.is_(None), not_(has_expired), not_(is_cancelled))
         is_another = and_(
@@ -205,7 +205,7 @@ class PostgresRunLog(RunLog):
         if not runs:
             return
         async with aclosing(await connect(self._engine)) as connection:
-            await connection.execute(statements.NOTE_FINISHED, finished_columns(runs))
+            await connection.execute(statements.RECORD_FINISHED, finished_columns(runs))
 
 
 def finished_columns(runs: Sequence[Finished]) -> dict[str, object]:

@@ -1,6 +1,6 @@
 """The statements of a beat, each a transaction. Those that claim look for the lease and find nothing without it.
 
-Whatever locks several rows locks runs first and standings then, in the order of their ids: so nobody waits in a ring.
+Every statement locks runs before schedule states, in the order of their ids, so that no deadlock can occur.
 """
 
 from sqlalchemy import text
@@ -44,19 +44,21 @@ READ = text(
     f"SELECT changed_in AS version, {_COLUMNS} FROM periodic_tasks WHERE id = ANY(CAST(:ids AS uuid[]))"  # noqa: S608
 )
 
-_STANDINGS = "SELECT task_id, settled_until, runs FROM periodic_task_standings WHERE settled_until IS NOT NULL"
-STANDINGS = text(_STANDINGS)
-STANDINGS_OF = text(f"{_STANDINGS} AND task_id = ANY(CAST(:ids AS uuid[]))")
+_SCHEDULE_STATES = (
+    "SELECT task_id, handled_until, runs FROM schedule_states WHERE handled_until IS NOT NULL"
+)
+SCHEDULE_STATES = text(_SCHEDULE_STATES)
+SCHEDULE_STATES_OF = text(f"{_SCHEDULE_STATES} AND task_id = ANY(CAST(:ids AS uuid[]))")
 
-FLAG = text(
+RECORD_PROBLEMS = text(
     """
-INSERT INTO periodic_task_standings (task_id, problem)
-SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:problems AS text[])) AS flag (task_id, problem) ORDER BY task_id
+INSERT INTO schedule_states (task_id, problem)
+SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:problems AS text[])) AS new (task_id, problem) ORDER BY task_id
     ON CONFLICT (task_id) DO UPDATE SET problem = excluded.problem
 """
 )
 
-FLAGGED = text("SELECT task_id, problem FROM periodic_task_standings WHERE problem IS NOT NULL")
+RECORDED_PROBLEMS = text("SELECT task_id, problem FROM schedule_states WHERE problem IS NOT NULL")
 
 # --- leading ---
 
@@ -75,7 +77,7 @@ RETURNING epoch
 """
 )
 
-STAND_BACK = text(
+REPORT_STANDBY = text(
     """
 INSERT INTO beat_lease AS lease (beat, epoch, leads_until, report)
 VALUES (:beat, 0, clock_timestamp(), CAST(CAST(:report AS text) AS jsonb))
@@ -83,7 +85,7 @@ VALUES (:beat, 0, clock_timestamp(), CAST(CAST(:report AS text) AS jsonb))
 """
 )
 
-HAND_OVER = text(
+RELEASE = text(
     """
 WITH ended AS (
   UPDATE beat_lease SET leads_until = clock_timestamp() WHERE beat = :beat AND epoch = :epoch RETURNING 1
@@ -96,24 +98,24 @@ STATUS = text(
     """
 SELECT lease.report, lease.epoch, lease.leads_until, lease.leads_until > clock_timestamp() AS leads,
        problems.invalid
-  FROM (SELECT count(*) AS invalid FROM periodic_task_standings WHERE problem IS NOT NULL) AS problems
+  FROM (SELECT count(*) AS invalid FROM schedule_states WHERE problem IS NOT NULL) AS problems
        LEFT JOIN beat_lease AS lease ON true
 """
 )
 
 # --- claims ---
 
-UNSETTLE_FUTURE = text(
+RESET_FUTURE_STATES = text(
     """
 WITH ahead AS (
-  SELECT task_id FROM periodic_task_standings
-   WHERE settled_until > clock_timestamp() + CAST(:tolerance AS interval)
+  SELECT task_id FROM schedule_states
+   WHERE handled_until > clock_timestamp() + CAST(:tolerance AS interval)
    ORDER BY task_id
      FOR UPDATE
 )
-UPDATE periodic_task_standings AS standing SET settled_until = clock_timestamp()
-  FROM ahead WHERE standing.task_id = ahead.task_id
-RETURNING standing.task_id
+UPDATE schedule_states AS known SET handled_until = clock_timestamp()
+  FROM ahead WHERE known.task_id = ahead.task_id
+RETURNING known.task_id
 """
 )
 
@@ -124,18 +126,18 @@ WITH lease AS (
      FOR SHARE
 )"""
 
-# A beat whose clock is ahead finds no lease: nothing is settled before its time.
+# A beat whose clock is ahead finds no lease: no slot is handled before its time.
 _LEASE_BY_NOW = _LEASE.replace(
     "FOR SHARE",
     """AND NOT EXISTS (
-           SELECT FROM unnest(CAST(:settled AS timestamptz[])) AS turn (settled_until)
-            WHERE turn.settled_until > clock_timestamp() + CAST(:tolerance AS interval)
+           SELECT FROM unnest(CAST(:handled AS timestamptz[])) AS due (handled_until)
+            WHERE due.handled_until > clock_timestamp() + CAST(:tolerance AS interval)
          )
      FOR SHARE""",
 )
 
 _RUN = """id, task_id, scheduled_for, state, requested, published_at, started_at, finished_at,
-          lapses_at, error, worker"""
+          deadline, error, worker"""
 
 # A slot that the same leadership has claimed already meets itself (its answer was lost), comes back,
 # and is not counted again: `xmax` is 0 in rows that are new.
@@ -143,43 +145,43 @@ CLAIM = text(
     f"""{_LEASE_BY_NOW}, wanted AS (
   SELECT *, row_number() OVER (PARTITION BY task_id ORDER BY slot) AS place
     FROM unnest(CAST(:ids AS uuid[]), CAST(:task_ids AS uuid[]), CAST(:slots AS timestamptz[]), CAST(:limits AS int[]),
-                CAST(:in_turn AS boolean[]))
-         AS wanted (id, task_id, slot, most, in_turn)
+                CAST(:waits_when_full AS boolean[]))
+         AS wanted (id, task_id, slot, most, waits_when_full)
 ), going_on AS (
   SELECT task_id, count(*) AS number
     FROM task_runs
    WHERE state IN ('claimed', 'published', 'started')
-     AND (lapses_at IS NULL OR lapses_at > clock_timestamp())
+     AND (deadline IS NULL OR deadline > clock_timestamp())
      AND task_id IN (SELECT task_id FROM wanted WHERE most IS NOT NULL)
      AND NOT id = ANY(CAST(:ids AS uuid[]))
    GROUP BY task_id
 ), placed AS (
-  SELECT id, task_id, slot, in_turn, most IS NULL OR place + coalesce(number, 0) <= most AS has_room
+  SELECT id, task_id, slot, waits_when_full, most IS NULL OR place + coalesce(number, 0) <= most AS has_room
     FROM wanted LEFT JOIN going_on USING (task_id)
 ), owed AS (
   SELECT id, task_id, slot FROM placed
-   WHERE in_turn AND NOT has_room AND NOT EXISTS (SELECT FROM task_runs WHERE task_runs.id = placed.id)
+   WHERE waits_when_full AND NOT has_room AND NOT EXISTS (SELECT FROM task_runs WHERE task_runs.id = placed.id)
 ), claimed AS (
   INSERT INTO task_runs AS run (id, task_id, scheduled_for, state, epoch)
   SELECT id, task_id, slot, CASE WHEN has_room THEN 'claimed' ELSE 'skipped' END, epoch
     FROM lease CROSS JOIN placed
-   WHERE NOT in_turn OR has_room OR id NOT IN (SELECT id FROM owed)
+   WHERE NOT waits_when_full OR has_room OR id NOT IN (SELECT id FROM owed)
    ORDER BY id
       ON CONFLICT (id) DO UPDATE SET epoch = run.epoch
    WHERE run.state = 'claimed' AND run.epoch = excluded.epoch
   RETURNING {_RUN}, xmax = 0 AS is_new
-), settled AS (
-  INSERT INTO periodic_task_standings AS standing (task_id, settled_until, runs)
-  SELECT turn.task_id, least(turn.settled_until, first_owed.slot - interval '1 microsecond'), coalesce(number, 0)
+), handled AS (
+  INSERT INTO schedule_states AS known (task_id, handled_until, runs)
+  SELECT due.task_id, least(due.handled_until, first_owed.slot - interval '1 microsecond'), coalesce(number, 0)
     FROM lease
-         CROSS JOIN unnest(CAST(:turn_ids AS uuid[]), CAST(:settled AS timestamptz[])) AS turn (task_id, settled_until)
+         CROSS JOIN unnest(CAST(:due_ids AS uuid[]), CAST(:handled AS timestamptz[])) AS due (task_id, handled_until)
          LEFT JOIN (SELECT task_id, count(*) AS number FROM claimed WHERE is_new AND state = 'claimed' GROUP BY task_id)
                    AS counted USING (task_id)
          LEFT JOIN (SELECT task_id, min(slot) AS slot FROM owed GROUP BY task_id) AS first_owed USING (task_id)
    ORDER BY task_id
       ON CONFLICT (task_id) DO UPDATE
-     SET settled_until = greatest(standing.settled_until, excluded.settled_until),
-         runs = standing.runs + excluded.runs
+     SET handled_until = greatest(known.handled_until, excluded.handled_until),
+         runs = known.runs + excluded.runs
 )
 SELECT claimed.* FROM lease LEFT JOIN claimed ON claimed.state = 'claimed' ORDER BY scheduled_for
 """  # noqa: S608 - names of columns
@@ -233,16 +235,16 @@ WITH there AS (
   SELECT id FROM task_runs WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE
 )"""
 
-NOTE_PUBLISHED = text(
+RECORD_PUBLISHED = text(
     f"""{_NOTED}
 UPDATE task_runs AS run
-   SET published_at = coalesce(run.published_at, noted.at),
-       lapses_at = CASE run.state WHEN 'claimed' THEN noted.lapses_at ELSE run.lapses_at END,
+   SET published_at = coalesce(run.published_at, recorded.at),
+       deadline = CASE run.state WHEN 'claimed' THEN recorded.deadline ELSE run.deadline END,
        state = CASE run.state WHEN 'claimed' THEN 'published' ELSE run.state END
-  FROM unnest(CAST(:ids AS uuid[]), CAST(:ats AS timestamptz[]), CAST(:lapses AS timestamptz[]))
-       AS noted (id, at, lapses_at)
+  FROM unnest(CAST(:ids AS uuid[]), CAST(:ats AS timestamptz[]), CAST(:deadlines AS timestamptz[]))
+       AS recorded (id, at, deadline)
        JOIN there USING (id)
- WHERE run.id = noted.id
+ WHERE run.id = recorded.id
 """  # noqa: S608 - a statement of ours
 )
 
@@ -250,29 +252,29 @@ _ENDED = """
   FROM (SELECT DISTINCT ON (id) id, at, error
           FROM unnest(CAST(:ids AS uuid[]), CAST(:ats AS timestamptz[]), CAST(:errors AS text[]))
                WITH ORDINALITY AS each (id, at, error, number)
-         ORDER BY id, error IS NOT NULL, number) AS noted
+         ORDER BY id, error IS NOT NULL, number) AS recorded
        JOIN there USING (id)
- WHERE run.id = noted.id
+ WHERE run.id = recorded.id
 """
 
-NOTE_FAILED = text(
+RECORD_FAILED = text(
     f"""{_NOTED}
-UPDATE task_runs AS run SET state = 'failed', finished_at = noted.at, error = coalesce(noted.error, '')
+UPDATE task_runs AS run SET state = 'failed', finished_at = recorded.at, error = coalesce(recorded.error, '')
 {_ENDED} AND run.state = 'claimed'
 """  # noqa: S608 - a statement of ours
 )
 
-NOTE_FINISHED = text(
+RECORD_FINISHED = text(
     f"""{_NOTED}
 UPDATE task_runs AS run
-   SET state = CASE WHEN noted.error IS NULL THEN 'succeeded' ELSE 'failed' END,
-       finished_at = noted.at, error = coalesce(noted.error, '')
-{_ENDED} AND (run.finished_at IS NULL OR (run.state = 'failed' AND noted.error IS NULL))
+   SET state = CASE WHEN recorded.error IS NULL THEN 'succeeded' ELSE 'failed' END,
+       finished_at = recorded.at, error = coalesce(recorded.error, '')
+{_ENDED} AND (run.finished_at IS NULL OR (run.state = 'failed' AND recorded.error IS NULL))
 """  # noqa: S608 - a statement of ours
 )
 
-# A worker may have begun them and noted it; but only a beat counts, so what has no epoch was not counted.
-RECORD = text(
+# A worker may have begun and recorded them; but only a beat counts, so what has no epoch was not counted.
+RECORD_UNCLAIMED = text(
     """
 WITH wanted AS (
   SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:task_ids AS uuid[]), CAST(:slots AS timestamptz[]))
@@ -285,12 +287,12 @@ WITH wanted AS (
 ), counted AS (
   SELECT task_id, count(*) AS number FROM recorded GROUP BY task_id
 )
-INSERT INTO periodic_task_standings AS standing (task_id, settled_until, runs)
-SELECT turn.task_id, least(turn.settled_until, clock_timestamp()), coalesce(counted.number, 0)
-  FROM unnest(CAST(:turn_ids AS uuid[]), CAST(:settled AS timestamptz[])) AS turn (task_id, settled_until)
+INSERT INTO schedule_states AS known (task_id, handled_until, runs)
+SELECT due.task_id, least(due.handled_until, clock_timestamp()), coalesce(counted.number, 0)
+  FROM unnest(CAST(:due_ids AS uuid[]), CAST(:handled AS timestamptz[])) AS due (task_id, handled_until)
        LEFT JOIN counted USING (task_id)
  ORDER BY task_id
     ON CONFLICT (task_id) DO UPDATE
-   SET settled_until = greatest(standing.settled_until, excluded.settled_until), runs = standing.runs + excluded.runs
+   SET handled_until = greatest(known.handled_until, excluded.handled_until), runs = known.runs + excluded.runs
 """
 )

@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskInView:
-    """A task, where it stands, and what follows from both at this moment."""
+    """A task, its schedule state, and what follows from both at this moment."""
 
     scheduled: Scheduled
     next_run_at: datetime | None
@@ -68,7 +68,7 @@ class ViewTasks:
         return seen
 
     def _seen(self, scheduled: Scheduled) -> TaskInView:
-        task, standing, now = scheduled.task, scheduled.standing, self.clock.now()
+        task, schedule_state, now = scheduled.task, scheduled.schedule_state, self.clock.now()
         last_run = scheduled.last_run and scheduled.last_run.seen_at(now)
         if isinstance(task, UnreadableTask):
             return TaskInView(
@@ -76,8 +76,8 @@ class ViewTasks:
             )
         return TaskInView(
             scheduled=scheduled,
-            next_run_at=next(task.next_slots(standing, now=now, sun=self.sun), None),
-            last_slot=task.last_slot(standing, sun=self.sun),
+            next_run_at=next(task.next_slots(schedule_state, now=now, sun=self.sun), None),
+            last_slot=task.last_slot(schedule_state, sun=self.sun),
             last_run=last_run,
         )
 
@@ -229,11 +229,11 @@ class ChangePeriodicTask:
 
     def _timely(self, draft: Draft, scheduled: Scheduled) -> Draft:
         """Check times that are new: what an old task has had before may be over."""
-        now, settled_until = self.clock.now(), scheduled.standing.settled_until
+        now, handled_until = self.clock.now(), scheduled.schedule_state.handled_until
         before = _definition_of(scheduled.task)
         problems = draft.definition.problems_at(now, before=before)
         at = _new_instant(draft.definition, before)
-        if at is not None and settled_until is not None and at <= settled_until:
+        if at is not None and handled_until is not None and at <= handled_until:
             problems["schedule.at"] = "is over"
         return draft.but(problems)
 
@@ -279,7 +279,7 @@ class ChangePeriodicTask:
 class ResetPeriodicTask:
     """Let a periodic task begin anew: none of its runs count, and it goes on with its next slot from now on.
 
-    So a one-off, or a task with `max_runs`, that is over can run again, and so can one whose slots were settled by a
+    So a one-off, or a task with `max_runs`, that is over can run again, and so can one whose slots were handled by a
     clock that was wrong. A run that is going on goes on, and the history stays.
     """
 
@@ -293,18 +293,18 @@ class ResetPeriodicTask:
         """Raise `PeriodicTaskNotFound`."""
         async with self.uow() as uow:
             scheduled = await lock(uow, self.authorize, caller, task_id)
-            task, before = scheduled.task, scheduled.standing
+            task, before = scheduled.task, scheduled.schedule_state
             task.reset(at=self.clock.now())
             await uow.periodic_tasks.save(task)
-            await uow.periodic_tasks.forget_standing(task_id)
-            settled_until = before.settled_until and before.settled_until.isoformat()
+            await uow.periodic_tasks.forget_schedule_state(task_id)
+            handled_until = before.handled_until and before.handled_until.isoformat()
             await self.audit(
                 uow,
                 "scheduling.task_reset",
                 caller.client,
                 actor=caller.user_id,
                 target=target_of(task_id),
-                details={"name": task.name, "runs": before.runs, "settled_until": settled_until},
+                details={"name": task.name, "runs": before.runs, "handled_until": handled_until},
             )
             found = await find(uow, task_id)
             await uow.commit()
@@ -387,7 +387,7 @@ class DeletePeriodicTask:
 
 
 async def find(uow: UnitOfWork, task_id: PeriodicTaskId) -> Scheduled:
-    """Return a task and where it stands; raise `PeriodicTaskNotFound`."""
+    """Return a task and its schedule state; raise `PeriodicTaskNotFound`."""
     found = await uow.periodic_tasks.find(task_id)
     if found is None:
         raise PeriodicTaskNotFound(task_id)

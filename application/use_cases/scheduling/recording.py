@@ -81,7 +81,7 @@ class RunRecorder:
             scheduled_for=scheduled_for,
             at=now,
             worker=worker,
-            lapses_at=now + longest,
+            deadline=now + longest,
             again=again,
         )
         if not self._is_away():

@@ -20,7 +20,7 @@ from domain.scheduling.errors import UnreadableDefinition
 from domain.scheduling.firing import Sun
 from domain.scheduling.runs import Run, RunId, RunState
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
+from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
 
 MOST_PREVIEWED = 100
 
@@ -148,10 +148,10 @@ class ListNextRuns:
         """Return up to `most` instants, none for a task that cannot be read; raise `PeriodicTaskNotFound`."""
         async with self.uow() as uow:
             found = await find(uow, task_id)
-        task, standing = found.task, found.standing
+        task, schedule_state = found.task, found.schedule_state
         if isinstance(task, UnreadableTask):
             return []
-        slots = task.next_slots(standing, now=self.clock.now(), sun=self.sun)
+        slots = task.next_slots(schedule_state, now=self.clock.now(), sun=self.sun)
         return await beside_the_loop([task], lambda: [*islice(slots, most)])
 
 
@@ -178,7 +178,7 @@ class PreviewRuns:
             updated_at=now,
         )
         after, most = draft.beside.get("after") or now, draft.beside.get("count", 10)
-        slots = islice(task.slots_after(after, sun=self.sun), task.runs_left(Standing()))
+        slots = islice(task.slots_after(after, sun=self.sun), task.runs_left(ScheduleState()))
         return await beside_the_loop([task], lambda: [*islice(slots, most)])
 
 

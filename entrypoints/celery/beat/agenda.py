@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from heapq import heapify, heappop, heappush
 from itertools import count
 
-from application.ports.scheduling import Turn
+from application.ports.scheduling import DueSlots
 from domain.scheduling.firing import Sun
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
+from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
 from entrypoints.celery.beat.configured import Configured, Message
 
 _log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ FIRST_PAUSE = timedelta(seconds=0.25)
 LONGEST_PAUSE = timedelta(seconds=2)
 """Until slots that run in turn are asked for again, if there was no room for them."""
 
-_NO_STANDING = Standing()
+_NO_STATE = ScheduleState()
 
 ReportProblem = Callable[[PeriodicTaskId, str], None]
 
@@ -34,7 +34,7 @@ class Entry:
     """A task as the beat knows it."""
 
     task: PeriodicTask | UnreadableTask
-    standing: Standing
+    state: ScheduleState
     ready_since: datetime | None
     """Since when the beat knows when the task is due; None is since it came up."""
     message: Message | None = None
@@ -104,12 +104,12 @@ class Agenda:
         """
         entry = self._entries.get(task.id)
         if entry is None:
-            entry = self._entries[task.id] = Entry(task, _NO_STANDING, ready_since)
+            entry = self._entries[task.id] = Entry(task, _NO_STATE, ready_since)
         elif entry.message is None:
             if _timing(entry.task) != _timing(task):
                 entry.ready_since = ready_since
             if entry.task.reset_at != task.reset_at:
-                entry.standing = _NO_STANDING
+                entry.state = _NO_STATE
                 entry.begin_anew()
             entry.task = task
         self._enter(entry)
@@ -120,52 +120,56 @@ class Agenda:
         if entry is not None and entry.message is None:
             del self._entries[task_id]
 
-    def settle(self, standings: Mapping[PeriodicTaskId, Standing]) -> Iterator[None]:
+    def settle(self, schedule_states: Mapping[PeriodicTaskId, ScheduleState]) -> Iterator[None]:
         """Take over where everything stands, one task a step."""
         for task_id, entry in [*self._entries.items()]:
-            standing = standings.get(task_id) or (
-                _NO_STANDING if entry.message is None else self._unseen()
+            state = schedule_states.get(task_id) or (
+                _NO_STATE if entry.message is None else self._unseen()
             )
-            if entry.standing != standing or entry.is_asked:
-                entry.standing = standing
+            if entry.state != state or entry.is_asked:
+                entry.state = state
                 entry.begin_anew()
                 self._enter(entry)
             yield
 
-    def first_sights(self, standings: Mapping[PeriodicTaskId, Standing]) -> list[Turn]:
+    def first_sights(
+        self, schedule_states: Mapping[PeriodicTaskId, ScheduleState]
+    ) -> list[DueSlots]:
         """Return turns without slots for the configured tasks that nobody has seen before: they count from now on."""
         return [
-            Turn(task_id=task_id, slots=(), settled_until=self.up_since)
+            DueSlots(task_id=task_id, slots=(), handled_until=self.up_since)
             for task_id, entry in self._entries.items()
-            if entry.message is not None and task_id not in standings
+            if entry.message is not None and task_id not in schedule_states
         ]
 
-    def due(self, now: datetime, *, most: int) -> list[Turn]:
+    def due(self, now: datetime, *, most: int) -> list[DueSlots]:
         """Return what is due at `now`, of so many tasks that it comes to `most` slots, and settle it."""
-        turns: list[Turn] = []
+        due_slots: list[DueSlots] = []
         slots = 0
         heap, entries = self._heap, self._entries
         while slots < most and heap and heap[0][0] <= now:
             _, generation, task_id = heappop(heap)
             entry = entries.get(task_id)
             if entry is not None and entry.generation == generation:
-                turn = self._take(entry, now)
-                if turn is not None:
-                    turns.append(turn)
-                    slots += len(turn.slots)
-        return turns
+                due = self._take(entry, now)
+                if due is not None:
+                    due_slots.append(due)
+                    slots += len(due.slots)
+        return due_slots
 
     def give_back(self, task_id: PeriodicTaskId, runs: int) -> None:
         """Note that so many runs of a turn were not granted, so that they do not count."""
         entry = self._entries.get(task_id)
         if entry is not None:
-            standing = entry.standing
-            entry.standing = Standing(
-                settled_until=standing.settled_until, runs=max(0, standing.runs - runs)
+            state = entry.state
+            entry.state = ScheduleState(
+                handled_until=state.handled_until, runs=max(0, state.runs - runs)
             )
             self._enter(entry)
 
-    def answer(self, task_id: PeriodicTaskId, standing: Standing | None, *, now: datetime) -> None:
+    def answer(
+        self, task_id: PeriodicTaskId, state: ScheduleState | None, *, now: datetime
+    ) -> None:
         """Take over where a task stands whose slots run in turn (None: where it was to stand).
 
         If slots are left over, too many runs are going on. Nobody tells when one ends, so that is tried again, soon at
@@ -175,12 +179,12 @@ class Agenda:
         if entry is None or not entry.is_asked:
             return
         pause = min(2 * entry.pause or FIRST_PAUSE, LONGEST_PAUSE)
-        wanted = entry.standing.settled_until
+        wanted = entry.state.handled_until
         entry.begin_anew()
-        if standing is not None:
-            if standing.settled_until and wanted and standing.settled_until < wanted:
+        if state is not None:
+            if state.handled_until and wanted and state.handled_until < wanted:
                 entry.pause, entry.not_before = pause, now + pause
-            entry.standing = standing
+            entry.state = state
         self._enter(entry)
 
     def set_back(self, now: datetime) -> None:
@@ -203,33 +207,33 @@ class Agenda:
             ]
             heapify(self._heap)
 
-    def _unseen(self) -> Standing:
+    def _unseen(self) -> ScheduleState:
         # The slots of a configured task begin with the beat that sees it first, not with the epoch.
-        return Standing(settled_until=self.up_since)
+        return ScheduleState(handled_until=self.up_since)
 
-    def _take(self, entry: Entry, now: datetime) -> Turn | None:
-        task, standing = entry.task, entry.standing
+    def _take(self, entry: Entry, now: datetime) -> DueSlots | None:
+        task, state = entry.task, entry.state
         if isinstance(task, UnreadableTask):
             return None
         up_since = max(self.up_since, entry.ready_since or self.up_since)
         try:
-            due = task.due(standing, now=now, up_since=up_since, sun=self.sun)
+            due = task.due(state, now=now, up_since=up_since, sun=self.sun)
             following = due.next_slot
             due_at = None if following is None else following + task.jitter().delay(following)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one task, the others go on
             self._exclude(entry, error)
             return None
-        entry.standing = Standing(
-            settled_until=due.settled_until, runs=standing.runs + len(due.slots)
+        entry.state = ScheduleState(
+            handled_until=due.handled_until, runs=state.runs + len(due.slots)
         )
-        entry.is_asked = task.definition.in_turn and bool(due.slots)
+        entry.is_asked = task.definition.waits_when_full and bool(due.slots)
         self._set(entry, None if entry.is_asked else due_at)
-        return Turn(
+        return DueSlots(
             task_id=task.id,
             slots=due.slots,
-            settled_until=due.settled_until,
+            handled_until=due.handled_until,
             max_running=task.definition.max_running,
-            in_turn=task.definition.in_turn,
+            waits_when_full=task.definition.waits_when_full,
         )
 
     def _enter(self, entry: Entry) -> None:
@@ -240,7 +244,7 @@ class Agenda:
             and (entry.message is not None or task.definition.name not in self._taken_names)
         ):
             try:
-                due_at = task.next_run(entry.standing, sun=self.sun)
+                due_at = task.next_run(entry.state, sun=self.sun)
             except Exception as error:  # noqa: BLE001 - whatever is wrong with one task, the others go on
                 self._exclude(entry, error)
                 return

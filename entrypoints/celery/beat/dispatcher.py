@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
-from application.ports.scheduling import BeatReport, Finished, Published, Turn
+from application.ports.scheduling import BeatReport, DueSlots, Finished, Published
 from application.ports.system import Clock
 from domain.scheduling.runs import Run
 from domain.scheduling.tasks import PeriodicTask
@@ -56,7 +56,9 @@ class Dispatched:
     """What became of runs: the store is to learn of it."""
 
     published: list[Published] = field(default_factory=list[Published])
-    unknown: list[tuple[Turn, Published]] = field(default_factory=list[tuple[Turn, Published]])
+    unknown: list[tuple[DueSlots, Published]] = field(
+        default_factory=list[tuple[DueSlots, Published]]
+    )
     """Published while the store was away, which has never heard of these."""
     failed: list[Finished] = field(default_factory=list[Finished])
 
@@ -72,7 +74,7 @@ class Outside(Protocol):
         """How many slots wait for the store."""
         ...
 
-    def claim(self, epoch: int, turns: Sequence[Turn]) -> None:
+    def claim(self, epoch: int, due_slots: Sequence[DueSlots]) -> None:
         """Have slots claimed; the runs come back as `Granted`."""
         ...
 
@@ -201,11 +203,11 @@ class Dispatcher:
                 self.garbage.spare()
             case Changed():
                 yield from self._change(news)
-            case Began(leadership, standings):
-                yield from self.agenda.settle(standings)
+            case Began(leadership, schedule_states):
+                yield from self.agenda.settle(schedule_states)
                 self._epoch = leadership.epoch
-                if turns := self.agenda.first_sights(standings):
-                    self.outside.claim(leadership.epoch, turns)
+                if due_slots := self.agenda.first_sights(schedule_states):
+                    self.outside.claim(leadership.epoch, due_slots)
             case Ended():
                 self._epoch = None
                 self._in_hand.clear()
@@ -229,17 +231,17 @@ class Dispatcher:
         for task_id, runs in granted.refused.items():
             self.agenda.give_back(task_id, runs)
         now = self.clock.now()
-        for task_id, standing in granted.answered.items():
-            self.agenda.answer(task_id, standing, now=now)
+        for task_id, schedule_state in granted.answered.items():
+            self.agenda.answer(task_id, schedule_state, now=now)
 
     # --- due ---
 
     def _claim_what_is_due(self, now: datetime) -> None:
         room = MOST_IN_HAND - self.outside.waiting - len(self._in_hand)
         if room > 0 and self._epoch is not None:
-            turns = self.agenda.due(now, most=min(room, MOST_SLOTS))
-            if turns:
-                self.outside.claim(self._epoch, turns)
+            due_slots = self.agenda.due(now, most=min(room, MOST_SLOTS))
+            if due_slots:
+                self.outside.claim(self._epoch, due_slots)
 
     def _notice_suspension(self, now: datetime) -> None:
         if self._worked_at is not None and now - self._worked_at > SUSPENDED_AFTER:
@@ -310,14 +312,14 @@ class Dispatcher:
         self.health.succeeded()
         self.lag = now - run.scheduled_for
         self.published += 1
-        published = Published(run_id=run.id, at=now, lapses_at=expires_at)
-        if grant.settled_until is None:
+        published = Published(run_id=run.id, at=now, deadline=expires_at)
+        if grant.handled_until is None:
             dispatched.published.append(published)
         else:
-            turn = Turn(
-                task_id=run.task_id, slots=(run.scheduled_for,), settled_until=grant.settled_until
+            due = DueSlots(
+                task_id=run.task_id, slots=(run.scheduled_for,), handled_until=grant.handled_until
             )
-            dispatched.unknown.append((turn, published))
+            dispatched.unknown.append((due, published))
         return True
 
     def _wait_for_broker(self, error: BrokerAway) -> None:

@@ -77,7 +77,7 @@ class Keeper(Clerk):
         try:
             report = await self._examine()
             if report.problem is not None:
-                await self._stand_back(report)
+                await self._stand_by(report)
                 return STANDBY_PAUSE
             asked_at = self._monotonic()
             leadership = await self._contact.ask(
@@ -121,7 +121,7 @@ class Keeper(Clerk):
             return before - told
         return min(after - told, timedelta(0))
 
-    async def _stand_back(self, report: BeatReport) -> None:
+    async def _stand_by(self, report: BeatReport) -> None:
         """Let another beat lead, and say why."""
         if self._problem is None:
             _log.error("this beat cannot lead: %s", report.problem)
@@ -129,24 +129,24 @@ class Keeper(Clerk):
         leadership = self._lease.leadership
         if leadership is not None:
             self._deposed()
-            await self._contact.ask(self._store.hand_over(leadership))
-        await self._contact.ask(self._store.stand_back(self._beat, report))
+            await self._contact.ask(self._store.release(leadership))
+        await self._contact.ask(self._store.report_standby(self._beat, report))
 
     async def _begin(self, leadership: Leadership, asked_at: float) -> None:
         """Take over where everything stands, and what earlier leaders claimed and may not have published."""
         if self._lease.leadership is not None:
             self._deposed()
         await self._noter.flush()
-        if unsettled := await self._contact.ask(self._store.unsettle_future()):
+        if unsettled := await self._contact.ask(self._store.reset_future_states()):
             _log.warning(
                 "%d periodic tasks had been settled in the future, by a clock that was wrong: %s",
                 len(unsettled),
                 ", ".join(str(task_id) for task_id in [*unsettled][:_MOST_NAMED]),
             )
-        standings = await self._contact.ask(self._store.standings())
+        schedule_states = await self._contact.ask(self._store.schedule_states())
         abandoned = await self._contact.ask(self._store.claim_abandoned(leadership))
         _log.info("this beat leads (epoch %d)", leadership.epoch)
         self._lease.extend(leadership, asked_at=asked_at)
-        self._tell(Began(leadership, standings))
+        self._tell(Began(leadership, schedule_states))
         self._grant(abandoned)
         self._reader.wake()

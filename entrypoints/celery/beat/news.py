@@ -8,7 +8,7 @@ from typing import TypeAlias
 from application.ports.scheduling import Leadership
 from domain.scheduling.runs import Run
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
+from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Began:
     """Nobody else leads now; everything stands like this."""
 
     leadership: Leadership
-    standings: Mapping[PeriodicTaskId, Standing]
+    schedule_states: Mapping[PeriodicTaskId, ScheduleState]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Grant:
     """A run that is to be published."""
 
     run: Run
-    settled_until: datetime | None = None
+    handled_until: datetime | None = None
     """Where its task stands then, if the store does not know of the run because it is away."""
 
 
@@ -54,8 +54,8 @@ class Granted:
 
     grants: Sequence[Grant]
     refused: Mapping[PeriodicTaskId, int] = field(default_factory=dict[PeriodicTaskId, int])
-    answered: Mapping[PeriodicTaskId, Standing | None] = field(
-        default_factory=dict[PeriodicTaskId, Standing | None]
+    answered: Mapping[PeriodicTaskId, ScheduleState | None] = field(
+        default_factory=dict[PeriodicTaskId, ScheduleState | None]
     )
     """The tasks whose slots run in turn, and where they stand, if that is not where they were to stand."""
 

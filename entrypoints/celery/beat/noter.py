@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection
 
-from application.ports.scheduling import BeatStore, Finished, Published, Turn
+from application.ports.scheduling import BeatStore, DueSlots, Finished, Published
 from domain.scheduling.runs import RunId
 from entrypoints.celery.beat.clerk import Clerk, Contact
 from entrypoints.celery.beat.dispatcher import Dispatched
@@ -23,7 +23,7 @@ class Noter(Clerk):
         self._store = store
         self._noted = noted
         self._published: list[Published] = []
-        self._unknown: list[tuple[Turn, Published]] = []
+        self._unknown: list[tuple[DueSlots, Published]] = []
         self._failed: list[Finished] = []
         self._writing = asyncio.Lock()
 
@@ -49,15 +49,15 @@ class Noter(Clerk):
         """Note everything; raise `Unavailable` and keep what is not noted."""
         async with self._writing:
             while unknown := self._unknown[:_MOST]:
-                turns, published = [turn for turn, _ in unknown], [each for _, each in unknown]
-                await self._contact.ask(self._store.record(turns, published))
+                due_slots, published = [due for due, _ in unknown], [each for _, each in unknown]
+                await self._contact.ask(self._store.record_unclaimed(due_slots, published))
                 del self._unknown[: len(unknown)]
                 self._noted([each.run_id for each in published])
             while noted := self._published[:_MOST]:
-                await self._contact.ask(self._store.note_published(noted))
+                await self._contact.ask(self._store.record_published(noted))
                 del self._published[: len(noted)]
                 self._noted([each.run_id for each in noted])
             while failed := self._failed[:_MOST]:
-                await self._contact.ask(self._store.note_failed(failed))
+                await self._contact.ask(self._store.record_failed(failed))
                 del self._failed[: len(failed)]
                 self._noted([each.run_id for each in failed])

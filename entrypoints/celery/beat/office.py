@@ -101,7 +101,7 @@ class Office:
                 leadership = self._lease.leadership
                 if leadership is not None:
                     self._lease.end()
-                    await self._store.hand_over(leadership)
+                    await self._store.release(leadership)
                     _log.info("this beat has handed over")
 
     async def _listen(self) -> None:

@@ -156,14 +156,14 @@ class Reader(Clerk):
 
     async def _flag(self) -> None:
         if self._flagged is None:
-            self._flagged = dict(await self._contact.ask(self._store.flagged()))
+            self._flagged = dict(await self._contact.ask(self._store.recorded_problems()))
         wrong = {
             task_id: self._problems.get(task_id)
             for task_id in self._flagged.keys() | self._problems.keys()
             if self._flagged.get(task_id) != self._problems.get(task_id)
         }
         if wrong:
-            await self._contact.ask(self._store.flag(wrong))
+            await self._contact.ask(self._store.record_problems(wrong))
             self._flagged = dict(self._problems)
 
     async def _take_requests(self, leadership: Leadership) -> None:

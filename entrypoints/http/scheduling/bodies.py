@@ -61,7 +61,7 @@ class RunBody(ApiModel):
 
 
 class PeriodicTaskBody(DefinitionFields):
-    """A periodic task, and where it stands."""
+    """A periodic task, and its schedule state."""
 
     id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b26"])
     enabled_at: datetime = Field(
@@ -89,14 +89,14 @@ class PeriodicTaskBody(DefinitionFields):
     @classmethod
     def of(cls, seen: TaskInView) -> Self:
         """Present a task."""
-        task, standing = seen.scheduled.task, seen.scheduled.standing
+        task, schedule_state = seen.scheduled.task, seen.scheduled.schedule_state
         return cls(
             **presented(task),
             id=task.id,
             enabled_at=task.enabled_at,
             created_at=task.created_at,
             updated_at=task.updated_at,
-            runs=standing.runs,
+            runs=schedule_state.runs,
             next_run_at=seen.next_run_at,
             last_slot=seen.last_slot,
             last_run=None if seen.last_run is None else RunBody.of(seen.last_run),

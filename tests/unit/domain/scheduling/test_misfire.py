@@ -32,7 +32,7 @@ def at(clock: str) -> datetime:
 class Situation(TypedDict, total=False):
     """What may differ from: settled and up since midnight, run once, no grace, no jitter."""
 
-    settled_until: datetime
+    handled_until: datetime
     up_since: datetime
     misfire: Misfire
     grace: timedelta | None
@@ -45,7 +45,7 @@ def due(now: datetime, **situation: Unpack[Situation]) -> Due:
     """Return what is due of an hourly task."""
     return due_slots(
         Timetable(schedule=situation.get("schedule", HOURLY), anchor=MIDNIGHT),
-        settled_until=situation.get("settled_until", MIDNIGHT),
+        handled_until=situation.get("handled_until", MIDNIGHT),
         now=now,
         up_since=situation.get("up_since", MIDNIGHT),
         misfire=situation.get("misfire", Misfire.RUN_ONCE),
@@ -101,14 +101,14 @@ def test_the_last_slot_is_the_last_of_all_slots(text: str, minutes: int) -> None
 def test_a_slot_runs_when_its_time_has_come() -> None:
     assert due(at("01:00") - MICROSECOND).slots == ()
     assert due(at("01:00")) == Due(
-        slots=(at("01:00"),), settled_until=at("01:00"), next_slot=at("02:00")
+        slots=(at("01:00"),), handled_until=at("01:00"), next_slot=at("02:00")
     )
 
 
 def test_a_settled_slot_does_not_run_again() -> None:
     first = due(at("01:00:00.3"))
 
-    second = due(at("01:00:00.4"), settled_until=first.settled_until)
+    second = due(at("01:00:00.4"), handled_until=first.handled_until)
 
     assert second.slots == ()
     assert second.next_slot == at("02:00")
@@ -125,9 +125,9 @@ def test_slots_that_pass_between_two_leaders_all_run(misfire: Misfire) -> None:
 
 
 def test_a_clock_that_is_set_back_runs_nothing_twice() -> None:
-    answer = due(at("00:30"), settled_until=at("03:00"))
+    answer = due(at("00:30"), handled_until=at("03:00"))
 
-    assert answer == Due(slots=(), settled_until=at("03:00"), next_slot=at("04:00"))
+    assert answer == Due(slots=(), handled_until=at("03:00"), next_slot=at("04:00"))
 
 
 def test_a_clock_that_is_set_back_to_before_the_beat_came_up_runs_nothing_early() -> None:
@@ -153,7 +153,7 @@ def test_what_was_missed_is_skipped_run_once_or_run_in_full(
 ) -> None:
     answer = due(at("05:30"), up_since=at("05:30"), misfire=misfire)
 
-    assert answer == Due(slots=slots, settled_until=at("05:30"), next_slot=at("06:00"))
+    assert answer == Due(slots=slots, handled_until=at("05:30"), next_slot=at("06:00"))
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_nothing_runs_that_is_later_than_its_grace(
 ) -> None:
     answer = due(at("05:30"), up_since=at("05:30"), misfire=misfire, grace=grace)
 
-    assert answer == Due(slots=slots, settled_until=at("05:30"), next_slot=at("06:00"))
+    assert answer == Due(slots=slots, handled_until=at("05:30"), next_slot=at("06:00"))
 
 
 def test_grace_counts_while_a_beat_is_up_too() -> None:
@@ -216,7 +216,7 @@ def test_a_long_backlog_comes_in_portions() -> None:
         up_since=at("05:30"),
         misfire=Misfire.RUN_ALL,
         limit=9,
-        settled_until=first.settled_until,
+        handled_until=first.handled_until,
     )
 
     assert first.slots == (at("01:00"), at("02:00"))
@@ -257,10 +257,10 @@ def test_however_often_one_looks_no_slot_runs_twice_or_early_and_none_is_forgott
     ran: list[datetime] = []
     for pause in [0, *pauses]:
         now += pause * MINUTE
-        situation["settled_until"] = settled
+        situation["handled_until"] = settled
         answer = due(now, **situation)
         ran += answer.slots
-        settled = answer.settled_until
+        settled = answer.handled_until
 
     jitter = Jitter(A_TASK, situation["jitter"])
     assert ran == sorted(set(ran))

@@ -24,7 +24,7 @@ def test_one_slot_has_one_id_and_every_other_slot_another() -> None:
 
 
 def test_a_message_that_no_worker_took_in_time_has_expired() -> None:
-    run = a_run(RunState.PUBLISHED, lapses_at=A_MOMENT)
+    run = a_run(RunState.PUBLISHED, deadline=A_MOMENT)
 
     assert run.state_at(A_MOMENT) is RunState.PUBLISHED
     assert run.state_at(A_MOMENT + timedelta(seconds=1)) is RunState.EXPIRED
@@ -38,7 +38,7 @@ def test_a_message_that_waits_for_ever_does_not_expire() -> None:
 
 def test_a_run_that_began_and_whose_time_is_up_is_seen_as_failed() -> None:
     """Whoever ran it was killed with its whole worker, and nobody is left to say so."""
-    run = a_run(RunState.STARTED, lapses_at=A_MOMENT)
+    run = a_run(RunState.STARTED, deadline=A_MOMENT)
     later = A_MOMENT + timedelta(seconds=1)
 
     assert run.seen_at(A_MOMENT) == run
@@ -48,7 +48,7 @@ def test_a_run_that_began_and_whose_time_is_up_is_seen_as_failed() -> None:
 
 def test_what_has_ended_is_seen_as_it_was_noted() -> None:
     for state, error in ((RunState.FAILED, "ValueError: no"), (RunState.SUCCEEDED, "")):
-        run = a_run(state, lapses_at=A_MOMENT, error=error)
+        run = a_run(state, deadline=A_MOMENT, error=error)
         assert run.seen_at(A_MOMENT + timedelta(days=1)) == run
 
 

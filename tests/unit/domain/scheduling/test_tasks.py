@@ -13,7 +13,7 @@ from domain.scheduling.json_values import Json
 from domain.scheduling.misfire import Due, Misfire
 from domain.scheduling.options import PublishingOptions
 from domain.scheduling.schedules import Clocked, Interval, Period
-from domain.scheduling.tasks import PeriodicTask, Standing
+from domain.scheduling.tasks import PeriodicTask, ScheduleState
 from tests.fakes.scheduling import a_definition, a_periodic_task, cron
 
 HOUR = timedelta(hours=1)
@@ -27,12 +27,14 @@ def at(clock: str) -> datetime:
 def due(
     task: PeriodicTask,
     now: datetime,
-    standing: Standing | None = None,
+    schedule_state: ScheduleState | None = None,
     *,
     up_since: datetime | None = None,
 ) -> Due:
     """Return what is due to a beat that is up since midnight."""
-    return task.due(standing or Standing(), now=now, up_since=up_since or at("00:00"), sun=no_sun)
+    return task.due(
+        schedule_state or ScheduleState(), now=now, up_since=up_since or at("00:00"), sun=no_sun
+    )
 
 
 # --- definitions ------------------------------------------------------------------------------------
@@ -265,27 +267,27 @@ def test_an_interval_counts_from_its_start_and_else_from_its_making() -> None:
 
 def test_a_restart_every_ten_minutes_neither_starves_nor_moves_an_hourly_interval() -> None:
     task = a_periodic_task(created_at=at("00:00"), schedule=Interval(1, Period.HOURS))
-    standing = Standing()
+    schedule_state = ScheduleState()
     ran: list[datetime] = []
     for minutes in range(7, 24 * 60, 10):
         restarted_at = at("00:00") + timedelta(minutes=minutes)
-        answer = due(task, restarted_at, standing, up_since=restarted_at)
+        answer = due(task, restarted_at, schedule_state, up_since=restarted_at)
         ran += answer.slots
-        standing = Standing(settled_until=answer.settled_until, runs=len(ran))
+        schedule_state = ScheduleState(handled_until=answer.handled_until, runs=len(ran))
 
     assert ran == [at("00:00") + HOUR * n for n in range(1, 24)]
 
 
 def test_a_paused_task_runs_nothing_and_resumes_with_its_next_slot() -> None:
     task = a_periodic_task(created_at=at("00:00"), misfire=Misfire.RUN_ALL)
-    standing = Standing(settled_until=at("02:00"), runs=2)
+    schedule_state = ScheduleState(handled_until=at("02:00"), runs=2)
 
     task.pause(at=at("02:30"))
-    paused = due(task, at("06:30"), standing)
+    paused = due(task, at("06:30"), schedule_state)
     task.resume(at=at("06:30"))
-    resumed = due(task, at("06:30"), standing)
+    resumed = due(task, at("06:30"), schedule_state)
 
-    assert paused == Due(slots=(), settled_until=at("02:00"), next_slot=None)
+    assert paused == Due(slots=(), handled_until=at("02:00"), next_slot=None)
     assert resumed.slots == ()
     assert resumed.next_slot == at("07:00")
     assert task.updated_at == at("06:30")
@@ -297,8 +299,8 @@ def test_a_task_that_resumes_may_catch_up_by_its_policy() -> None:
 
     task.resume(at=at("06:30"), catch_up=True)
 
-    standing = Standing(settled_until=at("02:00"), runs=2)
-    assert due(task, at("06:30"), standing, up_since=at("06:30")).slots == (at("06:00"),)
+    schedule_state = ScheduleState(handled_until=at("02:00"), runs=2)
+    assert due(task, at("06:30"), schedule_state, up_since=at("06:30")).slots == (at("06:00"),)
 
 
 def test_to_resume_a_task_that_runs_changes_nothing() -> None:
@@ -312,11 +314,11 @@ def test_to_resume_a_task_that_runs_changes_nothing() -> None:
 def test_a_changed_task_goes_on_from_its_last_slot() -> None:
     """The slot of 03:00 passed while the change was being saved: it is late, not lost."""
     task = a_periodic_task(created_at=at("00:00"))
-    standing = Standing(settled_until=at("02:00"), runs=2)
+    schedule_state = ScheduleState(handled_until=at("02:00"), runs=2)
 
     task.redefine(replace(task.definition, schedule=cron("*/30 * * * *")), at=at("03:00:00.2"))
 
-    answer = due(task, at("03:00:00.4"), standing, up_since=at("02:45"))
+    answer = due(task, at("03:00:00.4"), schedule_state, up_since=at("02:45"))
     assert answer.slots == (at("02:30"), at("03:00"))
     assert answer.next_slot == at("03:30")
     assert task.updated_at == at("03:00:00.2")
@@ -326,7 +328,7 @@ def test_a_one_off_task_runs_once() -> None:
     task = a_periodic_task(created_at=at("00:00"), one_off=True, misfire=Misfire.RUN_ALL)
 
     first = due(task, at("03:10"))
-    after_it = due(task, at("04:10"), Standing(settled_until=first.settled_until, runs=1))
+    after_it = due(task, at("04:10"), ScheduleState(handled_until=first.handled_until, runs=1))
 
     assert first.slots == (at("01:00"),)
     assert first.next_slot is after_it.next_slot is None
@@ -336,17 +338,19 @@ def test_a_one_off_task_runs_once() -> None:
 def test_a_task_ends_with_the_last_of_its_runs() -> None:
     task = a_periodic_task(created_at=at("00:00"), max_runs=3)
 
-    assert task.runs_left(Standing(runs=1)) == 2
-    assert due(task, at("02:10"), Standing(settled_until=at("01:00"), runs=1)).next_slot == at(
+    assert task.runs_left(ScheduleState(runs=1)) == 2
+    assert due(task, at("02:10"), ScheduleState(handled_until=at("01:00"), runs=1)).next_slot == at(
         "03:00"
     )
-    assert due(task, at("03:10"), Standing(settled_until=at("02:00"), runs=2)).next_slot is None
-    assert due(task, at("04:10"), Standing(settled_until=at("03:00"), runs=3)).slots == ()
-    assert task.runs_left(Standing(runs=4)) == 0
+    assert (
+        due(task, at("03:10"), ScheduleState(handled_until=at("02:00"), runs=2)).next_slot is None
+    )
+    assert due(task, at("04:10"), ScheduleState(handled_until=at("03:00"), runs=3)).slots == ()
+    assert task.runs_left(ScheduleState(runs=4)) == 0
 
 
 def test_without_a_limit_a_task_goes_on() -> None:
-    assert a_periodic_task().runs_left(Standing(runs=10**9)) is None
+    assert a_periodic_task().runs_left(ScheduleState(runs=10**9)) is None
 
 
 def test_a_task_that_is_still_running_may_not_start_too_often() -> None:

@@ -225,7 +225,7 @@ def test_the_message_of_a_run_is_noted(app: TypedCelery, store: MemoryStore) -> 
     assert ended(store) == (RunState.SUCCEEDED, "")
     run = store.runs[RUN]
     assert run.started_at is not None
-    assert run.lapses_at == run.started_at + timedelta(seconds=60)
+    assert run.deadline == run.started_at + timedelta(seconds=60)
 
 
 def test_what_a_run_raises_is_noted(app: TypedCelery, store: MemoryStore) -> None:

@@ -9,7 +9,7 @@ import pytest
 from application.ports.scheduling import BeatId, BeatReport, PublishingProblem
 from domain.scheduling.signatures import Parameter, ParameterKind, RegisteredTask
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import Standing, UnreadableTask
+from domain.scheduling.tasks import ScheduleState, UnreadableTask
 from domain.scheduling.zones import zone_rules_version
 from tests.fakes.web import Web
 
@@ -197,8 +197,8 @@ async def test_a_task_that_cannot_be_read_is_listed_with_its_reason(admin_web: W
 async def test_where_a_task_stands_is_shown(admin_web: Web) -> None:
     made = await make(admin_web, schedule={"minute": "*/10"})
     now = admin_web.world.clock.now()
-    admin_web.world.store.standings[PeriodicTaskId(UUID(made["id"]))] = Standing(
-        settled_until=now + timedelta(minutes=25), runs=2
+    admin_web.world.store.schedule_states[PeriodicTaskId(UUID(made["id"]))] = ScheduleState(
+        handled_until=now + timedelta(minutes=25), runs=2
     )
 
     shown = (await admin_web.client.get(f"{TASKS}/{made['id']}")).json()["data"]
@@ -214,7 +214,7 @@ async def test_a_task_is_reset(admin_web: Web) -> None:
     made = await make(admin_web, maxRuns=7)
     now = admin_web.world.clock.now()
     task_id = PeriodicTaskId(UUID(made["id"]))
-    admin_web.world.store.standings[task_id] = Standing(settled_until=now, runs=7)
+    admin_web.world.store.schedule_states[task_id] = ScheduleState(handled_until=now, runs=7)
 
     reset = await admin_web.client.post(f"{TASKS}/{made['id']}/reset")
 
@@ -339,7 +339,7 @@ async def test_the_scheduler_says_who_leads_and_what_is_wrong(admin_web: Web) ->
     )
     somebody = await scheduler()
     await admin_web.world.pass_time(minutes=1)
-    await beat.stand_back(me, BeatReport(name="host:1", problem="it has hung for 11 s"))
+    await beat.report_standby(me, BeatReport(name="host:1", problem="it has hung for 11 s"))
     hung = await scheduler()
 
     assert (nobody["isLeading"], nobody["leader"], nobody["problem"]) == (False, None, None)

@@ -26,7 +26,7 @@ from domain.scheduling.runs import RunId, RunState
 from domain.scheduling.schedules import Crontab, Interval, Period, Solar
 from domain.scheduling.signatures import Parameter, RegisteredTask
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
+from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
 from tests.fakes.builders import A_MOMENT, a_user
 from tests.fakes.world import World
 
@@ -88,9 +88,9 @@ def given_unreadable(world: World, *, enabled: bool = True) -> PeriodicTaskId:
     return task.id
 
 
-def settle(world: World, task: PeriodicTask, **standing: Any) -> None:
+def settle(world: World, task: PeriodicTask, **schedule_state: Any) -> None:
     """Let the beat have come so far with a task."""
-    world.store.standings[task.id] = Standing(**standing)
+    world.store.schedule_states[task.id] = ScheduleState(**schedule_state)
 
 
 # --- made ---------------------------------------------------------------------------------------
@@ -301,7 +301,7 @@ async def test_an_instant_that_is_over_is_refused_and_a_slow_client_is_not(
         assert [*raised.value.problems] == ["schedule.at"]
     task = await made(world, caller, **at(-59))
 
-    assert task.next_run(Standing(), sun=no_sun) == now - timedelta(seconds=59)
+    assert task.next_run(ScheduleState(), sun=no_sun) == now - timedelta(seconds=59)
 
 
 async def test_only_times_that_are_new_are_refused_when_they_are_over(
@@ -328,12 +328,12 @@ async def test_an_instant_of_now_is_owed_to_a_changed_task_unless_the_beat_is_pa
     task, settled = await made(world, caller), await made(world, caller, name="settled")
     await world.pass_time(hours=1)
     now = world.clock.now()
-    settle(world, settled, settled_until=now, runs=1)
+    settle(world, settled, handled_until=now, runs=1)
     wanted = {"kind": "clocked", "schedule": {"at": now - timedelta(seconds=5)}}
 
     changed = readable(await change(world, caller, task.id, **wanted))
 
-    assert changed.next_run(Standing(), sun=no_sun) == now - timedelta(seconds=5)
+    assert changed.next_run(ScheduleState(), sun=no_sun) == now - timedelta(seconds=5)
     with pytest.raises(InvalidDefinition, match=r"schedule\.at"):
         await change(world, caller, settled.id, **wanted)
 
@@ -355,12 +355,12 @@ async def test_after_a_change_the_next_slot_follows_the_last_one(
     world: World, caller: Caller
 ) -> None:
     task = await made(world, caller)
-    settle(world, task, settled_until=world.clock.now() + timedelta(hours=3), runs=3)
+    settle(world, task, handled_until=world.clock.now() + timedelta(hours=3), runs=3)
 
     seen = await change(world, caller, task.id, schedule={"minute": "30"})
 
     assert seen.next_run_at == world.clock.now() + timedelta(hours=3, minutes=30)
-    assert seen.scheduled.standing.runs == 3
+    assert seen.scheduled.schedule_state.runs == 3
 
 
 async def test_replacing_sets_what_is_left_out_to_its_default(world: World, caller: Caller) -> None:
@@ -410,13 +410,13 @@ async def test_a_task_that_is_over_can_be_reset_and_goes_on_with_its_next_slot(
 ) -> None:
     task = await made(world, caller, one_off=True)
     await world.pass_time(hours=5)
-    settle(world, task, settled_until=world.clock.now(), runs=1)
+    settle(world, task, handled_until=world.clock.now(), runs=1)
     assert (await show(world, task.id)).next_run_at is None
 
     reset = await world.container.reset_periodic_task()(caller, task.id)
 
     assert reset == await show(world, task.id)
-    assert reset.scheduled.standing == Standing()
+    assert reset.scheduled.schedule_state == ScheduleState()
     assert reset.next_run_at == world.clock.now() + timedelta(hours=1)
     assert reset.last_slot is None
 
@@ -425,7 +425,7 @@ async def test_a_task_that_a_wrong_clock_has_settled_for_decades_can_be_reset(
     world: World, caller: Caller
 ) -> None:
     task = await made(world, caller)
-    settle(world, task, settled_until=world.clock.now() + timedelta(days=29_000), runs=1)
+    settle(world, task, handled_until=world.clock.now() + timedelta(days=29_000), runs=1)
 
     reset = await world.container.reset_periodic_task()(caller, task.id)
 
@@ -558,7 +558,7 @@ async def test_the_next_runs_follow_what_was_settled_and_end_with_the_last(
 ) -> None:
     now = world.clock.now()
     task = await made(world, caller, max_runs=5)
-    settle(world, task, settled_until=now, runs=3)
+    settle(world, task, handled_until=now, runs=3)
 
     runs = await world.container.list_next_runs()(task.id, most=10)
 
@@ -569,7 +569,7 @@ async def test_the_next_runs_follow_what_was_settled_and_end_with_the_last(
 async def test_the_last_slot_is_the_latest_that_was_settled(world: World, caller: Caller) -> None:
     now = world.clock.now()
     task = await made(world, caller)
-    settle(world, task, settled_until=now + timedelta(hours=3, minutes=10), runs=3)
+    settle(world, task, handled_until=now + timedelta(hours=3, minutes=10), runs=3)
 
     assert (await show(world, task.id)).last_slot == now + timedelta(hours=3)
 
@@ -705,7 +705,7 @@ async def test_every_change_is_noted_with_who_made_it(world: World, caller: Call
     await change(world, caller, task.id, enabled=False, kwargs={"to": "grace"})
     await change(world, caller, task.id, enabled=False)
     await world.container.run_now()(caller, task.id)
-    settle(world, task, settled_until=A_MOMENT, runs=3)
+    settle(world, task, handled_until=A_MOMENT, runs=3)
     await world.container.reset_periodic_task()(caller, task.id)
     await world.container.delete_periodic_task()(caller, task.id)
 
@@ -723,7 +723,7 @@ async def test_every_change_is_noted_with_who_made_it(world: World, caller: Call
     }
     assert changed.details == {"enabled": {"from": True, "to": False}, "kwargs": "changed"}
     assert "kwargs" not in created.details
-    assert reset.details == {"name": "hourly", "runs": 3, "settled_until": A_MOMENT.isoformat()}
+    assert reset.details == {"name": "hourly", "runs": 3, "handled_until": A_MOMENT.isoformat()}
     assert requested.details["name"] == deleted.details["name"] == "hourly"
 
 

@@ -93,7 +93,7 @@ async def test_a_beginning_is_noted_before_the_task_goes_on(
     run = store.runs[run_id]
     assert (run.state, run.worker) == (RunState.STARTED, "w@host")
     assert run.started_at is not None
-    assert run.lapses_at == run.started_at + timedelta(hours=1)
+    assert run.deadline == run.started_at + timedelta(hours=1)
 
 
 async def test_a_run_begins_once_unless_it_is_another_attempt(

@@ -12,7 +12,7 @@ from domain.scheduling.options import PublishingOptions
 from domain.scheduling.runs import RunState
 from domain.scheduling.schedules import Interval, Period, Solar, SolarEvent
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, Standing, UnreadableTask
+from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
 from entrypoints.celery.beat.configured import read_configuration
 from tests.fakes.beats import LEASE, Beat, Broker, SharedStore, live
 from tests.fakes.builders import A_MOMENT
@@ -63,26 +63,28 @@ async def test_a_task_runs_at_each_of_its_times(
 
     assert broker.slots(task.id) == each_second(1, 5)
     assert store.slots(task.id, RunState.PUBLISHED) == each_second(1, 5)
-    assert store.standings[task.id] == Standing(settled_until=A_MOMENT + 5 * SECOND, runs=5)
+    assert store.schedule_states[task.id] == ScheduleState(
+        handled_until=A_MOMENT + 5 * SECOND, runs=5
+    )
 
 
 async def test_everything_that_is_due_at_once_is_claimed_in_few_statements(
     store: SharedStore, broker: Broker, beat: Beat
 ) -> None:
     tasks = [a_task(store) for _ in range(1000)]
-    await beat.turn()
+    await beat.tick()
     store.asked.clear()
 
     await beat.live(1, step=1)
 
     assert len(broker.messages) == len({run.task_id for run in broker.messages}) == len(tasks)
-    assert store.asked.count("claim") + store.asked.count("note_published") <= 6
+    assert store.asked.count("claim") + store.asked.count("record_published") <= 6
 
 
 async def test_a_task_that_is_made_changed_paused_resumed_or_deleted_needs_no_restart(
     store: SharedStore, broker: Broker, beat: Beat
 ) -> None:
-    await beat.turn()
+    await beat.tick()
     task = a_task(store)
     await beat.live(2)
     assert broker.slots(task.id) == each_second(1, 2)
@@ -127,7 +129,7 @@ async def test_what_a_change_makes_overdue_runs_once_not_as_often_as_it_would_ha
 
     daily.redefine(a_definition(schedule=EVERY_SECOND), at=store.clock.now())
     store.define(daily)
-    await beat.turn()
+    await beat.tick()
 
     assert broker.slots(daily.id) == [A_MOMENT + 2 * HOUR]
 
@@ -135,13 +137,13 @@ async def test_what_a_change_makes_overdue_runs_once_not_as_often_as_it_would_ha
 async def test_a_definition_that_was_committed_late_does_not_run_for_the_time_before(
     store: SharedStore, broker: Broker, beat: Beat
 ) -> None:
-    await beat.turn()
+    await beat.tick()
     task = a_periodic_task(created_at=store.clock.now(), schedule=EVERY_SECOND)
     await beat.live(60, step=5)
     await store.clock.pass_time(SECOND / 2)
     store.define(task)
 
-    await beat.turn()
+    await beat.tick()
 
     assert broker.slots(task.id) == [A_MOMENT + 60 * SECOND]
 
@@ -157,7 +159,7 @@ async def test_a_pause_that_is_to_be_caught_up_with_is_a_time_that_was_missed(
 
     task.resume(at=store.clock.now(), catch_up=True)
     store.define(task)
-    await beat.turn()
+    await beat.tick()
 
     assert broker.slots(task.id) == [*each_second(1, 2), A_MOMENT + 12 * SECOND]
 
@@ -180,13 +182,13 @@ async def test_a_task_that_was_reset_begins_anew_at_once(
     await beat.live(3)
     assert broker.slots(once.id) == each_second(1, 1)
 
-    store.standings.pop(once.id)
+    store.schedule_states.pop(once.id)
     once.reset(at=store.clock.now())
     store.define(once)
     await beat.live(3)
 
     assert broker.slots(once.id) == [*each_second(1, 1), *each_second(4, 4)]
-    assert store.standings[once.id].runs == 1
+    assert store.schedule_states[once.id].runs == 1
 
 
 async def test_a_slot_that_is_given_up_does_not_count_as_a_run(
@@ -201,7 +203,7 @@ async def test_a_slot_that_is_given_up_does_not_count_as_a_run(
     await beat.live(1, step=1)
 
     assert broker.slots(task.id) == [*each_second(1, 1), *each_second(4, 4)]
-    assert store.standings[task.id].runs == 2
+    assert store.schedule_states[task.id].runs == 2
 
 
 async def test_slots_that_are_all_wanted_run_one_after_the_other(
@@ -209,7 +211,7 @@ async def test_slots_that_are_all_wanted_run_one_after_the_other(
 ) -> None:
     """As long as one run goes on the others wait, in their order; none is skipped, and the broker holds one."""
     task = a_task(store, max_running=1, misfire=Misfire.RUN_ALL)
-    await beat.turn()
+    await beat.tick()
     await beat.live(5)
     assert broker.slots(task.id) == each_second(1, 1)
 
@@ -219,7 +221,7 @@ async def test_slots_that_are_all_wanted_run_one_after_the_other(
         await beat.live(2.5, step=0.25)
 
     assert store.slots(task.id, RunState.SKIPPED) == []
-    assert store.standings[task.id].runs == len(broker.messages)
+    assert store.schedule_states[task.id].runs == len(broker.messages)
 
 
 async def test_a_task_whose_slots_wait_is_asked_for_seldom_and_paused_at_once(
@@ -246,7 +248,7 @@ async def test_slots_that_wait_for_their_turn_are_the_next_leader_s_business(
     await beat.live(5)
     await beat.stop()
     other = Beat(store, broker)
-    await other.turn()
+    await other.tick()
     store.finish(broker.messages[-1].id)
 
     await other.live(3)
@@ -272,7 +274,7 @@ async def test_a_run_that_somebody_asks_for_moves_no_slot(
 async def test_a_run_of_a_task_that_was_made_a_moment_ago_finds_its_task(
     store: SharedStore, broker: Broker, beat: Beat
 ) -> None:
-    await beat.turn()
+    await beat.tick()
     task = a_periodic_task(created_at=store.clock.now(), schedule=EVERY_HOUR)
     wanted = store.request(task.id)
     store.define(task)
@@ -335,7 +337,7 @@ async def test_a_flag_that_an_earlier_leader_left_is_taken_away(
     task = a_task(store)
     store.problems = {task.id: "was wrong", PeriodicTaskId(UUID(int=0)): "is gone"}
 
-    await beat.turn()
+    await beat.tick()
 
     assert store.problems == {}
 
@@ -393,7 +395,7 @@ async def test_slots_that_passed_while_no_beat_was_there_are_a_matter_of_misfire
     await store.clock.pass_time(8 * SECOND + SECOND / 2)
     before = broker.slots(task.id)
 
-    await Beat(store, broker).turn()
+    await Beat(store, broker).tick()
 
     assert before == each_second(1, 2)
     assert broker.slots(task.id) == [*before, *(A_MOMENT + n * SECOND for n in ran)]
@@ -531,7 +533,9 @@ async def test_while_the_store_is_away_everything_runs_as_long_as_the_lease_is_s
     await beat.live(3)
     assert broker.slots(task.id) == each_second(1, 14)
     assert store.slots(task.id, RunState.PUBLISHED) == each_second(1, 14)
-    assert store.standings[task.id] == Standing(settled_until=A_MOMENT + 14 * SECOND, runs=14)
+    assert store.schedule_states[task.id] == ScheduleState(
+        handled_until=A_MOMENT + 14 * SECOND, runs=14
+    )
 
 
 async def test_when_the_store_is_away_for_longer_than_the_lease_every_slot_runs_once_afterwards(
@@ -549,7 +553,7 @@ async def test_when_the_store_is_away_for_longer_than_the_lease_every_slot_runs_
     assert during < 20, "no beat publishes when another one may lead"
     assert broker.slots(task.id) == each_second(1, 38)
     assert store.slots(task.id, RunState.PUBLISHED) == each_second(1, 38)
-    assert store.standings[task.id].runs == 38
+    assert store.schedule_states[task.id].runs == 38
 
 
 async def test_a_store_that_is_away_at_the_start_is_waited_for_and_no_slot_is_lost(
@@ -571,7 +575,7 @@ async def test_a_claim_whose_answer_got_lost_is_neither_lost_nor_made_twice(
 ) -> None:
     task, guarded = a_task(store), a_task(store, max_running=1, misfire=Misfire.RUN_ALL)
     wanted = a_task(store, schedule=EVERY_HOUR)
-    await beat.turn()
+    await beat.tick()
 
     store.loses_answers = True
     request = store.request(wanted.id)
@@ -588,7 +592,7 @@ async def test_tasks_with_max_running_wait_for_the_store_which_alone_knows_what_
     store: SharedStore, broker: Broker, beat: Beat
 ) -> None:
     task = a_task(store, max_running=1)
-    await beat.turn()
+    await beat.tick()
     store.is_away = True
     await beat.live(3)
     assert broker.slots(task.id) == []
@@ -603,7 +607,7 @@ async def test_messages_that_the_broker_does_not_take_are_kept(
     store: SharedStore, broker: Broker, beat: Beat
 ) -> None:
     task = a_task(store)
-    await beat.turn()
+    await beat.tick()
     broker.is_away = True
     await beat.live(20)
     assert broker.messages == []
@@ -619,7 +623,7 @@ async def test_while_the_broker_is_away_it_is_not_asked_all_the_time(
     store: SharedStore, broker: Broker, beat: Beat
 ) -> None:
     a_task(store)
-    await beat.turn()
+    await beat.tick()
     broker.is_away = True
 
     await beat.live(60)
@@ -634,9 +638,9 @@ async def test_a_look_that_fails_drops_nothing(
     store: SharedStore, broker: Broker, beat: Beat
 ) -> None:
     tasks = [a_task(store) for _ in range(10)]
-    await beat.turn()
+    await beat.tick()
     store.is_away = True
-    await beat.turn()
+    await beat.tick()
     store.is_away = False
 
     assert len(beat.dispatcher.agenda) == len(tasks)
@@ -647,7 +651,7 @@ async def test_what_the_changes_do_not_tell_is_found_by_comparing_everything(
 ) -> None:
     """As after a restored backup, whose transactions are those of another database."""
     changed, gone, new = a_task(store), a_task(store), a_periodic_task(schedule=EVERY_SECOND)
-    await beat.turn()
+    await beat.tick()
     store.hides_changes = True
     changed.pause(at=store.clock.now())
     store.define(changed)
@@ -708,7 +712,7 @@ async def test_a_leader_whose_main_thread_hangs_is_replaced_though_its_event_loo
     for _ in range(30):
         await store.clock.pass_time(SECOND)
         await beat.step()
-        await other.turn()
+        await other.tick()
 
     assert store.lease is not None
     assert store.lease.epoch == 2, "it handed over once, and did not take the lease back"
@@ -740,7 +744,7 @@ async def test_a_beat_that_hangs_while_it_publishes_says_what(
     store: SharedStore, broker: Broker, beat: Beat
 ) -> None:
     a_task(store, name="Mail everybody")
-    await beat.turn()
+    await beat.tick()
     problems: list[str | None] = []
 
     def hang() -> None:
@@ -871,7 +875,9 @@ async def test_a_leader_whose_clock_goes_wrong_settles_nothing_that_is_not_over_
     await live(beat, other, seconds=5)
 
     assert broker.slots(task.id) == each_second(1, 28)
-    assert store.standings[task.id] == Standing(settled_until=A_MOMENT + 28 * SECOND, runs=28)
+    assert store.schedule_states[task.id] == ScheduleState(
+        handled_until=A_MOMENT + 28 * SECOND, runs=28
+    )
 
 
 async def test_a_clock_that_is_wrong_for_a_moment_between_two_looks_loses_no_slot(
@@ -898,7 +904,9 @@ async def test_what_a_wrong_clock_has_settled_in_the_future_is_taken_back(
     )
     (static,) = configured
     for task_id in (task.id, static.id):
-        store.standings[task_id] = Standing(settled_until=A_MOMENT + 29_200 * 24 * HOUR, runs=1)
+        store.schedule_states[task_id] = ScheduleState(
+            handled_until=A_MOMENT + 29_200 * 24 * HOUR, runs=1
+        )
 
     await Beat(store, broker, configured).live(3)
 

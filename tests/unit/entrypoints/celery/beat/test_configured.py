@@ -118,7 +118,7 @@ async def test_a_configured_task_runs_neither_for_the_time_before_its_first_beat
     assert broker.messages == []
 
     await store.clock.pass_time(20 * SECOND)
-    await Beat(store, broker, [read({"schedule": 60})]).turn()
+    await Beat(store, broker, [read({"schedule": 60})]).tick()
 
     assert broker.slots(configured_id("configured")) == [A_MOMENT + MINUTE]
 
