@@ -34,20 +34,33 @@ def jobs(variables: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
         yield jobs
 
 
+def gaps(runs: list[dict[str, Any]]) -> set[timedelta]:
+    """Return the times between the slots of runs, which are listed newest first."""
+    slots = [datetime.fromisoformat(run["scheduledFor"]) for run in reversed(runs)]
+    return {later - earlier for earlier, later in pairwise(slots)}
+
+
 # --- made, changed, removed ---------------------------------------------------------------------
 
 
 def test_a_task_that_is_made_runs_on_time_without_a_restart(jobs: Portico, tmp_path: Path) -> None:
-    """Each second once, in the second it is for, and no second is left out."""
+    """Each second once, in the second it is for, and no second is left out; nothing is left once it is deleted."""
     file = tmp_path / "lines"
     task = jobs.make(args=[str(file)], kwargs={"text": "once"})
 
     until(lambda: len(jobs.ended(task)) >= 4)
+    jobs.change(task, enabled=False)
+    time.sleep(1)  # the beat learns of it
+    until(lambda: len(jobs.ended(task)) == len(jobs.runs(task)))
+    runs = jobs.ended(task)
+
+    assert all(run["state"] == "succeeded" and 0 <= run["lateness"] < 1 for run in runs)
+    assert gaps(runs) == {timedelta(seconds=1)}
+    assert lines(file) == ["once"] * len(runs)
 
     jobs.http.delete(task)
-    runs = jobs.runs(task) if jobs.http.get(task).is_success else []
-    assert runs == []
-    assert set(lines(file)) == {"once"}
+    assert jobs.http.get(task).status_code == 404
+    assert jobs.http.get(f"{task}/runs").status_code == 404
 
 
 def test_runs_come_in_their_second_and_none_is_left_out(jobs: Portico, tmp_path: Path) -> None:
@@ -56,8 +69,7 @@ def test_runs_come_in_their_second_and_none_is_left_out(jobs: Portico, tmp_path:
     until(lambda: len(jobs.ended(task)) >= 5)
     runs = jobs.ended(task)
 
-    slots = [datetime.fromisoformat(run["scheduledFor"]) for run in reversed(runs)]
-    assert {later - earlier for earlier, later in pairwise(slots)} == {timedelta(seconds=1)}
+    assert gaps(runs) == {timedelta(seconds=1)}
     assert all(0 <= run["lateness"] < 1 for run in runs)
     assert len(lines(tmp_path / "lines")) >= len(runs)
     jobs.http.delete(task)
