@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from adapters.memory.store import MemoryTransaction
+from adapters.memory.store import MemoryTable, MemoryTransaction
 from application.ports.outbox import Outbox
 from domain.documents import AuditEntry, AuditId
 
@@ -12,7 +12,7 @@ class MemoryOutbox(Outbox):
 
     def __init__(self, transaction: MemoryTransaction) -> None:
         self._transaction = transaction
-        self._entries = transaction.outbox
+        self._entries: MemoryTable[AuditId, AuditEntry] = transaction.table(AuditEntry)
 
     async def add(self, entry: AuditEntry) -> None:
         if self._entries.find(entry.id) is None:

@@ -4,9 +4,9 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from adapters.memory.store import MemoryTransaction
+from adapters.memory.store import MemoryTable, MemoryTransaction
 from application.ports.permissions import PermissionRepository
-from domain.routes import Permission, PermissionChange, Route, reconcile
+from domain.routes import Permission, PermissionChange, PermissionId, Route, reconcile
 
 
 class MemoryPermissionRepository(PermissionRepository):
@@ -14,7 +14,7 @@ class MemoryPermissionRepository(PermissionRepository):
 
     def __init__(self, transaction: MemoryTransaction) -> None:
         self._transaction = transaction
-        self._permissions = transaction.permissions
+        self._permissions: MemoryTable[PermissionId, Permission] = transaction.table(Permission)
 
     async def sync(
         self, routes: Sequence[Route], *, ids: Sequence[UUID], at: datetime

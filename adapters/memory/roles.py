@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from adapters.memory.store import MemoryTransaction, page_of, sorted_by
+from adapters.memory.store import MemoryTable, MemoryTransaction, UserRoles, page_of, sorted_by
 from application.paging import Page, PageRequest, Sort
 from application.ports.roles import RoleFilter, RoleRepository
 from domain.access import (
@@ -27,9 +27,13 @@ class MemoryRoleRepository(RoleRepository):
 
     def __init__(self, transaction: MemoryTransaction) -> None:
         self._transaction = transaction
-        self._roles = transaction.roles
+        self._roles: MemoryTable[RoleId, Role] = transaction.table(Role)
+        self._users: MemoryTable[UserId, User] = transaction.table(User)
+        self._user_roles: MemoryTable[UserId, frozenset[RoleId]] = transaction.table(
+            UserRoles, cascade=User
+        )
         self._roles.validate = self._check_unique
-        transaction.user_roles.validate = self._check_roles_exist
+        self._user_roles.validate = self._check_roles_exist
 
     async def add(self, role: Role) -> None:
         self._roles.write(role.id, role)
@@ -99,7 +103,7 @@ class MemoryRoleRepository(RoleRepository):
     async def assign(self, user_id: UserId, role_ids: Collection[RoleId]) -> None:
         await self._transaction.wait_for(*_locks(role_ids))
         self._check_roles_exist(role_ids)
-        self._transaction.user_roles.write(user_id, frozenset(role_ids))
+        self._user_roles.write(user_id, frozenset(role_ids))
 
     async def count_users(self, role_ids: Collection[RoleId]) -> Mapping[RoleId, int]:
         return {role_id: len(self._users_with(role_id)) for role_id in role_ids}
@@ -113,7 +117,7 @@ class MemoryRoleRepository(RoleRepository):
         await self._transaction.lock("access")
 
     async def access_of(self, user_id: UserId) -> Access | None:
-        user = self._transaction.users.find(user_id)
+        user = self._users.find(user_id)
         if user is None:
             return None
         return Access(
@@ -127,8 +131,8 @@ class MemoryRoleRepository(RoleRepository):
         return sorted(self._roles.where(condition), key=_by_code)
 
     def _users_with(self, role_id: RoleId) -> Sequence[User]:
-        held = self._transaction.user_roles
-        return self._transaction.users.where(lambda user: role_id in (held.find(user.id) or ()))
+        held = self._user_roles
+        return self._users.where(lambda user: role_id in (held.find(user.id) or ()))
 
     def _check_roles_exist(self, role_ids: Collection[RoleId]) -> None:
         gone = [role_id for role_id in role_ids if self._roles.find(role_id) is None]
@@ -144,8 +148,9 @@ class MemoryRoleRepository(RoleRepository):
 
 def roles_of(transaction: MemoryTransaction, user_id: UserId) -> Sequence[Role]:
     """Return the roles that a user has, ordered by code."""
-    held = transaction.user_roles.find(user_id) or frozenset()
-    return sorted(transaction.roles.where(lambda role: role.id in held), key=_by_code)
+    roles: MemoryTable[RoleId, Role] = transaction.table(Role)
+    held = transaction.table(UserRoles).find(user_id) or frozenset()
+    return sorted(roles.where(lambda role: role.id in held), key=_by_code)
 
 
 def _sum(amounts: Iterable[Amount]) -> Amount:

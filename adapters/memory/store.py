@@ -1,8 +1,10 @@
 """What the relational store holds, in memory, and a transaction on it."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
@@ -25,29 +27,51 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
+class UserRoles(frozenset[RoleId]):
+    """The roles of a user, by the id of the user; some of the roles may be deleted."""
+
+    __slots__ = ()
+
+
+class DeletedPeriodicTask:
+    """That a periodic task was deleted, by its id."""
+
+
+class ReadingProblem(str):
+    """Why a beat cannot read a definition, by the id of the periodic task."""
+
+    __slots__ = ()
+
+
 class MemoryStore:
     """What is committed, and the locks on it."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.time: Clock = clock or SystemClock()
-        self.users: dict[UserId, User] = {}
-        self.roles: dict[RoleId, Role] = {}
-        self.user_roles: dict[UserId, frozenset[RoleId]] = {}
-        """Role ids per user; may include ids of deleted roles."""
-        self.permissions: dict[PermissionId, Permission] = {}
-        self.outbox: dict[AuditId, AuditEntry] = {}
-        self.periodic_tasks: dict[PeriodicTaskId, PeriodicTask | UnreadableTask] = {}
-        self.deleted_periodic_tasks: dict[PeriodicTaskId, bool] = {}
-        self.schedule_states: dict[PeriodicTaskId, ScheduleState] = {}
-        self.runs: dict[RunId, Run] = {}
-        self.task_offers: dict[str, MemoryOffer] = {}
-        self.problems: dict[PeriodicTaskId, str] = {}
-        """Why a beat cannot read a definition."""
+        self._rows = defaultdict[type, dict[Any, Any]](dict)
+        # What other stores in memory and tests ask for by name.
+        self.users: dict[UserId, User] = self.rows(User)
+        self.roles: dict[RoleId, Role] = self.rows(Role)
+        self.user_roles: dict[UserId, frozenset[RoleId]] = self.rows(UserRoles)
+        self.permissions: dict[PermissionId, Permission] = self.rows(Permission)
+        self.outbox: dict[AuditId, AuditEntry] = self.rows(AuditEntry)
+        self.periodic_tasks: dict[PeriodicTaskId, PeriodicTask | UnreadableTask] = self.rows(
+            PeriodicTask
+        )
+        self.deleted_periodic_tasks: dict[PeriodicTaskId, bool] = self.rows(DeletedPeriodicTask)
+        self.schedule_states: dict[PeriodicTaskId, ScheduleState] = self.rows(ScheduleState)
+        self.runs: dict[RunId, Run] = self.rows(Run)
+        self.task_offers: dict[str, MemoryOffer] = self.rows(MemoryOffer)
+        self.problems: dict[PeriodicTaskId, str] = self.rows(ReadingProblem)
         self.claims: dict[RunId, int] = {}
         """In which epoch a beat claimed a run."""
         self.lease: MemoryLease | None = None
         self._listeners: list[asyncio.Future[None]] = []
         self._locks = WeakValueDictionary[Hashable, asyncio.Lock]()
+
+    def rows(self, row: type) -> dict[Any, Any]:
+        """Return the committed rows of this type by their keys."""
+        return self._rows[row]
 
     def lock(self, what: Hashable) -> asyncio.Lock:
         """Return the lock on `what`, the same one for as long as anybody has or awaits it."""
@@ -93,34 +117,30 @@ class MemoryTransaction:
     """What one unit of work has written and locked. After an error all there is to do is to leave."""
 
     def __init__(self, store: MemoryStore) -> None:
-        self.users = MemoryTable(self, store.users, copy=replace)
-        self.roles = MemoryTable(self, store.roles, copy=replace)
-        self.user_roles = MemoryTable(self, store.user_roles, copy=frozenset)
-        self.permissions = MemoryTable(self, store.permissions, copy=replace)
-        self.outbox = MemoryTable(self, store.outbox, copy=replace)
-        self.periodic_tasks = MemoryTable(self, store.periodic_tasks, copy=replace)
-        self.deleted_periodic_tasks = MemoryTable(self, store.deleted_periodic_tasks, copy=bool)
-        self.schedule_states = MemoryTable(self, store.schedule_states, copy=replace)
-        self.problems = MemoryTable(self, store.problems, copy=str)
-        self.runs = MemoryTable(self, store.runs, copy=replace)
-        self.task_offers = MemoryTable(self, store.task_offers, copy=replace)
         self.time = store.time
         self.failure: PorticoError | None = None
-        self._tables: Sequence[MemoryTable[Any, Any]] = (
-            self.users,
-            self.roles,
-            self.user_roles,
-            self.permissions,
-            self.outbox,
-            self.periodic_tasks,
-            self.deleted_periodic_tasks,
-            self.schedule_states,
-            self.problems,
-            self.runs,
-            self.task_offers,
-        )
+        self._tables: dict[type, MemoryTable[Any, Any]] = {}
         self._store = store
         self._locked: dict[Hashable, asyncio.Lock] = {}
+
+    def table(
+        self,
+        row: type,
+        *,
+        cascade: type | None = None,
+        owner: Callable[[Any], Hashable] | None = None,
+    ) -> "MemoryTable[Any, Any]":
+        """Return the table of rows of this type.
+
+        `cascade` is the type of the rows that own these: when an owner is removed, so are its rows. `owner` returns
+        the key of the owner; without it, a row and its owner have the same key.
+        """
+        if row not in self._tables:
+            self._tables[row] = MemoryTable(self, self._store.rows(row))
+        table = self._tables[row]
+        if cascade is not None:
+            self.table(cascade).cascades.append((table, owner))
+        return table
 
     async def lock(self, *what: Hashable) -> None:
         """Exclude everybody else from each of these, until the end."""
@@ -145,16 +165,16 @@ class MemoryTransaction:
     def commit(self) -> None:
         """Show the writes to everybody and let go of the locks, or raise and change nothing."""
         self.raise_failure()
-        for table in self._tables:
+        for table in self._tables.values():
             table.check()
-        for table in self._tables:
+        for table in self._tables.values():
             table.publish()
         self._store.notify()
         self.end()
 
     def end(self) -> None:
         """Forget the writes and let go of the locks."""
-        for table in self._tables:
+        for table in self._tables.values():
             table.forget()
         while self._locked:
             self._locked.popitem()[1].release()
@@ -168,32 +188,31 @@ class MemoryTransaction:
 class MemoryTable(Generic[K, V]):
     """The committed rows of one kind, and over them what one transaction has written. Hands out copies."""
 
-    def __init__(
-        self, transaction: MemoryTransaction, committed: dict[K, V], *, copy: Callable[[V], V]
-    ) -> None:
+    def __init__(self, transaction: MemoryTransaction, committed: dict[K, V]) -> None:
         self.validate: Callable[[V], None] = lambda _: None
         """Raises if the row conflicts with another one; called when the row is written, and again at commit."""
         self._transaction = transaction
         self._committed = committed
         self._written: dict[K, V | None] = {}
-        self._copy = copy
+        self.cascades: list[tuple[MemoryTable[Any, Any], Callable[[Any], Hashable] | None]] = []
+        """The tables whose rows go with a row of this one, and which row each of theirs belongs to."""
 
     def find(self, key: K) -> V | None:
         """Return the row if there is one."""
         self._transaction.raise_failure()
         row = self._written.get(key) if key in self._written else self._committed.get(key)
-        return None if row is None else self._copy(row)
+        return None if row is None else copy(row)
 
     def committed(self, key: K) -> V | None:
         """Return the row as everybody sees it, if there is one."""
         row = self._committed.get(key)
-        return None if row is None else self._copy(row)
+        return None if row is None else copy(row)
 
     def where(self, condition: Callable[[V], bool] = lambda _: True) -> list[V]:
         """Return the rows of which the condition holds."""
         self._transaction.raise_failure()
         visible = (self._committed | self._written).values()
-        return [self._copy(row) for row in visible if row is not None and condition(row)]
+        return [copy(row) for row in visible if row is not None and condition(row)]
 
     def write(self, key: K, row: V) -> None:
         """Add the row or replace it."""
@@ -203,12 +222,20 @@ class MemoryTable(Generic[K, V]):
         except PorticoError as error:
             self._transaction.failure = error
             raise
-        self._written[key] = self._copy(row)
+        self._written[key] = copy(row)
 
     def remove(self, key: K) -> None:
-        """Remove the row if there is one."""
+        """Remove the row if there is one, and the rows of other tables that belong to it."""
         self._transaction.raise_failure()
         self._written[key] = None
+        for table, owner in self.cascades:
+            table.remove_owned(key, owner)
+
+    def remove_owned(self, by: Hashable, owner: Callable[[V], Hashable] | None) -> None:
+        """Remove the rows that belong to the row `by` of another table."""
+        for key, row in (self._committed | self._written).items():
+            if row is not None and (key if owner is None else owner(row)) == by:
+                self.remove(key)
 
     def check(self) -> None:
         """Raise if a written row contradicts what others have committed meanwhile."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from adapters.memory.roles import roles_of, sorted_users
-from adapters.memory.store import MemoryTransaction, page_of
+from adapters.memory.store import MemoryTable, MemoryTransaction, page_of
 from application.paging import Page, PageRequest
 from application.ports.users import UserFilter, UserRepository
 from domain.identity import (
@@ -25,7 +25,7 @@ class MemoryUserRepository(UserRepository):
 
     def __init__(self, transaction: MemoryTransaction) -> None:
         self._transaction = transaction
-        self._users = transaction.users
+        self._users: MemoryTable[UserId, User] = transaction.table(User)
         self._users.validate = self._check_unique
 
     async def add(self, user: User) -> None:
@@ -48,7 +48,6 @@ class MemoryUserRepository(UserRepository):
     async def delete(self, user_id: UserId) -> None:
         await self.lock(user_id)
         self._users.remove(user_id)
-        self._transaction.user_roles.remove(user_id)
 
     async def find_by_login(self, name: str) -> User | None:
         match login_name(name):

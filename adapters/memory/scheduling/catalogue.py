@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from adapters.memory.store import MemoryOffer, MemoryTransaction
+from adapters.memory.store import MemoryOffer, MemoryTable, MemoryTransaction
 from application.ports.scheduling import OfferedTask, TaskCatalogue
 from domain.scheduling.signatures import RegisteredTask
 
@@ -15,7 +15,7 @@ class MemoryTaskCatalogue(TaskCatalogue):
     """What workers offer, seen through one transaction."""
 
     def __init__(self, transaction: MemoryTransaction) -> None:
-        self._offers = transaction.task_offers
+        self._offers: MemoryTable[str, MemoryOffer] = transaction.table(MemoryOffer)
         self._clock = transaction.time
 
     async def offer(

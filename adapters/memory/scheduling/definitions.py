@@ -4,10 +4,18 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from adapters.memory.store import MemoryTransaction, page_of, sorted_by
+from adapters.memory.store import (
+    DeletedPeriodicTask,
+    MemoryTable,
+    MemoryTransaction,
+    ReadingProblem,
+    page_of,
+    sorted_by,
+)
 from application.paging import Page, PageRequest, Sort
 from application.ports.scheduling import PeriodicTaskFilter, PeriodicTaskRepository, Scheduled
 from domain.scheduling.errors import PeriodicTaskNameTaken, PeriodicTaskNotFound
+from domain.scheduling.runs import Run, RunId
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
 from domain.text import search_key
@@ -18,7 +26,17 @@ class MemoryPeriodicTaskRepository(PeriodicTaskRepository):
 
     def __init__(self, transaction: MemoryTransaction) -> None:
         self._transaction = transaction
-        self._tasks = transaction.periodic_tasks
+        self._tasks: MemoryTable[PeriodicTaskId, PeriodicTask | UnreadableTask] = transaction.table(
+            PeriodicTask
+        )
+        self._deleted: MemoryTable[PeriodicTaskId, bool] = transaction.table(DeletedPeriodicTask)
+        self._schedule_states: MemoryTable[PeriodicTaskId, ScheduleState] = transaction.table(
+            ScheduleState, cascade=PeriodicTask
+        )
+        self._problems: MemoryTable[PeriodicTaskId, str] = transaction.table(
+            ReadingProblem, cascade=PeriodicTask
+        )
+        self._runs: MemoryTable[RunId, Run] = transaction.table(Run)
         self._tasks.validate = self._check_unique
 
     async def add(self, task: PeriodicTask) -> None:
@@ -46,34 +64,30 @@ class MemoryPeriodicTaskRepository(PeriodicTaskRepository):
         self._tasks.write(task.id, task)
 
     async def forget_schedule_state(self, task_id: PeriodicTaskId) -> None:
-        self._transaction.schedule_states.remove(task_id)
+        self._schedule_states.remove(task_id)
 
     async def delete(self, task_id: PeriodicTaskId) -> None:
         await self.lock(task_id)
         self._tasks.remove(task_id)
-        self._transaction.deleted_periodic_tasks.write(task_id, True)  # noqa: FBT003 - that it is
-        self._transaction.schedule_states.remove(task_id)
-        self._transaction.problems.remove(task_id)
-        for run in self._transaction.runs.where(lambda run: run.task_id == task_id):
-            self._transaction.runs.remove(run.id)
+        self._deleted.write(task_id, True)  # noqa: FBT003 - that it is
 
     async def page(self, which: PeriodicTaskFilter, page: PageRequest) -> Page[Scheduled]:
         matches = _matching(which)
         found = [
             task
             for task in self._tasks.where(matches)
-            if which.invalid in {None, self._transaction.problems.find(task.id) is not None}
+            if which.invalid in {None, self._problems.find(task.id) is not None}
         ]
         tasks = page_of(sorted_by(found, page.sort or Sort("name"), _SORTS), page)
         return Page([self._with_last_run(task) for task in tasks.records], tasks.total)
 
     def _with_last_run(self, task: PeriodicTask | UnreadableTask) -> Scheduled:
-        runs = self._transaction.runs.where(lambda run: run.task_id == task.id)
+        runs = self._runs.where(lambda run: run.task_id == task.id)
         last = max(runs, key=lambda run: (run.scheduled_for, run.id), default=None)
         return replace(self._scheduled(task), last_run=last)
 
     def _scheduled(self, task: PeriodicTask | UnreadableTask) -> Scheduled:
-        schedule_state = self._transaction.schedule_states.find(task.id)
+        schedule_state = self._schedule_states.find(task.id)
         return Scheduled(task=task, schedule_state=schedule_state or ScheduleState())
 
     def _check_unique(self, task: PeriodicTask | UnreadableTask) -> None:

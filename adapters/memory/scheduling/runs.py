@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from adapters.memory.store import MemoryStore, MemoryTransaction
+from adapters.memory.store import MemoryStore, MemoryTable, MemoryTransaction
 from application.paging import Cursor, Slice
 from application.ports.scheduling import Begun, Finished, RunFilter, RunLog, RunRepository
 from domain.scheduling.errors import RunNotFound
 from domain.scheduling.runs import Run, RunId, RunState
 from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.tasks import PeriodicTask
 
 _GOING_ON = frozenset({RunState.CLAIMED, RunState.PUBLISHED, RunState.STARTED})
 
@@ -19,7 +20,9 @@ class MemoryRunRepository(RunRepository):
 
     def __init__(self, transaction: MemoryTransaction) -> None:
         self._transaction = transaction
-        self._runs = transaction.runs
+        self._runs: MemoryTable[RunId, Run] = transaction.table(
+            Run, cascade=PeriodicTask, owner=lambda run: run.task_id
+        )
 
     async def request(self, run: Run) -> None:
         self._runs.write(run.id, run)

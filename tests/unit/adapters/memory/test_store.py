@@ -1,8 +1,10 @@
 """The store in memory, beyond what it shares with PostgreSQL."""
 
+from dataclasses import dataclass
+
 import pytest
 
-from adapters.memory.store import MemoryStore, page_of
+from adapters.memory.store import MemoryStore, MemoryTransaction, page_of
 from adapters.memory.unit_of_work import MemoryUnitOfWork
 from application.paging import MOST_COUNTED, Page, PageRequest
 from domain.access import RoleNotFound
@@ -37,3 +39,43 @@ async def test_a_role_that_somebody_deletes_before_it_is_given_for_good_is_not_g
 
     async with MemoryUnitOfWork(store) as work:
         assert await work.roles.of_users([user.id]) == {}
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Biography:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    author: str
+
+
+def test_a_removed_row_takes_along_what_it_owns_as_declared() -> None:
+    store = MemoryStore()
+    transaction = MemoryTransaction(store)
+    biographies = transaction.table(Biography, cascade=Author)
+    books = transaction.table(Book, cascade=Author, owner=lambda book: book.author)
+    authors = transaction.table(Author)
+    for name in ("ada", "bob"):
+        authors.write(name, Author(name))
+        biographies.write(name, Biography(f"{name} lived"))
+    books.write(1, Book("ada"))
+    books.write(2, Book("bob"))
+    transaction.commit()
+
+    books.write(3, Book("ada"))
+    authors.remove("ada")
+
+    assert books.where() == [Book("bob")]
+    assert biographies.find("ada") is None
+    assert set(store.rows(Book)) == {1, 2}, "others see it after the commit"
+    transaction.commit()
+    assert store.rows(Author) == {"bob": Author("bob")}
+    assert store.rows(Book) == {2: Book("bob")}
+    assert store.rows(Biography) == {"bob": Biography("bob lived")}
