@@ -170,12 +170,13 @@ def test_functions_in_the_configuration_are_called_for_every_message(
     store: SharedStore, app: Celery, opened: None
 ) -> None:
     numbers = iter(range(100))
+    other = f"{app.conf.task_default_queue}-other"
     app.conf.beat_schedule = {
         "counting": {
             "task": "not.known.here",
             "schedule": 0.1,
             "args": (BeatLazyFunc(lambda: next(numbers)),),
-            "options": {"queue": "other", "headers": {"tenant": "a"}},
+            "options": {"queue": other, "headers": {"tenant": "a"}},
         }
     }
     scheduler = DatabaseScheduler(app)
@@ -183,7 +184,7 @@ def test_functions_in_the_configuration_are_called_for_every_message(
     tick_until(scheduler, lambda: scheduler.dispatcher.published >= 2)
     scheduler.close()
 
-    first, second, *_ = messages(app, "other")
+    first, second, *_ = messages(app, other)
     assert (first.payload[0], second.payload[0]) == ([0], [1])
     assert first.headers["tenant"] == "a"
     assert first.headers["periodic_task"] == str(configured_id("counting"))
