@@ -52,9 +52,7 @@ class Portico:
     def start(self) -> DatabaseScheduler:
         scheduler = DatabaseScheduler(app=app)
         scheduler.max_interval = 0.001
-        while (
-            len(scheduler.dispatcher.agenda) < self._tasks or not scheduler.dispatcher.lease.holds
-        ):
+        while len(scheduler.dispatcher.queue) < self._tasks or not scheduler.dispatcher.lease.holds:
             scheduler.tick()
         return scheduler
 
@@ -68,7 +66,7 @@ class Portico:
         wanted = {"changed": self._changes}
         while True:
             scheduler.tick()
-            entry = scheduler.dispatcher.agenda.find(self._changed[0])
+            entry = scheduler.dispatcher.queue.find(self._changed[0])
             task = entry.task if entry else None
             if isinstance(task, PeriodicTask) and task.definition.kwargs == wanted:
                 return

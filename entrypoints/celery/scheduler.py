@@ -26,16 +26,16 @@ from kombu.common import ignore_errors
 from application.ports.scheduling import BeatId, DueSlots
 from domain.scheduling.slots import PeriodicTaskId
 from entrypoints.celery.asynchronous.loop import EventLoopEnded, process_loop
-from entrypoints.celery.beat.agenda import Agenda
-from entrypoints.celery.beat.configured import read_configuration
-from entrypoints.celery.beat.dispatcher import Dispatched, Dispatcher, Outside
-from entrypoints.celery.beat.garbage import Garbage
+from entrypoints.celery.beat.beat_schedule import read_configuration
+from entrypoints.celery.beat.definitions import PollSettings
+from entrypoints.celery.beat.dispatcher import Dispatcher, LoopBridge, Outcomes
+from entrypoints.celery.beat.gc_policy import GcPolicy
 from entrypoints.celery.beat.lease import Lease
-from entrypoints.celery.beat.news import News
-from entrypoints.celery.beat.office import Office
 from entrypoints.celery.beat.publisher import CeleryPublisher, DueEntry
-from entrypoints.celery.beat.reader import Rhythm
+from entrypoints.celery.beat.schedule_queue import ScheduleQueue
 from entrypoints.celery.beat.signals import SignalWatch, limited, uninterrupted
+from entrypoints.celery.beat.supervisor import BeatSupervisor
+from entrypoints.celery.beat.updates import Update
 from entrypoints.celery.process import container
 from entrypoints.heartbeat import EVERY, Heartbeat
 
@@ -44,7 +44,7 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _OPEN_WITHIN = 30.0
-_SETTLE_WITHIN = 2.0
+_DRAIN_WITHIN = 2.0
 _PUBLISH_WITHIN = 3.0
 _CLOSE_WITHIN = 3.0
 """Seconds that each step of starting and stopping may take; what is not done then is left to the next leader."""
@@ -70,7 +70,7 @@ class DatabaseScheduler(Scheduler):
     max_interval: float = _LONGEST_WAIT  # type: ignore[assignment]  # Celery takes any number
 
     dispatcher: Dispatcher
-    _office: Office
+    _supervisor: BeatSupervisor
     _heartbeat: Heartbeat
     _next_heartbeat = 0.0
     _is_open = False
@@ -87,8 +87,8 @@ class DatabaseScheduler(Scheduler):
         self._thread = process_loop.thread()
         self._call(self._open(), within=_OPEN_WITHIN)
         self._is_open = True
-        self._signals = SignalWatch(self._thread.loop, self._expect_the_end)
-        self.dispatcher.garbage.begin()
+        self._signals = SignalWatch(self._thread.loop, self._expect_shutdown)
+        self.dispatcher.gc_policy.begin()
 
     def tick(self, *_: object, **__: object) -> float:
         """Wait until something is due, and do it."""
@@ -115,40 +115,40 @@ class DatabaseScheduler(Scheduler):
             self._heartbeat.beat(leader=report.name, leads=works)
 
     def close(self) -> None:
-        """Publish what was claimed, note it, and let another beat lead; within seconds, whatever is down."""
+        """Publish what was claimed, record it, and release the lease; within seconds, whatever is down."""
         if self._is_ticking:
-            return  # a signal's doing: the service closes again when the tick is over
+            return  # called by a signal handler: the service closes again after the tick
         if self._is_open:
             self._is_open = False
             self._heartbeat.end()
             self._signals.close()
             try:
-                self._call(self._office.settle(within=_SETTLE_WITHIN), within=2 * _SETTLE_WITHIN)
-                with limited(2 * _PUBLISH_WITHIN, give_up=self._end_without_waiting):
+                self._call(self._supervisor.drain(within=_DRAIN_WITHIN), within=2 * _DRAIN_WITHIN)
+                with limited(2 * _PUBLISH_WITHIN, give_up=self._exit_at_once):
                     self.dispatcher.publish_all(within=_PUBLISH_WITHIN)
-                self._call(self._office.close(within=_CLOSE_WITHIN), within=2 * _CLOSE_WITHIN)
+                self._call(self._supervisor.close(within=_CLOSE_WITHIN), within=2 * _CLOSE_WITHIN)
             except TimeoutError:
                 _log.warning("the beat was not done in time; the next leader does the rest")
-            self.dispatcher.garbage.end()
+            self.dispatcher.gc_policy.end()
             # While the interpreter can still start the threads that closing a client takes.
             process_loop.stop()
         super().close()
 
-    def _expect_the_end(self) -> None:
+    def _expect_shutdown(self) -> None:
         """Wait until the main thread closes, because a signal came; give up if it does not."""
 
-        def look() -> None:
+        def check() -> None:
             if self._is_open:
-                threading.Thread(target=self._end_without_waiting, daemon=True).start()
+                threading.Thread(target=self._exit_at_once, daemon=True).start()
 
-        self._thread.loop.call_later(_PUBLISH_WITHIN, look)
+        self._thread.loop.call_later(_PUBLISH_WITHIN, check)
 
-    def _end_without_waiting(self) -> None:
+    def _exit_at_once(self) -> None:
         """End this process, whose main thread hangs, from another thread; let another beat lead before."""
         _log.critical("the beat hangs and is ended; the next leader does the rest")
         with suppress(Exception):
-            self._call(self._office.settle(within=_SETTLE_WITHIN), within=2 * _SETTLE_WITHIN)
-            self._call(self._office.close(within=_CLOSE_WITHIN), within=2 * _CLOSE_WITHIN)
+            self._call(self._supervisor.drain(within=_DRAIN_WITHIN), within=2 * _DRAIN_WITHIN)
+            self._call(self._supervisor.close(within=_CLOSE_WITHIN), within=2 * _CLOSE_WITHIN)
         os._exit(os.EX_SOFTWARE)
 
     # --- the event loop's part ---
@@ -159,35 +159,35 @@ class DatabaseScheduler(Scheduler):
         self._heartbeat = Heartbeat(opened.settings().data_dir, "beat")
         configured = read_configuration(self._configured_tasks(), timezone=str(self.app.timezone))
         lease = Lease(settings.lease, time.monotonic)
-        news: SimpleQueue[News] = SimpleQueue()
-        self._office = office = Office(
+        updates: SimpleQueue[Update] = SimpleQueue()
+        self._supervisor = supervisor = BeatSupervisor(
             opened.beat_store(),
             BeatId(opened.ids().new()),
             lease,
-            Rhythm(poll=settings.poll, reconcile=settings.reconcile),
+            PollSettings(poll=settings.poll, reconcile=settings.reconcile),
             clock=clock,
             monotonic=time.monotonic,
-            tell=news.put,
+            send=updates.put,
             report=lambda: self.dispatcher.report(_own_name()),
             problems={each.id: each.problem for each in configured if each.problem is not None},
         )
-        outside = _FromTheMainThread(asyncio.get_running_loop(), office)
+        bridge = _ThreadSafeBridge(asyncio.get_running_loop(), supervisor)
         self.dispatcher = Dispatcher(
-            agenda=Agenda(
+            queue=ScheduleQueue(
                 up_since=clock.now(),
                 sun=opened.sun(),
                 configured=configured,
-                report=outside.report,
+                report=bridge.report,
             ),
             publisher=CeleryPublisher(self._apply, self._disconnect),
-            outside=outside,
+            bridge=bridge,
             lease=lease,
             clock=clock,
             monotonic=time.monotonic,
-            garbage=Garbage(time.monotonic),
-            news=news,
+            gc_policy=GcPolicy(time.monotonic),
+            updates=updates,
         )
-        office.open()
+        supervisor.open()
 
     def _configured_tasks(self) -> dict[str, Any]:
         entries = dict(self.app.conf.beat_schedule)
@@ -238,23 +238,23 @@ _BACKEND_CLEANUP = {
 """What Celery adds to every schedule when results do not expire by themselves."""
 
 
-class _FromTheMainThread(Outside):
+class _ThreadSafeBridge(LoopBridge):
     """Hands work over to the event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, office: Office) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, supervisor: BeatSupervisor) -> None:
         self._loop = loop
-        self._office = office
+        self._supervisor = supervisor
 
     @property
     def waiting(self) -> int:
-        return self._office.claimer.waiting
+        return self._supervisor.claimer.waiting
 
     def claim(self, epoch: int, due_slots: Sequence[DueSlots]) -> None:
-        self._loop.call_soon_threadsafe(self._office.claimer.add, epoch, due_slots)
+        self._loop.call_soon_threadsafe(self._supervisor.claimer.add, epoch, due_slots)
 
     def report(self, task_id: PeriodicTaskId, problem: str) -> None:
-        """Have it noted that a task cannot be scheduled."""
-        self._loop.call_soon_threadsafe(self._office.reader.report, task_id, problem)
+        """Record that a task cannot be scheduled."""
+        self._loop.call_soon_threadsafe(self._supervisor.watcher.report, task_id, problem)
 
-    def note(self, dispatched: Dispatched) -> None:
-        self._loop.call_soon_threadsafe(self._office.noter.add, dispatched)
+    def record(self, outcomes: Outcomes) -> None:
+        self._loop.call_soon_threadsafe(self._supervisor.recorder.add, outcomes)

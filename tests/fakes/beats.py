@@ -31,20 +31,20 @@ from domain.scheduling.firing import no_sun
 from domain.scheduling.runs import Run, RunId, RunState
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
-from entrypoints.celery.beat.agenda import Agenda, Entry
-from entrypoints.celery.beat.configured import Configured
+from entrypoints.celery.beat.beat_schedule import ConfiguredTask
+from entrypoints.celery.beat.definitions import PollSettings
 from entrypoints.celery.beat.dispatcher import (
     BrokerAway,
-    Dispatched,
     Dispatcher,
-    Outside,
+    LoopBridge,
+    Outcomes,
     Publisher,
 )
-from entrypoints.celery.beat.garbage import Garbage
+from entrypoints.celery.beat.gc_policy import GcPolicy
 from entrypoints.celery.beat.lease import Lease
-from entrypoints.celery.beat.news import News
-from entrypoints.celery.beat.office import Office
-from entrypoints.celery.beat.reader import Rhythm
+from entrypoints.celery.beat.schedule_queue import Entry, ScheduleQueue
+from entrypoints.celery.beat.supervisor import BeatSupervisor
+from entrypoints.celery.beat.updates import Update
 from tests.fakes.clock import MovableClock
 
 T = TypeVar("T")
@@ -232,41 +232,41 @@ class ClockOfItsOwn(Clock):
 
 
 class Beat:
-    """A beat whose loop and main thread take steps in turn."""
+    """A beat whose loop and main thread take steps alternately."""
 
     def __init__(
-        self, shared: SharedStore, broker: Broker, configured: Sequence[Configured] = ()
+        self, shared: SharedStore, broker: Broker, configured: Sequence[ConfiguredTask] = ()
     ) -> None:
         self.shared = shared
         self.broker = broker
         self.clock = ClockOfItsOwn(shared.clock)
-        news: SimpleQueue[News] = SimpleQueue()
+        updates: SimpleQueue[Update] = SimpleQueue()
         lease = Lease(LEASE, self.monotonic)
-        self.office = Office(
+        self.supervisor = BeatSupervisor(
             ShakyBeatStore(shared),
             BeatId(UUID(int=next(_numbers))),
             lease,
-            Rhythm(),
+            PollSettings(),
             clock=self.clock,
             monotonic=self.monotonic,
-            tell=news.put,
+            send=updates.put,
             report=lambda: self.dispatcher.report("a beat"),
             problems={each.id: each.problem for each in configured if each.problem},
         )
         self.dispatcher = Dispatcher(
-            agenda=Agenda(
+            queue=ScheduleQueue(
                 up_since=self.clock.now(),
                 sun=no_sun,
                 configured=configured,
-                report=self.office.reader.report,
+                report=self.supervisor.watcher.report,
             ),
             publisher=broker,
-            outside=_Directly(self.office),
+            bridge=_DirectBridge(self.supervisor),
             lease=lease,
             clock=self.clock,
             monotonic=self.monotonic,
-            garbage=Garbage(self.monotonic),
-            news=news,
+            gc_policy=GcPolicy(self.monotonic),
+            updates=updates,
         )
 
     def monotonic(self) -> float:
@@ -282,14 +282,19 @@ class Beat:
 
     async def step(self) -> None:
         """Let the event loop do what it can, while the main thread does nothing."""
-        office = self.office
-        for step in (office.reader.step, office.keeper.step, office.noter.flush, self.claim):
+        supervisor = self.supervisor
+        for step in (
+            supervisor.watcher.step,
+            supervisor.election.step,
+            supervisor.recorder.flush,
+            self.claim,
+        ):
             with suppress(Unavailable):
                 await step()
 
     async def claim(self) -> None:
         """Have what was due claimed, unless something is in the way."""
-        claimer = self.office.claimer
+        claimer = self.supervisor.claimer
         waiting = claimer.waiting + 1
         while claimer.waiting < waiting:
             waiting = claimer.waiting
@@ -310,9 +315,9 @@ class Beat:
 
     async def stop(self) -> None:
         """Stop as on SIGTERM."""
-        self.office.claimer.turn_away()
+        self.supervisor.claimer.clear()
         self.dispatcher.publish_all(within=1)
-        await self.office.close(within=1)
+        await self.supervisor.close(within=1)
 
 
 async def live(*beats: Beat, seconds: float, step: float = 0.5) -> None:
@@ -326,15 +331,15 @@ async def live(*beats: Beat, seconds: float, step: float = 0.5) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Directly(Outside):
-    office: Office
+class _DirectBridge(LoopBridge):
+    supervisor: BeatSupervisor
 
     @property
     def waiting(self) -> int:
-        return self.office.claimer.waiting
+        return self.supervisor.claimer.waiting
 
     def claim(self, epoch: int, due_slots: Sequence[DueSlots]) -> None:
-        self.office.claimer.add(epoch, due_slots)
+        self.supervisor.claimer.add(epoch, due_slots)
 
-    def note(self, dispatched: Dispatched) -> None:
-        self.office.noter.add(dispatched)
+    def record(self, outcomes: Outcomes) -> None:
+        self.supervisor.recorder.add(outcomes)

@@ -27,7 +27,7 @@ from domain.scheduling.json_values import Json
 from domain.scheduling.options import PublishingOptions
 from domain.scheduling.schedules import Interval, Period
 from entrypoints.celery.asynchronous.loop import process_loop
-from entrypoints.celery.beat.configured import configured_id
+from entrypoints.celery.beat.beat_schedule import configured_id
 from entrypoints.celery.beat.publisher import DueEntry
 from entrypoints.celery.process import container
 from entrypoints.celery.scheduler import DatabaseScheduler
@@ -211,7 +211,7 @@ def test_nothing_that_a_task_says_about_publishing_makes_the_beat_wait(
         tick_until(scheduler, lambda: scheduler.dispatcher.published > 1)
         run(link.cut())
         longest = longest_of(
-            lambda: tick_until(scheduler, lambda: scheduler.dispatcher.in_hand > 2), scheduler.close
+            lambda: tick_until(scheduler, lambda: scheduler.dispatcher.pending > 2), scheduler.close
         )
         app.close()
 
@@ -241,7 +241,7 @@ def test_a_tick_ends_as_soon_as_something_changes(
     tick_until(scheduler, lambda: scheduler.dispatcher.leads)
     start = time.monotonic()
     task = a_task(store)
-    process_loop.thread().loop.call_soon_threadsafe(scheduler._office.reader.wake)
+    process_loop.thread().loop.call_soon_threadsafe(scheduler._supervisor.watcher.wake)
 
     tick_until(scheduler, lambda: bool(store.slots(task.id)))
 
@@ -320,7 +320,7 @@ def test_a_broker_that_is_not_there_holds_nothing_up_for_long(
         app.conf.task_ignore_result = True
         a_task(store)
         scheduler = DatabaseScheduler(app)
-        tick_until(scheduler, lambda: scheduler.dispatcher.in_hand > 2)
+        tick_until(scheduler, lambda: scheduler.dispatcher.pending > 2)
         longest = 0.0
         for _ in range(20):
             start = time.monotonic()
@@ -360,11 +360,11 @@ def test_a_message_that_redis_cannot_take_holds_up_no_other(
     scheduler = DatabaseScheduler(app)
 
     tick_until(scheduler, lambda: len(store.slots(good.id)) > 2 and len(store.slots(odd)) > 2)
-    in_hand = scheduler.dispatcher.in_hand
+    pending = scheduler.dispatcher.pending
     scheduler.close()
     app.close()
 
-    assert in_hand == 0
+    assert pending == 0
     failed = [run for run in store.runs.values() if run.task_id == odd]
     assert failed
     assert all(problem in run.error for run in failed)

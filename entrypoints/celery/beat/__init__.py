@@ -1,5 +1,6 @@
-"""The beat in small parts: those that decide run on the main thread and wait for nobody, those that ask run on a loop.
+"""The beat in small parts: the main thread decides and never waits for the store, the event loop calls the store.
 
-The main thread has the `agenda` (what is due), the `dispatcher` and the `publisher`; the event loop has an `office` of
-clerks: `reader`, `keeper`, `claimer`, `noter`. They talk in `news` and in calls that do not wait.
+The main thread has the `schedule_queue` (what is due), the `dispatcher` and the `publisher`; the event loop has a
+`supervisor` of background loops: `definitions`, `leadership`, `claims`, `outcomes`. The event loop sends `updates` to
+the main thread; the main thread schedules calls on the loop.
 """

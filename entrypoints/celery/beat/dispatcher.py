@@ -1,4 +1,4 @@
-"""The main thread's part: between two waits it reads news, takes what is due from the agenda, and publishes."""
+"""The main thread: between two waits it reads updates, takes due slots from the queue, and publishes."""
 
 import logging
 from collections import deque
@@ -13,30 +13,38 @@ from application.ports.system import Clock
 from domain.scheduling.runs import Run
 from domain.scheduling.tasks import PeriodicTask
 from domain.scheduling.zones import zone_rules_version
-from entrypoints.celery.beat.agenda import Agenda, Entry
-from entrypoints.celery.beat.garbage import Garbage
+from entrypoints.celery.beat.gc_policy import GcPolicy
 from entrypoints.celery.beat.health import PublishingHealth
 from entrypoints.celery.beat.lease import Lease
-from entrypoints.celery.beat.news import Began, Changed, Ended, Grant, Granted, Loaded, News
+from entrypoints.celery.beat.schedule_queue import Entry, ScheduleQueue
+from entrypoints.celery.beat.updates import (
+    Changed,
+    ClaimedRun,
+    LeadershipGained,
+    LeadershipLost,
+    Loaded,
+    RunsClaimed,
+    Update,
+)
 
 _log = logging.getLogger(__name__)
 
 SLICE = 0.01
-"""Seconds after which news and publishing give way to what is due."""
+"""Seconds after which updates and publishing give way to due slots."""
 MANY_CHANGES = 1000
 MOST_SLOTS = 500
 """Slots that are claimed in one statement, more or less."""
-MOST_IN_HAND = 2000
-"""Slots that wait for the store and runs that wait for the broker, at most: what is due beyond that stays due."""
+MAX_PENDING = 2000
+"""The maximum of slots that wait for the store and runs that wait for the broker; other slots stay due."""
 SPARE_TIME = 0.5
-"""Seconds until something is due in which what is not urgent is done."""
+"""Non-urgent work is done when nothing is due for this many seconds."""
 STALLED_AFTER = 10.0
 """Seconds without a sign of life after which the main thread hangs. A message takes less, even if it fails."""
 SUSPENDED_AFTER = timedelta(seconds=60)
-"""A beat that did nothing for so long was not there: its machine slept, or somebody moved the clock."""
+"""After a pause this long the beat was suspended: the machine slept, or the clock was set."""
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 5.0
-"""Seconds until a broker that did not take a message is asked again."""
+"""Seconds until a message is sent again that the broker did not take."""
 
 
 class BrokerAway(Exception):
@@ -52,22 +60,22 @@ class Publisher(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dispatched:
-    """What became of runs: the store is to learn of it."""
+class Outcomes:
+    """Outcomes of runs, to be stored."""
 
     published: list[Published] = field(default_factory=list[Published])
     unknown: list[tuple[DueSlots, Published]] = field(
         default_factory=list[tuple[DueSlots, Published]]
     )
-    """Published while the store was away, which has never heard of these."""
+    """Published while the store was away and could not be asked to claim them."""
     failed: list[Finished] = field(default_factory=list[Finished])
 
     def __bool__(self) -> bool:
         return bool(self.published or self.unknown or self.failed)
 
 
-class Outside(Protocol):
-    """What the dispatcher leaves to the event loop. Neither call waits."""
+class LoopBridge(Protocol):
+    """Work that the dispatcher gives to the event loop. No call waits."""
 
     @property
     def waiting(self) -> int:
@@ -75,40 +83,40 @@ class Outside(Protocol):
         ...
 
     def claim(self, epoch: int, due_slots: Sequence[DueSlots]) -> None:
-        """Have slots claimed; the runs come back as `Granted`."""
+        """Have slots claimed; the runs come back as `RunsClaimed`."""
         ...
 
-    def note(self, dispatched: Dispatched) -> None:
-        """Have it noted."""
+    def record(self, outcomes: Outcomes) -> None:
+        """Have outcomes recorded."""
         ...
 
 
 @dataclass(slots=True, kw_only=True)
 class Dispatcher:
-    """Everything that must not be late."""
+    """Everything that must be on time."""
 
-    agenda: Agenda
+    queue: ScheduleQueue
     publisher: Publisher
-    outside: Outside
+    bridge: LoopBridge
     lease: Lease
     clock: Clock
     monotonic: Callable[[], float]
-    garbage: Garbage
-    news: "SimpleQueue[News]" = field(default_factory=SimpleQueue)
+    gc_policy: GcPolicy
+    updates: "SimpleQueue[Update]" = field(default_factory=SimpleQueue)
     lag: timedelta = timedelta(0)
     """How late the latest runs were published."""
     published: int = 0
     """How many messages the broker took so far."""
     is_loaded: bool = False
     _epoch: int | None = None
-    _in_hand: deque[Grant] = field(default_factory=deque[Grant])
+    _pending: deque[ClaimedRun] = field(default_factory=deque[ClaimedRun])
     _reading: Iterator[None] | None = None
     _worked_at: datetime | None = None
     _pause: float = 0.0
     _broker_away_until: float = 0.0
     _alive_at: float = 0.0
     _doing: str = ""
-    """What takes its time just now."""
+    """What the main thread is doing."""
     health: PublishingHealth = field(init=False)
 
     def __post_init__(self) -> None:
@@ -117,36 +125,36 @@ class Dispatcher:
 
     @property
     def leads(self) -> bool:
-        """Whether this beat leads and knows where everything stands."""
+        """Whether this beat leads and has all schedule states."""
         return self._epoch is not None
 
     @property
-    def in_hand(self) -> int:
-        """How many runs are granted and not published."""
-        return len(self._in_hand)
+    def pending(self) -> int:
+        """The number of runs that are claimed and not published."""
+        return len(self._pending)
 
     def report(self, name: str) -> BeatReport:
-        """Return how things are; any thread may ask, and learns whether the main thread hangs."""
-        now, first = self.clock.now(), next(iter([*self._in_hand]), None)
+        """Return the report; any thread may call this, and learns whether the main thread hangs."""
+        now, first = self.clock.now(), next(iter([*self._pending]), None)
         return BeatReport(
             name=name,
             problem=self._stall(),
             publishing=self.health.problem,
-            next_slot=self.agenda.next_due_at,
+            next_slot=self.queue.next_due_at,
             lag=self.lag if first is None else max(self.lag, now - first.run.scheduled_for),
-            tasks=len(self.agenda),
-            unpublished=self.in_hand,
+            tasks=len(self.queue),
+            unpublished=self.pending,
             time_zones=zone_rules_version(),
         )
 
     def wait(self, longest: float) -> None:
-        """Return when there is news, when something is due, or after `longest` seconds."""
+        """Return when there is an update, when something is due, or after `longest` seconds."""
         self._alive_at = self.monotonic()
         timeout = min(longest, self._seconds_to_wait())
         if timeout <= 0:
             return
         try:
-            self._reading = self._read(self.news.get(timeout=timeout))
+            self._reading = self._read(self.updates.get(timeout=timeout))
         except Empty:
             return
 
@@ -156,36 +164,36 @@ class Dispatcher:
         now = self.clock.now()
         self._notice_suspension(now)
         give_way_at = self.monotonic() + SLICE
-        self._read_news(give_way_at)
+        self._read_updates(give_way_at)
         if self.leads and self.lease.holds:
             self._claim_what_is_due(now)
             self.publish(give_way_at=give_way_at + SLICE)
-        if self._seconds_to_wait() > SPARE_TIME and self.news.empty():
-            self.agenda.tidy()
-            self.garbage.collect()
+        if self._seconds_to_wait() > SPARE_TIME and self.updates.empty():
+            self.queue.compact()
+            self.gc_policy.collect()
 
     def publish(self, *, give_way_at: float) -> None:
-        """Publish what is in hand until then, and at least one."""
-        dispatched = Dispatched()
-        while self._in_hand and self.lease.holds and self.monotonic() >= self._broker_away_until:
-            if not self._publish_first(dispatched) or self.monotonic() >= give_way_at:
+        """Publish pending runs until then, at least one."""
+        outcomes = Outcomes()
+        while self._pending and self.lease.holds and self.monotonic() >= self._broker_away_until:
+            if not self._publish_first(outcomes) or self.monotonic() >= give_way_at:
                 break
-        if dispatched:
-            self.outside.note(dispatched)
+        if outcomes:
+            self.bridge.record(outcomes)
 
     def publish_all(self, *, within: float) -> None:
-        """Publish everything that was granted, however long it takes, but not longer than so many seconds."""
+        """Publish all claimed runs, within so many seconds."""
         give_up_at = self.monotonic() + within
-        self._read_news(give_up_at)
+        self._read_updates(give_up_at)
         self.publish(give_way_at=give_up_at)
 
-    # --- news ---
+    # --- updates ---
 
-    def _read_news(self, give_way_at: float) -> None:
+    def _read_updates(self, give_way_at: float) -> None:
         while True:
             if self._reading is None:
                 try:
-                    self._reading = self._read(self.news.get_nowait())
+                    self._reading = self._read(self.updates.get_nowait())
                 except Empty:
                     return
             for _ in self._reading:
@@ -193,64 +201,64 @@ class Dispatcher:
                     return
             self._reading = None
 
-    def _read(self, news: News) -> Iterator[None]:
-        match news:
+    def _read(self, updates: Update) -> Iterator[None]:
+        match updates:
             case Loaded(tasks):
                 for task in tasks:
-                    self.agenda.define(task)
+                    self.queue.define(task)
                     yield
                 self.is_loaded = True
-                self.garbage.spare()
+                self.gc_policy.freeze()
             case Changed():
-                yield from self._change(news)
-            case Began(leadership, schedule_states):
-                yield from self.agenda.settle(schedule_states)
+                yield from self._change(updates)
+            case LeadershipGained(leadership, schedule_states):
+                yield from self.queue.restore(schedule_states)
                 self._epoch = leadership.epoch
-                if due_slots := self.agenda.first_sights(schedule_states):
-                    self.outside.claim(leadership.epoch, due_slots)
-            case Ended():
+                if due_slots := self.queue.unseen_tasks(schedule_states):
+                    self.bridge.claim(leadership.epoch, due_slots)
+            case LeadershipLost():
                 self._epoch = None
-                self._in_hand.clear()
-            case Granted():
-                self._grant(news)
+                self._pending.clear()
+            case RunsClaimed():
+                self._deliver(updates)
         yield
 
     def _change(self, changed: Changed) -> Iterator[None]:
         now = self.clock.now()
         for task in changed.tasks:
-            self.agenda.define(task, ready_since=now)
+            self.queue.define(task, ready_since=now)
             yield
         for task_id in changed.deleted:
-            self.agenda.forget(task_id)
+            self.queue.forget(task_id)
             yield
         if len(changed.tasks) >= MANY_CHANGES:
-            self.garbage.spare()
+            self.gc_policy.freeze()
 
-    def _grant(self, granted: Granted) -> None:
-        self._in_hand.extend(granted.grants)
-        for task_id, runs in granted.refused.items():
-            self.agenda.give_back(task_id, runs)
+    def _deliver(self, update: RunsClaimed) -> None:
+        self._pending.extend(update.claimed)
+        for task_id, runs in update.refused.items():
+            self.queue.return_slots(task_id, runs)
         now = self.clock.now()
-        for task_id, schedule_state in granted.answered.items():
-            self.agenda.answer(task_id, schedule_state, now=now)
+        for task_id, schedule_state in update.resumed.items():
+            self.queue.resume(task_id, schedule_state, now=now)
 
     # --- due ---
 
     def _claim_what_is_due(self, now: datetime) -> None:
-        room = MOST_IN_HAND - self.outside.waiting - len(self._in_hand)
+        room = MAX_PENDING - self.bridge.waiting - len(self._pending)
         if room > 0 and self._epoch is not None:
-            due_slots = self.agenda.due(now, most=min(room, MOST_SLOTS))
+            due_slots = self.queue.due(now, most=min(room, MOST_SLOTS))
             if due_slots:
-                self.outside.claim(self._epoch, due_slots)
+                self.bridge.claim(self._epoch, due_slots)
 
     def _notice_suspension(self, now: datetime) -> None:
         if self._worked_at is not None and now - self._worked_at > SUSPENDED_AFTER:
             _log.warning(
                 "the beat did nothing since %s; what was due meanwhile was missed", self._worked_at
             )
-            self.agenda.up_since = now
+            self.queue.up_since = now
         if self._worked_at is not None and now < self._worked_at:
-            self.agenda.set_back(now)
+            self.queue.set_back(now)
         self._worked_at = now
 
     def _stall(self) -> str | None:
@@ -265,30 +273,30 @@ class Dispatcher:
         if not self.leads:
             return float("inf")
         if not self.lease.holds:
-            return FIRST_PAUSE  # nobody tells when it is extended
+            return FIRST_PAUSE  # nothing signals a renewal
         waits = []
-        if self._in_hand:
+        if self._pending:
             waits.append(self._broker_away_until - self.monotonic())
-        due_at = self.agenda.next_due_at
+        due_at = self.queue.next_due_at
         if due_at is not None:
             seconds = (due_at - self.clock.now()).total_seconds()
-            full = self.outside.waiting + len(self._in_hand) >= MOST_IN_HAND
-            # What makes room is news, or the broker.
+            full = self.bridge.waiting + len(self._pending) >= MAX_PENDING
+            # An update or the broker makes room.
             waits.append(max(seconds, FIRST_PAUSE) if full else seconds)
         return min(waits, default=float("inf"))
 
     # --- publishing ---
 
-    def _publish_first(self, dispatched: Dispatched) -> bool:
-        """Publish the first run in hand; return False if the broker is away."""
-        grant = self._in_hand[0]
-        run = grant.run
-        entry = self.agenda.find(run.task_id)
+    def _publish_first(self, outcomes: Outcomes) -> bool:
+        """Publish the first pending run; return False if the broker is away."""
+        claimed_run = self._pending[0]
+        run = claimed_run.run
+        entry = self.queue.find(run.task_id)
         expires_at: datetime | None = None
         try:
             if entry is None or not isinstance(entry.task, PeriodicTask):
                 raise LookupError("its periodic task is gone, or cannot be read")  # noqa: TRY301
-            lifetime = entry.task.lifetime(run.scheduled_for, sun=self.agenda.sun)
+            lifetime = entry.task.lifetime(run.scheduled_for, sun=self.queue.sun)
             expires_at = None if lifetime is None else self.clock.now() + lifetime
             self._alive_at = self.monotonic()
             self._doing = f"publishing {entry.task.definition.name}"
@@ -298,31 +306,33 @@ class Dispatcher:
             return False
         except Exception as error:  # noqa: BLE001 - one message that cannot be sent stops no other
             self.health.failed(run, error)
-            self._in_hand.popleft()
-            dispatched.failed.append(
+            self._pending.popleft()
+            outcomes.failed.append(
                 Finished(run_id=run.id, at=self.clock.now(), error=f"was not published: {error}")
             )
             return True
         finally:
             self._doing = ""
             self._alive_at = self.monotonic()
-        self._in_hand.popleft()
+        self._pending.popleft()
         now = self.clock.now()
         self._pause = 0.0
         self.health.succeeded()
         self.lag = now - run.scheduled_for
         self.published += 1
         published = Published(run_id=run.id, at=now, deadline=expires_at)
-        if grant.handled_until is None:
-            dispatched.published.append(published)
+        if claimed_run.handled_until is None:
+            outcomes.published.append(published)
         else:
             due = DueSlots(
-                task_id=run.task_id, slots=(run.scheduled_for,), handled_until=grant.handled_until
+                task_id=run.task_id,
+                slots=(run.scheduled_for,),
+                handled_until=claimed_run.handled_until,
             )
-            dispatched.unknown.append((due, published))
+            outcomes.unknown.append((due, published))
         return True
 
     def _wait_for_broker(self, error: BrokerAway) -> None:
-        self.health.broker_is_away(error, waiting=len(self._in_hand))
+        self.health.broker_is_away(error, waiting=len(self._pending))
         self._pause = min(self._pause * 2 or FIRST_PAUSE, LONGEST_PAUSE)
         self._broker_away_until = self.monotonic() + self._pause

@@ -1,4 +1,4 @@
-"""Whether messages get out: what operators are told, in the log at once and then rarely."""
+"""Whether messages are published: reported to operators, in the log at once and then rarely."""
 
 import logging
 from collections.abc import Callable
@@ -57,18 +57,18 @@ class PublishingHealth:
     def failed(self, run: Run, error: Exception) -> None:
         """Take on that a message cannot be sent, now or ever."""
         self._failing.add(run.task_id)
-        self._note(error)
+        self._record(error)
         if self._is_to_be_logged(run.task_id):
             _log.error("run %s cannot be published", run.id, exc_info=error)
 
     def broker_is_away(self, error: Exception, *, waiting: int) -> None:
         """Take on that the broker took no message; so many wait."""
         self._is_broker_away = True
-        self._note(error)
+        self._record(error)
         if self._is_to_be_logged(None):
             _log.warning("the broker takes no messages, %d wait: %s", waiting, error)
 
-    def _note(self, error: Exception) -> None:
+    def _record(self, error: Exception) -> None:
         self._since = self._since or self.clock.now()
         self._error = str(error) or type(error).__name__
 

@@ -1,4 +1,4 @@
-"""Whether this beat leads, by its own monotonic clock: what it may do without asking anybody."""
+"""The lease of this beat, by its own monotonic clock: what it may do without calling the store."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from datetime import timedelta
 from application.ports.scheduling import Leadership
 
 _MARGIN = 0.1
-"""The part of a lease that is left alone: clocks run differently, and a message is some time on its way."""
+"""The unused part of a lease: clocks run differently, and messages take time."""
 
 
 @dataclass(slots=True)
@@ -25,10 +25,10 @@ class Lease:
         self.leadership = leadership
 
     def end(self) -> None:
-        """Lead no longer."""
+        """Stop leading."""
         self.leadership = None
 
     @property
     def holds(self) -> bool:
-        """Whether surely nobody else leads. A lease that holds no longer may still be extended."""
+        """True while no other beat can hold the lease. An expired lease may still be renewed."""
         return self.leadership is not None and self.monotonic() < self._safe_until

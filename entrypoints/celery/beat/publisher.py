@@ -11,9 +11,9 @@ from kombu.transport.pyamqp import Transport as RabbitMQ
 
 from domain.scheduling.runs import Run
 from domain.scheduling.tasks import PeriodicTask
-from entrypoints.celery.beat.agenda import Entry
-from entrypoints.celery.beat.configured import Message
+from entrypoints.celery.beat.beat_schedule import Message
 from entrypoints.celery.beat.dispatcher import BrokerAway, Publisher
+from entrypoints.celery.beat.schedule_queue import Entry
 from entrypoints.celery.headers import SLOT_HEADER, TASK_HEADER
 
 

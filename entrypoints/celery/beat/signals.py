@@ -11,14 +11,14 @@ _ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
 class SignalWatch:
-    """Tells an event loop of signals that end the process.
+    """Notifies an event loop of signals that end the process.
 
     Python runs their handlers in the main thread alone, which may hang where none is run, such as in a name server.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, tell: Callable[[], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, notify: Callable[[], None]) -> None:
         self._loop = loop
-        self._tell = tell
+        self._notify = notify
         self._ends: tuple[socket.socket, socket.socket] | None = None
         if threading.current_thread() is threading.main_thread():
             self._ends = reader, writer = socket.socketpair()
@@ -28,7 +28,7 @@ class SignalWatch:
             loop.call_soon_threadsafe(loop.add_reader, reader, self._read)
 
     def close(self) -> None:
-        """Tell nothing more."""
+        """Stop watching."""
         if self._ends is not None:
             signal.set_wakeup_fd(self._before)
             with suppress(RuntimeError):  # the loop has ended
@@ -36,7 +36,7 @@ class SignalWatch:
 
     def _read(self) -> None:
         if self._ends is not None and _ENDING.intersection(self._ends[0].recv(4096)):
-            self._tell()
+            self._notify()
 
     def _close(self) -> None:
         if self._ends is not None:

@@ -13,7 +13,7 @@ from domain.scheduling.runs import RunState
 from domain.scheduling.schedules import Interval, Period, Solar, SolarEvent
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
-from entrypoints.celery.beat.configured import read_configuration
+from entrypoints.celery.beat.beat_schedule import read_configuration
 from tests.fakes.beats import LEASE, Beat, Broker, SharedStore, live
 from tests.fakes.builders import A_MOMENT
 from tests.fakes.clock import MovableClock
@@ -102,7 +102,7 @@ async def test_a_task_that_is_made_changed_paused_resumed_or_deleted_needs_no_re
     del store.periodic_tasks[task.id]
     await beat.live(2)
     assert len(broker.slots(task.id)) == 4
-    assert beat.dispatcher.agenda.next_due_at is None
+    assert beat.dispatcher.queue.next_due_at is None
 
 
 async def test_a_change_moves_no_other_task_and_not_the_next_time_either(
@@ -279,7 +279,7 @@ async def test_a_run_of_a_task_that_was_made_a_moment_ago_finds_its_task(
     wanted = store.request(task.id)
     store.define(task)
 
-    await beat.office.reader.step()
+    await beat.supervisor.watcher.step()
     beat.work()
 
     assert [run.id for run in broker.messages] == [wanted.id]
@@ -643,7 +643,7 @@ async def test_a_look_that_fails_drops_nothing(
     await beat.tick()
     store.is_away = False
 
-    assert len(beat.dispatcher.agenda) == len(tasks)
+    assert len(beat.dispatcher.queue) == len(tasks)
 
 
 async def test_what_the_changes_do_not_tell_is_found_by_comparing_everything(
@@ -660,12 +660,12 @@ async def test_what_the_changes_do_not_tell_is_found_by_comparing_everything(
 
     await beat.live(301, step=10)
 
-    agenda = beat.dispatcher.agenda
-    entry = agenda.find(changed.id)
+    queue = beat.dispatcher.queue
+    entry = queue.find(changed.id)
     assert entry is not None
     assert entry.due_at is None
-    assert agenda.find(gone.id) is None
-    assert agenda.find(new.id) is not None
+    assert queue.find(gone.id) is None
+    assert queue.find(new.id) is not None
 
 
 async def test_the_agenda_does_not_grow_with_changes(
@@ -674,11 +674,11 @@ async def test_the_agenda_does_not_grow_with_changes(
     task = a_task(store, schedule=EVERY_HOUR)
     for minute in range(5000):
         task.redefine(a_definition(schedule=cron(f"{minute % 60} * * * *")), at=store.clock.now())
-        beat.dispatcher.agenda.define(task)
+        beat.dispatcher.queue.define(task)
 
-    assert len(beat.dispatcher.agenda._heap) < 2000
-    beat.dispatcher.agenda.tidy()
-    assert len(beat.dispatcher.agenda._heap) < 1010
+    assert len(beat.dispatcher.queue._heap) < 2000
+    beat.dispatcher.queue.compact()
+    assert len(beat.dispatcher.queue._heap) < 1010
 
 
 async def test_a_turn_that_cannot_be_claimed_is_given_up_alone(

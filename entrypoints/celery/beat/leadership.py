@@ -1,4 +1,4 @@
-"""Keeping the lease: who leads renews it, everyone else waits for its end. Who has a problem lets others lead."""
+"""Leader election: the leader renews its lease, the others wait for its end. A beat with a problem does not lead."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -16,63 +16,63 @@ from application.ports.scheduling import (
 from application.ports.system import Clock
 from domain.errors import Unavailable
 from domain.scheduling.runs import Run
-from entrypoints.celery.beat.clerk import RETRY_AFTER, Clerk, Contact
+from entrypoints.celery.beat.background import RETRY_AFTER, BackgroundLoop, StoreConnection
+from entrypoints.celery.beat.definitions import DefinitionWatcher
 from entrypoints.celery.beat.lease import Lease
-from entrypoints.celery.beat.news import Began
-from entrypoints.celery.beat.noter import Noter
-from entrypoints.celery.beat.reader import Reader
+from entrypoints.celery.beat.outcomes import OutcomeRecorder
+from entrypoints.celery.beat.updates import LeadershipGained
 
 _log = logging.getLogger(__name__)
 
 STANDBY_PAUSE = 1.0
-"""Seconds after which a beat that does not lead asks again, at most: a leader that died is replaced so soon."""
+"""Seconds between two attempts of a standby to acquire the lease: a dead leader is replaced this soon."""
 _MOST_NAMED = 10
-COURTESY = 2.0
-"""Seconds for which a beat that did not lead before an outage lets the one go first that did."""
+YIELD_AFTER_OUTAGE = 2.0
+"""Seconds that a standby waits after an outage, so that the former leader goes first."""
 
 
-class Keeper(Clerk):
-    """Begins to lead when nobody does, and goes on as long as it can."""
+class LeaderElection(BackgroundLoop):
+    """Acquires the lease when nobody holds it, and renews it as long as possible."""
 
     def __init__(
         self,
         store: BeatStore,
-        contact: Contact,
+        connection: StoreConnection,
         lease: Lease,
         beat: BeatId,
         *,
-        reader: Reader,
-        noter: Noter,
+        watcher: DefinitionWatcher,
+        recorder: OutcomeRecorder,
         clock: Clock,
         monotonic: Callable[[], float],
         report: Callable[[], BeatReport],
-        tell: Callable[[Began], None],
-        grant: Callable[[Sequence[Run]], None],
-        deposed: Callable[[], None],
+        send: Callable[[LeadershipGained], None],
+        deliver: Callable[[Sequence[Run]], None],
+        leadership_lost: Callable[[], None],
     ) -> None:
-        super().__init__(contact)
+        super().__init__(connection)
         self._store = store
         self._lease = lease
         self._beat = beat
-        self._reader = reader
-        self._noter = noter
+        self._watcher = watcher
+        self._recorder = recorder
         self._clock = clock
         self._monotonic = monotonic
         self._report = report
-        self._tell = tell
-        self._grant = grant
-        self._deposed = deposed
+        self._send = send
+        self._deliver = deliver
+        self._leadership_lost = leadership_lost
         self._had_no_answer = False
         self._problem: str | None = None
 
     async def step(self) -> float | None:
-        if not self._reader.is_loaded:
-            return None  # whoever is ready should lead
+        if not self._watcher.is_loaded:
+            return None  # only a beat that is ready should lead
         if self._had_no_answer and self._lease.leadership is None:
-            # Who led when the store went away may have published what the store does not know of yet.
-            await self._contact.ask(self._store.status())
+            # The former leader may have published runs that the store does not know yet.
+            await self._connection.call(self._store.status())
             self._had_no_answer = False
-            return COURTESY
+            return YIELD_AFTER_OUTAGE
         asked_at = 0.0
         try:
             report = await self._examine()
@@ -80,7 +80,7 @@ class Keeper(Clerk):
                 await self._stand_by(report)
                 return STANDBY_PAUSE
             asked_at = self._monotonic()
-            leadership = await self._contact.ask(
+            leadership = await self._connection.call(
                 self._store.lead(self._beat, lease=self._lease.length, report=report)
             )
             if leadership is not None and leadership != self._lease.leadership:
@@ -94,13 +94,13 @@ class Keeper(Clerk):
         third = self._lease.length.total_seconds() / 3
         if leadership is None:
             if self._lease.leadership is not None:
-                self._deposed()
+                self._leadership_lost()
             return min(STANDBY_PAUSE, third)
         self._lease.extend(leadership, asked_at=asked_at)
         return third
 
     async def _examine(self) -> BeatReport:
-        """Return how this beat is: it may only lead if it works, and if its clock is right."""
+        """Return the report of this beat: it may lead only if it works and its clock is right."""
         report = self._report()
         if report.problem is None:
             ahead = await self._ahead()
@@ -115,38 +115,38 @@ class Keeper(Clerk):
     async def _ahead(self) -> timedelta:
         """Return by how much the clock is ahead of the store's, at least: nothing if the answer came in between."""
         before = self._clock.now()
-        told = await self._contact.ask(self._store.now())
+        store_time = await self._connection.call(self._store.now())
         after = self._clock.now()
-        if told < before:
-            return before - told
-        return min(after - told, timedelta(0))
+        if store_time < before:
+            return before - store_time
+        return min(after - store_time, timedelta(0))
 
     async def _stand_by(self, report: BeatReport) -> None:
-        """Let another beat lead, and say why."""
+        """Release the lease, and report why."""
         if self._problem is None:
             _log.error("this beat cannot lead: %s", report.problem)
             self._problem = report.problem
         leadership = self._lease.leadership
         if leadership is not None:
-            self._deposed()
-            await self._contact.ask(self._store.release(leadership))
-        await self._contact.ask(self._store.report_standby(self._beat, report))
+            self._leadership_lost()
+            await self._connection.call(self._store.release(leadership))
+        await self._connection.call(self._store.report_standby(self._beat, report))
 
     async def _begin(self, leadership: Leadership, asked_at: float) -> None:
-        """Take over where everything stands, and what earlier leaders claimed and may not have published."""
+        """Take over all schedule states, and runs that earlier leaders claimed and may not have published."""
         if self._lease.leadership is not None:
-            self._deposed()
-        await self._noter.flush()
-        if unsettled := await self._contact.ask(self._store.reset_future_states()):
+            self._leadership_lost()
+        await self._recorder.flush()
+        if reset := await self._connection.call(self._store.reset_future_states()):
             _log.warning(
-                "%d periodic tasks had been settled in the future, by a clock that was wrong: %s",
-                len(unsettled),
-                ", ".join(str(task_id) for task_id in [*unsettled][:_MOST_NAMED]),
+                "slots of %d periodic tasks were handled in the future, by a wrong clock: %s",
+                len(reset),
+                ", ".join(str(task_id) for task_id in [*reset][:_MOST_NAMED]),
             )
-        schedule_states = await self._contact.ask(self._store.schedule_states())
-        abandoned = await self._contact.ask(self._store.claim_abandoned(leadership))
+        schedule_states = await self._connection.call(self._store.schedule_states())
+        abandoned = await self._connection.call(self._store.claim_abandoned(leadership))
         _log.info("this beat leads (epoch %d)", leadership.epoch)
         self._lease.extend(leadership, asked_at=asked_at)
-        self._tell(Began(leadership, schedule_states))
-        self._grant(abandoned)
-        self._reader.wake()
+        self._send(LeadershipGained(leadership, schedule_states))
+        self._deliver(abandoned)
+        self._watcher.wake()

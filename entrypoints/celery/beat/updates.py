@@ -1,4 +1,4 @@
-"""What the event loop tells the main thread. In the order in which it was told, each is true when it is read."""
+"""Updates from the event loop to the main thread, delivered in order."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,51 +13,51 @@ from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The store has answered for the first time: these are all definitions."""
+    """All definitions, when the store has answered for the first time."""
 
     tasks: Sequence[PeriodicTask | UnreadableTask]
 
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """Definitions were made, changed or removed."""
+    """Definitions were created, changed or deleted."""
 
     tasks: Sequence[PeriodicTask | UnreadableTask]
     deleted: Collection[PeriodicTaskId] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Began:
-    """Nobody else leads now; everything stands like this."""
+class LeadershipGained:
+    """The beat leads now; these are all schedule states."""
 
     leadership: Leadership
     schedule_states: Mapping[PeriodicTaskId, ScheduleState]
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """Another beat leads, or may: what was granted and is not published is its business."""
+class LeadershipLost:
+    """Another beat may lead: it publishes what was claimed and is not published."""
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class ClaimedRun:
     """A run that is to be published."""
 
     run: Run
     handled_until: datetime | None = None
-    """Where its task stands then, if the store does not know of the run because it is away."""
+    """The state of its task afterwards, if the store is away and does not know the run."""
 
 
 @dataclass(frozen=True, slots=True)
-class Granted:
-    """Runs are to be published, and of some turns there are fewer than were asked for."""
+class RunsClaimed:
+    """Runs to publish. For some tasks there may be fewer runs than slots."""
 
-    grants: Sequence[Grant]
+    claimed: Sequence[ClaimedRun]
     refused: Mapping[PeriodicTaskId, int] = field(default_factory=dict[PeriodicTaskId, int])
-    answered: Mapping[PeriodicTaskId, ScheduleState | None] = field(
+    resumed: Mapping[PeriodicTaskId, ScheduleState | None] = field(
         default_factory=dict[PeriodicTaskId, ScheduleState | None]
     )
-    """The tasks whose slots run in turn, and where they stand, if that is not where they were to stand."""
+    """The tasks that wait when full, with their state if some slots were not claimed."""
 
 
-News: TypeAlias = Loaded | Changed | Began | Ended | Granted
+Update: TypeAlias = Loaded | Changed | LeadershipGained | LeadershipLost | RunsClaimed

@@ -1,4 +1,4 @@
-"""Python's collector of garbage, which would stop everything while it walks over a hundred thousand definitions."""
+"""When Python's garbage collector runs: it would pause the beat while it traverses a hundred thousand definitions."""
 
 import gc
 from collections.abc import Callable
@@ -11,22 +11,22 @@ _RARELY = 1000
 
 
 @dataclass(slots=True)
-class Garbage:
-    """Collects when nothing is due, and never looks at definitions: no cycle goes through them."""
+class GcPolicy:
+    """Collects when nothing is due, and never traverses definitions: they are in no reference cycle."""
 
     monotonic: Callable[[], float]
     _before: tuple[int, int, int] = field(default_factory=gc.get_threshold)
     _collected_at: float = 0.0
 
     def begin(self) -> None:
-        """Take over from the collector."""
+        """Take control of the collector."""
         first, second, _ = self._before
         gc.set_threshold(first, second, _RARELY)
         self._collected_at = self.monotonic()
         gc.freeze()
 
-    def spare(self) -> None:
-        """Leave all that there is now alone for good; what nobody needs is freed nevertheless."""
+    def freeze(self) -> None:
+        """Exclude all current objects from collection; reference counting still frees them."""
         gc.freeze()
 
     def collect(self) -> None:
@@ -37,6 +37,6 @@ class Garbage:
             gc.collect()
 
     def end(self) -> None:
-        """Give back to the collector."""
+        """Restore the settings of the collector."""
         gc.unfreeze()
         gc.set_threshold(*self._before)

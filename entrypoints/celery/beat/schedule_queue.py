@@ -1,4 +1,4 @@
-"""What is due, and when next: every periodic task where it stands, and a heap of the instants at which one is due."""
+"""The schedule state of every periodic task, and a heap of the times at which one is due."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,18 +11,18 @@ from application.ports.scheduling import DueSlots
 from domain.scheduling.firing import Sun
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
-from entrypoints.celery.beat.configured import Configured, Message
+from entrypoints.celery.beat.beat_schedule import ConfiguredTask, Message
 
 _log = logging.getLogger(__name__)
 
 _FEW = 1000
-"""So many superseded items of the heap are not worth a thought."""
+"""The number of stale heap items that are tolerated before compacting."""
 _MANY = 8
-"""So many times larger than need be the heap gets at most."""
+"""The heap grows to at most this multiple of the number of tasks."""
 
 FIRST_PAUSE = timedelta(seconds=0.25)
 LONGEST_PAUSE = timedelta(seconds=2)
-"""Until slots that run in turn are asked for again, if there was no room for them."""
+"""Pauses before slots of a task that is at `max_running` are claimed again."""
 
 _NO_STATE = ScheduleState()
 
@@ -36,37 +36,37 @@ class Entry:
     task: PeriodicTask | UnreadableTask
     state: ScheduleState
     ready_since: datetime | None
-    """Since when the beat knows when the task is due; None is since it came up."""
+    """Since when the beat knows the schedule of the task; None means since it started."""
     message: Message | None = None
     """What to publish instead of what the definition says, for a task of the configuration."""
     due_at: datetime | None = None
     """When its next slot comes to run; None if none will."""
     generation: int = 0
-    """That of the item of the heap that is in force."""
-    is_asked: bool = False
-    """Whether its slots run in turn and some are being claimed: the next ones come after the answer."""
+    """The generation of the valid heap item; items with another generation are stale."""
+    is_claiming: bool = False
+    """Whether slots of a task that waits when full are being claimed: the next ones follow the answer."""
     pause: timedelta = timedelta(0)
-    """How long to wait until slots that found no room are asked for again."""
+    """The pause until slots are claimed again that exceeded `max_running`."""
     not_before: datetime | None = None
     """The end of that pause."""
 
-    def begin_anew(self) -> None:
-        """Forget what was asked."""
-        self.is_asked, self.pause, self.not_before = False, timedelta(0), None
+    def reset_claim(self) -> None:
+        """Forget a claim that was not answered."""
+        self.is_claiming, self.pause, self.not_before = False, timedelta(0), None
 
 
 @dataclass(slots=True)
-class Agenda:
-    """Every task and its next instant. A change of one costs what that one costs, however many there are.
+class ScheduleQueue:
+    """Every task and the time at which it is due next. The cost of a change does not depend on the number of tasks.
 
     Tasks that are paused, over or unreadable are not in the heap, and neither is a stored task whose name the
     configuration takes.
     """
 
     up_since: datetime
-    """Slots from here on were not missed: a beat stood ready."""
+    """Slots from this time on are not misfires: a beat was running."""
     sun: Sun
-    configured: Iterable[Configured] = ()
+    configured: Iterable[ConfiguredTask] = ()
     report: ReportProblem = lambda _task_id, _problem: None
     _entries: dict[PeriodicTaskId, Entry] = field(default_factory=dict)
     _heap: list[tuple[datetime, int, PeriodicTaskId]] = field(default_factory=list)
@@ -98,7 +98,7 @@ class Agenda:
     def define(
         self, task: PeriodicTask | UnreadableTask, *, ready_since: datetime | None = None
     ) -> None:
-        """Enter a stored task, or replace its definition: it goes on from where it stands.
+        """Add a stored task, or replace its definition; its schedule state stays.
 
         If that changes when it is due, slots before `ready_since` (None: before the beat came up) are missed ones.
         """
@@ -110,32 +110,32 @@ class Agenda:
                 entry.ready_since = ready_since
             if entry.task.reset_at != task.reset_at:
                 entry.state = _NO_STATE
-                entry.begin_anew()
+                entry.reset_claim()
             entry.task = task
         self._enter(entry)
 
     def forget(self, task_id: PeriodicTaskId) -> None:
-        """Drop a stored task that is no more."""
+        """Drop a stored task that was deleted."""
         entry = self._entries.get(task_id)
         if entry is not None and entry.message is None:
             del self._entries[task_id]
 
-    def settle(self, schedule_states: Mapping[PeriodicTaskId, ScheduleState]) -> Iterator[None]:
-        """Take over where everything stands, one task a step."""
+    def restore(self, schedule_states: Mapping[PeriodicTaskId, ScheduleState]) -> Iterator[None]:
+        """Take over all schedule states, one task per step."""
         for task_id, entry in [*self._entries.items()]:
             state = schedule_states.get(task_id) or (
                 _NO_STATE if entry.message is None else self._unseen()
             )
-            if entry.state != state or entry.is_asked:
+            if entry.state != state or entry.is_claiming:
                 entry.state = state
-                entry.begin_anew()
+                entry.reset_claim()
                 self._enter(entry)
             yield
 
-    def first_sights(
+    def unseen_tasks(
         self, schedule_states: Mapping[PeriodicTaskId, ScheduleState]
     ) -> list[DueSlots]:
-        """Return turns without slots for the configured tasks that nobody has seen before: they count from now on."""
+        """Return entries without slots for configured tasks that have no schedule state yet: they count from now on."""
         return [
             DueSlots(task_id=task_id, slots=(), handled_until=self.up_since)
             for task_id, entry in self._entries.items()
@@ -143,7 +143,7 @@ class Agenda:
         ]
 
     def due(self, now: datetime, *, most: int) -> list[DueSlots]:
-        """Return what is due at `now`, of so many tasks that it comes to `most` slots, and settle it."""
+        """Return what is due at `now`, about `most` slots, and mark these as handled."""
         due_slots: list[DueSlots] = []
         slots = 0
         heap, entries = self._heap, self._entries
@@ -157,8 +157,8 @@ class Agenda:
                     slots += len(due.slots)
         return due_slots
 
-    def give_back(self, task_id: PeriodicTaskId, runs: int) -> None:
-        """Note that so many runs of a turn were not granted, so that they do not count."""
+    def return_slots(self, task_id: PeriodicTaskId, runs: int) -> None:
+        """Do not count this many runs: their slots were not claimed."""
         entry = self._entries.get(task_id)
         if entry is not None:
             state = entry.state
@@ -167,20 +167,20 @@ class Agenda:
             )
             self._enter(entry)
 
-    def answer(
+    def resume(
         self, task_id: PeriodicTaskId, state: ScheduleState | None, *, now: datetime
     ) -> None:
-        """Take over where a task stands whose slots run in turn (None: where it was to stand).
+        """Take over the state of a task that waits when full (None: all its slots were claimed).
 
-        If slots are left over, too many runs are going on. Nobody tells when one ends, so that is tried again, soon at
+        If slots are left, `max_running` is reached. Nothing signals the end of a run, so the claim is repeated, soon at
         first.
         """
         entry = self._entries.get(task_id)
-        if entry is None or not entry.is_asked:
+        if entry is None or not entry.is_claiming:
             return
         pause = min(2 * entry.pause or FIRST_PAUSE, LONGEST_PAUSE)
         wanted = entry.state.handled_until
-        entry.begin_anew()
+        entry.reset_claim()
         if state is not None:
             if state.handled_until and wanted and state.handled_until < wanted:
                 entry.pause, entry.not_before = pause, now + pause
@@ -188,7 +188,7 @@ class Agenda:
         self._enter(entry)
 
     def set_back(self, now: datetime) -> None:
-        """Take on that the clock was set back: nobody stood ready, and nobody missed anything, after now."""
+        """Adapt to a clock that was set back: nothing after now is a misfire."""
         self.up_since = min(self.up_since, now)
         for entry in self._entries.values():
             if entry.ready_since is not None and entry.ready_since > now:
@@ -197,8 +197,8 @@ class Agenda:
                 entry.not_before = None
                 self._enter(entry)
 
-    def tidy(self) -> None:
-        """Drop what is superseded, if it is much. That takes its time: the best one is when nothing is due."""
+    def compact(self) -> None:
+        """Drop stale heap items if there are many. This takes long; call it when nothing is due."""
         if len(self._heap) > 2 * len(self._entries) + _FEW:
             self._heap[:] = [
                 (entry.due_at, entry.generation, task_id)
@@ -226,8 +226,8 @@ class Agenda:
         entry.state = ScheduleState(
             handled_until=due.handled_until, runs=state.runs + len(due.slots)
         )
-        entry.is_asked = task.definition.waits_when_full and bool(due.slots)
-        self._set(entry, None if entry.is_asked else due_at)
+        entry.is_claiming = task.definition.waits_when_full and bool(due.slots)
+        self._set(entry, None if entry.is_claiming else due_at)
         return DueSlots(
             task_id=task.id,
             slots=due.slots,
@@ -240,7 +240,7 @@ class Agenda:
         task, due_at = entry.task, None
         if (
             isinstance(task, PeriodicTask)
-            and not entry.is_asked
+            and not entry.is_claiming
             and (entry.message is not None or task.definition.name not in self._taken_names)
         ):
             try:
@@ -264,7 +264,7 @@ class Agenda:
         if due_at is not None:
             heappush(self._heap, (due_at, entry.generation, entry.task.id))
         if len(self._heap) > _MANY * len(self._entries) + _FEW:
-            self.tidy()
+            self.compact()
 
 
 def _timing(task: PeriodicTask | UnreadableTask) -> object:

@@ -12,7 +12,7 @@ from domain.scheduling.options import PublishingOptions
 from domain.scheduling.runs import Run, RunState, run_id
 from domain.scheduling.schedules import Crontab, Interval, Period, Solar, SolarEvent
 from domain.scheduling.tasks import PeriodicTask
-from entrypoints.celery.beat.configured import Configured, configured_id, read_configuration
+from entrypoints.celery.beat.beat_schedule import ConfiguredTask, configured_id, read_configuration
 from entrypoints.celery.beat.publisher import DueEntry, due_entry
 from tests.fakes.beats import Beat, Broker, SharedStore
 from tests.fakes.builders import A_MOMENT
@@ -26,7 +26,7 @@ class HouseSchedule(schedule):
     """Decides for itself."""
 
 
-def read(entry: dict[str, Any], *, timezone: str = "UTC") -> Configured:
+def read(entry: dict[str, Any], *, timezone: str = "UTC") -> ConfiguredTask:
     return read_configuration({"configured": {"task": "reports.send", **entry}}, timezone=timezone)[
         0
     ]
@@ -90,7 +90,7 @@ def test_what_cannot_be_read_says_why_and_stops_no_other(
     assert good.task is not None
 
 
-def a_world(*entries: Configured) -> tuple[SharedStore, Broker, Beat]:
+def a_world(*entries: ConfiguredTask) -> tuple[SharedStore, Broker, Beat]:
     store, broker = SharedStore(MovableClock()), Broker()
     return store, broker, Beat(store, broker, entries)
 
@@ -158,7 +158,7 @@ async def test_an_entry_that_cannot_be_read_keeps_the_row_of_its_name_out_and_is
 # --- messages ---
 
 
-def message_of(configured: Configured) -> DueEntry:
+def message_of(configured: ConfiguredTask) -> DueEntry:
     assert configured.task is not None
     return due_entry(configured.task, configured.message, a_run(configured.task), A_MOMENT)
 

@@ -1,4 +1,4 @@
-"""What runs on the event loop: clerks that ask the store, each one thing, again and again, whatever goes wrong."""
+"""Background loops on the event loop, one per concern; each retries when the store is unavailable."""
 
 import asyncio
 import logging
@@ -15,54 +15,54 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 RETRY_AFTER = 0.5
-"""Seconds until a store that did not answer is asked again."""
+"""Seconds until a store that did not answer is called again."""
 _FAILURE_PAUSE = 5.0
-"""Seconds until a clerk that made a mistake tries again."""
+"""Seconds until a loop retries after an unexpected error."""
 
 
 @dataclass(slots=True)
-class Contact:
-    """Whether the store answers, as all clerks know it."""
+class StoreConnection:
+    """Whether the store is available, shared by all background loops."""
 
     is_lost: bool = False
-    _clerks: list["Clerk"] = field(default_factory=list["Clerk"])
+    _loops: list["BackgroundLoop"] = field(default_factory=list["BackgroundLoop"])
 
-    def inform(self, clerk: "Clerk") -> None:
-        """Wake `clerk` when the store answers again."""
-        self._clerks.append(clerk)
+    def wake_when_back(self, background_loop: "BackgroundLoop") -> None:
+        """Wake `background_loop` when the store answers again."""
+        self._loops.append(background_loop)
 
-    async def ask(self, question: Awaitable[T]) -> T:
+    async def call(self, question: Awaitable[T]) -> T:
         """Return the answer; raise `Unavailable`."""
         try:
             answer = await question
         except Unavailable as error:
             if not self.is_lost:
-                _log.warning("the beat gets no answer: %s", error)
+                _log.warning("the database does not answer the beat: %s", error)
             self.is_lost = True
             raise
         if self.is_lost:
             _log.info("the database answers the beat again")
             self.is_lost = False
-            for clerk in self._clerks:
-                clerk.wake()
+            for background_loop in self._loops:
+                background_loop.wake()
         return answer
 
 
-class Clerk(ABC):
-    """One thing to do: at once when woken, and after the pause that the last step asked for."""
+class BackgroundLoop(ABC):
+    """Runs `step` when woken, and after the pause that the last step returned."""
 
-    def __init__(self, contact: Contact) -> None:
-        self._contact = contact
+    def __init__(self, connection: StoreConnection) -> None:
+        self._connection = connection
         self._woken = asyncio.Event()
         self.is_stopping = False
-        contact.inform(self)
+        connection.wake_when_back(self)
 
     def wake(self) -> None:
-        """Let the next step come at once."""
+        """Run the next step at once."""
         self._woken.set()
 
     def stop(self) -> None:
-        """Let the step that is under way be the last."""
+        """Stop after the current step."""
         self.is_stopping = True
         self.wake()
 
@@ -84,6 +84,6 @@ class Clerk(ABC):
             return await step()
         except Unavailable:
             return RETRY_AFTER
-        except Exception:  # noqa: BLE001 - a clerk that dies would leave its work undone for ever
-            _log.exception("the beat made a mistake")
+        except Exception:  # noqa: BLE001 - a loop that ends would never do its work again
+            _log.exception("unexpected error in the beat")
             return _FAILURE_PAUSE

@@ -42,7 +42,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Configured:
+class ConfiguredTask:
     """An entry of the configuration: a task and its message, or why it cannot be run."""
 
     id: PeriodicTaskId
@@ -53,11 +53,11 @@ class Configured:
 
 
 def configured_id(name: str) -> PeriodicTaskId:
-    """Return the id under which the standing and the runs of a configured task are stored."""
+    """Return the id under which the schedule state and the runs of a configured task are stored."""
     return PeriodicTaskId(uuid5(_NAMESPACE, name))
 
 
-def read_configuration(beat_schedule: Mapping[str, Any], *, timezone: str) -> list[Configured]:
+def read_configuration(beat_schedule: Mapping[str, Any], *, timezone: str) -> list[ConfiguredTask]:
     """Read every entry; one that cannot be read is logged and says why, and stops no other.
 
     Intervals count from the epoch, so that a restart moves nothing. `timezone` is that of crontabs.
@@ -65,7 +65,7 @@ def read_configuration(beat_schedule: Mapping[str, Any], *, timezone: str) -> li
     return [_read(name, entry, timezone) for name, entry in beat_schedule.items()]
 
 
-def _read(name: str, entry: Mapping[str, Any], timezone: str) -> Configured:
+def _read(name: str, entry: Mapping[str, Any], timezone: str) -> ConfiguredTask:
     task_id = configured_id(name)
     try:
         message = Message(
@@ -77,7 +77,7 @@ def _read(name: str, entry: Mapping[str, Any], timezone: str) -> Configured:
                 name=name,
                 task=entry["task"],
                 schedule=_schedule(entry["schedule"], timezone),
-                options=_what_matters_here(message.options),
+                options=_scheduling_options(message.options),
             ),
             enabled_at=_EPOCH,
             created_at=_EPOCH,
@@ -86,11 +86,11 @@ def _read(name: str, entry: Mapping[str, Any], timezone: str) -> Configured:
     except (PorticoError, LookupError, TypeError, ValueError, AttributeError) as error:
         problem = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
         _log.error("the configured periodic task %s cannot be run: %s", name, problem)
-        return Configured(task_id, name, problem=problem)
-    return Configured(task_id, name, task, message)
+        return ConfiguredTask(task_id, name, problem=problem)
+    return ConfiguredTask(task_id, name, task, message)
 
 
-def _what_matters_here(options: Mapping[str, Any]) -> PublishingOptions:
+def _scheduling_options(options: Mapping[str, Any]) -> PublishingOptions:
     """Return how long a message may wait, if that is a number of seconds. All options go to Celery as they are."""
     expires = options.get("expires")
     return PublishingOptions({"expires": max(1, expires)} if is_number(expires) else {})
