@@ -19,7 +19,7 @@ from adapters.memory.audit_log import MemoryAuditLog
 from adapters.memory.log_in_throttle import MemoryLogInThrottle
 from adapters.memory.rate_limiter import MemoryRateLimiter
 from adapters.memory.scheduling.beat import MemoryBeatStore
-from adapters.memory.scheduling.runs import MemoryRunLog
+from adapters.memory.scheduling.task_runs import MemoryRunLog
 from adapters.memory.seen_ciphertexts import MemorySeenCiphertexts
 from adapters.memory.sessions import MemorySessionStore
 from adapters.memory.store import MemoryStore
@@ -33,7 +33,7 @@ from adapters.postgres.engine import postgres_engine
 from adapters.postgres.health import PostgresProbe, SchemaProbe
 from adapters.postgres.inspection import PostgresInspection
 from adapters.postgres.scheduling.beat import PostgresBeatStore
-from adapters.postgres.scheduling.runs import PostgresRunLog
+from adapters.postgres.scheduling.task_runs import PostgresRunLog
 from adapters.postgres.schema import PostgresSchema
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from adapters.redis.access_cache import RedisAccessCache
@@ -85,23 +85,19 @@ from application.use_cases.identity.users import (
     ResetPassword,
 )
 from application.use_cases.outbox import DeliverAudit, DeliverOutbox, OutboxRelay
-from application.use_cases.scheduling.catalogue import (
-    GetSchedulerStatus,
-    ListTasks,
-    OfferTasks,
-    WithdrawTasks,
-)
-from application.use_cases.scheduling.definitions import (
+from application.use_cases.scheduling.periodic_tasks import (
     ChangePeriodicTask,
     CreatePeriodicTask,
     DeletePeriodicTask,
+    DescribePeriodicTasks,
     GetPeriodicTask,
     ListPeriodicTasks,
     PauseOrResumeTasks,
     ResetPeriodicTask,
-    ViewTasks,
 )
-from application.use_cases.scheduling.runs import (
+from application.use_cases.scheduling.registered_tasks import ListTasks, OfferTasks, WithdrawTasks
+from application.use_cases.scheduling.scheduler import GetSchedulerStatus
+from application.use_cases.scheduling.task_runs import (
     CancelRun,
     ListNextRuns,
     ListRuns,
@@ -316,7 +312,7 @@ class Container(containers.DeclarativeContainer):
     list_permissions = providers.Factory(routes.ListPermissions)
 
     # --- use cases: scheduling ---
-    view_tasks = providers.Factory(ViewTasks)
+    describe_periodic_tasks = providers.Factory(DescribePeriodicTasks)
     list_periodic_tasks = providers.Factory(ListPeriodicTasks)
     get_periodic_task = providers.Factory(GetPeriodicTask)
     create_periodic_task = providers.Factory(CreatePeriodicTask)

@@ -18,10 +18,10 @@ from domain.documents import AuditEntry, AuditId
 from domain.errors import PorticoError
 from domain.identity import User, UserId
 from domain.routes import Permission, PermissionId
-from domain.scheduling.runs import Run, RunId
-from domain.scheduling.signatures import RegisteredTask
+from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
+from domain.scheduling.registered_tasks import RegisteredTask
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
+from domain.scheduling.task_runs import Run, RunId
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")

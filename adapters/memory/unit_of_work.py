@@ -6,9 +6,9 @@ from typing import Self
 from adapters.memory.outbox import MemoryOutbox
 from adapters.memory.permissions import MemoryPermissionRepository
 from adapters.memory.roles import MemoryRoleRepository
-from adapters.memory.scheduling.catalogue import MemoryTaskCatalogue
-from adapters.memory.scheduling.definitions import MemoryPeriodicTaskRepository
-from adapters.memory.scheduling.runs import MemoryRunRepository
+from adapters.memory.scheduling.periodic_tasks import MemoryPeriodicTaskRepository
+from adapters.memory.scheduling.registered_tasks import MemoryRegisteredTaskRepository
+from adapters.memory.scheduling.task_runs import MemoryRunRepository
 from adapters.memory.store import MemoryStore, MemoryTransaction
 from adapters.memory.users import MemoryUserRepository
 from application.ports.unit_of_work import UnitOfWork
@@ -28,7 +28,7 @@ class MemoryUnitOfWork(UnitOfWork):
         self.outbox = MemoryOutbox(self._transaction)
         self.periodic_tasks = MemoryPeriodicTaskRepository(self._transaction)
         self.runs = MemoryRunRepository(self._transaction)
-        self.task_catalogue = MemoryTaskCatalogue(self._transaction)
+        self.registered_tasks = MemoryRegisteredTaskRepository(self._transaction)
         return self
 
     async def __aexit__(

@@ -31,6 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, array
 
 from domain.identity import UserStatus
+from domain.scheduling.task_runs import ACTIVE_STATES
 
 metadata = MetaData(
     naming_convention={
@@ -292,10 +293,10 @@ is_unpublished = task_runs.c.state.in_(
     [literal(state, literal_execute=True) for state in ("requested", "claimed")]
 )
 Index("ix_task_runs_unpublished", task_runs.c.state, postgresql_where=is_unpublished)
-is_going_on = task_runs.c.state.in_(
-    [literal(state, literal_execute=True) for state in ("claimed", "published", "started")]
+is_active = task_runs.c.state.in_(
+    [literal(state.value, literal_execute=True) for state in ACTIVE_STATES]
 )
-Index("ix_task_runs_going_on", task_runs.c.task_id, postgresql_where=is_going_on)
+Index("ix_task_runs_going_on", task_runs.c.task_id, postgresql_where=is_active)
 
 # One row at most: who leads.
 beat_lease = Table(

@@ -10,9 +10,9 @@ from adapters.postgres.engine import connect
 from adapters.postgres.outbox import PostgresOutbox
 from adapters.postgres.permissions import PostgresPermissionRepository
 from adapters.postgres.roles import PostgresRoleRepository
-from adapters.postgres.scheduling.catalogue import PostgresTaskCatalogue
-from adapters.postgres.scheduling.definitions import PostgresPeriodicTaskRepository
-from adapters.postgres.scheduling.runs import PostgresRunRepository
+from adapters.postgres.scheduling.periodic_tasks import PostgresPeriodicTaskRepository
+from adapters.postgres.scheduling.registered_tasks import PostgresRegisteredTaskRepository
+from adapters.postgres.scheduling.task_runs import PostgresRunRepository
 from adapters.postgres.transaction import Transaction
 from adapters.postgres.users import PostgresUserRepository
 from application.ports.unit_of_work import UnitOfWork
@@ -34,7 +34,7 @@ class PostgresUnitOfWork(UnitOfWork):
         self.outbox = PostgresOutbox(self._transaction)
         self.periodic_tasks = PostgresPeriodicTaskRepository(self._transaction)
         self.runs = PostgresRunRepository(self._transaction)
-        self.task_catalogue = PostgresTaskCatalogue(self._transaction)
+        self.registered_tasks = PostgresRegisteredTaskRepository(self._transaction)
         return self
 
     async def __aexit__(

@@ -4,9 +4,11 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from application.ports.outbox import Outbox
+from application.ports.periodic_tasks import PeriodicTaskRepository
 from application.ports.permissions import PermissionRepository
+from application.ports.registered_tasks import RegisteredTaskRepository
 from application.ports.roles import RoleRepository
-from application.ports.scheduling import PeriodicTaskRepository, RunRepository, TaskCatalogue
+from application.ports.task_runs import RunRepository
 from application.ports.users import UserRepository
 
 
@@ -23,7 +25,7 @@ class UnitOfWork(Protocol):
     outbox: Outbox
     periodic_tasks: PeriodicTaskRepository
     runs: RunRepository
-    task_catalogue: TaskCatalogue
+    registered_tasks: RegisteredTaskRepository
 
     async def __aenter__(self) -> Self:
         """Begin; raise `Unavailable` if the store is down."""

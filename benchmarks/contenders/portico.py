@@ -10,7 +10,7 @@ from sqlalchemy import Engine, event
 
 import bootstrap
 from benchmarks.contenders.measuring import Order, measure, order
-from domain.scheduling.tasks import PeriodicTask
+from domain.scheduling.periodic_tasks import PeriodicTask
 from entrypoints.celery.app import app
 from entrypoints.celery.asynchronous.loop import process_loop
 from entrypoints.celery.scheduler import DatabaseScheduler

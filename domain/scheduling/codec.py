@@ -43,7 +43,7 @@ def read_schedule(kind: object, data: object) -> Schedule:
                 values[name] = _READERS.get(name, _text)(data[name])
             elif field.default is MISSING:
                 problems[f"schedule.{name}"] = "is missing"
-        except Unfit as error:
+        except InvalidValue as error:
             problems[f"schedule.{name}"] = str(error)
     stand_ins = {name: value for name, value in _STAND_INS.items() if name in known}
     try:
@@ -77,7 +77,7 @@ def expanded_crontab(data: object) -> object:
         raise InvalidDefinition({"schedule.crontab": "says all five fields: none goes beside it"})
     try:
         parts = split_crontab(_text(data["crontab"]))
-    except (CronFieldError, Unfit) as error:
+    except (CronFieldError, InvalidValue) as error:
         raise InvalidDefinition({"schedule.crontab": str(error)}) from None
     fields: dict[object, object] = dict(zip(CRON_FIELDS, parts, strict=True))
     return fields | others
@@ -107,7 +107,7 @@ def _plain(value: str | float | datetime) -> str | int | float:
             return value
 
 
-class Unfit(ValueError):
+class InvalidValue(ValueError):
     """The value is of the wrong type; the message goes on where the name of the field ends."""
 
 
@@ -115,39 +115,39 @@ def _text(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)  # minute: 5
     if not isinstance(value, str):
-        raise Unfit("must be text")
+        raise InvalidValue("must be text")
     return value
 
 
 def _whole(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise Unfit("must be a whole number")
+        raise InvalidValue("must be a whole number")
     return value
 
 
 def _number(value: object) -> float:
     if not is_number(value):
-        raise Unfit("must be a number")
+        raise InvalidValue("must be a number")
     return value
 
 
 def _one_of(choices: type[StrEnum]) -> Callable[[object], StrEnum]:
     def read(value: object) -> StrEnum:
         if not isinstance(value, str) or value not in list(choices):
-            raise Unfit(f"must be one of {', '.join(choices)}")
+            raise InvalidValue(f"must be one of {', '.join(choices)}")
         return choices(value)
 
     return read
 
 
 def read_moment(value: object) -> datetime:
-    """Return the datetime that `value` is, or that it says; raise `Unfit`."""
+    """Return the datetime that `value` is, or that it says; raise `InvalidValue`."""
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else value
     except ValueError:
         moment = None
     if not isinstance(moment, datetime):
-        raise Unfit("must be a date and a time (2026-11-01T05:00:00Z)")
+        raise InvalidValue("must be a date and a time (2026-11-01T05:00:00Z)")
     return moment
 
 

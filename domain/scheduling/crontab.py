@@ -133,7 +133,7 @@ class CronTable:
     last_days: tuple[bool, ...]
     """By the weekday of the last day of a month, Monday being 0: whether that day is named as the last one."""
 
-    def first_from(self, wall: datetime) -> datetime | None:
+    def next_match(self, wall: datetime) -> datetime | None:
         """Return the first named minute not before `wall` (naive, a whole minute), or None before the year 9999."""
         hour, minute = self.next_hour[wall.hour], self.next_minute[0]
         if hour == wall.hour:

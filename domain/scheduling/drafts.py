@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from domain.scheduling.codec import (
-    Unfit,
+    InvalidValue,
     expanded_crontab,
     read_moment,
     read_schedule,
@@ -17,12 +17,12 @@ from domain.scheduling.errors import InvalidDefinition
 from domain.scheduling.json_values import is_list, is_number, is_object, problem_with_json
 from domain.scheduling.misfire import Misfire
 from domain.scheduling.options import PublishingOptions
+from domain.scheduling.periodic_tasks import Definition
+from domain.scheduling.registered_tasks import RegisteredTask
 from domain.scheduling.schedules import Crontab, Interval, Period
-from domain.scheduling.signatures import RegisteredTask
-from domain.scheduling.tasks import Definition
 
 Reader = Callable[[object], Any]
-"""Makes a value of plain data; raises `Unfit` or `InvalidDefinition`."""
+"""Makes a value of plain data; raises `InvalidValue` or `InvalidDefinition`."""
 
 Readers = Mapping[str, Reader]
 
@@ -33,11 +33,11 @@ class Draft:
 
     definition: Definition
     """What was written; where that is wrong, something that is not."""
-    beside: Mapping[str, Any] = field(hash=False)
-    """The fields beside the definition that were written and are right."""
+    extra: Mapping[str, Any] = field(hash=False)
+    """The valid fields that are not part of the definition."""
     problems: Mapping[str, str] = field(hash=False)
 
-    def suiting(self, registered: Sequence[RegisteredTask]) -> "Draft":
+    def check_signature(self, registered: Sequence[RegisteredTask]) -> "Draft":
         """Return this draft and what is wrong with its task and arguments, given how workers know a task of its name.
 
         It is enough if its arguments suit one of them: a new version of a task may come, or go.
@@ -45,35 +45,35 @@ class Draft:
         if "task" in self.problems:
             return self
         if not registered:
-            return self.but({"task": "is not a task that a worker offers"})
+            return self.with_problems({"task": "is not a task that a worker offers"})
         if "args" in self.problems or "kwargs" in self.problems:
             return self
         definition = self.definition
         found = [task.problems_with(definition.args, definition.kwargs) for task in registered]
-        return self if not all(found) else self.but(found[0])
+        return self if not all(found) else self.with_problems(found[0])
 
-    def but(self, problems: Mapping[str, str]) -> "Draft":
+    def with_problems(self, problems: Mapping[str, str]) -> "Draft":
         """Return this draft, in which something more is wrong."""
         return replace(self, problems={**problems, **self.problems})
 
-    def finished(self) -> Definition:
+    def build(self) -> Definition:
         """Return the definition; raise `InvalidDefinition` that names every field that is wrong."""
         if self.problems:
             raise InvalidDefinition(self.problems)
         return self.definition
 
 
-def read_draft(data: Mapping[str, object], *, beside: Readers = MappingProxyType({})) -> Draft:
+def read_draft(data: Mapping[str, object], *, extra: Readers = MappingProxyType({})) -> Draft:
     """Read plain data by the names of the fields of `Definition`, with `kind` and `schedule` as `read_schedule` wants.
 
-    Times are text or datetimes with an offset, durations are numbers of seconds. `beside` are further fields.
+    Times are text or datetimes with an offset, durations are numbers of seconds. `extra` reads further fields.
     """
-    unknown = data.keys() - _READERS.keys() - beside.keys() - {"kind", "schedule"}
+    unknown = data.keys() - _READERS.keys() - extra.keys() - {"kind", "schedule"}
     problems = {name[:50]: "is not a field of periodic tasks" for name in sorted(unknown)}
     problems |= {name: "is missing" for name in _REQUIRED if name not in data}
     values, found = read_fields(data, _READERS)
-    others, found_beside = read_fields(data, beside)
-    problems |= {**found, **found_beside}
+    others, found_extra = read_fields(data, extra)
+    problems |= {**found, **found_extra}
     try:
         values["schedule"] = read_schedule(data.get("kind"), data.get("schedule"))
     except InvalidDefinition as error:
@@ -93,7 +93,7 @@ def read_fields(
             continue
         try:
             values[name] = read(data[name])
-        except Unfit as error:
+        except InvalidValue as error:
             problems[name] = str(error)
         except InvalidDefinition as error:
             problems |= error.problems
@@ -180,33 +180,33 @@ def _defined(values: Mapping[str, Any]) -> tuple[Definition, dict[str, str]]:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise Unfit("must be text")
+        raise InvalidValue("must be text")
     return value
 
 
 def flag(value: object) -> bool:
     """Read true or false."""
     if not isinstance(value, bool):
-        raise Unfit("must be true or false")
+        raise InvalidValue("must be true or false")
     return value
 
 
 def _list(value: object) -> object:
     if not is_list(value):
-        raise Unfit("must be a list")
+        raise InvalidValue("must be a list")
     return value
 
 
 def _object(value: object) -> object:
     if not is_object(value):
-        raise Unfit("must be an object")
+        raise InvalidValue("must be an object")
     return value
 
 
 def count_or_null(value: object) -> int | None:
     """Read a whole number."""
     if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-        raise Unfit("must be a whole number, or null")
+        raise InvalidValue("must be a whole number, or null")
     return value
 
 
@@ -216,16 +216,16 @@ def moment_or_null(value: object) -> datetime | None:
         return None
     moment = read_moment(value)
     if moment.utcoffset() is None:
-        raise Unfit("must say its offset from UTC (…Z or …+01:00)")
+        raise InvalidValue("must say its offset from UTC (…Z or …+01:00)")
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise Unfit("is out of range") from None
+        raise InvalidValue("is out of range") from None
 
 
 def _seconds(value: object) -> timedelta:
     if not is_number(value):
-        raise Unfit("must be a number of seconds")
+        raise InvalidValue("must be a number of seconds")
     try:
         return timedelta(seconds=value)
     except (OverflowError, ValueError):
@@ -234,13 +234,13 @@ def _seconds(value: object) -> timedelta:
 
 def _misfire(value: object) -> Misfire:
     if not isinstance(value, str) or value not in list(Misfire):
-        raise Unfit(f"must be one of {', '.join(Misfire)}")
+        raise InvalidValue(f"must be one of {', '.join(Misfire)}")
     return Misfire(value)
 
 
 def _options(value: object) -> PublishingOptions:
     if not is_object(value):
-        raise Unfit("must be an object")
+        raise InvalidValue("must be an object")
     return PublishingOptions(value)  # type: ignore[arg-type]  # it looks at everything in there
 
 

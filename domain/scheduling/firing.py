@@ -90,15 +90,15 @@ def _next_on_the_clock(crontab: Crontab, after: datetime) -> datetime | None:
     start = _whole_minute(shown + RESOLUTION)
     before, since = _offsets(zone, shown)
     if before == since:
-        wall = crontab.table.first_from(start)
+        wall = crontab.table.next_match(start)
     else:
         change = _change(zone, after - (before - since) * local.fold, within=before - since)
         gone_back_at, gone_back_to = _wall(change, before), _wall(change, since)
         if local.fold and not crontab.repeats:
             start = max(start, _whole_minute(gone_back_at))
-        wall = crontab.table.first_from(start)
+        wall = crontab.table.next_match(start)
         if not local.fold and crontab.repeats and (wall is None or wall >= gone_back_at):
-            wall = crontab.table.first_from(_whole_minute(gone_back_to))
+            wall = crontab.table.next_match(_whole_minute(gone_back_to))
     for _ in range(_MOST_GAPS):
         if wall is None:
             break
@@ -107,7 +107,7 @@ def _next_on_the_clock(crontab: Crontab, after: datetime) -> datetime | None:
             return _instant(zone, wall, after)
         # The clocks skip it, and nothing is made up for: go on with what they show after the gap.
         gap_ends_at = _gap_end(zone, wall, before, since)
-        wall = crontab.table.first_from(_whole_minute(_wall(gap_ends_at, since)))
+        wall = crontab.table.next_match(_whole_minute(_wall(gap_ends_at, since)))
     return None
 
 

@@ -8,7 +8,7 @@ from itertools import chain
 
 from domain.scheduling.firing import RESOLUTION
 from domain.scheduling.slots import Jitter
-from domain.scheduling.timetable import Timetable
+from domain.scheduling.trigger import Trigger
 
 
 class Misfire(StrEnum):
@@ -35,7 +35,7 @@ class Due:
 
 
 def due_slots(
-    timetable: Timetable,
+    trigger: Trigger,
     *,
     handled_until: datetime,
     now: datetime,
@@ -58,12 +58,12 @@ def due_slots(
     missed: Iterator[datetime] = iter(())
     if after < missed_until and misfire is not Misfire.RUN_ALL:
         if misfire is Misfire.RUN_ONCE:
-            last = timetable.last_between(after, missed_until)
+            last = trigger.last_between(after, missed_until)
             missed = iter(() if last is None else (last,))
         after = missed_until
 
     run: list[datetime] = []
-    for slot in chain(missed, timetable.between(after, now)):
+    for slot in chain(missed, trigger.between(after, now)):
         if slot + jitter.delay(slot) > now or len(run) == limit:
             return Due(slots=tuple(run), handled_until=slot - RESOLUTION, next_slot=slot)
         run.append(slot)
@@ -71,5 +71,5 @@ def due_slots(
     return Due(
         slots=tuple(run),
         handled_until=handled_until,
-        next_slot=timetable.next_after(handled_until),
+        next_slot=trigger.next_after(handled_until),
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from celery import Celery, Task
 
-from domain.scheduling.signatures import Parameter, ParameterKind, RegisteredTask
+from domain.scheduling.registered_tasks import Parameter, ParameterKind, RegisteredTask
 from entrypoints.celery.recording import NOTE_END
 
 _LONGEST_DESCRIPTION = 2000

@@ -36,8 +36,8 @@ from celery.worker.consumer import Consumer
 from kombu import Message
 
 from application.use_cases.scheduling.recording import RunRecorder
-from domain.scheduling.runs import RunId
 from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.task_runs import RunId
 from entrypoints.celery.asynchronous.loop import process_loop
 from entrypoints.celery.asynchronous.resources import Resource
 from entrypoints.celery.asynchronous.stacks import Execution

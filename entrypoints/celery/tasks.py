@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from domain.scheduling.runs import RunId
+from domain.scheduling.task_runs import RunId
 from entrypoints.celery.app import app
 from entrypoints.celery.process import container
 from entrypoints.celery.recording import NOTE_END, recorder

@@ -16,8 +16,8 @@ from application.ports.scheduling import (
     DueSlots,
     Leadership,
 )
+from domain.scheduling.periodic_tasks import UnreadableTask
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import UnreadableTask
 from tests.fakes.builders import A_MOMENT
 from tests.fakes.scheduling import a_periodic_task
 from tests.fakes.scheduling_backend import SchedulingBackend

@@ -21,9 +21,9 @@ from application.ports.scheduling import (
     Published,
 )
 from domain.scheduling.firing import RESOLUTION
-from domain.scheduling.runs import Run, RunId, RunState, run_id
+from domain.scheduling.periodic_tasks import ScheduleState
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import ScheduleState
+from domain.scheduling.task_runs import Run, RunId, RunState, run_id
 from tests.fakes.scheduling_backend import SchedulingBackend
 
 LEASE = timedelta(seconds=15)
@@ -117,7 +117,7 @@ async def history(
 ) -> dict[datetime, RunState]:
     """Return what became of each slot of a task, of which there is one run at most."""
     async with scheduling.uow() as work:
-        runs = (await work.runs.slice(task_id, after=None, most=5000)).records
+        runs = (await work.runs.slice(task_id, after=None, limit=5000)).records
     states = {run.scheduled_for: run.state for run in runs}
     assert len(states) == len(runs)
     return states
@@ -363,7 +363,7 @@ async def test_a_run_that_cannot_be_published_has_failed(
     await beat.record_failed([])
 
     async with scheduling.uow() as work:
-        begun, failed = (await work.runs.slice(task_id, after=None, most=5)).records
+        begun, failed = (await work.runs.slice(task_id, after=None, limit=5)).records
     assert begun.state is RunState.STARTED
     assert (failed.state, failed.finished_at) == (RunState.FAILED, slots[3])
     assert failed.error.startswith("no serializer")

@@ -11,12 +11,12 @@ from uuid import UUID
 import pytest
 
 from adapters.memory.scheduling.beat import MemoryBeatStore
-from adapters.memory.scheduling.runs import MemoryRunLog
+from adapters.memory.scheduling.task_runs import MemoryRunLog
 from adapters.memory.store import MemoryStore
 from adapters.memory.unit_of_work import MemoryUnitOfWork
 from adapters.postgres.engine import postgres_engine
 from adapters.postgres.scheduling.beat import PostgresBeatStore
-from adapters.postgres.scheduling.runs import PostgresRunLog
+from adapters.postgres.scheduling.task_runs import PostgresRunLog
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from adapters.system import SystemClock
 from application.ports.scheduling import (
@@ -34,9 +34,9 @@ from application.ports.scheduling import (
 )
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import PostgresSettings
-from domain.scheduling.runs import Run, RunId, RunState, run_id
+from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, ScheduleState
+from domain.scheduling.task_runs import Run, RunId, RunState, run_id
 from tests.fakes.builders import A_MOMENT
 from tests.fakes.scheduling import a_periodic_task
 from tests.fakes.waiting import waits
@@ -102,7 +102,7 @@ class World:
 
     async def runs(self, task_id: PeriodicTaskId = TASK) -> Sequence[Run]:
         async with self.uow() as work:
-            return (await work.runs.slice(task_id, after=None, most=100)).records
+            return (await work.runs.slice(task_id, after=None, limit=100)).records
 
     async def run_of(self, slot: datetime, task_id: PeriodicTaskId = TASK) -> Run:
         (run,) = [run for run in await self.runs(task_id) if run.scheduled_for == slot]

@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 
 from application.ports.scheduling import Begun, DueSlots, Finished, Published
-from domain.scheduling.runs import Run, RunId, RunState, run_id
 from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.task_runs import Run, RunId, RunState, run_id
 from tests.fakes.builders import A_MOMENT
 from tests.fakes.scheduling import a_periodic_task
 from tests.fakes.scheduling_backend import SchedulingBackend
@@ -39,7 +39,7 @@ async def claimed(scheduling: SchedulingBackend, task_id: PeriodicTaskId, *slots
 
 async def history(scheduling: SchedulingBackend, task_id: PeriodicTaskId) -> Sequence[Run]:
     async with scheduling.uow() as work:
-        return (await work.runs.slice(task_id, after=None, most=1000)).records
+        return (await work.runs.slice(task_id, after=None, limit=1000)).records
 
 
 async def the_run(scheduling: SchedulingBackend, task_id: PeriodicTaskId) -> Run:

@@ -28,9 +28,9 @@ from application.ports.scheduling import (
 from application.ports.system import Clock
 from domain.errors import Unavailable
 from domain.scheduling.firing import no_sun
-from domain.scheduling.runs import Run, RunId, RunState
+from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
+from domain.scheduling.task_runs import Run, RunId, RunState
 from entrypoints.celery.beat.beat_schedule import ConfiguredTask
 from entrypoints.celery.beat.definitions import PollSettings
 from entrypoints.celery.beat.dispatcher import (

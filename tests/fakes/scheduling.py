@@ -6,9 +6,9 @@ from itertools import count
 from typing import Any
 from uuid import UUID
 
+from domain.scheduling.periodic_tasks import Definition, PeriodicTask
 from domain.scheduling.schedules import Crontab
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import Definition, PeriodicTask
 from tests.fakes.builders import A_MOMENT
 
 _numbers = count(1)

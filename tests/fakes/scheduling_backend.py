@@ -10,18 +10,18 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.memory.scheduling.beat import MemoryBeatStore
-from adapters.memory.scheduling.runs import MemoryRunLog
+from adapters.memory.scheduling.task_runs import MemoryRunLog
 from adapters.memory.store import MemoryStore
 from adapters.memory.unit_of_work import MemoryUnitOfWork
 from adapters.postgres.scheduling.beat import PostgresBeatStore
-from adapters.postgres.scheduling.runs import PostgresRunLog
+from adapters.postgres.scheduling.task_runs import PostgresRunLog
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from adapters.system import SystemClock
 from application.ports.scheduling import BeatStore, RunLog
 from application.ports.unit_of_work import UnitOfWork
 from application.settings import PostgresSettings
+from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
 from tests.fakes.clock import MovableClock
 
 _numbers = count(1)

@@ -27,7 +27,7 @@ from domain.access import Role
 from domain.documents import AuditEntry
 from domain.identity import Password, User, UserId
 from domain.routes import Route
-from domain.scheduling.tasks import PeriodicTask
+from domain.scheduling.periodic_tasks import PeriodicTask
 from domain.sessions import SealedPassword, Session
 from tests.fakes.access import changing
 from tests.fakes.clock import MovableClock

@@ -14,13 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.postgres.engine import connect, postgres_engine
 from adapters.postgres.scheduling.beat import PostgresBeatStore
-from adapters.postgres.scheduling.runs import PostgresRunLog
+from adapters.postgres.scheduling.task_runs import PostgresRunLog
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from application.ports.scheduling import BeatId, BeatReport, Begun, DueSlots, Mark
 from application.settings import PostgresSettings
 from domain.errors import Unavailable
-from domain.scheduling.runs import RunId
 from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.task_runs import RunId
 from tests.fakes.builders import A_MOMENT
 from tests.fakes.link import Link, link_to
 from tests.fakes.scheduling import a_periodic_task

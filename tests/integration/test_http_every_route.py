@@ -15,8 +15,8 @@ from pydantic.alias_generators import to_camel
 
 from domain.access import Role
 from domain.identity import User
-from domain.scheduling.runs import Run, RunId, RunState
-from domain.scheduling.tasks import PeriodicTask
+from domain.scheduling.periodic_tasks import PeriodicTask
+from domain.scheduling.task_runs import Run, RunId, RunState
 from tests.fakes.builders import a_role, a_user
 from tests.fakes.scheduling import a_periodic_task
 from tests.fakes.web import Web, description

@@ -13,9 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.postgres.engine import postgres_engine
 from adapters.postgres.scheduling.beat import PostgresBeatStore
-from adapters.postgres.scheduling.runs import PostgresRunLog
+from adapters.postgres.scheduling.task_runs import PostgresRunLog
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from application.paging import PageRequest
+from application.ports.periodic_tasks import PeriodicTaskFilter
 from application.ports.scheduling import (
     BeatId,
     BeatReport,
@@ -24,13 +25,12 @@ from application.ports.scheduling import (
     DueSlots,
     Finished,
     Leadership,
-    PeriodicTaskFilter,
     Published,
 )
 from application.settings import PostgresSettings
 from domain.scheduling.errors import PeriodicTaskNotFound
-from domain.scheduling.runs import RunId, run_id
-from domain.scheduling.tasks import PeriodicTask, UnreadableTask
+from domain.scheduling.periodic_tasks import PeriodicTask, UnreadableTask
+from domain.scheduling.task_runs import RunId, run_id
 from tests.fakes.builders import A_MOMENT
 from tests.fakes.scheduling import a_periodic_task
 from tests.fakes.statements import statements
@@ -179,7 +179,7 @@ class Crowd:
 
     async def _prune(self) -> None:
         async with PostgresUnitOfWork(self._engine) as work:
-            await work.runs.prune(before=SLOTS[2], most=10)
+            await work.runs.prune(before=SLOTS[2], limit=10)
             await work.commit()
 
     async def _reset(self) -> None:

@@ -15,7 +15,7 @@ from application.paging import PageRequest
 from application.ports.users import UserFilter
 from application.settings import PostgresSettings
 from domain.routes import Route
-from domain.scheduling.signatures import RegisteredTask
+from domain.scheduling.registered_tasks import RegisteredTask
 from tests.fakes.builders import A_MOMENT, a_role, a_user
 from tests.fakes.statements import statements
 
@@ -121,7 +121,7 @@ async def test_workers_that_offer_what_they_offered_write_one_row(engine: AsyncE
         async with PostgresUnitOfWork(engine) as work:
             with statements(engine) as said:
                 tasks = [RegisteredTask(name=name) for name in names]
-                await work.task_catalogue.offer("worker", tasks, lasts=timedelta(minutes=3))
+                await work.registered_tasks.offer("worker", tasks, lasts=timedelta(minutes=3))
                 await work.commit()
         return [word for word in said if word != "SELECT"]
 

@@ -17,18 +17,11 @@ from adapters.postgres.engine import connect, postgres_engine
 from adapters.postgres.scheduling.beat import PostgresBeatStore
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from application.paging import PageRequest
-from application.ports.scheduling import (
-    BeatId,
-    BeatReport,
-    Changes,
-    DueSlots,
-    Mark,
-    PeriodicTaskFilter,
-    Published,
-)
+from application.ports.periodic_tasks import PeriodicTaskFilter
+from application.ports.scheduling import BeatId, BeatReport, Changes, DueSlots, Mark, Published
 from application.settings import PostgresSettings
+from domain.scheduling.periodic_tasks import PeriodicTask, UnreadableTask
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, UnreadableTask
 from tests.fakes.builders import A_MOMENT
 
 

@@ -163,7 +163,8 @@ def test_this_test_sees_the_ports_and_their_adapters() -> None:
 
 @pytest.mark.parametrize("name", port_modules())
 def test_a_port_its_adapters_and_its_contract_test_share_a_file_name(name: str) -> None:
-    technologies = {found.parent.name for found in (ROOT / "adapters").glob(f"*/{name}.py")}
+    adapters = ROOT / "adapters"
+    technologies = {found.relative_to(adapters).parts[0] for found in adapters.rglob(f"{name}.py")}
 
     assert "memory" in technologies
     assert technologies - {"memory"}

@@ -23,11 +23,10 @@ from application.ports.scheduling import (
 )
 from application.ports.system import Clock
 from domain.scheduling.firing import RESOLUTION
-from domain.scheduling.runs import Run, RunId, RunState, run_id
+from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
+from domain.scheduling.task_runs import ACTIVE_STATES, Run, RunId, RunState, run_id
 
-_GOING_ON = frozenset({RunState.CLAIMED, RunState.PUBLISHED, RunState.STARTED})
 _NOBODY = 0
 """The epoch of runs that were published without a claim."""
 
@@ -249,7 +248,7 @@ class MemoryBeatStore(BeatStore):
         now = self._clock.now()
         return sum(
             run.task_id == task_id
-            and run.state in _GOING_ON
+            and run.state in ACTIVE_STATES
             and (run.deadline is None or run.deadline > now)
             for run in self._store.runs.values()
         )

@@ -16,7 +16,7 @@ from adapters.postgres.engine import connect, listener
 from adapters.postgres.errors import unavailable
 from adapters.postgres.scheduling import statements
 from adapters.postgres.scheduling.rows import to_run, to_task
-from adapters.postgres.scheduling.runs import finished_columns, storable_error
+from adapters.postgres.scheduling.task_runs import finished_columns, storable_error
 from adapters.postgres.tables import SCHEDULING_CHANNEL
 from adapters.postgres.transaction import Transaction
 from application.ports.scheduling import (
@@ -37,9 +37,9 @@ from application.ports.scheduling import (
     Version,
 )
 from application.settings import PostgresSettings
-from domain.scheduling.runs import Run, run_id
+from domain.scheduling.periodic_tasks import ScheduleState
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import ScheduleState
+from domain.scheduling.task_runs import Run, run_id
 
 _MOST_AT_ONCE = 500
 """Rows that are read without giving way to others: some milliseconds."""

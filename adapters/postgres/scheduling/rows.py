@@ -12,10 +12,10 @@ from sqlalchemy import Row
 from domain.scheduling.drafts import definition_data, read_draft
 from domain.scheduling.errors import InvalidDefinition
 from domain.scheduling.json_values import problem_with_json
-from domain.scheduling.runs import Run, RunId, RunState
+from domain.scheduling.periodic_tasks import Definition, PeriodicTask, UnreadableTask
 from domain.scheduling.schedules import BEGINNING, END
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import Definition, PeriodicTask, UnreadableTask
+from domain.scheduling.task_runs import Run, RunId, RunState
 
 _LIFE = ("id", "enabled", "enabled_at", "created_at", "updated_at", "reset_at")
 _OWN = ("name", "description", "args", "kwargs")
@@ -95,7 +95,7 @@ def _remembered(*shared: Any) -> Definition:  # noqa: ANN401
         column: json.loads(value) if column in _JSON else value
         for column, value in zip(_SHARED, shared, strict=True)
     }
-    return read_draft({"name": "shared", **values}).finished()
+    return read_draft({"name": "shared", **values}).build()
 
 
 def _unreadable(row: Sequence[Any]) -> UnreadableTask:

@@ -6,7 +6,9 @@ Every statement locks runs before schedule states, in the order of their ids, so
 from sqlalchemy import text
 
 from adapters.postgres.scheduling.rows import COLUMNS
+from domain.scheduling.task_runs import ACTIVE_STATES
 
+_ACTIVE_STATES = ", ".join(f"'{state.value}'" for state in ACTIVE_STATES)
 _COLUMNS = ", ".join(f"{read} AS {column}" for column, read in COLUMNS.items())
 
 # --- definitions ---
@@ -150,7 +152,7 @@ CLAIM = text(
 ), going_on AS (
   SELECT task_id, count(*) AS number
     FROM task_runs
-   WHERE state IN ('claimed', 'published', 'started')
+   WHERE state IN ({_ACTIVE_STATES})
      AND (deadline IS NULL OR deadline > clock_timestamp())
      AND task_id IN (SELECT task_id FROM wanted WHERE most IS NOT NULL)
      AND NOT id = ANY(CAST(:ids AS uuid[]))

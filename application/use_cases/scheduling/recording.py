@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from application.ports.scheduling import Begun, Finished, RunLog
 from application.ports.system import Clock
 from domain.errors import Unavailable
-from domain.scheduling.runs import RunId
 from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.task_runs import RunId
 
 _log = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ from domain.errors import PorticoError
 from domain.scheduling.errors import InvalidDefinition
 from domain.scheduling.json_values import is_number
 from domain.scheduling.options import PublishingOptions
+from domain.scheduling.periodic_tasks import Definition, PeriodicTask
 from domain.scheduling.schedules import (
     Clocked,
     Crontab,
@@ -23,7 +24,6 @@ from domain.scheduling.schedules import (
     SolarEvent,
 )
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import Definition, PeriodicTask
 
 _log = logging.getLogger(__name__)
 

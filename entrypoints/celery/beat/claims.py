@@ -7,9 +7,9 @@ from types import MappingProxyType
 
 from application.ports.scheduling import BeatStore, DueSlots, NotLeading
 from domain.errors import Unavailable
-from domain.scheduling.runs import Run, RunId, RunState, run_id
+from domain.scheduling.periodic_tasks import ScheduleState
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import ScheduleState
+from domain.scheduling.task_runs import Run, RunId, RunState, run_id
 from entrypoints.celery.beat.background import RETRY_AFTER, BackgroundLoop, StoreConnection
 from entrypoints.celery.beat.lease import Lease
 from entrypoints.celery.beat.updates import ClaimedRun, RunsClaimed

@@ -14,9 +14,9 @@ from application.ports.scheduling import (
     NotLeading,
     Version,
 )
-from domain.scheduling.runs import Run
+from domain.scheduling.periodic_tasks import PeriodicTask, UnreadableTask
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, UnreadableTask
+from domain.scheduling.task_runs import Run
 from entrypoints.celery.beat.background import BackgroundLoop, StoreConnection
 from entrypoints.celery.beat.lease import Lease
 from entrypoints.celery.beat.updates import Changed, Loaded

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from application.ports.scheduling import BeatReport, DueSlots, Finished, Published
 from application.ports.system import Clock
-from domain.scheduling.runs import Run
-from domain.scheduling.tasks import PeriodicTask
+from domain.scheduling.periodic_tasks import PeriodicTask
+from domain.scheduling.task_runs import Run
 from domain.scheduling.zones import zone_rules_version
 from entrypoints.celery.beat.gc_policy import GcPolicy
 from entrypoints.celery.beat.health import PublishingHealth

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from application.ports.scheduling import PublishingProblem
 from application.ports.system import Clock
-from domain.scheduling.runs import Run
 from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.task_runs import Run
 
 _log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from application.ports.scheduling import (
 )
 from application.ports.system import Clock
 from domain.errors import Unavailable
-from domain.scheduling.runs import Run
+from domain.scheduling.task_runs import Run
 from entrypoints.celery.beat.background import RETRY_AFTER, BackgroundLoop, StoreConnection
 from entrypoints.celery.beat.definitions import DefinitionWatcher
 from entrypoints.celery.beat.lease import Lease

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Collection
 
 from application.ports.scheduling import BeatStore, DueSlots, Finished, Published
-from domain.scheduling.runs import RunId
+from domain.scheduling.task_runs import RunId
 from entrypoints.celery.beat.background import BackgroundLoop, StoreConnection
 from entrypoints.celery.beat.dispatcher import Outcomes
 

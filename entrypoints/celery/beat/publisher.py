@@ -9,8 +9,8 @@ from celery.beat import SchedulingError
 from kombu.exceptions import OperationalError
 from kombu.transport.pyamqp import Transport as RabbitMQ
 
-from domain.scheduling.runs import Run
-from domain.scheduling.tasks import PeriodicTask
+from domain.scheduling.periodic_tasks import PeriodicTask
+from domain.scheduling.task_runs import Run
 from entrypoints.celery.beat.beat_schedule import Message
 from entrypoints.celery.beat.dispatcher import BrokerAway, Publisher
 from entrypoints.celery.beat.schedule_queue import Entry

@@ -9,8 +9,8 @@ from itertools import count
 
 from application.ports.scheduling import DueSlots
 from domain.scheduling.firing import Sun
+from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
 from entrypoints.celery.beat.beat_schedule import ConfiguredTask, Message
 
 _log = logging.getLogger(__name__)

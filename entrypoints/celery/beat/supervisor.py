@@ -8,8 +8,8 @@ from contextlib import suppress
 from application.ports.scheduling import BeatId, BeatReport, BeatStore
 from application.ports.system import Clock
 from domain.errors import Unavailable
-from domain.scheduling.runs import Run, RunId
 from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.task_runs import Run, RunId
 from entrypoints.celery.beat.background import RETRY_AFTER, BackgroundLoop, StoreConnection
 from entrypoints.celery.beat.claims import SlotClaimer
 from entrypoints.celery.beat.definitions import DefinitionWatcher, PollSettings

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import TypeAlias
 
 from application.ports.scheduling import Leadership
-from domain.scheduling.runs import Run
+from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
+from domain.scheduling.task_runs import Run
 
 
 @dataclass(frozen=True, slots=True)

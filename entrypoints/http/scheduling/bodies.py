@@ -7,12 +7,13 @@ from uuid import UUID
 
 from pydantic import Field
 
-from application.ports.scheduling import OfferedTask, SchedulerStatus
-from application.use_cases.scheduling.definitions import TaskInView
-from application.use_cases.scheduling.runs import RunOfTask
-from domain.scheduling.runs import Run, RunState
-from domain.scheduling.signatures import Parameter, ParameterKind
-from domain.scheduling.tasks import UnreadableTask
+from application.ports.registered_tasks import OfferedTask
+from application.ports.scheduling import SchedulerStatus
+from application.use_cases.scheduling.periodic_tasks import PeriodicTaskView
+from application.use_cases.scheduling.task_runs import RunOfTask
+from domain.scheduling.periodic_tasks import UnreadableTask
+from domain.scheduling.registered_tasks import Parameter, ParameterKind
+from domain.scheduling.task_runs import Run, RunState
 from domain.scheduling.zones import zone_rules_version
 from entrypoints.http.envelope import ApiModel
 from entrypoints.http.scheduling.definitions import DefinitionFields, presented
@@ -87,7 +88,7 @@ class PeriodicTaskBody(DefinitionFields):
     )
 
     @classmethod
-    def of(cls, seen: TaskInView) -> Self:
+    def of(cls, seen: PeriodicTaskView) -> Self:
         """Present a task."""
         task, schedule_state = seen.scheduled.task, seen.scheduled.schedule_state
         return cls(

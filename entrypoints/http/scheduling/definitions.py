@@ -13,8 +13,8 @@ from pydantic.alias_generators import to_camel, to_snake
 from domain.scheduling.drafts import definition_data
 from domain.scheduling.errors import InvalidDefinition
 from domain.scheduling.misfire import Misfire
+from domain.scheduling.periodic_tasks import PeriodicTask, UnreadableTask
 from domain.scheduling.schedules import Period, SolarEvent
-from domain.scheduling.tasks import PeriodicTask, UnreadableTask
 from entrypoints.http.envelope import ApiModel
 
 _Schema: TypeAlias = dict[str, Any]

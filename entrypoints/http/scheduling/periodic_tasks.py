@@ -8,8 +8,9 @@ from pydantic import Field, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from application.ports.scheduling import PeriodicTaskFilter, RunFilter
-from application.use_cases.scheduling.definitions import (
+from application.ports.periodic_tasks import PeriodicTaskFilter
+from application.ports.task_runs import RunFilter
+from application.use_cases.scheduling.periodic_tasks import (
     MOST_AT_ONCE,
     ChangePeriodicTask,
     CreatePeriodicTask,
@@ -19,7 +20,7 @@ from application.use_cases.scheduling.definitions import (
     PauseOrResumeTasks,
     ResetPeriodicTask,
 )
-from application.use_cases.scheduling.runs import (
+from application.use_cases.scheduling.task_runs import (
     MOST_PREVIEWED,
     CancelRun,
     ListNextRuns,
@@ -29,8 +30,8 @@ from application.use_cases.scheduling.runs import (
     SearchRuns,
 )
 from bootstrap import Container
-from domain.scheduling.runs import RunId, RunState
 from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.task_runs import RunId, RunState
 from entrypoints.http.envelope import (
     ApiModel,
     CreatedEnvelope,
@@ -192,7 +193,7 @@ async def list_runs_of_all_tasks(
     query: Annotated[RunQuery, Query()], search_runs: SearchRunsDep
 ) -> Envelope[Slice[RunOfTaskBody]]:
     """List the runs of all periodic tasks, newest first."""
-    found = await search_runs(query.filter(), after=query.after(), most=query.page_size)
+    found = await search_runs(query.filter(), after=query.after(), limit=query.page_size)
     return Envelope(data=Slice.of(found, RunOfTaskBody.of_task))
 
 
@@ -296,7 +297,7 @@ async def list_next_runs(
     task_id: UUID, query: Annotated[NextQuery, Query()], list_next_runs: ListNextRunsDep
 ) -> Envelope[SlotsBody]:
     """Tell when a periodic task runs next; never, if it is paused, over, or cannot be read."""
-    runs = await list_next_runs(PeriodicTaskId(task_id), most=query.count)
+    runs = await list_next_runs(PeriodicTaskId(task_id), limit=query.count)
     return Envelope(data=SlotsBody(runs=runs))
 
 
@@ -305,5 +306,5 @@ async def list_runs(
     task_id: UUID, query: Annotated[SliceQuery, Query()], list_runs: ListRunsDep
 ) -> Envelope[Slice[RunBody]]:
     """List the runs of a periodic task, newest first."""
-    found = await list_runs(PeriodicTaskId(task_id), after=query.after(), most=query.page_size)
+    found = await list_runs(PeriodicTaskId(task_id), after=query.after(), limit=query.page_size)
     return Envelope(data=Slice.of(found, RunBody.of))

@@ -5,7 +5,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from application.use_cases.scheduling.catalogue import GetSchedulerStatus, ListTasks
+from application.use_cases.scheduling.registered_tasks import ListTasks
+from application.use_cases.scheduling.scheduler import GetSchedulerStatus
 from bootstrap import Container
 from entrypoints.http.envelope import Envelope
 from entrypoints.http.scheduling.bodies import RegisteredTaskBody, SchedulerBody

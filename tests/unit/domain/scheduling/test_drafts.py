@@ -9,8 +9,8 @@ import pytest
 from domain.scheduling.drafts import definition_data, flag, read_draft
 from domain.scheduling.errors import InvalidDefinition
 from domain.scheduling.misfire import Misfire
+from domain.scheduling.registered_tasks import Parameter, RegisteredTask
 from domain.scheduling.schedules import Clocked, Crontab, Interval, Period, Solar, SolarEvent
-from domain.scheduling.signatures import Parameter, RegisteredTask
 from tests.fakes.scheduling import a_definition
 
 LEAST: dict[str, object] = {
@@ -30,7 +30,7 @@ def problems(**fields: object) -> dict[str, str]:
 
 
 def test_a_name_a_task_and_a_schedule_are_enough() -> None:
-    definition = read_draft(LEAST).finished()
+    definition = read_draft(LEAST).build()
 
     assert definition.schedule == Crontab(minute="0")
     assert definition.misfire is Misfire.RUN_ONCE
@@ -57,7 +57,7 @@ def test_every_field_can_be_written() -> None:
             "misfire": "run_all",
             "misfire_grace": 60,
         }
-    ).finished()
+    ).build()
 
     assert definition.start_at == datetime(2025, 12, 31, 23, tzinfo=UTC)
     assert definition.jitter == timedelta(seconds=1.5)
@@ -84,7 +84,7 @@ def test_what_is_said_of_a_definition_makes_the_same_definition(schedule: Any) -
         end_at=datetime(2030, 1, 1, tzinfo=UTC),
     )
 
-    assert read_draft(definition_data(definition)).finished() == definition
+    assert read_draft(definition_data(definition)).build() == definition
 
 
 # --- what is wrong ------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ def test_everything_that_is_wrong_is_named_at_once() -> None:
                 "misfire_grace": -1,
                 "colour": "blue",
             }
-        ).finished()
+        ).build()
 
     assert raised.value.problems.keys() == {
         "name",
@@ -230,10 +230,10 @@ def test_the_name_of_an_unknown_field_is_not_repeated_in_full() -> None:
 
 
 def test_fields_beside_the_definition_are_read_and_named_with_the_others() -> None:
-    right = read_draft({**LEAST, "enabled": False}, beside={"enabled": flag})
-    wrong = read_draft({**LEAST, "enabled": 1, "jitter": -1}, beside={"enabled": flag})
+    right = read_draft({**LEAST, "enabled": False}, extra={"enabled": flag})
+    wrong = read_draft({**LEAST, "enabled": 1, "jitter": -1}, extra={"enabled": flag})
 
-    assert right.beside == {"enabled": False}
+    assert right.extra == {"enabled": False}
     assert wrong.problems.keys() == {"enabled", "jitter"}
 
 
@@ -243,22 +243,24 @@ SEND = RegisteredTask(name="reports.send", parameters=(Parameter(name="to"),))
 
 
 def test_a_task_that_nobody_knows_is_named_with_all_else_that_is_wrong() -> None:
-    draft = read_draft({**LEAST, "jitter": -1}).suiting([])
+    draft = read_draft({**LEAST, "jitter": -1}).check_signature([])
 
     assert draft.problems.keys() == {"task", "jitter"}
 
 
 def test_arguments_that_do_not_suit_the_task_are_named() -> None:
-    assert not read_draft({**LEAST, "args": ["ada"]}).suiting([SEND]).problems
-    assert read_draft({**LEAST, "kwargs": {"from": 1}}).suiting([SEND]).problems.keys() == {
+    assert not read_draft({**LEAST, "args": ["ada"]}).check_signature([SEND]).problems
+    assert read_draft({**LEAST, "kwargs": {"from": 1}}).check_signature([SEND]).problems.keys() == {
         "kwargs.from",
         "kwargs",
     }
 
 
 def test_of_arguments_that_are_none_it_is_not_said_that_they_do_not_suit() -> None:
-    assert read_draft({**LEAST, "args": 5}).suiting([SEND]).problems == {"args": "must be a list"}
+    assert read_draft({**LEAST, "args": 5}).check_signature([SEND]).problems == {
+        "args": "must be a list"
+    }
 
 
 def test_a_task_without_a_name_is_looked_for_no_further() -> None:
-    assert read_draft({**LEAST, "task": ""}).suiting([]).problems.keys() == {"task"}
+    assert read_draft({**LEAST, "task": ""}).check_signature([]).problems.keys() == {"task"}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from domain.scheduling.misfire import Due, Misfire, due_slots
 from domain.scheduling.schedules import Clocked, Interval, Period, Schedule
 from domain.scheduling.slots import Jitter, PeriodicTaskId, message_id
-from domain.scheduling.timetable import Timetable
+from domain.scheduling.trigger import Trigger
 from tests.fakes.scheduling import cron
 
 MIDNIGHT = datetime(2026, 6, 15, tzinfo=UTC)
@@ -44,7 +44,7 @@ class Situation(TypedDict, total=False):
 def due(now: datetime, **situation: Unpack[Situation]) -> Due:
     """Return what is due of an hourly task."""
     return due_slots(
-        Timetable(schedule=situation.get("schedule", HOURLY), anchor=MIDNIGHT),
+        Trigger(schedule=situation.get("schedule", HOURLY), anchor=MIDNIGHT),
         handled_until=situation.get("handled_until", MIDNIGHT),
         now=now,
         up_since=situation.get("up_since", MIDNIGHT),
@@ -55,27 +55,27 @@ def due(now: datetime, **situation: Unpack[Situation]) -> Due:
     )
 
 
-# --- a timetable ------------------------------------------------------------------------------------
+# --- a trigger ------------------------------------------------------------------------------------
 
 
 def test_no_slot_is_before_the_start_or_after_the_end_and_both_are_slots() -> None:
-    timetable = Timetable(
+    trigger = Trigger(
         schedule=cron("0 * * * *"), anchor=MIDNIGHT, start_at=at("03:00"), end_at=at("05:00")
     )
 
-    assert list(timetable.between(MIDNIGHT, at("23:00"))) == [at("03:00"), at("04:00"), at("05:00")]
+    assert list(trigger.between(MIDNIGHT, at("23:00"))) == [at("03:00"), at("04:00"), at("05:00")]
 
 
 def test_an_interval_begins_at_its_start() -> None:
-    timetable = Timetable(schedule=HOURLY, anchor=at("03:20"), start_at=at("03:20"))
+    trigger = Trigger(schedule=HOURLY, anchor=at("03:20"), start_at=at("03:20"))
 
-    assert list(timetable.between(MIDNIGHT, at("05:00"))) == [at("03:20"), at("04:20")]
+    assert list(trigger.between(MIDNIGHT, at("05:00"))) == [at("03:20"), at("04:20")]
 
 
 def test_slots_are_found_one_by_one_however_many_there_are() -> None:
-    timetable = Timetable(schedule=Interval(1, Period.SECONDS), anchor=MIDNIGHT)
+    trigger = Trigger(schedule=Interval(1, Period.SECONDS), anchor=MIDNIGHT)
 
-    slots = timetable.between(MIDNIGHT, MIDNIGHT + timedelta(days=36_500))
+    slots = trigger.between(MIDNIGHT, MIDNIGHT + timedelta(days=36_500))
 
     assert list(islice(slots, 2)) == [at("00:00:01"), at("00:00:02")]
 
@@ -87,12 +87,12 @@ def test_slots_are_found_one_by_one_however_many_there_are() -> None:
     minutes=st.integers(0, 60 * 24),
 )
 def test_the_last_slot_is_the_last_of_all_slots(text: str, minutes: int) -> None:
-    timetable = Timetable(schedule=cron(text, "America/New_York"), anchor=MIDNIGHT)
+    trigger = Trigger(schedule=cron(text, "America/New_York"), anchor=MIDNIGHT)
     until = MIDNIGHT + timedelta(minutes=minutes)
 
-    slots = [None, *timetable.between(MIDNIGHT, until)]
+    slots = [None, *trigger.between(MIDNIGHT, until)]
 
-    assert timetable.last_between(MIDNIGHT, until) == slots[-1]
+    assert trigger.last_between(MIDNIGHT, until) == slots[-1]
 
 
 # --- while a beat is up ---------------------------------------------------------------------------
@@ -266,7 +266,7 @@ def test_however_often_one_looks_no_slot_runs_twice_or_early_and_none_is_forgott
     assert ran == sorted(set(ran))
     assert all(start < slot and slot + jitter.delay(slot) <= now for slot in ran)
     if situation["grace"] is None:
-        every_minute = Timetable(schedule=situation["schedule"], anchor=MIDNIGHT)
+        every_minute = Trigger(schedule=situation["schedule"], anchor=MIDNIGHT)
         assert set(every_minute.between(max(start, situation["up_since"]), settled)) <= set(ran)
 
 

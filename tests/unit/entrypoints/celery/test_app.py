@@ -16,13 +16,13 @@ from celery.backends.base import KeyValueStoreBackend
 from celery.exceptions import Ignore, Reject, WorkerShutdown
 from celery.result import AsyncResult
 
-from adapters.memory.scheduling.runs import MemoryRunLog
+from adapters.memory.scheduling.task_runs import MemoryRunLog
 from adapters.memory.store import MemoryStore
 from application.settings import JobSettings, RedisSettings, Settings, WorkerPool
 from application.use_cases.scheduling.recording import RunRecorder
-from domain.scheduling.runs import Run, RunId, RunState
-from domain.scheduling.signatures import Parameter, ParameterKind
+from domain.scheduling.registered_tasks import Parameter, ParameterKind
 from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.task_runs import Run, RunId, RunState
 from entrypoints.celery.app import app as portico
 from entrypoints.celery.asynchronous.loop import process_loop
 from entrypoints.celery.asynchronous.resources import Resource

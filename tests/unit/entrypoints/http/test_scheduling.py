@@ -7,9 +7,9 @@ from uuid import UUID
 import pytest
 
 from application.ports.scheduling import BeatId, BeatReport, PublishingProblem
-from domain.scheduling.signatures import Parameter, ParameterKind, RegisteredTask
+from domain.scheduling.periodic_tasks import ScheduleState, UnreadableTask
+from domain.scheduling.registered_tasks import Parameter, ParameterKind, RegisteredTask
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import ScheduleState, UnreadableTask
 from domain.scheduling.zones import zone_rules_version
 from tests.fakes.web import Web
 

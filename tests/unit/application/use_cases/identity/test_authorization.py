@@ -18,7 +18,7 @@ from application.use_cases.identity.users import UserDraft
 from domain.access import PermissionDenied, Role, RoleCode, RoleStatus
 from domain.errors import PorticoError
 from domain.identity import Email, Password, PersonName, User, Username, UserStatus
-from domain.scheduling.tasks import PeriodicTask, UnreadableTask
+from domain.scheduling.periodic_tasks import PeriodicTask, UnreadableTask
 from domain.sessions import InvalidToken
 from tests.fakes.builders import a_role, a_user
 from tests.fakes.world import LAPTOP, PASSWORD, PHONE, SuspendingHasher, World

@@ -7,13 +7,13 @@ from uuid import UUID
 
 import pytest
 
-from adapters.memory.scheduling.runs import MemoryRunLog
+from adapters.memory.scheduling.task_runs import MemoryRunLog
 from adapters.memory.store import MemoryStore
 from application.ports.scheduling import Begun, Finished, RunLog
 from application.use_cases.scheduling.recording import RunRecorder
 from domain.errors import Unavailable
-from domain.scheduling.runs import Run, RunId, RunState
 from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.task_runs import Run, RunId, RunState
 from tests.fakes.builders import A_MOMENT
 from tests.fakes.clock import MovableClock
 

@@ -9,10 +9,10 @@ import pytest
 from application.ports.scheduling import BeatReport, PublishingProblem
 from domain.scheduling.misfire import Misfire
 from domain.scheduling.options import PublishingOptions
-from domain.scheduling.runs import RunState
+from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
 from domain.scheduling.schedules import Interval, Period, Solar, SolarEvent
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
+from domain.scheduling.task_runs import RunState
 from entrypoints.celery.beat.beat_schedule import read_configuration
 from tests.fakes.beats import LEASE, Beat, Broker, SharedStore, live
 from tests.fakes.builders import A_MOMENT

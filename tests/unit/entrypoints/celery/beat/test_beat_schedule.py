@@ -9,9 +9,9 @@ from celery.schedules import crontab, schedule, solar
 
 from domain.scheduling.json_values import Json
 from domain.scheduling.options import PublishingOptions
-from domain.scheduling.runs import Run, RunState, run_id
+from domain.scheduling.periodic_tasks import PeriodicTask
 from domain.scheduling.schedules import Crontab, Interval, Period, Solar, SolarEvent
-from domain.scheduling.tasks import PeriodicTask
+from domain.scheduling.task_runs import Run, RunState, run_id
 from entrypoints.celery.beat.beat_schedule import ConfiguredTask, configured_id, read_configuration
 from entrypoints.celery.beat.publisher import DueEntry, due_entry
 from tests.fakes.beats import Beat, Broker, SharedStore

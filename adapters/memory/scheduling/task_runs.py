@@ -6,13 +6,12 @@ from datetime import datetime
 
 from adapters.memory.store import MemoryStore, MemoryTable, MemoryTransaction
 from application.paging import Cursor, Slice
-from application.ports.scheduling import Begun, Finished, RunFilter, RunLog, RunRepository
+from application.ports.scheduling import Begun, Finished, RunLog
+from application.ports.task_runs import RunFilter, RunRepository
 from domain.scheduling.errors import RunNotFound
-from domain.scheduling.runs import Run, RunId, RunState
+from domain.scheduling.periodic_tasks import PeriodicTask
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask
-
-_GOING_ON = frozenset({RunState.CLAIMED, RunState.PUBLISHED, RunState.STARTED})
+from domain.scheduling.task_runs import ACTIVE_STATES, Run, RunId, RunState
 
 
 class MemoryRunRepository(RunRepository):
@@ -28,19 +27,20 @@ class MemoryRunRepository(RunRepository):
         self._runs.write(run.id, run)
 
     async def slice(
-        self, task_id: PeriodicTaskId, *, after: Cursor | None, most: int
+        self, task_id: PeriodicTaskId, *, after: Cursor | None, limit: int
     ) -> Slice[Run]:
-        return _slice(self._runs.where(lambda run: run.task_id == task_id), after, most)
+        return _slice(self._runs.where(lambda run: run.task_id == task_id), after, limit)
 
     async def search(
-        self, which: RunFilter, *, at: datetime, after: Cursor | None, most: int
+        self, criteria: RunFilter, *, at: datetime, after: Cursor | None, limit: int
     ) -> Slice[Run]:
         found = self._runs.where(
             lambda run: (
-                which.task_id in {None, run.task_id} and which.state in {None, run.state_at(at)}
+                criteria.task_id in {None, run.task_id}
+                and criteria.state in {None, run.state_at(at)}
             )
         )
-        return _slice([run.seen_at(at) for run in found], after, most)
+        return _slice([run.seen_at(at) for run in found], after, limit)
 
     async def lock(self, run_id: RunId) -> Run:
         await self._transaction.lock(("run", run_id))
@@ -53,24 +53,26 @@ class MemoryRunRepository(RunRepository):
         stored = await self.lock(run.id)
         self._runs.write(run.id, replace(stored, state=run.state, finished_at=run.finished_at))
 
-    async def prune(self, *, before: datetime, most: int) -> int:
-        old = self._runs.where(lambda run: run.scheduled_for < before and not _goes_on(run, before))
-        for run in old[:most]:
+    async def prune(self, *, before: datetime, limit: int) -> int:
+        old = self._runs.where(
+            lambda run: run.scheduled_for < before and not _may_be_active(run, before)
+        )
+        for run in old[:limit]:
             self._runs.remove(run.id)
-        return len(old[:most])
+        return len(old[:limit])
 
 
-def _slice(found: Sequence[Run], after: Cursor | None, most: int) -> Slice[Run]:
+def _slice(found: Sequence[Run], after: Cursor | None, limit: int) -> Slice[Run]:
     newest = sorted(found, key=_cursor, reverse=True)
     rest = [run for run in newest if after is None or _cursor(run) < after]
-    following = _cursor(rest[most - 1]) if len(rest) > most else None
-    return Slice(rest[:most], following)
+    following = _cursor(rest[limit - 1]) if len(rest) > limit else None
+    return Slice(rest[:limit], following)
 
 
-def _goes_on(run: Run, moment: datetime) -> bool:
+def _may_be_active(run: Run, moment: datetime) -> bool:
     # A run whose deadline is later than that moment may be going on.
     return run.state is RunState.REQUESTED or (
-        run.state in _GOING_ON and (run.deadline is None or run.deadline >= moment)
+        run.state in ACTIVE_STATES and (run.deadline is None or run.deadline >= moment)
     )
 
 

@@ -13,11 +13,11 @@ from adapters.memory.store import (
     sorted_by,
 )
 from application.paging import Page, PageRequest, Sort
-from application.ports.scheduling import PeriodicTaskFilter, PeriodicTaskRepository, Scheduled
+from application.ports.periodic_tasks import PeriodicTaskFilter, PeriodicTaskRepository, Scheduled
 from domain.scheduling.errors import PeriodicTaskNameTaken, PeriodicTaskNotFound
-from domain.scheduling.runs import Run, RunId
+from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
+from domain.scheduling.task_runs import Run, RunId
 from domain.text import search_key
 
 
@@ -71,12 +71,12 @@ class MemoryPeriodicTaskRepository(PeriodicTaskRepository):
         self._tasks.remove(task_id)
         self._deleted.write(task_id, True)  # noqa: FBT003 - that it is
 
-    async def page(self, which: PeriodicTaskFilter, page: PageRequest) -> Page[Scheduled]:
-        matches = _matching(which)
+    async def page(self, criteria: PeriodicTaskFilter, page: PageRequest) -> Page[Scheduled]:
+        matches = _matching(criteria)
         found = [
             task
             for task in self._tasks.where(matches)
-            if which.invalid in {None, self._problems.find(task.id) is not None}
+            if criteria.invalid in {None, self._problems.find(task.id) is not None}
         ]
         tasks = page_of(sorted_by(found, page.sort or Sort("name"), _SORTS), page)
         return Page([self._with_last_run(task) for task in tasks.records], tasks.total)
@@ -102,8 +102,8 @@ _SORTS: Mapping[str, Callable[[PeriodicTask | UnreadableTask], Any]] = {
 }
 
 
-def _matching(which: PeriodicTaskFilter) -> Callable[[PeriodicTask | UnreadableTask], bool]:
-    needle = search_key(which.keyword or "")
+def _matching(criteria: PeriodicTaskFilter) -> Callable[[PeriodicTask | UnreadableTask], bool]:
+    needle = search_key(criteria.keyword or "")
 
     def matches(task: PeriodicTask | UnreadableTask) -> bool:
         if isinstance(task, UnreadableTask):
@@ -115,9 +115,9 @@ def _matching(which: PeriodicTaskFilter) -> Callable[[PeriodicTask | UnreadableT
         return (
             needle is not None
             and (needle in task.name.casefold() or needle in description.casefold())
-            and which.task in {None, runs}
-            and which.kind in {None, kind}
-            and which.enabled in {None, task.enabled}
+            and criteria.task in {None, runs}
+            and criteria.kind in {None, kind}
+            and criteria.enabled in {None, task.enabled}
         )
 
     return matches

@@ -9,17 +9,12 @@ from uuid import UUID
 import pytest
 
 from application.paging import Cursor, PageRequest
-from application.ports.scheduling import (
-    Begun,
-    DueSlots,
-    Finished,
-    PeriodicTaskFilter,
-    Published,
-    RunFilter,
-)
+from application.ports.periodic_tasks import PeriodicTaskFilter
+from application.ports.scheduling import Begun, DueSlots, Finished, Published
+from application.ports.task_runs import RunFilter
 from domain.scheduling.errors import PeriodicTaskNotFound, RunNotFound
-from domain.scheduling.runs import Run, RunId, RunState, run_id
 from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.task_runs import Run, RunId, RunState, run_id
 from tests.fakes.builders import A_MOMENT
 from tests.fakes.scheduling import a_periodic_task
 from tests.fakes.scheduling_backend import SchedulingBackend
@@ -75,24 +70,24 @@ async def finish(scheduling: SchedulingBackend, task_id: PeriodicTaskId, slot: d
 
 
 async def history(
-    scheduling: SchedulingBackend, task_id: PeriodicTaskId, *, most: int = 100
+    scheduling: SchedulingBackend, task_id: PeriodicTaskId, *, limit: int = 100
 ) -> Sequence[Run]:
     """Return every run of a task, slice by slice."""
     found: list[Run] = []
     after: Cursor | None = None
     while True:
         async with scheduling.uow() as work:
-            part = await work.runs.slice(task_id, after=after, most=most)
-        assert len(part.records) <= most
+            part = await work.runs.slice(task_id, after=after, limit=limit)
+        assert len(part.records) <= limit
         found += part.records
         after = part.next
         if after is None:
             return found
 
 
-async def prune(scheduling: SchedulingBackend, *, before: datetime, most: int = 100) -> int:
+async def prune(scheduling: SchedulingBackend, *, before: datetime, limit: int = 100) -> int:
     async with scheduling.uow() as work:
-        number = await work.runs.prune(before=before, most=most)
+        number = await work.runs.prune(before=before, limit=limit)
         await work.commit()
     return number
 
@@ -118,16 +113,16 @@ async def test_a_run_is_asked_for_exactly_if_the_unit_of_work_commits(
     assert await history(scheduling, task_id) == []
 
 
-@pytest.mark.parametrize("most", [1, 2, 3, 6, 7])
+@pytest.mark.parametrize("limit", [1, 2, 3, 6, 7])
 async def test_slices_together_are_the_history_newest_first(
-    scheduling: SchedulingBackend, most: int
+    scheduling: SchedulingBackend, limit: int
 ) -> None:
     """Of one instant, the run with the greater id comes first; nobody else's are among them."""
     task_id, other = some_task(), some_task()
     runs = [a_request(task_id, A_MOMENT + n // 2 * MINUTE) for n in range(6)]
     await request(scheduling, *runs, a_request(other))
 
-    assert await history(scheduling, task_id, most=most) == runs[::-1]
+    assert await history(scheduling, task_id, limit=limit) == runs[::-1]
 
 
 async def test_a_slice_goes_on_where_a_run_was_that_is_gone(scheduling: SchedulingBackend) -> None:
@@ -137,7 +132,7 @@ async def test_a_slice_goes_on_where_a_run_was_that_is_gone(scheduling: Scheduli
 
     async with scheduling.uow() as work:
         gone = Cursor(A_MOMENT + timedelta(seconds=30), UUID(int=0))
-        part = await work.runs.slice(task_id, after=gone, most=5)
+        part = await work.runs.slice(task_id, after=gone, limit=5)
     assert (list(part.records), part.next) == ([old], None)
 
 
@@ -166,7 +161,7 @@ async def test_no_more_are_pruned_at_once_than_asked_for(scheduling: SchedulingB
         await finish(scheduling, task_id, A_MOMENT + minute * MINUTE)
 
     later = A_MOMENT + timedelta(days=1)
-    assert [await prune(scheduling, before=later, most=2) for _ in range(4)] == [2, 2, 1, 0]
+    assert [await prune(scheduling, before=later, limit=2) for _ in range(4)] == [2, 2, 1, 0]
 
 
 async def test_a_run_that_is_going_on_is_not_pruned_however_old(
@@ -199,7 +194,7 @@ async def test_pruning_that_is_not_committed_prunes_nothing(scheduling: Scheduli
     task_id = some_task()
     await finish(scheduling, task_id, A_MOMENT)
     async with scheduling.uow() as work:
-        assert await work.runs.prune(before=A_MOMENT + MINUTE, most=9) == 1
+        assert await work.runs.prune(before=A_MOMENT + MINUTE, limit=9) == 1
 
     assert len(await history(scheduling, task_id)) == 1
 
@@ -211,25 +206,25 @@ async def search(
     scheduling: SchedulingBackend,
     *,
     at: datetime = A_MOMENT + 10 * MINUTE,
-    most: int = 100,
-    **which: Any,
+    limit: int = 100,
+    **criteria: Any,
 ) -> Sequence[Run]:
     """Return every run that a filter finds at a moment, slice by slice."""
     found: list[Run] = []
     after: Cursor | None = None
     while True:
         async with scheduling.uow() as work:
-            part = await work.runs.search(RunFilter(**which), at=at, after=after, most=most)
-        assert len(part.records) <= most
+            part = await work.runs.search(RunFilter(**criteria), at=at, after=after, limit=limit)
+        assert len(part.records) <= limit
         found += part.records
         after = part.next
         if after is None:
             return found
 
 
-@pytest.mark.parametrize("most", [1, 2, 100])
+@pytest.mark.parametrize("limit", [1, 2, 100])
 async def test_runs_of_all_tasks_are_found_newest_first_and_by_what_became_of_them(
-    scheduling: SchedulingBackend, most: int
+    scheduling: SchedulingBackend, limit: int
 ) -> None:
     first, second = some_task(), some_task()
     slots = [A_MOMENT + n * MINUTE for n in range(6)]
@@ -249,8 +244,8 @@ async def test_runs_of_all_tasks_are_found_newest_first_and_by_what_became_of_th
     await scheduling.run_log.begin(lost)
     await request(scheduling, a_request(first, slots[5]))
 
-    async def found(**which: Any) -> list[datetime]:
-        runs = await search(scheduling, most=most, **which)
+    async def found(**criteria: Any) -> list[datetime]:
+        runs = await search(scheduling, limit=limit, **criteria)
         return [run.scheduled_for for run in runs]
 
     assert await found() == slots[::-1]

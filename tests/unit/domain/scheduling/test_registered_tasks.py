@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.scheduling.signatures import Parameter, ParameterKind, RegisteredTask
+from domain.scheduling.registered_tasks import Parameter, ParameterKind, RegisteredTask
 
 _KINDS = list(ParameterKind)
 _VARIADIC = {ParameterKind.VAR_POSITIONAL, ParameterKind.VAR_KEYWORD}

@@ -4,8 +4,8 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from domain.scheduling.runs import Run, RunId, RunState, run_id
 from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.task_runs import Run, RunId, RunState, run_id
 from tests.fakes.builders import A_MOMENT
 
 TASK = PeriodicTaskId(UUID(int=1))

@@ -29,16 +29,17 @@ from adapters.postgres.scheduling.rows import LONGEST_PROBLEM, run_to_row, stora
 from adapters.postgres.tables import (
     SCHEDULING_CHANNEL,
     deleted_periodic_tasks,
-    is_going_on,
+    is_active,
     periodic_tasks,
     task_runs,
 )
 from adapters.postgres.transaction import Transaction
 from application.paging import Cursor, Slice
-from application.ports.scheduling import Begun, Finished, RunFilter, RunLog, RunRepository
+from application.ports.scheduling import Begun, Finished, RunLog
+from application.ports.task_runs import RunFilter, RunRepository
 from domain.scheduling.errors import RunNotFound
-from domain.scheduling.runs import Run, RunId, RunState
 from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.task_runs import Run, RunId, RunState
 
 _REMEMBER_DELETED = timedelta(days=30)
 """Far longer than any beat goes without comparing everything, and than messages wait for a worker."""
@@ -56,26 +57,26 @@ class PostgresRunRepository(RunRepository):
         await self._transaction.write(select(func.pg_notify(SCHEDULING_CHANNEL, "")))
 
     async def slice(
-        self, task_id: PeriodicTaskId, *, after: Cursor | None, most: int
+        self, task_id: PeriodicTaskId, *, after: Cursor | None, limit: int
     ) -> Slice[Run]:
-        return await self._slice([task_runs.c.task_id == task_id], after, most)
+        return await self._slice([task_runs.c.task_id == task_id], after, limit)
 
     async def search(
-        self, which: RunFilter, *, at: datetime, after: Cursor | None, most: int
+        self, criteria: RunFilter, *, at: datetime, after: Cursor | None, limit: int
     ) -> Slice[Run]:
         found = await self._slice(
             [
-                condition if which.task_id is None else condition & of_task
-                for condition in _in_state(which.state, at)
-                for of_task in [task_runs.c.task_id == which.task_id]
+                condition if criteria.task_id is None else condition & of_task
+                for condition in _in_state(criteria.state, at)
+                for of_task in [task_runs.c.task_id == criteria.task_id]
             ],
             after,
-            most,
+            limit,
         )
         return replace(found, records=[run.seen_at(at) for run in found.records])
 
     async def _slice(
-        self, either: Sequence[ColumnElement[bool]], after: Cursor | None, most: int
+        self, either: Sequence[ColumnElement[bool]], after: Cursor | None, limit: int
     ) -> Slice[Run]:
         """Return runs of which one of the conditions holds, which exclude each other: each follows its own index."""
         newest = (task_runs.c.scheduled_for.desc(), task_runs.c.id.desc())
@@ -84,7 +85,7 @@ class PostgresRunRepository(RunRepository):
             select(task_runs)
             .where(condition, true() if after is None else place < tuple_(after.at, after.id))
             .order_by(*newest)
-            .limit(most + 1)
+            .limit(limit + 1)
             for condition in either
         ]
         if len(parts) == 1:
@@ -94,11 +95,11 @@ class PostgresRunRepository(RunRepository):
             statement = (
                 select(union)
                 .order_by(union.c.scheduled_for.desc(), union.c.id.desc())
-                .limit(most + 1)
+                .limit(limit + 1)
             )
         runs = [to_run(row) for row in await self._transaction.read(statement)]
-        last = runs[most - 1] if len(runs) > most else None
-        return Slice(runs[:most], None if last is None else Cursor(last.scheduled_for, last.id))
+        last = runs[limit - 1] if len(runs) > limit else None
+        return Slice(runs[:limit], None if last is None else Cursor(last.scheduled_for, last.id))
 
     async def lock(self, run_id: RunId) -> Run:
         statement = select(task_runs).where(task_runs.c.id == run_id).with_for_update()
@@ -114,7 +115,7 @@ class PostgresRunRepository(RunRepository):
             .values(state=run.state.value, finished_at=run.finished_at)
         )
 
-    async def prune(self, *, before: datetime, most: int) -> int:
+    async def prune(self, *, before: datetime, limit: int) -> int:
         await self._transaction.write(
             delete(deleted_periodic_tasks).where(
                 deleted_periodic_tasks.c.deleted_at < func.now() - _REMEMBER_DELETED
@@ -127,10 +128,10 @@ class PostgresRunRepository(RunRepository):
             .where(
                 task_runs.c.scheduled_for < before,
                 not_(waits),
-                or_(not_(is_going_on), is_overdue),
+                or_(not_(is_active), is_overdue),
             )
             .order_by(task_runs.c.scheduled_for)
-            .limit(most)
+            .limit(limit)
             .with_for_update(skip_locked=True)
         )
         done = await self._transaction.write(delete(task_runs).where(task_runs.c.id.in_(old)))

@@ -5,13 +5,13 @@ from dataclasses import replace
 from datetime import timedelta
 
 from adapters.memory.store import MemoryOffer, MemoryTable, MemoryTransaction
-from application.ports.scheduling import OfferedTask, TaskCatalogue
-from domain.scheduling.signatures import RegisteredTask
+from application.ports.registered_tasks import OfferedTask, RegisteredTaskRepository
+from domain.scheduling.registered_tasks import RegisteredTask
 
 _REMEMBERED = timedelta(days=7)
 
 
-class MemoryTaskCatalogue(TaskCatalogue):
+class MemoryRegisteredTaskRepository(RegisteredTaskRepository):
     """What workers offer, seen through one transaction."""
 
     def __init__(self, transaction: MemoryTransaction) -> None:

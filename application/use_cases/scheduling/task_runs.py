@@ -6,21 +6,26 @@ from datetime import datetime
 from itertools import islice
 
 from application.paging import Cursor, Slice
-from application.ports.scheduling import RunFilter
 from application.ports.system import Clock, IdGenerator
+from application.ports.task_runs import RunFilter
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import JobSettings
 from application.use_cases.access.guard import Authorize
 from application.use_cases.audit_log import RecordAudit
 from application.use_cases.caller import Caller
-from application.use_cases.scheduling.definitions import beside_the_loop, find, lock, target_of
-from domain.scheduling.codec import Unfit
+from application.use_cases.scheduling.periodic_tasks import (
+    find,
+    lock,
+    run_in_thread_if_slow,
+    target_of,
+)
+from domain.scheduling.codec import InvalidValue
 from domain.scheduling.drafts import Readers, count_or_null, flag, moment_or_null, read_draft
 from domain.scheduling.errors import UnreadableDefinition
 from domain.scheduling.firing import Sun
-from domain.scheduling.runs import Run, RunId, RunState
+from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
+from domain.scheduling.task_runs import Run, RunId, RunState
 
 MOST_PREVIEWED = 100
 
@@ -70,12 +75,12 @@ class ListRuns:
     clock: Clock
 
     async def __call__(
-        self, task_id: PeriodicTaskId, *, after: Cursor | None, most: int
+        self, task_id: PeriodicTaskId, *, after: Cursor | None, limit: int
     ) -> Slice[Run]:
         """Raise `PeriodicTaskNotFound`."""
         async with self.uow() as uow:
             await find(uow, task_id)
-            found = await uow.runs.slice(task_id, after=after, most=most)
+            found = await uow.runs.slice(task_id, after=after, limit=limit)
         now = self.clock.now()
         return replace(found, records=[run.seen_at(now) for run in found.records])
 
@@ -96,10 +101,10 @@ class SearchRuns:
     clock: Clock
 
     async def __call__(
-        self, which: RunFilter, *, after: Cursor | None, most: int
+        self, criteria: RunFilter, *, after: Cursor | None, limit: int
     ) -> Slice[RunOfTask]:
         async with self.uow() as uow:
-            found = await uow.runs.search(which, at=self.clock.now(), after=after, most=most)
+            found = await uow.runs.search(criteria, at=self.clock.now(), after=after, limit=limit)
             names = await uow.periodic_tasks.names({run.task_id for run in found.records})
         return Slice(
             [RunOfTask(run=run, task_name=names.get(run.task_id)) for run in found.records],
@@ -144,15 +149,15 @@ class ListNextRuns:
     clock: Clock
     sun: Sun
 
-    async def __call__(self, task_id: PeriodicTaskId, *, most: int) -> Sequence[datetime]:
-        """Return up to `most` instants, none for a task that cannot be read; raise `PeriodicTaskNotFound`."""
+    async def __call__(self, task_id: PeriodicTaskId, *, limit: int) -> Sequence[datetime]:
+        """Return up to `limit` instants, none for a task that cannot be read; raise `PeriodicTaskNotFound`."""
         async with self.uow() as uow:
             found = await find(uow, task_id)
         task, schedule_state = found.task, found.schedule_state
         if isinstance(task, UnreadableTask):
             return []
         slots = task.next_slots(schedule_state, now=self.clock.now(), sun=self.sun)
-        return await beside_the_loop([task], lambda: [*islice(slots, most)])
+        return await run_in_thread_if_slow([task], lambda: [*islice(slots, limit)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,24 +173,24 @@ class PreviewRuns:
 
         Of a definition only `kind` and `schedule` need to be there.
         """
-        draft = read_draft({**_UNNAMED, **wanted}, beside=_HOW_FAR)
+        draft = read_draft({**_UNNAMED, **wanted}, extra=_HOW_FAR)
         now = self.clock.now()
         task = PeriodicTask(
             id=PeriodicTaskId(self.ids.new()),
-            definition=draft.finished(),
+            definition=draft.build(),
             enabled_at=now,
             created_at=now,
             updated_at=now,
         )
-        after, most = draft.beside.get("after") or now, draft.beside.get("count", 10)
+        after, limit = draft.extra.get("after") or now, draft.extra.get("count", 10)
         slots = islice(task.slots_after(after, sun=self.sun), task.runs_left(ScheduleState()))
-        return await beside_the_loop([task], lambda: [*islice(slots, most)])
+        return await run_in_thread_if_slow([task], lambda: [*islice(slots, limit)])
 
 
 def _count(value: object) -> int:
     number = count_or_null(value)
     if number is None or not 1 <= number <= MOST_PREVIEWED:
-        raise Unfit(f"must be from 1 to {MOST_PREVIEWED}")
+        raise InvalidValue(f"must be from 1 to {MOST_PREVIEWED}")
     return number
 
 
@@ -208,7 +213,7 @@ class PruneRuns:
         removed = 0
         while True:
             async with self.uow() as uow:
-                count = await uow.runs.prune(before=before, most=self.batch)
+                count = await uow.runs.prune(before=before, limit=self.batch)
                 await uow.commit()
             removed += count
             if count < self.batch:

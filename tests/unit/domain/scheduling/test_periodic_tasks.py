@@ -12,8 +12,8 @@ from domain.scheduling.firing import no_sun
 from domain.scheduling.json_values import Json
 from domain.scheduling.misfire import Due, Misfire
 from domain.scheduling.options import PublishingOptions
+from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState
 from domain.scheduling.schedules import Clocked, Interval, Period
-from domain.scheduling.tasks import PeriodicTask, ScheduleState
 from tests.fakes.scheduling import a_definition, a_periodic_task, cron
 
 HOUR = timedelta(hours=1)

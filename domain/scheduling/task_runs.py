@@ -91,5 +91,7 @@ class Run:
 NO_END = "its time was up, and nobody had noted its end: its worker died, or took too long"
 """The error shown for a run that is past its deadline."""
 
+ACTIVE_STATES = (RunState.CLAIMED, RunState.PUBLISHED, RunState.STARTED)
+"""A run in one of these states counts towards `max_running`, and is not pruned, until its deadline has passed."""
 _WAITING = frozenset({RunState.REQUESTED, RunState.CLAIMED, RunState.PUBLISHED})
 _OVERDUE = {RunState.PUBLISHED: RunState.EXPIRED, RunState.STARTED: RunState.FAILED}

@@ -22,10 +22,10 @@ from adapters.postgres.table_gateway import OrderBy, TableGateway, any_of, conta
 from adapters.postgres.tables import periodic_tasks, schedule_states, task_runs
 from adapters.postgres.transaction import Transaction
 from application.paging import Page, PageRequest, Sort
-from application.ports.scheduling import PeriodicTaskFilter, PeriodicTaskRepository, Scheduled
+from application.ports.periodic_tasks import PeriodicTaskFilter, PeriodicTaskRepository, Scheduled
 from domain.scheduling.errors import PeriodicTaskNameTaken, PeriodicTaskNotFound
+from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
 from domain.text import search_key
 
 
@@ -82,13 +82,13 @@ class PostgresPeriodicTaskRepository(PeriodicTaskRepository):
             periodic_tasks.c.id == task_id
         )  # a trigger removes its schedule state
 
-    async def page(self, which: PeriodicTaskFilter, page: PageRequest) -> Page[Scheduled]:
-        needle = search_key(which.keyword or "")
+    async def page(self, criteria: PeriodicTaskFilter, page: PageRequest) -> Page[Scheduled]:
+        needle = search_key(criteria.keyword or "")
         if needle is None:
             return Page([], 0)
         sort = page.sort or Sort("name")
         order_by = OrderBy(_SORTS[sort.by], descending=sort.descending)
-        found = await self._gateway.page(page, *_conditions(which, needle), order_by=order_by)
+        found = await self._gateway.page(page, *_conditions(criteria, needle), order_by=order_by)
         return Page(await self._with_last_runs(found.records), found.total)
 
     async def lock_all(self, ids: Collection[PeriodicTaskId]) -> Sequence[Scheduled]:
@@ -153,24 +153,24 @@ def _conflicts(task: PeriodicTask) -> Mapping[str, PeriodicTaskNameTaken]:
     return {"uq_periodic_tasks_name": PeriodicTaskNameTaken(task.name)}
 
 
-def _conditions(which: PeriodicTaskFilter, needle: str) -> list[ColumnElement[bool]]:
+def _conditions(criteria: PeriodicTaskFilter, needle: str) -> list[ColumnElement[bool]]:
     table, state = periodic_tasks.c, schedule_states.c
     conditions: list[ColumnElement[bool]] = []
     if needle:
         conditions.append(contains([_folded(table.name), _folded(table.description)], needle))
-    if which.task is not None:
-        conditions.append(table.task == which.task)
-    if which.kind is not None:
-        conditions.append(table.kind == which.kind)
-    if which.enabled is not None:
-        conditions.append(table.enabled == which.enabled)
-    if which.invalid is not None:
+    if criteria.task is not None:
+        conditions.append(table.task == criteria.task)
+    if criteria.kind is not None:
+        conditions.append(table.kind == criteria.kind)
+    if criteria.enabled is not None:
+        conditions.append(table.enabled == criteria.enabled)
+    if criteria.invalid is not None:
         flagged = (
             select(state.task_id)
             .where(state.task_id == table.id, state.problem.is_not(None))
             .exists()
         )
-        conditions.append(flagged if which.invalid else ~flagged)
+        conditions.append(flagged if criteria.invalid else ~flagged)
     return conditions
 
 

@@ -11,21 +11,15 @@ from uuid import UUID
 import pytest
 
 from application.paging import PageRequest, Sort
-from application.ports.scheduling import (
-    BeatId,
-    BeatReport,
-    Begun,
-    DueSlots,
-    Finished,
-    PeriodicTaskFilter,
-)
+from application.ports.periodic_tasks import PeriodicTaskFilter
+from application.ports.scheduling import BeatId, BeatReport, Begun, DueSlots, Finished
 from domain.scheduling.errors import PeriodicTaskNameTaken, PeriodicTaskNotFound
 from domain.scheduling.misfire import Misfire
 from domain.scheduling.options import PublishingOptions
-from domain.scheduling.runs import run_id
+from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
 from domain.scheduling.schedules import Clocked, Crontab, Interval, Period, Solar, SolarEvent
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
+from domain.scheduling.task_runs import run_id
 from tests.fakes.builders import A_MOMENT
 from tests.fakes.scheduling import a_definition, a_periodic_task
 from tests.fakes.scheduling_backend import BROKEN_SCHEDULE, SchedulingBackend
@@ -41,10 +35,10 @@ def nobody() -> PeriodicTaskId:
     return PeriodicTaskId(UUID(int=next(_numbers) << 96))
 
 
-async def names(scheduling: SchedulingBackend, **which: Any) -> Sequence[str]:
+async def names(scheduling: SchedulingBackend, **criteria: Any) -> Sequence[str]:
     """Return the names of the tasks that a filter finds."""
     async with scheduling.uow() as work:
-        page = await work.periodic_tasks.page(PeriodicTaskFilter(**which), PageRequest(size=100))
+        page = await work.periodic_tasks.page(PeriodicTaskFilter(**criteria), PageRequest(size=100))
     assert page.total == len(page.records)
     return [scheduled.task.name for scheduled in page.records]
 
@@ -175,7 +169,7 @@ async def test_where_a_task_stands_can_be_forgotten_while_its_runs_are_kept(
     )
     assert await beat.recorded_problems() == {task.id: "broken"}
     async with scheduling.uow() as work:
-        assert len((await work.runs.slice(task.id, after=None, most=9)).records) == 1
+        assert len((await work.runs.slice(task.id, after=None, limit=9)).records) == 1
 
 
 # --- names ---
@@ -281,8 +275,8 @@ async def test_with_a_task_go_its_standing_and_its_runs_and_nobody_elses(
 
     async with scheduling.uow() as work:
         assert await work.periodic_tasks.find(gone.id) is None
-        assert (await work.runs.slice(gone.id, after=None, most=10)).records == []
-        (run,) = (await work.runs.slice(stays.id, after=None, most=10)).records
+        assert (await work.runs.slice(gone.id, after=None, limit=10)).records == []
+        (run,) = (await work.runs.slice(stays.id, after=None, limit=10)).records
     assert run.id == run_id(stays.id, slot)
     assert await scheduling.schedule_state(gone.id) == ScheduleState()
     assert await scheduling.schedule_state(stays.id) == ScheduleState(handled_until=slot, runs=1)
@@ -318,7 +312,7 @@ async def test_a_run_may_end_after_its_task_was_removed(scheduling: SchedulingBa
     await scheduling.run_log.finish([Finished(run_id=begun.run_id, at=slot)])
 
     async with scheduling.uow() as work:
-        assert (await work.runs.slice(task.id, after=None, most=1)).records == []
+        assert (await work.runs.slice(task.id, after=None, limit=1)).records == []
 
 
 # --- where it stands ---

@@ -13,7 +13,7 @@ from domain.scheduling.misfire import Due, Misfire, due_slots
 from domain.scheduling.options import PublishingOptions
 from domain.scheduling.schedules import Clocked, Schedule, in_utc
 from domain.scheduling.slots import Jitter, PeriodicTaskId
-from domain.scheduling.timetable import Timetable
+from domain.scheduling.trigger import Trigger
 from domain.text import nfc_stripped, problem_with
 from domain.versions import next_version
 
@@ -213,10 +213,10 @@ class PeriodicTask(StoredTask):
         self.definition = definition
         self.updated_at = next_version(self.updated_at, at)
 
-    def timetable(self, sun: Sun) -> Timetable:
+    def trigger(self, sun: Sun) -> Trigger:
         """Return the slots of the task, whether or not it is enabled."""
         definition = self.definition
-        return Timetable(
+        return Trigger(
             schedule=definition.schedule,
             anchor=definition.start_at or self.created_at,
             start_at=definition.start_at,
@@ -247,7 +247,7 @@ class PeriodicTask(StoredTask):
         if not self.enabled or left == 0:
             return Due(slots=(), handled_until=handled_until, next_slot=None)
         due = due_slots(
-            self.timetable(sun),
+            self.trigger(sun),
             handled_until=handled_until,
             now=now,
             up_since=up_since,
@@ -271,7 +271,7 @@ class PeriodicTask(StoredTask):
         """Return when the first slot that is not handled is due, jitter included, or None if there is none."""
         if not self.enabled or self.runs_left(state) == 0:
             return None
-        slot = self.timetable(sun).next_after(self._handled_until(state))
+        slot = self.trigger(sun).next_after(self._handled_until(state))
         return None if slot is None else slot + self.jitter().delay(slot)
 
     def next_slots(self, state: ScheduleState, *, now: datetime, sun: Sun) -> Iterator[datetime]:
@@ -281,21 +281,21 @@ class PeriodicTask(StoredTask):
             yield from islice(self.slots_after(handled_until, sun=sun), self.runs_left(state))
 
     def slots_after(self, moment: datetime, *, sun: Sun) -> Iterator[datetime]:
-        """Yield the slots of the timetable after `moment`, in order, each computed when it is asked for."""
-        timetable = self.timetable(sun)
-        slot = timetable.next_after(moment)
+        """Yield the slots of the trigger after `moment`, in order, each computed when it is asked for."""
+        trigger = self.trigger(sun)
+        slot = trigger.next_after(moment)
         while slot is not None:
             yield slot
-            slot = timetable.next_after(slot)
+            slot = trigger.next_after(slot)
 
     def last_slot(self, state: ScheduleState, *, sun: Sun) -> datetime | None:
         """Return the latest slot that has run or was given up, if there is one in the time that it is enabled."""
         if state.handled_until is None:
             return None
-        timetable = self.timetable(sun)
+        trigger = self.trigger(sun)
         # Most have one in the last days, and to find it there takes far less looking at the sky.
         lately = max(self.enabled_at, state.handled_until - timedelta(days=2))
-        return timetable.last_between(lately, state.handled_until) or timetable.last_between(
+        return trigger.last_between(lately, state.handled_until) or trigger.last_between(
             self.enabled_at, state.handled_until
         )
 
@@ -309,7 +309,7 @@ class PeriodicTask(StoredTask):
             return self.definition.options.expires
         if self.definition.misfire is Misfire.RUN_ALL:
             return None
-        following = self.timetable(sun).next_after(slot)
+        following = self.trigger(sun).next_after(slot)
         return None if following is None else following - slot
 
     def _handled_until(self, state: ScheduleState) -> datetime:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from application.paging import Page, PageRequest
-from application.ports.scheduling import PeriodicTaskFilter, Scheduled
+from application.ports.periodic_tasks import PeriodicTaskFilter, Scheduled
 from application.ports.system import Clock, IdGenerator
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
 from application.use_cases.access.guard import Authorize
@@ -24,17 +24,17 @@ from domain.scheduling.drafts import (
 )
 from domain.scheduling.errors import InvalidDefinition, PeriodicTaskNotFound
 from domain.scheduling.firing import Sun
-from domain.scheduling.runs import Run
+from domain.scheduling.periodic_tasks import Definition, PeriodicTask, UnreadableTask
 from domain.scheduling.schedules import Clocked, Solar
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import Definition, PeriodicTask, UnreadableTask
+from domain.scheduling.task_runs import Run
 from domain.versions import Versions, check_version
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskInView:
+class PeriodicTaskView:
     """A task, its schedule state, and what follows from both at this moment."""
 
     scheduled: Scheduled
@@ -52,29 +52,29 @@ class TaskInView:
 
 
 @dataclass(frozen=True, slots=True)
-class ViewTasks:
+class DescribePeriodicTasks:
     """See tasks at this moment."""
 
     clock: Clock
     sun: Sun
 
-    async def __call__(self, found: Sequence[Scheduled]) -> Sequence[TaskInView]:
+    async def __call__(self, found: Sequence[Scheduled]) -> Sequence[PeriodicTaskView]:
         tasks = [scheduled.task for scheduled in found]
-        return await beside_the_loop(tasks, lambda: [self._seen(one) for one in found])
+        return await run_in_thread_if_slow(tasks, lambda: [self._seen(one) for one in found])
 
-    async def one(self, scheduled: Scheduled) -> TaskInView:
+    async def one(self, scheduled: Scheduled) -> PeriodicTaskView:
         """See one."""
         (seen,) = await self([scheduled])
         return seen
 
-    def _seen(self, scheduled: Scheduled) -> TaskInView:
+    def _seen(self, scheduled: Scheduled) -> PeriodicTaskView:
         task, schedule_state, now = scheduled.task, scheduled.schedule_state, self.clock.now()
         last_run = scheduled.last_run and scheduled.last_run.seen_at(now)
         if isinstance(task, UnreadableTask):
-            return TaskInView(
+            return PeriodicTaskView(
                 scheduled=scheduled, next_run_at=None, last_slot=None, last_run=last_run
             )
-        return TaskInView(
+        return PeriodicTaskView(
             scheduled=scheduled,
             next_run_at=next(task.next_slots(schedule_state, now=now, sun=self.sun), None),
             last_slot=task.last_slot(schedule_state, sun=self.sun),
@@ -82,7 +82,7 @@ class ViewTasks:
         )
 
 
-async def beside_the_loop(
+async def run_in_thread_if_slow(
     tasks: Iterable[PeriodicTask | UnreadableTask], compute: Callable[[], T]
 ) -> T:
     """Return what `compute` gives; in a thread if one of the tasks follows the sun, which takes milliseconds a time."""
@@ -96,11 +96,13 @@ class ListPeriodicTasks:
     """Show one page of the periodic tasks that a filter finds."""
 
     uow: UnitOfWorkFactory
-    view: ViewTasks
+    view: DescribePeriodicTasks
 
-    async def __call__(self, which: PeriodicTaskFilter, page: PageRequest) -> Page[TaskInView]:
+    async def __call__(
+        self, criteria: PeriodicTaskFilter, page: PageRequest
+    ) -> Page[PeriodicTaskView]:
         async with self.uow() as uow:
-            found = await uow.periodic_tasks.page(which, page)
+            found = await uow.periodic_tasks.page(criteria, page)
         return Page(await self.view(found.records), found.total)
 
 
@@ -109,9 +111,9 @@ class GetPeriodicTask:
     """Show one periodic task."""
 
     uow: UnitOfWorkFactory
-    view: ViewTasks
+    view: DescribePeriodicTasks
 
-    async def __call__(self, task_id: PeriodicTaskId) -> TaskInView:
+    async def __call__(self, task_id: PeriodicTaskId) -> PeriodicTaskView:
         """Raise `PeriodicTaskNotFound`."""
         async with self.uow() as uow:
             found = await find(uow, task_id)
@@ -127,19 +129,19 @@ class CreatePeriodicTask:
     clock: Clock
     ids: IdGenerator
     audit: RecordAudit
-    view: ViewTasks
+    view: DescribePeriodicTasks
 
-    async def __call__(self, caller: Caller, wanted: Mapping[str, object]) -> TaskInView:
+    async def __call__(self, caller: Caller, wanted: Mapping[str, object]) -> PeriodicTaskView:
         """Raise `InvalidDefinition` or `PeriodicTaskNameTaken`."""
         now = self.clock.now()
         async with self.uow() as uow:
             await uow.roles.lock_access()
             await self.authorize(uow, caller)
-            draft = await _suiting(uow, read_draft(wanted, beside=_STATE))
+            draft = await _check_signature(uow, read_draft(wanted, extra=_STATE))
             task = PeriodicTask(
                 id=PeriodicTaskId(self.ids.new()),
-                definition=draft.but(draft.definition.problems_at(now)).finished(),
-                enabled=draft.beside.get("enabled", True),
+                definition=draft.with_problems(draft.definition.problems_at(now)).build(),
+                enabled=draft.extra.get("enabled", True),
                 enabled_at=now,
                 created_at=now,
                 updated_at=now,
@@ -152,7 +154,7 @@ class CreatePeriodicTask:
                 caller.client,
                 actor=caller.user_id,
                 target=target_of(task.id),
-                details=_told(task),
+                details=_audit_details(task),
             )
             await uow.commit()
         return await self.view.one(Scheduled(task=task))
@@ -166,7 +168,7 @@ class ChangePeriodicTask:
     authorize: Authorize
     clock: Clock
     audit: RecordAudit
-    view: ViewTasks
+    view: DescribePeriodicTasks
 
     async def replace(
         self,
@@ -175,18 +177,18 @@ class ChangePeriodicTask:
         wanted: Mapping[str, object],
         *,
         expected: Versions | None = None,
-    ) -> TaskInView:
+    ) -> PeriodicTaskView:
         """Raise `PeriodicTaskNotFound`, `PreconditionFailed`, `InvalidDefinition` or `PeriodicTaskNameTaken`."""
         async with self.uow() as uow:
             scheduled = await lock(uow, self.authorize, caller, task_id)
             check_version(scheduled.task.updated_at, expected)
-            draft = await _suiting(uow, read_draft(wanted, beside=_STATE))
+            draft = await _check_signature(uow, read_draft(wanted, extra=_STATE))
             return await self._save(
                 uow,
                 caller,
                 scheduled,
-                self._timely(draft, scheduled).finished(),
-                enabled=draft.beside.get("enabled", True),
+                self._check_times(draft, scheduled).build(),
+                enabled=draft.extra.get("enabled", True),
             )
 
     async def change(
@@ -196,7 +198,7 @@ class ChangePeriodicTask:
         wanted: Mapping[str, object],
         *,
         expected: Versions | None = None,
-    ) -> TaskInView:
+    ) -> PeriodicTaskView:
         """Merge some fields into a task; beside `enabled: true`, `catch_up: true` makes the slots of the pause missed.
 
         Raise what `replace` raises.
@@ -211,11 +213,11 @@ class ChangePeriodicTask:
             definition = None
             # Whatever has become of its definition and its task, it can be paused.
             if rest:
-                changed = changed_data(_written(scheduled.task), rest)
-                draft = read_draft(changed).but(problems)
+                changed = changed_data(_plain_data(scheduled.task), rest)
+                draft = read_draft(changed).with_problems(problems)
                 if not _TASK_AND_ARGUMENTS.isdisjoint(rest):
-                    draft = await _suiting(uow, draft)
-                definition = self._timely(draft, scheduled).finished()
+                    draft = await _check_signature(uow, draft)
+                definition = self._check_times(draft, scheduled).build()
             elif problems:
                 raise InvalidDefinition(problems)
             return await self._save(
@@ -227,7 +229,7 @@ class ChangePeriodicTask:
                 catch_up=state.get("catch_up", False),
             )
 
-    def _timely(self, draft: Draft, scheduled: Scheduled) -> Draft:
+    def _check_times(self, draft: Draft, scheduled: Scheduled) -> Draft:
         """Check times that are new: what an old task has had before may be over."""
         now, handled_until = self.clock.now(), scheduled.schedule_state.handled_until
         before = _definition_of(scheduled.task)
@@ -235,7 +237,7 @@ class ChangePeriodicTask:
         at = _new_instant(draft.definition, before)
         if at is not None and handled_until is not None and at <= handled_until:
             problems["schedule.at"] = "is over"
-        return draft.but(problems)
+        return draft.with_problems(problems)
 
     async def _save(
         self,
@@ -246,9 +248,9 @@ class ChangePeriodicTask:
         *,
         enabled: bool | None,
         catch_up: bool = False,
-    ) -> TaskInView:
+    ) -> PeriodicTaskView:
         task, now = scheduled.task, self.clock.now()
-        before, defined_before = _facts(task), _definition_of(task)
+        before, defined_before = _recorded_fields(task), _definition_of(task)
         if definition is not None and isinstance(task, UnreadableTask):
             task = task.redefined(definition, at=now)
         elif definition is not None and isinstance(task, PeriodicTask):
@@ -259,7 +261,7 @@ class ChangePeriodicTask:
             task.resume(at=now, catch_up=catch_up)
         _include_now(task, defined_before)
         await uow.periodic_tasks.save(task)
-        if difference := _difference(before, _facts(task)):
+        if difference := _difference(before, _recorded_fields(task)):
             if catch_up and "enabled" in difference:
                 difference["catch_up"] = True
             await self.audit(
@@ -287,9 +289,9 @@ class ResetPeriodicTask:
     authorize: Authorize
     clock: Clock
     audit: RecordAudit
-    view: ViewTasks
+    view: DescribePeriodicTasks
 
-    async def __call__(self, caller: Caller, task_id: PeriodicTaskId) -> TaskInView:
+    async def __call__(self, caller: Caller, task_id: PeriodicTaskId) -> PeriodicTaskView:
         """Raise `PeriodicTaskNotFound`."""
         async with self.uow() as uow:
             scheduled = await lock(uow, self.authorize, caller, task_id)
@@ -381,7 +383,7 @@ class DeletePeriodicTask:
                 caller.client,
                 actor=caller.user_id,
                 target=target_of(task_id),
-                details=_told(task),
+                details=_audit_details(task),
             )
             await uow.commit()
 
@@ -409,12 +411,12 @@ def target_of(task_id: PeriodicTaskId) -> str:
     return f"periodic_task:{task_id}"
 
 
-async def _suiting(uow: UnitOfWork, draft: Draft) -> Draft:
+async def _check_signature(uow: UnitOfWork, draft: Draft) -> Draft:
     """Check a draft against the tasks that workers know, once any is known."""
-    registered = await uow.task_catalogue.find(draft.definition.task)
-    if not registered and await uow.task_catalogue.is_empty():
+    registered = await uow.registered_tasks.find(draft.definition.task)
+    if not registered and await uow.registered_tasks.is_empty():
         return draft
-    return draft.suiting(registered)
+    return draft.check_signature(registered)
 
 
 _TASK_AND_ARGUMENTS = frozenset({"task", "args", "kwargs"})
@@ -439,7 +441,7 @@ def _include_now(task: PeriodicTask | UnreadableTask, before: Definition | None)
         task.include(at)
 
 
-def _written(task: PeriodicTask | UnreadableTask) -> Mapping[str, Any]:
+def _plain_data(task: PeriodicTask | UnreadableTask) -> Mapping[str, Any]:
     return (
         {**task.stored, "name": task.name}
         if isinstance(task, UnreadableTask)
@@ -447,21 +449,25 @@ def _written(task: PeriodicTask | UnreadableTask) -> Mapping[str, Any]:
     )
 
 
-def _facts(task: PeriodicTask | UnreadableTask) -> dict[str, Any]:
-    return {**_written(task), "enabled": task.enabled}
+def _recorded_fields(task: PeriodicTask | UnreadableTask) -> dict[str, Any]:
+    return {**_plain_data(task), "enabled": task.enabled}
 
 
 # Arguments, and headers among the options, may be about people: that they changed is enough to know.
-_UNTOLD = frozenset({"args", "kwargs", "options"})
+_PRIVATE_FIELDS = frozenset({"args", "kwargs", "options"})
 
 
-def _told(task: PeriodicTask | UnreadableTask) -> dict[str, Any]:
-    return {name: value for name, value in _facts(task).items() if name not in _UNTOLD}
+def _audit_details(task: PeriodicTask | UnreadableTask) -> dict[str, Any]:
+    return {
+        name: value for name, value in _recorded_fields(task).items() if name not in _PRIVATE_FIELDS
+    }
 
 
 def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: "changed" if name in _UNTOLD else {"from": before.get(name), "to": after.get(name)}
+        name: "changed"
+        if name in _PRIVATE_FIELDS
+        else {"from": before.get(name), "to": after.get(name)}
         for name in after
         if before.get(name) != after.get(name)
     }

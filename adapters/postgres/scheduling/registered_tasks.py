@@ -1,4 +1,4 @@
-"""`TaskCatalogue` in the tables `task_workers` and `registered_tasks`: workers that offer the same share its rows."""
+"""`RegisteredTaskRepository` in the tables `task_workers` and `registered_tasks`: equal workers share rows."""
 
 import json
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from adapters.postgres.tables import AdvisoryLock, registered_tasks, task_workers
 from adapters.postgres.transaction import Transaction
-from application.ports.scheduling import OfferedTask, TaskCatalogue
-from domain.scheduling.signatures import Parameter, ParameterKind, RegisteredTask
+from application.ports.registered_tasks import OfferedTask, RegisteredTaskRepository
+from domain.scheduling.registered_tasks import Parameter, ParameterKind, RegisteredTask
 
 _REMEMBERED = timedelta(days=7)
 
@@ -37,7 +37,7 @@ _FIND = text(
 )
 
 
-class PostgresTaskCatalogue(TaskCatalogue):
+class PostgresRegisteredTaskRepository(RegisteredTaskRepository):
     """What workers offer, seen through one transaction. Times are those of the database."""
 
     def __init__(self, transaction: Transaction) -> None:

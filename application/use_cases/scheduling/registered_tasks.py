@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from application.ports.scheduling import BeatStore, OfferedTask, SchedulerStatus
+from application.ports.registered_tasks import OfferedTask
 from application.ports.unit_of_work import UnitOfWorkFactory
-from domain.scheduling.signatures import RegisteredTask
+from domain.scheduling.registered_tasks import RegisteredTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class OfferTasks:
 
     async def __call__(self, worker: str, tasks: Sequence[RegisteredTask]) -> None:
         async with self.uow() as uow:
-            await uow.task_catalogue.offer(worker, tasks, lasts=self.lasts)
+            await uow.registered_tasks.offer(worker, tasks, lasts=self.lasts)
             await uow.commit()
 
 
@@ -31,7 +31,7 @@ class WithdrawTasks:
 
     async def __call__(self, worker: str) -> None:
         async with self.uow() as uow:
-            await uow.task_catalogue.withdraw(worker)
+            await uow.registered_tasks.withdraw(worker)
             await uow.commit()
 
 
@@ -43,14 +43,4 @@ class ListTasks:
 
     async def __call__(self) -> Sequence[OfferedTask]:
         async with self.uow() as uow:
-            return await uow.task_catalogue.all()
-
-
-@dataclass(frozen=True, slots=True)
-class GetSchedulerStatus:
-    """Show which beat leads, and how things are."""
-
-    store: BeatStore
-
-    async def __call__(self) -> SchedulerStatus:
-        return await self.store.status()
+            return await uow.registered_tasks.all()

@@ -1,4 +1,4 @@
-"""What `TaskCatalogue` promises, kept by memory and by PostgreSQL."""
+"""What `RegisteredTaskRepository` promises, kept by memory and by PostgreSQL."""
 
 import asyncio
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from application.ports.unit_of_work import UnitOfWorkFactory
-from domain.scheduling.signatures import Parameter, ParameterKind, RegisteredTask
+from domain.scheduling.registered_tasks import Parameter, ParameterKind, RegisteredTask
 
 SEND = RegisteredTask(
     name="reports.send",
@@ -28,23 +28,23 @@ async def offer(
     uow: UnitOfWorkFactory, *tasks: RegisteredTask, worker: str = "one", lasts: timedelta = LIFE
 ) -> None:
     async with uow() as work:
-        await work.task_catalogue.offer(worker, tasks, lasts=lasts)
+        await work.registered_tasks.offer(worker, tasks, lasts=lasts)
         await work.commit()
 
 
 async def known(uow: UnitOfWorkFactory) -> Sequence[RegisteredTask]:
     async with uow() as work:
-        return [each.task for each in await work.task_catalogue.all()]
+        return [each.task for each in await work.registered_tasks.all()]
 
 
 async def offered(uow: UnitOfWorkFactory) -> dict[str, bool]:
     async with uow() as work:
-        return {each.task.name: each.is_offered for each in await work.task_catalogue.all()}
+        return {each.task.name: each.is_offered for each in await work.registered_tasks.all()}
 
 
 async def found(uow: UnitOfWorkFactory, name: str) -> Sequence[RegisteredTask]:
     async with uow() as work:
-        return list(await work.task_catalogue.find(name))
+        return list(await work.registered_tasks.find(name))
 
 
 async def test_what_workers_offer_is_known_ordered_by_name(uow: UnitOfWorkFactory) -> None:
@@ -88,8 +88,8 @@ async def test_a_worker_that_has_ended_or_is_silent_offers_nothing(uow: UnitOfWo
     await offer(uow, LAST, worker="is silent", lasts=timedelta(0))
     await offer(uow, ANYTHING, worker="lives")
     async with uow() as work:
-        await work.task_catalogue.withdraw("ends")
-        await work.task_catalogue.withdraw("nobody")
+        await work.registered_tasks.withdraw("ends")
+        await work.registered_tasks.withdraw("nobody")
         await work.commit()
 
     assert await offered(uow) == {"Zebra": False, "legacy": True, "reports.send": False}
@@ -116,19 +116,19 @@ async def test_after_a_week_an_offer_is_forgotten(uow: UnitOfWorkFactory) -> Non
 
 async def test_nothing_is_known_before_anything_was_offered(uow: UnitOfWorkFactory) -> None:
     async with uow() as work:
-        assert await work.task_catalogue.is_empty()
-        assert await work.task_catalogue.all() == []
+        assert await work.registered_tasks.is_empty()
+        assert await work.registered_tasks.all() == []
     await offer(uow, SEND)
     async with uow() as work:
-        assert not await work.task_catalogue.is_empty()
+        assert not await work.registered_tasks.is_empty()
     await offer(uow)
     async with uow() as work:
-        assert await work.task_catalogue.is_empty()
+        assert await work.registered_tasks.is_empty()
 
 
 async def test_tasks_become_known_when_the_unit_of_work_commits(uow: UnitOfWorkFactory) -> None:
     async with uow() as work:
-        await work.task_catalogue.offer("one", [SEND], lasts=LIFE)
+        await work.registered_tasks.offer("one", [SEND], lasts=LIFE)
         assert await known(uow) == []
 
     assert await known(uow) == []

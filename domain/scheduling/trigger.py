@@ -9,7 +9,7 @@ from domain.scheduling.schedules import Schedule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Timetable:
+class Trigger:
     """The instants at which `schedule` fires from `start_at` to `end_at`, both included. All are aware, in UTC.
 
     Intervals are counted from `anchor`, which is a slot itself if it lies within the bounds.

@@ -9,9 +9,11 @@ from uuid import UUID
 import pytest
 
 from application.paging import PageRequest
-from application.ports.scheduling import Begun, Finished, PeriodicTaskFilter, RunFilter
+from application.ports.periodic_tasks import PeriodicTaskFilter
+from application.ports.scheduling import Begun, Finished
+from application.ports.task_runs import RunFilter
 from application.use_cases.caller import Caller
-from application.use_cases.scheduling.definitions import TaskInView
+from application.use_cases.scheduling.periodic_tasks import PeriodicTaskView
 from domain.scheduling.errors import (
     InvalidDefinition,
     PeriodicTaskNameTaken,
@@ -22,11 +24,11 @@ from domain.scheduling.errors import (
 )
 from domain.scheduling.firing import no_sun
 from domain.scheduling.json_values import Json
-from domain.scheduling.runs import RunId, RunState
+from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
+from domain.scheduling.registered_tasks import Parameter, RegisteredTask
 from domain.scheduling.schedules import Crontab, Interval, Period, Solar
-from domain.scheduling.signatures import Parameter, RegisteredTask
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.tasks import PeriodicTask, ScheduleState, UnreadableTask
+from domain.scheduling.task_runs import RunId, RunState
 from tests.fakes.builders import A_MOMENT, a_user
 from tests.fakes.world import World
 
@@ -52,21 +54,23 @@ async def made(world: World, caller: Caller, **changes: object) -> PeriodicTask:
     return readable(seen)
 
 
-def readable(seen: TaskInView) -> PeriodicTask:
+def readable(seen: PeriodicTaskView) -> PeriodicTask:
     task = seen.scheduled.task
     assert isinstance(task, PeriodicTask)
     return task
 
 
-async def show(world: World, task_id: PeriodicTaskId) -> TaskInView:
-    seen: TaskInView = await world.container.get_periodic_task()(task_id)
+async def show(world: World, task_id: PeriodicTaskId) -> PeriodicTaskView:
+    seen: PeriodicTaskView = await world.container.get_periodic_task()(task_id)
     return seen
 
 
 async def change(
     world: World, caller: Caller, task_id: PeriodicTaskId, **wanted: object
-) -> TaskInView:
-    seen: TaskInView = await world.container.change_periodic_task().change(caller, task_id, wanted)
+) -> PeriodicTaskView:
+    seen: PeriodicTaskView = await world.container.change_periodic_task().change(
+        caller, task_id, wanted
+    )
     return seen
 
 
@@ -395,8 +399,8 @@ async def test_what_does_not_exist_is_neither_shown_nor_changed_nor_run(
         container.reset_periodic_task()(caller, NOTHING),
         container.delete_periodic_task()(caller, NOTHING),
         container.run_now()(caller, NOTHING),
-        container.list_next_runs()(NOTHING, most=1),
-        container.list_runs()(NOTHING, after=None, most=1),
+        container.list_next_runs()(NOTHING, limit=1),
+        container.list_runs()(NOTHING, after=None, limit=1),
     ):
         with pytest.raises(PeriodicTaskNotFound):
             await attempt
@@ -487,7 +491,7 @@ async def test_what_cannot_be_read_is_shown_with_its_reason(world: World) -> Non
     assert isinstance(seen.scheduled.task, UnreadableTask)
     assert "minute" in seen.scheduled.task.reason
     assert seen.next_run_at is None
-    assert await world.container.list_next_runs()(task_id, most=3) == []
+    assert await world.container.list_next_runs()(task_id, limit=3) == []
 
 
 async def test_what_cannot_be_read_is_paused_mended_and_replaced(
@@ -560,7 +564,7 @@ async def test_the_next_runs_follow_what_was_settled_and_end_with_the_last(
     task = await made(world, caller, max_runs=5)
     settle(world, task, handled_until=now, runs=3)
 
-    runs = await world.container.list_next_runs()(task.id, most=10)
+    runs = await world.container.list_next_runs()(task.id, limit=10)
 
     assert runs == [now + timedelta(hours=1), now + timedelta(hours=2)]
     assert (await show(world, task.id)).last_slot is None
@@ -661,8 +665,8 @@ async def test_runs_are_listed_newest_first_and_cursor_by_cursor(
         runs.append(await world.container.run_now()(caller, task.id))
         await world.pass_time(seconds=1)
 
-    first = await world.container.list_runs()(task.id, after=None, most=3)
-    second = await world.container.list_runs()(task.id, after=first.next, most=3)
+    first = await world.container.list_runs()(task.id, after=None, limit=3)
+    second = await world.container.list_runs()(task.id, after=first.next, limit=3)
 
     assert [run.id for run in (*first.records, *second.records)] == [run.id for run in runs[::-1]]
     assert second.next is None
@@ -758,7 +762,7 @@ async def test_others_go_on_while_the_sun_is_computed() -> None:
 
     task = await made(world, caller, kind="solar", schedule=sunset)
     await world.container.list_periodic_tasks()(PeriodicTaskFilter(), PageRequest())
-    await world.container.list_next_runs()(task.id, most=3)
+    await world.container.list_next_runs()(task.id, limit=3)
     await world.container.preview_runs()({"kind": "solar", "schedule": sunset})
 
     assert threads
@@ -794,7 +798,7 @@ async def test_runs_of_all_tasks_are_listed_with_the_names_of_their_tasks(
     await world.pass_time(minutes=1)
     await world.container.run_now()(caller, second.id)
 
-    found = await world.container.search_runs()(RunFilter(), after=None, most=10)
+    found = await world.container.search_runs()(RunFilter(), after=None, limit=10)
 
     assert [each.task_name for each in found.records] == ["second", "hourly"]
 

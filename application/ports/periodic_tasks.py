@@ -1,0 +1,76 @@
+"""The stored periodic tasks: what the API lists and changes."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from application.paging import Page, PageRequest
+from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
+from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.task_runs import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeriodicTaskFilter:
+    """Which tasks to list; each field narrows. `keyword` is a literal part of name or description (case aside)."""
+
+    keyword: str | None = None
+    task: str | None = None
+    kind: str | None = None
+    enabled: bool | None = None
+    invalid: bool | None = None
+    """Whether a beat could not read it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheduled:
+    """A task as it is stored, and its schedule state."""
+
+    task: PeriodicTask | UnreadableTask
+    schedule_state: ScheduleState = field(default_factory=ScheduleState)
+    last_run: Run | None = None
+    """The newest one of its history, whatever became of it; told of tasks that are found or listed."""
+
+
+class PeriodicTaskRepository(Protocol):
+    """The periodic tasks of one unit of work. Every method hands out copies."""
+
+    async def add(self, task: PeriodicTask) -> None:
+        """Store a new task; raise `PeriodicTaskNameTaken`."""
+        ...
+
+    async def find(self, task_id: PeriodicTaskId) -> Scheduled | None:
+        """Return the task if there is one."""
+        ...
+
+    async def lock(self, task_id: PeriodicTaskId) -> Scheduled:
+        """Return the task, which nobody else can change until this unit of work ends; raise `PeriodicTaskNotFound`."""
+        ...
+
+    async def lock_all(self, ids: Collection[PeriodicTaskId]) -> Sequence[Scheduled]:
+        """Return these tasks, locked in the order of their ids; raise `PeriodicTaskNotFound` if one does not exist."""
+        ...
+
+    async def names(self, ids: Collection[PeriodicTaskId]) -> Mapping[PeriodicTaskId, str]:
+        """Return the names of those that are stored."""
+        ...
+
+    async def save(self, task: PeriodicTask | UnreadableTask) -> None:
+        """Store every field of a locked task; raise `PeriodicTaskNameTaken`.
+
+        Of one that cannot be read, store only whether it is enabled, and when it was reset: what is stored of it is
+        not ours.
+        """
+        ...
+
+    async def forget_schedule_state(self, task_id: PeriodicTaskId) -> None:
+        """Forget how often a locked task has run, and up to where. Its runs stay in the history."""
+        ...
+
+    async def delete(self, task_id: PeriodicTaskId) -> None:
+        """Remove a locked task, its schedule state and its runs."""
+        ...
+
+    async def page(self, criteria: PeriodicTaskFilter, page: PageRequest) -> Page[Scheduled]:
+        """Return one page, ordered by name."""
+        ...
