@@ -91,6 +91,8 @@ def schedule_data(schedule: Schedule) -> dict[str, str | int | float]:
 _CLASSES: Mapping[str, Callable[..., Schedule]] = {
     schedule_class.kind: schedule_class for schedule_class in (Interval, Crontab, Solar, Clocked)
 }
+KINDS = tuple(_CLASSES)
+"""The kinds of schedules."""
 
 
 def _plain_fields(schedule: Any) -> list[Field[Any]]:  # noqa: ANN401 - a class or an instance of one

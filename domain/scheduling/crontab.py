@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import MAXYEAR, datetime
 from functools import lru_cache
 
-_LONGEST_TEXT = 200
+LONGEST_FIELD = 200
 _SHORTEST_NAME = 3
 
 
@@ -56,8 +56,8 @@ def read_field(cron_field: CronField, text: str) -> frozenset[int]:
     As in Celery, names may be cut to three letters or more, and a range may go on past the end of its field, at
     the beginning. Raise `CronFieldError`.
     """
-    if len(text) > _LONGEST_TEXT:
-        raise CronFieldError(f"may have at most {_LONGEST_TEXT} characters")
+    if len(text) > LONGEST_FIELD:
+        raise CronFieldError(f"may have at most {LONGEST_FIELD} characters")
     parts = text.split(",")
     numbers: set[int] = set()
     for position, part in enumerate(parts, 1):
@@ -231,8 +231,8 @@ _MACROS = {
 
 def split_crontab(text: str) -> Sequence[str]:
     """Return the five fields of a crontab in one line, or of `@daily` and the like; raise `CronFieldError`."""
-    if len(text) > (_LONGEST_TEXT + 1) * len(CRON_FIELDS):
-        raise CronFieldError(f"may have at most {_LONGEST_TEXT} characters a field")
+    if len(text) > (LONGEST_FIELD + 1) * len(CRON_FIELDS):
+        raise CronFieldError(f"may have at most {LONGEST_FIELD} characters a field")
     parts = _MACROS.get(text.strip().casefold(), text).split()
     if len(parts) != len(CRON_FIELDS):
         raise CronFieldError(

@@ -17,6 +17,10 @@ from domain.scheduling.trigger import Trigger
 from domain.text import nfc_stripped, problem_with
 from domain.versions import next_version
 
+LONGEST_NAME = 200
+LONGEST_DESCRIPTION = 2000
+LONGEST_TASK = 255
+"""Characters of the name of a Celery task."""
 LONGEST_JITTER = timedelta(days=1)
 LONGEST_GRACE = timedelta(days=3660)
 MOST_RUNS = 2**31 - 1
@@ -30,7 +34,7 @@ class Definition:
     """What people decide about a periodic task. A change makes another (`dataclasses.replace`), and checks it."""
 
     name: str
-    """Unique, 1 to 200 characters on one line."""
+    """Unique, on one line."""
     description: str = ""
     task: str
     """The registered name of the Celery task."""
@@ -87,8 +91,8 @@ class Definition:
         object.__setattr__(self, "kwargs", dict(self.kwargs))
 
     def _problems_of_its_own(self) -> Iterator[tuple[str, str | None]]:
-        yield "name", problem_with(self.name, shortest=1, longest=200)
-        yield "description", _problem_with_prose(self.description, longest=2000)
+        yield "name", problem_with(self.name, shortest=1, longest=LONGEST_NAME)
+        yield "description", _problem_with_prose(self.description, longest=LONGEST_DESCRIPTION)
         yield "args", problem_with_json(self.args) if is_list(self.args) else "must be a list"
         yield (
             "kwargs",
@@ -102,7 +106,7 @@ class Definition:
 
     def _problems(self) -> Iterator[tuple[str, str | None]]:
         yield from self._problems_of_its_own()
-        yield "task", problem_with(self.task, shortest=1, longest=255)
+        yield "task", problem_with(self.task, shortest=1, longest=LONGEST_TASK)
         if self.end_at is not None and self.start_at is not None and self.end_at < self.start_at:
             yield "end_at", "must not be before the start"
         if isinstance(self.schedule, Clocked) and not self._includes(self.schedule.at):

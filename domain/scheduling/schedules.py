@@ -127,6 +127,10 @@ class SolarEvent(StrEnum):
     DUSK_ASTRONOMICAL = "dusk_astronomical"
 
 
+MAX_LATITUDE = 90
+MAX_LONGITUDE = 180
+
+
 @dataclass(frozen=True, slots=True)
 class Solar:
     """Each time `event` happens at a place (degrees, north and east positive)."""
@@ -141,8 +145,8 @@ class Solar:
         problems = {
             f"schedule.{name}": f"must be between -{limit} and {limit} degrees"
             for name, value, limit in (
-                ("latitude", self.latitude, 90),
-                ("longitude", self.longitude, 180),
+                ("latitude", self.latitude, MAX_LATITUDE),
+                ("longitude", self.longitude, MAX_LONGITUDE),
             )
             if not abs(value) <= limit  # so that NaN is refused too
         }

@@ -10,11 +10,21 @@ from typing import Any, TypeAlias
 from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel, to_snake
 
+from application.use_cases.scheduling.task_runs import MOST_PREVIEWED
+from domain.scheduling.codec import KINDS
+from domain.scheduling.crontab import LONGEST_FIELD
 from domain.scheduling.drafts import definition_data
 from domain.scheduling.errors import InvalidDefinition
 from domain.scheduling.misfire import Misfire
-from domain.scheduling.periodic_tasks import PeriodicTask, UnreadableTask
-from domain.scheduling.schedules import Period, SolarEvent
+from domain.scheduling.periodic_tasks import (
+    LONGEST_DESCRIPTION,
+    LONGEST_JITTER,
+    LONGEST_NAME,
+    LONGEST_TASK,
+    PeriodicTask,
+    UnreadableTask,
+)
+from domain.scheduling.schedules import MAX_LATITUDE, MAX_LONGITUDE, Period, SolarEvent
 from entrypoints.http.envelope import ApiModel
 
 _Schema: TypeAlias = dict[str, Any]
@@ -45,7 +55,7 @@ def _object(description: str, required: list[str], **properties: _Schema) -> _Sc
 
 
 _INSTANT: _Schema = {"type": "string", "format": "date-time"}
-_CRON_FIELD: _Schema = {"type": ["string", "integer"], "maxLength": 200, "default": "*"}
+_CRON_FIELD: _Schema = {"type": ["string", "integer"], "maxLength": LONGEST_FIELD, "default": "*"}
 _SCHEDULES = [
     _object(
         "`interval`: every 100 milliseconds to 100 years, counted from `startAt` or else from when the task was made.",
@@ -69,8 +79,8 @@ _SCHEDULES = [
         "`solar`: each time that the sun does this at a place.",
         ["event", "latitude", "longitude"],
         event={"type": "string", "enum": list(SolarEvent)},
-        latitude={"type": "number", "minimum": -90, "maximum": 90},
-        longitude={"type": "number", "minimum": -180, "maximum": 180},
+        latitude={"type": "number", "minimum": -MAX_LATITUDE, "maximum": MAX_LATITUDE},
+        longitude={"type": "number", "minimum": -MAX_LONGITUDE, "maximum": MAX_LONGITUDE},
     ),
     _object("`clocked`: once.", ["at"], at=_INSTANT),
 ]
@@ -80,18 +90,22 @@ class DefinitionFields(ApiModel):
     """What people decide about a periodic task."""
 
     name: Any = described(
-        {"type": "string", "minLength": 1, "maxLength": 200}, "Unique, on one line.", "Tidy up"
+        {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME},
+        "Unique, on one line.",
+        "Tidy up",
     )
     description: Any = described(
-        {"type": "string", "maxLength": 2000}, "What it is for.", "Old runs are of no interest."
+        {"type": "string", "maxLength": LONGEST_DESCRIPTION},
+        "What it is for.",
+        "Old runs are of no interest.",
     )
     task: Any = described(
-        {"type": "string", "minLength": 1, "maxLength": 255},
+        {"type": "string", "minLength": 1, "maxLength": LONGEST_TASK},
         "The name of a task that `GET /tasks` lists.",
         "portico.prune_runs",
     )
     kind: Any = described(
-        {"type": "string", "enum": ["interval", "crontab", "solar", "clocked"]},
+        {"type": "string", "enum": list(KINDS)},
         "Of what kind the schedule is.",
         "crontab",
     )
@@ -120,7 +134,7 @@ class DefinitionFields(ApiModel):
         1,
     )
     jitter: Any = described(
-        {"type": "number", "minimum": 0, "maximum": 86_400},
+        {"type": "number", "minimum": 0, "maximum": int(LONGEST_JITTER.total_seconds())},
         "How many seconds later than its slot a run may come, at random.",
         0.0,
     )
@@ -192,7 +206,7 @@ class PreviewBody(WrittenBody):
         _or_null(_INSTANT), "All are later than this; by default, than now.", "2026-11-01T04:00:00Z"
     )
     count: Any = described(
-        {"type": "integer", "minimum": 1, "maximum": 100}, "How many; by default 10.", 3
+        {"type": "integer", "minimum": 1, "maximum": MOST_PREVIEWED}, "How many; by default 10.", 3
     )
 
 
