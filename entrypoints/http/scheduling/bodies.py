@@ -1,4 +1,4 @@
-"""What answers about periodic tasks look like."""
+"""The bodies of responses about periodic tasks."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -23,25 +23,29 @@ class RunBody(ApiModel):
     """A run of a periodic task."""
 
     id: UUID = Field(
-        description="Also the id of its Celery message.",
+        description="The id of the run and of its Celery message.",
         examples=["7d444840-9dc0-51d1-b245-5ffdce74fad2"],
     )
     task_id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b26"])
     scheduled_for: datetime = Field(
-        description="Its slot, or when it was asked for.", examples=["2026-01-01T00:00:00Z"]
+        description="The slot of the run, or the time of the request.",
+        examples=["2026-01-01T00:00:00Z"],
     )
     requested: bool = Field(
-        description="Whether somebody asked for it, rather than the schedule.", examples=[False]
+        description="True if a user requested the run, false if the schedule did.", examples=[False]
     )
     state: RunState = Field(examples=["succeeded"])
     published_at: datetime | None = Field(examples=["2026-01-01T00:00:00.012Z"])
     started_at: datetime | None = Field(examples=["2026-01-01T00:00:00.015Z"])
     finished_at: datetime | None = Field(examples=["2026-01-01T00:00:00.090Z"])
     lateness: float | None = Field(
-        description="How many seconds after its slot it was published.", examples=[0.012]
+        description="Seconds from the slot to the publication.", examples=[0.012]
     )
-    error: str = Field(description="What the task raised; empty if nothing.", examples=[""])
-    worker: str = Field(description="Who began it; empty if nobody did yet.", examples=["celery@a"])
+    error: str = Field(description="The error of the task; empty if there was none.", examples=[""])
+    worker: str = Field(
+        description="The worker that started the run; empty before the start.",
+        examples=["celery@a"],
+    )
 
     @classmethod
     def of(cls, run: Run) -> Self:
@@ -66,24 +70,25 @@ class PeriodicTaskBody(DefinitionFields):
 
     id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b26"])
     enabled_at: datetime = Field(
-        description="Slots up to here were never owed.", examples=["2026-01-01T00:00:00Z"]
+        description="Slots before this time are not scheduled: the task did not exist or was paused.",
+        examples=["2026-01-01T00:00:00Z"],
     )
     created_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
     updated_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
-    runs: int = Field(description="How many runs its schedule has brought.", examples=[7])
+    runs: int = Field(description="How many runs the schedule has caused.", examples=[7])
     next_run_at: datetime | None = Field(
-        description="The next slot; null if it is paused, over, or cannot be read.",
+        description="The next slot; null if the task is paused, has ended, or is invalid.",
         examples=["2026-01-01T00:15:00Z"],
     )
     last_slot: datetime | None = Field(
-        description="The latest slot that has run or was given up; null before the first.",
+        description="The latest slot that ran or was skipped; null before the first.",
         examples=["2026-01-01T00:00:00Z"],
     )
     last_run: RunBody | None = Field(
-        description="The newest run of its history, whatever became of it; null before the first."
+        description="The newest run in any state; null before the first."
     )
     problem: str | None = Field(
-        description="Why it cannot be read, if it was written past this API; then it does not run.",
+        description="Why the stored definition is invalid (changed outside this API). The task does not run.",
         examples=["schedule.minute must not be empty (part 2 of 3)"],
     )
 
@@ -106,10 +111,10 @@ class PeriodicTaskBody(DefinitionFields):
 
 
 class RunOfTaskBody(RunBody):
-    """A run, in a list of the runs of all tasks."""
+    """A run with the name of its task."""
 
     task_name: str | None = Field(
-        description="What its periodic task is called; null if that is one of the configuration.",
+        description="The name of the periodic task; null if the task comes from the configuration.",
         examples=["Tidy up"],
     )
 
@@ -120,10 +125,10 @@ class RunOfTaskBody(RunBody):
 
 
 class SlotsBody(ApiModel):
-    """When a task runs next."""
+    """The next slots of a task."""
 
     runs: Sequence[datetime] = Field(
-        description="In order; fewer than asked for if there are no more.",
+        description="In order of time. There may be fewer than `count`.",
         examples=[["2026-11-01T05:00:00Z", "2026-11-01T05:15:00Z", "2026-11-01T05:30:00Z"]],
     )
 
@@ -135,7 +140,7 @@ class ParameterBody(ApiModel):
     kind: ParameterKind = Field(examples=["positional_or_keyword"])
     required: bool = Field(examples=[True])
     annotation: str = Field(
-        description="As written in the code; empty if nothing is.", examples=["int"]
+        description="The annotation in the code; empty if there is none.", examples=["int"]
     )
 
     @classmethod
@@ -156,10 +161,11 @@ class RegisteredTaskBody(ApiModel):
     description: str = Field(examples=["Remove runs that are older than PORTICO_RUNS_RETENTION."])
     parameters: Sequence[ParameterBody]
     accepts_anything: bool = Field(
-        description="Whether nothing is known of its parameters.", examples=[False]
+        description="True if the parameters are unknown; then arguments are not checked.",
+        examples=[False],
     )
     is_offered: bool = Field(
-        description="Whether a worker that lives knows it; if not, none would run it.",
+        description="Whether a live worker offers the task. If not, no worker would run it.",
         examples=[True],
     )
 
@@ -177,53 +183,54 @@ class RegisteredTaskBody(ApiModel):
 
 
 class PublishingProblemBody(ApiModel):
-    """Why no message gets out."""
+    """Why publishing fails."""
 
     since: datetime = Field(examples=["2026-01-01T00:00:00Z"])
     error: str = Field(examples=["Error 111 connecting to broker:6379. Connection refused."])
 
 
 class SchedulerBody(ApiModel):
-    """Which beat leads, and how things are."""
+    """The leading beat and the state of the scheduler."""
 
     leader: str | None = Field(
-        description="The host and process that leads. If none does: that led last, or told a `problem` since then."
-        " Null if none ever did.",
+        description="Host and process of the leader. Without a leader: of the last leader, or the beat that reported "
+        "`problem`. Null before the first leader.",
         examples=["beat-1:4711"],
     )
     problem: str | None = Field(
-        description="If no beat leads: why that one does not, if it says so. It hangs, or its clock is wrong.",
+        description="Why no beat leads, if a beat reported a reason: it hangs, or its clock is wrong.",
         examples=["its clock is 0:10:00 ahead of that of the database"],
     )
     publishing: PublishingProblemBody | None = Field(
-        description="Why the leader publishes nothing, and since when; null if it does.",
+        description="Why publishing fails and since when; null if it works.",
         examples=[None],
     )
     is_leading: bool = Field(
-        description="Whether its lease is not over: if it is, nothing is published.",
+        description="Whether the lease of the leader is valid. Without a valid lease nothing is published.",
         examples=[True],
     )
     leads_until: datetime | None = Field(
-        description="The end of its lease, which it renews.", examples=["2026-01-01T00:00:15Z"]
+        description="The end of the lease, unless the leader renews it.",
+        examples=["2026-01-01T00:00:15Z"],
     )
     epoch: int = Field(description="How often the leader has changed.", examples=[3])
     next_run_at: datetime | None = Field(
-        description="The next slot of all tasks.", examples=["2026-01-01T00:00:00Z"]
+        description="The earliest next slot of all tasks.", examples=["2026-01-01T00:00:00Z"]
     )
     lag: float = Field(
-        description="How many seconds late the latest runs were published.", examples=[0.012]
+        description="Seconds from slot to publication of the latest runs.", examples=[0.012]
     )
-    tasks: int = Field(description="How many tasks it looks after.", examples=[42])
+    tasks: int = Field(description="How many tasks the leader schedules.", examples=[42])
     unpublished: int = Field(
-        description="How many runs the broker has not taken yet.", examples=[0]
+        description="Claimed runs that the broker has not accepted yet.", examples=[0]
     )
-    invalid: int = Field(description="How many definitions cannot be read.", examples=[0])
+    invalid: int = Field(description="How many stored definitions are invalid.", examples=[0])
     time_zones: str = Field(
-        description="The version of the time zone database of the leader; empty if it is not known.",
+        description="The version of the time zone database of the leader; empty if it is unknown.",
         examples=["2026.6"],
     )
     api_time_zones: str = Field(
-        description="That of this API, which previews are computed with: the two should be one.",
+        description="The version of the time zone database of this API, used for previews. Both should be equal.",
         examples=["2026.6"],
     )
 

@@ -1,7 +1,7 @@
-"""What a definition looks like in JSON.
+"""The JSON of a definition.
 
-Its fields are described here and checked in the domain, which looks at all of them before it answers: one answer says
-everything that is wrong.
+This module describes the fields; the domain checks them. It checks all fields before it answers, so one answer lists
+every problem.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,7 +31,7 @@ _Schema: TypeAlias = dict[str, Any]
 
 
 def described(schema: _Schema, description: str, example: object) -> Any:  # noqa: ANN401 - as `Field`
-    """Describe a field that may hold anything until the domain has looked at it."""
+    """Describe a field that accepts any JSON; the domain checks the value."""
     return Field(
         default_factory=lambda: None,
         description=description,
@@ -58,14 +58,14 @@ _INSTANT: _Schema = {"type": "string", "format": "date-time"}
 _CRON_FIELD: _Schema = {"type": ["string", "integer"], "maxLength": LONGEST_FIELD, "default": "*"}
 _SCHEDULES = [
     _object(
-        "`interval`: every 100 milliseconds to 100 years, counted from `startAt` or else from when the task was made.",
+        "`interval`: every 100 milliseconds to 100 years, counted from `startAt`, or from the creation of the task.",
         ["every", "period"],
         every={"type": "integer", "minimum": 1},
         period={"type": "string", "enum": list(Period)},
     ),
     _object(
-        "`crontab`: the minutes that all five fields name, written as in Celery, on the clocks of a time zone. "
-        "`crontab` says all five in one line instead, or `@daily` and the like.",
+        "`crontab`: the minutes that match all five fields, in the syntax of Celery and in local time of `timezone`. "
+        "`crontab` gives all five fields in one line, or a macro such as `@daily`.",
         [],
         crontab={"type": "string", "examples": ["*/15 8-17 * * mon-fri"]},
         minute=_CRON_FIELD,
@@ -76,18 +76,18 @@ _SCHEDULES = [
         timezone={"type": "string", "default": "UTC"},
     ),
     _object(
-        "`solar`: each time that the sun does this at a place.",
+        "`solar`: each time that the event of the sun happens at a place.",
         ["event", "latitude", "longitude"],
         event={"type": "string", "enum": list(SolarEvent)},
         latitude={"type": "number", "minimum": -MAX_LATITUDE, "maximum": MAX_LATITUDE},
         longitude={"type": "number", "minimum": -MAX_LONGITUDE, "maximum": MAX_LONGITUDE},
     ),
-    _object("`clocked`: once.", ["at"], at=_INSTANT),
+    _object("`clocked`: once, at the given time.", ["at"], at=_INSTANT),
 ]
 
 
 class DefinitionFields(ApiModel):
-    """What people decide about a periodic task."""
+    """The fields of a periodic task that users set."""
 
     name: Any = described(
         {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME},
@@ -96,8 +96,8 @@ class DefinitionFields(ApiModel):
     )
     description: Any = described(
         {"type": "string", "maxLength": LONGEST_DESCRIPTION},
-        "What it is for.",
-        "Old runs are of no interest.",
+        "Free text.",
+        "Removes old runs.",
     )
     task: Any = described(
         {"type": "string", "minLength": 1, "maxLength": LONGEST_TASK},
@@ -106,53 +106,59 @@ class DefinitionFields(ApiModel):
     )
     kind: Any = described(
         {"type": "string", "enum": list(KINDS)},
-        "Of what kind the schedule is.",
+        "The kind of schedule.",
         "crontab",
     )
     schedule: Any = described(
         {"anyOf": [{"type": "object", "oneOf": _SCHEDULES}, {"type": "string"}]},
-        "When it runs. A text is a crontab in one line (`*/15 8-17 * * mon-fri`, `@daily`), in UTC.",
+        "When the task runs. A string is a crontab in one line (`*/15 8-17 * * mon-fri`, `@daily`), in UTC.",
         {"minute": "*/15", "timezone": "America/New_York"},
     )
-    args: Any = described({"type": "array", "items": {}}, "Arguments by position.", [])
-    kwargs: Any = described({"type": "object"}, "Arguments by name.", {})
+    args: Any = described({"type": "array", "items": {}}, "Positional arguments.", [])
+    kwargs: Any = described({"type": "object"}, "Keyword arguments.", {})
     options: Any = described(
         {"type": "object"},
         "Options of Celery's `apply_async`: `queue`, `priority`, `expires` (in seconds), `headers` and others.",
         {"queue": "portico", "expires": 600},
     )
-    start_at: Any = described(_or_null(_INSTANT), "No slot is earlier.", "2026-01-01T00:00:00Z")
-    end_at: Any = described(_or_null(_INSTANT), "No slot is later.", "2036-01-01T00:00:00Z")
-    one_off: Any = described({"type": "boolean"}, "Whether the first run is the last.", False)  # noqa: FBT003 - an example
+    start_at: Any = described(
+        _or_null(_INSTANT), "No slot is before this time.", "2026-01-01T00:00:00Z"
+    )
+    end_at: Any = described(
+        _or_null(_INSTANT), "No slot is after this time.", "2036-01-01T00:00:00Z"
+    )
+    one_off: Any = described({"type": "boolean"}, "Whether the task runs only once.", False)  # noqa: FBT003 - an example
     max_runs: Any = described(
-        _or_null({"type": "integer", "minimum": 1}), "After so many runs it is over.", 10_000
+        _or_null({"type": "integer", "minimum": 1}),
+        "The task ends after this number of runs.",
+        10_000,
     )
     max_running: Any = described(
         _or_null({"type": "integer", "minimum": 1}),
-        "How many runs may be going on. A slot that finds them all taken is given up, or waits for one to end if "
-        "`misfire` is `run_all`.",
+        "How many runs may be active at once. Further slots are skipped; with `misfire: run_all` they wait until a run "
+        "ends.",
         1,
     )
     jitter: Any = described(
         {"type": "number", "minimum": 0, "maximum": int(LONGEST_JITTER.total_seconds())},
-        "How many seconds later than its slot a run may come, at random.",
+        "A random delay after the slot: at most this number of seconds.",
         0.0,
     )
     misfire: Any = described(
         {"type": "string", "enum": list(Misfire)},
-        "Which of the slots run that passed while nothing ran: none, the last, or all.",
+        "Which missed slots run afterwards: none, the last one, or all.",
         "run_once",
     )
     misfire_grace: Any = described(
         _or_null({"type": "number", "minimum": 0}),
-        "How many seconds late a run may be; null: however late.",
+        "How many seconds late a run may be; null means any.",
         3600.0,
     )
-    enabled: Any = described({"type": "boolean"}, "Whether it runs; not while paused.", True)  # noqa: FBT003 - an example
+    enabled: Any = described({"type": "boolean"}, "False while the task is paused.", True)  # noqa: FBT003 - an example
 
 
 class WrittenBody(DefinitionFields):
-    """A definition as somebody writes it; what is left out is as it is by default."""
+    """A complete definition. A field that is left out gets its default."""
 
     model_config = ConfigDict(
         extra="allow",  # the domain names it among all else that is wrong
@@ -163,7 +169,7 @@ class WrittenBody(DefinitionFields):
     )
 
     def written(self) -> dict[str, object]:
-        """Return what was written, by the names that the domain has for it."""
+        """Return the fields that were sent, by their names in the domain."""
         fields = {
             name: getattr(self, name)
             for name in self.model_fields_set & type(self).model_fields.keys()
@@ -180,33 +186,37 @@ class WrittenBody(DefinitionFields):
 
 
 class ChangeBody(WrittenBody):
-    """What to change, as a JSON Merge Patch (RFC 7396).
+    """The changes, as a JSON Merge Patch (RFC 7396).
 
-    The fields that are left out stay as they are, also those of `schedule`, `options` and `kwargs`; null resets one.
-    A schedule of another `kind` replaces the one before.
+    Fields that are left out do not change, nor do those inside `schedule`, `options` and `kwargs`. Null resets a
+    field to its default. A schedule of another `kind` replaces the old schedule.
     """
 
     model_config = ConfigDict(json_schema_extra={"additionalProperties": False})
 
     catch_up: Any = described(
         {"type": "boolean"},
-        "Whether, with `enabled: true`, the slots of the pause count as missed: `misfire` decides about them.",
+        "With `enabled: true`: whether the slots of the pause count as missed. Then `misfire` applies to them.",
         True,  # noqa: FBT003 - an example
     )
 
 
 class PreviewBody(WrittenBody):
-    """A definition, of which only the schedule needs to be there."""
+    """A definition in which only `kind` and `schedule` are required."""
 
     model_config = ConfigDict(
         json_schema_extra={"required": ["kind", "schedule"], "additionalProperties": False}
     )
 
     after: Any = described(
-        _or_null(_INSTANT), "All are later than this; by default, than now.", "2026-11-01T04:00:00Z"
+        _or_null(_INSTANT),
+        "Return slots after this time. The default is now.",
+        "2026-11-01T04:00:00Z",
     )
     count: Any = described(
-        {"type": "integer", "minimum": 1, "maximum": MOST_PREVIEWED}, "How many; by default 10.", 3
+        {"type": "integer", "minimum": 1, "maximum": MOST_PREVIEWED},
+        "How many slots to return. The default is 10.",
+        3,
     )
 
 

@@ -1,4 +1,4 @@
-"""Periodic tasks: make them, change them, see what becomes of them."""
+"""Periodic tasks and their runs."""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -75,19 +75,21 @@ PauseOrResumeDep = Annotated[PauseOrResumeTasks, Depends(use_case(Container.paus
 class PeriodicTaskQuery(
     PageQuery[Literal["name", "-name", "createdAt", "-createdAt", "updatedAt", "-updatedAt"]]
 ):
-    """Which periodic tasks to list; each filter narrows."""
+    """Filters of the list; all of them must match."""
 
     keyword: MayBeLeftOut[Keyword] = Field(
         default=None,
-        description="A literal part of the name or the description, upper and lower case aside.",
+        description="A part of the name or the description. Case is ignored; there are no wildcards.",
     )
-    task: MayBeLeftOut[Text] = Field(default=None, description="The name of what runs, exactly.")
+    task: MayBeLeftOut[Text] = Field(default=None, description="The exact name of the Celery task.")
     kind: MayBeLeftOut[Literal["interval", "crontab", "solar", "clocked"]] = None
-    enabled: MayBeLeftOut[Flag] = Field(default=None, description="Whether they are not paused.")
-    invalid: MayBeLeftOut[Flag] = Field(default=None, description="Whether they cannot be read.")
+    enabled: MayBeLeftOut[Flag] = Field(default=None, description="False finds paused tasks.")
+    invalid: MayBeLeftOut[Flag] = Field(
+        default=None, description="True finds tasks whose stored definition is invalid."
+    )
 
     def filter(self) -> PeriodicTaskFilter:
-        """Return what the use case is asked for."""
+        """Return the filter of the use case."""
         return PeriodicTaskFilter(
             keyword=self.keyword,
             task=self.task,
@@ -98,57 +100,61 @@ class PeriodicTaskQuery(
 
 
 class RunQuery(SliceQuery):
-    """Which runs to list; each filter narrows."""
+    """Filters of the runs; all of them must match."""
 
     state: MayBeLeftOut[RunState] = Field(
-        default=None, description="What has become of them.", examples=["failed"]
+        default=None, description="The state of the run.", examples=["failed"]
     )
-    task_id: MayBeLeftOut[UUID] = Field(default=None, description="Of which periodic task.")
+    task_id: MayBeLeftOut[UUID] = Field(default=None, description="The periodic task.")
 
     def filter(self) -> RunFilter:
-        """Return what the use case is asked for."""
+        """Return the filter of the use case."""
         task_id = None if self.task_id is None else PeriodicTaskId(self.task_id)
         return RunFilter(task_id=task_id, state=self.state)
 
 
 class PauseBody(ApiModel):
-    """Which periodic tasks to pause."""
+    """The periodic tasks to pause."""
 
     ids: list[UUID] = Field(
         min_length=1,
         max_length=MOST_AT_ONCE,
-        description="Their ids; all of them are paused, or none if one does not exist.",
+        description="Their ids. If one does not exist, no task changes.",
         examples=[["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b26"]],
     )
 
 
 class ResumeBody(PauseBody):
-    """Which periodic tasks to resume, and from when on."""
+    """The periodic tasks to resume."""
 
     catch_up: StrictBool = Field(
         default=False,
-        description="Whether the slots of the pause count as missed: `misfire` decides about them.",
+        description="Whether the slots of the pause count as missed. Then `misfire` applies to them.",
         examples=[False],
     )
 
 
 class ChangedBody(ApiModel):
-    """How many tasks were changed."""
+    """The number of changed tasks."""
 
-    changed: int = Field(description="Those that were so already are not counted.", examples=[1])
+    changed: int = Field(
+        description="Tasks that already were in this state are not counted.", examples=[1]
+    )
 
 
 class NextQuery(ApiModel):
-    """How many runs to tell."""
+    """The number of slots to return."""
 
-    count: Number = Field(default=10, ge=1, le=MOST_PREVIEWED, description="How many.")
+    count: Number = Field(
+        default=10, ge=1, le=MOST_PREVIEWED, description="How many slots to return."
+    )
 
 
 @router.get("", dependencies=[GuardedRoute])
 async def list_periodic_tasks(
     query: Annotated[PeriodicTaskQuery, Query()], list_tasks: ListTasksDep
 ) -> Envelope[Page[PeriodicTaskBody]]:
-    """List periodic tasks, ordered by name unless `sort` says otherwise."""
+    """List periodic tasks. The default order is by name."""
     found = await list_tasks(query.filter(), query.request())
     return Envelope(data=Page.of(found, query, PeriodicTaskBody.of))
 
@@ -161,7 +167,7 @@ async def create_periodic_task(
     request: Request,
     response: Response,
 ) -> CreatedEnvelope[PeriodicTaskBody]:
-    """Make a periodic task; the beat knows it at once."""
+    """Create a periodic task. The beat schedules it at once."""
     made = await create_task(caller, body.written())
     locate(request, response, f"periodic-tasks/{made.task.id}")
     tag(response, made.task.updated_at)
@@ -172,7 +178,7 @@ async def create_periodic_task(
 async def pause_periodic_tasks(
     body: PauseBody, caller: VerifyPermissionDep, pause_or_resume: PauseOrResumeDep
 ) -> Envelope[ChangedBody]:
-    """Pause many periodic tasks at once: all of them, or none if one does not exist."""
+    """Pause periodic tasks: all of them, or none if one does not exist."""
     changed = await pause_or_resume(caller, [*map(PeriodicTaskId, body.ids)], enabled=False)
     return Envelope(data=ChangedBody(changed=changed))
 
@@ -181,7 +187,7 @@ async def pause_periodic_tasks(
 async def resume_periodic_tasks(
     body: ResumeBody, caller: VerifyPermissionDep, pause_or_resume: PauseOrResumeDep
 ) -> Envelope[ChangedBody]:
-    """Resume many periodic tasks at once, from their next slots on: all of them, or none if one does not exist."""
+    """Resume periodic tasks from their next slots: all of them, or none if one does not exist."""
     changed = await pause_or_resume(
         caller, [*map(PeriodicTaskId, body.ids)], enabled=True, catch_up=body.catch_up
     )
@@ -201,13 +207,13 @@ async def list_runs_of_all_tasks(
 async def cancel_run(
     run_id: UUID, caller: VerifyPermissionDep, cancel_run: CancelRunDep
 ) -> Envelope[RunBody]:
-    """Call off a run that waits: no worker begins it any more. One that has begun is a conflict (409)."""
+    """Cancel a run that no worker has started. A run that has started is a conflict (409)."""
     return Envelope(data=RunBody.of(await cancel_run(caller, RunId(run_id))))
 
 
 @router.post("/preview", dependencies=[GuardedRoute])
 async def preview_runs(body: PreviewBody, preview_runs: PreviewRunsDep) -> Envelope[SlotsBody]:
-    """Tell when a task would run that is not made yet."""
+    """Preview the slots of a definition without creating a task."""
     return Envelope(data=SlotsBody(runs=await preview_runs(body.written())))
 
 
@@ -215,7 +221,7 @@ async def preview_runs(body: PreviewBody, preview_runs: PreviewRunsDep) -> Envel
 async def get_periodic_task(
     task_id: UUID, get_task: GetTaskDep, response: Response
 ) -> Envelope[PeriodicTaskBody]:
-    """Show a periodic task."""
+    """Get a periodic task."""
     seen = await get_task(PeriodicTaskId(task_id))
     tag(response, seen.task.updated_at)
     return Envelope(data=PeriodicTaskBody.of(seen))
@@ -229,7 +235,7 @@ async def replace_periodic_task(
     caller: VerifyPermissionDep,
     change_task: ChangeTaskDep,
 ) -> Envelope[PeriodicTaskBody]:
-    """Make a periodic task what the body says; its next slot follows the last one, not the change."""
+    """Replace a periodic task. Its next slot follows the last slot, not the time of the change."""
     seen = await change_task.replace(
         caller, PeriodicTaskId(task_id), body.written(), expected=change.expected
     )
@@ -245,7 +251,7 @@ async def change_periodic_task(
     caller: VerifyPermissionDep,
     change_task: ChangeTaskDep,
 ) -> Envelope[PeriodicTaskBody]:
-    """Change some fields (RFC 7396): `{"enabled": false}` pauses, `{"enabled": true}` resumes from the next slot on."""
+    """Change some fields (RFC 7396): `{"enabled": false}` pauses, `{"enabled": true}` resumes from the next slot."""
     seen = await change_task.change(
         caller, PeriodicTaskId(task_id), body.written(), expected=change.expected
     )
@@ -260,7 +266,7 @@ async def delete_periodic_task(
     caller: VerifyPermissionDep,
     delete_task: DeleteTaskDep,
 ) -> Envelope[None]:
-    """Remove a periodic task and its history. What a worker has begun goes on; a message that waits is dropped."""
+    """Delete a periodic task and its history. Started runs continue; waiting messages are dropped."""
     await delete_task(caller, PeriodicTaskId(task_id), expected=change.expected)
     return Envelope(data=None)
 
@@ -273,7 +279,7 @@ async def run_periodic_task_now(
     request: Request,
     response: Response,
 ) -> CreatedEnvelope[RunBody]:
-    """Run a periodic task once, as soon as possible, paused or not; its schedule does not move."""
+    """Run a periodic task once, as soon as possible, even if it is paused. Its schedule does not change."""
     locate(request, response, "runs")
     return CreatedEnvelope(data=RunBody.of(await run_now(caller, PeriodicTaskId(task_id))))
 
@@ -282,10 +288,10 @@ async def run_periodic_task_now(
 async def reset_periodic_task(
     task_id: UUID, caller: VerifyPermissionDep, reset_task: ResetTaskDep, response: Response
 ) -> Envelope[PeriodicTaskBody]:
-    """Let a periodic task begin anew, as if it were made now.
+    """Reset a periodic task, as if it were created now.
 
-    `runs` becomes 0 and `lastSlot` null, so that a task with `oneOff` or `maxRuns` that is over runs again. Slots up to
-    now are not made up for. The definition, the history, and a run that is going on stay as they are.
+    `runs` becomes 0 and `lastSlot` null, so a task that ended because of `oneOff` or `maxRuns` runs again. Missed slots
+    do not run. The definition, the history and active runs do not change.
     """
     seen = await reset_task(caller, PeriodicTaskId(task_id))
     tag(response, seen.task.updated_at)
@@ -296,7 +302,7 @@ async def reset_periodic_task(
 async def list_next_runs(
     task_id: UUID, query: Annotated[NextQuery, Query()], list_next_runs: ListNextRunsDep
 ) -> Envelope[SlotsBody]:
-    """Tell when a periodic task runs next; never, if it is paused, over, or cannot be read."""
+    """List the next slots of a periodic task: none if it is paused, has ended, or is invalid."""
     runs = await list_next_runs(PeriodicTaskId(task_id), limit=query.count)
     return Envelope(data=SlotsBody(runs=runs))
 

@@ -1,4 +1,4 @@
-"""What can be scheduled, and who schedules it."""
+"""The tasks that can be scheduled, and the state of the scheduler."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -21,11 +21,11 @@ GetStatusDep = Annotated[GetSchedulerStatus, Depends(use_case(Container.get_sche
 
 @router.get("/tasks", dependencies=[GuardedRoute])
 async def list_tasks(list_tasks: ListTasksDep) -> Envelope[Sequence[RegisteredTaskBody]]:
-    """List every task that a worker offers, or offered in the last week; workers tell their tasks when they start."""
+    """List the tasks that workers offer, or offered in the last week. Workers register their tasks when they start."""
     return Envelope(data=[RegisteredTaskBody.of(task) for task in await list_tasks()])
 
 
 @router.get("/scheduler", dependencies=[GuardedRoute])
 async def get_scheduler(get_status: GetStatusDep) -> Envelope[SchedulerBody]:
-    """Show which beat leads, and how things are."""
+    """Get the leading beat and the state of the scheduler."""
     return Envelope(data=SchedulerBody.of(await get_status()))
