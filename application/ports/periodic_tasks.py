@@ -12,14 +12,14 @@ from domain.scheduling.task_runs import Run
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeriodicTaskFilter:
-    """Which tasks to list; each field narrows. `keyword` is a literal part of name or description (case aside)."""
+    """Filters of a list; all must match. `keyword` is a part of the name or the description; case is ignored."""
 
     keyword: str | None = None
     task: str | None = None
     kind: str | None = None
     enabled: bool | None = None
     invalid: bool | None = None
-    """Whether a beat could not read it."""
+    """Whether the stored definition is invalid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class Scheduled:
     task: PeriodicTask | UnreadableTask
     schedule_state: ScheduleState = field(default_factory=ScheduleState)
     last_run: Run | None = None
-    """The newest one of its history, whatever became of it; told of tasks that are found or listed."""
+    """The newest run in any state; only `find` and `page` set it."""
 
 
 class PeriodicTaskRepository(Protocol):
@@ -44,7 +44,7 @@ class PeriodicTaskRepository(Protocol):
         ...
 
     async def lock(self, task_id: PeriodicTaskId) -> Scheduled:
-        """Return the task, which nobody else can change until this unit of work ends; raise `PeriodicTaskNotFound`."""
+        """Lock the task until this unit of work ends, and return it; raise `PeriodicTaskNotFound`."""
         ...
 
     async def lock_all(self, ids: Collection[PeriodicTaskId]) -> Sequence[Scheduled]:

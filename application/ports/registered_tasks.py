@@ -10,12 +10,12 @@ from domain.scheduling.registered_tasks import RegisteredTask
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferedTask:
-    """A task of the catalogue."""
+    """A registered task, and whether a worker offers it."""
 
     task: RegisteredTask
-    """As the worker knows it that was started last."""
+    """As the worker that started last offers it."""
     is_offered: bool
-    """Whether a worker that lives knows it."""
+    """Whether a live worker offers it."""
 
 
 class RegisteredTaskRepository(Protocol):
@@ -27,11 +27,11 @@ class RegisteredTaskRepository(Protocol):
     async def offer(
         self, worker: str, tasks: Sequence[RegisteredTask], *, lasts: timedelta
     ) -> None:
-        """Note what a worker knows, and that it lives for so long. Any number may do so at once."""
+        """Record the tasks of a worker, and that it lives for this long. Workers may call it concurrently."""
         ...
 
     async def withdraw(self, worker: str) -> None:
-        """Note that a worker has ended."""
+        """Record that a worker has ended."""
         ...
 
     async def all(self) -> Sequence[OfferedTask]:

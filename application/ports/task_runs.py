@@ -11,7 +11,7 @@ from domain.scheduling.task_runs import Run, RunId, RunState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
-    """Which runs to list; each field narrows."""
+    """Filters of a list; all must match."""
 
     task_id: PeriodicTaskId | None = None
     state: RunState | None = None
@@ -22,7 +22,7 @@ class RunRepository(Protocol):
     """The runs of all tasks, in one unit of work."""
 
     async def request(self, run: Run) -> None:
-        """Store a run that somebody asked for; the leading beat learns of it when this unit of work commits."""
+        """Store a requested run; the commit notifies the leading beat."""
         ...
 
     async def slice(
@@ -38,7 +38,7 @@ class RunRepository(Protocol):
         ...
 
     async def lock(self, run_id: RunId) -> Run:
-        """Return a run, which nobody else can change until this unit of work ends; raise `RunNotFound`."""
+        """Lock a run until this unit of work ends, and return it; raise `RunNotFound`."""
         ...
 
     async def save(self, run: Run) -> None:

@@ -45,9 +45,9 @@ def read_schedule(kind: object, data: object) -> Schedule:
                 problems[f"schedule.{name}"] = "is missing"
         except InvalidValue as error:
             problems[f"schedule.{name}"] = str(error)
-    stand_ins = {name: value for name, value in _STAND_INS.items() if name in known}
+    placeholders = {name: value for name, value in _PLACEHOLDERS.items() if name in known}
     try:
-        schedule = schedule_class(**{**stand_ins, **values})
+        schedule = schedule_class(**{**placeholders, **values})
     except InvalidDefinition as error:
         problems = {**error.problems, **problems}
     else:
@@ -110,7 +110,7 @@ def _plain(value: str | float | datetime) -> str | int | float:
 
 
 class InvalidValue(ValueError):
-    """The value is of the wrong type; the message goes on where the name of the field ends."""
+    """The value is invalid; the message continues after the name of the field: "must be text"."""
 
 
 def _text(value: object) -> str:
@@ -153,8 +153,8 @@ def read_moment(value: object) -> datetime:
     return moment
 
 
-# Of what is wrong or missing, so that the rest can be looked at all the same.
-_STAND_INS: Mapping[str, object] = {
+# For fields that are invalid or missing, so that the other fields can be checked.
+_PLACEHOLDERS: Mapping[str, object] = {
     "every": 1,
     "period": Period.SECONDS,
     "event": SolarEvent.SUNSET,

@@ -1,4 +1,4 @@
-"""Definitions as somebody writes them: read as far as possible, so that all that is wrong is said at once."""
+"""Definitions as users write them. Reading goes on after a problem, so that one answer lists every problem."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,10 +29,10 @@ Readers = Mapping[str, Reader]
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What somebody wrote, and what is wrong with it, by field (`schedule.day_of_month`)."""
+    """A parsed definition and its problems by field (`schedule.day_of_month`)."""
 
     definition: Definition
-    """What was written; where that is wrong, something that is not."""
+    """The parsed definition; invalid fields hold placeholders."""
     extra: Mapping[str, Any] = field(hash=False)
     """The valid fields that are not part of the definition."""
     problems: Mapping[str, str] = field(hash=False)
@@ -53,11 +53,11 @@ class Draft:
         return self if not all(found) else self.with_problems(found[0])
 
     def with_problems(self, problems: Mapping[str, str]) -> "Draft":
-        """Return this draft, in which something more is wrong."""
+        """Return this draft with more problems; for a field that already has one, that one stays."""
         return replace(self, problems={**problems, **self.problems})
 
     def build(self) -> Definition:
-        """Return the definition; raise `InvalidDefinition` that names every field that is wrong."""
+        """Return the definition; raise `InvalidDefinition` with every problem."""
         if self.problems:
             raise InvalidDefinition(self.problems)
         return self.definition
@@ -85,7 +85,7 @@ def read_draft(data: Mapping[str, object], *, extra: Readers = MappingProxyType(
 def read_fields(
     data: Mapping[str, object], readers: Readers
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return what the fields say that are there, and what is wrong with them."""
+    """Return the values of the fields that are present, and their problems."""
     values: dict[str, Any] = {}
     problems: dict[str, str] = {}
     for name, read in readers.items():
@@ -153,8 +153,8 @@ def definition_data(definition: Definition) -> dict[str, Any]:
     }
 
 
-# What stands in for what is wrong, so that the rest can be looked at all the same.
-_STAND_INS: Mapping[str, Any] = {
+# Placeholders for invalid fields, so that the other fields can be checked.
+_PLACEHOLDERS: Mapping[str, Any] = {
     "name": "draft",
     "task": "draft",
     "schedule": Interval(1, Period.HOURS),
@@ -162,8 +162,8 @@ _STAND_INS: Mapping[str, Any] = {
 
 
 def _defined(values: Mapping[str, Any]) -> tuple[Definition, dict[str, str]]:
-    """Return a definition of these values, but for those that break a rule, and the rules."""
-    sound = {**_STAND_INS, **values}
+    """Return a definition of the valid values, and the problems of the others."""
+    sound = {**_PLACEHOLDERS, **values}
     problems: dict[str, str] = {}
     while True:
         try:
@@ -172,7 +172,7 @@ def _defined(values: Mapping[str, Any]) -> tuple[Definition, dict[str, str]]:
             problems |= error.problems
             for name in (problem.partition(".")[0] for problem in error.problems):
                 sound.pop(name, None)
-            sound = {**_STAND_INS, **sound}
+            sound = {**_PLACEHOLDERS, **sound}
 
 
 # --- fields -------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Periodic tasks as people define them: list, show, make, change, remove."""
+"""Periodic tasks: list, get, create, change, reset, pause, resume, delete."""
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -93,7 +93,7 @@ async def run_in_thread_if_slow(
 
 @dataclass(frozen=True, slots=True)
 class ListPeriodicTasks:
-    """Show one page of the periodic tasks that a filter finds."""
+    """Return one page of the periodic tasks that match a filter."""
 
     uow: UnitOfWorkFactory
     view: DescribePeriodicTasks
@@ -108,7 +108,7 @@ class ListPeriodicTasks:
 
 @dataclass(frozen=True, slots=True)
 class GetPeriodicTask:
-    """Show one periodic task."""
+    """Return one periodic task."""
 
     uow: UnitOfWorkFactory
     view: DescribePeriodicTasks
@@ -122,7 +122,7 @@ class GetPeriodicTask:
 
 @dataclass(frozen=True, slots=True)
 class CreatePeriodicTask:
-    """Make a periodic task of what somebody wrote (see `read_draft`), `enabled` unless that says otherwise."""
+    """Create a periodic task from plain data (see `read_draft`); it is enabled by default."""
 
     uow: UnitOfWorkFactory
     authorize: Authorize
@@ -162,7 +162,7 @@ class CreatePeriodicTask:
 
 @dataclass(frozen=True, slots=True)
 class ChangePeriodicTask:
-    """Change a periodic task, valid or not: make it what somebody wrote, or change only the fields they wrote."""
+    """Change a periodic task, valid or not: replace its definition, or only some fields."""
 
     uow: UnitOfWorkFactory
     authorize: Authorize
@@ -230,7 +230,7 @@ class ChangePeriodicTask:
             )
 
     def _check_times(self, draft: Draft, scheduled: Scheduled) -> Draft:
-        """Check times that are new: what an old task has had before may be over."""
+        """Check the times that change; times that the task already has may be in the past."""
         now, handled_until = self.clock.now(), scheduled.schedule_state.handled_until
         before = _definition_of(scheduled.task)
         problems = draft.definition.problems_at(now, before=before)
@@ -314,7 +314,7 @@ class ResetPeriodicTask:
 
 
 MOST_AT_ONCE = 200
-"""How many tasks can be paused or resumed in one transaction."""
+"""Limit of tasks that one request may pause or resume; one transaction changes all of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What can be scheduled, and who schedules it."""
+"""The tasks that workers offer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from domain.scheduling.registered_tasks import RegisteredTask
 
 @dataclass(frozen=True, slots=True)
 class OfferTasks:
-    """Say what a worker knows, and that it lives: when it starts, and each minute from then on."""
+    """Register the tasks of a live worker: when it starts, and then every minute."""
 
     uow: UnitOfWorkFactory
     lasts: timedelta = timedelta(minutes=3)
-    """Far longer than it takes until a worker that lives says so again."""
+    """Longer than the interval at which a live worker registers again."""
 
     async def __call__(self, worker: str, tasks: Sequence[RegisteredTask]) -> None:
         async with self.uow() as uow:
@@ -25,7 +25,7 @@ class OfferTasks:
 
 @dataclass(frozen=True, slots=True)
 class WithdrawTasks:
-    """Say that a worker has ended."""
+    """Record that a worker has ended."""
 
     uow: UnitOfWorkFactory
 
@@ -37,7 +37,7 @@ class WithdrawTasks:
 
 @dataclass(frozen=True, slots=True)
 class ListTasks:
-    """Show every task that a worker offers, or offered lately; none before the first worker was started."""
+    """List the tasks that workers offer, or offered in the last week."""
 
     uow: UnitOfWorkFactory
 

@@ -7,7 +7,7 @@ from application.ports.scheduling import BeatStore, SchedulerStatus
 
 @dataclass(frozen=True, slots=True)
 class GetSchedulerStatus:
-    """Show which beat leads, and how things are."""
+    """Return the leading beat and the state of the scheduler."""
 
     store: BeatStore
 
