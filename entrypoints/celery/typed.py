@@ -29,7 +29,12 @@ from celery.local import maybe_evaluate
 from celery.result import AsyncResult, EagerResult
 from celery.utils.time import maybe_make_aware
 
-from entrypoints.celery.asynchronous.tasks import AsyncTask, AsyncWorker, on_process_loop
+from entrypoints.celery.asynchronous.tasks import (
+    AsyncTask,
+    AsyncWorker,
+    on_process_loop,
+    refuse_generator_function,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -430,7 +435,17 @@ class TypedCelery(Celery):
         # As attributes of the task these are deprecated; Celery 6 ignores them.
         if publishing := {name: options.pop(name) for name in _ROUTING if name in options}:
             options["publishing"] = publishing
-        return super().task(*args, **options)
+        if args:
+            refuse_generator_function(args[0])
+            return super().task(*args, **options)
+        decorator = super().task(**options)
+
+        def decorate(function: Callable[..., Any]) -> Any:  # noqa: ANN401  as Celery's
+            # Celery makes the task when somebody first needs it, in a worker for example.
+            refuse_generator_function(function)
+            return decorator(function)
+
+        return decorate
 
     def _load_config(self) -> Any:  # noqa: ANN401  as Celery's
         """Read the configuration; if a part of it cannot be had, it is not there, and is asked for again.

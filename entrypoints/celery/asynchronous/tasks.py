@@ -59,9 +59,8 @@ def on_process_loop(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @cache
 def _wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+    refuse_generator_function(function)
     code = _innermost(function)
-    if _is_generator_function(code):
-        raise NotAwaitable(f"{function} is a generator function, whose body would never run")
     is_async = inspect.iscoroutinefunction(code)
 
     @wraps(function)
@@ -71,8 +70,7 @@ def _wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
         value = function(*args, **kwargs)
         if inspect.isawaitable(value):
             return value if is_awaited else _await(value)
-        if inspect.isgenerator(value) or inspect.isasyncgen(value):
-            raise NotAwaitable(f"{Execution()} returned a generator, whose body never ran")
+        _refuse_generator(value)
         return value
 
     # Celery writes a function of that name.
@@ -84,6 +82,17 @@ def _wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
     run.awaits = True  # type: ignore[attr-defined]
     run.is_async = is_async  # type: ignore[attr-defined]
     return run
+
+
+def refuse_generator_function(function: Callable[..., Any]) -> None:
+    """Raise `NotAwaitable` if the body of `function` is that of a generator."""
+    if _is_generator_function(_innermost(function)):
+        raise NotAwaitable(f"{function} is a generator function, whose body would never run")
+
+
+def _refuse_generator(value: object) -> None:
+    if inspect.isgenerator(value) or inspect.isasyncgen(value):
+        raise NotAwaitable(f"{Execution()} returned a generator, whose body never ran")
 
 
 def _is_called_by_itself(args: tuple[Any, ...]) -> bool:
@@ -121,12 +130,20 @@ def _await(value: Awaitable[Any]) -> Any:  # noqa: ANN401  whatever it gives
         raise WouldDeadlock(
             f"{execution} was called on the event loop it must run on; await its `acall`, or publish it"
         )
-    coroutine = value if inspect.iscoroutine(value) else _awaited_value(value)
-    return thread.run(coroutine, execution, soft_limit=_soft_limits.of(execution))
+    coroutine = value if inspect.iscoroutine(value) else _value_of(value)
+    result: Any = thread.run(coroutine, execution, soft_limit=_soft_limits.of(execution))
+    if inspect.isawaitable(result):
+        return _await(result)
+    _refuse_generator(result)
+    return result
 
 
-async def _awaited_value(value: Awaitable[Any]) -> Any:  # noqa: ANN401  whatever it gives
-    return await value
+async def _value_of(value: Any) -> Any:  # noqa: ANN401  whatever it gives
+    """Return what is left once everything that can be awaited has been: a coroutine may return another one."""
+    while inspect.isawaitable(value):
+        value = await value
+    _refuse_generator(value)
+    return value
 
 
 def is_async(task: Task[..., Any]) -> bool:
@@ -168,7 +185,9 @@ class AsyncTask(Task[P, R_co]):
                 )
             finally:
                 _awaited.reset(token)
-            result: R_co = await value if inspect.isawaitable(value) else value
+            if inspect.isawaitable(value):
+                value = await _value_of(await value)
+            result: R_co = value
             return result
 
 

@@ -275,6 +275,10 @@ class Later:
         return double(self.x).__await__()
 
 
+async def double_later(x: int) -> Any:
+    return double(x)
+
+
 WAYS: dict[str, Callable[[int], Any]] = {
     "decorated": traced(double),
     "partial": partial(double),
@@ -283,6 +287,8 @@ WAYS: dict[str, Callable[[int], Any]] = {
     "object": Doubling(),
     "awaitable": Later,
     "method": Doubling().__call__,
+    "coroutine of a coroutine": double_later,
+    "coroutine of an awaitable": traced(lambda x: double_later(x)),  # noqa: PLW0108  as above
 }
 
 
@@ -359,7 +365,9 @@ def test_generators_are_refused_where_they_are_defined(
     """Nobody would iterate them, so nothing of their body would run."""
     for function in (generator, partial(generator)):
         with pytest.raises(NotAwaitable, match="generator function"):
-            app.task(name="g", lazy=False)(function)
+            app.task(function)
+        with pytest.raises(NotAwaitable, match="generator function"):
+            app.task(name="g")(function)
     with pytest.raises(NotAwaitable, match="generator function"):
         type("Class", (TypedTask,), {"run": generator})
 
@@ -368,10 +376,14 @@ def test_generators_are_refused_where_they_are_defined(
 def test_a_generator_that_a_task_returns_fails_it(
     app: TypedCelery, generator: Callable[[], object]
 ) -> None:
-    task = app.task(name="hidden", ignore_result=True)(traced(generator))
+    async def asynchronous() -> object:
+        return generator()
 
-    with pytest.raises(NotAwaitable, match=r"hidden.* returned a generator"):
-        task.apply().get()
+    for function in (traced(generator), asynchronous):
+        task = app.task(name=f"hidden {function.__name__}", ignore_result=True)(function)
+
+        with pytest.raises(NotAwaitable, match=r"hidden.* returned a generator"):
+            task.apply().get()
 
 
 def test_a_decorator_may_make_something_else_of_a_generator(app: TypedCelery) -> None:
