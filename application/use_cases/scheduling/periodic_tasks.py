@@ -147,6 +147,7 @@ class CreatePeriodicTask:
                 updated_at=now,
             )
             _include_now(task, None)
+            await _check_a_run_is_left(self.view, task, None)
             await uow.periodic_tasks.add(task)
             await self.audit(
                 uow,
@@ -260,6 +261,7 @@ class ChangePeriodicTask:
         elif enabled:
             task.resume(at=now, catch_up=catch_up)
         _include_now(task, defined_before)
+        await _check_a_run_is_left(self.view, task, defined_before)
         await uow.periodic_tasks.save(task)
         if difference := _difference(before, _recorded_fields(task)):
             if catch_up and "enabled" in difference:
@@ -386,6 +388,23 @@ class DeletePeriodicTask:
                 details=_audit_details(task),
             )
             await uow.commit()
+
+
+async def _check_a_run_is_left(
+    view: DescribePeriodicTasks, task: PeriodicTask | UnreadableTask, before: Definition | None
+) -> None:
+    """Raise `InvalidDefinition` if the end or the schedule of an enabled task is new, and no slot is before the end."""
+    definition = _definition_of(task)
+    if definition is None or definition.end_at is None or not task.enabled:
+        return
+    if before and (before.end_at, before.schedule) == (definition.end_at, definition.schedule):
+        return
+    if isinstance(
+        definition.schedule, Clocked
+    ):  # `Definition` knows that its instant is before the end
+        return
+    if (await view.one(Scheduled(task=task))).next_run_at is None:
+        raise InvalidDefinition({"end_at": "leaves no run: the schedule has none before it"})
 
 
 async def find(uow: UnitOfWork, task_id: PeriodicTaskId) -> Scheduled:

@@ -326,6 +326,23 @@ async def test_only_times_that_are_new_are_refused_when_they_are_over(
             await change(world, caller, task.id, **late)
 
 
+async def test_an_end_that_leaves_no_run_is_refused(world: World, caller: Caller) -> None:
+    """It would be accepted, shown as enabled, and never run."""
+    now = world.clock.now()
+    daily = {"kind": "interval", "schedule": {"every": 1, "period": "days"}}
+    soon = {"end_at": now + timedelta(minutes=1)}
+
+    with pytest.raises(InvalidDefinition, match="leaves no run"):
+        await made(world, caller, **daily, **soon)
+    task = await made(world, caller, **daily, end_at=now + timedelta(days=1))
+    with pytest.raises(InvalidDefinition, match="leaves no run"):
+        await change(world, caller, task.id, **soon)
+
+    await change(world, caller, task.id, enabled=False)
+    await change(world, caller, task.id, **soon)
+    await made(world, caller, name="paused", **daily, **soon, enabled=False)
+
+
 async def test_an_instant_of_now_is_owed_to_a_changed_task_unless_the_beat_is_past_it(
     world: World, caller: Caller
 ) -> None:
