@@ -80,15 +80,15 @@ def test_a_python_that_makes_no_virtual_environments_is_named(tmp_path: Path) ->
 def test_uv_is_told_what_pip_is_configured_with(tmp_path: Path) -> None:
     """Mirrors, the authorities of a proxy, and all else without which a machine gets no packages."""
     (tmp_path / "pip.conf").write_text(
-        "[global]\nindex-url = https://mirror.invalid/simple\ntrusted-host = mirror.invalid\n"
+        "[global]\nindex-url = https://mirror.invalid/index\ntrusted-host = mirror.invalid\n"
         f"cert = /etc/ours.pem\nfind-links = {tmp_path} /not/there\n"
-        "[install]\nextra-index-url =\n  https://one.invalid/simple\n  https://two.invalid/simple\n"
+        "[install]\nextra-index-url =\n  https://one.invalid/index\n  https://two.invalid/index\n"
     )
     told = subprocess.check_output(  # noqa: S603 - ours
         [sys.executable, ROOT / ".ci" / "uv_environment.py"],
         env={
             "PIP_CONFIG_FILE": str(tmp_path / "pip.conf"),
-            "PIP_INDEX_URL": "https://closer.invalid/simple",
+            "PIP_INDEX_URL": "https://closer.invalid/index",
             "UV_INSECURE_HOST": "chosen.invalid",
         },
         text=True,
@@ -97,8 +97,8 @@ def test_uv_is_told_what_pip_is_configured_with(tmp_path: Path) -> None:
     variables = dict(line.removeprefix("export ").split("=", 1) for line in told.splitlines())
     variables.pop("UV_SYSTEM_CERTS", None)
     assert variables == {
-        "UV_DEFAULT_INDEX": "https://closer.invalid/simple",
-        "UV_INDEX": "'https://one.invalid/simple https://two.invalid/simple'",
+        "UV_DEFAULT_INDEX": "https://closer.invalid/index",
+        "UV_INDEX": "'https://one.invalid/index https://two.invalid/index'",
         "UV_INDEX_STRATEGY": "unsafe-best-match",
         "UV_FIND_LINKS": str(tmp_path),
         "SSL_CERT_FILE": "/etc/ours.pem",
