@@ -56,6 +56,7 @@ from adapters.security.password_transport import RsaPasswordTransport
 from adapters.security.pool import HashingPool
 from adapters.security.tokens import JoseTokens
 from adapters.system import SystemClock, SystemSecrets, Uuid7Generator
+from application.outbox_relay import OutboxRelay
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import PostgresSettings, Settings, UnsafeSettings
 from application.use_cases import health, routes
@@ -84,7 +85,7 @@ from application.use_cases.identity.users import (
     ListUsers,
     ResetPassword,
 )
-from application.use_cases.outbox import DeliverAudit, DeliverOutbox, OutboxRelay
+from application.use_cases.outbox import DeliverAudit, DeliverOutbox
 from application.use_cases.scheduling.periodic_tasks import (
     ChangePeriodicTask,
     CreatePeriodicTask,
@@ -271,11 +272,13 @@ class Container(containers.DeclarativeContainer):
         transport=keys.provided.transport.active.id,
     )
 
-    # --- use cases: documents ---
+    # --- use cases: audit log ---
     record_audit = providers.Singleton(RecordAudit)
     deliver_outbox = providers.Factory(DeliverOutbox)
     deliver_audit = providers.Factory(DeliverAudit)
-    outbox_relay = providers.Singleton(OutboxRelay, recorded=record_audit.provided.recorded)
+    outbox_relay = providers.Singleton(
+        OutboxRelay, deliver_outbox, recorded=record_audit.provided.recorded
+    )
     list_audit = providers.Factory(ListAudit)
     list_own_activity = providers.Factory(ListOwnActivity)
 

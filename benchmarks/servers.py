@@ -8,8 +8,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from entrypoints.local.lock import locked
-from entrypoints.local.stack import local_stack
+from local_stack.lock import locked
+from local_stack.stack import local_stack
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from entrypoints.local.servers import choose_ports
+from local_stack.servers import choose_ports
 
 
 class Mongo:

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from entrypoints.local.lock import locked
-from entrypoints.local.stack import SERVERS, local_stack
+from local_stack.lock import locked
+from local_stack.stack import SERVERS, local_stack
 
 _T = TypeVar("_T")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from entrypoints.local.servers import packaged
+from local_stack.servers import packaged
 
 
 def free_port() -> int:

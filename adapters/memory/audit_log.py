@@ -6,7 +6,7 @@ from datetime import timedelta
 from application.paging import Cursor, Slice
 from application.ports.audit_log import AuditFilter, AuditLog
 from application.ports.system import Clock
-from domain.documents import AuditEntry, AuditId
+from domain.audit_log import AuditEntry, AuditId
 
 
 class MemoryAuditLog(AuditLog):

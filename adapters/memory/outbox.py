@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 from adapters.memory.store import MemoryTable, MemoryTransaction
 from application.ports.outbox import Outbox
-from domain.documents import AuditEntry, AuditId
+from domain.audit_log import AuditEntry, AuditId
 
 
 class MemoryOutbox(Outbox):

@@ -14,7 +14,7 @@ from application.paging import MOST_COUNTED, Page, PageRequest, Sort
 from application.ports.scheduling import BeatId, BeatReport
 from application.ports.system import Clock
 from domain.access import Role, RoleId
-from domain.documents import AuditEntry, AuditId
+from domain.audit_log import AuditEntry, AuditId
 from domain.errors import PorticoError
 from domain.identity import User, UserId
 from domain.routes import Permission, PermissionId

@@ -15,7 +15,7 @@ from application.paging import Cursor, Slice
 from application.ports.audit_log import AuditFilter, AuditLog
 from application.ports.system import Clock
 from application.settings import MongoSettings
-from domain.documents import AuditEntry, AuditId, AuditOutcome
+from domain.audit_log import AuditEntry, AuditId, AuditOutcome
 
 # Every list is one equality, or none, and a range of places: the shape of one index.
 _INDEXES = (

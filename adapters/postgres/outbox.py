@@ -10,7 +10,7 @@ from adapters.postgres.table_gateway import any_of
 from adapters.postgres.tables import audit_outbox
 from adapters.postgres.transaction import Transaction
 from application.ports.outbox import Outbox
-from domain.documents import AuditEntry, AuditId, AuditOutcome
+from domain.audit_log import AuditEntry, AuditId, AuditOutcome
 from domain.identity import UserId
 
 

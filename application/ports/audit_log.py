@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from application.paging import Cursor, Slice
-from domain.documents import AuditEntry, AuditOutcome
+from domain.audit_log import AuditEntry, AuditOutcome
 from domain.identity import UserId
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from domain.documents import AuditEntry, AuditId
+from domain.audit_log import AuditEntry, AuditId
 
 
 class Outbox(Protocol):

@@ -9,7 +9,7 @@ from application.ports.audit_log import AuditFilter, AuditLog
 from application.ports.system import Clock, IdGenerator
 from application.ports.unit_of_work import UnitOfWork
 from application.use_cases.caller import Caller, ClientInfo
-from domain.documents import AuditEntry, AuditId, AuditOutcome, parts_of
+from domain.audit_log import AuditEntry, AuditId, AuditOutcome, parts_of
 from domain.identity import UserId
 
 

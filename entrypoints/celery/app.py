@@ -19,7 +19,7 @@ from entrypoints.celery.configuration import configuration
 from entrypoints.celery.heartbeat import WorkerHeartbeat
 from entrypoints.celery.process import process_settings
 from entrypoints.celery.typed import TypedCelery
-from entrypoints.local.errors import LocalStackError
+from local_stack.errors import LocalStackError
 
 rabbitmq.use()
 offers.use()

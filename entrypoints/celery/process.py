@@ -8,7 +8,7 @@ import bootstrap
 from application.settings import Problem, Settings, Stores, UnsafeSettings
 from bootstrap import Container
 from entrypoints.celery.asynchronous.resources import Resource
-from entrypoints.local.addresses import settings_here
+from entrypoints.server_addresses import settings_here
 
 
 @cache

@@ -17,9 +17,9 @@ import bootstrap
 from application.settings import Settings
 from entrypoints.cli.connection import REQUIRED, wait_for
 from entrypoints.cli.errors import MigrationsMissing, PortTaken
-from entrypoints.local.addresses import as_overrides, unconfigured
-from entrypoints.local.servers import is_free
-from entrypoints.local.stack import running_stack
+from entrypoints.server_addresses import as_overrides, unconfigured
+from local_stack.servers import is_free
+from local_stack.stack import running_stack
 
 _log = logging.getLogger("portico.cli")
 

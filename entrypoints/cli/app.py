@@ -13,7 +13,7 @@ from application.settings import UnsafeSettings, WorkerPool
 from domain.errors import PorticoError, Unavailable
 from entrypoints.cli import console
 from entrypoints.cli.errors import DependencyDown, ExitCode, Refused
-from entrypoints.local.errors import LocalStackError
+from local_stack.errors import LocalStackError
 
 _EXIT_CODES = """
 Exit codes: 0 done; 2 wrong settings or arguments; 3 a server that Portico needs does not answer; 1 anything else.

@@ -12,9 +12,9 @@ from application.use_cases.health import CheckReadiness
 from bootstrap import Container
 from entrypoints.cli import console
 from entrypoints.cli.errors import DependencyDown
-from entrypoints.local.addresses import as_overrides, unconfigured
-from entrypoints.local.lock import locked
-from entrypoints.local.stack import SERVERS, local_stack, running_stack
+from entrypoints.server_addresses import as_overrides, unconfigured
+from local_stack.lock import locked
+from local_stack.stack import SERVERS, local_stack, running_stack
 
 PATIENCE = 30.0
 """Seconds to wait for servers that do not answer."""

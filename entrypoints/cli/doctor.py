@@ -29,10 +29,10 @@ from entrypoints.cli.errors import (
     PublishingFails,
 )
 from entrypoints.cli.jobs import answering_workers
-from entrypoints.local.addresses import as_overrides, unconfigured
-from entrypoints.local.lock import owner
-from entrypoints.local.servers import is_free
-from entrypoints.local.stack import SERVERS, running_stack
+from entrypoints.server_addresses import as_overrides, unconfigured
+from local_stack.lock import owner
+from local_stack.servers import is_free
+from local_stack.stack import SERVERS, running_stack
 
 _PATIENCE = 5.0
 _ANSWER_WITHIN = 3.0

@@ -23,8 +23,8 @@ from entrypoints.cli.errors import (
     NoWorkerAnswers,
     PublishingFails,
 )
-from entrypoints.local.addresses import settings_here
-from entrypoints.local.stack import SERVERS
+from entrypoints.server_addresses import settings_here
+from local_stack.stack import SERVERS
 
 # By name: entrypoints do not know each other.
 _CELERY = (sys.executable, "-m", "celery", "--quiet", "--app", "entrypoints.celery.app")

@@ -12,8 +12,8 @@ from application.settings import Stores
 from bootstrap import load_settings
 from entrypoints.cli.connection import connected
 from entrypoints.cli.errors import MemoryNotShared, Refused
-from entrypoints.local.errors import WheelMissing
-from entrypoints.local.postgres import packaged_program
+from local_stack.errors import WheelMissing
+from local_stack.postgres import packaged_program
 
 
 async def run_psql(arguments: Sequence[str], *, patience: float) -> int:

@@ -10,7 +10,7 @@ import typer
 import bootstrap
 from entrypoints.cli import console
 from entrypoints.cli.errors import Refused
-from entrypoints.local.lock import locked
+from local_stack.lock import locked
 
 _OURS = (
     *(

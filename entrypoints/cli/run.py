@@ -23,12 +23,12 @@ from entrypoints.cli.connection import wait_for
 from entrypoints.cli.errors import NotReady, PortTaken, ProcessEnded
 from entrypoints.cli.supervision import SupervisedProcess
 from entrypoints.heartbeat import heartbeats
-from entrypoints.local.addresses import as_overrides, unconfigured
-from entrypoints.local.children import Child, Spec
-from entrypoints.local.lock import locked
-from entrypoints.local.probe import probe
-from entrypoints.local.servers import choose_ports, is_free
-from entrypoints.local.stack import SERVERS, Running, local_stack
+from entrypoints.server_addresses import as_overrides, unconfigured
+from local_stack.children import Child, Spec
+from local_stack.lock import locked
+from local_stack.probe import probe
+from local_stack.servers import choose_ports, is_free
+from local_stack.stack import SERVERS, Running, local_stack
 
 _ORPHAN_SIGNALS = {
     # Pool processes are its own to stop, at once: nobody is left to wait for their tasks.

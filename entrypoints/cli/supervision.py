@@ -7,7 +7,7 @@ from typing import Any, Optional
 from entrypoints.cli import console
 from entrypoints.cli.code import Code
 from entrypoints.cli.errors import NotReady, ProcessEnded
-from entrypoints.local.children import Child, Spec, spawn
+from local_stack.children import Child, Spec, spawn
 
 _ASK_AGAIN_AFTER = 0.1
 

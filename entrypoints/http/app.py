@@ -11,7 +11,6 @@ import bootstrap
 from application.settings import HttpSettings, Settings
 from bootstrap import Container
 from domain.errors import PorticoError
-from entrypoints.delivery import delivering
 from entrypoints.http import docs, health, v1
 from entrypoints.http.errors import problem_handler
 from entrypoints.http.heads import fixed_paths
@@ -84,5 +83,5 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await ready(container)
         _check_routes(app)  # again: routes may have been added since
         await register_process(container, [*guarded_routes(app.routes)])
-        async with delivering(container.outbox_relay()):
+        async with container.outbox_relay().running():
             yield

@@ -32,7 +32,10 @@ _TAGS = (
     {"name": "sessions", "description": "Public keys, log-in, token refresh, log-out, devices."},
     {"name": "identity", "description": "Users, accounts and passwords."},
     {"name": "access", "description": "Roles and their permissions."},
-    {"name": "documents", "description": "The audit log."},
+    {
+        "name": "audit",
+        "description": "The audit log: what was done, by whom, and from which address.",
+    },
     {"name": "scheduling", "description": "Periodic tasks, their runs, and the scheduler."},
     {"name": "health", "description": "Liveness and readiness probes."},
 )

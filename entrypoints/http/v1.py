@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from fastapi import APIRouter
 
-from entrypoints.http import access, documents, routes
+from entrypoints.http import access, audit_log, routes
 from entrypoints.http.identity import account, users
 from entrypoints.http.scheduling import periodic_tasks, scheduler
 from entrypoints.http.sessions import devices, keys, log_in
@@ -24,6 +24,6 @@ def routers(*, debug: bool) -> Iterator[APIRouter]:
     yield users.router
     yield access.router
     yield routes.router
-    yield documents.router
+    yield audit_log.router
     yield periodic_tasks.router
     yield scheduler.router

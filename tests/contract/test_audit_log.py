@@ -17,10 +17,10 @@ from adapters.mongo.client import mongo_client
 from application.paging import Cursor
 from application.ports.audit_log import AuditFilter, AuditLog
 from application.settings import MongoSettings
-from domain.documents import AuditEntry, AuditId, AuditOutcome
+from domain.audit_log import AuditEntry, AuditId, AuditOutcome
+from tests.fakes.audit_log import ADA, EVERYTHING, FOREVER, GRACE_HOPPER, an_entry, everything_in
 from tests.fakes.builders import A_MOMENT
 from tests.fakes.clock import MovableClock
-from tests.fakes.documents import ADA, EVERYTHING, FOREVER, GRACE_HOPPER, an_entry, everything_in
 
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
 

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from application.ports.unit_of_work import UnitOfWorkFactory
-from domain.documents import AuditEntry, AuditOutcome
+from domain.audit_log import AuditEntry, AuditOutcome
 from domain.identity import UserId
 from tests.fakes.builders import A_MOMENT, a_user, an_audit_entry
 

@@ -21,7 +21,7 @@ from adapters.postgres.schema import PostgresSchema
 from adapters.redis.client import redis_client
 from application.ports.access_versions import DIRTY_TTL
 from application.settings import PostgresSettings, RedisSettings
-from entrypoints.local.servers import choose_ports
+from local_stack.servers import choose_ports
 from tests.e2e.command import addresses, portico, starting
 from tests.fakes.clock import ClockWithRedis
 from tests.fakes.security import a_pem, a_private_key

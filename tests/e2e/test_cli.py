@@ -24,7 +24,7 @@ import pytest
 
 from domain.scheduling.zones import zone_rules_version
 from entrypoints.cli import app
-from entrypoints.local.servers import choose_ports
+from local_stack.servers import choose_ports
 from tests.e2e.command import PORTICO, addresses, environment, portico, starting
 from tests.servers import Servers
 from tests.valkey import Valkey

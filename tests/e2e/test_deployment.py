@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from entrypoints.local.servers import choose_ports
+from local_stack.servers import choose_ports
 from tests.e2e.client import Client
 from tests.e2e.command import Started, addresses, portico, starting
 from tests.e2e.fleet import created, dropped, flushed
@@ -24,7 +24,7 @@ from tests.servers import Servers
 pytestmark = pytest.mark.timeout(300)  # a machine without a cache of uv fetches every wheel
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("domain", "application", "adapters", "entrypoints", "migrations")
+PACKAGES = ("domain", "application", "adapters", "entrypoints", "local_stack", "migrations")
 PASSWORD = "correct horse battery staple"
 
 # What Kombu, Celery, uvicorn and SQLAlchemy import when a setting or an address asks for it.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from entrypoints.local.servers import choose_ports
+from local_stack.servers import choose_ports
 from tests.processes import family_of, kill_all, survivors
 from tests.readme import apply, blocks, place_of
 

@@ -8,7 +8,7 @@ from typing import TypedDict, Unpack
 from uuid import UUID
 
 from domain.access import Grant, Role, RoleCode, RoleId, RoleStatus
-from domain.documents import AuditEntry, AuditId, AuditOutcome
+from domain.audit_log import AuditEntry, AuditId, AuditOutcome
 from domain.identity import (
     ONE_TIME_PASSWORD_LIFETIME,
     Email,

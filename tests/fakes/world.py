@@ -24,7 +24,7 @@ from application.use_cases.sessions.log_in import LoggedIn
 from application.use_cases.sessions.tokens import TokenPair
 from bootstrap import Container
 from domain.access import Role
-from domain.documents import AuditEntry
+from domain.audit_log import AuditEntry
 from domain.identity import Password, User, UserId
 from domain.routes import Route
 from domain.scheduling.periodic_tasks import PeriodicTask

@@ -5,8 +5,8 @@ import json
 import sys
 from pathlib import Path
 
-from entrypoints.local.lock import locked
-from entrypoints.local.stack import local_stack
+from local_stack.lock import locked
+from local_stack.stack import local_stack
 
 
 async def main(directory: Path) -> None:

@@ -28,12 +28,12 @@ from adapters.mongo.client import mongo_client
 from adapters.mongo.health import MongoProbe
 from application.settings import MongoSettings
 from domain.errors import Unavailable
-from entrypoints.local import errors
-from entrypoints.local.errors import AlreadyRunning, ServerFailed, WheelMissing, _remedy
-from entrypoints.local.lock import locked, owner
-from entrypoints.local.mongo import Mongo
-from entrypoints.local.servers import packaged
-from entrypoints.local.stack import SERVERS, Stack, local_stack, running_stack
+from local_stack import errors
+from local_stack.errors import AlreadyRunning, ServerFailed, WheelMissing, _remedy
+from local_stack.lock import locked, owner
+from local_stack.mongo import Mongo
+from local_stack.servers import packaged
+from local_stack.stack import SERVERS, Stack, local_stack, running_stack
 from tests.processes import family_of, kill_all, survivors
 
 pytestmark = pytest.mark.server
@@ -79,7 +79,7 @@ async def test_stopping_leaves_no_process(tmp_path: Path) -> None:
 def test_a_program_is_guarded_without_help_from_the_kernel(tmp_path: Path) -> None:
     """Systems other than Linux cannot tell a child that its parent has ended."""
     code = (
-        "import os, signal, time; from entrypoints.local import launcher\n"
+        "import os, signal, time; from local_stack import launcher\n"
         "if os.fork() == 0:\n"
         "    launcher.watch_parent(os.getppid(), signal.SIGKILL); print(flush=True)\n"
         "time.sleep(60)\n"

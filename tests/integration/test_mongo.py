@@ -21,8 +21,8 @@ from application.ports.documents import Order
 from application.settings import MongoSettings
 from domain.documents import DocumentExists
 from domain.errors import Unavailable
+from tests.fakes.audit_log import EVERYTHING, an_entry, everything_in
 from tests.fakes.clock import MovableClock
-from tests.fakes.documents import EVERYTHING, an_entry, everything_in
 from tests.fakes.link import Link, link_to
 from tests.fakes.notes import Note, NoteFilter, mongo_notes
 from tests.mongo import Mongo

@@ -21,13 +21,14 @@ from adapters.mongo.client import mongo_client
 from adapters.postgres.engine import postgres_engine
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from adapters.system import SystemClock, Uuid7Generator
+from application.outbox_relay import Interrupted, OutboxRelay, Report, Resumed
 from application.ports.unit_of_work import UnitOfWork
 from application.settings import MongoSettings, PostgresSettings
 from application.use_cases.audit_log import RecordAudit
 from application.use_cases.caller import ClientInfo
-from application.use_cases.outbox import DeliverOutbox, Interrupted, OutboxRelay, Report, Resumed
-from domain.documents import AuditEntry, AuditId, parts_of
-from tests.fakes.documents import FOREVER, everything_in
+from application.use_cases.outbox import DeliverOutbox
+from domain.audit_log import AuditEntry, AuditId, parts_of
+from tests.fakes.audit_log import FOREVER, everything_in
 from tests.mongo import Mongo
 
 CLIENT = ClientInfo(address="192.0.2.1", agent="Firefox", request_id="r-1")

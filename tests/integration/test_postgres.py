@@ -25,8 +25,8 @@ from adapters.postgres.users import to_row
 from application.settings import PostgresSettings
 from domain.errors import Unavailable
 from domain.identity import PersonName, User, UserNotFound
-from entrypoints.local.lock import locked
-from entrypoints.local.stack import local_stack
+from local_stack.lock import locked
+from local_stack.stack import local_stack
 from tests.fakes.builders import A_MOMENT, a_role, a_user
 from tests.fakes.link import Link, link_to
 

@@ -18,7 +18,7 @@ import adapters
 import application.ports
 
 ROOT = Path(__file__).parents[2]
-LAYERS = ("domain", "application", "adapters", "entrypoints")
+LAYERS = ("domain", "application", "adapters", "entrypoints", "local_stack")
 
 # Ports that nothing in memory has to stand in for.
 NOTHING_TO_STAND_IN_FOR = {
@@ -90,6 +90,12 @@ IMPLEMENTATIONS = [(port, cls) for port in PORTS for cls in ADAPTERS if port in 
 @pytest.mark.parametrize("source", sources("domain", "application"))
 def test_domain_and_application_import_the_standard_library_and_each_other(source: str) -> None:
     assert imported_by(source) <= {*sys.stdlib_module_names, "domain", "application"}
+
+
+@pytest.mark.parametrize("source", sources("local_stack"))
+def test_the_local_stack_imports_the_standard_library_and_itself(source: str) -> None:
+    """It starts servers for Portico, but knows nothing of it."""
+    assert imported_by(source) <= {*sys.stdlib_module_names, "local_stack"}
 
 
 @pytest.mark.parametrize("source", sources("domain"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LAYERS = ("domain", "application", "adapters", "entrypoints")
+LAYERS = ("domain", "application", "adapters", "entrypoints", "local_stack")
 
 # What these words meant has a name in the field: see the glossary.
 PRIVATE_WORDS = {

@@ -12,7 +12,7 @@ from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import ThrottleSettings
 from application.use_cases.audit_log import RecordAudit
 from application.use_cases.caller import ClientInfo
-from domain.documents import AuditId
+from domain.audit_log import AuditId
 
 
 @dataclass(frozen=True, slots=True)

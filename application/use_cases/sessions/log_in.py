@@ -16,7 +16,7 @@ from application.use_cases.caller import ClientInfo
 from application.use_cases.sessions.passwords import CheckPassword, UnsealPassword
 from application.use_cases.sessions.tokens import IssueTokens, TokenPair
 from domain.access import Role
-from domain.documents import AuditOutcome
+from domain.audit_log import AuditOutcome
 from domain.errors import PorticoError, Unavailable
 from domain.identity import Password, User
 from domain.sessions import (

@@ -12,7 +12,7 @@ from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import SessionSettings
 from application.use_cases.audit_log import RecordAudit
 from application.use_cases.caller import ClientInfo
-from domain.documents import AuditOutcome
+from domain.audit_log import AuditOutcome
 from domain.identity import Password, User, UserId
 from domain.sessions import InvalidCredentials, SealedPassword, is_fresh, parse_plaintext
 

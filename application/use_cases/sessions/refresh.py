@@ -11,7 +11,7 @@ from application.settings import SessionSettings, ThrottleSettings
 from application.use_cases.audit_log import RecordAudit
 from application.use_cases.caller import ClientInfo
 from application.use_cases.sessions.tokens import IssueTokens, TokenPair
-from domain.documents import AuditOutcome
+from domain.audit_log import AuditOutcome
 from domain.errors import Unavailable
 from domain.sessions import (
     InvalidToken,

@@ -10,16 +10,17 @@ from adapters.memory.audit_log import MemoryAuditLog
 from adapters.memory.store import MemoryStore
 from adapters.memory.unit_of_work import MemoryUnitOfWork
 from adapters.system import Uuid7Generator
+from application.outbox_relay import Interrupted, OutboxRelay, Resumed
 from application.ports.audit_log import AuditFilter
 from application.ports.unit_of_work import UnitOfWork
 from application.use_cases.audit_log import ListAudit, RecordAudit
 from application.use_cases.caller import ClientInfo
-from application.use_cases.outbox import DeliverOutbox, Interrupted, OutboxRelay, Resumed
-from domain.documents import AuditEntry, AuditId, AuditOutcome
+from application.use_cases.outbox import DeliverOutbox
+from domain.audit_log import AuditEntry, AuditId, AuditOutcome
 from domain.errors import Unavailable
+from tests.fakes.audit_log import ADA, EVERYTHING, UnsteadyAuditLog, an_entry, everything_in
 from tests.fakes.builders import A_MOMENT
 from tests.fakes.clock import MovableClock
-from tests.fakes.documents import ADA, EVERYTHING, UnsteadyAuditLog, an_entry, everything_in
 
 CLIENT = ClientInfo(address="192.0.2.1", agent="Firefox", request_id="r-1")
 NEVER = 3600.0

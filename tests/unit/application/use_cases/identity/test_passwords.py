@@ -10,7 +10,7 @@ import pytest
 from adapters.memory.password_hasher import MemoryPasswordHasher
 from adapters.memory.sessions import MemorySessionStore
 from application.settings import Limit, SessionSettings, ThrottleSettings
-from domain.documents import AuditOutcome
+from domain.audit_log import AuditOutcome
 from domain.errors import Unavailable
 from domain.identity import (
     Password,

@@ -6,7 +6,7 @@ import pytest
 
 from application.settings import Limit, ThrottleSettings
 from domain.sessions import Throttled
-from tests.fakes.documents import everything_in
+from tests.fakes.audit_log import everything_in
 from tests.fakes.world import IN_MEMORY, LAPTOP, PHONE, World
 
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.documents import LARGEST_DETAILS, AuditOutcome, parts_of
-from tests.fakes.documents import an_entry
+from domain.audit_log import LARGEST_DETAILS, AuditOutcome, parts_of
+from tests.fakes.audit_log import an_entry
 
 
 class Level(IntEnum):

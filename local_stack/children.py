@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from entrypoints.local import launcher
+from local_stack import launcher
 
 _LAUNCHER = Path(launcher.__file__)
 

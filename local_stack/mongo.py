@@ -5,9 +5,9 @@ import sys
 from collections.abc import Mapping
 from typing import ClassVar
 
-from entrypoints.local.children import Spec
-from entrypoints.local.probe import probe
-from entrypoints.local.servers import HOST, Server, packaged
+from local_stack.children import Spec
+from local_stack.probe import probe
+from local_stack.servers import HOST, Server, packaged
 
 # BSON of {"ping": 1, "$db": "admin"}, and of the answer's end: "ok": 1.0, then the end of the document.
 _PING = b"\x1e\0\0\0\x10ping\0\x01\0\0\0\x02$db\0\x06\0\0\0admin\0\0"

@@ -11,8 +11,8 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import ClassVar
 
-from entrypoints.local.children import Spec
-from entrypoints.local.errors import WheelMissing
+from local_stack.children import Spec
+from local_stack.errors import WheelMissing
 
 HOST = "127.0.0.1"
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from entrypoints.local.errors import AlreadyRunning, DirectoryUnusable
+from local_stack.errors import AlreadyRunning, DirectoryUnusable
 
 _LEFTOVERS_END_WITHIN = 30.0
 

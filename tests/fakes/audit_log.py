@@ -9,7 +9,7 @@ from uuid import UUID
 
 from adapters.memory.audit_log import MemoryAuditLog
 from application.ports.audit_log import AuditFilter, AuditLog
-from domain.documents import AuditEntry, AuditId, AuditOutcome
+from domain.audit_log import AuditEntry, AuditId, AuditOutcome
 from domain.errors import Unavailable
 from domain.identity import UserId
 from tests.fakes.builders import A_MOMENT

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
-from entrypoints.local.children import Spec
-from entrypoints.local.probe import probe
-from entrypoints.local.servers import HOST, Server, packaged
+from local_stack.children import Spec
+from local_stack.probe import probe
+from local_stack.servers import HOST, Server, packaged
 
 
 class Valkey(Server):

@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import suppress
 
-from entrypoints.local.servers import HOST
+from local_stack.servers import HOST
 
 
 async def probe(

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 
 import bootstrap
 from application.settings import Environment, Settings, Stores
-from entrypoints.local.stack import SERVERS, running_stack
+from local_stack.stack import SERVERS, running_stack
 
 
 def settings_here(**overrides: object) -> tuple[Settings, Mapping[str, object]]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from domain.documents import AuditEntry
+from domain.audit_log import AuditEntry
 from domain.sessions import InvalidCredentials
 from tests.fakes.builders import a_user
 from tests.fakes.web import Web

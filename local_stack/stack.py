@@ -12,20 +12,20 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from entrypoints.local.children import Child, Spec, spawn
-from entrypoints.local.errors import (
+from local_stack.children import Child, Spec, spawn
+from local_stack.errors import (
     ServerFailed,
     StateUnreadable,
     WheelMissing,
     has_no_wheel_here,
 )
-from entrypoints.local.lock import owner
-from entrypoints.local.log import Log
-from entrypoints.local.mongo import Mongo
-from entrypoints.local.postgres import Postgres
-from entrypoints.local.s3 import S3
-from entrypoints.local.servers import HOST, Place, Server, choose_ports, require
-from entrypoints.local.valkey import Valkey
+from local_stack.lock import owner
+from local_stack.log import Log
+from local_stack.mongo import Mongo
+from local_stack.postgres import Postgres
+from local_stack.s3 import S3
+from local_stack.servers import HOST, Place, Server, choose_ports, require
+from local_stack.valkey import Valkey
 
 _KINDS: Mapping[str, type[Server]] = MappingProxyType(
     {kind.name: kind for kind in (Postgres, Valkey, Mongo, S3)}
