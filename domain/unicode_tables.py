@@ -1,4 +1,4 @@
-"""Data of Unicode (© Unicode, Inc., Unicode License v3) for UTS 39, made by `tests/unicode_tables.py`."""
+"""Data of Unicode (© Unicode, Inc., Unicode License v3) for UTS 39; see `tests/support/unicode_tables.py`."""
 
 SCRIPTS = """\
 Adlm: 1e900-1e94b 1e950-1e959 1e95e-1e95f

@@ -12,7 +12,7 @@ from pymongo import MongoClient
 from redis import Redis
 
 from application.settings import PostgresSettings, S3Settings
-from tests.servers import Servers, ServersOfTheRun, ask
+from tests.support.servers import Servers, ServersOfTheRun, ask
 
 _RUN = pytest.StashKey[ServersOfTheRun]()
 

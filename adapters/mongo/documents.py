@@ -1,6 +1,6 @@
 """`Documents` in a MongoDB collection: what a new repository is made of.
 
-It says how its entity becomes a document and back, and what its filter asks for: `tests/fakes/notes.py` is one.
+It says how its entity becomes a document and back, and what its filter asks for: `tests/support/notes.py` is one.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

@@ -12,9 +12,9 @@ from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from adapters.redis.client import redis_client
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import PostgresSettings, RedisSettings
-from tests.fakes.backend import Backend
-from tests.fakes.clock import ClockWithRedis, MovableClock
-from tests.fakes.scheduling_backend import (
+from tests.support.clock import MovableClock
+from tests.support.redis_clock import Backend, ClockWithRedis
+from tests.support.scheduling_stores import (
     MemorySchedulingBackend,
     PostgresSchedulingBackend,
     SchedulingBackend,

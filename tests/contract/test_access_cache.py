@@ -8,11 +8,11 @@ from adapters.memory.access_cache import MemoryAccessCache
 from adapters.redis.access_cache import RedisAccessCache
 from application.ports.access_cache import AccessCache
 from domain.access import Access, Grant, Grants
-from tests.fakes.backend import Backend
-from tests.fakes.sessions import ADA, GRACE_HOPPER
+from tests.support.clock import SECOND
+from tests.support.redis_clock import Backend
+from tests.support.sessions import ADA, GRACE_HOPPER
 
 TTL = timedelta(minutes=10)
-SECOND = timedelta(seconds=1)
 
 
 def access(*grants: str, is_admin: bool = False, is_active: bool = True) -> Access:

@@ -18,11 +18,10 @@ from application.paging import Cursor
 from application.ports.audit_log import AuditFilter, AuditLog
 from application.settings import MongoSettings
 from domain.audit_log import AuditEntry, AuditId, AuditOutcome
-from tests.fakes.audit_log import ADA, EVERYTHING, FOREVER, GRACE_HOPPER, an_entry, everything_in
-from tests.fakes.builders import A_MOMENT
-from tests.fakes.clock import MovableClock
-
-SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
+from tests.support.audit_log import EVERYTHING, FOREVER, everything_in
+from tests.support.builders import A_MOMENT, an_audit_entry
+from tests.support.clock import DAY, SECOND, MovableClock
+from tests.support.sessions import ADA, GRACE_HOPPER
 
 
 @pytest.fixture(params=["memory", pytest.param("mongo", marks=pytest.mark.server)])
@@ -55,8 +54,8 @@ async def found(log: AuditLog, which: AuditFilter) -> set[AuditId]:
 
 
 async def test_an_entry_is_found_as_it_was_appended(log: AuditLog) -> None:
-    entry = an_entry(
-        A_MOMENT + timedelta(microseconds=123_457),
+    entry = an_audit_entry(
+        at=A_MOMENT + timedelta(microseconds=123_457),
         action="roles.replaced",
         outcome=AuditOutcome.FAILURE,
         actor=ADA,
@@ -75,14 +74,16 @@ async def test_an_entry_is_found_as_it_was_appended(log: AuditLog) -> None:
 
 
 async def test_of_an_instant_in_another_time_zone_the_instant_is_kept(log: AuditLog) -> None:
-    await log.append([an_entry(A_MOMENT.astimezone(timezone(timedelta(hours=5, minutes=45))))])
+    await log.append(
+        [an_audit_entry(at=A_MOMENT.astimezone(timezone(timedelta(hours=5, minutes=45))))]
+    )
     (entry,) = await everything_in(log)
     assert entry.at == A_MOMENT
 
 
 async def test_an_entry_that_is_there_already_stays_as_it_is(log: AuditLog) -> None:
     """Delivered twice is stored once, and nobody can rewrite history."""
-    entry, other = an_entry(), an_entry(A_MOMENT + SECOND)
+    entry, other = an_audit_entry(), an_audit_entry(at=A_MOMENT + SECOND)
     await log.append([entry])
     await log.append([replace(entry, action="forged"), other, replace(other, action="forged")])
     await log.append([other, entry])
@@ -95,7 +96,7 @@ async def test_appending_nothing_is_nothing(log: AuditLog) -> None:
 
 
 async def test_many_who_append_the_same_entries_at_once_store_them_once(log: AuditLog) -> None:
-    entries = [an_entry(A_MOMENT + n * SECOND) for n in range(50)]
+    entries = [an_audit_entry(at=A_MOMENT + n * SECOND) for n in range(50)]
     await asyncio.gather(*(log.append(entries[n:] + entries[:n]) for n in range(8)))
     assert list(await everything_in(log)) == entries[::-1]
 
@@ -103,7 +104,7 @@ async def test_many_who_append_the_same_entries_at_once_store_them_once(log: Aud
 async def test_a_log_may_be_prepared_by_many_at_once_and_again_while_it_is_in_use(
     log: AuditLog,
 ) -> None:
-    entry = an_entry()
+    entry = an_audit_entry()
     await log.append([entry])
     await asyncio.gather(*(log.prepare() for _ in range(8)))
     assert list(await everything_in(log)) == [entry]
@@ -134,7 +135,7 @@ async def test_every_entry_can_be_stored_whatever_it_was_made_of(
     log: AuditLog, details: dict[str, object], agent: str
 ) -> None:
     """One that no store takes would stay in the outbox for ever."""
-    entry = an_entry(details=details, agent=agent)
+    entry = an_audit_entry(details=details, agent=agent)
     await log.append([entry])
     assert (
         await log.find(EVERYTHING, after=Cursor(entry.at, UUID(int=entry.id.int + 1)), limit=1)
@@ -145,7 +146,7 @@ async def test_details_of_any_depth_and_size_can_be_stored(log: AuditLog) -> Non
     deep: dict[str, object] = {}
     for _ in range(10_000):
         deep = {"a": deep}
-    entries = [an_entry(details=deep), an_entry(details={"a": "x" * 20_000_000})]
+    entries = [an_audit_entry(details=deep), an_audit_entry(details={"a": "x" * 20_000_000})]
     await log.append(entries)
     assert await found(log, EVERYTHING) == {*ids(entries)}
 
@@ -157,7 +158,9 @@ async def test_entries_are_found_newest_first_and_by_their_ids_within_an_instant
     log: AuditLog,
 ) -> None:
     entries = [
-        an_entry(A_MOMENT + n * timedelta(microseconds=1), id=AuditId(UUID(int=10 * n + m)))
+        an_audit_entry(
+            at=A_MOMENT + n * timedelta(microseconds=1), id=AuditId(UUID(int=10 * n + m))
+        )
         for n in range(3)
         for m in (1, 2, 3)
     ]
@@ -172,7 +175,7 @@ async def test_slices_of_any_size_give_every_entry_once(log: AuditLog, limit: in
     at, entries = A_MOMENT, []
     for gap in gaps * 5:
         at -= gap
-        entries.append(an_entry(at))
+        entries.append(an_audit_entry(at=at))
     await log.append(entries)
 
     read: list[AuditEntry] = []
@@ -189,16 +192,16 @@ async def test_slices_of_any_size_give_every_entry_once(log: AuditLog, limit: in
 
 
 async def test_going_on_after_a_cursor_ignores_what_came_later(log: AuditLog) -> None:
-    old, new = an_entry(A_MOMENT), an_entry(A_MOMENT + SECOND)
+    old, new = an_audit_entry(at=A_MOMENT), an_audit_entry(at=A_MOMENT + SECOND)
     await log.append([old, new])
     first = await log.find(EVERYTHING, after=None, limit=1)
-    await log.append([an_entry(A_MOMENT + 2 * SECOND)])
+    await log.append([an_audit_entry(at=A_MOMENT + 2 * SECOND)])
     second = await log.find(EVERYTHING, after=first.next, limit=1)
     assert (list(second.records), second.next) == ([old], None)
 
 
 async def test_a_cursor_need_not_be_the_place_of_an_entry(log: AuditLog) -> None:
-    entry = an_entry()
+    entry = an_audit_entry()
     await log.append([entry])
     for at in (A_MOMENT + SECOND, datetime.max.replace(tzinfo=UTC)):
         assert (await log.find(EVERYTHING, after=Cursor(at, UUID(int=0)), limit=1)).records == [
@@ -209,7 +212,7 @@ async def test_a_cursor_need_not_be_the_place_of_an_entry(log: AuditLog) -> None
 
 
 async def test_entries_of_a_process_whose_clock_is_ahead_are_found(log: AuditLog) -> None:
-    entry = an_entry(A_MOMENT + 30 * DAY)
+    entry = an_audit_entry(at=A_MOMENT + 30 * DAY)
     await log.append([entry])
     assert await found(log, EVERYTHING) == {entry.id}
     assert await found(log, AuditFilter(until=A_MOMENT + 31 * DAY)) == {entry.id}
@@ -219,7 +222,7 @@ async def test_entries_of_a_process_whose_clock_is_ahead_are_found(log: AuditLog
 
 
 async def test_the_actor_narrows(log: AuditLog) -> None:
-    hers, _, _ = entries = [an_entry(actor=actor) for actor in (ADA, GRACE_HOPPER, None)]
+    hers, _, _ = entries = [an_audit_entry(actor=actor) for actor in (ADA, GRACE_HOPPER, None)]
     await log.append(entries)
     assert await found(log, AuditFilter(actor=ADA)) == {hers.id}
 
@@ -228,7 +231,7 @@ async def test_an_action_is_found_by_its_name_or_by_a_prefix_that_ends_with_a_do
     log: AuditLog,
 ) -> None:
     names = ("users.created", "users.created.again", "usersXcreated", "users", "roles.created")
-    entries = {name: an_entry(action=name) for name in names}
+    entries = {name: an_audit_entry(action=name) for name in names}
     await log.append([*entries.values()])
 
     async def actions_found(action: str) -> list[str]:
@@ -244,7 +247,7 @@ async def test_an_action_is_found_by_its_name_or_by_a_prefix_that_ends_with_a_do
 
 
 async def test_the_target_narrows(log: AuditLog) -> None:
-    one, _, _ = entries = [an_entry(target=target) for target in ("user:1", "user:11", "")]
+    one, _, _ = entries = [an_audit_entry(target=target) for target in ("user:1", "user:11", "")]
     await log.append(entries)
     assert await found(log, AuditFilter(target="user:1")) == {one.id}
 
@@ -253,20 +256,20 @@ async def test_a_user_is_concerned_by_what_they_did_and_by_what_was_done_to_them
     log: AuditLog,
 ) -> None:
     entries = [
-        an_entry(actor=ADA),
-        an_entry(target=f"user:{ADA}"),
-        an_entry(actor=ADA, target=f"user:{ADA}"),
-        an_entry(actor=ADA, target=f"user:{GRACE_HOPPER}"),
-        an_entry(actor=GRACE_HOPPER, target=f"role:{ADA}"),
-        an_entry(actor=GRACE_HOPPER, target=f"user:{GRACE_HOPPER}"),
-        an_entry(target="user:nobody"),
+        an_audit_entry(actor=ADA),
+        an_audit_entry(target=f"user:{ADA}"),
+        an_audit_entry(actor=ADA, target=f"user:{ADA}"),
+        an_audit_entry(actor=ADA, target=f"user:{GRACE_HOPPER}"),
+        an_audit_entry(actor=GRACE_HOPPER, target=f"role:{ADA}"),
+        an_audit_entry(actor=GRACE_HOPPER, target=f"user:{GRACE_HOPPER}"),
+        an_audit_entry(target="user:nobody"),
     ]
     await log.append(entries)
     assert await found(log, AuditFilter(concerned=ADA)) == {*ids(entries[:4])}
 
 
 async def test_the_outcome_narrows(log: AuditLog) -> None:
-    success, failure = entries = [an_entry(outcome=outcome) for outcome in AuditOutcome]
+    success, failure = entries = [an_audit_entry(outcome=outcome) for outcome in AuditOutcome]
     await log.append(entries)
     assert await found(log, AuditFilter(outcome=AuditOutcome.SUCCESS)) == {success.id}
     assert await found(log, AuditFilter(outcome=AuditOutcome.FAILURE)) == {failure.id}
@@ -276,7 +279,7 @@ async def test_times_narrow_from_the_first_instant_up_to_the_one_that_is_too_lat
     log: AuditLog,
 ) -> None:
     before, first, last, _ = entries = [
-        an_entry(A_MOMENT + n * timedelta(microseconds=1)) for n in range(4)
+        an_audit_entry(at=A_MOMENT + n * timedelta(microseconds=1)) for n in range(4)
     ]
     await log.append(entries)
     assert await found(log, AuditFilter(since=first.at, until=entries[3].at)) == {first.id, last.id}
@@ -294,8 +297,8 @@ async def test_any_filters_together_find_what_each_of_them_finds(log: AuditLog) 
     actors, targets = (ADA, GRACE_HOPPER, None), (f"user:{ADA}", "role:1", "")
     actions = ("users.created", "users.deleted", "roles.created")
     entries = [
-        an_entry(
-            A_MOMENT - timedelta(seconds=chance.expovariate(1 / 10_000)),
+        an_audit_entry(
+            at=A_MOMENT - timedelta(seconds=chance.expovariate(1 / 10_000)),
             actor=chance.choice(actors),
             target=chance.choice(targets),
             action=chance.choice(actions),

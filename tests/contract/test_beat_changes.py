@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
-from itertools import count
-from uuid import UUID
 
 import pytest
 
@@ -18,18 +16,15 @@ from application.ports.scheduling import (
 )
 from domain.scheduling.periodic_tasks import UnreadableTask
 from domain.scheduling.slots import PeriodicTaskId
-from tests.fakes.builders import A_MOMENT
-from tests.fakes.scheduling import a_periodic_task
-from tests.fakes.scheduling_backend import SchedulingBackend
+from tests.support.builders import A_MOMENT, a_periodic_task, a_uuid
+from tests.support.scheduling_stores import SchedulingBackend
 
 LEASE = timedelta(seconds=15)
 LATER = A_MOMENT + timedelta(hours=1)
 
-_numbers = count(1)
-
 
 def a_beat() -> BeatId:
-    return BeatId(UUID(int=next(_numbers)))
+    return BeatId(a_uuid())
 
 
 def news(changes: Changes, known: Changes) -> Mapping[PeriodicTaskId, object]:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import count
 from uuid import UUID
 
 import pytest
@@ -24,13 +23,11 @@ from domain.scheduling.firing import RESOLUTION
 from domain.scheduling.periodic_tasks import ScheduleState
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.task_runs import Run, RunId, RunState, run_id
-from tests.fakes.scheduling_backend import SchedulingBackend
+from tests.support.builders import a_task_id, a_uuid
+from tests.support.clock import HOUR, SECOND
+from tests.support.scheduling_stores import SchedulingBackend
 
 LEASE = timedelta(seconds=15)
-SECOND = timedelta(seconds=1)
-HOUR = timedelta(hours=1)
-
-_numbers = count(1)
 
 
 @pytest.fixture
@@ -40,7 +37,7 @@ def beat(scheduling: SchedulingBackend) -> BeatStore:
 
 @pytest.fixture
 def task_id() -> PeriodicTaskId:
-    return some_task()
+    return a_task_id()
 
 
 @pytest.fixture
@@ -48,10 +45,6 @@ def slots(scheduling: SchedulingBackend) -> list[datetime]:
     """Return some slots of the last minute."""
     start = scheduling.now().replace(microsecond=0) - timedelta(minutes=1)
     return [start + n * SECOND for n in range(6)]
-
-
-def some_task() -> PeriodicTaskId:
-    return PeriodicTaskId(UUID(int=next(_numbers) << 96))
 
 
 def a_due(task_id: PeriodicTaskId, *slots: datetime, max_running: int | None = None) -> DueSlots:
@@ -79,9 +72,7 @@ def beginning(task_id: PeriodicTaskId, slot: datetime, deadline: datetime | None
 
 
 async def leads(beat: BeatStore) -> Leadership:
-    leadership = await beat.lead(
-        BeatId(UUID(int=next(_numbers))), lease=LEASE, report=BeatReport(name="a beat")
-    )
+    leadership = await beat.lead(BeatId(a_uuid()), lease=LEASE, report=BeatReport(name="a beat"))
     assert leadership is not None
     return leadership
 
@@ -97,7 +88,7 @@ async def request(
 ) -> list[RunId]:
     runs = [
         Run(
-            id=RunId(UUID(int=next(_numbers))),
+            id=RunId(a_uuid()),
             task_id=task_id,
             scheduled_for=moment,
             state=RunState.REQUESTED,
@@ -145,7 +136,7 @@ async def test_a_turn_without_slots_settles_all_the_same(
 async def test_a_thousand_slots_of_a_thousand_tasks_are_claimed_at_once(
     scheduling: SchedulingBackend, beat: BeatStore, slots: list[datetime]
 ) -> None:
-    task_ids = [some_task() for _ in range(1000)]
+    task_ids = [a_task_id() for _ in range(1000)]
 
     runs = await beat.claim(await leads(beat), [a_due(each, slots[0]) for each in task_ids])
 
@@ -216,7 +207,7 @@ async def test_a_slot_that_was_given_up_stays_so(
 async def test_the_limit_of_one_task_is_nobody_elses(
     beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
 ) -> None:
-    other, unlimited = some_task(), some_task()
+    other, unlimited = a_task_id(), a_task_id()
 
     runs = await beat.claim(
         await leads(beat),
@@ -271,10 +262,10 @@ async def test_a_slot_that_was_claimed_in_turn_comes_back_though_there_is_no_roo
 async def test_where_some_tasks_stand_is_told_of_these_alone(
     beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
 ) -> None:
-    other = some_task()
+    other = a_task_id()
     await beat.claim(await leads(beat), [a_due(task_id, slots[0]), a_due(other, slots[0])])
 
-    assert (await beat.schedule_states([other, some_task()])).keys() == {other}
+    assert (await beat.schedule_states([other, a_task_id()])).keys() == {other}
 
 
 async def test_a_run_that_somebody_asked_for_takes_a_place(
@@ -305,7 +296,7 @@ async def test_a_request_that_is_not_committed_is_not_claimed(
     scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
 ) -> None:
     run = Run(
-        id=RunId(UUID(int=next(_numbers))),
+        id=RunId(a_uuid()),
         task_id=task_id,
         scheduled_for=slots[0],
         state=RunState.REQUESTED,
@@ -420,7 +411,7 @@ async def test_what_is_settled_in_the_future_is_taken_back_to_now(
 ) -> None:
     """As an earlier version left it when its clock was wrong."""
     now = scheduling.now()
-    right = PeriodicTaskId(UUID(int=next(_numbers)))
+    right = a_task_id()
     await scheduling.write_schedule_state(task_id, ScheduleState(handled_until=now + HOUR, runs=7))
     await scheduling.write_schedule_state(right, ScheduleState(handled_until=now - HOUR, runs=1))
 
@@ -440,7 +431,7 @@ async def test_what_is_settled_in_the_future_is_taken_back_to_now(
 async def test_who_does_not_lead_may_say_why_while_nobody_does(
     scheduling: SchedulingBackend, beat: BeatStore
 ) -> None:
-    me = BeatId(UUID(int=next(_numbers)))
+    me = BeatId(a_uuid())
     report = BeatReport(name="me", problem="its clock is wrong\0\ud800")
 
     await beat.report_standby(me, report)

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import count
 from uuid import UUID
 
 import pytest
@@ -37,14 +36,13 @@ from application.settings import PostgresSettings
 from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.task_runs import Run, RunId, RunState, run_id
-from tests.fakes.builders import A_MOMENT
-from tests.fakes.scheduling import a_periodic_task
-from tests.fakes.waiting import waits
+from tests.support.builders import A_MOMENT, a_periodic_task, a_uuid
+from tests.support.clock import HOUR
+from tests.support.waiting import waits
 
 FIRST, SECOND = BeatId(UUID(int=1)), BeatId(UUID(int=2))
 TASK, OTHER = PeriodicTaskId(UUID(int=11)), PeriodicTaskId(UUID(int=12))
 LONG, SHORT = timedelta(minutes=1), timedelta(milliseconds=150)
-HOUR = timedelta(hours=1)
 REPORT = BeatReport(
     name="host:1",
     problem="a problem",
@@ -55,10 +53,9 @@ REPORT = BeatReport(
     unpublished=1,
     time_zones="2026.6",
 )
-_numbers = count(1)
 
 
-class World:
+class BeatStoreHarness:
     """A store with two ways to it, as two beats have, what people do to it, and what workers note."""
 
     def __init__(
@@ -89,7 +86,7 @@ class World:
 
     async def request(self, task_id: PeriodicTaskId = TASK, at: datetime = A_MOMENT) -> Run:
         run = Run(
-            id=RunId(UUID(int=1000 + next(_numbers))),
+            id=RunId(a_uuid()),
             task_id=task_id,
             scheduled_for=at,
             state=RunState.REQUESTED,
@@ -115,16 +112,18 @@ class World:
 
 
 @pytest.fixture
-async def world(database: str | None) -> AsyncIterator[World]:
+async def harness(database: str | None) -> AsyncIterator[BeatStoreHarness]:
     if database is None:
         store, clock = MemoryStore(), SystemClock()
         one, two = MemoryBeatStore(store, clock), MemoryBeatStore(store, clock)
-        yield World(lambda: MemoryUnitOfWork(store), one, two, MemoryRunLog(store))
+        yield BeatStoreHarness(lambda: MemoryUnitOfWork(store), one, two, MemoryRunLog(store))
         return
     settings = PostgresSettings(url=database, timeout=timedelta(seconds=10))
     engine = postgres_engine(settings)
     first, second = (PostgresBeatStore(engine, settings) for _ in range(2))
-    yield World(lambda: PostgresUnitOfWork(engine), first, second, PostgresRunLog(engine))
+    yield BeatStoreHarness(
+        lambda: PostgresUnitOfWork(engine), first, second, PostgresRunLog(engine)
+    )
     await first.aclose()
     await second.aclose()
     await engine.dispose()
@@ -148,173 +147,179 @@ def names(tasks: Sequence[object]) -> list[str]:
 # --- definitions ---
 
 
-async def test_a_beat_loads_every_definition_as_it_was_stored(world: World) -> None:
+async def test_a_beat_loads_every_definition_as_it_was_stored(harness: BeatStoreHarness) -> None:
     tasks = [a_periodic_task(args=[1, {"a": None}], kwargs={"x": 1e300}) for _ in range(3)]
-    await world.define(*tasks)
+    await harness.define(*tasks)
 
-    loaded = await world.beat.load()
+    loaded = await harness.beat.load()
 
     assert {each.task.id: each.task for each in loaded.defined} == {task.id: task for task in tasks}
     assert not loaded.deleted
 
 
-async def test_nothing_to_load_is_no_change(world: World) -> None:
-    loaded = await world.beat.load()
+async def test_nothing_to_load_is_no_change(harness: BeatStoreHarness) -> None:
+    loaded = await harness.beat.load()
 
     assert (loaded.defined, loaded.deleted) == ([], []) or not loaded.defined
-    assert not (await world.beat.changes(loaded.mark)).defined
+    assert not (await harness.beat.changes(loaded.mark)).defined
 
 
-async def test_what_is_new_changed_or_gone_is_seen_and_nothing_else(world: World) -> None:
+async def test_what_is_new_changed_or_gone_is_seen_and_nothing_else(
+    harness: BeatStoreHarness,
+) -> None:
     same, changed, gone = (a_periodic_task() for _ in range(3))
-    await world.define(same, changed, gone)
-    before = await world.beat.load()
+    await harness.define(same, changed, gone)
+    before = await harness.beat.load()
     versions = {each.task.id: each.version for each in before.defined}
 
     changed.redefine(replace(changed.definition, name="changed"), at=A_MOMENT)
     new = a_periodic_task()
-    await world.change(changed)
-    await world.delete(gone.id)
-    await world.define(new)
-    after = await world.beat.changes(before.mark)
+    await harness.change(changed)
+    await harness.delete(gone.id)
+    await harness.define(new)
+    after = await harness.beat.changes(before.mark)
 
     seen = {e.task.id: e.task for e in after.defined if versions.get(e.task.id) != e.version}
     assert seen == {changed.id: changed, new.id: new}
     assert [*after.deleted] == [gone.id]
 
 
-async def test_from_a_later_mark_what_was_seen_has_not_changed(world: World) -> None:
+async def test_from_a_later_mark_what_was_seen_has_not_changed(harness: BeatStoreHarness) -> None:
     task = a_periodic_task()
-    before = await world.beat.load()
-    await world.define(task)
-    (seen,) = (await world.beat.changes(before.mark)).defined
+    before = await harness.beat.load()
+    await harness.define(task)
+    (seen,) = (await harness.beat.changes(before.mark)).defined
 
-    mark = (await world.beat.changes(before.mark)).mark
-    again = (await world.beat.changes(mark)).defined
+    mark = (await harness.beat.changes(before.mark)).mark
+    again = (await harness.beat.changes(mark)).defined
 
     assert all(each.version == seen.version for each in again)
 
 
-async def test_versions_tell_what_changed(world: World) -> None:
+async def test_versions_tell_what_changed(harness: BeatStoreHarness) -> None:
     same, changed = a_periodic_task(), a_periodic_task()
-    await world.define(same, changed)
-    before = await world.beat.versions()
+    await harness.define(same, changed)
+    before = await harness.beat.versions()
 
     changed.pause(at=A_MOMENT)
-    await world.change(changed)
-    after = await world.beat.versions()
+    await harness.change(changed)
+    after = await harness.beat.versions()
 
     assert before.keys() == after.keys() == {same.id, changed.id}
     assert [one for one in after if after[one] != before[one]] == [changed.id]
-    (read,) = await world.beat.read([changed.id, PeriodicTaskId(UUID(int=999_999))])
+    (read,) = await harness.beat.read([changed.id, PeriodicTaskId(UUID(int=999_999))])
     assert (read.task, read.version) == (changed, after[changed.id])
 
 
 @pytest.mark.parametrize("what", ["definition", "request", "hand over"])
-async def test_a_beat_hears_at_once_of_what_happens(world: World, what: str) -> None:
-    leadership = await world.lead()
+async def test_a_beat_hears_at_once_of_what_happens(harness: BeatStoreHarness, what: str) -> None:
+    leadership = await harness.lead()
     with suppress(TimeoutError):  # when it begins to listen, it may hear for nothing
         async with asyncio.timeout(0.3):
-            await world.other.changed()
-    hearing = asyncio.create_task(world.other.changed())
+            await harness.other.changed()
+    hearing = asyncio.create_task(harness.other.changed())
     while not await waits(hearing):
-        hearing = asyncio.create_task(world.other.changed())
+        hearing = asyncio.create_task(harness.other.changed())
 
     if what == "definition":
-        await world.define(a_periodic_task())
+        await harness.define(a_periodic_task())
     elif what == "request":
-        await world.request()
+        await harness.request()
     else:
-        await world.beat.release(leadership)
+        await harness.beat.release(leadership)
 
     async with asyncio.timeout(5):
         await hearing
 
 
-async def test_problems_are_kept_until_they_are_solved(world: World) -> None:
+async def test_problems_are_kept_until_they_are_solved(harness: BeatStoreHarness) -> None:
     task = a_periodic_task()
-    await world.define(task)
-    await world.beat.record_problems({task.id: "schedule.minute is wrong \0", OTHER: "broken"})
-    assert (await world.beat.status()).invalid == 2
+    await harness.define(task)
+    await harness.beat.record_problems({task.id: "schedule.minute is wrong \0", OTHER: "broken"})
+    assert (await harness.beat.status()).invalid == 2
 
-    await world.beat.record_problems({OTHER: None})
+    await harness.beat.record_problems({OTHER: None})
 
-    assert [*await world.beat.recorded_problems()] == [task.id]
-    assert (await world.beat.status()).invalid == 1
+    assert [*await harness.beat.recorded_problems()] == [task.id]
+    assert (await harness.beat.status()).invalid == 1
 
 
-async def test_the_problem_of_a_definition_goes_with_it(world: World) -> None:
+async def test_the_problem_of_a_definition_goes_with_it(harness: BeatStoreHarness) -> None:
     task = a_periodic_task()
-    await world.define(task)
-    await world.beat.record_problems({task.id: "broken"})
+    await harness.define(task)
+    await harness.beat.record_problems({task.id: "broken"})
 
-    await world.delete(task.id)
+    await harness.delete(task.id)
 
-    assert not await world.beat.recorded_problems()
+    assert not await harness.beat.recorded_problems()
 
 
 # --- leading ---
 
 
-async def test_one_beat_leads_for_as_long_as_it_says_so(world: World) -> None:
-    leadership = await world.lead()
+async def test_one_beat_leads_for_as_long_as_it_says_so(harness: BeatStoreHarness) -> None:
+    leadership = await harness.lead()
 
-    assert await world.other.lead(SECOND, lease=LONG, report=REPORT) is None
-    assert await world.beat.lead(FIRST, lease=LONG, report=REPORT) == leadership
+    assert await harness.other.lead(SECOND, lease=LONG, report=REPORT) is None
+    assert await harness.beat.lead(FIRST, lease=LONG, report=REPORT) == leadership
 
 
-async def test_when_the_lease_is_over_another_beat_leads_in_another_epoch(world: World) -> None:
-    first = await world.lead(lease=SHORT)
+async def test_when_the_lease_is_over_another_beat_leads_in_another_epoch(
+    harness: BeatStoreHarness,
+) -> None:
+    first = await harness.lead(lease=SHORT)
     await asyncio.sleep(SHORT.total_seconds() * 1.5)
 
-    second = await world.other.lead(SECOND, lease=LONG, report=REPORT)
+    second = await harness.other.lead(SECOND, lease=LONG, report=REPORT)
 
     assert second == Leadership(beat=SECOND, epoch=first.epoch + 1)
-    assert await world.beat.lead(FIRST, lease=LONG, report=REPORT) is None
+    assert await harness.beat.lead(FIRST, lease=LONG, report=REPORT) is None
 
 
-async def test_who_comes_back_after_a_pause_leads_in_another_epoch(world: World) -> None:
-    first = await world.lead(lease=SHORT)
+async def test_who_comes_back_after_a_pause_leads_in_another_epoch(
+    harness: BeatStoreHarness,
+) -> None:
+    first = await harness.lead(lease=SHORT)
     await asyncio.sleep(SHORT.total_seconds() * 1.5)
 
-    again = await world.lead()
+    again = await harness.lead()
 
     assert again.epoch > first.epoch
 
 
-async def test_who_hands_over_does_not_make_the_next_one_wait(world: World) -> None:
-    leadership = await world.lead()
+async def test_who_hands_over_does_not_make_the_next_one_wait(harness: BeatStoreHarness) -> None:
+    leadership = await harness.lead()
 
-    await world.beat.release(leadership)
+    await harness.beat.release(leadership)
 
-    assert await world.other.lead(SECOND, lease=LONG, report=REPORT) is not None
-
-
-async def test_nobody_can_hand_over_what_is_no_longer_theirs(world: World) -> None:
-    first = await world.lead()
-    await world.beat.release(first)
-    second = await world.other.lead(SECOND, lease=LONG, report=REPORT)
-
-    await world.beat.release(first)
-
-    assert await world.beat.lead(FIRST, lease=LONG, report=REPORT) is None
-    assert await world.other.lead(SECOND, lease=LONG, report=REPORT) == second
+    assert await harness.other.lead(SECOND, lease=LONG, report=REPORT) is not None
 
 
-async def test_of_many_that_want_to_lead_one_does(world: World) -> None:
+async def test_nobody_can_hand_over_what_is_no_longer_theirs(harness: BeatStoreHarness) -> None:
+    first = await harness.lead()
+    await harness.beat.release(first)
+    second = await harness.other.lead(SECOND, lease=LONG, report=REPORT)
+
+    await harness.beat.release(first)
+
+    assert await harness.beat.lead(FIRST, lease=LONG, report=REPORT) is None
+    assert await harness.other.lead(SECOND, lease=LONG, report=REPORT) == second
+
+
+async def test_of_many_that_want_to_lead_one_does(harness: BeatStoreHarness) -> None:
     beats = [BeatId(UUID(int=n)) for n in range(1, 9)]
 
     answers = await asyncio.gather(
-        *(world.beat.lead(beat, lease=LONG, report=REPORT) for beat in beats)
+        *(harness.beat.lead(beat, lease=LONG, report=REPORT) for beat in beats)
     )
 
     assert sum(answer is not None for answer in answers) == 1
 
 
-async def test_the_status_says_who_leads_and_what_it_reports(world: World) -> None:
-    nobody = await world.beat.status()
-    leadership = await world.lead()
-    somebody = await world.other.status()
+async def test_the_status_says_who_leads_and_what_it_reports(harness: BeatStoreHarness) -> None:
+    nobody = await harness.beat.status()
+    leadership = await harness.lead()
+    somebody = await harness.other.status()
 
     assert (nobody.report, nobody.epoch, nobody.leads, nobody.leads_until) == (None, 0, False, None)
     assert (somebody.report, somebody.epoch, somebody.leads) == (REPORT, leadership.epoch, True)
@@ -324,219 +329,231 @@ async def test_the_status_says_who_leads_and_what_it_reports(world: World) -> No
 # --- claims ---
 
 
-async def test_claimed_slots_become_runs_and_the_task_stands_after_them(world: World) -> None:
-    leadership = await world.lead()
+async def test_claimed_slots_become_runs_and_the_task_stands_after_them(
+    harness: BeatStoreHarness,
+) -> None:
+    leadership = await harness.lead()
     first, second = slots(2)
 
-    claimed = await world.beat.claim(leadership, [a_due(first, second), a_due(task_id=OTHER)])
+    claimed = await harness.beat.claim(leadership, [a_due(first, second), a_due(task_id=OTHER)])
 
     assert [(run.id, run.task_id, run.scheduled_for, run.state) for run in claimed] == [
         (run_id(TASK, slot), TASK, slot, RunState.CLAIMED) for slot in (first, second)
     ]
-    assert await world.beat.schedule_states() == {
+    assert await harness.beat.schedule_states() == {
         TASK: ScheduleState(handled_until=second, runs=2),
         OTHER: ScheduleState(handled_until=A_MOMENT, runs=0),
     }
 
 
-async def test_a_slot_is_claimed_once_whoever_asks(world: World) -> None:
+async def test_a_slot_is_claimed_once_whoever_asks(harness: BeatStoreHarness) -> None:
     """Even by those who believe that they lead at the same time."""
     due = a_due(*slots(20))
-    first = await world.lead(lease=SHORT)
-    claimed = [run.id for run in await world.beat.claim(first, [due])]
-    await world.beat.record_published(
+    first = await harness.lead(lease=SHORT)
+    claimed = [run.id for run in await harness.beat.claim(first, [due])]
+    await harness.beat.record_published(
         [Published(run_id=one, at=A_MOMENT, deadline=None) for one in claimed[:10]]
     )
     await asyncio.sleep(SHORT.total_seconds() * 1.5)
-    second = await world.other.lead(SECOND, lease=LONG, report=REPORT)
+    second = await harness.other.lead(SECOND, lease=LONG, report=REPORT)
     assert second is not None
 
-    assert await world.other.claim(second, [due]) == []
-    assert (await world.beat.schedule_states())[TASK].runs == 20
+    assert await harness.other.claim(second, [due]) == []
+    assert (await harness.beat.schedule_states())[TASK].runs == 20
 
 
-async def test_of_claims_at_once_each_slot_comes_back_and_counts_once(world: World) -> None:
-    leadership = await world.lead()
+async def test_of_claims_at_once_each_slot_comes_back_and_counts_once(
+    harness: BeatStoreHarness,
+) -> None:
+    leadership = await harness.lead()
     due = a_due(*slots(10))
 
     answers = await asyncio.gather(
-        *(each.claim(leadership, [due]) for each in (world.beat, world.other) * 3)
+        *(each.claim(leadership, [due]) for each in (harness.beat, harness.other) * 3)
     )
 
     assert all(len(answer) == 10 for answer in answers)  # the same leadership asks again
-    assert (await world.beat.schedule_states())[TASK] == ScheduleState(
+    assert (await harness.beat.schedule_states())[TASK] == ScheduleState(
         handled_until=slots(10)[-1], runs=10
     )
-    assert len(await world.runs()) == 10
+    assert len(await harness.runs()) == 10
 
 
-async def test_an_answer_that_got_lost_is_given_again_and_counts_once(world: World) -> None:
-    leadership = await world.lead()
+async def test_an_answer_that_got_lost_is_given_again_and_counts_once(
+    harness: BeatStoreHarness,
+) -> None:
+    leadership = await harness.lead()
     due = a_due(*slots(2))
-    lost = await world.beat.claim(leadership, [due])
+    lost = await harness.beat.claim(leadership, [due])
 
-    again = await world.beat.claim(leadership, [a_due(*slots(3))])
+    again = await harness.beat.claim(leadership, [a_due(*slots(3))])
 
     assert [run.scheduled_for for run in again] == slots(3)
     assert [*again[:2]] == [*lost]
-    assert (await world.beat.schedule_states())[TASK].runs == 3
+    assert (await harness.beat.schedule_states())[TASK].runs == 3
 
 
-async def test_a_task_may_have_several_turns_in_one_claim(world: World) -> None:
+async def test_a_task_may_have_several_turns_in_one_claim(harness: BeatStoreHarness) -> None:
     """A beat that waited for the store has them in its queue, and one slot may be in two of them."""
-    leadership = await world.lead()
+    leadership = await harness.lead()
     first, second, third = slots(3)
 
-    claimed = await world.beat.claim(leadership, [a_due(first, second), a_due(second, third)])
+    claimed = await harness.beat.claim(leadership, [a_due(first, second), a_due(second, third)])
 
     assert [run.scheduled_for for run in claimed] == [first, second, third]
-    assert (await world.beat.schedule_states())[TASK] == ScheduleState(handled_until=third, runs=3)
+    assert (await harness.beat.schedule_states())[TASK] == ScheduleState(
+        handled_until=third, runs=3
+    )
 
 
-async def test_what_was_published_is_not_claimed_again(world: World) -> None:
-    leadership = await world.lead()
-    (run,) = await world.beat.claim(leadership, [a_due(A_MOMENT)])
-    await world.beat.record_published([Published(run_id=run.id, at=A_MOMENT, deadline=None)])
+async def test_what_was_published_is_not_claimed_again(harness: BeatStoreHarness) -> None:
+    leadership = await harness.lead()
+    (run,) = await harness.beat.claim(leadership, [a_due(A_MOMENT)])
+    await harness.beat.record_published([Published(run_id=run.id, at=A_MOMENT, deadline=None)])
 
-    assert await world.beat.claim(leadership, [a_due(A_MOMENT)]) == []
+    assert await harness.beat.claim(leadership, [a_due(A_MOMENT)]) == []
 
 
-async def test_a_standing_never_goes_back(world: World) -> None:
-    leadership = await world.lead()
-    await world.beat.claim(leadership, [a_due(A_MOMENT + HOUR)])
+async def test_a_standing_never_goes_back(harness: BeatStoreHarness) -> None:
+    leadership = await harness.lead()
+    await harness.beat.claim(leadership, [a_due(A_MOMENT + HOUR)])
 
-    await world.beat.claim(leadership, [a_due(A_MOMENT)])
+    await harness.beat.claim(leadership, [a_due(A_MOMENT)])
 
-    assert (await world.beat.schedule_states())[TASK] == ScheduleState(
+    assert (await harness.beat.schedule_states())[TASK] == ScheduleState(
         handled_until=A_MOMENT + HOUR, runs=2
     )
 
 
 @pytest.mark.parametrize("ended", ["lapsed", "handed over", "taken over", "never"])
-async def test_who_does_not_lead_claims_nothing(world: World, ended: str) -> None:
-    run = await world.request()
-    leadership = await world.lead(lease=SHORT if ended in {"lapsed", "taken over"} else LONG)
+async def test_who_does_not_lead_claims_nothing(harness: BeatStoreHarness, ended: str) -> None:
+    run = await harness.request()
+    leadership = await harness.lead(lease=SHORT if ended in {"lapsed", "taken over"} else LONG)
     if ended == "handed over":
-        await world.beat.release(leadership)
+        await harness.beat.release(leadership)
     elif ended == "never":
         leadership = Leadership(beat=SECOND, epoch=leadership.epoch)
     else:
         await asyncio.sleep(SHORT.total_seconds() * 1.5)
     if ended == "taken over":
-        assert await world.other.lead(SECOND, lease=LONG, report=REPORT) is not None
+        assert await harness.other.lead(SECOND, lease=LONG, report=REPORT) is not None
 
     with pytest.raises(NotLeading):
-        await world.beat.claim(leadership, [a_due(A_MOMENT)])
+        await harness.beat.claim(leadership, [a_due(A_MOMENT)])
     with pytest.raises(NotLeading):
-        await world.beat.claim_requested(leadership, most=10)
+        await harness.beat.claim_requested(leadership, most=10)
     with pytest.raises(NotLeading):
-        await world.beat.claim_abandoned(leadership)
-    assert await world.runs() == [run]
-    assert not await world.beat.schedule_states()
+        await harness.beat.claim_abandoned(leadership)
+    assert await harness.runs() == [run]
+    assert not await harness.beat.schedule_states()
 
 
-async def test_no_more_runs_go_on_than_a_task_may_have(world: World) -> None:
+async def test_no_more_runs_go_on_than_a_task_may_have(harness: BeatStoreHarness) -> None:
     """The others are given up, which the history shows."""
-    leadership = await world.lead()
+    leadership = await harness.lead()
 
-    claimed = await world.beat.claim(leadership, [a_due(*slots(3), max_running=2)])
+    claimed = await harness.beat.claim(leadership, [a_due(*slots(3), max_running=2)])
 
     assert [run.scheduled_for for run in claimed] == slots(2)
-    assert [run.state for run in await world.runs()] == [
+    assert [run.state for run in await harness.runs()] == [
         RunState.SKIPPED,
         RunState.CLAIMED,
         RunState.CLAIMED,
     ]
-    assert (await world.beat.schedule_states())[TASK] == ScheduleState(
+    assert (await harness.beat.schedule_states())[TASK] == ScheduleState(
         handled_until=slots(3)[-1], runs=2
     )
 
 
-async def test_a_run_goes_on_from_its_claim_until_its_end_or_until_it_lapses(world: World) -> None:
-    leadership = await world.lead()
+async def test_a_run_goes_on_from_its_claim_until_its_end_or_until_it_lapses(
+    harness: BeatStoreHarness,
+) -> None:
+    leadership = await harness.lead()
     now = SystemClock().now()
 
     async def is_claimed(slot: datetime) -> bool:
-        return bool(await world.beat.claim(leadership, [a_due(slot, max_running=1)]))
+        return bool(await harness.beat.claim(leadership, [a_due(slot, max_running=1)]))
 
     later = iter(slots(10, A_MOMENT + HOUR))
-    await world.beat.claim(leadership, [a_due(A_MOMENT)])
+    await harness.beat.claim(leadership, [a_due(A_MOMENT)])
     first = run_id(TASK, A_MOMENT)
     assert not await is_claimed(next(later))
 
-    await world.beat.record_published([Published(run_id=first, at=now, deadline=now + HOUR)])
+    await harness.beat.record_published([Published(run_id=first, at=now, deadline=now + HOUR)])
     assert not await is_claimed(next(later))
 
-    await world.log.begin(begun(A_MOMENT, at=now, deadline=now + HOUR))
+    await harness.log.begin(begun(A_MOMENT, at=now, deadline=now + HOUR))
     assert not await is_claimed(next(later))
 
-    await world.log.begin(begun(A_MOMENT, at=now, deadline=now - HOUR, again=True))
+    await harness.log.begin(begun(A_MOMENT, at=now, deadline=now - HOUR, again=True))
     slot = next(later)
     assert await is_claimed(slot)
 
-    await world.log.begin(begun(slot, at=now))
-    await world.log.finish([Finished(run_id=run_id(TASK, slot), at=now)])
+    await harness.log.begin(begun(slot, at=now))
+    await harness.log.finish([Finished(run_id=run_id(TASK, slot), at=now)])
     assert await is_claimed(next(later))
 
 
-async def test_runs_that_were_asked_for_are_claimed_oldest_first(world: World) -> None:
-    late = await world.request(at=A_MOMENT + HOUR)
-    early = await world.request(at=A_MOMENT)
-    leadership = await world.lead()
+async def test_runs_that_were_asked_for_are_claimed_oldest_first(harness: BeatStoreHarness) -> None:
+    late = await harness.request(at=A_MOMENT + HOUR)
+    early = await harness.request(at=A_MOMENT)
+    leadership = await harness.lead()
 
-    first = await world.beat.claim_requested(leadership, most=1)
-    await world.beat.record_published([Published(run_id=early.id, at=A_MOMENT, deadline=None)])
-    second = await world.beat.claim_requested(leadership, most=10)
+    first = await harness.beat.claim_requested(leadership, most=1)
+    await harness.beat.record_published([Published(run_id=early.id, at=A_MOMENT, deadline=None)])
+    second = await harness.beat.claim_requested(leadership, most=10)
 
     assert first == [replace(early, state=RunState.CLAIMED)]
     assert second == [replace(late, state=RunState.CLAIMED)]
-    assert await world.beat.claim_requested(leadership, most=10) == second, "not noted yet"
-    assert not await world.beat.schedule_states(), "the schedule does not move"
+    assert await harness.beat.claim_requested(leadership, most=10) == second, "not noted yet"
+    assert not await harness.beat.schedule_states(), "the schedule does not move"
 
 
-async def test_who_begins_to_lead_takes_over_what_was_not_published(world: World) -> None:
-    asked = await world.request(OTHER)
-    first = await world.lead(lease=SHORT)
-    await world.beat.claim(first, [a_due(*slots(2))])
-    await world.beat.claim_requested(first, most=10)
+async def test_who_begins_to_lead_takes_over_what_was_not_published(
+    harness: BeatStoreHarness,
+) -> None:
+    asked = await harness.request(OTHER)
+    first = await harness.lead(lease=SHORT)
+    await harness.beat.claim(first, [a_due(*slots(2))])
+    await harness.beat.claim_requested(first, most=10)
     published = run_id(TASK, slots(1)[0])
-    await world.beat.record_published([Published(run_id=published, at=A_MOMENT, deadline=None)])
+    await harness.beat.record_published([Published(run_id=published, at=A_MOMENT, deadline=None)])
     await asyncio.sleep(SHORT.total_seconds() * 1.5)
-    second = await world.other.lead(SECOND, lease=LONG, report=REPORT)
+    second = await harness.other.lead(SECOND, lease=LONG, report=REPORT)
     assert second is not None
 
-    taken = await world.other.claim_abandoned(second)
+    taken = await harness.other.claim_abandoned(second)
 
     assert {run.id for run in taken} == {asked.id, run_id(TASK, slots(2)[1])}
-    again = await world.other.claim(second, [a_due(*slots(2))])
+    again = await harness.other.claim(second, [a_due(*slots(2))])
     assert [run.scheduled_for for run in again] == [slots(2)[1]], "they are its own now"
 
 
 # --- what became of them ---
 
 
-async def test_a_message_is_noted_as_published_once(world: World) -> None:
-    leadership = await world.lead()
-    (run,) = await world.beat.claim(leadership, [a_due(A_MOMENT)])
+async def test_a_message_is_noted_as_published_once(harness: BeatStoreHarness) -> None:
+    leadership = await harness.lead()
+    (run,) = await harness.beat.claim(leadership, [a_due(A_MOMENT)])
 
     for at in (A_MOMENT, A_MOMENT + HOUR):
-        await world.beat.record_published([Published(run_id=run.id, at=at, deadline=at + HOUR)])
+        await harness.beat.record_published([Published(run_id=run.id, at=at, deadline=at + HOUR)])
 
-    assert await world.run_of(A_MOMENT) == replace(
+    assert await harness.run_of(A_MOMENT) == replace(
         run, state=RunState.PUBLISHED, published_at=A_MOMENT, deadline=A_MOMENT + HOUR
     )
 
 
-async def test_a_worker_may_be_faster_than_the_note(world: World) -> None:
-    leadership = await world.lead()
-    (run,) = await world.beat.claim(leadership, [a_due(A_MOMENT)])
-    await world.log.begin(begun(A_MOMENT, at=A_MOMENT, deadline=None))
+async def test_a_worker_may_be_faster_than_the_note(harness: BeatStoreHarness) -> None:
+    leadership = await harness.lead()
+    (run,) = await harness.beat.claim(leadership, [a_due(A_MOMENT)])
+    await harness.log.begin(begun(A_MOMENT, at=A_MOMENT, deadline=None))
 
-    await world.beat.record_published(
+    await harness.beat.record_published(
         [Published(run_id=run.id, at=A_MOMENT, deadline=A_MOMENT + HOUR)]
     )
 
-    stored = await world.run_of(A_MOMENT)
+    stored = await harness.run_of(A_MOMENT)
     assert (stored.state, stored.published_at, stored.deadline) == (
         RunState.STARTED,
         A_MOMENT,
@@ -544,63 +561,69 @@ async def test_a_worker_may_be_faster_than_the_note(world: World) -> None:
     )
 
 
-async def test_what_cannot_be_published_has_failed(world: World) -> None:
-    leadership = await world.lead()
-    (run,) = await world.beat.claim(leadership, [a_due(A_MOMENT)])
+async def test_what_cannot_be_published_has_failed(harness: BeatStoreHarness) -> None:
+    leadership = await harness.lead()
+    (run,) = await harness.beat.claim(leadership, [a_due(A_MOMENT)])
 
-    await world.beat.record_failed([Finished(run_id=run.id, at=A_MOMENT, error="no serializer\0")])
+    await harness.beat.record_failed(
+        [Finished(run_id=run.id, at=A_MOMENT, error="no serializer\0")]
+    )
 
-    stored = await world.run_of(A_MOMENT)
+    stored = await harness.run_of(A_MOMENT)
     assert (stored.state, stored.finished_at) == (RunState.FAILED, A_MOMENT)
     assert stored.error.startswith("no serializer")
-    assert await world.beat.claim_abandoned(leadership) == []
+    assert await harness.beat.claim_abandoned(leadership) == []
 
 
 async def test_what_was_published_without_a_claim_is_recorded_and_counted_once(
-    world: World,
+    harness: BeatStoreHarness,
 ) -> None:
     """Whether a worker has noted it already, or somebody has claimed it meanwhile, or it was recorded before."""
     noted, claimed, new = slots(3)
-    leadership = await world.lead()
-    await world.beat.claim(leadership, [a_due(claimed)])
-    await world.log.begin(begun(noted, at=noted))
+    leadership = await harness.lead()
+    await harness.beat.claim(leadership, [a_due(claimed)])
+    await harness.log.begin(begun(noted, at=noted))
     due = a_due(noted, claimed, new)
     published = [Published(run_id=run_id(TASK, s), at=s, deadline=None) for s in slots(3)]
 
     for _ in range(2):
-        await world.beat.record_unclaimed([due], published)
+        await harness.beat.record_unclaimed([due], published)
 
-    assert [run.state for run in await world.runs()] == [
+    assert [run.state for run in await harness.runs()] == [
         RunState.PUBLISHED,
         RunState.PUBLISHED,
         RunState.STARTED,
     ]
-    assert (await world.beat.schedule_states())[TASK] == ScheduleState(handled_until=new, runs=3)
+    assert (await harness.beat.schedule_states())[TASK] == ScheduleState(handled_until=new, runs=3)
 
 
-async def test_a_turn_that_is_recorded_with_each_of_its_runs_counts_once(world: World) -> None:
+async def test_a_turn_that_is_recorded_with_each_of_its_runs_counts_once(
+    harness: BeatStoreHarness,
+) -> None:
     first, second, third = slots(3)
     due_slots = [a_due(first, second), a_due(first, second), a_due(third)]
     published = [Published(run_id=run_id(TASK, s), at=s, deadline=None) for s in slots(3)]
 
-    await world.beat.record_unclaimed(due_slots, published)
+    await harness.beat.record_unclaimed(due_slots, published)
 
-    assert {run.state for run in await world.runs()} == {RunState.PUBLISHED}
-    assert (await world.beat.schedule_states())[TASK] == ScheduleState(handled_until=third, runs=3)
+    assert {run.state for run in await harness.runs()} == {RunState.PUBLISHED}
+    assert (await harness.beat.schedule_states())[TASK] == ScheduleState(
+        handled_until=third, runs=3
+    )
 
 
-async def test_there_may_be_nothing_to_claim_or_to_note(world: World) -> None:
-    leadership = await world.lead()
+async def test_there_may_be_nothing_to_claim_or_to_note(harness: BeatStoreHarness) -> None:
+    leadership = await harness.lead()
 
-    assert not await world.beat.claim(leadership, [])
-    await world.beat.record_unclaimed([], [])
-    await world.beat.record_published([])
-    await world.beat.record_failed([])
-    await world.beat.record_problems({})
-    await world.log.finish([])
+    assert not await harness.beat.claim(leadership, [])
+    await harness.beat.record_unclaimed([], [])
+    await harness.beat.record_published([])
+    await harness.beat.record_failed([])
+    await harness.beat.record_problems({})
+    await harness.log.finish([])
 
-    assert not await world.beat.schedule_states()
-    assert not await world.beat.read([])
+    assert not await harness.beat.schedule_states()
+    assert not await harness.beat.read([])
 
 
 # --- workers ---
@@ -624,38 +647,40 @@ def begun(
     )
 
 
-async def test_a_run_begins_once(world: World) -> None:
+async def test_a_run_begins_once(harness: BeatStoreHarness) -> None:
     """A message that was published twice runs once; one that came back because its worker died runs again."""
-    leadership = await world.lead()
-    await world.beat.claim(leadership, [a_due(A_MOMENT)])
+    leadership = await harness.lead()
+    await harness.beat.claim(leadership, [a_due(A_MOMENT)])
 
-    first = await world.log.begin(begun(A_MOMENT))
-    second = await world.log.begin(begun(A_MOMENT, at=A_MOMENT + HOUR))
+    first = await harness.log.begin(begun(A_MOMENT))
+    second = await harness.log.begin(begun(A_MOMENT, at=A_MOMENT + HOUR))
     assert (first, second) == (True, False)
-    assert (await world.run_of(A_MOMENT)).started_at == A_MOMENT
+    assert (await harness.run_of(A_MOMENT)).started_at == A_MOMENT
 
-    assert await world.log.begin(begun(A_MOMENT, at=A_MOMENT + HOUR, again=True))
-    assert (await world.run_of(A_MOMENT)).started_at == A_MOMENT + HOUR
+    assert await harness.log.begin(begun(A_MOMENT, at=A_MOMENT + HOUR, again=True))
+    assert (await harness.run_of(A_MOMENT)).started_at == A_MOMENT + HOUR
 
 
-async def test_of_twins_that_begin_at_once_one_does(world: World) -> None:
-    answers = await asyncio.gather(*(world.log.begin(begun(A_MOMENT)) for _ in range(8)))
+async def test_of_twins_that_begin_at_once_one_does(harness: BeatStoreHarness) -> None:
+    answers = await asyncio.gather(*(harness.log.begin(begun(A_MOMENT)) for _ in range(8)))
 
     assert sum(answers) == 1
 
 
-async def test_a_run_that_nobody_has_stored_is_stored_when_it_begins(world: World) -> None:
-    assert await world.log.begin(begun(A_MOMENT))
+async def test_a_run_that_nobody_has_stored_is_stored_when_it_begins(
+    harness: BeatStoreHarness,
+) -> None:
+    assert await harness.log.begin(begun(A_MOMENT))
 
-    assert (await world.run_of(A_MOMENT)).state is RunState.STARTED
+    assert (await harness.run_of(A_MOMENT)).state is RunState.STARTED
 
 
-async def test_a_run_ends_well_or_with_what_it_raised(world: World) -> None:
+async def test_a_run_ends_well_or_with_what_it_raised(harness: BeatStoreHarness) -> None:
     well, badly = slots(2)
     for slot in (well, badly):
-        await world.log.begin(begun(slot))
+        await harness.log.begin(begun(slot))
 
-    await world.log.finish(
+    await harness.log.finish(
         [
             Finished(run_id=run_id(TASK, well), at=A_MOMENT),
             Finished(
@@ -666,20 +691,20 @@ async def test_a_run_ends_well_or_with_what_it_raised(world: World) -> None:
             Finished(run_id=run_id(OTHER, badly), at=A_MOMENT, error="of nothing"),
         ]
     )
-    await world.log.finish([])
+    await harness.log.finish([])
 
-    good, bad = await world.run_of(well), await world.run_of(badly)
+    good, bad = await harness.run_of(well), await harness.run_of(badly)
     assert (good.state, good.finished_at, good.error) == (RunState.SUCCEEDED, A_MOMENT, "")
     assert bad.state is RunState.FAILED
     assert bad.error.startswith("boom ")
-    assert await world.runs(OTHER) == []
+    assert await harness.runs(OTHER) == []
 
 
-async def test_a_run_that_begins_again_has_not_ended(world: World) -> None:
-    await world.log.begin(begun(A_MOMENT))
-    await world.log.finish([Finished(run_id=run_id(TASK, A_MOMENT), at=A_MOMENT, error="retry")])
+async def test_a_run_that_begins_again_has_not_ended(harness: BeatStoreHarness) -> None:
+    await harness.log.begin(begun(A_MOMENT))
+    await harness.log.finish([Finished(run_id=run_id(TASK, A_MOMENT), at=A_MOMENT, error="retry")])
 
-    await world.log.begin(begun(A_MOMENT, again=True))
+    await harness.log.begin(begun(A_MOMENT, again=True))
 
-    run = await world.run_of(A_MOMENT)
+    run = await harness.run_of(A_MOMENT)
     assert (run.state, run.finished_at, run.error) == (RunState.STARTED, None, "")

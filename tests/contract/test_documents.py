@@ -17,7 +17,7 @@ from application.ports.documents import Documents, Order
 from application.settings import MongoSettings
 from domain.documents import DocumentExists, DocumentId, DocumentNotFound
 from domain.errors import Unavailable
-from tests.fakes.notes import Note, NoteFilter, memory_notes, mongo_notes
+from tests.support.notes import Note, NoteFilter, memory_notes, mongo_notes
 
 Notes: TypeAlias = Documents[Note, NoteFilter]
 ALL = NoteFilter()

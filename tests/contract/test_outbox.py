@@ -10,19 +10,13 @@ import pytest
 from application.ports.unit_of_work import UnitOfWorkFactory
 from domain.audit_log import AuditEntry, AuditOutcome
 from domain.identity import UserId
-from tests.fakes.builders import A_MOMENT, a_user, an_audit_entry
+from tests.support.builders import A_MOMENT, a_user, an_audit_entry
+from tests.support.given import given
 
 
 def entries(number: int) -> list[AuditEntry]:
     """Return entries, the oldest first."""
     return [an_audit_entry(at=A_MOMENT + timedelta(seconds=n)) for n in range(number)]
-
-
-async def given(uow: UnitOfWorkFactory, *what: AuditEntry) -> None:
-    async with uow() as work:
-        for entry in what:
-            await work.outbox.add(entry)
-        await work.commit()
 
 
 async def waiting(uow: UnitOfWorkFactory, limit: int = 100) -> Sequence[AuditEntry]:

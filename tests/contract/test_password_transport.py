@@ -15,7 +15,7 @@ from adapters.security.pool import HashingPool
 from application.ports.password_transport import PasswordTransport, TransportKey
 from application.settings import PasswordSettings
 from domain.sessions import SealedPassword
-from tests.fakes.security import keys_with
+from tests.support.keys import keys_with
 
 
 @dataclass(frozen=True)

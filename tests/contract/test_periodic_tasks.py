@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from typing import Any
 from uuid import UUID
 
@@ -18,21 +17,13 @@ from domain.scheduling.misfire import Misfire
 from domain.scheduling.options import PublishingOptions
 from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
 from domain.scheduling.schedules import Clocked, Crontab, Interval, Period, Solar, SolarEvent
-from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.task_runs import run_id
-from tests.fakes.builders import A_MOMENT
-from tests.fakes.scheduling import a_definition, a_periodic_task
-from tests.fakes.scheduling_backend import BROKEN_SCHEDULE, SchedulingBackend
-from tests.fakes.waiting import waits
+from tests.support.builders import A_MOMENT, a_definition, a_periodic_task, a_task_id
+from tests.support.scheduling_stores import BROKEN_SCHEDULE, SchedulingBackend
+from tests.support.waiting import waits
 
 BEAT = BeatId(UUID(int=1))
 LATER = A_MOMENT + timedelta(hours=1, microseconds=1)
-
-_numbers = count(1)
-
-
-def nobody() -> PeriodicTaskId:
-    return PeriodicTaskId(UUID(int=next(_numbers) << 96))
 
 
 async def names(scheduling: SchedulingBackend, **criteria: Any) -> Sequence[str]:
@@ -84,9 +75,9 @@ async def test_a_task_is_found_exactly_as_it_was_added(
 
 async def test_there_is_no_task_that_nobody_added(scheduling: SchedulingBackend) -> None:
     async with scheduling.uow() as work:
-        assert await work.periodic_tasks.find(nobody()) is None
+        assert await work.periodic_tasks.find(a_task_id()) is None
         with pytest.raises(PeriodicTaskNotFound):
-            await work.periodic_tasks.lock(nobody())
+            await work.periodic_tasks.lock(a_task_id())
 
 
 async def test_what_is_handed_out_is_a_copy(scheduling: SchedulingBackend) -> None:

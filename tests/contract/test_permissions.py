@@ -4,18 +4,15 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import count
 from uuid import UUID
 
 from application.ports.unit_of_work import UnitOfWorkFactory
 from domain.routes import Permission, PermissionChange, PermissionId, Route
-from tests.fakes.builders import A_MOMENT
-from tests.fakes.waiting import waits
+from tests.support.builders import A_MOMENT, a_uuid
+from tests.support.waiting import waits
 
 LATER = A_MOMENT + timedelta(hours=1)
 LATEST = A_MOMENT + timedelta(hours=2)
-
-_numbers = count(1)
 
 
 def a_route(method: str, path: str, **words: str) -> Route:
@@ -32,7 +29,7 @@ LIST, MAKE, SHOW = (
 
 
 def fresh(routes: Sequence[Route]) -> list[UUID]:
-    return [UUID(int=next(_numbers)) for _ in routes]
+    return [a_uuid() for _ in routes]
 
 
 async def sync(

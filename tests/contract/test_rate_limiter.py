@@ -1,7 +1,6 @@
 """What `RateLimiter` promises, kept by memory and by Redis."""
 
 import asyncio
-from datetime import timedelta
 
 import pytest
 
@@ -10,9 +9,8 @@ from adapters.redis.rate_limiter import RedisRateLimiter
 from application.ports.rate_limiter import RateLimiter
 from application.settings import Limit
 from domain.sessions import Throttled
-from tests.fakes.backend import Backend
-
-SECOND = timedelta(seconds=1)
+from tests.support.clock import SECOND
+from tests.support.redis_clock import Backend
 
 
 @pytest.fixture

@@ -26,23 +26,14 @@ from domain.access import (
 )
 from domain.errors import Conflict
 from domain.identity import User, UserId, UserStatus
-from tests.fakes.builders import A_MOMENT, a_role, a_user
-from tests.fakes.waiting import waits
+from tests.support.builders import A_MOMENT, a_role, a_user
+from tests.support.given import given
+from tests.support.waiting import waits
 
 LATER = A_MOMENT + timedelta(days=1, microseconds=1)
 ALL = PageRequest(size=100)
 NOBODY = UserId(UUID(int=0))
 NOTHING = RoleId(UUID(int=0))
-
-
-async def given(uow: UnitOfWorkFactory, *things: User | Role) -> None:
-    async with uow() as work:
-        for thing in things:
-            if isinstance(thing, User):
-                await work.users.add(thing)
-            else:
-                await work.roles.add(thing)
-        await work.commit()
 
 
 async def assign(uow: UnitOfWorkFactory, user: User, *roles: Role) -> None:

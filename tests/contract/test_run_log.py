@@ -1,8 +1,7 @@
 """What `RunLog` promises about beginnings and ends that come late, twice, in masses, or say whatever they say."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-from itertools import count
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -11,17 +10,14 @@ import pytest
 from application.ports.scheduling import Begun, DueSlots, Finished, Published
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.task_runs import Run, RunId, RunState, run_id
-from tests.fakes.builders import A_MOMENT
-from tests.fakes.scheduling import a_periodic_task
-from tests.fakes.scheduling_backend import SchedulingBackend
-
-_numbers = count(1)
-SECOND = timedelta(seconds=1)
+from tests.support.builders import A_MOMENT, a_periodic_task, a_task_id
+from tests.support.clock import SECOND
+from tests.support.scheduling_stores import SchedulingBackend
 
 
 @pytest.fixture
 def task_id() -> PeriodicTaskId:
-    return PeriodicTaskId(UUID(int=next(_numbers) << 96))
+    return a_task_id()
 
 
 def beginning(task_id: PeriodicTaskId, slot: datetime = A_MOMENT, **facts: Any) -> Begun:

@@ -8,7 +8,7 @@ import pytest
 from adapters.memory.seen_ciphertexts import MemorySeenCiphertexts
 from adapters.redis.seen_ciphertexts import RedisSeenCiphertexts
 from application.ports.seen_ciphertexts import SeenCiphertexts
-from tests.fakes.backend import Backend
+from tests.support.redis_clock import Backend
 
 DIGEST, ANOTHER = "a" * 64, "b" * 64
 WINDOW = timedelta(seconds=240)

@@ -29,7 +29,7 @@ from adapters.postgres.transaction import Transaction
 from application.paging import MOST_COUNTED, Page, PageRequest
 from application.settings import PostgresSettings
 from domain.errors import Conflict, PorticoError
-from tests.fakes.waiting import waits
+from tests.support.waiting import waits
 
 pytestmark = pytest.mark.server
 

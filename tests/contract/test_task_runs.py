@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from itertools import count
 from typing import Any
 from uuid import UUID
 
@@ -15,21 +14,14 @@ from application.ports.task_runs import RunFilter
 from domain.scheduling.errors import PeriodicTaskNotFound, RunNotFound
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.task_runs import Run, RunId, RunState, run_id
-from tests.fakes.builders import A_MOMENT
-from tests.fakes.scheduling import a_periodic_task
-from tests.fakes.scheduling_backend import SchedulingBackend
-
-_numbers = count(1)
-MINUTE = timedelta(minutes=1)
-
-
-def some_task() -> PeriodicTaskId:
-    return PeriodicTaskId(UUID(int=next(_numbers) << 96))
+from tests.support.builders import A_MOMENT, a_periodic_task, a_task_id, a_uuid
+from tests.support.clock import MINUTE
+from tests.support.scheduling_stores import SchedulingBackend
 
 
 def a_request(task_id: PeriodicTaskId, at: datetime = A_MOMENT) -> Run:
     return Run(
-        id=RunId(UUID(int=next(_numbers))),
+        id=RunId(a_uuid()),
         task_id=task_id,
         scheduled_for=at,
         state=RunState.REQUESTED,
@@ -95,7 +87,7 @@ async def prune(scheduling: SchedulingBackend, *, before: datetime, limit: int =
 async def test_a_run_that_somebody_asked_for_is_in_the_history(
     scheduling: SchedulingBackend,
 ) -> None:
-    task_id = some_task()
+    task_id = a_task_id()
     run = a_request(task_id, A_MOMENT + timedelta(microseconds=1))
 
     await request(scheduling, run)
@@ -106,7 +98,7 @@ async def test_a_run_that_somebody_asked_for_is_in_the_history(
 async def test_a_run_is_asked_for_exactly_if_the_unit_of_work_commits(
     scheduling: SchedulingBackend,
 ) -> None:
-    task_id = some_task()
+    task_id = a_task_id()
     async with scheduling.uow() as work:
         await work.runs.request(a_request(task_id))
 
@@ -118,7 +110,7 @@ async def test_slices_together_are_the_history_newest_first(
     scheduling: SchedulingBackend, limit: int
 ) -> None:
     """Of one instant, the run with the greater id comes first; nobody else's are among them."""
-    task_id, other = some_task(), some_task()
+    task_id, other = a_task_id(), a_task_id()
     runs = [a_request(task_id, A_MOMENT + n // 2 * MINUTE) for n in range(6)]
     await request(scheduling, *runs, a_request(other))
 
@@ -126,7 +118,7 @@ async def test_slices_together_are_the_history_newest_first(
 
 
 async def test_a_slice_goes_on_where_a_run_was_that_is_gone(scheduling: SchedulingBackend) -> None:
-    task_id = some_task()
+    task_id = a_task_id()
     old, new = a_request(task_id), a_request(task_id, A_MOMENT + MINUTE)
     await request(scheduling, old, new)
 
@@ -137,14 +129,14 @@ async def test_a_slice_goes_on_where_a_run_was_that_is_gone(scheduling: Scheduli
 
 
 async def test_there_is_no_history_of_what_never_ran(scheduling: SchedulingBackend) -> None:
-    assert await history(scheduling, some_task()) == []
+    assert await history(scheduling, a_task_id()) == []
 
 
 # --- pruning ---
 
 
 async def test_old_runs_that_have_ended_can_be_pruned(scheduling: SchedulingBackend) -> None:
-    task_id, bound = some_task(), A_MOMENT + 10 * MINUTE
+    task_id, bound = a_task_id(), A_MOMENT + 10 * MINUTE
     for minute in (0, 5, 10, 15):
         await finish(scheduling, task_id, A_MOMENT + minute * MINUTE)
 
@@ -156,7 +148,7 @@ async def test_old_runs_that_have_ended_can_be_pruned(scheduling: SchedulingBack
 
 
 async def test_no_more_are_pruned_at_once_than_asked_for(scheduling: SchedulingBackend) -> None:
-    task_id = some_task()
+    task_id = a_task_id()
     for minute in range(5):
         await finish(scheduling, task_id, A_MOMENT + minute * MINUTE)
 
@@ -167,7 +159,7 @@ async def test_no_more_are_pruned_at_once_than_asked_for(scheduling: SchedulingB
 async def test_a_run_that_is_going_on_is_not_pruned_however_old(
     scheduling: SchedulingBackend,
 ) -> None:
-    task_id, later = some_task(), A_MOMENT + timedelta(days=400)
+    task_id, later = a_task_id(), A_MOMENT + timedelta(days=400)
     await request(scheduling, a_request(task_id))
     await publish(scheduling, task_id, A_MOMENT + MINUTE)
     await begin(scheduling, task_id, A_MOMENT + 2 * MINUTE)
@@ -183,7 +175,7 @@ async def test_a_run_whose_time_is_up_is_pruned_although_nobody_ended_it(
     scheduling: SchedulingBackend,
 ) -> None:
     """Messages that expired, and workers that died."""
-    task_id = some_task()
+    task_id = a_task_id()
     await publish(scheduling, task_id, A_MOMENT, deadline=A_MOMENT + MINUTE)
 
     assert await prune(scheduling, before=A_MOMENT + timedelta(days=1)) == 1
@@ -191,7 +183,7 @@ async def test_a_run_whose_time_is_up_is_pruned_although_nobody_ended_it(
 
 
 async def test_pruning_that_is_not_committed_prunes_nothing(scheduling: SchedulingBackend) -> None:
-    task_id = some_task()
+    task_id = a_task_id()
     await finish(scheduling, task_id, A_MOMENT)
     async with scheduling.uow() as work:
         assert await work.runs.prune(before=A_MOMENT + MINUTE, limit=9) == 1
@@ -226,7 +218,7 @@ async def search(
 async def test_runs_of_all_tasks_are_found_newest_first_and_by_what_became_of_them(
     scheduling: SchedulingBackend, limit: int
 ) -> None:
-    first, second = some_task(), some_task()
+    first, second = a_task_id(), a_task_id()
     slots = [A_MOMENT + n * MINUTE for n in range(6)]
     await publish(scheduling, first, slots[0], deadline=slots[1])  # expires
     await publish(scheduling, second, slots[1], slots[2], slots[3], slots[4])
@@ -264,7 +256,7 @@ async def test_runs_of_all_tasks_are_found_newest_first_and_by_what_became_of_th
 async def test_a_run_that_is_called_off_is_not_begun_nor_published_again(
     scheduling: SchedulingBackend,
 ) -> None:
-    task_id = some_task()
+    task_id = a_task_id()
     await publish(scheduling, task_id, A_MOMENT)
     run = run_id(task_id, A_MOMENT)
     async with scheduling.uow() as work:
@@ -316,8 +308,8 @@ async def test_some_tasks_are_locked_together_or_not_at_all(
     async with scheduling.uow() as work:
         found = await work.periodic_tasks.lock_all([*ids[::-1], ids[0]])
         assert [each.task.id for each in found] == sorted(ids)
-        names = await work.periodic_tasks.names([ids[0], some_task()])
+        names = await work.periodic_tasks.names([ids[0], a_task_id()])
     assert names == {ids[0]: "c"}
     async with scheduling.uow() as work:
         with pytest.raises(PeriodicTaskNotFound):
-            await work.periodic_tasks.lock_all([*ids, some_task()])
+            await work.periodic_tasks.lock_all([*ids, a_task_id()])

@@ -12,12 +12,11 @@ from application.ports.tokens import Tokens
 from application.settings import KeyRing, SessionSettings
 from domain.identity import UserId
 from domain.sessions import AccessClaims, InvalidToken, RefreshClaims, SessionId, TokenId
-from tests.fakes.builders import A_MOMENT
-from tests.fakes.clock import MovableClock
-from tests.fakes.security import a_pem, keys_with
+from tests.support.builders import A_MOMENT
+from tests.support.clock import SECOND, MovableClock
+from tests.support.keys import a_pem, keys_with
 
 SETTINGS = SessionSettings()
-SECOND = timedelta(seconds=1)
 
 ACCESS = AccessClaims(
     user_id=UserId(UUID(int=1)),

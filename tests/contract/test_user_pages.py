@@ -12,18 +12,12 @@ from application.ports.unit_of_work import UnitOfWorkFactory
 from application.ports.users import UserFilter
 from domain.access import RoleCode
 from domain.identity import User, UserNotFound, UserStatus
-from tests.fakes.builders import a_role, a_user
-from tests.fakes.waiting import waits
+from tests.support.builders import a_role, a_user
+from tests.support.given import given
+from tests.support.waiting import waits
 
 EVERYBODY = UserFilter()
 ALL = PageRequest(size=100)
-
-
-async def given(uow: UnitOfWorkFactory, *users: User) -> None:
-    async with uow() as work:
-        for user in users:
-            await work.users.add(user)
-        await work.commit()
 
 
 @pytest.mark.parametrize("descending", [False, True])

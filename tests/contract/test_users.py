@@ -21,18 +21,12 @@ from domain.identity import (
     UserNotFound,
     UserStatus,
 )
-from tests.fakes.builders import A_MOMENT, UserChanges, a_user
-from tests.fakes.waiting import waits
+from tests.support.builders import A_MOMENT, UserChanges, a_user
+from tests.support.given import given
+from tests.support.waiting import waits
 
 LATER = A_MOMENT + timedelta(days=1, microseconds=1)
 NOBODY = UserId(UUID(int=0))
-
-
-async def given(uow: UnitOfWorkFactory, *users: User) -> None:
-    async with uow() as work:
-        for user in users:
-            await work.users.add(user)
-        await work.commit()
 
 
 async def stored(uow: UnitOfWorkFactory, user_id: UserId) -> User | None:

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.processes import family_of, kill_all, survivors
-from tests.servers import Servers
+from tests.support.processes import family_of, kill_all, survivors
+from tests.support.servers import Servers
 
 _OURS = {"ENVIRONMENT", "DATABASE_URL", "REDIS_URL"}
 PORTICO = Path(sys.executable).with_name("portico")

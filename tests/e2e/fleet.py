@@ -23,9 +23,9 @@ from application.ports.access_versions import DIRTY_TTL
 from application.settings import PostgresSettings, RedisSettings
 from local_stack.servers import choose_ports
 from tests.e2e.command import addresses, portico, starting
-from tests.fakes.clock import ClockWithRedis
-from tests.fakes.security import a_pem, a_private_key
-from tests.servers import Servers
+from tests.support.keys import a_pem, a_private_key
+from tests.support.redis_clock import ClockWithRedis
+from tests.support.servers import Servers
 
 ADMINISTRATOR = "administrator"
 PASSWORD = "correct horse battery staple"

@@ -3,8 +3,7 @@
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -15,12 +14,11 @@ import httpx
 
 from tests.e2e.command import Started, addresses, environment, running
 from tests.e2e.fleet import dropped, flushed, migrated
-from tests.servers import Servers
+from tests.support.servers import Servers
 
 ROOT = Path(__file__).parents[2]
 TASKS = "/api/v1/periodic-tasks"
 EACH_SECOND = {"kind": "interval", "schedule": {"every": 1, "period": "seconds"}}
-_WITHIN = 40.0
 _numbers = count(1)
 
 
@@ -97,15 +95,6 @@ def portico_running(directory: Path, variables: dict[str, str]) -> Iterator[Port
         stack.wait_until(lambda: "worker is ready" in stack.said())
         stack.wait_until(lambda: "beat is ready" in stack.said())
         yield Portico(stack, http, variables)
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    """Return what the condition gives once that is something."""
-    end = time.monotonic() + _WITHIN
-    while not (found := condition()):
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.05)
-    return found
 
 
 def lines(file: Path) -> list[str]:

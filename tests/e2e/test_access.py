@@ -27,7 +27,7 @@ from schemathesis.specs.openapi.checks import (
 from application.settings import HttpSettings
 from entrypoints.http.app import application
 from tests.e2e.fleet import ADMINISTRATOR, PASSWORD, Fleet, fleet, log_in, made, sealed
-from tests.servers import Servers
+from tests.support.servers import Servers
 
 pytestmark = pytest.mark.server
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.e2e.fleet import ADMINISTRATOR, PASSWORD, Fleet, fleet, log_in, made, sealed
-from tests.servers import Servers
+from tests.support.servers import Servers
 
 pytestmark = pytest.mark.server
 

@@ -19,10 +19,11 @@ import pytest
 
 from entrypoints.celery.beat.beat_schedule import configured_id
 from entrypoints.cli.errors import ExitCode
-from tests.e2e.beats import SECOND, Stage, a_second_connection, a_stage, each_once
+from tests.e2e.beat_processes import Stage, a_second_connection, a_stage, each_once
 from tests.e2e.command import portico
-from tests.fakes.link import link_to
-from tests.servers import Servers
+from tests.support.clock import SECOND
+from tests.support.link import link_to
+from tests.support.servers import Servers
 
 pytestmark = pytest.mark.server
 

@@ -3,8 +3,7 @@
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -12,7 +11,8 @@ import psutil
 import pytest
 
 from tests.e2e.command import Started, environment, running, starting
-from tests.processes import family_of, kill_all, survivors
+from tests.support.processes import family_of, kill_all, survivors
+from tests.support.waiting import wait_until
 
 CELERY = str(Path(sys.executable).with_name("celery"))
 APP = ("-A", "entrypoints.celery.app")
@@ -49,13 +49,6 @@ def started(*arguments: str, directory: Path) -> Iterator[Started]:
     options = {"directory": directory, "PYTHONPATH": HERE, "ENVIRONMENT": ""}
     with starting(*APP, *arguments, program=CELERY, **options) as command:  # type: ignore[arg-type]
         yield command
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 40
-    while not condition():
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.05)
 
 
 def text_of(file: Path) -> str:
@@ -119,7 +112,7 @@ def test_a_detached_command_logs_to_its_file(
 
     family: list[psutil.Process] = []
     try:
-        until(lambda: ready in text_of(log))
+        wait_until(lambda: ready in text_of(log))
         family = family_of(int(pid.read_text()))
         family[0].terminate()
         assert not survivors(family, within=30)

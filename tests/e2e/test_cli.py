@@ -26,8 +26,8 @@ from domain.scheduling.zones import zone_rules_version
 from entrypoints.cli import app
 from local_stack.servers import choose_ports
 from tests.e2e.command import PORTICO, addresses, environment, portico, starting
-from tests.servers import Servers
-from tests.valkey import Valkey
+from tests.support.servers import Servers
+from tests.support.valkey import Valkey
 
 COMMANDS = (
     "run",

@@ -18,8 +18,9 @@ from local_stack.servers import choose_ports
 from tests.e2e.client import Client
 from tests.e2e.command import Started, addresses, portico, starting
 from tests.e2e.fleet import created, dropped, flushed
-from tests.e2e.jobs import EACH_SECOND, until
-from tests.servers import Servers
+from tests.e2e.jobs import EACH_SECOND
+from tests.support.servers import Servers
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)  # a machine without a cache of uv fetches every wheel
 
@@ -217,7 +218,7 @@ def _runs_of_a_periodic_task(port: int) -> list[dict[str, Any]]:
         return [run for run in runs if run["finishedAt"]]
 
     with closing(client.http):
-        return list(until(ended))
+        return list(wait_until(ended))
 
 
 def _is_ready(port: int) -> bool:

@@ -16,9 +16,10 @@ import pytest
 
 from tests.e2e.command import Started, addresses, environment, portico, starting
 from tests.e2e.job_tasks import ODD
-from tests.e2e.jobs import EACH_SECOND, TASKS, Portico, lines, portico_running, settings_of, until
-from tests.processes import kill_all
-from tests.servers import Servers
+from tests.e2e.jobs import EACH_SECOND, TASKS, Portico, lines, portico_running, settings_of
+from tests.support.processes import kill_all
+from tests.support.servers import Servers
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.server
 
@@ -48,10 +49,10 @@ def test_a_task_that_is_made_runs_on_time_without_a_restart(jobs: Portico, tmp_p
     file = tmp_path / "lines"
     task = jobs.make(args=[str(file)], kwargs={"text": "once"})
 
-    until(lambda: len(jobs.ended(task)) >= 4)
+    wait_until(lambda: len(jobs.ended(task)) >= 4)
     jobs.change(task, enabled=False)
     time.sleep(1)  # the beat learns of it
-    until(lambda: len(jobs.ended(task)) == len(jobs.runs(task)))
+    wait_until(lambda: len(jobs.ended(task)) == len(jobs.runs(task)))
     runs = jobs.ended(task)
 
     assert all(run["state"] == "succeeded" and 0 <= run["lateness"] < 1 for run in runs)
@@ -66,7 +67,7 @@ def test_a_task_that_is_made_runs_on_time_without_a_restart(jobs: Portico, tmp_p
 def test_runs_come_in_their_second_and_none_is_left_out(jobs: Portico, tmp_path: Path) -> None:
     task = jobs.make(args=[str(tmp_path / "lines")])
 
-    until(lambda: len(jobs.ended(task)) >= 5)
+    wait_until(lambda: len(jobs.ended(task)) >= 5)
     runs = jobs.ended(task)
 
     assert gaps(runs) == {timedelta(seconds=1)}
@@ -79,10 +80,10 @@ def test_a_change_is_in_force_without_a_restart(jobs: Portico, tmp_path: Path) -
     """Edited, paused, resumed, removed."""
     first, second = tmp_path / "first", tmp_path / "second"
     task = jobs.make(args=[str(first)])
-    until(lambda: lines(first))
+    wait_until(lambda: lines(first))
 
     jobs.change(task, args=[str(second)])
-    until(lambda: lines(second))
+    wait_until(lambda: lines(second))
     jobs.change(task, enabled=False)
     time.sleep(1)
     paused = len(lines(second))
@@ -90,7 +91,7 @@ def test_a_change_is_in_force_without_a_restart(jobs: Portico, tmp_path: Path) -
     assert len(lines(second)) == paused
 
     jobs.change(task, enabled=True)
-    until(lambda: len(lines(second)) > paused)
+    wait_until(lambda: len(lines(second)) > paused)
     jobs.http.delete(task)
     time.sleep(1)
     removed = len(lines(second))
@@ -106,7 +107,7 @@ def test_a_run_that_is_asked_for_happens_even_while_the_task_is_paused(
     task = jobs.make(args=[str(file)], enabled=False)
 
     asked = jobs.data(jobs.http.post(f"{task}/run"))
-    (run,) = until(lambda: jobs.ended(task))
+    (run,) = wait_until(lambda: jobs.ended(task))
 
     assert (run["id"], run["state"], run["requested"]) == (asked["id"], "succeeded", True)
     assert lines(file) == [""]
@@ -118,7 +119,7 @@ def test_a_run_that_is_asked_for_happens_even_while_the_task_is_paused(
 def test_the_history_says_who_ran_it_how_late_it_was_and_what_went_wrong(jobs: Portico) -> None:
     task = jobs.make(task="test.fail", args=["no such report"], maxRuns=1)
 
-    (run,) = until(lambda: jobs.ended(task))
+    (run,) = wait_until(lambda: jobs.ended(task))
 
     assert (run["state"], run["error"]) == ("failed", "ValueError: no such report")
     assert run["worker"].startswith("celery@")
@@ -133,7 +134,7 @@ def test_the_history_says_who_ran_it_how_late_it_was_and_what_went_wrong(jobs: P
 def test_a_run_whose_process_died_has_failed(jobs: Portico) -> None:
     task = jobs.make(task="test.die", maxRuns=1)
 
-    (run,) = until(lambda: jobs.ended(task))
+    (run,) = wait_until(lambda: jobs.ended(task))
 
     assert run["state"] == "failed"
     assert run["error"].startswith("WorkerLostError")
@@ -145,7 +146,7 @@ def test_a_run_whose_message_comes_back_has_not_ended_with_its_process(
     """It had begun in time: that its message has expired meanwhile makes no difference."""
     task = jobs.make(task="test.die_once", args=[str(tmp_path / "died")], maxRuns=1)
 
-    (run,) = until(lambda: jobs.ended(task))
+    (run,) = wait_until(lambda: jobs.ended(task))
 
     assert (run["state"], run["error"]) == ("succeeded", "")
 
@@ -153,7 +154,7 @@ def test_a_run_whose_message_comes_back_has_not_ended_with_its_process(
 def test_a_run_that_is_tried_again_has_not_expired(jobs: Portico) -> None:
     task = jobs.make(task="test.try_again", args=[1.5], maxRuns=1)
 
-    (run,) = until(lambda: jobs.ended(task))
+    (run,) = wait_until(lambda: jobs.ended(task))
 
     assert (run["state"], run["error"]) == ("succeeded", "")
     assert datetime.fromisoformat(run["startedAt"]) > datetime.fromisoformat(
@@ -165,7 +166,7 @@ def test_a_run_whose_second_attempt_expires_has_failed(jobs: Portico) -> None:
     """Because its task says so; what the schedule says is about the first."""
     task = jobs.make(task="test.try_again", args=[1.5, 1], maxRuns=1)
 
-    (run,) = until(lambda: jobs.ended(task))
+    (run,) = wait_until(lambda: jobs.ended(task))
 
     assert (run["state"], run["error"]) == ("failed", "TaskRevokedError: expired")
 
@@ -173,10 +174,10 @@ def test_a_run_whose_second_attempt_expires_has_failed(jobs: Portico) -> None:
 def test_a_run_that_is_revoked_while_it_waits_has_failed(jobs: Portico, tmp_path: Path) -> None:
     """By an operator, with Celery's remote control."""
     task = jobs.make(task="test.try_again", args=[5], maxRuns=1)
-    (run,) = until(lambda: [run for run in jobs.runs(task) if run["startedAt"]])
+    (run,) = wait_until(lambda: [run for run in jobs.runs(task) if run["startedAt"]])
 
     jobs.python(f"app.control.revoke({run['id']!r})", tmp_path)
-    (run,) = until(lambda: jobs.ended(task))
+    (run,) = wait_until(lambda: jobs.ended(task))
 
     assert (run["state"], run["error"]) == ("failed", "TaskRevokedError: revoked")
 
@@ -184,7 +185,7 @@ def test_a_run_that_is_revoked_while_it_waits_has_failed(jobs: Portico, tmp_path
 def test_a_run_that_exceeds_its_time_limit_has_failed(jobs: Portico) -> None:
     task = jobs.make(task="test.hang", maxRuns=1)
 
-    (run,) = until(lambda: jobs.ended(task))
+    (run,) = wait_until(lambda: jobs.ended(task))
 
     assert run["state"] == "failed"
     assert run["error"].startswith("TimeLimitExceeded")
@@ -198,7 +199,7 @@ def test_whatever_a_run_raises_it_has_failed(jobs: Portico, name: str) -> None:
     }
 
     for odd, task in tasks.items():
-        (run,) = until(partial(jobs.ended, task))
+        (run,) = wait_until(partial(jobs.ended, task))
         assert run["state"] == "failed"
         assert odd in run["error"]
 
@@ -231,7 +232,7 @@ def test_processes_that_are_recycled_lose_no_end(jobs: Portico, tmp_path: Path) 
             maxRuns=16,
             options=options,
         )
-        until(lambda: len(lines(tmp_path / "lines")) == 16)
+        wait_until(lambda: len(lines(tmp_path / "lines")) == 16)
         assert worker.stop(signal.SIGTERM) == 0
 
     assert [run["state"] for run in jobs.runs(task)] == ["succeeded"] * 16
@@ -243,10 +244,10 @@ def test_a_run_whose_whole_worker_was_killed_has_failed_when_its_time_is_up(
     options = {"queue": "killed", "expires": 60, "timeLimit": 3}
     with another_worker(jobs, "killed", "-c", "1", directory=tmp_path) as worker:
         task = jobs.make(task="test.hang", maxRuns=1, options=options)
-        until(lambda: [run for run in jobs.runs(task) if run["startedAt"]])
+        wait_until(lambda: [run for run in jobs.runs(task) if run["startedAt"]])
         kill_all(worker.family())
 
-    (run,) = until(lambda: [run for run in jobs.runs(task) if run["state"] == "failed"])
+    (run,) = wait_until(lambda: [run for run in jobs.runs(task) if run["state"] == "failed"])
     assert run["error"].startswith("its time was up")
     assert run["finishedAt"] is None
 
@@ -257,8 +258,8 @@ def test_a_run_ends_though_its_result_cannot_be_stored(jobs: Portico, tmp_path: 
     with another_worker(jobs, "resultless", "-c", "2", directory=tmp_path, **away):
         well = jobs.make(args=[str(file)], maxRuns=1, options=options)
         badly = jobs.make(task="test.fail", args=["no"], maxRuns=1, options=options)
-        (stored,) = until(partial(jobs.ended, well))
-        (failed,) = until(partial(jobs.ended, badly))
+        (stored,) = wait_until(partial(jobs.ended, well))
+        (failed,) = wait_until(partial(jobs.ended, badly))
 
     assert lines(file) == [""]
     assert stored["state"] == failed["state"] == "failed"
@@ -270,7 +271,7 @@ def test_a_run_whose_task_its_worker_does_not_know_has_failed(
 ) -> None:
     """The worker throws its message away, so nobody else will run it."""
     task = jobs.make(args=["x"], maxRuns=1, options={"queue": "of-nobody", "expires": 3600})
-    (run,) = until(lambda: [run for run in jobs.runs(task) if run["state"] == "published"])
+    (run,) = wait_until(lambda: [run for run in jobs.runs(task) if run["state"] == "published"])
 
     publish = f"""
 headers = {{"periodic_task": {run["taskId"]!r}, "scheduled_for": {run["scheduledFor"]!r}}}
@@ -278,7 +279,7 @@ app.send_task("test.unknown", task_id={run["id"]!r}, headers=headers)
 """
     jobs.python(publish, tmp_path)
 
-    (run,) = until(lambda: jobs.ended(task))
+    (run,) = wait_until(lambda: jobs.ended(task))
     assert (run["state"], run["error"]) == ("failed", "NotRegistered: 'test.unknown'")
 
 
@@ -291,7 +292,7 @@ def test_a_run_without_a_result_has_ended_as_well(
 ) -> None:
     task = jobs.make(task=name, maxRuns=1)
 
-    (run,) = until(lambda: jobs.ended(task))
+    (run,) = wait_until(lambda: jobs.ended(task))
 
     assert run["state"] == state
     assert run["error"].startswith(error)
@@ -302,7 +303,7 @@ def test_a_message_that_comes_twice_runs_once(jobs: Portico, tmp_path: Path) -> 
     file = tmp_path / "lines"
     task = jobs.make(args=[str(file)], enabled=False)
     jobs.http.post(f"{task}/run")
-    (run,) = until(lambda: jobs.ended(task))
+    (run,) = wait_until(lambda: jobs.ended(task))
 
     publish_again = f"""
 headers = {{"periodic_task": {run["taskId"]!r}, "scheduled_for": {run["scheduledFor"]!r}}}
@@ -311,7 +312,7 @@ app.send_task("test.note", [{str(file)!r}, "another"])
 """
     jobs.python(publish_again, tmp_path)
 
-    until(lambda: "another" in lines(file))
+    wait_until(lambda: "another" in lines(file))
     time.sleep(0.5)
     assert lines(file) == ["", "another"]
 
@@ -326,7 +327,7 @@ def offered(jobs: Portico) -> dict[str, Any]:
 
 
 def test_the_api_knows_the_tasks_of_the_workers(jobs: Portico) -> None:
-    tasks = until(lambda: offered(jobs))
+    tasks = wait_until(lambda: offered(jobs))
 
     assert {"portico.prune_runs", "portico.deliver_audit", "test.note"} <= tasks.keys()
     assert tasks["test.note"]["description"] == "Add a line to a file."
@@ -350,18 +351,18 @@ def test_a_worker_with_other_tasks_hides_none_and_takes_its_own_with_it(
         stdout=subprocess.DEVNULL,
     )
     try:
-        until(lambda: {"other.nothing", "test.note"} <= offered(jobs).keys())
+        wait_until(lambda: {"other.nothing", "test.note"} <= offered(jobs).keys())
         jobs.make(task="other.nothing", enabled=False)
     finally:
         worker.terminate()
         worker.wait(timeout=30)
 
-    until(lambda: "other.nothing" not in offered(jobs))
+    wait_until(lambda: "other.nothing" not in offered(jobs))
     assert "test.note" in offered(jobs)
 
 
 def test_what_no_worker_could_run_is_refused_over_the_wire(jobs: Portico) -> None:
-    until(lambda: offered(jobs))
+    wait_until(lambda: offered(jobs))
 
     def refused(**fields: Any) -> list[list[str]]:
         body = {"name": "bad", "task": "test.note", "args": ["x"], **EACH_SECOND, **fields}
@@ -384,7 +385,7 @@ def test_the_scheduler_says_who_leads(jobs: Portico) -> None:
         status = jobs.data(jobs.http.get("/api/v1/scheduler"))
         return status["isLeading"] and status
 
-    status = until(leading)
+    status = wait_until(leading)
 
     assert status["leader"]
     assert status["invalid"] == 0
@@ -435,7 +436,7 @@ def test_a_worker_and_a_beat_end_cleanly_and_their_checks_notice(
         assert worker.stop(signal.SIGTERM) == 0
         assert "Traceback" not in worker.said()
     with starting("beat", directory=tmp_path, **variables) as beat:
-        until(lambda: check("beat") == 0)
+        wait_until(lambda: check("beat") == 0)
         assert beat.stop(signal.SIGTERM) == 0
         assert "Traceback" not in beat.said()
     assert check(*second) == 1

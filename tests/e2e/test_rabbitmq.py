@@ -12,9 +12,10 @@ import pytest
 from kombu import Connection
 
 from tests.e2e.command import addresses, environment, portico, starting
-from tests.e2e.jobs import ROOT, Portico, lines, portico_running, settings_of, until
-from tests.rabbitmq import MISSING, RabbitMQ, program
-from tests.servers import Servers, configured
+from tests.e2e.jobs import ROOT, Portico, lines, portico_running, settings_of
+from tests.support.rabbitmq import MISSING, RabbitMQ, program
+from tests.support.servers import Servers, configured
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(120)]
 
@@ -52,8 +53,8 @@ def test_a_task_that_is_made_runs_and_runs_when_asked(jobs: Portico, tmp_path: P
     paused = jobs.make(args=[str(tmp_path / "paused")], enabled=False)
 
     jobs.data(jobs.http.post(f"{paused}/run"))
-    (asked,) = until(lambda: jobs.ended(paused))
-    until(lambda: len(jobs.ended(each_second)) >= 3)
+    (asked,) = wait_until(lambda: jobs.ended(paused))
+    wait_until(lambda: len(jobs.ended(each_second)) >= 3)
     runs = jobs.ended(each_second)
     jobs.http.delete(each_second)
 
@@ -70,7 +71,7 @@ def test_the_message_of_a_process_that_died_comes_back(jobs: Portico, tmp_path: 
         options={"expires": 60},
     )
 
-    (run,) = until(lambda: jobs.ended(task))
+    (run,) = wait_until(lambda: jobs.ended(task))
 
     assert (run["state"], run["error"]) == ("succeeded", "")
 
@@ -79,7 +80,7 @@ def test_each_run_whose_process_died_has_failed(jobs: Portico) -> None:
     """The supervisor says so over its connection, which a process that takes the place of another leaves alone."""
     task = jobs.make(task="test.die", maxRuns=2, options={"expires": 60})
 
-    until(lambda: len(jobs.ended(task)) == 2)
+    wait_until(lambda: len(jobs.ended(task)) == 2)
 
     assert {run["error"].split(":")[0] for run in jobs.ended(task)} == {"WorkerLostError"}
     assert "is not noted" not in jobs.stack.said()
@@ -94,21 +95,23 @@ def test_a_broker_that_dies_and_comes_back_is_used_again_and_has_lost_nothing(
         args=[str(tmp_path / "waits")], enabled=False, options={"queue": "late", "expires": 60}
     )
     jobs.http.post(f"{waiting}/run")
-    until(lambda: [run for run in jobs.runs(waiting) if run["publishedAt"]])
+    wait_until(lambda: [run for run in jobs.runs(waiting) if run["publishedAt"]])
     each_second = jobs.make(args=[str(tmp_path / "all")], misfire="run_all")
-    until(lambda: jobs.ended(each_second))
+    wait_until(lambda: jobs.ended(each_second))
 
     node.kill()
     time.sleep(0.5)
     node.start()
     back = time.time()
-    until(lambda: (tmp_path / "all").exists() and (tmp_path / "all").stat().st_mtime > back + 1)
+    wait_until(
+        lambda: (tmp_path / "all").exists() and (tmp_path / "all").stat().st_mtime > back + 1
+    )
     jobs.change(each_second, enabled=False)
     jobs.python("app.control.add_consumer('late')", tmp_path)
 
-    (run,) = until(lambda: jobs.ended(waiting))
+    (run,) = wait_until(lambda: jobs.ended(waiting))
     assert run["state"] == "succeeded"
-    runs = until(lambda: _all_ended(jobs, each_second))
+    runs = wait_until(lambda: _all_ended(jobs, each_second))
     assert {run["state"] for run in runs} == {"succeeded"}
     assert "the broker takes messages again" in jobs.stack.said()
 
@@ -129,21 +132,21 @@ def test_a_broker_that_is_out_of_memory_makes_nobody_wait_whatever_a_task_says(
         misfire="run_all",
         options={"timeout": 3600, "confirmTimeout": 3600},
     )
-    until(lambda: jobs.ended(each_second))
-    before = until(lambda: scheduler(publishes=True))
+    wait_until(lambda: jobs.ended(each_second))
+    before = wait_until(lambda: scheduler(publishes=True))
 
     node.limit_memory(0)
-    told = until(lambda: scheduler(publishes=False))
+    told = wait_until(lambda: scheduler(publishes=False))
     checked = portico("beat", "--check", directory=tmp_path, **jobs.variables)
     node.limit_memory(0.9)
-    after = until(lambda: scheduler(publishes=True))
+    after = wait_until(lambda: scheduler(publishes=True))
     jobs.change(each_second, enabled=False)
 
     assert "RabbitMQ did not answer within 2 s" in told["publishing"]["error"]
     assert checked.returncode == 1
     assert "RabbitMQ did not answer within 2 s" in checked.stderr
     assert after["epoch"] == before["epoch"], "it led all the time"
-    runs = until(lambda: _all_ended(jobs, each_second))
+    runs = wait_until(lambda: _all_ended(jobs, each_second))
     assert {run["state"] for run in runs} == {"succeeded"}
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from local_stack.servers import choose_ports
-from tests.processes import family_of, kill_all, survivors
-from tests.readme import apply, blocks, place_of
+from tests.support.processes import family_of, kill_all, survivors
+from tests.support.readme import apply, blocks, place_of
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(500)]
 

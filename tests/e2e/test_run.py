@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from tests.e2e.command import Started, addresses, portico, running, starting
-from tests.processes import survivors
-from tests.servers import Servers
+from tests.support.processes import survivors
+from tests.support.servers import Servers
 
 pytestmark = pytest.mark.server
 

@@ -22,7 +22,7 @@ from application.settings import Environment
 from entrypoints.http.protocol import TimeoutProtocol
 from tests.e2e.client import FIREFOX, Client, log_in_in_javascript, sealed_by_openssl
 from tests.e2e.command import Started, running
-from tests.fakes.forgery import Forger, decoded
+from tests.support.forgery import Forger, decoded
 
 pytestmark = pytest.mark.server
 
@@ -195,7 +195,7 @@ async def test_a_process_answers_others_while_100_clients_log_in(portico: Portic
 
 
 def test_no_forged_token_is_answered_anything_but_401(portico: Portico) -> None:
-    """Unsigned, confused, expired, foreign, misspelt, nested 5,000 deep: see `tests.fakes.forgery`."""
+    """Unsigned, confused, expired, foreign, misspelt, nested 5,000 deep: see `tests.support.forgery`."""
     client, keys = portico.caller(), portico.keys()
     header, payload, _ = client.tokens["accessToken"].split(".")
     claims: dict[str, Any] = json.loads(decoded(payload))

@@ -1,5 +1,5 @@
 """The application in memory, for sweeps over all of its routes."""
 
-from tests.fakes.fixtures import web, world
+from tests.support.fixtures import web, world
 
 __all__ = ["web", "world"]

@@ -25,7 +25,7 @@ from redis import Redis
 from entrypoints.celery.asynchronous.loop import EventLoopEnded
 from entrypoints.celery.typed import TypedTask
 from tests.integration import async_tasks_app as tasks
-from tests.servers import Servers
+from tests.support.servers import Servers
 
 ROOT = Path(__file__).parents[2]
 

@@ -31,10 +31,10 @@ from entrypoints.celery.beat.beat_schedule import configured_id
 from entrypoints.celery.beat.publisher import DueEntry
 from entrypoints.celery.process import container
 from entrypoints.celery.scheduler import DatabaseScheduler
-from tests.fakes.beats import ShakyBeatStore, SharedStore
-from tests.fakes.clock import MovableClock
-from tests.fakes.link import link_to
-from tests.fakes.scheduling import a_periodic_task
+from tests.support.builders import a_periodic_task
+from tests.support.clock import MovableClock
+from tests.support.link import link_to
+from tests.support.simulated_beat import ShakyBeatStore, SharedStore
 
 T = TypeVar("T")
 

@@ -21,10 +21,9 @@ from application.settings import PostgresSettings
 from domain.errors import Unavailable
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.task_runs import RunId
-from tests.fakes.builders import A_MOMENT
-from tests.fakes.link import Link, link_to
-from tests.fakes.scheduling import a_periodic_task
-from tests.fakes.waiting import waits
+from tests.support.builders import A_MOMENT, a_periodic_task
+from tests.support.link import Link, link_to
+from tests.support.waiting import waits
 
 IMPATIENT = timedelta(seconds=1.5)
 SOON = 6.0

@@ -41,14 +41,15 @@ from domain.access import Access, Grant, PermissionDenied, Role, grants_of
 from domain.errors import Unavailable
 from domain.identity import User, UserId
 from domain.sessions import AccessClaims, InvalidToken, Session, SessionId, TokenId
-from tests.fakes.access import changing
-from tests.fakes.builders import A_MOMENT, a_role, a_user
-from tests.fakes.clock import ClockWithRedis
-from tests.fakes.link import link_to
-from tests.fakes.sessions import ABSOLUTE, ADA, GRACE_HOPPER, IDLE, a_session
-from tests.valkey import Valkey
+from tests.support.access_changes import changing
+from tests.support.builders import A_MOMENT, a_role, a_user
+from tests.support.clock import SECOND
+from tests.support.link import link_to
+from tests.support.redis_clock import ClockWithRedis
+from tests.support.sessions import ABSOLUTE, ADA, GRACE_HOPPER, IDLE, a_session
+from tests.support.valkey import Valkey
+from tests.support.waiting import until
 
-SECOND = timedelta(seconds=1)
 TTL = timedelta(minutes=10)
 SOON = 0.5 * SECOND
 """The dirty mark expires after this time here."""
@@ -79,14 +80,6 @@ def client_of(url: str, stack: AsyncExitStack, *, patience: timedelta = 30 * SEC
     return client
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(30):
-        while True:
-            if await condition():
-                return
-            await asyncio.sleep(0.01)
-
-
 # --- versions -----------------------------------------------------------------------------------
 
 
@@ -112,7 +105,7 @@ async def fetcher_at(
     client = client_of(url, stack, patience=patience)
     fetcher = Fetcher(client, RedisAccessVersions(client, dirty_ttl=SOON))
     await RedisSessionStore(client).open(fetcher.session, idle=IDLE, absolute=ABSOLUTE, cap=20)
-    await eventually(fetcher.is_stable)
+    await until(fetcher.is_stable)
     return fetcher
 
 
@@ -231,7 +224,7 @@ async def test_a_server_that_may_have_lost_data_revives_no_version_and_marks_eve
     after = await fetcher.fetch()
     assert not after.stable
     assert after.version != before.version
-    await eventually(fetcher.is_stable)
+    await until(fetcher.is_stable)
     assert (await fetcher.fetch()).version == after.version
 
 
@@ -252,7 +245,7 @@ async def test_a_restored_backup_revives_no_version_and_marks_everyone_dirty(
     first = await fetcher.fetch()
     assert not first.stable
     assert not first.session_alive
-    await eventually(fetcher.is_stable)
+    await until(fetcher.is_stable)
     after = await fetcher.fetch()
     assert after.version != before.version
     assert not after.session_alive
@@ -267,7 +260,7 @@ async def test_a_change_that_the_server_still_knows_after_a_restart_goes_on(
     await restart(server, fetcher.client)
     assert not (await fetcher.fetch()).stable
     await patient.clear_dirty(A_CHANGE)
-    await eventually(fetcher.is_stable)
+    await until(fetcher.is_stable)
 
 
 async def test_a_replica_that_takes_over_is_trusted_like_a_server_that_was_restarted(
@@ -285,14 +278,14 @@ async def test_a_replica_that_takes_over_is_trusted_like_a_server_that_was_resta
     async def has_everything() -> bool:
         return bool(await client.exists("auth:version"))
 
-    await eventually(has_everything)
+    await until(has_everything)
     with pytest.raises(Unavailable):
         await there.fetch()
 
     await server.kill()
     await client.execute_command("REPLICAOF", "NO", "ONE")
     assert not (await there.fetch()).stable
-    await eventually(there.is_stable)
+    await until(there.is_stable)
     after = await there.fetch()
     assert not after.session_alive  # whether it was ended, the replica may not have heard
     assert after.version != before.version
@@ -315,7 +308,7 @@ async def test_a_server_that_was_made_a_replica_is_not_believed(
             return not (await fetcher.fetch()).stable
         return True
 
-    await eventually(is_doubted)
+    await until(is_doubted)
     for _ in range(3):
         with pytest.raises(Unavailable):
             await fetcher.fetch()
@@ -368,7 +361,7 @@ async def test_a_version_lasts_for_a_while_and_not_for_all_users_until_the_same_
         seen.append(await versions())
         return all(now != then for now, then in zip(seen[-1], seen[0], strict=True))
 
-    await eventually(all_are_others)
+    await until(all_are_others)
     assert len(set(seen)) > 2
 
 
@@ -584,7 +577,7 @@ async def test_a_warm_request_costs_one_round_trip_to_redis_and_no_sql(
     async def is_remembered() -> bool:
         return await process.may(token) and await process.remembers(token)
 
-    await eventually(is_remembered)
+    await until(is_remembered)
     for requests in (1, 64):
         before = to_redis.questions, to_postgres.questions
         assert all(await asyncio.gather(*(process.may(token) for _ in range(requests))))
@@ -625,7 +618,7 @@ async def test_a_change_may_be_made_although_redis_lost_everything_right_before_
         assert not await process.may(token)
         return await process.remembers(token)
 
-    await eventually(is_remembered)
+    await until(is_remembered)
 
 
 @pytest.mark.server
@@ -687,7 +680,7 @@ async def test_wherever_a_writer_is_killed_every_process_knows_what_is_committed
         await all_are_right()
         return all([await process.remembers(token) for process in processes])
 
-    await eventually(all_remember)
+    await until(all_remember)
     writer = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", __spec__.name, "write", step, postgres_url, redis_url),
         *(str(user.id),),
@@ -696,7 +689,7 @@ async def test_wherever_a_writer_is_killed_every_process_knows_what_is_committed
     while not death.done():
         await all_are_right()
     assert await death == (-signal.SIGKILL)
-    await eventually(all_remember)
+    await until(all_remember)
     may = (await processes[0].committed(user)).allows(CODE)
     if step != "committing":
         assert may is (step not in {"committed", "finished"})

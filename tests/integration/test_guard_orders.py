@@ -12,7 +12,7 @@ from application.ports.unit_of_work import UnitOfWork
 from application.use_cases.access.change import CommitAccessChange
 from domain.identity import UserId
 from domain.sessions import SessionId
-from tests.fakes.interleaving import ForgetfulVersions, Processes
+from tests.support.interleaving import ForgetfulVersions, Processes
 
 
 async def run(
@@ -25,7 +25,7 @@ async def run(
 
 
 async def test_in_no_order_of_steps_does_anybody_see_anything_but_what_is_committed() -> None:
-    """With losses, deaths and late answers anywhere: see `tests.fakes.interleaving`."""
+    """With losses, deaths and late answers anywhere: see `tests.support.interleaving`."""
     await run(2000)
 
 

@@ -29,13 +29,13 @@ from domain.access import RoleId
 from entrypoints.http.app import create_app
 from entrypoints.http.envelope import Envelope
 from entrypoints.http.security import GuardedRoute, VerifyPermissionDep
-from tests.fakes.access import changing
-from tests.fakes.builders import a_role, a_user
-from tests.fakes.clock import ClockWithRedis
-from tests.fakes.link import Link, link_to
-from tests.fakes.security import key_settings
-from tests.fakes.sessions import ABSOLUTE, IDLE, a_session
-from tests.valkey import Valkey
+from tests.support.access_changes import changing
+from tests.support.builders import a_role, a_user
+from tests.support.keys import key_settings
+from tests.support.link import Link, link_to
+from tests.support.redis_clock import ClockWithRedis
+from tests.support.sessions import ABSOLUTE, IDLE, a_session
+from tests.support.valkey import Valkey
 
 PERMISSION = "*:/fake/guarded"
 

@@ -17,10 +17,9 @@ from domain.access import Role
 from domain.identity import User
 from domain.scheduling.periodic_tasks import PeriodicTask
 from domain.scheduling.task_runs import Run, RunId, RunState
-from tests.fakes.builders import a_role, a_user
-from tests.fakes.scheduling import a_periodic_task
-from tests.fakes.web import Web, description
-from tests.fakes.world import PHONE
+from tests.support.builders import a_periodic_task, a_role, a_user
+from tests.support.web import Web, description
+from tests.support.world import PHONE
 
 NOTHING = UUID(int=0)
 

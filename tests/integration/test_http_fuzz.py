@@ -8,10 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from application.settings import Limit, Registration, ThrottleSettings
-from tests.fakes.builders import a_role, a_user
-from tests.fakes.scheduling import a_periodic_task
-from tests.fakes.web import Web, description
-from tests.fakes.world import IN_MEMORY, World
+from tests.support.builders import a_periodic_task, a_role, a_user
+from tests.support.web import Web, description
+from tests.support.world import IN_MEMORY, World
 
 UNTHROTTLED = Limit(1_000_000, 1)
 UNLIMITED = replace(

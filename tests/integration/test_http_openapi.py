@@ -20,8 +20,8 @@ from entrypoints.http.security import (
     PublicRoute,
 )
 from entrypoints.http.sessions.keys import GetTransportKeyDep
-from tests.fakes.web import Web, description
-from tests.fakes.world import IN_MEMORY, World
+from tests.support.web import Web, description
+from tests.support.world import IN_MEMORY, World
 
 PAGES = ("/docs", "/redoc")
 

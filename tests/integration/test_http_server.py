@@ -41,9 +41,9 @@ from entrypoints.http.app import create_app
 from entrypoints.http.envelope import Envelope
 from entrypoints.http.protocol import TimeoutProtocol
 from entrypoints.http.security import PublicRoute
-from tests.fakes.security import key_settings
-from tests.fakes.world import IN_MEMORY, World
-from tests.servers import Servers
+from tests.support.keys import key_settings
+from tests.support.servers import Servers
+from tests.support.world import IN_MEMORY, World
 
 PASSWORD = "correct horse battery staple"
 NEW_PASSWORD = "purple elephants dance at noon"

@@ -15,7 +15,7 @@ from adapters.system import SystemClock
 from application.ports.health import Concern, Inspection, Remark
 from application.ports.system import Clock
 from application.settings import PostgresSettings, RedisSettings
-from tests.valkey import Valkey
+from tests.support.valkey import Valkey
 
 LEEWAY = timedelta(seconds=30)
 

@@ -28,9 +28,9 @@ from application.settings import (
     Stores,
     UnsafeSettings,
 )
-from tests.fakes.builders import A_MOMENT
-from tests.fakes.forgery import base64url, decoded
-from tests.fakes.security import a_pem, a_private_key, key_settings, keys_with, load, pem_of
+from tests.support.builders import A_MOMENT
+from tests.support.forgery import base64url, decoded
+from tests.support.keys import a_pem, a_private_key, key_settings, keys_with, load, pem_of
 
 NOW = int(A_MOMENT.timestamp())
 PURPOSES = ("access", "refresh", "transport")

@@ -34,7 +34,7 @@ from local_stack.lock import locked, owner
 from local_stack.mongo import Mongo
 from local_stack.servers import packaged
 from local_stack.stack import SERVERS, Stack, local_stack, running_stack
-from tests.processes import family_of, kill_all, survivors
+from tests.support.processes import family_of, kill_all, survivors
 
 pytestmark = pytest.mark.server
 

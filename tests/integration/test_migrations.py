@@ -33,8 +33,8 @@ from application.ports.users import UserFilter
 from application.settings import PostgresSettings
 from domain.errors import Unavailable
 from domain.identity import PersonName, Username, UsernameTaken
-from tests.fakes.builders import A_MOMENT, a_user
-from tests.servers import Servers
+from tests.support.builders import A_MOMENT, a_user
+from tests.support.servers import Servers
 
 _ROOT = Path(__file__).parents[2]
 _HISTORY = ScriptDirectory.from_config(alembic_config())

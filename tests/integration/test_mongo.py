@@ -21,16 +21,16 @@ from application.ports.documents import Order
 from application.settings import MongoSettings
 from domain.documents import DocumentExists
 from domain.errors import Unavailable
-from tests.fakes.audit_log import EVERYTHING, an_entry, everything_in
-from tests.fakes.clock import MovableClock
-from tests.fakes.link import Link, link_to
-from tests.fakes.notes import Note, NoteFilter, mongo_notes
-from tests.mongo import Mongo
+from tests.support.audit_log import EVERYTHING, everything_in
+from tests.support.builders import an_audit_entry
+from tests.support.clock import DAY, MovableClock
+from tests.support.link import Link, link_to
+from tests.support.mongo import Mongo
+from tests.support.notes import Note, NoteFilter, mongo_notes
 
 IMPATIENT = timedelta(milliseconds=500)
 SOON = 10.0
 """Seconds; far more than `IMPATIENT`, far less than forever: this machine may be busy."""
-DAY = timedelta(days=1)
 NOTE = Note(id=UUID(int=1), owner="ada", text="", tags=[])
 
 
@@ -87,7 +87,7 @@ async def in_a_transaction(database: Database) -> None:
 
 CALLS: dict[str, Call] = {
     "prepare": lambda database: database.audit_log().prepare(),
-    "append": lambda database: database.audit_log().append([an_entry()]),
+    "append": lambda database: database.audit_log().append([an_audit_entry()]),
     "find": lambda database: database.audit_log().find(EVERYTHING, after=None, limit=9),
     "get": lambda database: notes(database).get(NOTE.id),
     "find notes": lambda database: notes(database).find(NoteFilter(), order=Order(), limit=9),
@@ -131,7 +131,7 @@ async def test_entries_live_as_long_as_settings_say_and_a_change_counts_for_old_
 ) -> None:
     await database.audit_log(365 * DAY).prepare()
     assert (await database.indexes())["at_ttl"]["expireAfterSeconds"] == 365 * 86_400
-    await database.audit_log().append([an_entry()])
+    await database.audit_log().append([an_audit_entry()])
     for days in (90, 90, 3650):
         await database.audit_log(days * DAY).prepare()
         assert (await database.indexes())["at_ttl"]["expireAfterSeconds"] == days * 86_400
@@ -142,7 +142,7 @@ async def test_the_server_counts_that_time_from_the_instant_of_the_entry(
     database: Database,
 ) -> None:
     """How it removes documents is its own affair, and takes it a minute; a test would not wait for that."""
-    entry = an_entry()
+    entry = an_audit_entry()
     await database.audit_log().append([entry])
     stored = await database.client[database.settings.database]["audit"].find_one({})
     assert stored is not None
@@ -167,7 +167,7 @@ async def test_what_the_server_refuses_to_append_is_raised_and_the_rest_is_store
     database: Database,
 ) -> None:
     """Only that an entry is there already is no error."""
-    there, refused, fine = an_entry(), an_entry(action="refused"), an_entry()
+    there, refused, fine = an_audit_entry(), an_audit_entry(action="refused"), an_audit_entry()
     await database.client[database.settings.database].create_collection(
         "audit", validator={"action": {"$ne": "refused"}}
     )
@@ -246,12 +246,12 @@ async def test_the_connection_recovers_when_the_server_was_killed_and_is_back(
 ) -> None:
     settings = MongoSettings(url=own_server.url, timeout=timedelta(seconds=5))
     async with connected(settings) as database:
-        log, entries = database.audit_log(), [an_entry(), an_entry()]
+        log, entries = database.audit_log(), [an_audit_entry(), an_audit_entry()]
         await log.prepare()
         await log.append(entries)
         await own_server.kill()
         with pytest.raises(Unavailable):
-            await log.append([an_entry()])
+            await log.append([an_audit_entry()])
         await own_server.start()
         await log.append(entries)
         assert {entry.id for entry in await everything_in(log)} == {e.id for e in entries}

@@ -28,8 +28,8 @@ from application.use_cases.audit_log import RecordAudit
 from application.use_cases.caller import ClientInfo
 from application.use_cases.outbox import DeliverOutbox
 from domain.audit_log import AuditEntry, AuditId, parts_of
-from tests.fakes.audit_log import FOREVER, everything_in
-from tests.mongo import Mongo
+from tests.support.audit_log import FOREVER, everything_in
+from tests.support.mongo import Mongo
 
 CLIENT = ClientInfo(address="192.0.2.1", agent="Firefox", request_id="r-1")
 NASTY = {"text": "a\0b\ud800", "number": 2**100, "large": "x" * 1_000_000, "$a.b": {"": [None]}}

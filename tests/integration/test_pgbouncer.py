@@ -19,7 +19,7 @@ from adapters.postgres.schema import PostgresSchema
 from adapters.postgres.tables import SCHEDULING_CHANNEL
 from application.settings import PostgresSettings
 from domain.errors import Unavailable
-from tests.pgbouncer import MISSING, PgBouncer, program, version
+from tests.support.pgbouncer import MISSING, PgBouncer, program, version
 
 pytestmark = pytest.mark.skipif(program() is None, reason=MISSING)
 

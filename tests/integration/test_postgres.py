@@ -27,8 +27,10 @@ from domain.errors import Unavailable
 from domain.identity import PersonName, User, UserNotFound
 from local_stack.lock import locked
 from local_stack.stack import local_stack
-from tests.fakes.builders import A_MOMENT, a_role, a_user
-from tests.fakes.link import Link, link_to
+from tests.support.builders import A_MOMENT, a_role, a_user
+from tests.support.given import given
+from tests.support.link import Link, link_to
+from tests.support.waiting import until
 
 IMPATIENT = timedelta(seconds=1.5)
 SOON = 6.0
@@ -71,13 +73,6 @@ def linked(settings: PostgresSettings, link: Link, engines: AsyncExitStack) -> A
     )
 
 
-async def given(engine: AsyncEngine, *users_: User) -> None:
-    async with PostgresUnitOfWork(engine) as work:
-        for user in users_:
-            await work.users.add(user)
-        await work.commit()
-
-
 async def fill(engine: AsyncEngine) -> None:
     """Open every connection of the pool."""
     async with AsyncExitStack() as stack:
@@ -90,11 +85,9 @@ async def value(engine: AsyncEngine, sql: str) -> Any:
         return await connection.scalar(text(sql))
 
 
-async def until(engine: AsyncEngine, sql: str) -> None:
+async def until_true(engine: AsyncEngine, sql: str) -> None:
     """Wait until the server says that the condition holds."""
-    async with asyncio.timeout(SOON):
-        while not await value(engine, f"SELECT {sql}"):  # noqa: ASYNC110 - it tells nobody by itself
-            await asyncio.sleep(0.01)
+    await until(lambda: value(engine, f"SELECT {sql}"), within=SOON)
 
 
 # --- how it is reached ---
@@ -201,7 +194,7 @@ SELECT count(*) FROM pg_stat_activity
 
 async def test_reading_costs_one_round_trip(linked: AsyncEngine, link: Link) -> None:
     user = a_user(username="lovelace")
-    await given(linked, user)
+    await given(lambda: PostgresUnitOfWork(linked), user)
     for number in range(3):  # the first time the server is asked what the columns are
         before = link.questions
         async with PostgresUnitOfWork(linked) as work:
@@ -220,7 +213,7 @@ async def test_writing_costs_one_round_trip_more_at_the_start_and_at_the_end(
     linked: AsyncEngine, link: Link
 ) -> None:
     user = a_user()
-    await given(linked, user)
+    await given(lambda: PostgresUnitOfWork(linked), user)
     spent = []
     for _ in range(3):
         before = link.questions
@@ -310,7 +303,7 @@ async def test_nobody_waits_for_a_lock_longer_than_for_an_answer(
 ) -> None:
     engine = engine_of(replace(settings, timeout=IMPATIENT), engines)
     user = a_user()
-    await given(engine, user)
+    await given(lambda: PostgresUnitOfWork(engine), user)
 
     async with PostgresUnitOfWork(engine) as holder:
         await holder.users.lock(user.id)
@@ -328,7 +321,7 @@ async def test_of_two_that_wait_for_each_other_one_is_told_to_try_again(
     engine: AsyncEngine,
 ) -> None:
     first, second = a_user(), a_user()
-    await given(engine, first, second)
+    await given(lambda: PostgresUnitOfWork(engine), first, second)
     together = asyncio.Barrier(2)
 
     async def lock_both(one: User, other: User) -> None:
@@ -487,13 +480,13 @@ async def test_a_cancelled_statement_ends_on_the_server_too(
 ) -> None:
     impatient = engine_of(replace(settings, timeout=timedelta(seconds=2)), engines)
     sleeping = asyncio.create_task(value(impatient, "SELECT pg_sleep(60)"))
-    await until(engine, f"{_SLEEPERS} = 1")
+    await until_true(engine, f"{_SLEEPERS} = 1")
 
     sleeping.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sleeping
 
-    await until(engine, f"{_SLEEPERS} = 0")
+    await until_true(engine, f"{_SLEEPERS} = 0")
 
 
 _SLEEPERS = """(
@@ -521,7 +514,7 @@ async def test_whoever_gives_up_at_any_moment_leaves_no_connection_and_no_lock_b
     engine: AsyncEngine,
 ) -> None:
     user = a_user()
-    await given(engine, user)
+    await given(lambda: PostgresUnitOfWork(engine), user)
     chance = random.Random(7)  # noqa: S311 - it is to be the same every time
 
     async def change() -> None:
@@ -573,7 +566,7 @@ async def test_a_restart_between_units_of_work_costs_no_error(
     async with server_in(home, kill=kill) as settings:
         await PostgresSchema(settings).upgrade()
         engine = engine_of(settings, engines)
-        await given(engine, user)
+        await given(lambda: PostgresUnitOfWork(engine), user)
         await fill(engine)
 
     with pytest.raises(Unavailable):
@@ -594,7 +587,7 @@ async def test_a_server_that_goes_away_in_the_middle_has_undone_everything(
         async with server_in(home, kill=kill) as settings:
             await PostgresSchema(settings).upgrade()
             engine = engine_of(settings, engines)
-            await given(engine, other)
+            await given(lambda: PostgresUnitOfWork(engine), other)
             work = await block.enter_async_context(PostgresUnitOfWork(engine))
             await work.users.add(user)
 

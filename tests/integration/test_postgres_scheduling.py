@@ -31,9 +31,8 @@ from application.settings import PostgresSettings
 from domain.scheduling.errors import PeriodicTaskNotFound
 from domain.scheduling.periodic_tasks import PeriodicTask, UnreadableTask
 from domain.scheduling.task_runs import RunId, run_id
-from tests.fakes.builders import A_MOMENT
-from tests.fakes.scheduling import a_periodic_task
-from tests.fakes.statements import statements
+from tests.support.builders import A_MOMENT, a_periodic_task
+from tests.support.statements import statements
 
 BEAT = BeatId(UUID(int=1))
 REPORT = BeatReport(name="host:1")

@@ -16,8 +16,8 @@ from application.ports.users import UserFilter
 from application.settings import PostgresSettings
 from domain.routes import Route
 from domain.scheduling.registered_tasks import RegisteredTask
-from tests.fakes.builders import A_MOMENT, a_role, a_user
-from tests.fakes.statements import statements
+from tests.support.builders import A_MOMENT, a_role, a_user
+from tests.support.statements import statements
 
 ROUTES = [Route(method="GET", path=f"/api/v1/{n}", name=f"route_{n}") for n in range(30)]
 

@@ -24,7 +24,7 @@ from adapters.system import SystemClock
 from application.ports.health import Probe
 from application.settings import MongoSettings, PostgresSettings, RedisSettings, S3Settings
 from application.use_cases.health import CheckReadiness
-from tests.fakes.link import Link, link_to
+from tests.support.link import Link, link_to
 
 PATIENT = timedelta(seconds=10)
 IMPATIENT = timedelta(seconds=1.5)

@@ -26,9 +26,10 @@ from application.ports.sessions import SessionStore
 from application.settings import Limit, RedisSettings, ThrottleSettings
 from domain.errors import Unavailable
 from domain.sessions import Session, Throttled
-from tests.fakes.builders import A_MOMENT
-from tests.fakes.clock import ClockWithRedis, MovableClock, TimedRedis
-from tests.fakes.sessions import (
+from tests.support.builders import A_MOMENT
+from tests.support.clock import SECOND, MovableClock
+from tests.support.redis_clock import ClockWithRedis, TimedRedis
+from tests.support.sessions import (
     ABSOLUTE,
     ADA,
     CHROME,
@@ -39,9 +40,9 @@ from tests.fakes.sessions import (
     a_token_id,
     token_of,
 )
-from tests.valkey import Valkey, free_port
+from tests.support.valkey import Valkey, free_port
+from tests.support.waiting import until
 
-SECOND = timedelta(seconds=1)
 IMPATIENT = 0.2 * SECOND
 SESSION = a_session()
 ATTEMPT = LogInAttempt(
@@ -125,14 +126,6 @@ def timed(client: RedisClient) -> RedisClient:
 
 async def keys(client: RedisClient) -> list[str]:
     return sorted([key async for key in client.scan_iter()])
-
-
-async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            if await condition():
-                return
-            await asyncio.sleep(0.01)
 
 
 # --- keys ---------------------------------------------------------------------------------------
@@ -243,7 +236,7 @@ async def test_the_server_itself_forgets_what_has_expired(client: RedisClient, c
     async def is_empty() -> bool:
         return not await keys(client)
 
-    await eventually(is_empty)
+    await until(is_empty)
 
 
 async def test_every_call_keeps_to_one_slot_of_a_cluster(tmp_path: Path) -> None:
@@ -256,7 +249,7 @@ async def test_every_call_keeps_to_one_slot_of_a_cluster(tmp_path: Path) -> None
             async def is_up() -> bool:
                 return "cluster_state:ok" in str(await client.execute_command("CLUSTER", "INFO"))
 
-            await eventually(is_up)
+            await until(is_up)
             for call in EVERYTHING.values():
                 await call(client)
             store = RedisSessionStore(client)
@@ -399,7 +392,7 @@ async def test_a_server_that_is_busy_with_a_script_is_unavailable(server: Valkey
                 return True
             return False
 
-        await eventually(is_unavailable)
+        await until(is_unavailable)
         await client.script_kill()
         with pytest.raises(exceptions.ResponseError):
             await endless

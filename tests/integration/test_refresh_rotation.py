@@ -42,10 +42,11 @@ from domain.sessions import (
     TokenId,
     fingerprint,
 )
-from tests.fakes.builders import a_user
-from tests.fakes.clock import MovableClock, TimedRedis
-from tests.fakes.security import keys_with
-from tests.fakes.sessions import (
+from tests.support.builders import a_user
+from tests.support.clock import MovableClock
+from tests.support.keys import keys_with
+from tests.support.redis_clock import TimedRedis
+from tests.support.sessions import (
     ABSOLUTE,
     ADA,
     FIREFOX,
@@ -55,8 +56,8 @@ from tests.fakes.sessions import (
     a_token_id,
     token_of,
 )
-from tests.fakes.world import IN_MEMORY, PASSWORD, World
-from tests.valkey import Valkey
+from tests.support.valkey import Valkey
+from tests.support.world import IN_MEMORY, PASSWORD, World
 
 PLENTY = Limit(100_000, 1)
 

@@ -29,9 +29,9 @@ from application.settings import MongoSettings, PostgresSettings, RedisSettings,
 from application.use_cases.health import CheckReadiness
 from domain.errors import Unavailable
 from entrypoints.cli.broker import CeleryProbe
-from tests.certificates import certify
-from tests.fakes.link import link_to
-from tests.mongo import Mongo
+from tests.support.certificates import certify
+from tests.support.link import link_to
+from tests.support.mongo import Mongo
 
 SECRET = "correct-horse-battery"
 PATIENT = timedelta(seconds=10)

@@ -22,7 +22,7 @@ from application.ports.scheduling import BeatId, BeatReport, Changes, DueSlots, 
 from application.settings import PostgresSettings
 from domain.scheduling.periodic_tasks import PeriodicTask, UnreadableTask
 from domain.scheduling.slots import PeriodicTaskId
-from tests.fakes.builders import A_MOMENT
+from tests.support.builders import A_MOMENT
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from zoneinfo import ZoneInfo
 from domain.scheduling.firing import next_fire
 from domain.scheduling.schedules import Crontab
 from domain.scheduling.zones import zone_names
-from tests.crontab_oracle import Change, Oracle, changes, readings
-from tests.fakes.scheduling import cron
+from tests.support.builders import cron
+from tests.support.clock import SECOND
+from tests.support.crontab_oracle import Change, Oracle, changes, readings
 
-SECOND = timedelta(seconds=1)
 CRONTABS = [
     "* * * * *",
     "*/15 * * * *",

@@ -20,10 +20,10 @@ from application.ports.system import Clock
 from application.settings import KeyRing, RetiredKey, SessionSettings
 from domain.identity import UserId
 from domain.sessions import AccessClaims, InvalidToken, RefreshClaims, SessionId, TokenId
-from tests.fakes.builders import A_MOMENT
-from tests.fakes.clock import MovableClock
-from tests.fakes.forgery import Forger, base64url, decoded
-from tests.fakes.security import a_pem, keys_with
+from tests.support.builders import A_MOMENT
+from tests.support.clock import MovableClock
+from tests.support.forgery import Forger, base64url, decoded
+from tests.support.keys import a_pem, keys_with
 
 SETTINGS = SessionSettings(issuer="https://id.example.org", audience="api", client_id="web")
 NOW = int(A_MOMENT.timestamp())

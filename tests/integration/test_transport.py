@@ -20,7 +20,7 @@ from adapters.security.password_transport import RsaPasswordTransport
 from adapters.security.pool import HashingPool
 from application.settings import KeyRing, PasswordSettings, RetiredKey
 from domain.sessions import SealedPassword, parse_plaintext
-from tests.fakes.security import a_pem, a_private_key, keys_with
+from tests.support.keys import a_pem, a_private_key, keys_with
 
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "clients.md"
 PASSWORD = "pässwörd \N{GRINNING FACE} of some length"

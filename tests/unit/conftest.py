@@ -1,5 +1,5 @@
 """A world of its own for every test."""
 
-from tests.fakes.fixtures import admin_web, web, world
+from tests.support.fixtures import admin_web, web, world
 
 __all__ = ["admin_web", "web", "world"]

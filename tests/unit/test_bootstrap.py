@@ -11,8 +11,8 @@ from adapters.system import SystemClock, Uuid7Generator
 from application.ports.audit_log import AuditLog
 from application.ports.system import Clock, IdGenerator
 from bootstrap import UnresolvedFields, wire
-from tests.fakes.clock import MovableClock
-from tests.fakes.world import IN_MEMORY
+from tests.support.clock import MovableClock
+from tests.support.world import IN_MEMORY
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tests.readme import apply, blocks, place_of
+from tests.support.readme import apply, blocks, place_of
 
 ROOT = Path(__file__).parents[2]
 

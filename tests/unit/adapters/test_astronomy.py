@@ -1,16 +1,16 @@
 """The sun, against almanacs."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
 from adapters.astronomy import sun
 from domain.scheduling.firing import next_fire
 from domain.scheduling.schedules import Solar, SolarEvent
+from tests.support.clock import MINUTE
 
 BERLIN, TROMSO, QUITO = (52.52, 13.405), (69.65, 18.96), (-0.18, -78.47)
 MIDSUMMER = datetime(2026, 6, 21, tzinfo=UTC)
-MINUTE = timedelta(minutes=1)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from application.settings import (
     UnsafeSettings,
 )
 from domain.sessions import AgentBinding
-from tests.fakes.security import a_pem
+from tests.support.keys import a_pem
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / ".env.example"

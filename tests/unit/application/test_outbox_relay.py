@@ -9,13 +9,14 @@ from adapters.memory.store import MemoryStore
 from adapters.memory.unit_of_work import MemoryUnitOfWork
 from application.outbox_relay import OutboxRelay
 from application.use_cases.outbox import DeliverOutbox
-from tests.fakes.audit_log import UnsteadyAuditLog, an_entry
+from tests.support.audit_log import UnsteadyAuditLog
+from tests.support.builders import an_audit_entry
 
 
 async def test_an_outage_of_the_audit_log_is_one_line_when_it_begins_and_one_when_it_ends(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    store, log, entry = MemoryStore(), UnsteadyAuditLog(), an_entry()
+    store, log, entry = MemoryStore(), UnsteadyAuditLog(), an_audit_entry()
     deliver = DeliverOutbox(lambda: MemoryUnitOfWork(store), log)
     relay = OutboxRelay(deliver, asyncio.Event(), every=0.001, max_pause=0.001)
     async with MemoryUnitOfWork(store) as uow:

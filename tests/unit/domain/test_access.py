@@ -26,7 +26,7 @@ from domain.access import (
     grants_of,
     stored_grants,
 )
-from tests.fakes.builders import A_MOMENT
+from tests.support.builders import A_MOMENT
 
 ROLES = "/api/v1/roles"
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.audit_log import LARGEST_DETAILS, AuditOutcome, parts_of
-from tests.fakes.audit_log import an_entry
+from tests.support.builders import an_audit_entry
 
 
 class Level(IntEnum):
@@ -26,7 +26,7 @@ def test_json_values_stay_as_they_are() -> None:
         "list": [1, 2.5, True, None, {"a": {}}],
         "largest": 2**63 - 1,
     }
-    assert an_entry(details=details).details == details
+    assert an_audit_entry(details=details).details == details
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_json_values_stay_as_they_are() -> None:
     ],
 )
 def test_what_json_has_no_word_for_becomes_text(given: object, kept: object) -> None:
-    value = an_entry(details={"value": given}).details["value"]
+    value = an_audit_entry(details={"value": given}).details["value"]
     assert (value, type(value)) == (kept, type(kept))
 
 
@@ -57,14 +57,14 @@ def test_what_is_nested_too_deep_is_left_out() -> None:
     details: dict[str, object] = {"inner": "treasure"}
     for _ in range(5_000):
         details = {"inner": details}
-    text = json.dumps(an_entry(details=details).details, ensure_ascii=False)
+    text = json.dumps(an_audit_entry(details=details).details, ensure_ascii=False)
     assert text.count("inner") == 20
     assert "…" in text
 
 
 def test_of_details_that_are_too_large_the_beginning_is_kept() -> None:
     details = {"roles": ["\N{SNOWMAN}" * 100] * 1000}
-    kept = an_entry(details=details).details
+    kept = an_audit_entry(details=details).details
     whole = json.dumps(details, ensure_ascii=False, separators=(",", ":"))
     assert kept == {"excerpt": whole[:8_000], "bytes": len(whole.encode())}
 
@@ -72,13 +72,13 @@ def test_of_details_that_are_too_large_the_beginning_is_kept() -> None:
 def test_details_are_a_copy() -> None:
     """What an entry says does not change afterwards."""
     permissions = ["GET:/users"]
-    entry = an_entry(details={"permissions": permissions})
+    entry = an_audit_entry(details={"permissions": permissions})
     permissions.append("DELETE:/users")
     assert entry.details == {"permissions": ["GET:/users"]}
 
 
 def test_texts_are_cut_and_can_be_stored() -> None:
-    entry = an_entry(agent="x" * 255 + "\0" + "y" * 1000, target="\udfff" * 1000)
+    entry = an_audit_entry(agent="x" * 255 + "\0" + "y" * 1000, target="\udfff" * 1000)
     assert entry.agent == "x" * 255 + "\N{REPLACEMENT CHARACTER}"
     assert entry.target == "?" * 300
 
@@ -105,12 +105,12 @@ def test_every_entry_fits_and_is_the_same_when_made_from_itself(
     details: dict[str, object], size: int
 ) -> None:
     """It goes through PostgreSQL as JSON and arrives in MongoDB as BSON."""
-    entry = an_entry(details=details | {"filler": "\x01" * size})
+    entry = an_audit_entry(details=details | {"filler": "\x01" * size})
     text = json.dumps(entry.details, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     assert len(text.encode()) <= LARGEST_DETAILS
     assert "\\u0000" not in text
     assert bson.decode(bson.encode(dict(entry.details))) == entry.details
-    assert an_entry(details=json.loads(text)).details == entry.details
+    assert an_audit_entry(details=json.loads(text)).details == entry.details
 
 
 # --- in parts ---
@@ -154,7 +154,7 @@ def test_parts_have_everything_between_them_and_each_fits(
     assert [(part.pop("part"), part.pop("parts")) for part in map(dict, parts)] == [
         (n, len(parts)) for n in range(1, len(parts) + 1)
     ]
-    assert all("excerpt" not in an_entry(details=part).details for part in parts)
+    assert all("excerpt" not in an_audit_entry(details=part).details for part in parts)
     told = Counter(leaf for part in parts for leaf in leaves({**part, "part": 0, "parts": 0}))
     del told[("part",), "0"], told[("parts",), "0"]
     assert told == Counter(leaves(whole))
@@ -162,6 +162,6 @@ def test_parts_have_everything_between_them_and_each_fits(
 
 def test_a_text_that_fits_nowhere_is_cut_alone() -> None:
     details = {"first": "a", "filler": "x" * LARGEST_DETAILS, "last": "b"}
-    first, filler, last = (an_entry(details=part).details for part in parts_of(details))
+    first, filler, last = (an_audit_entry(details=part).details for part in parts_of(details))
     assert (first["first"], last["last"]) == ("a", "b")
     assert "filler" in str(filler["excerpt"])

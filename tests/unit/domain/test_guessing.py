@@ -1,12 +1,9 @@
 """Who is counted as one guesser, what as one account, and how long locks last."""
 
-from datetime import timedelta
-
 import pytest
 
 from domain.sessions import account_of, lock_ladder, networks_of
-
-SECOND = timedelta(seconds=1)
+from tests.support.clock import SECOND
 
 
 def test_each_lock_is_twice_as_long_as_the_one_before_up_to_the_longest() -> None:

@@ -22,7 +22,7 @@ from domain.identity import (
     login_name,
 )
 from domain.text import casefold_key, nfc_stripped
-from tests.fakes.builders import A_MOMENT, a_user
+from tests.support.builders import A_MOMENT, a_user
 
 LATER = A_MOMENT + timedelta(hours=1)
 

@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 
 from domain.routes import Permission, PermissionChange, PermissionId, Route, reconcile
-from tests.fakes.builders import A_MOMENT
-from tests.fakes.world import World
+from tests.support.builders import A_MOMENT
+from tests.support.world import World
 
 LATER = A_MOMENT + timedelta(hours=1)
 LIST = Route(method="GET", path="/users", name="list_users")

@@ -18,7 +18,7 @@ from domain.sessions import (
     networks_of,
     parse_plaintext,
 )
-from tests.fakes.builders import A_MOMENT
+from tests.support.builders import A_MOMENT
 
 WINDOWS_CHROME = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "

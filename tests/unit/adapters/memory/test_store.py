@@ -8,7 +8,7 @@ from adapters.memory.store import MemoryStore, MemoryTransaction, page_of
 from adapters.memory.unit_of_work import MemoryUnitOfWork
 from application.paging import MOST_COUNTED, Page, PageRequest
 from domain.access import RoleNotFound
-from tests.fakes.builders import a_role, a_user
+from tests.support.builders import a_role, a_user
 
 
 def test_counting_stops_where_a_server_would_stop() -> None:

@@ -10,7 +10,7 @@ import pytest
 from application.ports.health import Probe
 from application.use_cases.health import CheckReadiness, Readiness
 from domain.errors import Unavailable
-from tests.fakes.clock import MovableClock
+from tests.support.clock import MovableClock
 
 
 @dataclass

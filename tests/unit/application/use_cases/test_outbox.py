@@ -18,9 +18,10 @@ from application.use_cases.caller import ClientInfo
 from application.use_cases.outbox import DeliverOutbox
 from domain.audit_log import AuditEntry, AuditId, AuditOutcome
 from domain.errors import Unavailable
-from tests.fakes.audit_log import ADA, EVERYTHING, UnsteadyAuditLog, an_entry, everything_in
-from tests.fakes.builders import A_MOMENT
-from tests.fakes.clock import MovableClock
+from tests.support.audit_log import EVERYTHING, UnsteadyAuditLog, everything_in
+from tests.support.builders import A_MOMENT, an_audit_entry
+from tests.support.clock import MovableClock
+from tests.support.sessions import ADA
 
 CLIENT = ClientInfo(address="192.0.2.1", agent="Firefox", request_id="r-1")
 NEVER = 3600.0
@@ -28,7 +29,7 @@ NEVER = 3600.0
 SOON = 0.001
 
 
-class World:
+class OutboxHarness:
     """An outbox, an audit log, a relay, and what it reported."""
 
     def __init__(self) -> None:
@@ -73,16 +74,16 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def harness() -> OutboxHarness:
+    return OutboxHarness()
 
 
 # --- recording ----------------------------------------------------------------------------------
 
 
-async def test_an_entry_says_who_did_what_from_where_and_when(world: World) -> None:
-    async with world.uow() as uow:
-        await world.record(
+async def test_an_entry_says_who_did_what_from_where_and_when(harness: OutboxHarness) -> None:
+    async with harness.uow() as uow:
+        await harness.record(
             uow,
             "users.disabled",
             CLIENT,
@@ -92,7 +93,7 @@ async def test_an_entry_says_who_did_what_from_where_and_when(world: World) -> N
             details={"reason": "spam"},
         )
         await uow.commit()
-    (entry,) = world.store.outbox.values()
+    (entry,) = harness.store.outbox.values()
     assert entry == AuditEntry(
         id=entry.id,
         at=A_MOMENT,
@@ -107,38 +108,38 @@ async def test_an_entry_says_who_did_what_from_where_and_when(world: World) -> N
     )
 
 
-async def test_what_is_undone_leaves_no_entry(world: World) -> None:
-    async with world.uow() as uow:
-        await world.record(uow, "users.disabled", CLIENT)
-    assert not world.waiting
+async def test_what_is_undone_leaves_no_entry(harness: OutboxHarness) -> None:
+    async with harness.uow() as uow:
+        await harness.record(uow, "users.disabled", CLIENT)
+    assert not harness.waiting
 
 
 # --- one delivery -------------------------------------------------------------------------------
 
 
-async def test_what_is_delivered_is_no_longer_in_the_outbox(world: World) -> None:
-    one, two = an_entry(), an_entry(A_MOMENT + timedelta(seconds=1))
-    await world.given(one, two)
-    assert await world.deliver() == 2
-    assert list(await everything_in(world.log)) == [two, one]
-    assert not world.waiting
-    assert await world.deliver() == 0
+async def test_what_is_delivered_is_no_longer_in_the_outbox(harness: OutboxHarness) -> None:
+    one, two = an_audit_entry(), an_audit_entry(at=A_MOMENT + timedelta(seconds=1))
+    await harness.given(one, two)
+    assert await harness.deliver() == 2
+    assert list(await everything_in(harness.log)) == [two, one]
+    assert not harness.waiting
+    assert await harness.deliver() == 0
 
 
-async def test_a_delivery_takes_the_oldest_up_to_its_size(world: World) -> None:
-    entries = [an_entry(A_MOMENT + timedelta(seconds=n)) for n in range(5)]
-    await world.given(*entries[::-1])
-    assert await world.deliver() == 3
-    assert list(await everything_in(world.log)) == entries[2::-1]
-    assert await world.deliver() == 2
+async def test_a_delivery_takes_the_oldest_up_to_its_size(harness: OutboxHarness) -> None:
+    entries = [an_audit_entry(at=A_MOMENT + timedelta(seconds=n)) for n in range(5)]
+    await harness.given(*entries[::-1])
+    assert await harness.deliver() == 3
+    assert list(await everything_in(harness.log)) == entries[2::-1]
+    assert await harness.deliver() == 2
 
 
-async def test_while_the_log_is_down_everything_is_kept(world: World) -> None:
-    await world.given(an_entry(), an_entry())
-    world.log.is_down = True
+async def test_while_the_log_is_down_everything_is_kept(harness: OutboxHarness) -> None:
+    await harness.given(an_audit_entry(), an_audit_entry())
+    harness.log.is_down = True
     with pytest.raises(Unavailable):
-        await world.deliver()
-    assert len(world.waiting) == 2
+        await harness.deliver()
+    assert len(harness.waiting) == 2
 
 
 class Killed(Exception):
@@ -152,169 +153,177 @@ class KilledBeforeItsCommit(MemoryUnitOfWork):
         raise Killed
 
 
-async def test_entries_that_arrive_twice_are_stored_once(world: World) -> None:
-    entries = [an_entry(), an_entry()]
-    await world.given(*entries)
+async def test_entries_that_arrive_twice_are_stored_once(harness: OutboxHarness) -> None:
+    entries = [an_audit_entry(), an_audit_entry()]
+    await harness.given(*entries)
     with pytest.raises(Killed):
-        await replace(world.deliver, uow=lambda: KilledBeforeItsCommit(world.store))()
-    assert len(await everything_in(world.log)) == len(world.waiting) == 2
-    assert await world.deliver() == 2
-    assert len(await everything_in(world.log)) == 2
-    assert not world.waiting
+        await replace(harness.deliver, uow=lambda: KilledBeforeItsCommit(harness.store))()
+    assert len(await everything_in(harness.log)) == len(harness.waiting) == 2
+    assert await harness.deliver() == 2
+    assert len(await everything_in(harness.log)) == 2
+    assert not harness.waiting
 
 
-async def test_an_entry_that_the_log_refuses_holds_no_other_up(world: World) -> None:
+async def test_an_entry_that_the_log_refuses_holds_no_other_up(harness: OutboxHarness) -> None:
     """It stays, and the error is raised for people to see."""
-    entries = [an_entry(A_MOMENT + timedelta(seconds=n)) for n in range(6)]
+    entries = [an_audit_entry(at=A_MOMENT + timedelta(seconds=n)) for n in range(6)]
     poison = replace(entries[1], action="poison")
-    await world.given(entries[0], poison, *entries[2:])
-    world.log.refused = {"poison"}
+    await harness.given(entries[0], poison, *entries[2:])
+    harness.log.refused = {"poison"}
     for _ in range(3):
         with pytest.raises(ValueError, match="poison"):
-            await world.deliver()
-    assert list(await everything_in(world.log)) == [*entries[:1:-1], entries[0]]
-    assert world.waiting == {poison.id}
-    world.log.refused = ()
-    assert await world.deliver() == 1
+            await harness.deliver()
+    assert list(await everything_in(harness.log)) == [*entries[:1:-1], entries[0]]
+    assert harness.waiting == {poison.id}
+    harness.log.refused = ()
+    assert await harness.deliver() == 1
 
 
 # --- the relay --------------------------------------------------------------------------------
 
 
 async def test_what_is_recorded_in_this_process_is_delivered_without_waiting_for_a_round(
-    world: World,
+    harness: OutboxHarness,
 ) -> None:
-    async with world.relay.running(world.report):
+    async with harness.relay.running(harness.report):
         for action in ("users.created", "users.disabled"):
-            await world.log.has(await world.happens(action))
-    assert not world.waiting
-    assert not world.reports
+            await harness.log.has(await harness.happens(action))
+    assert not harness.waiting
+    assert not harness.reports
 
 
 async def test_what_is_recorded_long_before_its_commit_is_delivered_within_a_round(
-    world: World,
+    harness: OutboxHarness,
 ) -> None:
-    async with replace(world.relay, every=SOON).running(world.report), world.uow() as uow:
-        await world.record(uow, "users.created", CLIENT)
+    async with replace(harness.relay, every=SOON).running(harness.report), harness.uow() as uow:
+        await harness.record(uow, "users.created", CLIENT)
         await asyncio.sleep(10 * SOON)
         await uow.commit()
-        await world.log.has(*world.store.outbox.values())
+        await harness.log.has(*harness.store.outbox.values())
 
 
-async def test_what_another_process_left_is_delivered_within_a_round(world: World) -> None:
-    async with replace(world.relay, every=SOON).running(world.report):
+async def test_what_another_process_left_is_delivered_within_a_round(
+    harness: OutboxHarness,
+) -> None:
+    async with replace(harness.relay, every=SOON).running(harness.report):
         for _ in range(3):
-            entry = an_entry()
-            await world.given(entry)
-            await world.log.has(entry)
+            entry = an_audit_entry()
+            await harness.given(entry)
+            await harness.log.has(entry)
 
 
 async def test_an_outage_is_reported_when_it_begins_and_when_it_ends_and_loses_nothing(
-    world: World,
+    harness: OutboxHarness,
 ) -> None:
-    world.log.is_down = True
-    async with world.relay.running(world.report):
-        entries = [await world.happens("users.created") for _ in range(7)]
+    harness.log.is_down = True
+    async with harness.relay.running(harness.report):
+        entries = [await harness.happens("users.created") for _ in range(7)]
         for _ in range(5):
-            await world.log.is_asked()
-        assert [type(fact) for fact in world.reports] == [Interrupted]
-        world.log.is_down = False
-        await world.log.has(*entries)
-        await world.resumed.wait()
-    assert [type(fact) for fact in world.reports] == [Interrupted, Resumed]
-    assert len(await everything_in(world.log)) == 7
-    assert not world.waiting
+            await harness.log.is_asked()
+        assert [type(fact) for fact in harness.reports] == [Interrupted]
+        harness.log.is_down = False
+        await harness.log.has(*entries)
+        await harness.resumed.wait()
+    assert [type(fact) for fact in harness.reports] == [Interrupted, Resumed]
+    assert len(await everything_in(harness.log)) == 7
+    assert not harness.waiting
 
 
 async def test_an_outage_at_the_start_does_not_keep_the_process_from_starting(
-    world: World,
+    harness: OutboxHarness,
 ) -> None:
-    world.log.is_down = True
-    async with world.relay.running(world.report):
-        await world.given(an_entry())
-        await world.log.is_asked()
-        world.log.is_down = False
-        await world.resumed.wait()
-    assert not world.waiting
+    harness.log.is_down = True
+    async with harness.relay.running(harness.report):
+        await harness.given(an_audit_entry())
+        await harness.log.is_asked()
+        harness.log.is_down = False
+        await harness.resumed.wait()
+    assert not harness.waiting
 
 
-async def test_a_mistake_of_ours_does_not_end_the_relay(world: World) -> None:
-    world.log.refused = {"poison"}
-    async with world.relay.running(world.report):
-        poison = await world.happens("poison")
-        await world.log.is_asked()
-        entry = await world.happens("users.created")
-        await world.log.has(entry)
-        assert world.waiting >= {poison.id}
-        world.log.refused = ()
-        await world.log.has(poison)
-    (first, *_) = world.reports
+async def test_a_mistake_of_ours_does_not_end_the_relay(harness: OutboxHarness) -> None:
+    harness.log.refused = {"poison"}
+    async with harness.relay.running(harness.report):
+        poison = await harness.happens("poison")
+        await harness.log.is_asked()
+        entry = await harness.happens("users.created")
+        await harness.log.has(entry)
+        assert harness.waiting >= {poison.id}
+        harness.log.refused = ()
+        await harness.log.has(poison)
+    (first, *_) = harness.reports
     assert isinstance(first, Interrupted)
     assert isinstance(first.error, ValueError)
 
 
-async def test_a_process_that_stops_delivers_what_is_left(world: World) -> None:
-    entries = [an_entry() for _ in range(10)]
-    async with world.relay.running(world.report):
-        await world.given(*entries)
-    assert len(await everything_in(world.log)) == 10
-    assert not world.waiting
+async def test_a_process_that_stops_delivers_what_is_left(harness: OutboxHarness) -> None:
+    entries = [an_audit_entry() for _ in range(10)]
+    async with harness.relay.running(harness.report):
+        await harness.given(*entries)
+    assert len(await everything_in(harness.log)) == 10
+    assert not harness.waiting
 
 
-async def test_a_process_that_stops_does_not_wait_for_a_log_that_is_frozen(world: World) -> None:
+async def test_a_process_that_stops_does_not_wait_for_a_log_that_is_frozen(
+    harness: OutboxHarness,
+) -> None:
     """What is left is kept for whichever process comes next."""
-    async with replace(world.relay, shutdown_timeout=SOON).running(world.report):
-        await world.given(an_entry())
-        world.log.is_frozen = True
-    assert len(world.waiting) == 1
-    world.log.is_frozen = False
-    assert await world.deliver() == 1
+    async with replace(harness.relay, shutdown_timeout=SOON).running(harness.report):
+        await harness.given(an_audit_entry())
+        harness.log.is_frozen = True
+    assert len(harness.waiting) == 1
+    harness.log.is_frozen = False
+    assert await harness.deliver() == 1
 
 
-async def test_a_process_that_stops_does_not_wait_for_the_end_of_an_outage(world: World) -> None:
-    world.log.is_down = True
-    async with replace(world.relay, max_pause=NEVER, shutdown_timeout=NEVER).running(world.report):
-        await world.happens("users.created")
-        await world.log.is_asked()
-    assert len(world.waiting) == 1
+async def test_a_process_that_stops_does_not_wait_for_the_end_of_an_outage(
+    harness: OutboxHarness,
+) -> None:
+    harness.log.is_down = True
+    async with replace(harness.relay, max_pause=NEVER, shutdown_timeout=NEVER).running(
+        harness.report
+    ):
+        await harness.happens("users.created")
+        await harness.log.is_asked()
+    assert len(harness.waiting) == 1
 
 
-async def test_an_error_in_the_process_stops_the_relay_as_well(world: World) -> None:
+async def test_an_error_in_the_process_stops_the_relay_as_well(harness: OutboxHarness) -> None:
     async def process() -> None:
-        async with world.relay.running(world.report):
-            await world.given(an_entry())
+        async with harness.relay.running(harness.report):
+            await harness.given(an_audit_entry())
             raise Killed
 
     with pytest.raises(Killed):
         await process()
-    assert not world.waiting
+    assert not harness.waiting
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "outbox relay"]
 
 
-async def test_any_number_of_relays_deliver_every_entry_once(world: World) -> None:
-    relays = [replace(world.relay, every=SOON) for _ in range(4)]
-    entries = [an_entry() for _ in range(100)]
+async def test_any_number_of_relays_deliver_every_entry_once(harness: OutboxHarness) -> None:
+    relays = [replace(harness.relay, every=SOON) for _ in range(4)]
+    entries = [an_audit_entry() for _ in range(100)]
     async with (
-        relays[0].running(world.report),
-        relays[1].running(world.report),
-        relays[2].running(world.report),
-        relays[3].running(world.report),
+        relays[0].running(harness.report),
+        relays[1].running(harness.report),
+        relays[2].running(harness.report),
+        relays[3].running(harness.report),
     ):
         for entry in entries:
-            await world.given(entry)
+            await harness.given(entry)
             await asyncio.sleep(0)
-        await world.log.has(*entries)
-    assert len(await everything_in(world.log)) == 100
-    assert not world.waiting
+        await harness.log.has(*entries)
+    assert len(await everything_in(harness.log)) == 100
+    assert not harness.waiting
 
 
 # --- reading ------------------------------------------------------------------------------------
 
 
-async def test_the_log_is_read_in_slices(world: World) -> None:
-    old, new = an_entry(), an_entry(A_MOMENT + timedelta(seconds=1))
-    await world.log.append([old, new])
-    show = ListAudit(world.log)
+async def test_the_log_is_read_in_slices(harness: OutboxHarness) -> None:
+    old, new = an_audit_entry(), an_audit_entry(at=A_MOMENT + timedelta(seconds=1))
+    await harness.log.append([old, new])
+    show = ListAudit(harness.log)
     first = await show(EVERYTHING, after=None, limit=1)
     second = await show(EVERYTHING, after=first.next, limit=1)
     assert [*first.records, *second.records] == [new, old]
@@ -324,7 +333,7 @@ async def test_the_log_is_read_in_slices(world: World) -> None:
 async def test_in_memory_too_entries_are_forgotten_after_the_time_that_settings_say() -> None:
     clock = MovableClock()
     log = MemoryAuditLog(timedelta(days=30), clock)
-    old, young = an_entry(), an_entry(A_MOMENT + timedelta(days=1))
+    old, young = an_audit_entry(), an_audit_entry(at=A_MOMENT + timedelta(days=1))
     await log.append([old, young])
     await clock.pass_time(timedelta(days=30))
     assert list(await everything_in(log)) == [young]

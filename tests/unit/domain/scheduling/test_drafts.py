@@ -11,7 +11,7 @@ from domain.scheduling.errors import InvalidDefinition
 from domain.scheduling.misfire import Misfire
 from domain.scheduling.registered_tasks import Parameter, RegisteredTask
 from domain.scheduling.schedules import Clocked, Crontab, Interval, Period, Solar, SolarEvent
-from tests.fakes.scheduling import a_definition
+from tests.support.builders import a_definition
 
 LEAST: dict[str, object] = {
     "name": "hourly",

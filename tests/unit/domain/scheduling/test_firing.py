@@ -22,12 +22,12 @@ from domain.scheduling.schedules import (
     SolarEvent,
 )
 from domain.scheduling.zones import zone_names
-from tests.crontab_oracle import Oracle, changes, readings
-from tests.fakes.scheduling import cron
+from tests.support.builders import cron
+from tests.support.clock import MICROSECOND
+from tests.support.crontab_oracle import Oracle, changes, readings
 
 NEW_YORK = "America/New_York"
 ANCHOR = datetime(2026, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 ZONES = sorted(zone_names())
 CRONTABS = [
     "* * * * *",

@@ -14,11 +14,10 @@ from domain.scheduling.misfire import Due, Misfire, due_slots
 from domain.scheduling.schedules import Clocked, Interval, Period, Schedule
 from domain.scheduling.slots import Jitter, PeriodicTaskId, message_id
 from domain.scheduling.trigger import Trigger
-from tests.fakes.scheduling import cron
+from tests.support.builders import cron
+from tests.support.clock import MICROSECOND, MINUTE
 
 MIDNIGHT = datetime(2026, 6, 15, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
-MINUTE = timedelta(minutes=1)
 A_TASK = PeriodicTaskId(UUID(int=1))
 ANOTHER_TASK = PeriodicTaskId(UUID(int=2))
 HOURLY = Interval(1, Period.HOURS)

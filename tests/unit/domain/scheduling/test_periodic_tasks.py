@@ -14,9 +14,8 @@ from domain.scheduling.misfire import Due, Misfire
 from domain.scheduling.options import PublishingOptions
 from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState
 from domain.scheduling.schedules import Clocked, Interval, Period
-from tests.fakes.scheduling import a_definition, a_periodic_task, cron
-
-HOUR = timedelta(hours=1)
+from tests.support.builders import a_definition, a_periodic_task, cron
+from tests.support.clock import HOUR
 
 
 def at(clock: str) -> datetime:

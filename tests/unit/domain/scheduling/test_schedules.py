@@ -29,7 +29,7 @@ from domain.scheduling.schedules import (
     Solar,
     SolarEvent,
 )
-from tests.fakes.scheduling import cron
+from tests.support.builders import cron
 
 NOON = datetime(2026, 6, 15, 12, tzinfo=UTC)
 

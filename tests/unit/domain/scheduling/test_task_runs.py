@@ -6,7 +6,7 @@ from uuid import UUID
 
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.task_runs import Run, RunId, RunState, run_id
-from tests.fakes.builders import A_MOMENT
+from tests.support.builders import A_MOMENT
 
 TASK = PeriodicTaskId(UUID(int=1))
 

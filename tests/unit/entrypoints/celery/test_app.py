@@ -32,8 +32,8 @@ from entrypoints.celery.configuration import configuration
 from entrypoints.celery.headers import SLOT_HEADER, TASK_HEADER
 from entrypoints.celery.recording import RecordedTask, recorder
 from entrypoints.celery.typed import TypedCelery, TypedTask
-from tests.fakes.builders import A_MOMENT
-from tests.fakes.clock import MovableClock
+from tests.support.builders import A_MOMENT
+from tests.support.clock import MovableClock
 
 TASK = PeriodicTaskId(UUID(int=1))
 RUN = RunId(UUID(int=2))

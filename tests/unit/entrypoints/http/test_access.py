@@ -6,8 +6,8 @@ from uuid import UUID
 import pytest
 
 from domain.access import RoleId, RoleStatus
-from tests.fakes.builders import a_role, a_user
-from tests.fakes.web import Web
+from tests.support.builders import a_role, a_user
+from tests.support.web import Web
 
 ROLES = "/api/v1/roles"
 READ, WRITE = "GET:/api/v1/roles", "POST:/api/v1/roles"

@@ -6,9 +6,9 @@ import pytest
 
 from domain.audit_log import AuditEntry
 from domain.sessions import InvalidCredentials
-from tests.fakes.builders import a_user
-from tests.fakes.web import Web
-from tests.fakes.world import PHONE
+from tests.support.builders import a_user
+from tests.support.web import Web
+from tests.support.world import PHONE
 
 AUDIT = "/api/v1/audit"
 ACTIVITY = "/api/v1/auth/activity"

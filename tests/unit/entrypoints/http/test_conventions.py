@@ -30,9 +30,9 @@ from entrypoints.http.app import application
 from entrypoints.http.envelope import ApiModel, CreatedEnvelope, Envelope, Text
 from entrypoints.http.paging import Page, PageQuery
 from entrypoints.http.security import ClientInfoDep, HeaderUserAgentDep, PublicRoute
-from tests.fakes.builders import a_user
-from tests.fakes.web import Web, description
-from tests.fakes.world import IN_MEMORY, LAPTOP, World
+from tests.support.builders import a_user
+from tests.support.web import Web, description
+from tests.support.world import IN_MEMORY, LAPTOP, World
 
 LOG_IN = "/api/v1/auth/login"
 JSON = {"Content-Type": "application/json"}

@@ -16,9 +16,9 @@ from domain.errors import Unavailable
 from domain.routes import Route
 from entrypoints.http.app import create_app
 from entrypoints.http.startup import DependencyDown, SchemaNotCurrent, ready, register_process
-from tests.fakes.audit_log import everything_in
-from tests.fakes.web import Web
-from tests.fakes.world import IN_MEMORY, World
+from tests.support.audit_log import everything_in
+from tests.support.web import Web
+from tests.support.world import IN_MEMORY, World
 
 A_ROUTE = Route(method="GET", path="/things", name="List things")
 

@@ -8,9 +8,9 @@ import pytest
 
 from application.settings import Limit, Registration, ThrottleSettings
 from domain.identity import User
-from tests.fakes.builders import UserChanges, a_user
-from tests.fakes.web import Web
-from tests.fakes.world import IN_MEMORY, PASSWORD, PHONE, World
+from tests.support.builders import UserChanges, a_user
+from tests.support.web import Web
+from tests.support.world import IN_MEMORY, PASSWORD, PHONE, World
 
 REGISTER = "/api/v1/auth/register"
 USER_INFO = "/api/v1/auth/user/info"

@@ -17,9 +17,9 @@ from application.settings import Environment
 from domain.errors import Unavailable
 from entrypoints.http.envelope import Envelope
 from entrypoints.http.security import PublicRoute
-from tests.fakes.builders import a_user
-from tests.fakes.web import Web
-from tests.fakes.world import IN_MEMORY, LAPTOP, PASSWORD, World
+from tests.support.builders import a_user
+from tests.support.web import Web
+from tests.support.world import IN_MEMORY, LAPTOP, PASSWORD, World
 
 router = APIRouter(prefix="/fake", dependencies=[PublicRoute])
 

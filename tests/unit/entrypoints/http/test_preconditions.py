@@ -4,9 +4,8 @@ import pytest
 
 from application.settings import HttpSettings
 from entrypoints.http.app import application
-from tests.fakes.builders import a_role, a_user
-from tests.fakes.scheduling import a_periodic_task
-from tests.fakes.web import Web, description
+from tests.support.builders import a_periodic_task, a_role, a_user
+from tests.support.web import Web, description
 
 EDITOR = {"code": "editor", "name": "Editor"}
 STALE = '"1"'

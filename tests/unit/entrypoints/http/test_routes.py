@@ -8,9 +8,9 @@ from fastapi import APIRouter
 from entrypoints.http.envelope import Envelope
 from entrypoints.http.routes import guarded_routes
 from entrypoints.http.security import AuthenticatedRoute, GuardedRoute, PublicRoute
-from tests.fakes.builders import a_user
-from tests.fakes.web import Web
-from tests.fakes.world import World
+from tests.support.builders import a_user
+from tests.support.web import Web
+from tests.support.world import World
 
 CATALOGUE = "/api/v1/router/backend"
 

@@ -11,7 +11,7 @@ from domain.scheduling.periodic_tasks import ScheduleState, UnreadableTask
 from domain.scheduling.registered_tasks import Parameter, ParameterKind, RegisteredTask
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.zones import zone_rules_version
-from tests.fakes.web import Web
+from tests.support.web import Web
 
 TASKS = "/api/v1/periodic-tasks"
 LEAST = {"name": "hourly", "task": "reports.send", "kind": "crontab", "schedule": {"minute": 0}}

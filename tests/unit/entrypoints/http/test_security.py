@@ -36,9 +36,9 @@ from entrypoints.http.security import (
     VerifyPermissionDep,
     public,
 )
-from tests.fakes.builders import a_role, a_user
-from tests.fakes.web import Web
-from tests.fakes.world import IN_MEMORY, PHONE, World
+from tests.support.builders import a_role, a_user
+from tests.support.web import Web
+from tests.support.world import IN_MEMORY, PHONE, World
 
 SESSIONS = "/api/v1/auth/sessions"
 USER_INFO = "/api/v1/auth/user/info"

@@ -10,10 +10,10 @@ import pytest
 from adapters.security.tokens import JoseTokens
 from application.settings import Environment, Limit, Settings, ThrottleSettings
 from domain.identity import User, UserStatus
-from tests.fakes.builders import A_MOMENT, a_user
-from tests.fakes.security import keys_with
-from tests.fakes.web import Web
-from tests.fakes.world import IN_MEMORY, LAPTOP, PASSWORD, PHONE, World
+from tests.support.builders import A_MOMENT, a_user
+from tests.support.keys import keys_with
+from tests.support.web import Web
+from tests.support.world import IN_MEMORY, LAPTOP, PASSWORD, PHONE, World
 
 LOG_IN = "/api/v1/auth/login"
 REFRESH = "/api/v1/auth/token/refresh"

@@ -7,9 +7,9 @@ import pytest
 
 from domain.access import RoleStatus
 from domain.identity import User, UserStatus
-from tests.fakes.builders import a_role, a_user
-from tests.fakes.web import Web
-from tests.fakes.world import LAPTOP, PASSWORD, PHONE
+from tests.support.builders import a_role, a_user
+from tests.support.web import Web
+from tests.support.world import LAPTOP, PASSWORD, PHONE
 
 USERS = "/api/v1/users"
 USER_INFO = "/api/v1/auth/user/info"

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Self
 from uuid import UUID
 
@@ -28,14 +27,13 @@ from domain.access import Access, Grant, PermissionDenied, Role
 from domain.errors import Unavailable
 from domain.identity import PasswordChangeRequired, User, UserId, UserStatus
 from domain.sessions import InvalidToken, Session, SessionId
-from tests.fakes.access import changing
-from tests.fakes.builders import a_role, a_user
-from tests.fakes.clock import MovableClock
-from tests.fakes.sessions import ABSOLUTE, FIREFOX, GRACE, IDLE, a_session, a_token_id, token_of
+from tests.support.access_changes import changing
+from tests.support.builders import a_role, a_user
+from tests.support.clock import SECOND, MovableClock
+from tests.support.sessions import ABSOLUTE, FIREFOX, GRACE, IDLE, a_session, a_token_id, token_of
 
 READ, WRITE = "GET:/api/v1/roles", "PUT:/api/v1/roles/{role_id}"
 LAPTOP = ClientInfo(address="192.0.2.1", agent="Firefox", request_id="r-1")
-SECOND = timedelta(seconds=1)
 
 
 class Versions(MemoryAccessVersions):
@@ -97,7 +95,7 @@ class Database(MemoryUnitOfWork):
             raise Unavailable("PostgreSQL")
 
 
-class World:
+class GuardHarness:
     """Two processes with a guard each, over the same stores."""
 
     def __init__(self) -> None:
@@ -169,85 +167,91 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def harness() -> GuardHarness:
+    return GuardHarness()
 
 
 # --- who is let through -------------------------------------------------------------------------
 
 
 async def test_the_guard_tells_who_calls_in_which_session_from_where_and_what_they_may(
-    world: World,
+    harness: GuardHarness,
 ) -> None:
     user = a_user()
-    tokens = await world.given(user, a_role(READ), a_role(WRITE))
-    caller = await world.here(tokens.access_token, LAPTOP)
-    (session,) = await world.sessions.of_user(user.id)
+    tokens = await harness.given(user, a_role(READ), a_role(WRITE))
+    caller = await harness.here(tokens.access_token, LAPTOP)
+    (session,) = await harness.sessions.of_user(user.id)
     assert caller == Caller(
         user_id=user.id, session_id=session.id, access=caller.access, client=LAPTOP
     )
     assert caller.access.grants.exact == {READ, WRITE}
-    assert caller == await world.there.with_refresh_token(tokens.refresh_token, LAPTOP)
+    assert caller == await harness.there.with_refresh_token(tokens.refresh_token, LAPTOP)
 
 
 @pytest.mark.parametrize("grant", [READ, "GET:**", "*:/api/v1/**"])
-async def test_a_permission_is_had_by_its_code_or_by_a_pattern(world: World, grant: str) -> None:
-    tokens = await world.given(a_user(), a_role(grant))
-    assert await world.may(world.here, tokens)
+async def test_a_permission_is_had_by_its_code_or_by_a_pattern(
+    harness: GuardHarness, grant: str
+) -> None:
+    tokens = await harness.given(a_user(), a_role(grant))
+    assert await harness.may(harness.here, tokens)
 
 
 async def test_without_the_permission_nobody_gets_through_but_an_administrator(
-    world: World,
+    harness: GuardHarness,
 ) -> None:
-    tokens = await world.given(a_user(), a_role(WRITE))
+    tokens = await harness.given(a_user(), a_role(WRITE))
     with pytest.raises(PermissionDenied) as denial:
-        await world.here(tokens.access_token, LAPTOP, permission=READ)
+        await harness.here(tokens.access_token, LAPTOP, permission=READ)
     assert denial.value.permission == READ
-    administrator = await world.given(a_user(is_admin=True))
-    assert await world.may(world.here, administrator)
+    administrator = await harness.given(a_user(is_admin=True))
+    assert await harness.may(harness.here, administrator)
 
 
-async def test_a_route_that_needs_no_permission_needs_a_session(world: World) -> None:
+async def test_a_route_that_needs_no_permission_needs_a_session(harness: GuardHarness) -> None:
     user = a_user()
-    tokens = await world.given(user)
-    await world.here(tokens.access_token, LAPTOP)
-    await world.sessions.end_all(user.id)
-    for guard in (world.here, world.there):
+    tokens = await harness.given(user)
+    await harness.here(tokens.access_token, LAPTOP)
+    await harness.sessions.end_all(user.id)
+    for guard in (harness.here, harness.there):
         with pytest.raises(InvalidToken):
             await guard(tokens.access_token, LAPTOP)
 
 
-async def test_a_token_that_is_not_ours_or_has_expired_gets_nobody_through(world: World) -> None:
-    tokens = await world.given(a_user(is_admin=True))
+async def test_a_token_that_is_not_ours_or_has_expired_gets_nobody_through(
+    harness: GuardHarness,
+) -> None:
+    tokens = await harness.given(a_user(is_admin=True))
     with pytest.raises(InvalidToken):
-        await world.here(tokens.refresh_token, LAPTOP)
-    await world.clock.pass_time(world.settings.access_lifetime)
+        await harness.here(tokens.refresh_token, LAPTOP)
+    await harness.clock.pass_time(harness.settings.access_lifetime)
     with pytest.raises(InvalidToken):
-        await world.here(tokens.access_token, LAPTOP)
+        await harness.here(tokens.access_token, LAPTOP)
 
 
-async def test_who_has_a_one_time_password_can_do_nothing_but_change_it(world: World) -> None:
-    tokens = await world.given(a_user(must_change_password=True, is_admin=True))
+async def test_who_has_a_one_time_password_can_do_nothing_but_change_it(
+    harness: GuardHarness,
+) -> None:
+    tokens = await harness.given(a_user(must_change_password=True, is_admin=True))
     with pytest.raises(PasswordChangeRequired):
-        await world.here(tokens.access_token, LAPTOP, permission=READ)
-    caller = await world.here(tokens.access_token, LAPTOP, password_may_be_due=True)
+        await harness.here(tokens.access_token, LAPTOP, permission=READ)
+    caller = await harness.here(tokens.access_token, LAPTOP, password_may_be_due=True)
     assert caller.access.must_change_password
 
 
 @pytest.mark.parametrize("with_refresh_token", [False, True])
 async def test_who_is_disabled_or_gone_gets_nowhere(
-    world: World, *, with_refresh_token: bool
+    harness: GuardHarness, *, with_refresh_token: bool
 ) -> None:
     async def asks(tokens: TokenPair) -> Caller:
         if with_refresh_token:
-            return await world.here.with_refresh_token(tokens.refresh_token, LAPTOP)
-        return await world.here(tokens.access_token, LAPTOP)
+            return await harness.here.with_refresh_token(tokens.refresh_token, LAPTOP)
+        return await harness.here(tokens.access_token, LAPTOP)
 
     disabled, gone = a_user(), a_user()
-    sessions = [await world.given(disabled), await world.given(gone)]
+    sessions = [await harness.given(disabled), await harness.given(gone)]
     for tokens in sessions:
         await asks(tokens)
-    async with world.change([disabled.id, gone.id]) as uow:
+    async with harness.change([disabled.id, gone.id]) as uow:
         await uow.users.lock(disabled.id)
         await uow.users.save(replace(disabled, status=UserStatus.DISABLED))
         await uow.users.lock(gone.id)
@@ -257,11 +261,11 @@ async def test_who_is_disabled_or_gone_gets_nowhere(
             await asks(tokens)
 
 
-async def test_only_the_refresh_token_that_is_next_tells_whose_it_is(world: World) -> None:
+async def test_only_the_refresh_token_that_is_next_tells_whose_it_is(harness: GuardHarness) -> None:
     user = a_user()
-    tokens = await world.given(user)
-    (session,) = await world.sessions.of_user(user.id)
-    rotation = await world.sessions.rotate(
+    tokens = await harness.given(user)
+    (session,) = await harness.sessions.of_user(user.id)
+    rotation = await harness.sessions.rotate(
         token_of(session),
         successor=a_token_id(),
         fingerprint=FIREFOX,
@@ -272,196 +276,200 @@ async def test_only_the_refresh_token_that_is_next_tells_whose_it_is(world: Worl
     )
     assert rotation.session is not None
     with pytest.raises(InvalidToken):
-        await world.here.with_refresh_token(tokens.refresh_token, LAPTOP)
-    successor = world.tokens_of(rotation.session).refresh_token
-    assert (await world.here.with_refresh_token(successor, LAPTOP)).user_id == user.id
-    await world.sessions.end(user.id, session.id)
+        await harness.here.with_refresh_token(tokens.refresh_token, LAPTOP)
+    successor = harness.tokens_of(rotation.session).refresh_token
+    assert (await harness.here.with_refresh_token(successor, LAPTOP)).user_id == user.id
+    await harness.sessions.end(user.id, session.id)
     with pytest.raises(InvalidToken):
-        await world.here.with_refresh_token(successor, LAPTOP)
+        await harness.here.with_refresh_token(successor, LAPTOP)
 
 
 # --- freshness ----------------------------------------------------------------------------------
 
 
-async def test_a_change_of_a_role_is_in_force_at_the_next_request_everywhere(world: World) -> None:
+async def test_a_change_of_a_role_is_in_force_at_the_next_request_everywhere(
+    harness: GuardHarness,
+) -> None:
     role = a_role(READ)
-    tokens = await world.given(a_user(), role)
-    for guard in (world.here, world.there):
-        assert await world.may(guard, tokens)
-    async with world.change(everyone=True) as uow:
-        await world.save(uow, role, WRITE)
-        assert await world.may(world.here, tokens)
-    for guard in (world.here, world.there):
-        assert not await world.may(guard, tokens)
-        assert await world.may(guard, tokens, WRITE)
+    tokens = await harness.given(a_user(), role)
+    for guard in (harness.here, harness.there):
+        assert await harness.may(guard, tokens)
+    async with harness.change(everyone=True) as uow:
+        await harness.save(uow, role, WRITE)
+        assert await harness.may(harness.here, tokens)
+    for guard in (harness.here, harness.there):
+        assert not await harness.may(guard, tokens)
+        assert await harness.may(guard, tokens, WRITE)
 
 
-async def test_a_change_of_a_users_roles_is_in_force_at_their_next_request(world: World) -> None:
+async def test_a_change_of_a_users_roles_is_in_force_at_their_next_request(
+    harness: GuardHarness,
+) -> None:
     user, other = a_user(), a_user()
     role = a_role(READ)
-    tokens, others = await world.given(user, role), await world.given(other, role)
+    tokens, others = await harness.given(user, role), await harness.given(other, role)
     for each in (tokens, others):
-        assert await world.may(world.here, each)
-    async with world.change([user.id]) as uow:
+        assert await harness.may(harness.here, each)
+    async with harness.change([user.id]) as uow:
         await uow.users.lock(user.id)
         await uow.roles.assign(user.id, [])
-    assert not await world.may(world.here, tokens)
-    assert await world.may(world.here, others)
+    assert not await harness.may(harness.here, tokens)
+    assert await harness.may(harness.here, others)
 
 
 # --- cost ---------------------------------------------------------------------------------------
 
 
-async def test_who_is_remembered_is_served_without_the_database(world: World) -> None:
-    tokens = await world.given(a_user(), a_role(READ))
-    assert await world.may(world.here, tokens)
-    world.database.is_down = True
-    assert await world.may(world.here, tokens)
-    assert not await world.may(world.here, tokens, WRITE)
+async def test_who_is_remembered_is_served_without_the_database(harness: GuardHarness) -> None:
+    tokens = await harness.given(a_user(), a_role(READ))
+    assert await harness.may(harness.here, tokens)
+    harness.database.is_down = True
+    assert await harness.may(harness.here, tokens)
+    assert not await harness.may(harness.here, tokens, WRITE)
     # Through the shared cache, the other process knows it too.
-    assert await world.may(world.there, tokens)
+    assert await harness.may(harness.there, tokens)
 
 
-async def test_nobody_is_let_through_on_a_guess(world: World) -> None:
+async def test_nobody_is_let_through_on_a_guess(harness: GuardHarness) -> None:
     """While a change is under way the database decides; without it, nobody does."""
     user = a_user()
-    tokens = await world.given(user, a_role(READ))
-    assert await world.may(world.here, tokens)
-    await world.versions.mark_dirty(Change(id=UUID(int=1), user_ids=[user.id]))
-    world.database.is_down = True
+    tokens = await harness.given(user, a_role(READ))
+    assert await harness.may(harness.here, tokens)
+    await harness.versions.mark_dirty(Change(id=UUID(int=1), user_ids=[user.id]))
+    harness.database.is_down = True
     with pytest.raises(Unavailable):
-        await world.here(tokens.access_token, LAPTOP)
+        await harness.here(tokens.access_token, LAPTOP)
 
 
-async def test_without_the_store_of_versions_nobody_is_let_through(world: World) -> None:
-    tokens = await world.given(a_user(is_admin=True))
-    assert await world.may(world.here, tokens)
-    world.versions.is_up = False
+async def test_without_the_store_of_versions_nobody_is_let_through(harness: GuardHarness) -> None:
+    tokens = await harness.given(a_user(is_admin=True))
+    assert await harness.may(harness.here, tokens)
+    harness.versions.is_up = False
     with pytest.raises(Unavailable):
-        await world.here(tokens.access_token, LAPTOP)
+        await harness.here(tokens.access_token, LAPTOP)
     with pytest.raises(Unavailable):
-        await world.here.with_refresh_token(tokens.refresh_token, LAPTOP)
+        await harness.here.with_refresh_token(tokens.refresh_token, LAPTOP)
 
 
 async def test_a_cache_that_is_full_costs_a_read_in_each_process_and_nothing_else(
-    world: World,
+    harness: GuardHarness,
 ) -> None:
-    tokens = await world.given(a_user(), a_role(READ))
-    guard = world.a_guard(FullCache(world.clock, SECOND))
-    assert await world.may(guard, tokens)
-    world.database.is_down = True
-    assert await world.may(guard, tokens)
+    tokens = await harness.given(a_user(), a_role(READ))
+    guard = harness.a_guard(FullCache(harness.clock, SECOND))
+    assert await harness.may(guard, tokens)
+    harness.database.is_down = True
+    assert await harness.may(guard, tokens)
 
 
-async def test_a_process_remembers_those_who_were_here_last(world: World) -> None:
-    ada, grace, mary = [await world.given(a_user(), a_role(READ)) for _ in range(3)]
-    guard = world.a_guard(FullCache(world.clock, SECOND), most=2)
+async def test_a_process_remembers_those_who_were_here_last(harness: GuardHarness) -> None:
+    ada, grace, mary = [await harness.given(a_user(), a_role(READ)) for _ in range(3)]
+    guard = harness.a_guard(FullCache(harness.clock, SECOND), most=2)
     for tokens in (ada, grace, ada, mary):
-        assert await world.may(guard, tokens)
-    world.database.is_down = True
-    assert await world.may(guard, ada)
-    assert await world.may(guard, mary)
+        assert await harness.may(guard, tokens)
+    harness.database.is_down = True
+    assert await harness.may(guard, ada)
+    assert await harness.may(guard, mary)
     with pytest.raises(Unavailable):
-        await world.may(guard, grace)
+        await harness.may(guard, grace)
 
 
 # --- changes that go wrong ----------------------------------------------------------------------
 
 
 @asynccontextmanager
-async def taken_away(world: World, role: Role) -> AsyncIterator[None]:
+async def taken_away(harness: GuardHarness, role: Role) -> AsyncIterator[None]:
     """Change a role to give nothing; let the test do something before the commit."""
-    async with world.change(everyone=True) as uow:
-        await world.save(uow, role)
+    async with harness.change(everyone=True) as uow:
+        await harness.save(uow, role)
         yield
 
 
-async def test_a_change_whose_block_raises_never_happened(world: World) -> None:
+async def test_a_change_whose_block_raises_never_happened(harness: GuardHarness) -> None:
     role = a_role(READ)
-    tokens = await world.given(a_user(), role)
+    tokens = await harness.given(a_user(), role)
 
     class Refused(Exception):
         pass
 
     with pytest.raises(Refused):
-        async with taken_away(world, role):
+        async with taken_away(harness, role):
             raise Refused
-    assert await world.may(world.here, tokens)
-    assert await world.is_stable(tokens)
+    assert await harness.may(harness.here, tokens)
+    assert await harness.is_stable(tokens)
 
 
-async def test_without_the_store_of_versions_nothing_is_changed(world: World) -> None:
+async def test_without_the_store_of_versions_nothing_is_changed(harness: GuardHarness) -> None:
     role = a_role(READ)
-    tokens = await world.given(a_user(), role)
-    world.versions.is_up = False
+    tokens = await harness.given(a_user(), role)
+    harness.versions.is_up = False
     with pytest.raises(Unavailable):
-        async with taken_away(world, role):
+        async with taken_away(harness, role):
             pass
-    world.versions.is_up = True
-    assert await world.may(world.here, tokens)
+    harness.versions.is_up = True
+    assert await harness.may(harness.here, tokens)
 
 
 async def test_a_change_may_take_long_and_marks_nobody_dirty_before_its_commit(
-    world: World,
+    harness: GuardHarness,
 ) -> None:
     """Whoever waits for a lock, say, costs others nothing."""
     role = a_role(READ)
-    tokens = await world.given(a_user(), role)
+    tokens = await harness.given(a_user(), role)
 
-    async with taken_away(world, role):
-        await world.clock.pass_time(DIRTY_TTL)
-        assert await world.is_stable(tokens)
-        assert await world.may(world.here, tokens)
+    async with taken_away(harness, role):
+        await harness.clock.pass_time(DIRTY_TTL)
+        assert await harness.is_stable(tokens)
+        assert await harness.may(harness.here, tokens)
 
-    assert await world.is_stable(tokens)
-    assert not await world.may(world.here, tokens)
+    assert await harness.is_stable(tokens)
+    assert not await harness.may(harness.here, tokens)
 
 
 @pytest.mark.parametrize("it_happened", [False, True])
 async def test_a_commit_without_an_answer_leaves_the_decision_to_the_database_for_a_while(
-    world: World, *, it_happened: bool
+    harness: GuardHarness, *, it_happened: bool
 ) -> None:
     role = a_role(READ)
-    tokens = await world.given(a_user(), role)
-    assert await world.may(world.here, tokens)
-    world.database.commits_are_lost = not it_happened
-    world.database.answers_are_lost = True
+    tokens = await harness.given(a_user(), role)
+    assert await harness.may(harness.here, tokens)
+    harness.database.commits_are_lost = not it_happened
+    harness.database.answers_are_lost = True
     with pytest.raises(Unavailable):
-        async with taken_away(world, role):
+        async with taken_away(harness, role):
             pass
-    for guard in (world.here, world.there):
-        assert await world.may(guard, tokens) is not it_happened
-    await world.clock.pass_time(DIRTY_TTL - SECOND)
-    assert not await world.is_stable(tokens)
-    await world.clock.pass_time(SECOND)
-    assert await world.is_stable(tokens)
-    for guard in (world.here, world.there):
-        assert await world.may(guard, tokens) is not it_happened
+    for guard in (harness.here, harness.there):
+        assert await harness.may(guard, tokens) is not it_happened
+    await harness.clock.pass_time(DIRTY_TTL - SECOND)
+    assert not await harness.is_stable(tokens)
+    await harness.clock.pass_time(SECOND)
+    assert await harness.is_stable(tokens)
+    for guard in (harness.here, harness.there):
+        assert await harness.may(guard, tokens) is not it_happened
 
 
 async def test_a_change_that_cannot_be_finished_is_made_and_its_mark_expires(
-    world: World,
+    harness: GuardHarness,
 ) -> None:
     role = a_role(READ)
-    tokens = await world.given(a_user(), role)
-    assert await world.may(world.here, tokens)
-    world.versions.hears_finish = False
-    async with taken_away(world, role):
+    tokens = await harness.given(a_user(), role)
+    assert await harness.may(harness.here, tokens)
+    harness.versions.hears_finish = False
+    async with taken_away(harness, role):
         pass
-    assert not await world.may(world.here, tokens)
-    assert not await world.is_stable(tokens)
-    await world.clock.pass_time(DIRTY_TTL)
-    assert await world.is_stable(tokens)
-    assert not await world.may(world.here, tokens)
+    assert not await harness.may(harness.here, tokens)
+    assert not await harness.is_stable(tokens)
+    await harness.clock.pass_time(DIRTY_TTL)
+    assert await harness.is_stable(tokens)
+    assert not await harness.may(harness.here, tokens)
 
 
-async def test_a_change_whose_caller_goes_away_never_happened(world: World) -> None:
+async def test_a_change_whose_caller_goes_away_never_happened(harness: GuardHarness) -> None:
     role = a_role(READ)
-    tokens = await world.given(a_user(), role)
+    tokens = await harness.given(a_user(), role)
     under_way = asyncio.Event()
 
     async def change() -> None:
-        async with taken_away(world, role):
+        async with taken_away(harness, role):
             under_way.set()
             await asyncio.Event().wait()
 
@@ -470,15 +478,15 @@ async def test_a_change_whose_caller_goes_away_never_happened(world: World) -> N
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert await world.is_stable(tokens)
-    assert await world.may(world.here, tokens)
+    assert await harness.is_stable(tokens)
+    assert await harness.may(harness.here, tokens)
 
 
 async def test_a_change_whose_caller_goes_away_at_the_very_end_is_finished_all_the_same(
-    world: World,
+    harness: GuardHarness,
 ) -> None:
     role = a_role(READ)
-    tokens = await world.given(a_user(), role)
+    tokens = await harness.given(a_user(), role)
     finishing, may_finish, finished = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     class SlowVersions(Versions):
@@ -488,12 +496,12 @@ async def test_a_change_whose_caller_goes_away_at_the_very_end_is_finished_all_t
             await super().clear_dirty(change)
             finished.set()
 
-    world.versions = SlowVersions(world.sessions, world.clock)
-    world.commit = replace(world.commit, versions=world.versions)
-    world.here = replace(world.here, versions=world.versions)
+    harness.versions = SlowVersions(harness.sessions, harness.clock)
+    harness.commit = replace(harness.commit, versions=harness.versions)
+    harness.here = replace(harness.here, versions=harness.versions)
 
     async def change() -> None:
-        async with taken_away(world, role):
+        async with taken_away(harness, role):
             pass
 
     task = asyncio.create_task(change())
@@ -503,5 +511,5 @@ async def test_a_change_whose_caller_goes_away_at_the_very_end_is_finished_all_t
         await task
     may_finish.set()
     await finished.wait()
-    assert await world.is_stable(tokens)
-    assert not await world.may(world.here, tokens)
+    assert await harness.is_stable(tokens)
+    assert not await harness.may(harness.here, tokens)

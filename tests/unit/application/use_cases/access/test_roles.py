@@ -34,8 +34,8 @@ from domain.access import (
 )
 from domain.identity import Email, PersonName, User, Username, UserStatus
 from domain.sessions import InvalidToken
-from tests.fakes.builders import a_role, a_user
-from tests.fakes.world import World
+from tests.support.builders import a_role, a_user
+from tests.support.world import World
 
 READ, WRITE, DELETE = "GET:/notes/{note_id}", "PUT:/notes/{note_id}", "DELETE:/notes/{note_id}"
 NOBODYS = RoleId(UUID(int=0))

@@ -20,8 +20,8 @@ from domain.errors import PorticoError
 from domain.identity import Email, Password, PersonName, User, Username, UserStatus
 from domain.scheduling.periodic_tasks import PeriodicTask, UnreadableTask
 from domain.sessions import InvalidToken
-from tests.fakes.builders import a_role, a_user
-from tests.fakes.world import LAPTOP, PASSWORD, PHONE, SuspendingHasher, World
+from tests.support.builders import a_role, a_user
+from tests.support.world import LAPTOP, PASSWORD, PHONE, SuspendingHasher, World
 
 USE_CASES = Path(__file__).parents[5] / "application" / "use_cases"
 USE = "POST:/use"

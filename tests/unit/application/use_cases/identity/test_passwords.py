@@ -22,8 +22,8 @@ from domain.identity import (
     WrongPassword,
 )
 from domain.sessions import InvalidCredentials, InvalidToken, SealedPassword, SessionId, Throttled
-from tests.fakes.builders import a_user
-from tests.fakes.world import IN_MEMORY, LAPTOP, PASSWORD, PHONE, World
+from tests.support.builders import a_user
+from tests.support.world import IN_MEMORY, LAPTOP, PASSWORD, PHONE, World
 
 NEW = "another correct battery staple"
 

@@ -32,8 +32,8 @@ from domain.identity import (
     UserStatus,
 )
 from domain.sessions import InvalidToken, SealedPassword, Throttled
-from tests.fakes.builders import a_user
-from tests.fakes.world import IN_MEMORY, LAPTOP, PASSWORD, PHONE, World
+from tests.support.builders import a_user
+from tests.support.world import IN_MEMORY, LAPTOP, PASSWORD, PHONE, World
 
 OPEN = replace(IN_MEMORY, registration=Registration.OPEN)
 

@@ -44,8 +44,8 @@ from domain.sessions import (
     SessionId,
     SessionNotFound,
 )
-from tests.fakes.builders import a_role, a_user
-from tests.fakes.world import LAPTOP, PASSWORD, PHONE, World
+from tests.support.builders import a_role, a_user
+from tests.support.world import LAPTOP, PASSWORD, PHONE, World
 
 READ, WRITE = "GET:/notes", "PUT:/notes"
 NOBODY = UserId(UUID(int=0))

@@ -29,8 +29,8 @@ from domain.scheduling.registered_tasks import Parameter, RegisteredTask
 from domain.scheduling.schedules import Crontab, Interval, Period, Solar
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.task_runs import RunId, RunState
-from tests.fakes.builders import A_MOMENT, a_user
-from tests.fakes.world import World
+from tests.support.builders import A_MOMENT, a_user
+from tests.support.world import World
 
 NOTHING = PeriodicTaskId(UUID(int=0))
 SEND = RegisteredTask(name="reports.send", parameters=(Parameter(name="to"),))

@@ -14,8 +14,9 @@ from application.use_cases.scheduling.recording import RunRecorder
 from domain.errors import Unavailable
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.task_runs import Run, RunId, RunState
-from tests.fakes.builders import A_MOMENT
-from tests.fakes.clock import MovableClock
+from tests.support.builders import A_MOMENT
+from tests.support.clock import MovableClock
+from tests.support.waiting import until
 
 TASK = PeriodicTaskId(UUID(int=1))
 
@@ -61,7 +62,7 @@ async def recorder(log: MortalRunLog) -> AsyncIterator[RunRecorder]:
         yield recorder
 
 
-def given(store: MemoryStore, number: int = 1) -> RunId:
+def publish(store: MemoryStore, number: int = 1) -> RunId:
     """Publish a run."""
     run = Run(
         id=RunId(UUID(int=number)), task_id=TASK, scheduled_for=A_MOMENT, state=RunState.PUBLISHED
@@ -76,17 +77,15 @@ async def begin(recorder: RunRecorder, run_id: RunId, *, again: bool = False) ->
     )
 
 
-async def until(store: MemoryStore, run_id: RunId, state: RunState) -> Run:
-    async with asyncio.timeout(5):
-        while store.runs[run_id].state is not state:  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.001)
+async def until_it_is(state: RunState, run_id: RunId, store: MemoryStore) -> Run:
+    await until(lambda: store.runs[run_id].state is state)
     return store.runs[run_id]
 
 
 async def test_a_beginning_is_noted_before_the_task_goes_on(
     store: MemoryStore, recorder: RunRecorder
 ) -> None:
-    run_id = given(store)
+    run_id = publish(store)
 
     assert await begin(recorder, run_id)
 
@@ -99,7 +98,7 @@ async def test_a_beginning_is_noted_before_the_task_goes_on(
 async def test_a_run_begins_once_unless_it_is_another_attempt(
     store: MemoryStore, recorder: RunRecorder
 ) -> None:
-    run_id = given(store)
+    run_id = publish(store)
     await begin(recorder, run_id)
 
     assert not await begin(recorder, run_id)
@@ -109,25 +108,25 @@ async def test_a_run_begins_once_unless_it_is_another_attempt(
 async def test_an_end_is_noted_with_what_went_wrong(
     store: MemoryStore, recorder: RunRecorder
 ) -> None:
-    well, badly = given(store, 1), given(store, 2)
+    well, badly = publish(store, 1), publish(store, 2)
     await begin(recorder, well)
     await begin(recorder, badly)
 
     recorder.finish(well)
     recorder.finish(badly, error="ValueError: no")
 
-    await until(store, well, RunState.SUCCEEDED)
-    assert (await until(store, badly, RunState.FAILED)).error == "ValueError: no"
+    await until_it_is(RunState.SUCCEEDED, well, store)
+    assert (await until_it_is(RunState.FAILED, badly, store)).error == "ValueError: no"
 
 
 async def test_ends_that_come_together_are_noted_together(
     store: MemoryStore, log: MortalRunLog, recorder: RunRecorder
 ) -> None:
-    runs = [given(store, number) for number in range(1, 101)]
+    runs = [publish(store, number) for number in range(1, 101)]
     for run_id in runs:
         recorder.finish(run_id)
 
-    await until(store, runs[-1], RunState.SUCCEEDED)
+    await until_it_is(RunState.SUCCEEDED, runs[-1], store)
 
     assert log.batches == [100]
 
@@ -136,10 +135,10 @@ async def test_an_end_alone_is_noted_at_once_and_those_that_follow_soon_are_gath
     store: MemoryStore, log: MortalRunLog
 ) -> None:
     """Its process may be killed the next moment."""
-    runs = [given(store, number) for number in range(1, 4)]
+    runs = [publish(store, number) for number in range(1, 4)]
     async with RunRecorder(log, MovableClock(), settle=60).running() as recorder:
         recorder.finish(runs[0])
-        await until(store, runs[0], RunState.SUCCEEDED)
+        await until_it_is(RunState.SUCCEEDED, runs[0], store)
         for run_id in runs[1:]:
             recorder.finish(run_id)
             await asyncio.sleep(0.01)
@@ -151,7 +150,7 @@ async def test_an_end_alone_is_noted_at_once_and_those_that_follow_soon_are_gath
 async def test_while_the_store_is_away_tasks_run_and_only_the_first_waits_for_it(
     store: MemoryStore, log: MortalRunLog
 ) -> None:
-    runs = [given(store, number) for number in range(1, 4)]
+    runs = [publish(store, number) for number in range(1, 4)]
     async with RunRecorder(log, MovableClock(), pause=60).running() as recorder:
         log.is_away = True
 
@@ -164,7 +163,7 @@ async def test_while_the_store_is_away_tasks_run_and_only_the_first_waits_for_it
 async def test_what_happened_while_the_store_was_away_is_noted_when_it_is_back(
     store: MemoryStore, log: MortalRunLog, recorder: RunRecorder
 ) -> None:
-    run_id = given(store)
+    run_id = publish(store)
     log.is_away = True
     await begin(recorder, run_id)
     recorder.finish(run_id, error="ValueError: no")
@@ -172,13 +171,13 @@ async def test_what_happened_while_the_store_was_away_is_noted_when_it_is_back(
 
     log.is_away = False
 
-    run = await until(store, run_id, RunState.FAILED)
+    run = await until_it_is(RunState.FAILED, run_id, store)
     assert run.started_at is not None
     assert run.finished_at is not None
 
 
 async def test_a_stopping_process_notes_what_is_left(store: MemoryStore, log: MortalRunLog) -> None:
-    run_id = given(store)
+    run_id = publish(store)
     async with RunRecorder(log, MovableClock(), settle=60).running() as recorder:
         await begin(recorder, run_id)
         recorder.finish(run_id)
@@ -189,7 +188,7 @@ async def test_a_stopping_process_notes_what_is_left(store: MemoryStore, log: Mo
 async def test_a_stopping_process_does_not_wait_for_a_store_that_is_away(
     store: MemoryStore, log: MortalRunLog
 ) -> None:
-    run_id = given(store)
+    run_id = publish(store)
     log.is_away = True
 
     async with asyncio.timeout(5):

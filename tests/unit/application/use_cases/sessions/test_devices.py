@@ -4,8 +4,8 @@ import pytest
 
 from domain.identity import PasswordChangeRequired, UserStatus
 from domain.sessions import InvalidToken, SessionNotFound
-from tests.fakes.builders import a_user
-from tests.fakes.world import LAPTOP, PHONE, World
+from tests.support.builders import a_user
+from tests.support.world import LAPTOP, PHONE, World
 
 # --- the caller ---------------------------------------------------------------------------------
 

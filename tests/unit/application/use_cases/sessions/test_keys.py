@@ -6,8 +6,8 @@ import pytest
 
 from application.settings import Limit, ThrottleSettings
 from domain.sessions import Throttled
-from tests.fakes.audit_log import everything_in
-from tests.fakes.world import IN_MEMORY, LAPTOP, PHONE, World
+from tests.support.audit_log import everything_in
+from tests.support.world import IN_MEMORY, LAPTOP, PHONE, World
 
 
 async def test_everybody_may_have_the_key_that_passwords_are_encrypted_with(world: World) -> None:

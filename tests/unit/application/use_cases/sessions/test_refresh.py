@@ -19,8 +19,8 @@ from domain.sessions import (
     SessionCompromised,
     Throttled,
 )
-from tests.fakes.builders import a_user
-from tests.fakes.world import IN_MEMORY, LAPTOP, PHONE, World
+from tests.support.builders import a_user
+from tests.support.world import IN_MEMORY, LAPTOP, PHONE, World
 
 LAPTOP_AFTER_AN_UPDATE = ClientInfo(
     address="203.0.113.7",

@@ -14,12 +14,10 @@ from domain.scheduling.schedules import Interval, Period, Solar, SolarEvent
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.task_runs import RunState
 from entrypoints.celery.beat.beat_schedule import read_configuration
-from tests.fakes.beats import LEASE, Beat, Broker, SharedStore, live
-from tests.fakes.builders import A_MOMENT
-from tests.fakes.clock import MovableClock
-from tests.fakes.scheduling import a_definition, a_periodic_task, cron
+from tests.support.builders import A_MOMENT, a_definition, a_periodic_task, cron
+from tests.support.clock import HOUR, MINUTE, SECOND, MovableClock
+from tests.support.simulated_beat import LEASE, Beat, Broker, SharedStore, live
 
-SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 EVERY_SECOND = Interval(1, Period.SECONDS)
 EVERY_HOUR = Interval(1, Period.HOURS)
 

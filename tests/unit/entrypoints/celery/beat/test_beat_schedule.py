@@ -14,12 +14,9 @@ from domain.scheduling.schedules import Crontab, Interval, Period, Solar, SolarE
 from domain.scheduling.task_runs import Run, RunState, run_id
 from entrypoints.celery.beat.beat_schedule import ConfiguredTask, configured_id, read_configuration
 from entrypoints.celery.beat.publisher import DueEntry, due_entry
-from tests.fakes.beats import Beat, Broker, SharedStore
-from tests.fakes.builders import A_MOMENT
-from tests.fakes.clock import MovableClock
-from tests.fakes.scheduling import a_definition, a_periodic_task
-
-SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+from tests.support.builders import A_MOMENT, a_definition, a_periodic_task
+from tests.support.clock import MINUTE, SECOND, MovableClock
+from tests.support.simulated_beat import Beat, Broker, SharedStore
 
 
 class HouseSchedule(schedule):

@@ -1,6 +1,6 @@
 """Makes `domain/unicode_tables.py` from the files of Unicode.
 
-`python -m tests.unicode_tables DIRECTORY > domain/unicode_tables.py`, where the directory has Scripts.txt,
+`python -m tests.support.unicode_tables DIRECTORY > domain/unicode_tables.py`, where the directory has Scripts.txt,
 ScriptExtensions.txt and PropertyValueAliases.txt of the Unicode Character Database, and confusables.txt of UTS 39.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from textwrap import wrap
 
-HEAD = '''"""Data of Unicode (© Unicode, Inc., Unicode License v3) for UTS 39, made by `tests/unicode_tables.py`."""
+HEAD = '''"""Data of Unicode (© Unicode, Inc., Unicode License v3) for UTS 39; see `tests/support/unicode_tables.py`."""
 
 '''
 

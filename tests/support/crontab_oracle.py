@@ -6,9 +6,8 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
-SECOND = timedelta(seconds=1)
-MINUTE = timedelta(minutes=1)
-DAY = timedelta(days=1)
+from tests.support.clock import DAY, MINUTE, SECOND
+
 STRIDE = timedelta(days=6)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
 from domain.access import Grant, Role, RoleCode, RoleId, RoleStatus
@@ -18,10 +18,23 @@ from domain.identity import (
     Username,
     UserStatus,
 )
+from domain.scheduling.periodic_tasks import Definition, PeriodicTask
+from domain.scheduling.schedules import Crontab
+from domain.scheduling.slots import PeriodicTaskId
 
 A_MOMENT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
-_numbers = count(1)
+_numbers = count(1000)
+
+
+def a_uuid() -> UUID:
+    """Return a UUID that no other call returns."""
+    return UUID(int=next(_numbers))
+
+
+def a_task_id() -> PeriodicTaskId:
+    """Return the id of a periodic task that does not exist."""
+    return PeriodicTaskId(a_uuid())
 
 
 class UserChanges(TypedDict, total=False):
@@ -115,5 +128,38 @@ class EntryChanges(TypedDict, total=False):
 
 def an_audit_entry(action: str = "users.created", **changes: Unpack[EntryChanges]) -> AuditEntry:
     """Return an entry whose id no other entry has, unless it is given."""
-    entry = AuditEntry(id=AuditId(UUID(int=next(_numbers))), at=A_MOMENT, action=action)
+    entry = AuditEntry(id=AuditId(a_uuid()), at=A_MOMENT, action=action)
     return replace(entry, **changes)
+
+
+def cron(text: str, timezone: str = "UTC") -> Crontab:
+    """Return the crontab of five fields in the order of crontab(5)."""
+    minute, hour, day_of_month, month_of_year, day_of_week = text.split()
+    return Crontab(
+        minute=minute,
+        hour=hour,
+        day_of_month=day_of_month,
+        month_of_year=month_of_year,
+        day_of_week=day_of_week,
+        timezone=timezone,
+    )
+
+
+def a_definition(**changes: Any) -> Definition:
+    """Return the definition of a task that runs each hour, but for `changes`."""
+    number = next(_numbers)
+    return replace(
+        Definition(name=f"task {number}", task="reports.send", schedule=cron("0 * * * *")),
+        **changes,
+    )
+
+
+def a_periodic_task(*, created_at: datetime = A_MOMENT, **changes: Any) -> PeriodicTask:
+    """Return an enabled task that nobody changed since it was made, defined like `a_definition(**changes)`."""
+    return PeriodicTask(
+        id=a_task_id(),
+        definition=a_definition(**changes),
+        enabled_at=created_at,
+        created_at=created_at,
+        updated_at=created_at,
+    )

@@ -1,32 +1,28 @@
-"""Time that passes when a test says so."""
+"""Time that passes in Redis when a test says so."""
 
 import re
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 
 from redis.exceptions import NoScriptError
 
 from adapters.redis.client import RedisClient
 from adapters.redis.scripts import microseconds
 from application.ports.system import Clock
-from tests.fakes.builders import A_MOMENT
+from tests.support.clock import MovableClock
 
 
-class MovableClock(Clock):
-    """Stands still until it is moved."""
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A clock that the test moves, and the Redis whose keys age with it; without one, memory."""
 
-    def __init__(self, start: datetime = A_MOMENT) -> None:
-        self._now = start
+    clock: MovableClock
+    redis: RedisClient | None = None
 
-    def now(self) -> datetime:
-        return self._now
-
-    def set(self, now: datetime) -> None:
-        """Let it be `now`."""
-        self._now = now
-
-    async def pass_time(self, elapsed: timedelta) -> None:
-        """Let `elapsed` pass."""
-        self._now += elapsed
+    @property
+    def timed_redis(self) -> RedisClient | None:
+        """The same Redis, whose scripts take the time from the clock."""
+        return TimedRedis(self.redis, self.clock) if self.redis else None
 
 
 class TimedRedis(RedisClient):

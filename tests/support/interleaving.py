@@ -31,9 +31,9 @@ from domain.access import Access, Grant, Grants
 from domain.errors import Unavailable
 from domain.identity import UserId
 from domain.sessions import AccessClaims, Session, TokenId
-from tests.fakes.access import changing
-from tests.fakes.clock import MovableClock
-from tests.fakes.sessions import ABSOLUTE, ADA, GRACE_HOPPER, IDLE, a_session
+from tests.support.access_changes import changing
+from tests.support.clock import MovableClock
+from tests.support.sessions import ABSOLUTE, ADA, GRACE_HOPPER, IDLE, a_session
 
 T = TypeVar("T")
 

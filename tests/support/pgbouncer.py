@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from tests.valkey import free_port
+from tests.support.valkey import free_port
 
 MISSING = "needs PgBouncer: install pgbouncer (`apt-get install pgbouncer`; it need not run)"
 

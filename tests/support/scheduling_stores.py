@@ -3,8 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from itertools import count
-from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -22,9 +20,8 @@ from application.ports.unit_of_work import UnitOfWork
 from application.settings import PostgresSettings
 from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
 from domain.scheduling.slots import PeriodicTaskId
-from tests.fakes.clock import MovableClock
-
-_numbers = count(1)
+from tests.support.builders import a_task_id
+from tests.support.clock import MovableClock
 
 # No field of a crontab reads like this.
 BROKEN_SCHEDULE = {"minute": "1,,2"}
@@ -126,7 +123,7 @@ class MemorySchedulingBackend(SchedulingBackend):
         await self._clock.pass_time(elapsed)
 
     async def write_unreadable(self, name: str) -> PeriodicTaskId:
-        task_id, now = PeriodicTaskId(UUID(int=next(_numbers) << 64)), self.now()
+        task_id, now = a_task_id(), self.now()
         self._store.periodic_tasks[task_id] = UnreadableTask(
             id=task_id,
             enabled_at=now,

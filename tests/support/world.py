@@ -29,8 +29,8 @@ from domain.identity import Password, User, UserId
 from domain.routes import Route
 from domain.scheduling.periodic_tasks import PeriodicTask
 from domain.sessions import SealedPassword, Session
-from tests.fakes.access import changing
-from tests.fakes.clock import MovableClock
+from tests.support.access_changes import changing
+from tests.support.clock import MovableClock
 
 PASSWORD = "correct horse battery staple"
 

@@ -18,7 +18,7 @@ from domain.identity import User
 from entrypoints.http.app import application, create_app
 from entrypoints.http.routes import guarded_routes
 from entrypoints.http.wiring import attach
-from tests.fakes.world import LAPTOP, PASSWORD, World
+from tests.support.world import LAPTOP, PASSWORD, World
 
 _ON_EVERY_RESPONSE = {
     "x-content-type-options": "nosniff",

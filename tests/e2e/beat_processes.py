@@ -22,12 +22,12 @@ from redis import Redis
 from adapters.postgres.schema import PostgresSchema
 from application.settings import PostgresSettings
 from tests.e2e.command import addresses, environment
-from tests.servers import Servers
+from tests.support.clock import SECOND
+from tests.support.servers import Servers
 
 ROOT = Path(__file__).parents[2]
 WITHIN = 40.0
 """Seconds after which waiting is given up."""
-SECOND = timedelta(seconds=1)
 _APP = "tests.e2e.beat_app"
 
 

@@ -17,8 +17,8 @@ from application.use_cases.caller import ClientInfo
 from domain.errors import PorticoError, Unavailable
 from domain.identity import Password, User, Username, UserStatus
 from domain.sessions import InvalidCredentials, NewSession, SealedPassword, Throttled
-from tests.fakes.builders import A_MOMENT, a_user
-from tests.fakes.world import IN_MEMORY, LAPTOP, PASSWORD, PHONE, World
+from tests.support.builders import A_MOMENT, a_user
+from tests.support.world import IN_MEMORY, LAPTOP, PASSWORD, PHONE, World
 
 STRICTLY_FRESH = replace(IN_MEMORY, sessions=SessionSettings(require_fresh_ciphertext=True))
 NEVER_LOCKED = replace(IN_MEMORY, throttle=ThrottleSettings(failures_before_lock=1000))

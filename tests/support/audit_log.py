@@ -1,46 +1,17 @@
-"""Audit entries, and audit logs that fail when a test says so."""
+"""Audit logs that fail when a test says so."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta
-from itertools import count
-from typing import TypedDict, Unpack
-from uuid import UUID
+from collections.abc import Collection, Sequence
+from datetime import timedelta
 
 from adapters.memory.audit_log import MemoryAuditLog
 from application.ports.audit_log import AuditFilter, AuditLog
-from domain.audit_log import AuditEntry, AuditId, AuditOutcome
+from domain.audit_log import AuditEntry
 from domain.errors import Unavailable
-from domain.identity import UserId
-from tests.fakes.builders import A_MOMENT
-from tests.fakes.clock import MovableClock
+from tests.support.clock import MovableClock
 
-ADA, GRACE_HOPPER = UserId(UUID(int=1)), UserId(UUID(int=2))
 FOREVER = timedelta(days=10_000)
 EVERYTHING = AuditFilter()
-
-_numbers = count(1)
-
-
-class EntryChanges(TypedDict, total=False):
-    """What else may differ."""
-
-    id: AuditId
-    action: str
-    outcome: AuditOutcome
-    actor: UserId | None
-    target: str
-    address: str
-    agent: str
-    request_id: str
-    details: Mapping[str, object]
-
-
-def an_entry(at: datetime = A_MOMENT, **changes: Unpack[EntryChanges]) -> AuditEntry:
-    """Return an entry whose id nobody else has, unless it is given."""
-    return AuditEntry(
-        **({"id": AuditId(UUID(int=next(_numbers))), "action": "users.created"} | changes), at=at
-    )
 
 
 async def everything_in(log: AuditLog) -> Sequence[AuditEntry]:

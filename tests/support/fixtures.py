@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.fakes.builders import a_user
-from tests.fakes.web import Web
-from tests.fakes.world import World
+from tests.support.builders import a_user
+from tests.support.web import Web
+from tests.support.world import World
 
 
 @pytest.fixture

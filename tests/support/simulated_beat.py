@@ -4,10 +4,8 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import count
 from queue import SimpleQueue
 from typing import TypeVar
-from uuid import UUID
 
 from adapters.memory.scheduling.beat import MemoryBeatStore
 from adapters.memory.store import MemoryStore
@@ -45,12 +43,12 @@ from entrypoints.celery.beat.lease import Lease
 from entrypoints.celery.beat.schedule_queue import Entry, ScheduleQueue
 from entrypoints.celery.beat.supervisor import BeatSupervisor
 from entrypoints.celery.beat.updates import Update
-from tests.fakes.clock import MovableClock
+from tests.support.builders import a_uuid
+from tests.support.clock import MovableClock
 
 T = TypeVar("T")
 
 LEASE = timedelta(seconds=15)
-_numbers = count(1)
 
 
 class SharedStore(MemoryStore):
@@ -75,7 +73,7 @@ class SharedStore(MemoryStore):
     def request(self, task_id: PeriodicTaskId) -> Run:
         """Commit that somebody wants a run."""
         run = Run(
-            id=RunId(UUID(int=next(_numbers))),
+            id=RunId(a_uuid()),
             task_id=task_id,
             scheduled_for=self.clock.now(),
             state=RunState.REQUESTED,
@@ -244,7 +242,7 @@ class Beat:
         lease = Lease(LEASE, self.monotonic)
         self.supervisor = BeatSupervisor(
             ShakyBeatStore(shared),
-            BeatId(UUID(int=next(_numbers))),
+            BeatId(a_uuid()),
             lease,
             PollSettings(),
             clock=self.clock,

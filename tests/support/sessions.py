@@ -1,23 +1,20 @@
 """Sessions in a valid state, and the refresh tokens of whoever holds them."""
 
 from datetime import datetime, timedelta
-from itertools import count
 from uuid import UUID
 
 from domain.identity import UserId
 from domain.sessions import RefreshClaims, Session, SessionId, TokenId
-from tests.fakes.builders import A_MOMENT
+from tests.support.builders import A_MOMENT, a_uuid
 
 IDLE, ABSOLUTE, GRACE = timedelta(days=7), timedelta(days=30), timedelta(seconds=10)
 FIREFOX, CHROME = "f" * 32, "c" * 32
 ADA, GRACE_HOPPER = UserId(UUID(int=1)), UserId(UUID(int=2))
 
-_numbers = count(1000)
-
 
 def a_token_id() -> TokenId:
     """Return an id that nobody else has."""
-    return TokenId(UUID(int=next(_numbers)))
+    return TokenId(a_uuid())
 
 
 def a_session(
@@ -29,7 +26,7 @@ def a_session(
 ) -> Session:
     """Return a session that is opened at `at`."""
     return Session(
-        id=SessionId(UUID(int=next(_numbers))),
+        id=SessionId(a_uuid()),
         user_id=user_id,
         token_id=a_token_id(),
         valid_from=A_MOMENT,

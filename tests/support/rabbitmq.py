@@ -10,9 +10,9 @@ from typing import Self
 
 import psutil
 
-from tests.certificates import certify
-from tests.processes import family_of, kill_all, survivors
-from tests.valkey import free_port
+from tests.support.certificates import certify
+from tests.support.processes import family_of, kill_all, survivors
+from tests.support.valkey import free_port
 
 MISSING = (
     "needs RabbitMQ: install rabbitmq-server (`apt-get install rabbitmq-server`; it need not run), "

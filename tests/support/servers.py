@@ -78,7 +78,7 @@ class ServersOfTheRun:
         variables = configured()
         missing = {name for name in SERVERS if f"PORTICO_{name.upper()}_URL" not in variables}
         if missing and engine_answers():
-            from tests.containers import CONTAINERS  # noqa: PLC0415 - slow, and only with an engine
+            from tests.support.containers import CONTAINERS  # noqa: PLC0415 - slow, and only with an engine
 
             for name in sorted(missing):
                 variables |= self._open.enter_context(CONTAINERS[name]())
