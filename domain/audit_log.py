@@ -12,6 +12,7 @@ from typing import NewType, cast
 from uuid import UUID
 
 from domain.identity import UserId
+from domain.text import storable_text
 
 AuditId = NewType("AuditId", UUID)
 
@@ -67,7 +68,7 @@ class AuditEntry:
 
     def __post_init__(self) -> None:
         for name, longest in _LONGEST_TEXTS.items():
-            object.__setattr__(self, name, _storable_text(getattr(self, name)[:longest]))
+            object.__setattr__(self, name, storable_text(getattr(self, name)[:longest]))
         object.__setattr__(self, "details", _storable_details(self.details))
 
 
@@ -142,7 +143,7 @@ def _storable_details(details: Mapping[str, object]) -> dict[str, object]:
 
 def _storable_object(value: Mapping[object, object], *, depth: int) -> dict[str, object]:
     return {
-        _storable_text(str(name)): _storable(item, depth=depth + 1) for name, item in value.items()
+        storable_text(str(name)): _storable(item, depth=depth + 1) for name, item in value.items()
     }
 
 
@@ -153,7 +154,7 @@ def _storable(value: object, *, depth: int) -> object:
         case None | bool():
             storable = value
         case str():
-            storable = _storable_text(value)
+            storable = storable_text(value)
         case int() if -(2**63) <= value < 2**63:
             storable = int(value)
         case int():
@@ -168,12 +169,5 @@ def _storable(value: object, *, depth: int) -> object:
             items = cast("Iterable[object]", value)
             storable = [_storable(item, depth=depth + 1) for item in items]
         case _:
-            storable = _storable_text(str(value))
+            storable = storable_text(str(value))
     return storable
-
-
-def _storable_text(text: str) -> str:
-    # PostgreSQL takes no NUL, and UTF-8 no lone surrogate.
-    if text.isascii() and "\0" not in text:
-        return str(text)
-    return text.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")

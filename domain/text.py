@@ -21,6 +21,22 @@ _INVISIBLE = re.compile(
 )
 
 
+# PostgreSQL stores no NUL, and UTF-8 encodes no lone surrogate.
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+def is_storable(text: str) -> bool:
+    """Return whether every store can hold `text`: it has no NUL and no lone surrogate."""
+    return _UNSTORABLE.search(text) is None
+
+
+def storable_text(text: str) -> str:
+    """Return `text` with U+FFFD in place of each NUL, and a question mark in place of each lone surrogate."""
+    if is_storable(text):
+        return str(text)  # of a subclass too
+    return text.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
 def problem_with(text: str, shortest: int, longest: int) -> str | None:
     """Return why `text` is not one line of `shortest` to `longest` characters, or None.
 

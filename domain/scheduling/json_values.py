@@ -1,15 +1,15 @@
 """JSON: what arguments, headers and options are, because a message carries them and a `jsonb` column holds them."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import TypeAlias, TypeGuard
 
+from domain.text import is_storable
+
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
 _DEEPEST = 20
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def is_object(value: object) -> TypeGuard[dict[object, object]]:
@@ -47,8 +47,7 @@ def _problem_with_scalar(value: object) -> str | None:
         case bool() | None:
             pass
         case str():
-            # PostgreSQL takes no NUL, and UTF-8 no lone surrogate.
-            if _UNSTORABLE.search(value):
+            if not is_storable(value):
                 problem = "has a character that cannot be stored"
         case int():
             if not -(2**63) <= value < 2**63:

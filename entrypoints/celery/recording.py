@@ -38,6 +38,7 @@ from kombu import Message
 from application.use_cases.scheduling.recording import RunRecorder
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.task_runs import RunId
+from domain.text import storable_text
 from entrypoints.celery.asynchronous.loop import process_loop
 from entrypoints.celery.asynchronous.resources import Resource
 from entrypoints.celery.asynchronous.stacks import Execution
@@ -371,7 +372,7 @@ def _told(error: BaseException) -> str:
         text = f"{name}: {error}"
     except Exception as another:  # noqa: BLE001 - whatever its author's code raises
         text = f"{name}, whose text cannot be had ({type(another).__name__})"
-    return text[:_LONGEST_ERROR].encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+    return storable_text(text[:_LONGEST_ERROR])
 
 
 async def _finish(run_id: RunId, error: str | None) -> None:

@@ -25,6 +25,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from domain.errors import Invalid
+from domain.text import is_storable
 
 T = TypeVar("T")
 
@@ -74,14 +75,14 @@ def locate(request: Request, response: Response, reference: str) -> None:
     response.headers["Location"] = quote(urljoin(request.scope["path"], reference))
 
 
-def _without_nul(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("Input should not contain a NUL character")
+def _storable(text: str) -> str:
+    if not is_storable(text):
+        raise ValueError("Input should not contain a NUL character or a lone surrogate")
     return text
 
 
-Text = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_without_nul)]
-"""Text from clients: of limited length, without NUL (PostgreSQL cannot store it). A field may set a lower limit."""
+Text = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_storable)]
+"""Text from clients: of limited length, and storable (no NUL). A field may set a lower limit."""
 
 
 @dataclass(frozen=True, slots=True)

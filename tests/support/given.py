@@ -2,7 +2,7 @@
 
 from application.ports.unit_of_work import UnitOfWorkFactory
 from domain.access import Role
-from domain.documents import AuditEntry
+from domain.audit_log import AuditEntry
 from domain.identity import User
 
 

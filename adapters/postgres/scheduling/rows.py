@@ -16,6 +16,7 @@ from domain.scheduling.periodic_tasks import Definition, PeriodicTask, Unreadabl
 from domain.scheduling.schedules import BEGINNING, END
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.task_runs import Run, RunId, RunState
+from domain.text import storable_text
 
 _LIFE = ("id", "enabled", "enabled_at", "created_at", "updated_at", "reset_at")
 _OWN = ("name", "description", "args", "kwargs")
@@ -119,7 +120,7 @@ def _unreadable(row: Sequence[Any]) -> UnreadableTask:
         reason = f"cannot be read: {error!r}"
     shown = {column: _shown(read[column], stored[column]) for column in stored}
     return UnreadableTask(
-        name=shown.pop("name"), stored=shown, reason=storable(reason, LONGEST_PROBLEM), **life
+        name=shown.pop("name"), stored=shown, reason=storable_text(reason[:LONGEST_PROBLEM]), **life
     )
 
 
@@ -127,11 +128,6 @@ def _shown(value: Any, stored: Any) -> Any:  # noqa: ANN401
     if isinstance(value, datetime):
         return value.isoformat()
     return value if problem_with_json(value) is None else str(stored)
-
-
-def storable(words: str, longest: int) -> str:
-    """Return text without what neither PostgreSQL nor JSON can hold: NUL and lone surrogates."""
-    return words[:longest].replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
 def run_to_row(run: Run) -> dict[str, Any]:

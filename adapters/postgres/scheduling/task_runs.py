@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.postgres.engine import connect
 from adapters.postgres.scheduling import statements
-from adapters.postgres.scheduling.rows import LONGEST_PROBLEM, run_to_row, storable, to_run
+from adapters.postgres.scheduling.rows import LONGEST_PROBLEM, run_to_row, to_run
 from adapters.postgres.tables import (
     SCHEDULING_CHANNEL,
     deleted_periodic_tasks,
@@ -40,6 +40,7 @@ from application.ports.task_runs import RunFilter, RunRepository
 from domain.scheduling.errors import RunNotFound
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.task_runs import Run, RunId, RunState
+from domain.text import storable_text
 
 _REMEMBER_DELETED = timedelta(days=30)
 """Far longer than any beat goes without comparing everything, and than messages wait for a worker."""
@@ -170,7 +171,7 @@ class PostgresRunLog(RunLog):
             "started_at": begun.at,
             "finished_at": None,
             "deadline": begun.deadline,
-            "worker": storable(begun.worker, _LONGEST_WORKER),
+            "worker": storable_text(begun.worker[:_LONGEST_WORKER]),
             "error": "",
         }
         row = {
@@ -220,4 +221,4 @@ def finished_columns(runs: Sequence[Finished]) -> dict[str, object]:
 
 def storable_error(words: str) -> str:
     """Return what went wrong as PostgreSQL can store it."""
-    return storable(words, LONGEST_PROBLEM)
+    return storable_text(words[:LONGEST_PROBLEM])

@@ -1,8 +1,8 @@
-"""What is looked for when somebody types a keyword."""
+"""Keywords to search for, and text that stores can hold."""
 
 import pytest
 
-from domain.text import casefold_key, search_key
+from domain.text import casefold_key, is_storable, search_key, storable_text
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,22 @@ def test_a_keyword_is_folded_like_what_it_is_looked_for_in(keyword: str, form: s
 )
 def test_what_no_name_can_hold_is_not_looked_for(keyword: str) -> None:
     assert search_key(keyword) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [
+        ("", ""),
+        ("Ada \u00e9\U0001f600\n", "Ada \u00e9\U0001f600\n"),
+        ("a\0b\0", "a\ufffdb\ufffd"),
+        ("\ud800a\udfff", "?a?"),
+        ("\ud83d\0", "?\ufffd"),
+    ],
+)
+def test_text_that_no_store_can_hold_is_replaced_by_text_of_the_same_length(
+    text: str, stored: str
+) -> None:
+    assert storable_text(text) == stored
+    assert is_storable(text) is (text == stored)
+    assert is_storable(stored)
+    assert len(stored) == len(text)
