@@ -28,6 +28,7 @@ from tests.support.servers import Servers
 pytestmark = pytest.mark.server
 
 KILLS = 2
+GRACE = 3 * SECOND
 FAKETIME = Path(f"/usr/lib/{platform.machine()}-linux-gnu/faketime/libfaketimeMT.so.1")
 
 
@@ -348,11 +349,24 @@ async def test_what_passes_while_no_beat_is_there_is_a_matter_of_misfire_and_gra
     skip = await stage.define("skip", misfire="skip", **together)
     once = await stage.define("once", misfire="run_once", **together)
     every = await stage.define("every", misfire="run_all", **together)
-    graceful = await stage.define("graceful", misfire="run_all", misfire_grace=3.0, **together)
+    graceful = await stage.define(
+        "graceful", misfire="run_all", misfire_grace=GRACE.total_seconds(), **together
+    )
     await stage.until(lambda: stage.runs(graceful, "published"), what="nothing runs")
     assert beat.terminate() == 0
-    await asyncio.sleep(4)
+    await asyncio.sleep(GRACE.total_seconds() + 1)
     stage.beat()
+    not_yet = datetime.now(UTC)  # noqa: TID251
+
+    async def somebody_leads() -> bool:
+        nonlocal not_yet
+        asked_at = datetime.now(UTC)  # noqa: TID251
+        if await stage.leader():
+            return True
+        not_yet = asked_at
+        return False
+
+    await stage.until(somebody_leads, what="nobody leads")
 
     async def ran_again() -> bool:
         slots = [run["scheduled_for"] for run in await stage.runs(skip, "published")]
@@ -375,11 +389,16 @@ async def test_what_passes_while_no_beat_is_there_is_a_matter_of_misfire_and_gra
     assert len(of_every) >= 3
     assert each_once([run["scheduled_for"] for run in await stage.runs(every)])
     assert [run["scheduled_for"] for run in of_once] == [of_every[-1]["scheduled_for"]]
-    assert [run["scheduled_for"] for run in of_graceful] == [
-        run["scheduled_for"]
-        for run in of_every
-        if of_graceful[0]["published_at"] - run["scheduled_for"] < timedelta(seconds=3.1)
+    slots_of_every, slots_of_graceful = [
+        [run["scheduled_for"] for run in runs] for runs in (of_every, of_graceful)
     ]
+    # The beat decided after it began to lead, and before it published the first of them.
+    published = [run["published_at"] for run in await stage.runs(graceful)]
+    decided_by = min(at for at in published if at > not_yet)
+    too_late = len(slots_of_every) - len(slots_of_graceful)
+    assert slots_of_graceful == slots_of_every[too_late:]
+    assert all(not_yet - slot <= GRACE for slot in slots_of_graceful)
+    assert all(decided_by - slot > GRACE for slot in slots_of_every[:too_late])
     assert len(of_graceful) < len(of_every)
 
 
