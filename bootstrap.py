@@ -435,7 +435,8 @@ class UnresolvedFields(TypeError):
 def build(settings: Settings) -> Container:
     """Return the container of these settings; raise `UnsafeSettings` with everything that is wrong with them.
 
-    Raise `UnresolvedFields` if the container cannot build a use case.
+    Raise `UnresolvedFields` if the container cannot build a use case, and `UnresolvedRepositories` if a unit of work
+    lacks a repository.
     """
     keys, key_problems = load_keys(settings.keys, settings.environment)
     problems = tuple(dict.fromkeys((*settings.problems(), *key_problems)))
@@ -458,7 +459,9 @@ def build_without_keys(settings: Settings) -> Container:
 def _container(settings: Settings, keys: providers.Provider[Keys]) -> Container:
     if _UNRESOLVED:
         raise UnresolvedFields(_UNRESOLVED)
-    return Container(settings=providers.Object(settings), keys=keys)
+    container = Container(settings=providers.Object(settings), keys=keys)
+    container.uow()  # refuses at the start what would fail at the first request
+    return container
 
 
 def _load_keys(settings: Settings) -> Keys:

@@ -9,7 +9,7 @@ from alembic.util import CommandError
 from sqlalchemy import delete, func, inspect, select
 from sqlalchemy.dialects.postgresql import insert
 
-from adapters.postgres.tables import applied_migrations, metadata
+from adapters.postgres.tables import all_tables, applied_migrations
 
 
 def note(
@@ -41,7 +41,7 @@ if connection is None:
 
 context.configure(
     connection=connection,
-    target_metadata=metadata,
+    target_metadata=all_tables(),
     # One that fails leaves the ones before it in place.
     transaction_per_migration=True,
     on_version_apply=note,

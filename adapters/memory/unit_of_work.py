@@ -3,14 +3,8 @@
 from types import TracebackType
 from typing import Self
 
-from adapters.memory.outbox import MemoryOutbox
-from adapters.memory.permissions import MemoryPermissionRepository
-from adapters.memory.roles import MemoryRoleRepository
-from adapters.memory.scheduling.periodic_tasks import MemoryPeriodicTaskRepository
-from adapters.memory.scheduling.registered_tasks import MemoryRegisteredTaskRepository
-from adapters.memory.scheduling.task_runs import MemoryRunRepository
 from adapters.memory.store import MemoryStore, MemoryTransaction
-from adapters.memory.users import MemoryUserRepository
+from adapters.repositories import repositories_in
 from application.ports.unit_of_work import UnitOfWork
 
 
@@ -19,16 +13,12 @@ class MemoryUnitOfWork(UnitOfWork):
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
+        self._repositories = repositories_in("adapters.memory")
 
     async def __aenter__(self) -> Self:
         self._transaction = MemoryTransaction(self._store)
-        self.users = MemoryUserRepository(self._transaction)
-        self.roles = MemoryRoleRepository(self._transaction)
-        self.permissions = MemoryPermissionRepository(self._transaction)
-        self.outbox = MemoryOutbox(self._transaction)
-        self.periodic_tasks = MemoryPeriodicTaskRepository(self._transaction)
-        self.runs = MemoryRunRepository(self._transaction)
-        self.registered_tasks = MemoryRegisteredTaskRepository(self._transaction)
+        for name, repository in self._repositories.items():
+            setattr(self, name, repository(self._transaction))
         return self
 
     async def __aexit__(

@@ -3,15 +3,32 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Row, delete, select
+from sqlalchemy import JSON, Column, DateTime, Index, Row, Table, Text, Uuid, delete, select
 from sqlalchemy.dialects.postgresql import insert
 
 from adapters.postgres.table_gateway import any_of
-from adapters.postgres.tables import audit_outbox
+from adapters.postgres.tables import metadata
 from adapters.postgres.transaction import Transaction
 from application.ports.outbox import Outbox
 from domain.audit_log import AuditEntry, AuditId, AuditOutcome
 from domain.identity import UserId
+
+audit_outbox = Table(
+    "audit_outbox",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("action", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("actor", Uuid),  # no foreign key: what users did outlives them
+    Column("target", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("agent", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    # Handed on as it is; JSONB would change numbers.
+    Column("details", JSON, nullable=False),
+    Index("ix_audit_outbox_at_id", "at", "id"),
+)
 
 
 class PostgresOutbox(Outbox):

@@ -5,13 +5,27 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Column, DateTime, Row, Table, Text, UniqueConstraint, Uuid, func, select
 
 from adapters.postgres.table_gateway import OrderBy, TableGateway
-from adapters.postgres.tables import AdvisoryLock, permissions
+from adapters.postgres.tables import AdvisoryLock, Key, metadata
 from adapters.postgres.transaction import Transaction
 from application.ports.permissions import PermissionRepository
 from domain.routes import Permission, PermissionChange, PermissionId, Route, reconcile
+
+permissions = Table(
+    "permissions",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("method", Key, nullable=False),
+    Column("path", Key, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("tag", Text, nullable=False),
+    Column("first_seen_at", DateTime(timezone=True), nullable=False),
+    Column("removed_at", DateTime(timezone=True)),
+    UniqueConstraint("method", "path"),
+)
 
 
 class PostgresPermissionRepository(PermissionRepository):

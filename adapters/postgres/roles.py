@@ -8,8 +8,9 @@ from sqlalchemy import Column, ColumnElement, FromClause, Row, and_, delete, fun
 from sqlalchemy.dialects.postgresql import insert
 
 from adapters.postgres.table_gateway import OrderBy, TableGateway, any_of, contains
-from adapters.postgres.tables import AdvisoryLock, roles, user_roles, users
+from adapters.postgres.tables import AdvisoryLock
 from adapters.postgres.transaction import Transaction
+from adapters.postgres.user_tables import roles, user_roles, users
 from adapters.postgres.users import has_role, order_of_users, user_gateway
 from application.paging import Page, PageRequest, Sort
 from application.ports.roles import RoleFilter, RoleRepository

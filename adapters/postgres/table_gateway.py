@@ -102,9 +102,9 @@ class TableGateway(Generic[T]):
         statement = self._select(conditions).order_by(*order_by.within(self._table))
         return await self.select(statement.limit(page.size).offset(page.offset))
 
-    async def count(self, *conditions: ColumnElement[bool], most: int = MOST_COUNTED) -> int:
-        """Return the number of matching records; counting stops at `most`."""
-        found = select(true()).select_from(self._table).where(*conditions).limit(most)
+    async def count(self, *conditions: ColumnElement[bool], limit: int = MOST_COUNTED) -> int:
+        """Return the number of matching records; counting stops at `limit`."""
+        found = select(true()).select_from(self._table).where(*conditions).limit(limit)
         counted = await self._transaction.read(select(func.count()).select_from(found.subquery()))
         return int(counted.scalar_one())
 

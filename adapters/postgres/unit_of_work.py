@@ -7,14 +7,8 @@ from typing import Self
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.postgres.engine import connect
-from adapters.postgres.outbox import PostgresOutbox
-from adapters.postgres.permissions import PostgresPermissionRepository
-from adapters.postgres.roles import PostgresRoleRepository
-from adapters.postgres.scheduling.periodic_tasks import PostgresPeriodicTaskRepository
-from adapters.postgres.scheduling.registered_tasks import PostgresRegisteredTaskRepository
-from adapters.postgres.scheduling.task_runs import PostgresRunRepository
 from adapters.postgres.transaction import Transaction
-from adapters.postgres.users import PostgresUserRepository
+from adapters.repositories import repositories_in
 from application.ports.unit_of_work import UnitOfWork
 from domain.errors import Unavailable
 
@@ -24,17 +18,13 @@ class PostgresUnitOfWork(UnitOfWork):
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self._repositories = repositories_in("adapters.postgres")
 
     async def __aenter__(self) -> Self:
         self._connection = await connect(self._engine)
         self._transaction = Transaction(self._connection)
-        self.users = PostgresUserRepository(self._transaction)
-        self.roles = PostgresRoleRepository(self._transaction)
-        self.permissions = PostgresPermissionRepository(self._transaction)
-        self.outbox = PostgresOutbox(self._transaction)
-        self.periodic_tasks = PostgresPeriodicTaskRepository(self._transaction)
-        self.runs = PostgresRunRepository(self._transaction)
-        self.registered_tasks = PostgresRegisteredTaskRepository(self._transaction)
+        for name, repository in self._repositories.items():
+            setattr(self, name, repository(self._transaction))
         return self
 
     async def __aexit__(

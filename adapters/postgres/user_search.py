@@ -15,8 +15,8 @@ from sqlalchemy import ColumnElement, Double, cast, column, func, select, table
 from sqlalchemy.dialects.postgresql import REGCLASS
 
 from adapters.postgres.table_gateway import OrderBy, TableGateway, any_of, contains
-from adapters.postgres.tables import SEARCHED, ngrams_of_user, users
 from adapters.postgres.transaction import Transaction
+from adapters.postgres.user_tables import SEARCHED, ngrams_of_user, users
 from application.paging import MOST_COUNTED, Page, PageRequest
 from domain.identity import User, UserId
 
@@ -33,7 +33,7 @@ _COMMON = 0.1
 class UserSearch:
     """Finds the users with `needle` (casefolded) in one of their names who meet the conditions.
 
-    Counting stops at `most`.
+    Counting stops at `limit`.
     """
 
     def __init__(
@@ -44,14 +44,14 @@ class UserSearch:
         conditions: Sequence[ColumnElement[bool]],
         *,
         order_by: OrderBy,
-        most: int = MOST_COUNTED,
+        limit: int = MOST_COUNTED,
     ) -> None:
         self._transaction = transaction
         self._gateway = gateway
         self._needle = needle
         self._conditions = conditions
         self._order_by = order_by
-        self._most = most
+        self._limit = limit
         self._found = (*conditions, contains(SEARCHED, needle))
         self._by_index = (*self._found, ngrams_of_user.contains(_ngrams(needle)))
 
@@ -59,15 +59,15 @@ class UserSearch:
         """Return one page in order; three statements if the keyword is rare."""
         share, everybody = await self._sample()
         if share < _COMMON:
-            ids, total = await self._sort(page, most=self._most)
-            if total < self._most:
+            ids, total = await self._sort(page, limit=self._limit)
+            if total < self._limit:
                 return Page(await self._users(ids), total)
         else:
-            total = await self._gateway.count(*self._found, most=self._most)
+            total = await self._gateway.count(*self._found, limit=self._limit)
         # As many rows as the index would fetch: users whose names start with the keyword are neighbours in order.
-        scanned = max(self._most, round(share * everybody))
+        scanned = max(self._limit, round(share * everybody))
         records = await self._scan(page, scanned)
-        is_complete = total < self._most and page.offset + len(records) >= total
+        is_complete = total < self._limit and page.offset + len(records) >= total
         if len(records) < page.size and not is_complete:
             ids, _ = await self._sort(page)
             records = await self._users(ids)
@@ -87,10 +87,10 @@ class UserSearch:
         row = (await self._transaction.read(statement)).one()
         return row.share, row.everybody
 
-    async def _sort(self, page: PageRequest, *, most: int = _ALL) -> tuple[Sequence[UserId], int]:
-        """Return the ids of a page of the first `most` matches of the index, and the number of these matches."""
+    async def _sort(self, page: PageRequest, *, limit: int = _ALL) -> tuple[Sequence[UserId], int]:
+        """Return the ids of a page of the first `limit` matches of the index, and the number of these matches."""
         columns = {users.c.id, *self._order_by.columns}
-        found = select(*columns).where(*self._by_index).limit(most).subquery()
+        found = select(*columns).where(*self._by_index).limit(limit).subquery()
         rows = (
             await self._transaction.read(
                 select(found.c.id, func.count().over().label("total"))
@@ -101,7 +101,7 @@ class UserSearch:
         ).all()
         if rows:
             return [UserId(row.id) for row in rows], rows[0].total
-        return [], await self._gateway.count(*self._by_index, most=most) if page.offset else 0
+        return [], await self._gateway.count(*self._by_index, limit=limit) if page.offset else 0
 
     async def _users(self, ids: Sequence[UserId]) -> Sequence[User]:
         return await self._gateway.all(any_of(users.c.id, ids), order_by=self._order_by)

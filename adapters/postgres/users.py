@@ -20,9 +20,9 @@ from sqlalchemy import (
 )
 
 from adapters.postgres.table_gateway import OrderBy, TableGateway
-from adapters.postgres.tables import is_active_administrator, roles, user_roles, users
 from adapters.postgres.transaction import Transaction
 from adapters.postgres.user_search import UserSearch
+from adapters.postgres.user_tables import is_active_administrator, roles, user_roles, users
 from application.paging import Page, PageRequest, Sort
 from application.ports.users import UserFilter, UserRepository
 from domain.access import RoleId

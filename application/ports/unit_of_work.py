@@ -1,7 +1,7 @@
 """One transaction of the relational store, and the repositories that live in it."""
 
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from application.ports.outbox import Outbox
 from application.ports.periodic_tasks import PeriodicTaskRepository
@@ -12,6 +12,11 @@ from application.ports.task_runs import RunRepository
 from application.ports.users import UserRepository
 
 
+def repository() -> Any:  # noqa: ANN401 - of the type that the field has
+    """Say that each unit of work has a repository there: the one class of its package that inherits the type."""
+    return None
+
+
 class UnitOfWork(Protocol):
     """A transaction. Leaving the block without `commit` undoes everything.
 
@@ -19,13 +24,13 @@ class UnitOfWork(Protocol):
     an error of the store, conflicts included, the transaction is over: everything raises that error again.
     """
 
-    users: UserRepository
-    roles: RoleRepository
-    permissions: PermissionRepository
-    outbox: Outbox
-    periodic_tasks: PeriodicTaskRepository
-    runs: RunRepository
-    registered_tasks: RegisteredTaskRepository
+    users: UserRepository = repository()
+    roles: RoleRepository = repository()
+    permissions: PermissionRepository = repository()
+    outbox: Outbox = repository()
+    periodic_tasks: PeriodicTaskRepository = repository()
+    runs: RunRepository = repository()
+    registered_tasks: RegisteredTaskRepository = repository()
 
     async def __aenter__(self) -> Self:
         """Begin; raise `Unavailable` if the store is down."""

@@ -44,7 +44,7 @@ from entrypoints.http.security import (
 )
 from entrypoints.http.wiring import use_case
 
-router = APIRouter(prefix="/roles", tags=["access"])
+router = APIRouter(prefix="/roles")
 
 CreateRoleDep = Annotated[CreateRole, Depends(use_case(Container.create_role))]
 ReplaceRoleDep = Annotated[ReplaceRole, Depends(use_case(Container.replace_role))]

@@ -58,9 +58,7 @@ def application(http: HttpSettings, *, debug: bool, routers: Iterable[APIRouter]
         },
         redirect_slashes=False,
     )
-    # One level deep: FastAPI matches a request once more for each router inside a router.
-    for router in v1.routers(debug=debug):
-        app.include_router(router, prefix=v1.PREFIX)
+    v1.include_routers(app, debug=debug)
     app.include_router(keys.well_known_router)
     app.include_router(health.router)
     if debug:

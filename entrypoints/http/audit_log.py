@@ -19,7 +19,7 @@ from entrypoints.http.query_types import Instant
 from entrypoints.http.security import AuthenticatedRoute, CallerDep, GuardedRoute
 from entrypoints.http.wiring import use_case
 
-router = APIRouter(tags=["audit"])
+router = APIRouter()
 
 ListAuditDep = Annotated[ListAudit, Depends(use_case(Container.list_audit))]
 ListOwnActivityDep = Annotated[ListOwnActivity, Depends(use_case(Container.list_own_activity))]

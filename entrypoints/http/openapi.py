@@ -16,10 +16,10 @@ from fastapi.routing import RouteContext, iter_route_contexts
 from pydantic.alias_generators import to_camel
 
 from domain.access import PermissionCode
-from entrypoints.http import security
+from entrypoints.http import health, security
 from entrypoints.http.errors import PROBLEM_JSON, SLUG_OF_STATUS, Problem, title_of
 from entrypoints.http.preconditions import conditional_change, versioned_change
-from entrypoints.http.v1 import PREFIX
+from entrypoints.http.v1 import PREFIX, TAGS, Tag
 from entrypoints.http.wiring import Provided
 
 Schema = dict[str, Any]
@@ -28,17 +28,7 @@ _DESCRIPTION = """\
 Log in with `POST /api/v1/auth/login` and send the access token as `Authorization: Bearer …`. Every success has the
 same envelope, every error is a problem (RFC 9457), and every response has an `X-Request-ID`.
 """
-_TAGS = (
-    {"name": "sessions", "description": "Public keys, log-in, token refresh, log-out, devices."},
-    {"name": "identity", "description": "Users, accounts and passwords."},
-    {"name": "access", "description": "Roles and their permissions."},
-    {
-        "name": "audit",
-        "description": "The audit log: what was done, by whom, and from which address.",
-    },
-    {"name": "scheduling", "description": "Periodic tasks, their runs, and the scheduler."},
-    {"name": "health", "description": "Liveness and readiness probes."},
-)
+_TAGS = (*TAGS, Tag("health", "Liveness and readiness probes.", [health.router]))
 _SCHEMES = {
     "accessToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
     "refreshToken": {"type": "apiKey", "in": "header", "name": "X-Refresh-Token"},
@@ -105,7 +95,7 @@ class DescribedAPI(FastAPI):
             title="Portico",
             version=version("portico"),
             description=_DESCRIPTION,
-            openapi_tags=[dict(tag) for tag in _TAGS],
+            openapi_tags=[{"name": tag.name, "description": tag.description} for tag in _TAGS],
             servers=[{"url": "/", "description": "The host that serves this document."}],
             openapi_url=None,  # `docs` serves it, declared like every other route
             generate_unique_id_function=lambda route: to_camel(route.name),

@@ -18,7 +18,7 @@ from entrypoints.http.envelope import ApiModel, Envelope
 from entrypoints.http.security import GuardedRoute, permitted_caller
 from entrypoints.http.wiring import use_case
 
-router = APIRouter(prefix="/router", tags=["access"])
+router = APIRouter(prefix="/router")
 
 ListPermissionsDep = Annotated[ListPermissions, Depends(use_case(Container.list_permissions))]
 

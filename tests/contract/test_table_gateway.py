@@ -192,8 +192,8 @@ async def test_counting_stops_where_it_gets_expensive(begin: Begin) -> None:
 
     async with begin() as transaction:
         found, repository = records(transaction), NoteRepository(transaction)
-        assert await found.count(most=3) == 3
-        assert await found.count(notes.c.title < "0003", most=3) == 2
+        assert await found.count(limit=3) == 3
+        assert await found.count(notes.c.title < "0003", limit=3) == 2
         assert await found.count() == MOST_COUNTED
         assert (await repository.page("", PageRequest(size=100))).total == MOST_COUNTED
         last = PageRequest(number=MOST_COUNTED // 10 + 1, size=10)

@@ -25,7 +25,7 @@ from adapters.postgres.engine import connect, postgres_engine
 from adapters.postgres.health import SchemaProbe
 from adapters.postgres.migrations import alembic_config
 from adapters.postgres.schema import PostgresSchema
-from adapters.postgres.tables import AdvisoryLock, metadata
+from adapters.postgres.tables import AdvisoryLock, all_tables
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from application.paging import PageRequest
 from application.ports.system import MigrationsRefused
@@ -127,7 +127,7 @@ async def test_all_steps_together_make_what_the_tables_say(empty: PostgresSettin
     async with connection_to(empty) as connection:
         await connection.execute(text("DROP SCHEMA public CASCADE"))
         await connection.execute(text("CREATE SCHEMA public"))
-        await connection.run_sync(metadata.create_all)
+        await connection.run_sync(all_tables().create_all)
         await connection.commit()
 
     assert await catalogue(empty) == migrated
@@ -426,8 +426,9 @@ async def test_a_change_of_the_tables_becomes_the_next_step(
     for package in ("adapters", "application", "domain", "migrations"):
         shutil.copytree(_ROOT / package, tmp_path / package)
     shutil.copy(_ROOT / "pyproject.toml", tmp_path)
-    tables = tmp_path / "adapters/postgres/tables.py"
+    tables = tmp_path / "adapters/postgres/user_tables.py"
     tables.write_text(f'{tables.read_text()}\nusers.append_column(Column("nickname", Text))\n')
+    (tmp_path / "adapters/postgres/a_new_capability.py").write_text(_A_NEW_TABLE)
 
     written = await python(tmp_path, _WRITE_MIGRATION, empty.url or "")
 
@@ -437,7 +438,16 @@ async def test_a_change_of_the_tables_becomes_the_next_step(
     assert again == Path("None")
     step = runpy.run_path(str(path))
     assert step["down_revision"] == _STEPS[-1]
+    assert "op.add_column('users', sa.Column('nickname'" in path.read_text()
+    assert "op.create_table('new_things'" in path.read_text()
 
+
+_A_NEW_TABLE = """
+from sqlalchemy import Column, Table, Uuid
+from adapters.postgres.tables import metadata
+
+Table("new_things", metadata, Column("id", Uuid, primary_key=True))
+"""
 
 _WRITE_MIGRATION = """
 import asyncio, sys

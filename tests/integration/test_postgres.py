@@ -18,9 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.postgres.engine import connect, postgres_engine
 from adapters.postgres.schema import PostgresSchema
-from adapters.postgres.tables import users
 from adapters.postgres.transaction import Transaction
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
+from adapters.postgres.user_tables import users
 from adapters.postgres.users import to_row
 from application.settings import PostgresSettings
 from domain.errors import Unavailable

@@ -9,9 +9,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.postgres.engine import connect, postgres_engine
-from adapters.postgres.tables import users
 from adapters.postgres.transaction import Transaction
 from adapters.postgres.user_search import UserSearch
+from adapters.postgres.user_tables import users
 from adapters.postgres.users import order_of_users, user_gateway
 from application.paging import Page, PageRequest, Sort
 from application.settings import PostgresSettings
@@ -64,7 +64,7 @@ async def search(
 ) -> Page[User]:
     conditions = [users.c.status == "active"] if only_active else []
     records, order_by = user_gateway(transaction), order_of_users(page)
-    found = UserSearch(transaction, records, keyword, conditions, order_by=order_by, most=MOST)
+    found = UserSearch(transaction, records, keyword, conditions, order_by=order_by, limit=MOST)
     return await found.page(page)
 
 

@@ -1,4 +1,4 @@
-"""Use cases get their ports by the types of their fields."""
+"""Use cases get their ports, and units of work their repositories, by the types of their fields."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -7,9 +7,11 @@ import pytest
 from dependency_injector import containers, providers
 
 import bootstrap
+from adapters.repositories import UnresolvedRepositories, repositories_in
 from adapters.system import SystemClock, Uuid7Generator
 from application.ports.audit_log import AuditLog
 from application.ports.system import Clock, IdGenerator
+from application.ports.unit_of_work import UnitOfWork
 from bootstrap import UnresolvedFields, wire
 from tests.support.clock import MovableClock
 from tests.support.world import IN_MEMORY
@@ -75,3 +77,17 @@ def test_a_container_with_such_a_field_is_not_built(monkeypatch: pytest.MonkeyPa
 
     with pytest.raises(UnresolvedFields, match=r"ReadLog\.log: AuditLog is provided by nothing"):
         bootstrap.build_without_keys(IN_MEMORY)
+
+
+def test_a_container_whose_units_of_work_lack_a_repository_is_not_built(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(UnitOfWork.__annotations__, "clock", Clock)
+    repositories_in.cache_clear()
+
+    with pytest.raises(
+        UnresolvedRepositories, match=r"UnitOfWork\.clock: .*Clock is kept by nothing"
+    ):
+        bootstrap.build_without_keys(IN_MEMORY)
+
+    repositories_in.cache_clear()

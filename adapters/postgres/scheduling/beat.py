@@ -16,8 +16,8 @@ from adapters.postgres.engine import connect, listener
 from adapters.postgres.errors import unavailable
 from adapters.postgres.scheduling import statements
 from adapters.postgres.scheduling.rows import to_run, to_task
+from adapters.postgres.scheduling.tables import SCHEDULING_CHANNEL
 from adapters.postgres.scheduling.task_runs import finished_columns, storable_error
-from adapters.postgres.tables import SCHEDULING_CHANNEL
 from adapters.postgres.transaction import Transaction
 from application.ports.scheduling import (
     CLOCK_TOLERANCE,

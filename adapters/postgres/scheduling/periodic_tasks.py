@@ -18,8 +18,8 @@ from sqlalchemy import (
 
 from adapters.postgres.scheduling.rows import COLUMNS, to_row, to_run, to_task
 from adapters.postgres.scheduling.statements import LAST_RUNS
+from adapters.postgres.scheduling.tables import periodic_tasks, schedule_states, task_runs
 from adapters.postgres.table_gateway import OrderBy, TableGateway, any_of, contains
-from adapters.postgres.tables import periodic_tasks, schedule_states, task_runs
 from adapters.postgres.transaction import Transaction
 from application.paging import Page, PageRequest, Sort
 from application.ports.periodic_tasks import PeriodicTaskFilter, PeriodicTaskRepository, Scheduled

@@ -7,13 +7,49 @@ from datetime import timedelta
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Row, delete, func, not_, select, text, update
+from sqlalchemy import (
+    Boolean,
+    Column,
+    DateTime,
+    Index,
+    Row,
+    Table,
+    Text,
+    delete,
+    func,
+    not_,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from adapters.postgres.tables import AdvisoryLock, registered_tasks, task_workers
+from adapters.postgres.tables import AdvisoryLock, Key, metadata
 from adapters.postgres.transaction import Transaction
 from application.ports.registered_tasks import OfferedTask, RegisteredTaskRepository
 from domain.scheduling.registered_tasks import Parameter, ParameterKind, RegisteredTask
+
+# Workers of one version offer the same: each says so again and again, and the tasks themselves are there once.
+task_workers = Table(
+    "task_workers",
+    metadata,
+    Column("worker", Text, primary_key=True),
+    Column("offer", Text, nullable=False),  # a hash of the tasks
+    Column("since", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Index("ix_task_workers_offer", "offer"),
+)
+
+registered_tasks = Table(
+    "registered_tasks",
+    metadata,
+    Column("name", Key, primary_key=True),
+    Column("offer", Text, primary_key=True),
+    Column("description", Text, nullable=False),
+    Column("parameters", JSONB, nullable=False),
+    Column("accepts_anything", Boolean, nullable=False),
+)
 
 _REMEMBERED = timedelta(days=7)
 

@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from adapters.postgres.engine import connect
 from adapters.postgres.scheduling import statements
 from adapters.postgres.scheduling.rows import LONGEST_PROBLEM, run_to_row, to_run
-from adapters.postgres.tables import (
+from adapters.postgres.scheduling.tables import (
     SCHEDULING_CHANNEL,
     deleted_periodic_tasks,
     is_active,

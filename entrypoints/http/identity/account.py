@@ -32,7 +32,7 @@ from entrypoints.http.security import (
 )
 from entrypoints.http.wiring import use_case
 
-router = APIRouter(prefix="/auth", tags=["identity"])
+router = APIRouter(prefix="/auth")
 
 RegisterDep = Annotated[Register, Depends(use_case(Container.register))]
 GetProfileDep = Annotated[GetProfile, Depends(use_case(Container.get_profile))]

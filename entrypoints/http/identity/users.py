@@ -41,7 +41,7 @@ from entrypoints.http.preconditions import ConditionalChangeDep, tag
 from entrypoints.http.security import GuardedRoute, VerifyPermissionDep
 from entrypoints.http.wiring import use_case
 
-router = APIRouter(prefix="/users", tags=["identity"])
+router = APIRouter(prefix="/users")
 
 ListUsersDep = Annotated[ListUsers, Depends(use_case(Container.list_users))]
 GetUserDep = Annotated[GetUser, Depends(use_case(Container.get_user))]

@@ -53,7 +53,7 @@ from entrypoints.http.scheduling.definitions import ChangeBody, PreviewBody, Wri
 from entrypoints.http.security import GuardedRoute, VerifyPermissionDep
 from entrypoints.http.wiring import use_case
 
-router = APIRouter(prefix="/periodic-tasks", tags=["scheduling"])
+router = APIRouter(prefix="/periodic-tasks")
 
 ListTasksDep = Annotated[ListPeriodicTasks, Depends(use_case(Container.list_periodic_tasks))]
 GetTaskDep = Annotated[GetPeriodicTask, Depends(use_case(Container.get_periodic_task))]

@@ -13,7 +13,7 @@ from entrypoints.http.scheduling.bodies import RegisteredTaskBody, SchedulerBody
 from entrypoints.http.security import GuardedRoute
 from entrypoints.http.wiring import use_case
 
-router = APIRouter(tags=["scheduling"])
+router = APIRouter()
 
 ListTasksDep = Annotated[ListTasks, Depends(use_case(Container.list_tasks))]
 GetStatusDep = Annotated[GetSchedulerStatus, Depends(use_case(Container.get_scheduler_status))]

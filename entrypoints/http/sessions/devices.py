@@ -22,7 +22,7 @@ from entrypoints.http.security import (
 )
 from entrypoints.http.wiring import use_case
 
-router = APIRouter(tags=["sessions"])
+router = APIRouter()
 
 ListSessionsDep = Annotated[ListSessions, Depends(use_case(Container.list_sessions))]
 EndSessionDep = Annotated[EndSession, Depends(use_case(Container.end_session))]

@@ -17,7 +17,7 @@ from entrypoints.http.envelope import ApiModel, Envelope
 from entrypoints.http.security import ClientInfoDep, DeviceTokenDep, PublicRoute
 from entrypoints.http.wiring import ClockDep, use_case
 
-router = APIRouter(prefix="/auth", tags=["sessions"])
+router = APIRouter(prefix="/auth")
 well_known_router = APIRouter(prefix="/.well-known", tags=["sessions"])
 
 GetTransportKeyDep = Annotated[GetTransportKey, Depends(use_case(Container.get_transport_key))]

@@ -32,8 +32,8 @@ from entrypoints.http.security import (
 )
 from entrypoints.http.wiring import settings_of, use_case
 
-router = APIRouter(prefix="/auth", tags=["sessions"])
-debug_router = APIRouter(prefix="/auth", tags=["sessions"])
+router = APIRouter(prefix="/auth")
+debug_router = APIRouter(prefix="/auth")
 
 LogInDep = Annotated[LogIn, Depends(use_case(Container.log_in))]
 RefreshSessionDep = Annotated[RefreshSession, Depends(use_case(Container.refresh_session))]
