@@ -214,14 +214,12 @@ class Container(containers.DeclarativeContainer):
     )
     audit_log = providers.Selector(
         stores,
-        memory=providers.Singleton(
-            MemoryAuditLog, settings.provided.documents.audit_retention, clock
-        ),
+        memory=providers.Singleton(MemoryAuditLog, settings.provided.audit_log.retention, clock),
         servers=providers.Singleton(
             MongoAuditLog,
             mongo,
             settings.provided.mongo,
-            settings.provided.documents.audit_retention,
+            settings.provided.audit_log.retention,
             clock,
         ),
     )

@@ -1,18 +1,51 @@
-"""The shape of the configuration, and which choices are unsafe. `adapters.environment` reads it."""
+"""Every setting, described once, and which choices are unsafe. `adapters.environment` reads them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
+from application.setting_types import (
+    AtMostAMinute,
+    BrokerUrl,
+    BucketName,
+    Count,
+    DatabaseName,
+    Email,
+    HttpUrl,
+    Interval,
+    Kind,
+    Lanes,
+    Lifetime,
+    LongestPassword,
+    Memory,
+    Modules,
+    MongoUrl,
+    Named,
+    Networks,
+    Origins,
+    Port,
+    PostgresUrl,
+    RedisUrl,
+    Retention,
+    Secret,
+    ShortestPassword,
+    Size,
+    Text,
+    Timeout,
+    Username,
+    Word,
+)
 from domain.identity import PasswordPolicy
 from domain.sessions import AgentBinding
 
 # OWASP Password Storage Cheat Sheet: the least argon2id is worth having with.
 _LEAST_ARGON2_MEMORY_KIB = 19456
 _LEAST_ARGON2_TIME = 2
+
+_POLICY = PasswordPolicy()
 
 
 class Environment(StrEnum):
@@ -76,31 +109,51 @@ class Limit:
         return Limit(self.attempts * factor, self.seconds)
 
 
+Attempts: TypeAlias = Annotated[Limit, Kind("attempts/seconds, such as 10/300")]
+LogLevel: TypeAlias = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSettings:
     """The HTTP server and what browsers may do with it."""
 
-    host: str = "127.0.0.1"
-    port: int = 8000
-    workers: int = 1
-    cors_origins: tuple[str, ...] = ()
-    cors_credentials: bool = False
-    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    PREFIX: ClassVar = "HTTP_"
+
+    host: Word = "127.0.0.1"
+    """The address on which the API listens; 0.0.0.0 is all of them."""
+    port: Port = 8000
+    """The port on which the API listens."""
+    workers: Count = 1
+    """How many processes serve the API."""
+    trusted_proxies: Networks = ()
+    """The proxies whose X-Forwarded-For and X-Forwarded-Proto are believed."""
     hsts: bool = False
-    body_limit: int = 1024 * 1024
-    auth_body_limit: int = 16 * 1024
-    stop_timeout: timedelta = timedelta(seconds=30)
+    """Whether answers over TLS carry Strict-Transport-Security; set it once every address speaks TLS."""
+    body_limit: Size = 1024 * 1024
+    """The largest request body."""
+    auth_body_limit: Size = 16 * 1024
+    """The largest request body on the authentication routes."""
+    stop_timeout: Timeout = timedelta(seconds=30)
+    """How long a stopping API may take to finish the requests in flight."""
+    cors_origins: Annotated[Origins, Named("CORS_ORIGINS")] = ()
+    """The sites whose pages may call the API from a browser."""
+    cors_credentials: Annotated[bool, Named("CORS_CREDENTIALS")] = False
+    """Whether those pages may send cookies and the like; needs origins by name, not `*`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostgresSettings:
-    """`postgresql://…`; the driver is chosen by the adapter."""
+    """PostgreSQL. The adapter chooses the driver."""
 
-    url: str | None = field(default=None, repr=False)
-    direct_url: str | None = field(default=None, repr=False)
-    """Where a connection stays the same, if `url` leads to a pooler in transaction mode."""
-    pool_size: int = 10
-    timeout: timedelta = timedelta(seconds=1.5)
+    PREFIX: ClassVar = "POSTGRES_"
+
+    url: PostgresUrl | None = field(default=None, repr=False)
+    """PostgreSQL: users, roles, schedules. Default: DATABASE_URL, if that is an address of PostgreSQL."""
+    direct_url: PostgresUrl | None = field(default=None, repr=False)
+    """PostgreSQL without a pooler in transaction mode: beats, migrations. Default: PORTICO_POSTGRES_URL."""
+    pool_size: Count = 10
+    """Connections per process."""
+    timeout: Timeout = timedelta(seconds=1.5)
     """For connecting, for waiting on the pool, and for each statement."""
 
     @property
@@ -111,62 +164,84 @@ class PostgresSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisSettings:
-    """`redis://` or `rediss://`."""
+    """Redis or Valkey."""
 
-    url: str | None = field(default=None, repr=False)
-    timeout: timedelta = timedelta(seconds=1.5)
+    PREFIX: ClassVar = "REDIS_"
+
+    url: RedisUrl | None = field(default=None, repr=False)
+    """Redis or Valkey: sessions, throttles. Default: REDIS_URL, if that is an address of Redis."""
+    timeout: Timeout = timedelta(seconds=1.5)
+    """For connecting, and for each command."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MongoSettings:
-    """`mongodb://…` and the database within."""
+    """MongoDB, and the database within."""
 
-    url: str | None = field(default=None, repr=False)
-    database: str = "portico"
-    timeout: timedelta = timedelta(seconds=1.5)
+    PREFIX: ClassVar = "MONGO_"
+
+    url: MongoUrl | None = field(default=None, repr=False)
+    """MongoDB: documents, the audit log."""
+    database: DatabaseName = "portico"
+    """The MongoDB database."""
+    timeout: Timeout = timedelta(seconds=1.5)
+    """For connecting, and for each operation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentSettings:
-    """What is kept in MongoDB, and for how long."""
+class AuditLogSettings:
+    """The audit log."""
 
-    audit_retention: timedelta = timedelta(days=365)
-    """After this time an audit entry is removed."""
+    PREFIX: ClassVar = "AUDIT_"
+
+    retention: Retention = timedelta(days=365)
+    """How long an entry stays in the audit log. To change it, the MongoDB user needs the role dbAdmin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSettings:
     """Celery's broker and results, workers, and the beat."""
 
-    broker_url: str | None = field(default=None, repr=False)
-    """`redis://`, `rediss://`, `amqp://` or `amqps://`; None is the Redis of everything else."""
-    result_url: str | None = field(default=None, repr=False)
-    """`redis://` or `rediss://`; None is the Redis of everything else."""
-    task_modules: tuple[str, ...] = ()
-    """Modules with tasks, besides Portico's own."""
-    pool: WorkerPool = WorkerPool.PREFORK
-    concurrency: int | None = None
-    """Tasks at once; None is one per core."""
-    lease: timedelta = timedelta(seconds=15)
-    """A standby beat takes over within this time."""
-    poll: timedelta = timedelta(seconds=5)
-    """Between two looks for changes, in case that no notification came."""
-    reconcile: timedelta = timedelta(minutes=5)
-    """Between two comparisons of everything."""
-    runs_retention: timedelta = timedelta(days=30)
-    """After this time a run is removed."""
+    PREFIX: ClassVar = ""
+
+    broker_url: BrokerUrl | None = field(default=None, repr=False)
+    """Where messages for workers wait: Redis or RabbitMQ. Default: PORTICO_REDIS_URL, under keys of its own."""
+    result_url: RedisUrl | None = field(default=None, repr=False)
+    """Where results of tasks are. Default: PORTICO_REDIS_URL, under keys of its own."""
+    task_modules: Modules = ()
+    """Modules with tasks of your own, which workers and beats import."""
+    pool: Annotated[WorkerPool, Named("WORKER_POOL")] = WorkerPool.PREFORK
+    """What a worker runs tasks in: processes, threads, or itself."""
+    concurrency: Annotated[Count | None, Named("WORKER_CONCURRENCY")] = None
+    """How many tasks a worker runs at once. Default: one per core."""
+    lease: Annotated[Interval, Named("BEAT_LEASE")] = timedelta(seconds=15)
+    """How long a beat leads without a sign of life; a standby beat takes over within this time."""
+    poll: Annotated[Interval, Named("BEAT_POLL")] = timedelta(seconds=5)
+    """How often a beat looks for changes, in case that no notification came."""
+    reconcile: Annotated[Interval, Named("BEAT_RECONCILE")] = timedelta(minutes=5)
+    """How often a beat compares all that it knows with the database."""
+    runs_retention: Retention = timedelta(days=30)
+    """How long a run of a periodic task stays in its history."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class S3Settings:
     """An S3-compatible store."""
 
-    url: str | None = None
-    region: str = "us-east-1"
-    bucket: str = "portico"
-    access_key: str = field(default="", repr=False)
-    secret_key: str = field(default="", repr=False)
-    timeout: timedelta = timedelta(seconds=1.5)
+    PREFIX: ClassVar = "S3_"
+
+    url: HttpUrl | None = None
+    """The S3-compatible store: files."""
+    region: Word = "us-east-1"
+    """The region that requests are signed for."""
+    bucket: BucketName = "portico"
+    """The bucket."""
+    access_key: Secret = field(default="", repr=False)
+    """The id of the S3 access key."""
+    secret_key: Secret = field(default="", repr=False)
+    """The secret of the S3 access key."""
+    timeout: Timeout = timedelta(seconds=1.5)
+    """For connecting, and for each answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,19 +282,32 @@ class KeySettings:
 class SessionSettings:
     """Tokens, their lifetimes, and what a refresh tolerates."""
 
-    issuer: str = "https://portico.local"
-    audience: str = "portico"
-    client_id: str = "portico"
-    access_lifetime: timedelta = timedelta(minutes=10)
-    refresh_idle: timedelta = timedelta(days=7)
-    refresh_absolute: timedelta = timedelta(days=30)
-    refresh_grace: timedelta = timedelta(seconds=10)
-    leeway: timedelta = timedelta(seconds=30)
-    cap: int = 20
-    """Sessions per user; the oldest one ends for a new one."""
+    PREFIX: ClassVar = ""
+
+    issuer: HttpUrl = "https://portico.local"
+    """The `iss` of all tokens: the address of this service."""
+    audience: Word = "portico"
+    """The `aud` of access tokens."""
+    client_id: Word = "portico"
+    """The `client_id` of access tokens (RFC 9068)."""
+    access_lifetime: Lifetime = timedelta(minutes=10)
+    """How long an access token lives."""
+    refresh_idle: Lifetime = timedelta(days=7)
+    """How long a session lives without a refresh."""
+    refresh_absolute: Lifetime = timedelta(days=30)
+    """How long a session lives at most."""
+    refresh_grace: AtMostAMinute = timedelta(seconds=10)
+    """How long after a rotation the previous refresh token gives the same successor again."""
+    leeway: Annotated[AtMostAMinute, Named("TOKEN_LEEWAY")] = timedelta(seconds=30)
+    """How far the clocks of two hosts may be apart, that of Redis included."""
+    cap: Annotated[Count, Named("SESSIONS_PER_USER")] = 20
+    """How many sessions a user has at most; the oldest one ends for a new one."""
     agent_binding: AgentBinding = AgentBinding.FAMILY
-    require_fresh_ciphertext: bool = False
-    ciphertext_window: timedelta = timedelta(seconds=120)
+    """Whether a refresh must come from the same browser family, or with exactly the same User-Agent."""
+    require_fresh_ciphertext: bool | None = None
+    """Whether an encrypted password must say when it was sealed. Default: on in STAGING and PRODUCTION."""
+    ciphertext_window: Lifetime = timedelta(seconds=120)
+    """How far the clock of a client may be off when it says so."""
 
     @property
     def refresh_audience(self) -> str:
@@ -231,62 +319,102 @@ class SessionSettings:
 class PasswordSettings:
     """argon2id parameters, its pool, and the policy for new passwords."""
 
-    memory_kib: int = _LEAST_ARGON2_MEMORY_KIB
-    time_cost: int = _LEAST_ARGON2_TIME
-    parallelism: int = 1
-    workers: int | None = None
-    """Threads that hash; None is one per core."""
-    queue: int = 256
+    PREFIX: ClassVar = ""
+
+    memory_kib: Annotated[Memory, Named("ARGON2_MEMORY_KIB")] = _LEAST_ARGON2_MEMORY_KIB
+    """Memory of one password hash, in KiB; STAGING and PRODUCTION want 19456 or more (OWASP)."""
+    time_cost: Annotated[Count, Named("ARGON2_TIME_COST")] = _LEAST_ARGON2_TIME
+    """Passes of one password hash; STAGING and PRODUCTION want 2 or more (OWASP)."""
+    parallelism: Annotated[Lanes, Named("ARGON2_PARALLELISM")] = 1
+    """Lanes of one password hash."""
+    workers: Annotated[Count | None, Named("HASHING_WORKERS")] = None
+    """Threads that hash. Default: one per core."""
+    queue: Annotated[Count, Named("HASHING_QUEUE")] = 256
     """Hashes that may wait; the next one is answered 503."""
-    policy: PasswordPolicy = field(default_factory=PasswordPolicy)
+    shortest: Annotated[ShortestPassword, Named("PASSWORD_MIN_LENGTH")] = _POLICY.shortest
+    """The fewest characters of a new password."""
+    longest: Annotated[LongestPassword, Named("PASSWORD_MAX_LENGTH")] = _POLICY.longest
+    """The most characters of a new password."""
+
+    @property
+    def policy(self) -> PasswordPolicy:
+        """The rules of a new password."""
+        return PasswordPolicy(shortest=self.shortest, longest=self.longest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThrottleSettings:
     """How often things may be tried."""
 
-    account: Limit = Limit(10, 300)
-    address: Limit = Limit(30, 300)
-    everyone: Limit = Limit(1000, 300)
-    refresh: Limit = Limit(60, 60)
-    public: Limit = Limit(120, 60)
-    failures_before_lock: int = 5
-    first_lock: timedelta = timedelta(seconds=30)
-    longest_lock: timedelta = timedelta(hours=1)
-    known_device: timedelta = timedelta(days=90)
-    """How long a device that has logged in keeps a bucket of its own."""
+    PREFIX: ClassVar = "THROTTLE_"
+
+    account: Attempts = Limit(10, 300)
+    """Log-in attempts per account, whether it exists or not."""
+    address: Attempts = Limit(30, 300)
+    """Log-in attempts per address (/64 for IPv6, and ten times as many per /48), or per known device."""
+    everyone: Annotated[Attempts, Named("THROTTLE_GLOBAL")] = Limit(1000, 300)
+    """Log-in attempts in total, but for those on known devices."""
+    refresh: Attempts = Limit(60, 60)
+    """Refreshes per session."""
+    public: Attempts = Limit(120, 60)
+    """Requests for the public key, and registrations, per address (/64 for IPv6, and ten times as many per /48)."""
+    failures_before_lock: Annotated[Count, Named("THROTTLE_LOCK_AFTER")] = 5
+    """Failures in a row that lock an account for a while."""
+    first_lock: Lifetime = timedelta(seconds=30)
+    """How long the first lock lasts; each further failure doubles it."""
+    longest_lock: Lifetime = timedelta(hours=1)
+    """How long a lock lasts at most."""
+    known_device: Lifetime = timedelta(days=90)
+    """How long a device that has logged in is known by its token, and has a bucket and a lock of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirstAdministrator:
-    """Who `create-admin` makes. Without a password a one-time one is made and, in debug environments, printed."""
+    """Whom `create-admin` makes. Without a password a one-time one is made and, in debug environments, printed."""
 
-    username: str = "admin"
-    email: str = "admin@portico.local"
-    name: str = "Administrator"
-    password: str | None = field(default=None, repr=False)
+    PREFIX: ClassVar = "ADMIN_"
+
+    username: Username = "admin"
+    """The first administrator, whom `portico create-admin` and `portico run` make."""
+    email: Email = "admin@portico.local"
+    """The email address of the first administrator."""
+    name: Text = "Administrator"
+    """The name of the first administrator."""
+    password: Secret | None = field(default=None, repr=False)
+    """The first administrator's password; take it away once they are made. Without it LOCAL and TESTING print one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that can be configured."""
+    """Everything that can be configured.
+
+    A section has a `PREFIX`, and each of its fields is a variable: `PORTICO_`, the prefix, the field. Its type, its
+    default and its docstring are all there is to know of it; the adapter that reads it and the documentation follow.
+    """
+
+    PREFIX: ClassVar = ""
 
     environment: Environment = Environment.PRODUCTION
+    """Where this runs. STAGING and PRODUCTION refuse unsafe settings; LOCAL and TESTING have the docs pages."""
     stores: Stores = Stores.SERVERS
+    """Where state lives. `memory` needs no server, forgets everything at the end, and is for demos."""
     data_dir: Path = Path(".portico")
-    log_level: str = "INFO"
-    registration: Registration = Registration.CLOSED
+    """Where `portico run` keeps its servers' data, and LOCAL its generated keys."""
+    log_level: LogLevel = "INFO"
+    """The least important messages that are logged."""
     http: HttpSettings = HttpSettings()
     postgres: PostgresSettings = PostgresSettings()
     redis: RedisSettings = RedisSettings()
     mongo: MongoSettings = MongoSettings()
-    documents: DocumentSettings = DocumentSettings()
-    jobs: JobSettings = JobSettings()
+    audit_log: AuditLogSettings = AuditLogSettings()
     s3: S3Settings = S3Settings()
+    jobs: JobSettings = JobSettings()
     keys: KeySettings = KeySettings()
     sessions: SessionSettings = SessionSettings()
     passwords: PasswordSettings = PasswordSettings()
     throttle: ThrottleSettings = ThrottleSettings()
+    registration: Registration = Registration.CLOSED
+    """Whether people may make their own accounts."""
     first_administrator: FirstAdministrator = FirstAdministrator()
 
     @property
@@ -340,7 +468,7 @@ class Settings:
                 "PORTICO_REFRESH_IDLE",
                 "must lie between PORTICO_ACCESS_LIFETIME and PORTICO_REFRESH_ABSOLUTE",
             )
-        if self.passwords.policy.longest < self.passwords.policy.shortest:
+        if self.passwords.longest < self.passwords.shortest:
             yield Problem(
                 "PORTICO_PASSWORD_MAX_LENGTH", "must be at least PORTICO_PASSWORD_MIN_LENGTH"
             )

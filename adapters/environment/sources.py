@@ -8,14 +8,14 @@ from typing import Any
 
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource
 
-from adapters.environment.variables import FALLBACKS, NAMES, PREFIX, SECRET_FILES, kind_of
+from adapters.environment.variables import FALLBACKS, PREFIX, SECRET_FILES, VARIABLES
 from application.settings import Environment, Problem
 
 _PREFIX_OF_TESTS = "PORTICO_TEST_"
 
 
 def read(environment: object) -> tuple[dict[str, Any], list[Problem]]:
-    """Return what the sources say by attribute of `Variables`, and what is wrong with them."""
+    """Return what the sources say, by variable, and what is wrong with them."""
     problems: list[Problem] = []
     process, general = _process(), _dotenv(Path(".env"), problems)
     environment = environment or _named(process, general)
@@ -26,18 +26,18 @@ def read(environment: object) -> tuple[dict[str, Any], list[Problem]]:
     values: dict[str, Any] = {}
     # First: whichever of our own variables is set, and wherever, it comes after them.
     for source in (general, special, process):
-        for variable, (name, beginning) in FALLBACKS.items():
-            if source.get(variable, "").startswith(beginning):
-                values[name] = source[variable]
+        for fallback, (name, beginning) in FALLBACKS.items():
+            if source.get(fallback, "").startswith(beginning):
+                values[name] = source[fallback]
     for source in (general, special, process):
         problems += _misplaced(source)
         for variable, text in source.items():
-            if variable in NAMES:
-                values[NAMES[variable]] = text
+            if variable in VARIABLES:
+                values[variable] = text
             elif variable in SECRET_FILES:
                 values[SECRET_FILES[variable]] = Path(text)
     if environment:
-        values["environment"] = environment
+        values["ENVIRONMENT"] = environment
     problems += _open_secret_files(values)
     return values, problems
 
@@ -78,11 +78,11 @@ def _misplaced(source: Mapping[str, str]) -> Iterator[Problem]:
         elif (
             variable.startswith(PREFIX)
             and not variable.startswith(_PREFIX_OF_TESTS)
-            and variable not in NAMES
+            and variable not in VARIABLES
             and not _is_service_link(variable, text)
         ):
             # One that resembles none of ours may be for a neighbour: a script, a sidecar, another version.
-            for close in difflib.get_close_matches(variable, (*NAMES, *SECRET_FILES), 1, 0.85):
+            for close in difflib.get_close_matches(variable, (*VARIABLES, *SECRET_FILES), 1, 0.85):
                 yield Problem(variable, f"is not known; is {close} meant?")
 
 
@@ -102,5 +102,5 @@ def _open_secret_files(values: dict[str, Any]) -> Iterator[Problem]:
                 values[name] = path.expanduser().read_text("utf-8").rstrip("\r\n")
             except (OSError, UnicodeDecodeError):
                 del values[name]
-                expected = kind_of(name).expects
+                expected = VARIABLES[name].kind.expects
                 yield Problem(variable, f"must be the path of a readable file with {expected}")

@@ -3,25 +3,33 @@
 `python -m tests.unit.adapters.test_environment` writes the documentation anew.
 """
 
+import ast
+import inspect
 import os
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_network
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from pydantic import ByteSize
 
 from adapters.environment.load import load_settings
-from adapters.environment.variables import FALLBACKS, Variables, kind_of, variable_of
+from adapters.environment.variables import FALLBACKS, VARIABLES, KeyVariables, Variable, variable_of
 from application.settings import (
     Environment,
+    HttpSettings,
     KeySettings,
     Limit,
+    PasswordSettings,
     RetiredKey,
+    S3Settings,
+    SessionSettings,
     Settings,
     Stores,
+    ThrottleSettings,
     UnsafeSettings,
 )
 from domain.sessions import AgentBinding
@@ -291,7 +299,8 @@ def test_a_wrong_value_is_named_with_what_it_must_be_and_never_shown(
 ) -> None:
     monkeypatch.setenv(variable_of(name), text)
 
-    assert problems() == {variable_of(name): f"must be {kind_of(name).expects}"}
+    variable = VARIABLES[variable_of(name)]
+    assert problems() == {variable.name: f"must be {variable.kind.expects}"}
 
 
 def test_all_that_is_wrong_is_said_at_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -443,22 +452,26 @@ def test_an_override_that_names_nothing_is_refused() -> None:
 
 
 def test_nothing_that_shows_the_variables_shows_a_secret() -> None:
-    assert "hunter2" not in repr(Variables(admin_password="hunter2"))
-    assert "hunter2" not in str(Variables(admin_password="hunter2"))
+    settings = load_settings(admin_password="hunter2", s3_secret_key="hunter2", s3_access_key="a")
+    for shown in (settings, KeyVariables(access_key="hunter2", name_key="hunter2")):
+        assert "hunter2" not in repr(shown)
+        assert "hunter2" not in str(shown)
 
 
 # --- the documentation --------------------------------------------------------------------------
 
 _SECTIONS = {
-    "environment": "The process",
-    "http_host": "HTTP",
-    "postgres_url": "Servers",
-    "keys_dir": "Keys",
-    "issuer": "Sessions",
-    "argon2_memory_kib": "Passwords",
-    "throttle_account": "Throttling",
-    "registration": "Accounts",
+    "ENVIRONMENT": "The process",
+    "PORTICO_HTTP_HOST": "HTTP",
+    "PORTICO_POSTGRES_URL": "Servers",
+    "PORTICO_BROKER_URL": "Jobs",
+    "PORTICO_ISSUER": "Sessions",
+    "PORTICO_ARGON2_MEMORY_KIB": "Passwords",
+    "PORTICO_THROTTLE_ACCOUNT": "Throttling",
+    "PORTICO_REGISTRATION": "Accounts",
+    "PORTICO_KEYS_DIR": "Keys",
 }
+"""The headings, and the first variable below each."""
 
 
 def test_the_example_lists_every_variable_with_its_default() -> None:
@@ -476,8 +489,26 @@ def test_the_defaults_in_the_example_are_the_defaults(here: Path) -> None:
     with_the_example = load_settings()
     (here / ".env").unlink()
 
-    assert len(assignments) == len(Variables.model_fields)
+    assert len(assignments) == len(VARIABLES)
     assert with_the_example == load_settings()
+
+
+def test_every_variable_that_a_problem_names_exists() -> None:
+    wrong = Settings(
+        http=HttpSettings(cors_credentials=True, cors_origins=("*",)),
+        s3=S3Settings(access_key="id"),
+        sessions=SessionSettings(refresh_idle=timedelta(days=99)),
+        passwords=PasswordSettings(memory_kib=8, shortest=100, longest=64),
+        throttle=ThrottleSettings(longest_lock=timedelta(0)),
+    )
+    in_memory = Settings(stores=Stores.MEMORY, http=HttpSettings(workers=2))
+    named = {
+        name
+        for problem in (*wrong.problems(), *in_memory.problems())
+        for name in problem.variable.split(", ")
+    }
+    assert len(named) == 19
+    assert named <= VARIABLES.keys()
 
 
 def example() -> str:
@@ -485,85 +516,79 @@ def example() -> str:
     lines = [
         "# Every variable of Portico and its default; docs/configuration.md has the same as a table.",
         "# Copy this file to .env, or to .env.local, .env.testing, .env.staging or .env.production,",
-        "# and take away the # before what you change. The process environment beats them all.",
-        "# Each variable marked (secret) may instead name a file: PORTICO_ADMIN_PASSWORD_FILE=/run/secrets/admin",
+        "# and remove the # before what you change. The process environment beats these files.",
+        "# A variable marked (secret) may name a file instead: PORTICO_ADMIN_PASSWORD_FILE=/run/secrets/admin",
     ]
-    for name, field in Variables.model_fields.items():
+    for name, variable in VARIABLES.items():
         if name in _SECTIONS:
             lines += ["", "", f"# --- {_SECTIONS[name]} ---"]
-        kind = kind_of(name)
-        secret = " (secret)" if kind.secret else ""
-        lines += ["", f"# {field.description}", f"# Must be {kind.expects}.{secret}"]
-        lines += [f"#{variable_of(name)}={spelt(field.default)}"]
+        lines += ["", f"# {sentence(variable)}", f"# Must be {must_be(variable)}."]
+        lines += [f"# Required{where}." for where in required(name)]
+        lines += [f"#{name}={spelt(variable)}"]
     return "\n".join(lines) + "\n"
 
 
 def table() -> str:
-    """Return what `docs/configuration.md` must be."""
+    """Return what `docs/configuration.md` must be: its own introduction, and the tables."""
     return "\n".join(_table()) + "\n"
 
 
 def _table() -> Iterator[str]:
-    yield _PREFACE
-    for name, field in Variables.model_fields.items():
+    yield TABLE.read_text().partition("\n## The process")[0].rstrip()
+    for name, variable in VARIABLES.items():
         if name in _SECTIONS:
             yield f"\n## {_SECTIONS[name]}\n"
             yield "| variable | default | must be | what it does |"
             yield "|---|---|---|---|"
-        kind = kind_of(name)
-        default = f"`{spelt(field.default)}`" if spelt(field.default) else ""
-        secret = " (secret)" if kind.secret else ""
-        yield f"| `{variable_of(name)}` | {default} | {kind.expects}{secret} | {field.description} |"
+        default = [f"`{text}`" for text in [spelt(variable)] if text]
+        default += [f"required{where}" for where in required(name)]
+        yield f"| `{name}` | {'; '.join(default)} | {must_be(variable)} | {sentence(variable)} |"
 
 
-_PREFACE = """\
-# Configuration
-
-Settings are read once, at the start of a process. The process environment beats `.env.<environment>` (`.env.local`,
-`.env.testing`, `.env.staging`, `.env.production`), which beats `.env`; both files are looked for in the working
-directory. An empty variable is one that is not set.
-
-A wrong or unknown variable stops the start with exit code 2 and one message that lists everything that is wrong; it
-names variables and what they must be, and never shows a value. STAGING and PRODUCTION refuse, beyond that, what is
-merely convenient: state in memory, missing or weak keys, weak password hashes, an issuer without `https://`.
-
-Each variable marked (secret) may come from a file instead, as Docker and Kubernetes mount them:
-`PORTICO_POSTGRES_URL_FILE=/run/secrets/postgres_url`. A key may also be given as the path of a PEM file, or as PEM text
-on one line with `\\n` for its line ends; `portico make-keys` makes a directory of all of them for `PORTICO_KEYS_DIR`.
-
-Encrypted connections (`rediss://`, `amqps://`) are made only to a server whose certificate is by an authority that is
-known and is for the host of the address. An authority of your own is named in the address, as a file:
-`rediss://redis:6379/0?ssl_ca_certs=/etc/ssl/ours.pem`, `amqps://rabbit:5671/%2F?ssl_ca_certs=/etc/ssl/ours.pem`. For
-a client's certificate there are `ssl_certfile` and `ssl_keyfile`; `ssl_check_hostname=false` lets any host have the
-certificate, and `ssl_cert_reqs=none` lets anybody be the server, so it is for tests.
-
-Many platforms call an address `DATABASE_URL` or `REDIS_URL`. Each is taken if it is an address of PostgreSQL or Redis
-and `PORTICO_POSTGRES_URL` or `PORTICO_REDIS_URL` is set nowhere, in no file either. An address of PostgreSQL may begin
-with `postgresql://`, `postgres://` or, with the name of a driver that is left out, `postgresql+asyncpg://`.
-
-The servers that `portico run` starts listen on this machine only, and each wants the password that is made with the
-data directory; only its owner can read it. One way in has none: what the parts of the S3 server say to each other
-(gRPC). With tools that speak it, other users of the same machine can get at the local bucket; so keep nothing in it
-that they must not see.
-
-In Kubernetes set `enableServiceLinks: false`, or do not name a service `portico-http` or the like: its links would
-be taken for the variables below."""
+def sentence(variable: Variable) -> str:
+    """Return the docstring of the field that declares a variable."""
+    (declared,) = ast.parse(inspect.getsource(variable.section)).body
+    assert isinstance(declared, ast.ClassDef)
+    for field, docstring in pairwise(declared.body):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and ast.unparse(field.target) == variable.field
+            and isinstance(docstring, ast.Expr)
+        ):
+            return str(ast.literal_eval(docstring.value))
+    raise AssertionError(f"{variable.name} has no sentence")
 
 
-def spelt(value: object) -> str:
-    """Return how a default is written in the environment."""
-    match value:
+def must_be(variable: Variable) -> str:
+    return variable.kind.expects + (" (secret)" if variable.kind.secret else "")
+
+
+def required(name: str) -> list[str]:
+    """Return where the service refuses to start without a variable: nowhere, everywhere, or in some environments."""
+    where = [
+        environment.value
+        for environment in Environment
+        if name in {problem.variable for problem in Settings(environment=environment).problems()}
+    ]
+    if len(where) == len(Environment):
+        return [""]
+    return [f" in {' and '.join(where)}"] if where else []
+
+
+def spelt(variable: Variable) -> str:
+    """Return how the default is written in the environment."""
+    match variable.default:
         case None | KeySettings() | tuple():
             text = ""
-        case bool():
+        case bool(value):
             text = "on" if value else "off"
-        case timedelta():
+        case timedelta() as value:
             text = spelt_duration(value)
-        case Limit():
-            text = f"{value.attempts}/{value.seconds}"
-        case ByteSize():
-            text = value.human_readable(separator="").replace(".0", "")
-        case _:
+        case Limit(attempts, seconds):
+            text = f"{attempts}/{seconds}"
+        case int(value) if variable.kind.in_bytes:
+            text = ByteSize(value).human_readable(separator="").replace(".0", "")
+        case value:
             text = str(value)
     return text
 

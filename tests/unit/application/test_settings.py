@@ -23,7 +23,6 @@ from application.settings import (
     ThrottleSettings,
     UnsafeSettings,
 )
-from domain.identity import PasswordPolicy
 
 SAFE = Settings(
     postgres=PostgresSettings(url="postgresql://db/portico"),
@@ -124,7 +123,7 @@ def test_what_is_convenient_on_a_laptop_is_refused_where_people_rely_on_it(
         ),
         (
             "PORTICO_PASSWORD_MAX_LENGTH",
-            {"passwords": PasswordSettings(policy=PasswordPolicy(shortest=100, longest=64))},
+            {"passwords": PasswordSettings(shortest=100, longest=64)},
         ),
         (
             "PORTICO_THROTTLE_LONGEST_LOCK",
