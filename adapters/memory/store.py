@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 from adapters.system import SystemClock
 from application.paging import MOST_COUNTED, Page, PageRequest, Sort
-from application.ports.scheduling import BeatId, BeatReport
+from application.ports.leader_lease import BeatId, BeatReport
 from application.ports.system import Clock
 from domain.access import Role, RoleId
 from domain.audit_log import AuditEntry, AuditId

@@ -23,20 +23,21 @@ from celery.schedules import crontab
 from kombu import Connection
 from kombu.common import ignore_errors
 
-from application.ports.scheduling import BeatId, DueSlots
+from application.ports.leader_lease import BeatId
+from application.ports.run_claims import DueSlots
+from application.scheduler.definitions import PollSettings
+from application.scheduler.dispatcher import Dispatcher, LoopBridge, Outcomes
+from application.scheduler.gc_policy import GcPolicy
+from application.scheduler.lease import Lease
+from application.scheduler.schedule_queue import ScheduleQueue
+from application.scheduler.supervisor import BeatSupervisor
+from application.scheduler.updates import Update
 from domain.scheduling.slots import PeriodicTaskId
 from entrypoints.celery.asynchronous.loop import EventLoopEnded, process_loop
-from entrypoints.celery.beat.beat_schedule import read_configuration
-from entrypoints.celery.beat.definitions import PollSettings
-from entrypoints.celery.beat.dispatcher import Dispatcher, LoopBridge, Outcomes
-from entrypoints.celery.beat.gc_policy import GcPolicy
-from entrypoints.celery.beat.lease import Lease
-from entrypoints.celery.beat.publisher import CeleryPublisher, DueEntry
-from entrypoints.celery.beat.schedule_queue import ScheduleQueue
-from entrypoints.celery.beat.signals import SignalWatch, limited, uninterrupted
-from entrypoints.celery.beat.supervisor import BeatSupervisor
-from entrypoints.celery.beat.updates import Update
+from entrypoints.celery.beat_schedule import read_configuration
 from entrypoints.celery.process import container
+from entrypoints.celery.publisher import CeleryPublisher, DueEntry
+from entrypoints.celery.signals import SignalWatch, limited, uninterrupted
 from entrypoints.heartbeat import EVERY, Heartbeat
 
 _log = logging.getLogger(__name__)
@@ -158,13 +159,16 @@ class DatabaseScheduler(Scheduler):
         settings, clock = opened.settings().jobs, opened.clock()
         self._heartbeat = Heartbeat(opened.settings().data_dir, "beat")
         configured = read_configuration(self._configured_tasks(), timezone=str(self.app.timezone))
+        store = opened.beat_store()
         lease = Lease(settings.lease, time.monotonic)
         updates: SimpleQueue[Update] = SimpleQueue()
         self._supervisor = supervisor = BeatSupervisor(
-            opened.beat_store(),
-            BeatId(opened.ids().new()),
-            lease,
-            PollSettings(poll=settings.poll, reconcile=settings.reconcile),
+            store,
+            store,
+            store,
+            beat=BeatId(opened.ids().new()),
+            lease=lease,
+            settings=PollSettings(poll=settings.poll, reconcile=settings.reconcile),
             clock=clock,
             monotonic=time.monotonic,
             send=updates.put,

@@ -6,18 +6,13 @@ from datetime import timedelta
 
 import pytest
 
-from application.ports.scheduling import (
-    BeatId,
-    BeatReport,
-    BeatStore,
-    Changes,
-    DueSlots,
-    Leadership,
-)
+from application.ports.definition_feed import Changes
+from application.ports.leader_lease import BeatId, BeatReport, Leadership
+from application.ports.run_claims import DueSlots
 from domain.scheduling.periodic_tasks import UnreadableTask
 from domain.scheduling.slots import PeriodicTaskId
 from tests.support.builders import A_MOMENT, a_periodic_task, a_uuid
-from tests.support.scheduling_stores import SchedulingBackend
+from tests.support.scheduling_stores import BeatStore, SchedulingBackend
 
 LEASE = timedelta(seconds=15)
 LATER = A_MOMENT + timedelta(hours=1)

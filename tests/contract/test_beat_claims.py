@@ -8,24 +8,16 @@ from uuid import UUID
 
 import pytest
 
-from application.ports.scheduling import (
-    BeatId,
-    BeatReport,
-    BeatStore,
-    Begun,
-    DueSlots,
-    Finished,
-    Leadership,
-    NotLeading,
-    Published,
-)
+from application.ports.leader_lease import BeatId, BeatReport, Leadership, NotLeading
+from application.ports.run_claims import DueSlots, Published
+from application.ports.run_log import Begun, Finished
 from domain.scheduling.firing import RESOLUTION
 from domain.scheduling.periodic_tasks import ScheduleState
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.task_runs import Run, RunId, RunState, run_id
 from tests.support.builders import a_task_id, a_uuid
 from tests.support.clock import HOUR, SECOND
-from tests.support.scheduling_stores import SchedulingBackend
+from tests.support.scheduling_stores import BeatStore, SchedulingBackend
 
 LEASE = timedelta(seconds=15)
 

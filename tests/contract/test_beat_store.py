@@ -1,4 +1,4 @@
-"""What `BeatStore` and `RunLog` promise, kept by memory and by PostgreSQL."""
+"""What the store of beats and `RunLog` promise, kept by memory and by PostgreSQL."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -18,19 +18,15 @@ from adapters.postgres.scheduling.beat import PostgresBeatStore
 from adapters.postgres.scheduling.task_runs import PostgresRunLog
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from adapters.system import SystemClock
-from application.ports.scheduling import (
+from application.ports.leader_lease import (
     BeatId,
     BeatReport,
-    BeatStore,
-    Begun,
-    DueSlots,
-    Finished,
     Leadership,
     NotLeading,
-    Published,
     PublishingProblem,
-    RunLog,
 )
+from application.ports.run_claims import DueSlots, Published
+from application.ports.run_log import Begun, Finished, RunLog
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import PostgresSettings
 from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState
@@ -38,6 +34,7 @@ from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.task_runs import Run, RunId, RunState, run_id
 from tests.support.builders import A_MOMENT, a_periodic_task, a_uuid
 from tests.support.clock import HOUR
+from tests.support.scheduling_stores import BeatStore
 from tests.support.waiting import waits
 
 FIRST, SECOND = BeatId(UUID(int=1)), BeatId(UUID(int=2))

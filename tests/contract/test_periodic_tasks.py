@@ -10,8 +10,10 @@ from uuid import UUID
 import pytest
 
 from application.paging import PageRequest, Sort
+from application.ports.leader_lease import BeatId, BeatReport
 from application.ports.periodic_tasks import PeriodicTaskFilter
-from application.ports.scheduling import BeatId, BeatReport, Begun, DueSlots, Finished
+from application.ports.run_claims import DueSlots
+from application.ports.run_log import Begun, Finished
 from domain.scheduling.errors import PeriodicTaskNameTaken, PeriodicTaskNotFound
 from domain.scheduling.misfire import Misfire
 from domain.scheduling.options import PublishingOptions

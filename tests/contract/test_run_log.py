@@ -7,7 +7,8 @@ from uuid import UUID
 
 import pytest
 
-from application.ports.scheduling import Begun, DueSlots, Finished, Published
+from application.ports.run_claims import DueSlots, Published
+from application.ports.run_log import Begun, Finished
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.task_runs import Run, RunId, RunState, run_id
 from tests.support.builders import A_MOMENT, a_periodic_task, a_task_id

@@ -9,7 +9,8 @@ import pytest
 
 from application.paging import Cursor, PageRequest
 from application.ports.periodic_tasks import PeriodicTaskFilter
-from application.ports.scheduling import Begun, DueSlots, Finished, Published
+from application.ports.run_claims import DueSlots, Published
+from application.ports.run_log import Begun, Finished
 from application.ports.task_runs import RunFilter
 from domain.scheduling.errors import PeriodicTaskNotFound, RunNotFound
 from domain.scheduling.slots import PeriodicTaskId

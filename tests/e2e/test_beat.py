@@ -17,7 +17,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from entrypoints.celery.beat.beat_schedule import configured_id
+from entrypoints.celery.beat_schedule import configured_id
 from entrypoints.cli.errors import ExitCode
 from tests.e2e.beat_processes import Stage, a_second_connection, a_stage, each_once
 from tests.e2e.command import portico

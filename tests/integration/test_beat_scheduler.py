@@ -27,9 +27,9 @@ from domain.scheduling.json_values import Json
 from domain.scheduling.options import PublishingOptions
 from domain.scheduling.schedules import Interval, Period
 from entrypoints.celery.asynchronous.loop import process_loop
-from entrypoints.celery.beat.beat_schedule import configured_id
-from entrypoints.celery.beat.publisher import DueEntry
+from entrypoints.celery.beat_schedule import configured_id
 from entrypoints.celery.process import container
+from entrypoints.celery.publisher import DueEntry
 from entrypoints.celery.scheduler import DatabaseScheduler
 from tests.support.builders import a_periodic_task
 from tests.support.clock import MovableClock

@@ -16,7 +16,10 @@ from adapters.postgres.engine import connect, postgres_engine
 from adapters.postgres.scheduling.beat import PostgresBeatStore
 from adapters.postgres.scheduling.task_runs import PostgresRunLog
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
-from application.ports.scheduling import BeatId, BeatReport, Begun, DueSlots, Mark
+from application.ports.definition_feed import Mark
+from application.ports.leader_lease import BeatId, BeatReport
+from application.ports.run_claims import DueSlots
+from application.ports.run_log import Begun
 from application.settings import PostgresSettings
 from domain.errors import Unavailable
 from domain.scheduling.slots import PeriodicTaskId

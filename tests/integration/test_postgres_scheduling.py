@@ -16,17 +16,11 @@ from adapters.postgres.scheduling.beat import PostgresBeatStore
 from adapters.postgres.scheduling.task_runs import PostgresRunLog
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from application.paging import PageRequest
+from application.ports.definition_feed import Changes
+from application.ports.leader_lease import BeatId, BeatReport, Leadership
 from application.ports.periodic_tasks import PeriodicTaskFilter
-from application.ports.scheduling import (
-    BeatId,
-    BeatReport,
-    Begun,
-    Changes,
-    DueSlots,
-    Finished,
-    Leadership,
-    Published,
-)
+from application.ports.run_claims import DueSlots, Published
+from application.ports.run_log import Begun, Finished
 from application.settings import PostgresSettings
 from domain.scheduling.errors import PeriodicTaskNotFound
 from domain.scheduling.periodic_tasks import PeriodicTask, UnreadableTask

@@ -17,8 +17,10 @@ from adapters.postgres.engine import connect, postgres_engine
 from adapters.postgres.scheduling.beat import PostgresBeatStore
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from application.paging import PageRequest
+from application.ports.definition_feed import Changes, Mark
+from application.ports.leader_lease import BeatId, BeatReport
 from application.ports.periodic_tasks import PeriodicTaskFilter
-from application.ports.scheduling import BeatId, BeatReport, Changes, DueSlots, Mark, Published
+from application.ports.run_claims import DueSlots, Published
 from application.settings import PostgresSettings
 from domain.scheduling.periodic_tasks import PeriodicTask, UnreadableTask
 from domain.scheduling.slots import PeriodicTaskId

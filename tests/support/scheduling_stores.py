@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -15,7 +16,10 @@ from adapters.postgres.scheduling.beat import PostgresBeatStore
 from adapters.postgres.scheduling.task_runs import PostgresRunLog
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from adapters.system import SystemClock
-from application.ports.scheduling import BeatStore, RunLog
+from application.ports.definition_feed import DefinitionFeed
+from application.ports.leader_lease import LeaderLease
+from application.ports.run_claims import RunClaims
+from application.ports.run_log import RunLog
 from application.ports.unit_of_work import UnitOfWork
 from application.settings import PostgresSettings
 from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
@@ -25,6 +29,10 @@ from tests.support.clock import MovableClock
 
 # No field of a crontab reads like this.
 BROKEN_SCHEDULE = {"minute": "1,,2"}
+
+
+class BeatStore(DefinitionFeed, LeaderLease, RunClaims, Protocol):
+    """All that one beat needs of its store."""
 
 
 class SchedulingBackend(ABC):

@@ -9,42 +9,32 @@ from typing import TypeVar
 
 from adapters.memory.scheduling.beat import MemoryBeatStore
 from adapters.memory.store import MemoryStore
-from application.ports.scheduling import (
-    BeatId,
-    BeatReport,
-    BeatStore,
-    Changes,
-    Defined,
-    DueSlots,
-    Finished,
-    Leadership,
-    Mark,
-    Published,
-    SchedulerStatus,
-    Version,
-)
+from application.ports.definition_feed import Changes, Defined, Mark, Version
+from application.ports.leader_lease import BeatId, BeatReport, Leadership, SchedulerStatus
+from application.ports.run_claims import DueSlots, Published
+from application.ports.run_log import Finished
 from application.ports.system import Clock
-from domain.errors import Unavailable
-from domain.scheduling.firing import no_sun
-from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
-from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.task_runs import Run, RunId, RunState
-from entrypoints.celery.beat.beat_schedule import ConfiguredTask
-from entrypoints.celery.beat.definitions import PollSettings
-from entrypoints.celery.beat.dispatcher import (
+from application.scheduler.definitions import PollSettings
+from application.scheduler.dispatcher import (
     BrokerAway,
     Dispatcher,
     LoopBridge,
     Outcomes,
     Publisher,
 )
-from entrypoints.celery.beat.gc_policy import GcPolicy
-from entrypoints.celery.beat.lease import Lease
-from entrypoints.celery.beat.schedule_queue import Entry, ScheduleQueue
-from entrypoints.celery.beat.supervisor import BeatSupervisor
-from entrypoints.celery.beat.updates import Update
+from application.scheduler.gc_policy import GcPolicy
+from application.scheduler.lease import Lease
+from application.scheduler.schedule_queue import ConfiguredTask, Entry, ScheduleQueue
+from application.scheduler.supervisor import BeatSupervisor
+from application.scheduler.updates import Update
+from domain.errors import Unavailable
+from domain.scheduling.firing import no_sun
+from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
+from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.task_runs import Run, RunId, RunState
 from tests.support.builders import a_uuid
 from tests.support.clock import MovableClock
+from tests.support.scheduling_stores import BeatStore
 
 T = TypeVar("T")
 
@@ -239,12 +229,15 @@ class Beat:
         self.broker = broker
         self.clock = ClockOfItsOwn(shared.clock)
         updates: SimpleQueue[Update] = SimpleQueue()
+        store = ShakyBeatStore(shared)
         lease = Lease(LEASE, self.monotonic)
         self.supervisor = BeatSupervisor(
-            ShakyBeatStore(shared),
-            BeatId(a_uuid()),
-            lease,
-            PollSettings(),
+            store,
+            store,
+            store,
+            beat=BeatId(a_uuid()),
+            lease=lease,
+            settings=PollSettings(),
             clock=self.clock,
             monotonic=self.monotonic,
             send=updates.put,

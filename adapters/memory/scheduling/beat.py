@@ -1,26 +1,22 @@
-"""`BeatStore` on a `MemoryStore`. Beats that share a store need one of these each."""
+"""The ports of the beat on a `MemoryStore`. Beats that share a store need one of these each."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from adapters.memory.store import MemoryLease, MemoryStore
-from application.ports.scheduling import (
+from application.ports.definition_feed import Changes, Defined, DefinitionFeed, Mark, Version
+from application.ports.leader_lease import (
     CLOCK_TOLERANCE,
     BeatId,
     BeatReport,
-    BeatStore,
-    Changes,
-    Defined,
-    DueSlots,
-    Finished,
+    LeaderLease,
     Leadership,
-    Mark,
     NotLeading,
-    Published,
     SchedulerStatus,
-    Version,
 )
+from application.ports.run_claims import DueSlots, Published, RunClaims
+from application.ports.run_log import Finished
 from application.ports.system import Clock
 from domain.scheduling.firing import RESOLUTION
 from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
@@ -31,7 +27,7 @@ _NOBODY = 0
 """The epoch of runs that were published without a claim."""
 
 
-class MemoryBeatStore(BeatStore):
+class MemoryBeatStore(DefinitionFeed, LeaderLease, RunClaims):
     """Finds changes by comparing the rows themselves: a commit replaces each row that it writes."""
 
     def __init__(self, store: MemoryStore, clock: Clock) -> None:

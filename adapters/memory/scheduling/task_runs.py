@@ -6,7 +6,7 @@ from datetime import datetime
 
 from adapters.memory.store import MemoryStore, MemoryTable, MemoryTransaction
 from application.paging import Cursor, Slice
-from application.ports.scheduling import Begun, Finished, RunLog
+from application.ports.run_log import Begun, Finished, RunLog
 from application.ports.task_runs import RunFilter, RunRepository
 from domain.scheduling.errors import RunNotFound
 from domain.scheduling.periodic_tasks import PeriodicTask

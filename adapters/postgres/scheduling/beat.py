@@ -1,4 +1,4 @@
-"""`BeatStore` in PostgreSQL: what a beat reads, and its claims, each one statement."""
+"""The ports of the beat in PostgreSQL: what a beat reads, and its claims, each one statement."""
 
 import asyncio
 import json
@@ -19,23 +19,19 @@ from adapters.postgres.scheduling.rows import to_run, to_task
 from adapters.postgres.scheduling.tables import SCHEDULING_CHANNEL
 from adapters.postgres.scheduling.task_runs import finished_columns, storable_error
 from adapters.postgres.transaction import Transaction
-from application.ports.scheduling import (
+from application.ports.definition_feed import Changes, Defined, DefinitionFeed, Mark, Version
+from application.ports.leader_lease import (
     CLOCK_TOLERANCE,
     BeatId,
     BeatReport,
-    BeatStore,
-    Changes,
-    Defined,
-    DueSlots,
-    Finished,
+    LeaderLease,
     Leadership,
-    Mark,
     NotLeading,
-    Published,
     PublishingProblem,
     SchedulerStatus,
-    Version,
 )
+from application.ports.run_claims import DueSlots, Published, RunClaims
+from application.ports.run_log import Finished
 from application.settings import PostgresSettings
 from domain.scheduling.periodic_tasks import ScheduleState
 from domain.scheduling.slots import PeriodicTaskId
@@ -49,7 +45,7 @@ _SILENCE = timedelta(seconds=30)
 _LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
-class PostgresBeatStore(BeatStore):
+class PostgresBeatStore(DefinitionFeed, LeaderLease, RunClaims):
     """Statements over the pool, and one connection besides that hears of changes."""
 
     def __init__(

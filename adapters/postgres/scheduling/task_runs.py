@@ -35,7 +35,7 @@ from adapters.postgres.scheduling.tables import (
 )
 from adapters.postgres.transaction import Transaction
 from application.paging import Cursor, Slice
-from application.ports.scheduling import Begun, Finished, RunLog
+from application.ports.run_log import Begun, Finished, RunLog
 from application.ports.task_runs import RunFilter, RunRepository
 from domain.scheduling.errors import RunNotFound
 from domain.scheduling.slots import PeriodicTaskId

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from application.ports.scheduling import Begun, Finished, RunLog
+from application.ports.run_log import Begun, Finished, RunLog
 from application.ports.system import Clock
 from domain.errors import Unavailable
 from domain.scheduling.slots import PeriodicTaskId

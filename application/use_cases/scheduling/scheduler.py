@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from application.ports.scheduling import BeatStore, SchedulerStatus
+from application.ports.leader_lease import LeaderLease, SchedulerStatus
 
 
 @dataclass(frozen=True, slots=True)
 class GetSchedulerStatus:
     """Return the leading beat and the state of the scheduler."""
 
-    store: BeatStore
+    lease: LeaderLease
 
     async def __call__(self) -> SchedulerStatus:
-        return await self.store.status()
+        return await self.lease.status()

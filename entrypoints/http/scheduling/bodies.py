@@ -7,8 +7,8 @@ from uuid import UUID
 
 from pydantic import Field
 
+from application.ports.leader_lease import SchedulerStatus
 from application.ports.registered_tasks import OfferedTask
-from application.ports.scheduling import SchedulerStatus
 from application.use_cases.scheduling.periodic_tasks import PeriodicTaskView
 from application.use_cases.scheduling.task_runs import RunOfTask
 from domain.scheduling.periodic_tasks import UnreadableTask

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from application.ports.scheduling import BeatId, BeatReport, PublishingProblem
+from application.ports.leader_lease import BeatId, BeatReport, PublishingProblem
 from domain.scheduling.periodic_tasks import ScheduleState, UnreadableTask
 from domain.scheduling.registered_tasks import Parameter, ParameterKind, RegisteredTask
 from domain.scheduling.slots import PeriodicTaskId

@@ -10,7 +10,7 @@ import pytest
 
 from application.paging import PageRequest
 from application.ports.periodic_tasks import PeriodicTaskFilter
-from application.ports.scheduling import Begun, Finished
+from application.ports.run_log import Begun, Finished
 from application.ports.task_runs import RunFilter
 from application.use_cases.caller import Caller
 from application.use_cases.scheduling.periodic_tasks import PeriodicTaskView

@@ -9,7 +9,7 @@ import pytest
 
 from adapters.memory.scheduling.task_runs import MemoryRunLog
 from adapters.memory.store import MemoryStore
-from application.ports.scheduling import Begun, Finished, RunLog
+from application.ports.run_log import Begun, Finished, RunLog
 from application.use_cases.scheduling.recording import RunRecorder
 from domain.errors import Unavailable
 from domain.scheduling.slots import PeriodicTaskId

@@ -7,13 +7,14 @@ import pytest
 from celery.beat import BeatLazyFunc
 from celery.schedules import crontab, schedule, solar
 
+from application.scheduler.schedule_queue import ConfiguredTask
 from domain.scheduling.json_values import Json
 from domain.scheduling.options import PublishingOptions
 from domain.scheduling.periodic_tasks import PeriodicTask
 from domain.scheduling.schedules import Crontab, Interval, Period, Solar, SolarEvent
 from domain.scheduling.task_runs import Run, RunState, run_id
-from entrypoints.celery.beat.beat_schedule import ConfiguredTask, configured_id, read_configuration
-from entrypoints.celery.beat.publisher import DueEntry, due_entry
+from entrypoints.celery.beat_schedule import configured_id, read_configuration
+from entrypoints.celery.publisher import DueEntry, due_entry
 from tests.support.builders import A_MOMENT, a_definition, a_periodic_task
 from tests.support.clock import MINUTE, SECOND, MovableClock
 from tests.support.simulated_beat import Beat, Broker, SharedStore

@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
 from celery.schedules import crontab, schedule, solar
 
+from application.scheduler.schedule_queue import ConfiguredTask, Message
 from domain.errors import PorticoError
 from domain.scheduling.errors import InvalidDefinition
 from domain.scheduling.json_values import is_number
@@ -30,26 +30,6 @@ _log = logging.getLogger(__name__)
 _NAMESPACE = UUID("8d4ee6a2-7f1f-4bd5-a3bd-6d0e2a3c1b57")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CRON_FIELDS = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """What to publish, in Celery's own objects: arguments and options as the configuration gives them."""
-
-    args: Iterable[Any] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
-
-
-@dataclass(frozen=True, slots=True)
-class ConfiguredTask:
-    """An entry of the configuration: a task and its message, or why it cannot be run."""
-
-    id: PeriodicTaskId
-    name: str
-    task: PeriodicTask | None = None
-    message: Message = field(default_factory=Message)
-    problem: str | None = None
 
 
 def configured_id(name: str) -> PeriodicTaskId:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from application.ports.scheduling import Leadership
+from application.ports.leader_lease import Leadership
 
 _MARGIN = 0.1
 """The unused part of a lease: clocks run differently, and messages take time."""

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from heapq import heapify, heappop, heappush
 from itertools import count
+from typing import Any
 
-from application.ports.scheduling import DueSlots
+from application.ports.run_claims import DueSlots
 from domain.scheduling.firing import Sun
 from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
 from domain.scheduling.slots import PeriodicTaskId
-from entrypoints.celery.beat.beat_schedule import ConfiguredTask, Message
 
 _log = logging.getLogger(__name__)
 
@@ -27,6 +27,26 @@ LONGEST_PAUSE = timedelta(seconds=2)
 _NO_STATE = ScheduleState()
 
 ReportProblem = Callable[[PeriodicTaskId, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What to publish, in Celery's own objects: arguments and options as the configuration gives them."""
+
+    args: Iterable[Any] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredTask:
+    """An entry of the configuration: a task and its message, or why it cannot be run."""
+
+    id: PeriodicTaskId
+    name: str
+    task: PeriodicTask | None = None
+    message: Message = field(default_factory=Message)
+    problem: str | None = None
 
 
 @dataclass(slots=True)

@@ -5,18 +5,20 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
-from application.ports.scheduling import BeatId, BeatReport, BeatStore
+from application.ports.definition_feed import DefinitionFeed
+from application.ports.leader_lease import BeatId, BeatReport, LeaderLease
+from application.ports.run_claims import RunClaims
 from application.ports.system import Clock
+from application.scheduler.background import RETRY_AFTER, BackgroundLoop, StoreConnection
+from application.scheduler.claims import SlotClaimer
+from application.scheduler.definitions import DefinitionWatcher, PollSettings
+from application.scheduler.leadership import LeaderElection
+from application.scheduler.lease import Lease
+from application.scheduler.outcomes import OutcomeRecorder
+from application.scheduler.updates import LeadershipLost, Update
 from domain.errors import Unavailable
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.task_runs import Run, RunId
-from entrypoints.celery.beat.background import RETRY_AFTER, BackgroundLoop, StoreConnection
-from entrypoints.celery.beat.claims import SlotClaimer
-from entrypoints.celery.beat.definitions import DefinitionWatcher, PollSettings
-from entrypoints.celery.beat.leadership import LeaderElection
-from entrypoints.celery.beat.lease import Lease
-from entrypoints.celery.beat.outcomes import OutcomeRecorder
-from entrypoints.celery.beat.updates import LeadershipLost, Update
 
 _log = logging.getLogger(__name__)
 
@@ -26,32 +28,36 @@ class BeatSupervisor:
 
     def __init__(
         self,
-        store: BeatStore,
+        feed: DefinitionFeed,
+        leases: LeaderLease,
+        claims: RunClaims,
+        *,
         beat: BeatId,
         lease: Lease,
         settings: PollSettings,
-        *,
         clock: Clock,
         monotonic: Callable[[], float],
         send: Callable[[Update], None],
         report: Callable[[], BeatReport],
         problems: Mapping[PeriodicTaskId, str],
     ) -> None:
-        self._store = store
+        self._feed = feed
+        self._leases = leases
         self._lease = lease
         self._send = send
         connection = StoreConnection()
         self.claimer = SlotClaimer(
-            store,
+            claims,
             connection,
             lease,
             send=send,
             leadership_lost=self._lose_leadership,
             report=self._report,
         )
-        self.recorder = OutcomeRecorder(store, connection, recorded=self._forget)
+        self.recorder = OutcomeRecorder(claims, connection, recorded=self._forget)
         self.watcher = DefinitionWatcher(
-            store,
+            feed,
+            claims,
             connection,
             lease,
             settings,
@@ -63,7 +69,8 @@ class BeatSupervisor:
             problems=problems,
         )
         self.election = LeaderElection(
-            store,
+            leases,
+            claims,
             connection,
             lease,
             beat,
@@ -111,13 +118,13 @@ class BeatSupervisor:
                 leadership = self._lease.leadership
                 if leadership is not None:
                     self._lease.end()
-                    await self._store.release(leadership)
+                    await self._leases.release(leadership)
                     _log.info("this beat has released the lease")
 
     async def _listen(self) -> None:
         while True:
             try:
-                await self._store.changed()
+                await self._feed.changed()
             except Exception:  # noqa: BLE001 - a hint that does not come; looking now and then is what counts
                 await asyncio.sleep(RETRY_AFTER)
             self.watcher.wake()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from application.ports.scheduling import PublishingProblem
+from application.ports.leader_lease import PublishingProblem
 from application.ports.system import Clock
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.task_runs import Run

@@ -5,14 +5,15 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from application.ports.scheduling import BeatStore, DueSlots, NotLeading
+from application.ports.leader_lease import NotLeading
+from application.ports.run_claims import DueSlots, RunClaims
+from application.scheduler.background import RETRY_AFTER, BackgroundLoop, StoreConnection
+from application.scheduler.lease import Lease
+from application.scheduler.updates import ClaimedRun, RunsClaimed
 from domain.errors import Unavailable
 from domain.scheduling.periodic_tasks import ScheduleState
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.task_runs import Run, RunId, RunState, run_id
-from entrypoints.celery.beat.background import RETRY_AFTER, BackgroundLoop, StoreConnection
-from entrypoints.celery.beat.lease import Lease
-from entrypoints.celery.beat.updates import ClaimedRun, RunsClaimed
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class SlotClaimer(BackgroundLoop):
 
     def __init__(
         self,
-        store: BeatStore,
+        store: RunClaims,
         connection: StoreConnection,
         lease: Lease,
         *,
@@ -65,6 +66,7 @@ class SlotClaimer(BackgroundLoop):
         self._count()
 
     async def step(self) -> float | None:
+        """Claim what is due, or what is safe while the store is away."""
         leadership = self._lease.leadership
         if leadership is None or not self._due_slots:
             return None

@@ -9,11 +9,10 @@ from celery.beat import SchedulingError
 from kombu.exceptions import OperationalError
 from kombu.transport.pyamqp import Transport as RabbitMQ
 
+from application.scheduler.dispatcher import BrokerAway, Publisher
+from application.scheduler.schedule_queue import Entry, Message
 from domain.scheduling.periodic_tasks import PeriodicTask
 from domain.scheduling.task_runs import Run
-from entrypoints.celery.beat.beat_schedule import Message
-from entrypoints.celery.beat.dispatcher import BrokerAway, Publisher
-from entrypoints.celery.beat.schedule_queue import Entry
 from entrypoints.celery.headers import SLOT_HEADER, TASK_HEADER
 
 

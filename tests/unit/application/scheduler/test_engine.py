@@ -6,14 +6,14 @@ from uuid import UUID
 
 import pytest
 
-from application.ports.scheduling import BeatReport, PublishingProblem
+from application.ports.leader_lease import BeatReport, PublishingProblem
 from domain.scheduling.misfire import Misfire
 from domain.scheduling.options import PublishingOptions
 from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
 from domain.scheduling.schedules import Interval, Period, Solar, SolarEvent
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.task_runs import RunState
-from entrypoints.celery.beat.beat_schedule import read_configuration
+from entrypoints.celery.beat_schedule import read_configuration
 from tests.support.builders import A_MOMENT, a_definition, a_periodic_task, cron
 from tests.support.clock import HOUR, MINUTE, SECOND, MovableClock
 from tests.support.simulated_beat import LEASE, Beat, Broker, SharedStore, live

@@ -5,21 +5,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from application.ports.scheduling import (
-    BeatStore,
-    Changes,
-    Defined,
-    Leadership,
-    Mark,
-    NotLeading,
-    Version,
-)
+from application.ports.definition_feed import Changes, Defined, DefinitionFeed, Mark, Version
+from application.ports.leader_lease import Leadership, NotLeading
+from application.ports.run_claims import RunClaims
+from application.scheduler.background import BackgroundLoop, StoreConnection
+from application.scheduler.lease import Lease
+from application.scheduler.updates import Changed, Loaded
 from domain.scheduling.periodic_tasks import PeriodicTask, UnreadableTask
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.task_runs import Run
-from entrypoints.celery.beat.background import BackgroundLoop, StoreConnection
-from entrypoints.celery.beat.lease import Lease
-from entrypoints.celery.beat.updates import Changed, Loaded
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +36,8 @@ class DefinitionWatcher(BackgroundLoop):
 
     def __init__(
         self,
-        store: BeatStore,
+        feed: DefinitionFeed,
+        claims: RunClaims,
         connection: StoreConnection,
         lease: Lease,
         settings: PollSettings,
@@ -55,7 +50,8 @@ class DefinitionWatcher(BackgroundLoop):
         problems: Mapping[PeriodicTaskId, str],
     ) -> None:
         super().__init__(connection)
-        self._store = store
+        self._feed = feed
+        self._claims = claims
         self._lease = lease
         self._settings = settings
         self._monotonic = monotonic
@@ -80,6 +76,7 @@ class DefinitionWatcher(BackgroundLoop):
         self.wake()
 
     async def step(self) -> float | None:
+        """Read what changed; do what else the leader does now and then."""
         if self._mark is None:
             await self._load()
         elif self._monotonic() - self._reconciled_at > self._settings.reconcile.total_seconds():
@@ -96,7 +93,7 @@ class DefinitionWatcher(BackgroundLoop):
     # --- definitions ---
 
     async def _load(self) -> None:
-        changes = await self._connection.call(self._store.load())
+        changes = await self._connection.call(self._feed.load())
         self._send(Loaded(self._new(changes.defined)))
         self._mark = changes.mark
         self._reconciled_at = self._monotonic()
@@ -105,18 +102,18 @@ class DefinitionWatcher(BackgroundLoop):
 
     async def _poll(self) -> None:
         if self._mark is not None:
-            changes = await self._connection.call(self._store.changes(self._mark))
+            changes = await self._connection.call(self._feed.changes(self._mark))
             self._apply_changes(changes)
             self._mark = changes.mark
 
     async def _reconcile(self) -> None:
         await self._poll()
-        stored = await self._connection.call(self._store.versions())
+        stored = await self._connection.call(self._feed.versions())
         missed = [
             task_id for task_id, version in stored.items() if self._versions.get(task_id) != version
         ]
         gone = self._versions.keys() - stored.keys()
-        found = await self._connection.call(self._store.read(missed)) if missed else ()
+        found = await self._connection.call(self._feed.read(missed)) if missed else ()
         if new := self._new(found):
             _log.info("%d periodic tasks had changed unnoticed", len(new))
         self._change(new, gone)
@@ -156,20 +153,20 @@ class DefinitionWatcher(BackgroundLoop):
 
     async def _flag(self) -> None:
         if self._flagged is None:
-            self._flagged = dict(await self._connection.call(self._store.recorded_problems()))
+            self._flagged = dict(await self._connection.call(self._feed.recorded_problems()))
         wrong = {
             task_id: self._problems.get(task_id)
             for task_id in self._flagged.keys() | self._problems.keys()
             if self._flagged.get(task_id) != self._problems.get(task_id)
         }
         if wrong:
-            await self._connection.call(self._store.record_problems(wrong))
+            await self._connection.call(self._feed.record_problems(wrong))
             self._flagged = dict(self._problems)
 
     async def _take_requests(self, leadership: Leadership) -> None:
         try:
             runs = await self._connection.call(
-                self._store.claim_requested(leadership, most=_MOST_REQUESTED)
+                self._claims.claim_requested(leadership, most=_MOST_REQUESTED)
             )
         except NotLeading:
             self._leadership_lost()

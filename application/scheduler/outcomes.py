@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Callable, Collection
 
-from application.ports.scheduling import BeatStore, DueSlots, Finished, Published
+from application.ports.run_claims import DueSlots, Published, RunClaims
+from application.ports.run_log import Finished
+from application.scheduler.background import BackgroundLoop, StoreConnection
+from application.scheduler.dispatcher import Outcomes
 from domain.scheduling.task_runs import RunId
-from entrypoints.celery.beat.background import BackgroundLoop, StoreConnection
-from entrypoints.celery.beat.dispatcher import Outcomes
 
 _MOST = 1000
 GATHER = 0.5
@@ -18,7 +19,7 @@ class OutcomeRecorder(BackgroundLoop):
 
     def __init__(
         self,
-        store: BeatStore,
+        store: RunClaims,
         connection: StoreConnection,
         *,
         recorded: Callable[[Collection[RunId]], None],
@@ -44,6 +45,7 @@ class OutcomeRecorder(BackgroundLoop):
         return len(self._published) + len(self._unknown) + len(self._failed)
 
     async def step(self) -> float | None:
+        """Record the outcomes of the last half second."""
         if self.waiting:
             await asyncio.sleep(GATHER)
             await self.flush()

@@ -5,22 +5,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from application.ports.scheduling import (
+from application.ports.leader_lease import (
     CLOCK_TOLERANCE,
     BeatId,
     BeatReport,
-    BeatStore,
+    LeaderLease,
     Leadership,
     NotLeading,
 )
+from application.ports.run_claims import RunClaims
 from application.ports.system import Clock
+from application.scheduler.background import RETRY_AFTER, BackgroundLoop, StoreConnection
+from application.scheduler.definitions import DefinitionWatcher
+from application.scheduler.lease import Lease
+from application.scheduler.outcomes import OutcomeRecorder
+from application.scheduler.updates import LeadershipGained
 from domain.errors import Unavailable
 from domain.scheduling.task_runs import Run
-from entrypoints.celery.beat.background import RETRY_AFTER, BackgroundLoop, StoreConnection
-from entrypoints.celery.beat.definitions import DefinitionWatcher
-from entrypoints.celery.beat.lease import Lease
-from entrypoints.celery.beat.outcomes import OutcomeRecorder
-from entrypoints.celery.beat.updates import LeadershipGained
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +37,8 @@ class LeaderElection(BackgroundLoop):
 
     def __init__(
         self,
-        store: BeatStore,
+        leases: LeaderLease,
+        claims: RunClaims,
         connection: StoreConnection,
         lease: Lease,
         beat: BeatId,
@@ -51,7 +53,8 @@ class LeaderElection(BackgroundLoop):
         leadership_lost: Callable[[], None],
     ) -> None:
         super().__init__(connection)
-        self._store = store
+        self._leases = leases
+        self._claims = claims
         self._lease = lease
         self._beat = beat
         self._watcher = watcher
@@ -66,11 +69,12 @@ class LeaderElection(BackgroundLoop):
         self._problem: str | None = None
 
     async def step(self) -> float | None:
+        """Acquire the lease, or renew it."""
         if not self._watcher.is_loaded:
             return None  # only a beat that is ready should lead
         if self._had_no_answer and self._lease.leadership is None:
             # The former leader may have published runs that the store does not know yet.
-            await self._connection.call(self._store.status())
+            await self._connection.call(self._leases.status())
             self._had_no_answer = False
             return YIELD_AFTER_OUTAGE
         asked_at = 0.0
@@ -81,7 +85,7 @@ class LeaderElection(BackgroundLoop):
                 return STANDBY_PAUSE
             asked_at = self._monotonic()
             leadership = await self._connection.call(
-                self._store.lead(self._beat, lease=self._lease.length, report=report)
+                self._leases.lead(self._beat, lease=self._lease.length, report=report)
             )
             if leadership is not None and leadership != self._lease.leadership:
                 await self._begin(leadership, asked_at)
@@ -115,7 +119,7 @@ class LeaderElection(BackgroundLoop):
     async def _ahead(self) -> timedelta:
         """Return by how much the clock is ahead of the store's, at least: nothing if the answer came in between."""
         before = self._clock.now()
-        store_time = await self._connection.call(self._store.now())
+        store_time = await self._connection.call(self._leases.now())
         after = self._clock.now()
         if store_time < before:
             return before - store_time
@@ -129,22 +133,22 @@ class LeaderElection(BackgroundLoop):
         leadership = self._lease.leadership
         if leadership is not None:
             self._leadership_lost()
-            await self._connection.call(self._store.release(leadership))
-        await self._connection.call(self._store.report_standby(self._beat, report))
+            await self._connection.call(self._leases.release(leadership))
+        await self._connection.call(self._leases.report_standby(self._beat, report))
 
     async def _begin(self, leadership: Leadership, asked_at: float) -> None:
         """Take over all schedule states, and runs that earlier leaders claimed and may not have published."""
         if self._lease.leadership is not None:
             self._leadership_lost()
         await self._recorder.flush()
-        if reset := await self._connection.call(self._store.reset_future_states()):
+        if reset := await self._connection.call(self._claims.reset_future_states()):
             _log.warning(
                 "slots of %d periodic tasks were handled in the future, by a wrong clock: %s",
                 len(reset),
                 ", ".join(str(task_id) for task_id in [*reset][:_MOST_NAMED]),
             )
-        schedule_states = await self._connection.call(self._store.schedule_states())
-        abandoned = await self._connection.call(self._store.claim_abandoned(leadership))
+        schedule_states = await self._connection.call(self._claims.schedule_states())
+        abandoned = await self._connection.call(self._claims.claim_abandoned(leadership))
         _log.info("this beat leads (epoch %d)", leadership.epoch)
         self._lease.extend(leadership, asked_at=asked_at)
         self._send(LeadershipGained(leadership, schedule_states))

@@ -8,16 +8,15 @@ from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
-from application.ports.scheduling import BeatReport, DueSlots, Finished, Published
+from application.ports.leader_lease import BeatReport
+from application.ports.run_claims import DueSlots, Published
+from application.ports.run_log import Finished
 from application.ports.system import Clock
-from domain.scheduling.periodic_tasks import PeriodicTask
-from domain.scheduling.task_runs import Run
-from domain.scheduling.zones import zone_rules_version
-from entrypoints.celery.beat.gc_policy import GcPolicy
-from entrypoints.celery.beat.health import PublishingHealth
-from entrypoints.celery.beat.lease import Lease
-from entrypoints.celery.beat.schedule_queue import Entry, ScheduleQueue
-from entrypoints.celery.beat.updates import (
+from application.scheduler.gc_policy import GcPolicy
+from application.scheduler.health import PublishingHealth
+from application.scheduler.lease import Lease
+from application.scheduler.schedule_queue import Entry, ScheduleQueue
+from application.scheduler.updates import (
     Changed,
     ClaimedRun,
     LeadershipGained,
@@ -26,6 +25,9 @@ from entrypoints.celery.beat.updates import (
     RunsClaimed,
     Update,
 )
+from domain.scheduling.periodic_tasks import PeriodicTask
+from domain.scheduling.task_runs import Run
+from domain.scheduling.zones import zone_rules_version
 
 _log = logging.getLogger(__name__)
 
@@ -274,7 +276,7 @@ class Dispatcher:
             return float("inf")
         if not self.lease.holds:
             return FIRST_PAUSE  # nothing signals a renewal
-        waits = []
+        waits: list[float] = []
         if self._pending:
             waits.append(self._broker_away_until - self.monotonic())
         due_at = self.queue.next_due_at

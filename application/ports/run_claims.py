@@ -1,0 +1,95 @@
+"""Runs as the beat sees them: it claims due slots as runs, and records what became of them."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from application.ports.leader_lease import Leadership
+from application.ports.run_log import Finished
+from domain.scheduling.periodic_tasks import ScheduleState
+from domain.scheduling.slots import PeriodicTaskId
+from domain.scheduling.task_runs import Run, RunId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueSlots:
+    """The due slots of one task, oldest first, and until when its slots are handled afterwards."""
+
+    task_id: PeriodicTaskId
+    slots: Sequence[datetime]
+    handled_until: datetime
+    max_running: int | None = None
+    waits_when_full: bool = False
+    """Whether slots beyond `max_running` stay due: then `handled_until` ends before the first of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """The message of a run is with the broker."""
+
+    run_id: RunId
+    at: datetime
+    deadline: datetime | None
+    """When the message expires."""
+
+
+class RunClaims(Protocol):
+    """Schedule states and runs. Each method is one transaction. All raise `Unavailable`."""
+
+    async def schedule_states(
+        self, ids: Collection[PeriodicTaskId] | None = None
+    ) -> Mapping[PeriodicTaskId, ScheduleState]:
+        """Return the schedule states of these tasks (None: all), those of the configuration included."""
+        ...
+
+    async def reset_future_states(self) -> Collection[PeriodicTaskId]:
+        """Set `handled_until` back to now if it is ahead by more than `CLOCK_TOLERANCE`; return those tasks.
+
+        A beat whose clock was ahead has left them like that: until then they would not run.
+        """
+        ...
+
+    async def claim(self, leadership: Leadership, due_slots: Sequence[DueSlots]) -> Sequence[Run]:
+        """Make runs of the slots that nobody has claimed before, store `handled_until`, and return those runs.
+
+        All or nothing, in one statement. Slots beyond `max_running` become `SKIPPED` runs, which are not returned;
+        those of a task that `waits_when_full` stay due.
+        `handled_until` never goes back and is stored even without slots; each run is counted once. If it is more
+        than `CLOCK_TOLERANCE` ahead of the store's clock, raise `NotLeading`.
+
+        If the answer gets lost, ask again: runs that the same leadership has claimed and not recorded as published are
+        returned once more. Raise `NotLeading`.
+        """
+        ...
+
+    async def claim_requested(self, leadership: Leadership, *, most: int) -> Sequence[Run]:
+        """Claim runs that somebody asked for, oldest first. Raise `NotLeading`.
+
+        Those that the same leadership has claimed and not recorded as published are returned once more.
+        """
+        ...
+
+    async def claim_abandoned(self, leadership: Leadership) -> Sequence[Run]:
+        """Take over every run that any leader, this one included, claimed and did not record as published.
+
+        For the one who begins to lead and has nothing in hand. Raise `NotLeading`.
+        """
+        ...
+
+    async def record_published(self, runs: Sequence[Published]) -> None:
+        """Record that messages are with the broker; a worker may have begun them already."""
+        ...
+
+    async def record_failed(self, runs: Sequence[Finished]) -> None:
+        """Record that claimed runs ended before they began: their messages cannot be published, now or ever."""
+        ...
+
+    async def record_unclaimed(
+        self, due_slots: Sequence[DueSlots], published: Sequence[Published]
+    ) -> None:
+        """Store what was published while the store was away: runs that are missing, and schedule states.
+
+        `handled_until` is never later than now.
+        """
+        ...
