@@ -308,6 +308,8 @@ class SessionSettings:
     """Whether an encrypted password must say when it was sealed. Default: on in STAGING and PRODUCTION."""
     ciphertext_window: Lifetime = timedelta(seconds=120)
     """How far the clock of a client may be off when it says so."""
+    cached_callers: Count = 20_000
+    """How many callers each process remembers, at about 1 KB each; those beyond cost more with each request."""
 
     @property
     def refresh_audience(self) -> str:

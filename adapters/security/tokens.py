@@ -6,6 +6,7 @@ header pick the algorithm for a key given as text (CVE-2024-33663). Nor does it 
 are absent, takes times that are no integers, and reads a clock of its own.
 """
 
+import hashlib
 import json
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -18,6 +19,7 @@ from jose import jws
 from jose.backends.cryptography_backend import CryptographyRSAKey
 from jose.exceptions import JOSEError
 
+from adapters.lru import LruCache
 from adapters.security.keys import RsaKey, RsaKeyRing
 from application.ports.system import Clock
 from application.ports.tokens import Tokens
@@ -33,7 +35,11 @@ _LATEST = 253402300799  # the last second of the year 9999, the last that a date
 
 
 class JoseTokens(Tokens):
-    """RS256 tokens of two kinds, each with keys, a `typ` and an audience of its own. Times are whole seconds."""
+    """RS256 tokens of two kinds, each with keys, a `typ` and an audience of its own. Times are whole seconds.
+
+    Access tokens that were accepted are remembered, by their SHA-256, with what does not change with time: their claims
+    and the key that signed them. The clock, and through it the retirement of keys, is compared each time.
+    """
 
     def __init__(
         self,
@@ -46,6 +52,7 @@ class JoseTokens(Tokens):
         self._refresh = _Jws(refresh_ring, typ="rt+jwt")
         self._settings = settings
         self._clock = clock
+        self._accepted = LruCache[bytes, tuple[AccessClaims, RsaKey]](settings.cached_callers)
         self._public_keys = [
             (key, key.public_jwk(use="sig", algorithm=_ALGORITHM)) for key in access_ring
         ]
@@ -67,8 +74,13 @@ class JoseTokens(Tokens):
         )
 
     def verify_access(self, token: str, *, allow_expired: bool = False) -> AccessClaims:
-        claims, key = self._read_access(token)
+        # With `surrogatepass`, for what is no text is to be refused below like everything else.
+        digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+        accepted = self._accepted.get(digest)
+        claims, key = accepted or self._read_access(token)
         self._check_times(claims, key, self._settings.access_lifetime, allow_expired=allow_expired)
+        if accepted is None:
+            self._accepted.put(digest, (claims, key))
         return claims
 
     def issue_refresh(self, claims: RefreshClaims) -> str:

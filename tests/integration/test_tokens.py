@@ -55,9 +55,12 @@ def refresh_claims(**changes: Any) -> RefreshClaims:
     return replace(claims, **changes)
 
 
-def tokens_with(keys: Keys | None = None, clock: Clock | None = None) -> JoseTokens:
+def tokens_with(
+    keys: Keys | None = None, clock: Clock | None = None, *, cached_callers: int = 20
+) -> JoseTokens:
     keys = keys or keys_with()
-    return JoseTokens(keys.access, keys.refresh, SETTINGS, clock or MovableClock())
+    settings = replace(SETTINGS, cached_callers=cached_callers)
+    return JoseTokens(keys.access, keys.refresh, settings, clock or MovableClock())
 
 
 def an_access_forger() -> Forger:
@@ -157,6 +160,7 @@ def test_the_forger_makes_good_tokens_when_it_changes_nothing() -> None:
 
 def test_no_forged_access_token_is_accepted(subtests: pytest.Subtests) -> None:
     verify = tokens_with().verify_access
+    verify(an_access_forger().token())  # what is remembered helps no forgery
     for name, token in an_access_forger().all():
         with subtests.test(name):
             refusal_of(verify, token)
@@ -320,3 +324,97 @@ def test_others_can_verify_an_access_token_with_what_is_published() -> None:
     assert (published["kty"], published["use"], published["alg"]) == ("RSA", "sig", "RS256")
     assert parts_of(token)[0]["kid"] == published["kid"]
     assert json.loads(jws.verify(token, dict(published), ["RS256"]))["sub"] == SUB
+
+
+# --- what is remembered -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def verifications(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the tokens whose signatures were verified, in a list that grows."""
+    verified: list[str] = []
+    verify = jws.verify
+
+    def record(token: str, *args: Any, **options: Any) -> Any:
+        verified.append(token)
+        return verify(token, *args, **options)
+
+    monkeypatch.setattr(jws, "verify", record)
+    return verified
+
+
+def test_an_accepted_access_token_is_verified_once(verifications: list[str]) -> None:
+    tokens = tokens_with()
+    token = tokens.issue_access(access_claims())
+
+    assert [tokens.verify_access(token) for _ in range(3)] == [access_claims()] * 3
+    assert verifications == [token]
+
+
+def test_a_token_that_was_refused_is_not_remembered(verifications: list[str]) -> None:
+    forger, tokens = an_access_forger(), tokens_with()
+    token = forger.token(payload=forger.payload | {"aud": "others"})
+
+    for _ in range(3):
+        refusal_of(tokens.verify_access, token)
+
+    assert verifications == [token] * 3
+
+
+def test_another_spelling_of_a_remembered_token_is_refused() -> None:
+    tokens = tokens_with()
+    token = tokens.issue_access(access_claims())
+    tokens.verify_access(token)
+
+    for spelling in (f"{token}=", f"{token} ", f" {token}", token[:-1], f"{token}\udcff"):
+        refusal_of(tokens.verify_access, spelling)
+
+
+async def test_a_remembered_token_expires_to_the_second() -> None:
+    clock = MovableClock()
+    tokens = tokens_with(clock=clock)
+    token = tokens.issue_access(access_claims())
+    tokens.verify_access(token)
+
+    await clock.pass_time(SETTINGS.access_lifetime - timedelta(seconds=1))
+    assert tokens.verify_access(token) == access_claims()
+    await clock.pass_time(timedelta(seconds=1))
+    assert refusal_of(tokens.verify_access, token).reason == "expired"
+    assert tokens.verify_access(token, allow_expired=True) == access_claims()
+
+
+async def test_a_remembered_token_is_from_the_future_when_the_clock_is_set_back() -> None:
+    clock = MovableClock()
+    tokens = tokens_with(clock=clock)
+    token = tokens.issue_access(access_claims())
+    tokens.verify_access(token)
+
+    await clock.pass_time(-SETTINGS.leeway)
+    assert tokens.verify_access(token) == access_claims()
+    await clock.pass_time(timedelta(seconds=-1))
+    assert refusal_of(tokens.verify_access, token).reason == "iat is in the future"
+
+
+async def test_a_remembered_token_of_a_retired_key_is_refused_with_its_key() -> None:
+    clock = MovableClock()
+    token = tokens_with(keys_before()).issue_access(access_claims())
+    tokens = tokens_with(keys_after(), clock)
+    tokens.verify_access(token)
+
+    await clock.pass_time(timedelta(hours=1))
+    error = refusal_of(lambda text: tokens.verify_access(text, allow_expired=True), token)
+
+    assert error.reason == "its key was retired too long ago"
+
+
+def test_no_more_tokens_are_remembered_than_the_settings_say(verifications: list[str]) -> None:
+    tokens = tokens_with(cached_callers=2)
+    first, second, third = (
+        tokens.issue_access(access_claims(token_id=TokenId(UUID(int=number))))
+        for number in range(3)
+    )
+
+    for token in (first, second, first, third, first, second):
+        tokens.verify_access(token)
+
+    assert verifications == [first, second, third, second]
