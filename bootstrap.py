@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from adapters.astronomy import sun
 from adapters.environment.load import load_settings
 from adapters.environment.sources import names_environment
-from adapters.memory.access_cache import MemoryAccessCache
+from adapters.memory.access_cache import LocalAccessCache, MemoryAccessCache
 from adapters.memory.access_versions import MemoryAccessVersions
 from adapters.memory.audit_log import MemoryAuditLog
 from adapters.memory.log_in_throttle import MemoryLogInThrottle
@@ -203,14 +203,18 @@ class Container(containers.DeclarativeContainer):
         memory=providers.Singleton(MemoryAccessVersions, session_store, clock),
         servers=providers.Singleton(RedisAccessVersions, redis),
     )
-    access_cache = providers.Selector(
-        stores,
-        memory=providers.Singleton(
-            MemoryAccessCache, clock, settings.provided.sessions.access_lifetime
+    access_cache = providers.Singleton(
+        LocalAccessCache,
+        providers.Selector(
+            stores,
+            memory=providers.Singleton(
+                MemoryAccessCache, clock, settings.provided.sessions.access_lifetime
+            ),
+            servers=providers.Singleton(
+                RedisAccessCache, redis, settings.provided.sessions.access_lifetime
+            ),
         ),
-        servers=providers.Singleton(
-            RedisAccessCache, redis, settings.provided.sessions.access_lifetime
-        ),
+        settings.provided.sessions.cached_callers,
     )
     audit_log = providers.Selector(
         stores,

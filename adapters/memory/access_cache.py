@@ -1,7 +1,8 @@
-"""The cache of access in memory."""
+"""The cache of access in memory: the shared one, for tests and demos, and what each process keeps of it."""
 
 from datetime import datetime, timedelta
 
+from adapters.lru import LruCache
 from application.ports.access_cache import AccessCache
 from application.ports.system import Clock
 from domain.access import Access
@@ -27,3 +28,28 @@ class MemoryAccessCache(AccessCache):
 
     async def put(self, user_id: UserId, version: str, access: Access) -> None:
         self._entries[user_id] = version, access, self._clock.now() + self._ttl
+
+
+class LocalAccessCache(AccessCache):
+    """What this process has read of the shared cache, or put there; of at most `limit` users.
+
+    It is asked first, and keeps what the shared cache has no room for. It needs no clock: a version lasts for
+    `VERSION_TTL`, and what was read under it is used no longer.
+    """
+
+    def __init__(self, shared: AccessCache, limit: int) -> None:
+        self._shared = shared
+        self._local = LruCache[UserId, tuple[str, Access]](limit)
+
+    async def get(self, user_id: UserId, version: str) -> Access | None:
+        local = self._local.get(user_id)
+        if local is not None and local[0] == version:
+            return local[1]
+        access = await self._shared.get(user_id, version)
+        if access is not None:
+            self._local.put(user_id, (version, access))
+        return access
+
+    async def put(self, user_id: UserId, version: str, access: Access) -> None:
+        self._local.put(user_id, (version, access))
+        await self._shared.put(user_id, version, access)

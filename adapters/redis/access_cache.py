@@ -4,10 +4,12 @@
 """
 
 import json
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import lru_cache
 from typing import cast
 
+from adapters.redis.batch import Batch
 from adapters.redis.client import RedisClient
 from application.ports.access_cache import AccessCache
 from domain.access import Access, Grant, Grants
@@ -15,15 +17,20 @@ from domain.identity import UserId
 
 
 class RedisAccessCache(AccessCache):
-    """A string per user, of two lines: the version and the flags, and the grants."""
+    """A string per user, of two lines: the version and the flags, and the grants. Concurrent reads share an MGET."""
 
     def __init__(self, client: RedisClient, ttl: timedelta) -> None:
         self._client = client
         self._ttl = ttl
+        self._stored = Batch(self._read)
 
     async def get(self, user_id: UserId, version: str) -> Access | None:
-        stored = cast("str | None", await self._client.get(_access_key(user_id)))
+        stored = await self._stored(user_id)
         return _to_access(stored, version) if stored else None
+
+    async def _read(self, user_ids: Sequence[UserId]) -> list[str | None]:
+        keys = map(_access_key, user_ids)
+        return cast("list[str | None]", await self._client.execute_command("MGET", *keys))
 
     async def put(self, user_id: UserId, version: str, access: Access) -> None:
         await self._client.set(_access_key(user_id), _to_text(access, version), px=self._ttl)

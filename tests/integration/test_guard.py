@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from adapters.memory.access_cache import LocalAccessCache
 from adapters.memory.access_versions import MemoryAccessVersions
 from adapters.memory.sessions import MemorySessionStore
 from adapters.postgres.engine import postgres_engine
@@ -503,7 +504,7 @@ class Process:
             tokens=cast("Tokens", PlainTokens()),
             store=self.sessions,
             versions=self.versions,
-            cache=RedisAccessCache(self.redis, TTL),
+            cache=LocalAccessCache(RedisAccessCache(self.redis, TTL), 1000),
         )
         self.commit = CommitAccessChange(versions=self.versions, ids=Uuid7Generator())
         self.has_database = True

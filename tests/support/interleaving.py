@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 from uuid import UUID
 
-from adapters.memory.access_cache import MemoryAccessCache
+from adapters.memory.access_cache import LocalAccessCache, MemoryAccessCache
 from adapters.memory.access_versions import MemoryAccessVersions
 from adapters.memory.sessions import MemorySessionStore
 from adapters.memory.tokens import MemoryTokens
@@ -279,7 +279,13 @@ class Processes:
         cache = StepwiseCache(MemoryAccessCache(self.clock, timedelta(minutes=10)), self.steps)
         uow = self.database.unit_of_work
         self.guards = [
-            Guard(uow=uow, tokens=self.tokens, store=self.sessions, versions=stepwise, cache=cache)
+            Guard(
+                uow=uow,
+                tokens=self.tokens,
+                store=self.sessions,
+                versions=stepwise,
+                cache=LocalAccessCache(cache, 10),
+            )
             for _ in range(2)
         ]
         self.commit = commit(versions=stepwise, ids=Uuid7Generator())

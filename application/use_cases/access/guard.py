@@ -1,8 +1,7 @@
 """Authentication and authorization: when a request arrives, and again when it changes something."""
 
-from collections import OrderedDict
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from application.ports.access_cache import AccessCache
 from application.ports.access_versions import AccessVersions
@@ -16,9 +15,9 @@ from domain.identity import PasswordChangeRequired, UserId
 from domain.sessions import InvalidToken, SessionId
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Guard:
-    """Authenticate the caller of a request and check their permission. One instance per process.
+    """Authenticate the caller of a request and check their permission.
 
     A cached request costs one fetch of the versions and no SQL. A cached access is used only under the version
     that the fetch returned, so a change applies from the next request on: `AccessVersions` has the proof.
@@ -29,10 +28,6 @@ class Guard:
     store: SessionStore
     versions: AccessVersions
     cache: AccessCache
-    cache_size: int = 10_000
-    _cached: OrderedDict[UserId, tuple[str, Access]] = field(
-        default_factory=OrderedDict, init=False, repr=False
-    )
 
     async def __call__(
         self,
@@ -85,23 +80,12 @@ class Guard:
         return _of_active(access)
 
     async def _from_cache(self, user_id: UserId, version: str) -> Access | None:
-        cached_version, access = self._cached.get(user_id, ("", None))
-        if access is not None and cached_version == version:
-            self._cached.move_to_end(user_id)
-            return access
         access = await self.cache.get(user_id, version)
         if access is None:
             access = await self._read(user_id)
-            if access is None:
-                return None
-            with suppress(
-                Unavailable
-            ):  # for example out of memory; this process has the value anyway
-                await self.cache.put(user_id, version, access)
-        self._cached[user_id] = version, access
-        self._cached.move_to_end(user_id)
-        if len(self._cached) > self.cache_size:
-            self._cached.popitem(last=False)
+            if access is not None:
+                with suppress(Unavailable):  # for example out of memory
+                    await self.cache.put(user_id, version, access)
         return access
 
     async def _read(self, user_id: UserId) -> Access | None:

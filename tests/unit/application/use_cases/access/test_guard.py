@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from adapters.memory.access_cache import MemoryAccessCache
+from adapters.memory.access_cache import LocalAccessCache, MemoryAccessCache
 from adapters.memory.access_versions import MemoryAccessVersions
 from adapters.memory.sessions import MemorySessionStore
 from adapters.memory.store import MemoryStore
@@ -124,8 +124,7 @@ class GuardHarness:
             tokens=self.tokens,
             store=self.sessions,
             versions=self.versions,
-            cache=cache or self.cache,
-            cache_size=most,
+            cache=LocalAccessCache(cache or self.cache, most),
         )
 
     async def given(self, user: User, *roles: Role) -> TokenPair:
