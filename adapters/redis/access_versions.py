@@ -10,11 +10,11 @@ Outside of this is a server that was replaced without its knowledge and is still
 rights needs INFO besides reading, writing and scripts.
 """
 
-import asyncio
 import secrets
 from collections.abc import Sequence
 from datetime import timedelta
 
+from adapters.redis.batch import Batch
 from adapters.redis.client import RedisClient
 from adapters.redis.scripts import Script
 from adapters.redis.sessions import session_key
@@ -39,10 +39,10 @@ _Question = tuple[UserId, SessionId]
 
 
 class RedisAccessVersions(AccessVersions):
-    """Scripts to write; to read, plain commands in a pipeline that concurrent callers share.
+    """A script per step. Concurrent callers of `fetch` share one, over a connection that is kept for it.
 
-    One pipeline runs at a time; calls that arrive meanwhile go into the next one. If it fails, the calls that wait
-    for the next one fail too: their time is running as well.
+    Each answer names the run of the server that gave it. So nothing has to be known of the connection: whatever answers
+    over it, after a reconnect or behind a proxy, is believed only if it is the server that the versions are of.
     """
 
     def __init__(
@@ -55,19 +55,14 @@ class RedisAccessVersions(AccessVersions):
         self._client = client
         self._dirty_ttl = dirty_ttl // _MILLISECOND
         self._version_ttl = version_ttl // _MILLISECOND
-        self._take_over = Script(client, "versions", "take_over")
-        self._mark_dirty = Script(client, "versions", "mark_dirty")
-        self._clear_dirty = Script(client, "versions", "clear_dirty")
-        self._asked: list[tuple[_Question, asyncio.Future[AccessSnapshot]]] = []
-        self._answering: asyncio.Task[None] | None = None
+        self._take_over = Script(client, "run", "versions", "take_over")
+        self._mark_dirty = Script(client, "run", "versions", "mark_dirty")
+        self._clear_dirty = Script(client, "run", "versions", "clear_dirty")
+        self._fetch = Script(client, "run", "fetch", held=True)
+        self._fetched = Batch(self._snapshots)
 
     async def fetch(self, user_id: UserId, session_id: SessionId) -> AccessSnapshot:
-        answer: asyncio.Future[AccessSnapshot] = asyncio.get_running_loop().create_future()
-        self._asked.append(((user_id, session_id), answer))
-        if self._answering is None:
-            # It starts after the tasks that are ready now, and collects all their calls.
-            self._answering = asyncio.create_task(self._answer())
-        return await answer
+        return await self._fetched((user_id, session_id))
 
     async def mark_dirty(self, change: Change) -> None:
         await self._mark_dirty([_VERSIONS], *self._operands(change))
@@ -75,62 +70,34 @@ class RedisAccessVersions(AccessVersions):
     async def clear_dirty(self, change: Change) -> None:
         await self._clear_dirty([_VERSIONS], *self._operands(change))
 
-    async def _answer(self) -> None:
-        sent: list[tuple[_Question, asyncio.Future[AccessSnapshot]]] = []
-        try:
-            while self._asked:
-                sent, self._asked = self._asked, []
-                snapshots = await self._snapshots([question for question, _ in sent])
-                for (_, answer), snapshot in zip(sent, snapshots, strict=True):
-                    if not answer.done():  # the caller may have gone
-                        answer.set_result(snapshot)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised where it was asked for
-            for _, answer in sent + self._asked:
-                if not answer.done():
-                    answer.set_exception(error)
-        finally:
-            for _, answer in sent + self._asked:
-                answer.cancel()  # no answer yet: the event loop is closing
-            self._asked = []
-            self._answering = None
-
     async def _snapshots(self, questions: Sequence[_Question]) -> list[AccessSnapshot]:
-        users = {user_id: str(user_id) for user_id, _ in questions}
-        sessions = {question: session_key(*question) for question in questions}
-        # TIME comes first, so that no mark expires between it and the reads.
-        (seconds, microseconds), server, stored, *runs = await self._client.execute_commands(
-            [
-                ("TIME",),
-                ("INFO", "server"),
-                ("HMGET", _VERSIONS, "run", "nonce", "changes", *users.values()),
-                *(("HGET", key, "run") for key in sessions.values()),
-            ]
+        keys = [session_key(*question) for question in questions]
+        users = [str(user_id) for user_id, _ in questions]
+        run, known_run, now, everyones, alive, versions, stable = await self._fetch(
+            [_VERSIONS, *keys], *users
         )
-        run, everyones, changes, *nonces = stored
-        now = int(seconds) * 1000 + int(microseconds) // 1000
-        if f"run_id:{run}\r\n" in server:
-            changing = _changing(changes, now)
-        else:
-            run = await self._record_loss(server)
-            changing = {_EVERYONE}
-        nonce_of = dict(zip(users, nonces, strict=True))
-        # A session of another run is over: `sessions.lua` says why.
-        run_of = dict(zip(sessions, runs, strict=True))
+        is_lost = known_run != run
+        if is_lost:
+            await self._record_loss(run)
         return [
             AccessSnapshot(
-                session_alive=run_of[user_id, session_id] == run,
-                version=f"{everyones} {nonce_of[user_id]} {self._period(user_id, now)}",
-                stable=_EVERYONE not in changing and users[user_id] not in changing,
+                session_alive=bool(session_alive),
+                version=f"{everyones} {version} {self._period(user_id, now)}",
+                stable=bool(is_stable) and not is_lost,
             )
-            for user_id, session_id in questions
+            for (user_id, _), session_alive, version, is_stable in zip(
+                questions, alive, versions, stable, strict=True
+            )
         ]
 
-    async def _record_loss(self, server: str) -> str:
-        (run,) = await self._take_over([_VERSIONS], *self._operands())
-        if f"run_id:{run}\r\n" not in server:
-            # A replica answered, so its sessions may be out of date.
+    async def _record_loss(self, run: str) -> None:
+        """Mark everyone dirty, for the server of `run` lost what it knew."""
+        # If it is a server from before, the next question goes where new connections go.
+        await self._client.release_held()
+        (taken_over,) = await self._take_over([_VERSIONS], *self._operands())
+        if taken_over != run:
+            # Another server than the one that answered. That one's sessions may be out of date.
             raise Unavailable("Redis")
-        return str(run)
 
     def _period(self, user_id: UserId, now: int) -> int:
         # Each user's period starts at another moment, so that they do not all expire at once.
@@ -143,13 +110,3 @@ class RedisAccessVersions(AccessVersions):
 
 def _users(change: Change) -> str:
     return _EVERYONE if change.everyone else ",".join(map(str, change.user_ids))
-
-
-def _changing(changes: str, now: int) -> set[str]:
-    """Return the users with a dirty mark that has not expired, as the scripts write them."""
-    changing = set[str]()
-    for line in changes.splitlines():
-        ends_at, _, users = line.split(" ")
-        if int(ends_at) > now:
-            changing.update(users.split(","))
-    return changing

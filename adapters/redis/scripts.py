@@ -1,6 +1,7 @@
 """Lua scripts: each runs as one atomic step of the server, and what it is given and gives back."""
 
 import hashlib
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from typing import Any, cast
@@ -14,23 +15,28 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class Script:
-    """The `.lua` files of this package named by `parts`, joined: shared functions first, then what to do."""
+    """The `.lua` files of this package named by `parts`, joined: shared functions first, then what to do.
 
-    def __init__(self, client: RedisClient, *parts: str) -> None:
+    With `held` it runs over the connection that the client keeps, which is for scripts that may run twice.
+    """
+
+    def __init__(self, client: RedisClient, *parts: str, held: bool = False) -> None:
         package = files("adapters.redis")
         self._text = "\n".join(package.joinpath(f"{part}.lua").read_text("utf-8") for part in parts)
         # The name under which the server caches a script; no secret depends on it.
         self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
-        self._client = client
+        self._execute: Callable[..., Awaitable[object]] = (
+            client.execute_held if held else client.execute_command
+        )
 
     async def __call__(self, keys: list[str], *args: str | int) -> list[Any]:
         """Run the script; every one of them answers with an array."""
         operands = (len(keys), *keys, *args)
         try:
-            reply = await self._client.execute_command("EVALSHA", self._sha, *operands)
+            reply = await self._execute("EVALSHA", self._sha, *operands)
         except NoScriptError:
             # A server that restarted, or another node. Nothing was run, and EVAL caches it again.
-            reply = await self._client.execute_command("EVAL", self._text, *operands)
+            reply = await self._execute("EVAL", self._text, *operands)
         return cast("list[Any]", reply)
 
 

@@ -35,13 +35,13 @@ class RedisSessionStore(SessionStore):
     """One script per decision; each is one round trip."""
 
     def __init__(self, client: RedisClient) -> None:
-        self._open = Script(client, "time", "keep", "sessions", "open")
-        self._find = Script(client, "sessions", "find")
-        self._rotate = Script(client, "time", "keep", "gcra", "sessions", "rotate")
-        self._list = Script(client, "sessions", "list")
-        self._end = Script(client, "sessions", "end")
-        self._end_all = Script(client, "sessions", "end_all")
-        self._end_others = Script(client, "sessions", "end_others")
+        self._open = Script(client, "time", "keep", "run", "sessions", "open")
+        self._find = Script(client, "run", "sessions", "find")
+        self._rotate = Script(client, "time", "keep", "gcra", "run", "sessions", "rotate")
+        self._list = Script(client, "run", "sessions", "list")
+        self._end = Script(client, "run", "sessions", "end")
+        self._end_all = Script(client, "run", "sessions", "end_all")
+        self._end_others = Script(client, "run", "sessions", "end_others")
 
     async def open(
         self, new: NewSession, *, idle: timedelta, absolute: timedelta, cap: int

@@ -1,8 +1,7 @@
--- Shared by the scripts about versions. Each first handles a loss of data, here, and calls `save` at the end.
+-- Shared by the scripts that write versions, after `run.lua`. Each first handles a loss of data, here, and calls `save` at the end.
 -- KEYS[1] is the hash of adapters/redis/access_versions.py. ARGV: a nonce that was never used, the milliseconds after which
 -- a dirty mark expires, then the arguments of the script itself.
 local nonce, dirty_ttl = ARGV[1], ARGV[2]
-local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 

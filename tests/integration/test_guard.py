@@ -45,7 +45,7 @@ from domain.sessions import AccessClaims, InvalidToken, Session, SessionId, Toke
 from tests.support.access_changes import changing
 from tests.support.builders import A_MOMENT, a_role, a_user
 from tests.support.clock import SECOND
-from tests.support.link import link_to
+from tests.support.link import link_to, proxy_to
 from tests.support.redis_clock import ClockWithRedis
 from tests.support.sessions import ABSOLUTE, ADA, GRACE_HOPPER, IDLE, a_session
 from tests.support.valkey import Valkey
@@ -127,15 +127,15 @@ class Postman(RedisClient):
     """Brings answers when it is told to."""
 
     def __init__(self, client: RedisClient) -> None:
-        self.__dict__.update(vars(client))
+        self.__dict__.update(vars(client), _held=None)
         self.asked = asyncio.Event()
         self.may_answer = asyncio.Event()
 
-    async def execute_commands(self, commands: object) -> list[object]:
-        answers = await super().execute_commands(commands)  # type: ignore[arg-type]  # as given
+    async def execute_held(self, *args: str | int) -> object:
+        answer = await super().execute_held(*args)
         self.asked.set()
         await self.may_answer.wait()
-        return answers
+        return answer
 
 
 @pytest.mark.server
@@ -322,8 +322,8 @@ class MovedClient(RedisClient):
         self.__dict__.update(vars(now))
         self._before = before
 
-    async def execute_commands(self, commands: object) -> list[object]:
-        return await self._before.execute_commands(commands)  # type: ignore[arg-type]  # as given
+    async def execute_held(self, *args: str | int) -> object:
+        return await self._before.execute_held(*args)
 
 
 async def test_a_server_from_before_is_not_believed_because_the_new_one_knows_the_versions(
@@ -340,6 +340,97 @@ async def test_a_server_from_before_is_not_believed_because_the_new_one_knows_th
         with pytest.raises(Unavailable):
             await moved.fetch(ADA, before.session.id)
     assert (await now.fetch()).stable
+
+
+async def a_replica_of(server: Valkey, stack: AsyncExitStack, tmp_path: Path) -> Valkey:
+    """Start one, and return it when it knows the versions."""
+    (tmp_path / "replica").mkdir()
+    replica = stack.enter_context(
+        Valkey(tmp_path / "replica", "--replicaof", f"127.0.0.1 {server.port}")
+    )
+    client = client_of(replica.url, stack)
+
+    async def has_everything() -> bool:
+        return bool(await client.exists("auth:version"))
+
+    await until(has_everything)
+    return replica
+
+
+async def test_a_proxy_may_swap_the_server_behind_the_kept_connection_and_the_next_is_not_believed(
+    server: Valkey, stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    """A replica that was promoted knows the same session and versions, and the client notices nothing."""
+    proxy = await stack.enter_async_context(proxy_to(server.port))
+    fetcher = await fetcher_at(f"redis://127.0.0.1:{proxy.port}/0", stack)
+    replica = await a_replica_of(server, stack, tmp_path)
+    await client_of(replica.url, stack).execute_command("REPLICAOF", "NO", "ONE")
+    before = await fetcher.fetch()
+    assert (before.session_alive, before.stable) == (True, True)
+
+    proxy.port_behind = replica.port
+
+    first = await fetcher.fetch()
+    assert proxy.swapped_connections
+    assert (first.session_alive, first.stable) == (False, False)
+    await until(fetcher.is_stable)
+    after = await fetcher.fetch()
+    assert after.version != before.version
+    assert not after.session_alive
+
+
+@pytest.mark.parametrize("has_copy", [False, True])
+async def test_another_server_at_the_same_port_is_not_believed(
+    server: Valkey, stack: AsyncExitStack, tmp_path: Path, *, has_copy: bool
+) -> None:
+    fetcher = await fetcher_at(server.url, stack)
+    before = await fetcher.fetch()
+    await server.kill()
+    if has_copy:
+        server.copy_data_to(tmp_path / "other")
+    else:
+        (tmp_path / "other").mkdir()
+    other = Valkey(tmp_path / "other")
+    other.port = server.port
+    stack.enter_context(other)
+
+    first = await fetcher.fetch()
+    assert (first.session_alive, first.stable) == (False, False)
+    await until(fetcher.is_stable)
+    after = await fetcher.fetch()
+    assert after.version != before.version
+    assert not after.session_alive
+
+
+async def test_a_server_that_was_replaced_is_not_believed_over_the_kept_connection(
+    server: Valkey, stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    """It lives on as a replica of the next one, which new connections reach."""
+    link = await stack.enter_async_context(link_to(server.url))
+    fetcher = await fetcher_at(link.url(server.url), stack)
+    (tmp_path / "next").mkdir()
+    next_server = stack.enter_context(Valkey(tmp_path / "next", *AT_ONCE))
+    there = await fetcher_at(next_server.url, stack)
+    await there.client.set("told", "yes")
+    link.port = next_server.port
+    direct = client_of(server.url, stack)
+    await direct.execute_command("REPLICAOF", "127.0.0.1", next_server.port)
+
+    async def has_everything() -> bool:
+        return bool(await direct.exists("told"))
+
+    await until(has_everything)
+    with pytest.raises(Unavailable):
+        await fetcher.fetch()
+
+    async def is_answered() -> bool:
+        with suppress(Unavailable):
+            assert not (await fetcher.fetch()).session_alive
+            return True
+        return False
+
+    await until(is_answered)
+    assert (await fetcher.fetch()).version == (await there.fetch()).version
 
 
 @pytest.mark.server

@@ -541,23 +541,78 @@ async def _attempted(
     return reservation
 
 
-# --- commands in one go -------------------------------------------------------------------------
+# --- the connection that is kept ----------------------------------------------------------------
 
 
 @pytest.mark.server
-async def test_answers_of_commands_that_were_sent_in_one_go_come_in_their_order(
-    client: RedisClient,
-) -> None:
-    assert await client.execute_commands(
-        [("SET", "a", "1"), ("GET", "a"), ("EXISTS", "b"), ("HMGET", "h", "x", "y")]
-    ) == ["OK", "1", 0, [None, None]]
+async def test_answers_over_the_kept_connection_come_in_their_order(client: RedisClient) -> None:
+    commands: list[tuple[str, ...]] = [
+        ("SET", "a", "1"),
+        ("GET", "a"),
+        ("EXISTS", "b"),
+        ("HMGET", "h", "x", "y"),
+    ]
+    assert [await client.execute_held(*command) for command in commands] == [
+        "OK",
+        "1",
+        0,
+        [None, None],
+    ]
 
 
 @pytest.mark.server
-async def test_an_error_among_them_leaves_no_answer_to_whoever_comes_next(
+async def test_an_error_over_the_kept_connection_leaves_no_answer_to_what_comes_next(
     client: RedisClient,
 ) -> None:
     await client.set("text", "no hash")
     with pytest.raises(exceptions.ResponseError, match="WRONGTYPE"):
-        await client.execute_commands([("HGET", "text", "field"), ("BLPOP", "nothing", "0.2")])
-    assert await client.get("text") == "no hash"
+        await client.execute_held("HGET", "text", "field")
+    assert await client.execute_held("GET", "text") == "no hash"
+    waiting = asyncio.create_task(client.execute_held("BLPOP", "nothing", "0.2"))
+    await asyncio.sleep(0.05)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert await client.execute_held("GET", "text") == "no hash"
+
+
+@pytest.mark.server
+async def test_the_kept_connection_stays_the_same_until_the_server_closes_it(
+    client: RedisClient,
+) -> None:
+    first = await client.execute_held("CLIENT", "ID")
+    assert await client.execute_held("CLIENT", "ID") == first
+    await client.execute_command("CLIENT", "KILL", "ID", first)
+    second = await client.execute_held("CLIENT", "ID")
+    assert second != first
+    await client.release_held()
+    assert await client.execute_held("CLIENT", "ID") not in {first, second}
+
+
+async def test_a_question_over_the_kept_connection_survives_a_restart(tmp_path: Path) -> None:
+    with Valkey(tmp_path) as server:
+        async with client_of(server.url, patience=SECOND) as client:
+            assert await client.execute_held("PING") == "PONG"
+            await server.kill()
+            with pytest.raises(Unavailable):
+                await client.execute_held("PING")
+            await server.start()
+            assert await client.execute_held("PING") == "PONG"
+            await server.kill()
+            await server.start()
+            assert await client.execute_held("PING") == "PONG"
+
+
+async def test_a_server_that_hangs_keeps_a_question_over_the_kept_connection_no_longer_than_others(
+    tmp_path: Path,
+) -> None:
+    with Valkey(tmp_path) as server:
+        async with client_of(server.url, patience=IMPATIENT) as client:
+            assert await client.execute_held("PING") == "PONG"
+            server.pause()
+            start = monotonic()
+            with pytest.raises(Unavailable):
+                await client.execute_held("PING")
+            assert monotonic() - start < 1
+            server.resume()
+            assert await client.execute_held("ECHO", "next") == "next"

@@ -101,6 +101,52 @@ class Link:
             to_client.close()
 
 
+@dataclass(slots=True)
+class Proxy:
+    """Passes each question on to the server that is behind it at that time; its clients notice nothing of a swap."""
+
+    port_behind: int
+    port: int = 0
+    swapped_connections: int = 0
+    """How many connections of clients went on with another server."""
+
+    async def serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        """Serve one connection of a client."""
+        port, to_server, answers = 0, None, None
+        try:
+            while question := await client.read(2**20):
+                if to_server is None or port != self.port_behind:
+                    if to_server is not None and answers is not None:
+                        to_server.close()
+                        await answers
+                        self.swapped_connections += 1
+                    port = self.port_behind
+                    server, to_server = await asyncio.open_connection("127.0.0.1", port)
+                    answers = asyncio.create_task(self._pass_on(server, to_client))
+                to_server.write(question)
+        except ConnectionError:
+            pass  # the server is gone, so its client is to hear of it
+        finally:
+            if to_server is not None and answers is not None:
+                to_server.close()
+                await answers
+            to_client.close()
+
+    async def _pass_on(self, server: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while answer := await server.read(2**20):
+                to_client.write(answer)
+
+
+@asynccontextmanager
+async def proxy_to(port: int) -> AsyncIterator[Proxy]:
+    """Serve a proxy on a port of its own."""
+    proxy = Proxy(port)
+    async with await asyncio.start_server(proxy.serve, "127.0.0.1") as listening:
+        proxy.port = listening.sockets[0].getsockname()[1]
+        yield proxy
+
+
 @asynccontextmanager
 async def link_to(url: str) -> AsyncIterator[Link]:
     """Lay a link to the server of `url`."""
