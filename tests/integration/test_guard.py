@@ -677,6 +677,35 @@ async def test_a_warm_request_costs_one_round_trip_to_redis_and_no_sql(
 
 
 @pytest.mark.server
+async def test_those_who_are_not_remembered_cost_one_more_round_trip_together(
+    redis_url: str, postgres_url: str, stack: AsyncExitStack
+) -> None:
+    to_redis = await stack.enter_async_context(link_to(redis_url))
+    to_postgres = await stack.enter_async_context(link_to(postgres_url))
+    first = Process(postgres_url, redis_url, stack)
+    role = a_role(CODE)
+    tokens = [await first.given(a_user(), role)]
+    for _ in range(63):
+        user = a_user()
+        async with first.uow() as uow:
+            await uow.users.add(user)
+            await uow.roles.assign(user.id, [role.id])
+            await uow.commit()
+        tokens.append(await first.log_in(user))
+
+    async def are_shared() -> bool:
+        return all([await first.may(token) and await first.remembers(token) for token in tokens])
+
+    await eventually(are_shared)
+    second = Process(to_postgres.url(postgres_url), to_redis.url(redis_url), stack)
+    await second.redis.ping()
+    await second.may(tokens[0])
+    before = to_redis.questions, to_postgres.questions
+    assert all(await asyncio.gather(*(second.may(token) for token in tokens)))
+    assert (to_redis.questions, to_postgres.questions) == (before[0] + 2, before[1])
+
+
+@pytest.mark.server
 async def test_a_change_is_in_force_at_the_next_request_of_every_process(
     redis_url: str, postgres_url: str, stack: AsyncExitStack
 ) -> None:
