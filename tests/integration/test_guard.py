@@ -696,7 +696,7 @@ async def test_those_who_are_not_remembered_cost_one_more_round_trip_together(
     async def are_shared() -> bool:
         return all([await first.may(token) and await first.remembers(token) for token in tokens])
 
-    await eventually(are_shared)
+    await until(are_shared)
     second = Process(to_postgres.url(postgres_url), to_redis.url(redis_url), stack)
     await second.redis.ping()
     await second.may(tokens[0])

@@ -7,7 +7,7 @@ from application.ports.access_cache import AccessCache
 from domain.access import Access, Grants
 from domain.errors import Unavailable
 from domain.identity import UserId
-from tests.fakes.sessions import ADA, GRACE_HOPPER
+from tests.support.sessions import ADA, GRACE_HOPPER
 
 ACCESS = Access(is_active=True, is_admin=False, must_change_password=False, grants=Grants())
 
