@@ -224,7 +224,6 @@ class Container(containers.DeclarativeContainer):
             mongo,
             settings.provided.mongo,
             settings.provided.audit_log.retention,
-            clock,
         ),
     )
     probes = providers.Selector(

@@ -36,7 +36,10 @@ storage.close()
 
 
 class Mongo(Server):
-    """A replica set of one member, on the loopback interface, with a password."""
+    """A replica set of one member, on the loopback interface, with a password.
+
+    It reads and sorts all that a query matches before it cuts off a page: half a second for 10,000 audit entries.
+    """
 
     name: ClassVar[str] = "mongo"
     components: ClassVar[tuple[str, ...]] = ("mongo",)

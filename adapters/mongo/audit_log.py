@@ -13,7 +13,6 @@ from adapters.mongo.errors import DUPLICATE, unavailable_when_down
 from adapters.mongo.indexes import ensure_indexes, forgotten_after
 from application.paging import Cursor, Slice
 from application.ports.audit_log import AuditFilter, AuditLog
-from application.ports.system import Clock
 from application.settings import MongoSettings
 from domain.audit_log import AuditEntry, AuditId, AuditOutcome
 
@@ -35,13 +34,10 @@ _INDEXES = (
 class MongoAuditLog(AuditLog):
     """One document per entry, in the collection `audit`."""
 
-    def __init__(
-        self, client: MongoClient, settings: MongoSettings, retention: timedelta, clock: Clock
-    ) -> None:
+    def __init__(self, client: MongoClient, settings: MongoSettings, retention: timedelta) -> None:
         self._entries = client[settings.database]["audit"]
         self._timeout = settings.timeout.total_seconds()
         self._retention = retention
-        self._clock = clock
 
     async def prepare(self) -> None:
         forgetting = forgotten_after(self._retention, since="at")
@@ -61,28 +57,17 @@ class MongoAuditLog(AuditLog):
     async def find(
         self, criteria: AuditFilter, *, after: Cursor | None, limit: int
     ) -> Slice[AuditEntry]:
-        equal = _equalities(criteria)
         first = _place(criteria.since) if criteria.since else _FIRST
         end = _place(criteria.until) if criteria.until else _END
         if after:
             end = min(end, _place(after.at, after.id))
-        # A server may read all that a range matches before it cuts off the page (that of the local stack
-        # does), so the range reaches back from the newest entries only as far as the page is likely to need.
-        start, width = min(_instant(end), _microseconds(self._clock.now())), _SECOND
-        found: list[Document] = []
         with unavailable_when_down(), pymongo.timeout(self._timeout):
-            while len(found) <= limit and first < end:
-                missing = limit + 1 - len(found)
-                start -= width
-                floor = first if width > _WIDEST else max(first, _encoded(start, _FIRST_ID))
-                cursor = self._entries.find(
-                    {**equal, "place": {"$gte": floor, "$lt": end}},
-                    sort=[("place", -1)],
-                    limit=missing,
-                )
-                batch = await cursor.to_list(missing)
-                found += batch
-                end, width = floor, _next_width(width, got=len(batch), missing=missing)
+            cursor = self._entries.find(
+                {**_equalities(criteria), "place": {"$gte": first, "$lt": end}},
+                sort=[("place", -1)],
+                limit=limit + 1,
+            )
+            found = await cursor.to_list(limit + 1)
         records = [to_entry(document) for document in found[:limit]]
         more = len(found) > limit
         return Slice(records, Cursor(records[-1].at, records[-1].id) if more else None)
@@ -112,7 +97,7 @@ def to_entry(document: Document) -> AuditEntry:
     """Return the entry that `to_document` was given."""
     return AuditEntry(
         id=AuditId(document["_id"]),
-        at=_EPOCH + timedelta(microseconds=_instant(document["place"])),
+        at=_time(document["place"]),
         action=document["action"],
         outcome=AuditOutcome(document["outcome"]),
         actor=document["actor"],
@@ -145,11 +130,10 @@ def _prefixes(action: str) -> list[str]:
 
 
 # --- places: microseconds since 1970, 8 bytes, and the id, 16 bytes; they compare as (at, id) do ---
+# A time of BSON has milliseconds, and MongoDB compares no pairs: one value is one range of one index.
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_SECOND = 1_000_000
-_WIDEST = 30 * 86_400 * _SECOND
 _FIRST_ID = UUID(int=0)
 _FIRST, _END = (
     bytes(24),
@@ -158,21 +142,8 @@ _FIRST, _END = (
 
 
 def _place(at: datetime, entry_id: UUID = _FIRST_ID) -> bytes:
-    return _encoded(_microseconds(at), entry_id)
+    return max(0, (at - _EPOCH) // _MICROSECOND).to_bytes(8, "big") + entry_id.bytes
 
 
-def _encoded(microseconds: int, entry_id: UUID) -> bytes:
-    return max(0, microseconds).to_bytes(8, "big") + entry_id.bytes
-
-
-def _instant(place: bytes) -> int:
-    return int.from_bytes(place[:8], "big")
-
-
-def _microseconds(at: datetime) -> int:
-    return (at - _EPOCH) // _MICROSECOND
-
-
-def _next_width(width: int, *, got: int, missing: int) -> int:
-    """Return how far to reach back next: a little more than what is missing takes at the density so far."""
-    return width * 8 if not got else min(width * 8, max(width, width * missing * 4 // (got * 3)))
+def _time(place: bytes) -> datetime:
+    return _EPOCH + int.from_bytes(place[:8], "big") * _MICROSECOND

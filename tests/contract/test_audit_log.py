@@ -36,7 +36,7 @@ async def log(request: pytest.FixtureRequest) -> AsyncIterator[AuditLog]:
         timeout=timedelta(seconds=30),
     )
     client = mongo_client(mongo)
-    made = MongoAuditLog(client, mongo, FOREVER, clock)
+    made = MongoAuditLog(client, mongo, FOREVER)
     await made.prepare()
     yield made
     client.close()

@@ -23,7 +23,7 @@ from domain.documents import DocumentExists
 from domain.errors import Unavailable
 from tests.support.audit_log import EVERYTHING, everything_in
 from tests.support.builders import an_audit_entry
-from tests.support.clock import DAY, MovableClock
+from tests.support.clock import DAY
 from tests.support.link import Link, link_to
 from tests.support.mongo import Mongo
 from tests.support.notes import Note, NoteFilter, mongo_notes
@@ -42,7 +42,7 @@ class Database:
     settings: MongoSettings
 
     def audit_log(self, retention: timedelta = 9000 * DAY) -> MongoAuditLog:
-        return MongoAuditLog(self.client, self.settings, retention, MovableClock())
+        return MongoAuditLog(self.client, self.settings, retention)
 
     async def indexes(self) -> dict[str, Any]:
         audit = self.client[self.settings.database]["audit"]

@@ -48,7 +48,7 @@ class Process:
         client = mongo_client(mongo)
         stack.push_async_callback(self._engine.dispose)
         stack.callback(client.close)
-        self.log = MongoAuditLog(client, mongo, FOREVER, SystemClock())
+        self.log = MongoAuditLog(client, mongo, FOREVER)
         self.record = RecordAudit(SystemClock(), Uuid7Generator())
         self.deliver = DeliverOutbox(self.uow, self.log)
         self.relay = OutboxRelay(
@@ -237,7 +237,7 @@ class FatalAuditLog(MongoAuditLog):
 
 async def die(postgres_url: str, mongo: MongoSettings) -> None:
     async with processes(1, postgres_url, mongo) as (process,):
-        log = FatalAuditLog(mongo_client(mongo), mongo, FOREVER, SystemClock())
+        log = FatalAuditLog(mongo_client(mongo), mongo, FOREVER)
         await replace(process.deliver, log=log)()
 
 
