@@ -1,6 +1,5 @@
-"""The engine of the beat: the main thread decides and never waits for the store, the event loop calls the store.
+"""The engine of the beat. A slot passes one stage after the other, each in a file of its own.
 
-The main thread has the `schedule_queue` (what is due), the `dispatcher` and the `publisher`; the event loop has a
-`supervisor` of background loops: `definitions`, `leadership`, `claims`, `outcomes`. The event loop sends `updates` to
-the main thread; the main thread schedules calls on the loop.
+`definitions` → `schedule_queue` → `claims` → `publishing` → `outcomes`. `leadership` decides whether it moves at all,
+and `engine` builds, starts and stops the stages. Nothing here knows Celery.
 """

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -18,6 +19,8 @@ RETRY_AFTER = 0.5
 """Seconds until a store that did not answer is called again."""
 _FAILURE_PAUSE = 5.0
 """Seconds until a loop retries after an unexpected error."""
+_SLICE = 0.01
+"""Seconds for which many steps may keep the event loop busy."""
 
 
 @dataclass(slots=True)
@@ -73,17 +76,27 @@ class BackgroundLoop(ABC):
     async def run(self) -> None:
         """Go on until stopped."""
         while not self.is_stopping:
-            pause = await self._try(self.step)
+            pause = await self._try_step()
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._woken.wait()
             self._woken.clear()
 
-    async def _try(self, step: Callable[[], Awaitable[float | None]]) -> float | None:
+    async def _try_step(self) -> float | None:
         try:
-            return await step()
+            return await self.step()
         except Unavailable:
             return RETRY_AFTER
         except Exception:  # noqa: BLE001 - a loop that ends would never do its work again
             _log.exception("unexpected error in the beat")
             return _FAILURE_PAUSE
+
+
+async def in_slices(items: Iterable[T]) -> AsyncIterator[T]:
+    """Yield the items, and let others use the event loop every some milliseconds."""
+    give_way_at = time.monotonic() + _SLICE
+    for item in items:
+        yield item
+        if time.monotonic() >= give_way_at:
+            await asyncio.sleep(0)
+            give_way_at = time.monotonic() + _SLICE

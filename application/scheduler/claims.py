@@ -1,15 +1,24 @@
-"""Claims due slots as runs; while the store is away, only what is safe without it."""
+"""Due → claimed: due slots are claimed as runs; while the store is away, only those that are safe without it."""
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 
-from application.ports.leader_lease import NotLeading
+from application.ports.leader_lease import Leadership, NotLeading
 from application.ports.run_claims import DueSlots, RunClaims
-from application.scheduler.background import RETRY_AFTER, BackgroundLoop, StoreConnection
+from application.ports.system import Clock
+from application.scheduler.background import (
+    RETRY_AFTER,
+    BackgroundLoop,
+    StoreConnection,
+    in_slices,
+)
+from application.scheduler.gc_policy import GcPolicy
 from application.scheduler.lease import Lease
-from application.scheduler.updates import ClaimedRun, RunsClaimed
+from application.scheduler.outcomes import OutcomeRecorder
+from application.scheduler.publishing import ClaimedRun, RunPublisher
+from application.scheduler.schedule_queue import ScheduleQueue
 from domain.errors import Unavailable
 from domain.scheduling.periodic_tasks import ScheduleState
 from domain.scheduling.slots import PeriodicTaskId
@@ -17,8 +26,21 @@ from domain.scheduling.task_runs import Run, RunId, RunState, run_id
 
 _log = logging.getLogger(__name__)
 
-_MOST = 1000
+_BATCH = 500
 """Slots in one statement, more or less."""
+_MAX_PENDING = 2000
+"""The maximum of slots that wait for the store and runs that wait for the broker; other slots stay due."""
+_FULL_PAUSE = 0.1
+"""Seconds until more slots are claimed when there are that many."""
+_LONGEST_PAUSE = 5.0
+"""Seconds after which the clock is read again: somebody may have set it."""
+_SHORTEST_PAUSE = 0.001
+"""Seconds: event loops round to milliseconds, and would wake up before the slot is due."""
+_SPARE_TIME = 0.5
+"""Non-urgent work is done when nothing is due for this many seconds."""
+_SUSPENDED_AFTER = timedelta(seconds=60)
+"""After a pause this long the beat was suspended: the machine slept, or the clock was set."""
+_MOST_NAMED = 10
 
 
 class SlotClaimer(BackgroundLoop):
@@ -30,107 +52,129 @@ class SlotClaimer(BackgroundLoop):
 
     def __init__(
         self,
-        store: RunClaims,
+        claims: RunClaims,
         connection: StoreConnection,
-        lease: Lease,
         *,
-        send: Callable[[RunsClaimed], None],
-        leadership_lost: Callable[[], None],
-        report: Callable[[PeriodicTaskId, str], None],
+        lease: Lease,
+        queue: ScheduleQueue,
+        publisher: RunPublisher,
+        recorder: OutcomeRecorder,
+        clock: Clock,
+        gc_policy: GcPolicy,
     ) -> None:
         super().__init__(connection)
-        self._store = store
+        self._claims = claims
         self._lease = lease
-        self._send = send
-        self._leadership_lost = leadership_lost
-        self._report = report
+        self._queue = queue
+        self._publisher = publisher
+        self._recorder = recorder
+        self._clock = clock
+        self._gc_policy = gc_policy
+        self._unclaimed: deque[DueSlots] = deque()
         self._one_by_one = False
-        self._due_slots: deque[DueSlots] = deque()
-        self.waiting = 0
-        """The number of slots to claim. Written here only, and read by any thread."""
-        self.unrecorded: set[RunId] = set()
-        """Runs that were claimed and are not recorded as published."""
+        self._worked_at: datetime | None = None
 
-    def add(self, epoch: int, due_slots: Sequence[DueSlots]) -> None:
-        """Queue slots that became due under this leadership."""
-        leadership = self._lease.leadership
-        if leadership is not None and leadership.epoch == epoch:
-            self._due_slots.extend(due_slots)
-            self._count()
-            self.wake()
+    async def take_over(self, leadership: Leadership) -> None:
+        """Take over all schedule states, and the runs that earlier leaders claimed and may not have published.
 
-    def clear(self) -> None:
-        """Forget everything: the next leader claims it."""
-        self._due_slots.clear()
-        self.unrecorded.clear()
-        self._count()
+        Raise `Unavailable` or `NotLeading`.
+        """
+        call = self._connection.call
+        await self._recorder.flush()
+        if reset := await call(self._claims.reset_future_states()):
+            _log.warning(
+                "slots of %d periodic tasks were handled in the future, by a wrong clock: %s",
+                len(reset),
+                ", ".join(str(task_id) for task_id in [*reset][:_MOST_NAMED]),
+            )
+        states = await call(self._claims.schedule_states())
+        abandoned = await call(self._claims.claim_abandoned(leadership))
+        async with self._queue.changing:
+            async for _ in in_slices(self._queue.restore(states)):
+                pass
+            self._unclaimed = deque(self._queue.unseen_tasks(states))
+        self._publisher.clear()
+        self._publisher.add(ClaimedRun(run) for run in abandoned)
 
     async def step(self) -> float | None:
-        """Claim what is due, or what is safe while the store is away."""
+        """Claim what is due; return the seconds until the next slot."""
+        now = self._clock.now()
+        self._notice_suspension(now)
         leadership = self._lease.leadership
-        if leadership is None or not self._due_slots:
-            return None
-        if self._connection.is_lost:
-            self._claim_offline()
-            return RETRY_AFTER if self._due_slots else None
+        if leadership is not None:
+            if self._lease.holds:
+                self._take_due(now)
+            if self._unclaimed and self._connection.is_lost:
+                self._claim_offline()
+            elif self._unclaimed:
+                await self._claim(leadership)
+        pause = self._seconds_to_wait()
+        if pause > _SPARE_TIME and not self._publisher.pending:
+            self._queue.compact()
+            self._gc_policy.collect()
+        return pause
+
+    def _notice_suspension(self, now: datetime) -> None:
+        if self._worked_at is not None and now - self._worked_at > _SUSPENDED_AFTER:
+            _log.warning(
+                "the beat did nothing since %s; what was due meanwhile was missed", self._worked_at
+            )
+            self._queue.up_since = now
+        if self._worked_at is not None and now < self._worked_at:
+            self._queue.set_back(now)
+        self._worked_at = now
+
+    @property
+    def _room(self) -> int:
+        waiting = sum(len(due.slots) for due in self._unclaimed)
+        return _MAX_PENDING - waiting - self._publisher.pending
+
+    def _take_due(self, now: datetime) -> None:
+        if self._room > 0:
+            self._unclaimed.extend(self._queue.due(now, most=min(self._room, _BATCH)))
+
+    def _seconds_to_wait(self) -> float:
+        if self._lease.leadership is None:
+            return _LONGEST_PAUSE
+        if self._unclaimed:
+            return RETRY_AFTER if self._connection.is_lost else 0.0
+        if not self._lease.holds:
+            return RETRY_AFTER  # nothing signals a renewal
+        if self._queue.next_due_at is None:
+            return _LONGEST_PAUSE
+        if self._room <= 0:
+            return _FULL_PAUSE
+        seconds = (self._queue.next_due_at - self._clock.now()).total_seconds()
+        return max(_SHORTEST_PAUSE, min(seconds, _LONGEST_PAUSE)) if seconds > 0 else 0.0
+
+    # --- with the store ---
+
+    async def _claim(self, leadership: Leadership) -> None:
         due_slots = self._first()
         try:
-            runs = await self._connection.call(self._store.claim(leadership, due_slots))
+            runs = await self._connection.call(self._claims.claim(leadership, due_slots))
             resumed = await self._states_after(runs, due_slots)
         except NotLeading:
-            self._leadership_lost()
-            return None
+            if self._lease.leadership is leadership:
+                self._lease.lose()
         except Unavailable:
-            self._claim_offline()
-            raise
+            if self._lease.leadership is leadership:
+                self._claim_offline()
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one task, the others go on
-            self._isolate_failure(due_slots, error)
-            return 0
-        if self._lease.leadership == leadership:
-            self._done(due_slots)
-            self.deliver(runs, due_slots, resumed)
-        return 0 if self._due_slots else None
-
-    def deliver(
-        self,
-        runs: Sequence[Run],
-        due_slots: Sequence[DueSlots] = (),
-        resumed: Mapping[PeriodicTaskId, ScheduleState | None] = MappingProxyType({}),
-    ) -> None:
-        """Send runs to the main thread to be published, once each."""
-        new = [run for run in runs if run.id not in self.unrecorded]
-        self.unrecorded.update(run.id for run in new)
-        asked = Counter[PeriodicTaskId]({due.task_id: 0 for due in due_slots})
-        for due in due_slots:
-            asked[due.task_id] += 0 if due.waits_when_full else len(due.slots)
-        asked.subtract(run.task_id for run in runs if run.task_id in asked)
-        refused = {task_id: number for task_id, number in asked.items() if number > 0}
-        if new or refused or resumed:
-            self._send(RunsClaimed([ClaimedRun(run) for run in new], refused, resumed))
-
-    async def _states_after(
-        self, runs: Sequence[Run], due_slots: Sequence[DueSlots]
-    ) -> Mapping[PeriodicTaskId, ScheduleState | None]:
-        """Return the states of tasks that wait when full, if not all of their slots became runs."""
-        claimed = {run.id for run in runs}
-        resumed: dict[PeriodicTaskId, ScheduleState | None] = {
-            due.task_id: None for due in due_slots if due.waits_when_full
-        }
-        short = {
-            due.task_id
-            for due in due_slots
-            if due.waits_when_full
-            and not claimed.issuperset(run_id(due.task_id, slot) for slot in due.slots)
-        }
-        if short:
-            resumed.update(await self._connection.call(self._store.schedule_states(short)))
-        return resumed
+            if self._lease.leadership is leadership:
+                self._isolate_failure(due_slots, error)
+        else:
+            if self._lease.leadership is leadership:
+                self._done(due_slots)
+                self._return_refused(runs, due_slots)
+                self._resume(resumed)
+                self._publisher.add(ClaimedRun(run) for run in runs)
 
     def _first(self) -> list[DueSlots]:
         first: list[DueSlots] = []
         slots = 0
-        for due in self._due_slots:
-            if first and (self._one_by_one or slots + len(due.slots) > _MOST):
+        for due in self._unclaimed:
+            if first and (self._one_by_one or slots + len(due.slots) > _BATCH):
                 break
             first.append(due)
             slots += len(due.slots)
@@ -138,10 +182,36 @@ class SlotClaimer(BackgroundLoop):
 
     def _done(self, due_slots: Sequence[DueSlots]) -> None:
         for _ in due_slots:
-            self._due_slots.popleft()
-        self._count()
-        if not self._due_slots:
+            self._unclaimed.popleft()
+        if not self._unclaimed:
             self._one_by_one = False
+
+    async def _states_after(
+        self, runs: Iterable[Run], due_slots: Iterable[DueSlots]
+    ) -> Mapping[PeriodicTaskId, ScheduleState | None]:
+        """Return the tasks that wait when full, with their states if not all of their slots became runs."""
+        claimed = {run.id for run in runs}
+        waiting = [due for due in due_slots if due.waits_when_full]
+        states: dict[PeriodicTaskId, ScheduleState | None] = {due.task_id: None for due in waiting}
+        short = {due.task_id for due in waiting if not claimed.issuperset(_run_ids(due))}
+        if short:
+            states.update(await self._connection.call(self._claims.schedule_states(short)))
+        return states
+
+    def _return_refused(self, runs: Iterable[Run], due_slots: Iterable[DueSlots]) -> None:
+        """Do not count the slots that the store skipped: their tasks had reached `max_running`."""
+        refused = Counter[PeriodicTaskId]()
+        for due in due_slots:
+            refused[due.task_id] += 0 if due.waits_when_full else len(due.slots)
+        refused.subtract(run.task_id for run in runs)
+        for task_id, number in refused.items():
+            if number > 0:
+                self._queue.return_slots(task_id, number)
+
+    def _resume(self, states: Mapping[PeriodicTaskId, ScheduleState | None]) -> None:
+        now = self._clock.now()
+        for task_id, state in states.items():
+            self._queue.resume(task_id, state, now=now)
 
     def _isolate_failure(self, due_slots: Sequence[DueSlots], error: Exception) -> None:
         """Claim one task at a time to find the one that fails, and skip that one."""
@@ -152,33 +222,30 @@ class SlotClaimer(BackgroundLoop):
         _log.error("slots of periodic task %s cannot be claimed", due.task_id, exc_info=error)
         self._done(due_slots)
         if due.waits_when_full:
-            self._send(RunsClaimed([], resumed={due.task_id: None}))
-        self._report(due.task_id, f"cannot be claimed: {error}")
+            self._resume({due.task_id: None})
+        self._queue.problems[due.task_id] = f"cannot be claimed: {error}"
+
+    # --- without it ---
 
     def _claim_offline(self) -> None:
         if self.is_stopping or not self._lease.holds:
             return
-        claimed = [
-            ClaimedRun(_run(due, number), due.handled_until if number == len(due.slots) else slot)
-            for due in self._due_slots
-            if due.max_running is None
-            for number, slot in enumerate(due.slots, 1)
-        ]
-        self._due_slots = deque(due for due in self._due_slots if due.max_running is not None)
-        self._count()
-        if claimed:
-            self.unrecorded.update(claimed_run.run.id for claimed_run in claimed)
-            self._send(RunsClaimed(claimed))
-
-    def _count(self) -> None:
-        self.waiting = sum(len(due.slots) for due in self._due_slots)
+        safe = [due for due in self._unclaimed if due.max_running is None]
+        self._unclaimed = deque(due for due in self._unclaimed if due.max_running is not None)
+        self._publisher.add(claimed_run for due in safe for claimed_run in _claimed_offline(due))
 
 
-def _run(due: DueSlots, number: int) -> Run:
-    slot = due.slots[number - 1]
-    return Run(
-        id=run_id(due.task_id, slot),
-        task_id=due.task_id,
-        scheduled_for=slot,
-        state=RunState.CLAIMED,
-    )
+def _run_ids(due: DueSlots) -> list[RunId]:
+    return [run_id(due.task_id, slot) for slot in due.slots]
+
+
+def _claimed_offline(due: DueSlots) -> Iterable[ClaimedRun]:
+    for number, slot in enumerate(due.slots, 1):
+        run = Run(
+            id=run_id(due.task_id, slot),
+            task_id=due.task_id,
+            scheduled_for=slot,
+            state=RunState.CLAIMED,
+        )
+        is_last = number == len(due.slots)
+        yield ClaimedRun(run, handled_until=due.handled_until if is_last else slot)

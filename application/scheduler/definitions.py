@@ -1,23 +1,27 @@
-"""Reads all definitions once, then changes, and reconciles from time to time."""
+"""Definition → queue: reads all definitions once, then changes, and reconciles from time to time."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from application.ports.definition_feed import Changes, Defined, DefinitionFeed, Mark, Version
 from application.ports.leader_lease import Leadership, NotLeading
 from application.ports.run_claims import RunClaims
-from application.scheduler.background import BackgroundLoop, StoreConnection
+from application.ports.system import Clock
+from application.scheduler.background import BackgroundLoop, StoreConnection, in_slices
+from application.scheduler.claims import SlotClaimer
+from application.scheduler.gc_policy import GcPolicy
 from application.scheduler.lease import Lease
-from application.scheduler.updates import Changed, Loaded
-from domain.scheduling.periodic_tasks import PeriodicTask, UnreadableTask
+from application.scheduler.publishing import ClaimedRun, RunPublisher
+from application.scheduler.schedule_queue import ScheduleQueue
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.task_runs import Run
 
 _log = logging.getLogger(__name__)
 
 _MOST_REQUESTED = 500
+_MANY_CHANGES = 1000
+"""So many new definitions are worth a word to the garbage collector."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +33,7 @@ class PollSettings:
 
 
 class DefinitionWatcher(BackgroundLoop):
-    """Knows the version of every definition, sends changes to the main thread, and records unreadable definitions.
+    """Knows the version of every definition, puts changes into the queue, and records unreadable definitions.
 
     A poll that fails changes nothing.
     """
@@ -39,30 +43,30 @@ class DefinitionWatcher(BackgroundLoop):
         feed: DefinitionFeed,
         claims: RunClaims,
         connection: StoreConnection,
-        lease: Lease,
         settings: PollSettings,
         *,
+        lease: Lease,
+        queue: ScheduleQueue,
+        claimer: SlotClaimer,
+        publisher: RunPublisher,
+        clock: Clock,
         monotonic: Callable[[], float],
-        send: Callable[[Loaded | Changed], None],
-        deliver: Callable[[list[Run]], None],
-        leadership_lost: Callable[[], None],
-        loaded: Callable[[], None],
-        problems: Mapping[PeriodicTaskId, str],
+        gc_policy: GcPolicy,
     ) -> None:
         super().__init__(connection)
         self._feed = feed
         self._claims = claims
-        self._lease = lease
         self._settings = settings
+        self._lease = lease
+        self._queue = queue
+        self._claimer = claimer
+        self._publisher = publisher
+        self._clock = clock
         self._monotonic = monotonic
-        self._send = send
-        self._deliver = deliver
-        self._leadership_lost = leadership_lost
-        self._loaded = loaded
+        self._gc_policy = gc_policy
         self._mark: Mark | None = None
         self._versions: dict[PeriodicTaskId, Version] = {}
-        self._problems = dict(problems)
-        self._flagged: dict[PeriodicTaskId, str] | None = None
+        self._recorded_problems: dict[PeriodicTaskId, str] | None = None
         self._reconciled_at = 0.0
 
     @property
@@ -70,108 +74,103 @@ class DefinitionWatcher(BackgroundLoop):
         """Whether all definitions were read."""
         return self._mark is not None
 
-    def report(self, task_id: PeriodicTaskId, problem: str) -> None:
-        """Record that a readable definition cannot be scheduled."""
-        self._problems[task_id] = problem
-        self.wake()
-
     async def step(self) -> float | None:
         """Read what changed; do what else the leader does now and then."""
         if self._mark is None:
             await self._load()
         elif self._monotonic() - self._reconciled_at > self._settings.reconcile.total_seconds():
-            await self._reconcile()
+            await self._reconcile(self._mark)
         else:
-            await self._poll()
-        if (leadership := self._lease.leadership) is not None:
-            await self._flag()
-            await self._take_requests(leadership)
+            await self._poll(self._mark)
+        leadership = self._lease.leadership
+        if leadership is None:
+            self._recorded_problems = None
         else:
-            self._flagged = None
+            await self._record_problems()
+            await self._claim_requested(leadership)
         return self._settings.poll.total_seconds()
-
-    # --- definitions ---
 
     async def _load(self) -> None:
         changes = await self._connection.call(self._feed.load())
-        self._send(Loaded(self._new(changes.defined)))
+        # Slots of the time before the beat came up are missed ones, not those before a definition was read.
+        await self._change(changes.defined, (), ready_since=None)
         self._mark = changes.mark
         self._reconciled_at = self._monotonic()
-        self._loaded()
+        self._gc_policy.freeze()
+        self._lease.campaign.set()
         _log.info("this beat is ready, with %d periodic tasks", len(self._versions))
 
-    async def _poll(self) -> None:
-        if self._mark is not None:
-            changes = await self._connection.call(self._feed.changes(self._mark))
-            self._apply_changes(changes)
-            self._mark = changes.mark
+    async def _poll(self, mark: Mark) -> None:
+        changes = await self._connection.call(self._feed.changes(mark))
+        await self._change(changes.defined, _deleted(changes), ready_since=self._clock.now())
+        self._mark = changes.mark
 
-    async def _reconcile(self) -> None:
-        await self._poll()
+    async def _reconcile(self, mark: Mark) -> None:
+        await self._poll(mark)
         stored = await self._connection.call(self._feed.versions())
         missed = [
             task_id for task_id, version in stored.items() if self._versions.get(task_id) != version
         ]
         gone = self._versions.keys() - stored.keys()
         found = await self._connection.call(self._feed.read(missed)) if missed else ()
-        if new := self._new(found):
-            _log.info("%d periodic tasks had changed unnoticed", len(new))
-        self._change(new, gone)
+        if new := await self._change(found, gone, ready_since=self._clock.now()):
+            _log.info("%d periodic tasks had changed unnoticed", new)
         self._reconciled_at = self._monotonic()
 
-    def _apply_changes(self, changes: Changes) -> None:
-        new = self._new(changes.defined)
-        # A definition that was deleted and created again with its id exists.
-        there = {each.task.id for each in changes.defined}
-        gone = [each for each in changes.deleted if each in self._versions and each not in there]
-        self._change(new, gone)
-
-    def _change(
-        self, new: list[PeriodicTask | UnreadableTask], gone: Iterable[PeriodicTaskId]
-    ) -> None:
-        deleted = list(gone)
-        for task_id in deleted:
-            del self._versions[task_id]
-            self._problems.pop(task_id, None)
-        if new or deleted:
-            self._send(Changed(new, deleted))
-
-    def _new(self, defined: Iterable[Defined]) -> list[PeriodicTask | UnreadableTask]:
-        new: list[PeriodicTask | UnreadableTask] = []
-        for each in defined:
-            task = each.task
-            if self._versions.get(task.id) != each.version:
-                self._versions[task.id] = each.version
-                new.append(task)
-                if isinstance(task, UnreadableTask):
-                    self._problems[task.id] = task.reason
-                elif task.id in self._problems:
-                    del self._problems[task.id]
+    async def _change(
+        self,
+        defined: Iterable[Defined],
+        deleted: Collection[PeriodicTaskId],
+        *,
+        ready_since: datetime | None,
+    ) -> int:
+        """Take changes over into the queue; return how many definitions are new to this beat."""
+        new = 0
+        async with self._queue.changing:
+            async for each in in_slices(defined):
+                if self._versions.get(each.task.id) != each.version:
+                    self._versions[each.task.id] = each.version
+                    self._queue.define(each.task, ready_since=ready_since)
+                    new += 1
+            for task_id in deleted:
+                if self._versions.pop(task_id, None) is not None:
+                    self._queue.forget(task_id)
+        if new >= _MANY_CHANGES:
+            self._gc_policy.freeze()
+        self._claimer.wake()
         return new
 
     # --- other work of the leader ---
 
-    async def _flag(self) -> None:
-        if self._flagged is None:
-            self._flagged = dict(await self._connection.call(self._feed.recorded_problems()))
+    async def _record_problems(self) -> None:
+        recorded = self._recorded_problems
+        if recorded is None:
+            recorded = dict(await self._connection.call(self._feed.recorded_problems()))
+        problems = dict(self._queue.problems)
         wrong = {
-            task_id: self._problems.get(task_id)
-            for task_id in self._flagged.keys() | self._problems.keys()
-            if self._flagged.get(task_id) != self._problems.get(task_id)
+            task_id: problems.get(task_id)
+            for task_id in recorded.keys() | problems.keys()
+            if recorded.get(task_id) != problems.get(task_id)
         }
         if wrong:
             await self._connection.call(self._feed.record_problems(wrong))
-            self._flagged = dict(self._problems)
+        self._recorded_problems = problems
 
-    async def _take_requests(self, leadership: Leadership) -> None:
+    async def _claim_requested(self, leadership: Leadership) -> None:
         try:
             runs = await self._connection.call(
                 self._claims.claim_requested(leadership, most=_MOST_REQUESTED)
             )
         except NotLeading:
-            self._leadership_lost()
+            if self._lease.leadership is leadership:
+                self._lease.lose()
             return
-        if any(run.task_id not in self._versions for run in runs):
-            await self._poll()  # its task was created a moment ago
-        if self._lease.leadership == leadership:
-            self._deliver(list(runs))
+        if self._mark is not None and any(run.task_id not in self._versions for run in runs):
+            await self._poll(self._mark)  # its task was created a moment ago
+        if self._lease.leadership is leadership:
+            self._publisher.add(ClaimedRun(run) for run in runs)
+
+
+def _deleted(changes: Changes) -> Collection[PeriodicTaskId]:
+    """Return what is gone. A definition that was deleted and created again with its id exists."""
+    return set(changes.deleted) - {each.task.id for each in changes.defined}

@@ -1,7 +1,7 @@
 """Leader election: the leader renews its lease, the others wait for its end. A beat with a problem does not lead."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -13,22 +13,21 @@ from application.ports.leader_lease import (
     Leadership,
     NotLeading,
 )
-from application.ports.run_claims import RunClaims
 from application.ports.system import Clock
 from application.scheduler.background import RETRY_AFTER, BackgroundLoop, StoreConnection
+from application.scheduler.claims import SlotClaimer
 from application.scheduler.definitions import DefinitionWatcher
 from application.scheduler.lease import Lease
-from application.scheduler.outcomes import OutcomeRecorder
-from application.scheduler.updates import LeadershipGained
+from application.scheduler.publishing import RunPublisher
+from application.scheduler.schedule_queue import ScheduleQueue
 from domain.errors import Unavailable
-from domain.scheduling.task_runs import Run
+from domain.scheduling.zones import zone_rules_version
 
 _log = logging.getLogger(__name__)
 
-STANDBY_PAUSE = 1.0
+_STANDBY_PAUSE = 1.0
 """Seconds between two attempts of a standby to acquire the lease: a dead leader is replaced this soon."""
-_MOST_NAMED = 10
-YIELD_AFTER_OUTAGE = 2.0
+_YIELD_AFTER_OUTAGE = 2.0
 """Seconds that a standby waits after an outage, so that the former leader goes first."""
 
 
@@ -38,74 +37,97 @@ class LeaderElection(BackgroundLoop):
     def __init__(
         self,
         leases: LeaderLease,
-        claims: RunClaims,
         connection: StoreConnection,
-        lease: Lease,
-        beat: BeatId,
         *,
+        beat: BeatId,
+        name: str,
+        lease: Lease,
         watcher: DefinitionWatcher,
-        recorder: OutcomeRecorder,
+        queue: ScheduleQueue,
+        claimer: SlotClaimer,
+        publisher: RunPublisher,
         clock: Clock,
         monotonic: Callable[[], float],
-        report: Callable[[], BeatReport],
-        send: Callable[[LeadershipGained], None],
-        deliver: Callable[[Sequence[Run]], None],
-        leadership_lost: Callable[[], None],
     ) -> None:
         super().__init__(connection)
+        self._woken = lease.campaign
         self._leases = leases
-        self._claims = claims
-        self._lease = lease
         self._beat = beat
+        self._name = name
+        self._lease = lease
         self._watcher = watcher
-        self._recorder = recorder
+        self._queue = queue
+        self._claimer = claimer
+        self._publisher = publisher
         self._clock = clock
         self._monotonic = monotonic
-        self._report = report
-        self._send = send
-        self._deliver = deliver
-        self._leadership_lost = leadership_lost
         self._had_no_answer = False
         self._problem: str | None = None
 
+    def report(self) -> BeatReport:
+        """Return what this beat tells operators; any thread may call this."""
+        leads = self._lease.leadership is not None
+        return BeatReport(
+            name=self._name,
+            problem=self._publisher.stall,
+            publishing=self._publisher.health.problem,
+            next_slot=self._queue.next_due_at,
+            lag=self._publisher.lag,
+            tasks=len(self._queue),
+            unpublished=self._publisher.pending if leads else 0,
+            time_zones=zone_rules_version(),
+        )
+
     async def step(self) -> float | None:
-        """Acquire the lease, or renew it."""
+        """Acquire the lease, or renew it; return the seconds until that is to be done again."""
         if not self._watcher.is_loaded:
             return None  # only a beat that is ready should lead
         if self._had_no_answer and self._lease.leadership is None:
             # The former leader may have published runs that the store does not know yet.
             await self._connection.call(self._leases.status())
             self._had_no_answer = False
-            return YIELD_AFTER_OUTAGE
-        asked_at = 0.0
+            return _YIELD_AFTER_OUTAGE
         try:
-            report = await self._examine()
-            if report.problem is not None:
-                await self._stand_by(report)
-                return STANDBY_PAUSE
-            asked_at = self._monotonic()
-            leadership = await self._connection.call(
-                self._leases.lead(self._beat, lease=self._lease.length, report=report)
-            )
-            if leadership is not None and leadership != self._lease.leadership:
-                await self._begin(leadership, asked_at)
+            return await self._campaign()
         except Unavailable:
             self._had_no_answer = True
             return RETRY_AFTER
-        except NotLeading:
-            leadership = None
+
+    async def _campaign(self) -> float:
+        report = await self._examine()
+        if report.problem is not None:
+            await self._stand_by(report)
+            return _STANDBY_PAUSE
+        asked_at = self._monotonic()
+        leadership = await self._connection.call(
+            self._leases.lead(self._beat, lease=self._lease.length, report=report)
+        )
         self._had_no_answer = False
         third = self._lease.length.total_seconds() / 3
-        if leadership is None:
-            if self._lease.leadership is not None:
-                self._leadership_lost()
-            return min(STANDBY_PAUSE, third)
+        if leadership is not None and await self._leads(leadership, asked_at):
+            return third
+        self._lease.lose()
+        return min(_STANDBY_PAUSE, third)
+
+    async def _leads(self, leadership: Leadership, asked_at: float) -> bool:
+        """Extend the lease; take over first if it is a new one. Return False if it is lost meanwhile."""
+        if leadership == self._lease.leadership:
+            self._lease.extend(leadership, asked_at=asked_at)
+            return True
+        self._lease.lose()
+        try:
+            await self._claimer.take_over(leadership)
+        except NotLeading:
+            return False
+        _log.info("this beat leads (epoch %d)", leadership.epoch)
         self._lease.extend(leadership, asked_at=asked_at)
-        return third
+        for background_loop in (self._claimer, self._publisher, self._watcher):
+            background_loop.wake()
+        return True
 
     async def _examine(self) -> BeatReport:
         """Return the report of this beat: it may lead only if it works and its clock is right."""
-        report = self._report()
+        report = self.report()
         if report.problem is None:
             ahead = await self._ahead()
             if abs(ahead) > CLOCK_TOLERANCE:
@@ -132,25 +154,6 @@ class LeaderElection(BackgroundLoop):
             self._problem = report.problem
         leadership = self._lease.leadership
         if leadership is not None:
-            self._leadership_lost()
+            self._lease.lose()
             await self._connection.call(self._leases.release(leadership))
         await self._connection.call(self._leases.report_standby(self._beat, report))
-
-    async def _begin(self, leadership: Leadership, asked_at: float) -> None:
-        """Take over all schedule states, and runs that earlier leaders claimed and may not have published."""
-        if self._lease.leadership is not None:
-            self._leadership_lost()
-        await self._recorder.flush()
-        if reset := await self._connection.call(self._claims.reset_future_states()):
-            _log.warning(
-                "slots of %d periodic tasks were handled in the future, by a wrong clock: %s",
-                len(reset),
-                ", ".join(str(task_id) for task_id in [*reset][:_MOST_NAMED]),
-            )
-        schedule_states = await self._connection.call(self._claims.schedule_states())
-        abandoned = await self._connection.call(self._claims.claim_abandoned(leadership))
-        _log.info("this beat leads (epoch %d)", leadership.epoch)
-        self._lease.extend(leadership, asked_at=asked_at)
-        self._send(LeadershipGained(leadership, schedule_states))
-        self._deliver(abandoned)
-        self._watcher.wake()

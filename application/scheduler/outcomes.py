@@ -1,69 +1,74 @@
-"""Records the outcome of runs in batches, and retries until the store has it."""
+"""Published → recorded: the outcomes of runs are recorded in batches, until the store has them."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from application.ports.run_claims import DueSlots, Published, RunClaims
 from application.ports.run_log import Finished
 from application.scheduler.background import BackgroundLoop, StoreConnection
-from application.scheduler.dispatcher import Outcomes
 from domain.scheduling.task_runs import RunId
 
-_MOST = 1000
-GATHER = 0.5
+_BATCH = 1000
+_GATHER = 0.5
 """Seconds in which outcomes are collected for one statement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """What became of claimed runs."""
+
+    published: list[Published] = field(default_factory=list[Published])
+    unclaimed: list[tuple[DueSlots, Published]] = field(
+        default_factory=list[tuple[DueSlots, Published]]
+    )
+    """Published while the store was away and could not be asked to claim them."""
+    failed: list[Finished] = field(default_factory=list[Finished])
 
 
 class OutcomeRecorder(BackgroundLoop):
     """Keeps outcomes until they are stored. After a crash the next leader publishes claimed runs again."""
 
-    def __init__(
-        self,
-        store: RunClaims,
-        connection: StoreConnection,
-        *,
-        recorded: Callable[[Collection[RunId]], None],
-    ) -> None:
+    def __init__(self, claims: RunClaims, connection: StoreConnection) -> None:
         super().__init__(connection)
-        self._store = store
-        self._recorded = recorded
-        self._published: list[Published] = []
-        self._unknown: list[tuple[DueSlots, Published]] = []
-        self._failed: list[Finished] = []
+        self._claims = claims
+        self._outcomes = Outcomes()
         self._writing = asyncio.Lock()
+        self.unrecorded: set[RunId] = set()
+        """Runs that this beat has claimed, and whose outcome is not stored."""
 
     def add(self, outcomes: Outcomes) -> None:
         """Queue outcomes of runs."""
-        self._published += outcomes.published
-        self._unknown += outcomes.unknown
-        self._failed += outcomes.failed
+        self._outcomes.published.extend(outcomes.published)
+        self._outcomes.unclaimed.extend(outcomes.unclaimed)
+        self._outcomes.failed.extend(outcomes.failed)
         self.wake()
-
-    @property
-    def waiting(self) -> int:
-        """The number of runs to record."""
-        return len(self._published) + len(self._unknown) + len(self._failed)
 
     async def step(self) -> float | None:
         """Record the outcomes of the last half second."""
-        if self.waiting:
-            await asyncio.sleep(GATHER)
+        waiting = self._outcomes
+        if waiting.published or waiting.unclaimed or waiting.failed:
+            await asyncio.sleep(_GATHER)
             await self.flush()
         return None
 
     async def flush(self) -> None:
         """Record everything; raise `Unavailable` and keep what is not recorded."""
+        waiting = self._outcomes
         async with self._writing:
-            while unknown := self._unknown[:_MOST]:
-                due_slots, published = [due for due, _ in unknown], [each for _, each in unknown]
-                await self._connection.call(self._store.record_unclaimed(due_slots, published))
-                del self._unknown[: len(unknown)]
-                self._recorded([each.run_id for each in published])
-            while recorded := self._published[:_MOST]:
-                await self._connection.call(self._store.record_published(recorded))
-                del self._published[: len(recorded)]
-                self._recorded([each.run_id for each in recorded])
-            while failed := self._failed[:_MOST]:
-                await self._connection.call(self._store.record_failed(failed))
-                del self._failed[: len(failed)]
-                self._recorded([each.run_id for each in failed])
+            while unclaimed := waiting.unclaimed[:_BATCH]:
+                due_slots, runs = [due for due, _ in unclaimed], [run for _, run in unclaimed]
+                await self._connection.call(self._claims.record_unclaimed(due_slots, runs))
+                del waiting.unclaimed[: len(unclaimed)]
+                self._have_recorded(runs)
+            while published := waiting.published[:_BATCH]:
+                await self._connection.call(self._claims.record_published(published))
+                del waiting.published[: len(published)]
+                self._have_recorded(published)
+            while failed := waiting.failed[:_BATCH]:
+                await self._connection.call(self._claims.record_failed(failed))
+                del waiting.failed[: len(failed)]
+                self._have_recorded(failed)
+
+    def _have_recorded(self, runs: Iterable[Published | Finished]) -> None:
+        self.unrecorded.difference_update(run.run_id for run in runs)

@@ -1,13 +1,14 @@
-"""The schedule state of every periodic task, and a heap of the times at which one is due."""
+"""Queue → due: the schedule state of every periodic task, and a heap of the times at which one is due."""
 
+import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import Any
 
+from application.ports.publisher import Message
 from application.ports.run_claims import DueSlots
 from domain.scheduling.firing import Sun
 from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
@@ -25,17 +26,6 @@ LONGEST_PAUSE = timedelta(seconds=2)
 """Pauses before slots of a task that is at `max_running` are claimed again."""
 
 _NO_STATE = ScheduleState()
-
-ReportProblem = Callable[[PeriodicTaskId, str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """What to publish, in Celery's own objects: arguments and options as the configuration gives them."""
-
-    args: Iterable[Any] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +77,10 @@ class ScheduleQueue:
     """Slots from this time on are not misfires: a beat was running."""
     sun: Sun
     configured: Iterable[ConfiguredTask] = ()
-    report: ReportProblem = lambda _task_id, _problem: None
+    problems: dict[PeriodicTaskId, str] = field(default_factory=dict[PeriodicTaskId, str])
+    """Why tasks cannot be read, scheduled or claimed, until their definition changes."""
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """For those who define or restore many tasks, and let others work meanwhile."""
     _entries: dict[PeriodicTaskId, Entry] = field(default_factory=dict)
     _heap: list[tuple[datetime, int, PeriodicTaskId]] = field(default_factory=list)
     _generations: Iterator[int] = field(default_factory=lambda: count(1))
@@ -97,6 +90,8 @@ class ScheduleQueue:
         configured = [*self.configured]
         self._taken_names = frozenset(each.name for each in configured)
         for each in configured:
+            if each.problem is not None:
+                self.problems[each.id] = each.problem
             if each.task is not None:
                 entry = Entry(each.task, self._unseen(), None, each.message)
                 self._entries[each.id] = entry
@@ -122,6 +117,10 @@ class ScheduleQueue:
 
         If that changes when it is due, slots before `ready_since` (None: before the beat came up) are missed ones.
         """
+        if isinstance(task, UnreadableTask):
+            self.problems[task.id] = task.reason
+        else:
+            self.problems.pop(task.id, None)
         entry = self._entries.get(task.id)
         if entry is None:
             entry = self._entries[task.id] = Entry(task, _NO_STATE, ready_since)
@@ -136,6 +135,7 @@ class ScheduleQueue:
 
     def forget(self, task_id: PeriodicTaskId) -> None:
         """Drop a stored task that was deleted."""
+        self.problems.pop(task_id, None)
         entry = self._entries.get(task_id)
         if entry is not None and entry.message is None:
             del self._entries[task_id]
@@ -276,7 +276,7 @@ class ScheduleQueue:
     def _exclude(self, entry: Entry, error: Exception) -> None:
         _log.error("periodic task %s cannot be scheduled", entry.task.id, exc_info=error)
         self._set(entry, None)
-        self.report(entry.task.id, f"cannot be scheduled: {error}")
+        self.problems[entry.task.id] = f"cannot be scheduled: {error}"
 
     def _set(self, entry: Entry, due_at: datetime | None) -> None:
         entry.due_at = due_at

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import time
 from datetime import datetime
 
 import psycopg
@@ -52,8 +53,8 @@ class Portico:
     def start(self) -> DatabaseScheduler:
         scheduler = DatabaseScheduler(app=app)
         scheduler.max_interval = 0.001
-        while len(scheduler.dispatcher.queue) < self._tasks or not scheduler.dispatcher.lease.holds:
-            scheduler.tick()
+        while len(scheduler.engine.queue) < self._tasks or not scheduler.engine.leads:
+            time.sleep(scheduler.tick())
         return scheduler
 
     def change_one(self) -> None:
@@ -65,8 +66,8 @@ class Portico:
         assert self._changed is not None  # noqa: S101 - something was changed
         wanted = {"changed": self._changes}
         while True:
-            scheduler.tick()
-            entry = scheduler.dispatcher.queue.find(self._changed[0])
+            time.sleep(scheduler.tick())
+            entry = scheduler.engine.queue.find(self._changed[0])
             task = entry.task if entry else None
             if isinstance(task, PeriodicTask) and task.definition.kwargs == wanted:
                 return

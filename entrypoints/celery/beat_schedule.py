@@ -8,7 +8,8 @@ from uuid import UUID, uuid5
 
 from celery.schedules import crontab, schedule, solar
 
-from application.scheduler.schedule_queue import ConfiguredTask, Message
+from application.ports.publisher import Message
+from application.scheduler.schedule_queue import ConfiguredTask
 from domain.errors import PorticoError
 from domain.scheduling.errors import InvalidDefinition
 from domain.scheduling.json_values import is_number

@@ -1,19 +1,31 @@
 """The messages of runs, published as Celery's own scheduler would."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from celery.beat import SchedulingError
+from celery.beat import Scheduler, SchedulingError
+from celery.result import denied_join_result
+from kombu import Connection
+from kombu.common import ignore_errors
 from kombu.exceptions import OperationalError
 from kombu.transport.pyamqp import Transport as RabbitMQ
 
-from application.scheduler.dispatcher import BrokerAway, Publisher
-from application.scheduler.schedule_queue import Entry, Message
+from application.ports.publisher import BrokerAway, Message, Publisher
 from domain.scheduling.periodic_tasks import PeriodicTask
 from domain.scheduling.task_runs import Run
 from entrypoints.celery.headers import SLOT_HEADER, TASK_HEADER
+
+_BROKER_WITHIN = 2
+"""Seconds that the broker may take to answer."""
+_BROKER_LIMITS = (
+    "socket_timeout",
+    "socket_connect_timeout",
+    "connect_timeout",
+    "write_timeout",
+    "answer_within",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +40,21 @@ class DueEntry:
 
 
 class CeleryPublisher(Publisher):
-    """Publishes through `apply`; a connection that fails is given up by `disconnect`, and another one tried at once."""
+    """Publishes through `scheduler`, over a connection of its own that fails soon rather than late.
 
-    def __init__(self, apply: Callable[[DueEntry], object], disconnect: Callable[[], None]) -> None:
-        self._apply = apply
-        self._disconnect = disconnect
+    A connection that fails is given up, and another one tried at once.
+    """
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._connection: Connection | None = None
+        self._producer: Any = None
         self._has_worked = False
 
-    def publish(self, entry: Entry, run: Run, expires_at: datetime | None) -> None:
-        assert isinstance(entry.task, PeriodicTask)  # noqa: S101 - no other is due
-        due = due_entry(entry.task, entry.message, run, expires_at)
+    def publish(
+        self, run: Run, task: PeriodicTask, message: Message | None, expires_at: datetime | None
+    ) -> None:
+        due = due_entry(task, message, run, expires_at)
         try:
             self._publish(due)
         except BrokerAway:
@@ -48,15 +65,36 @@ class CeleryPublisher(Publisher):
             self._publish(due)
         self._has_worked = True
 
+    def disconnect(self) -> None:
+        """Close the connection; the next message opens another."""
+        connection, self._connection, self._producer = self._connection, None, None
+        if connection is not None:
+            ignore_errors(connection, connection.collect)
+
     def _publish(self, due: DueEntry) -> None:
+        entry: Any = replace(due, options=due.options | {"headers": {**due.options["headers"]}})
         try:
-            self._apply(replace(due, options=due.options | {"headers": {**due.options["headers"]}}))
+            if self._producer is None:
+                self._producer = self._connect()
+            # Else Celery subscribes to the result of each message, on a connection that may hang; nobody waits for it.
+            with denied_join_result():
+                self._scheduler.apply_async(entry, producer=self._producer, advance=False)
         except Exception as error:  # noqa: BLE001 - raised again, as what it is
             reason = (error.__context__ if isinstance(error, SchedulingError) else None) or error
             if isinstance(reason, OperationalError | OSError) and not _is_of_message(reason):
-                self._disconnect()
+                self.disconnect()
                 raise BrokerAway(str(reason)) from reason
             raise reason from None
+
+    def _connect(self) -> object:
+        app = self._scheduler.app
+        self._connection = connection = app.connection_for_write(connect_timeout=_BROKER_WITHIN)
+        options = connection.transport_options or {}
+        connection.transport_options = options | {
+            name: min(options[name], _BROKER_WITHIN) for name in _BROKER_LIMITS if name in options
+        }
+        connection.ensure_connection(max_retries=0, timeout=_BROKER_WITHIN)
+        return app.amqp.Producer(connection, auto_declare=False)
 
 
 def _is_of_message(error: Exception) -> bool:

@@ -9,35 +9,21 @@ import asyncio
 import logging
 import os
 import socket
-import threading
 import time
-from collections.abc import Coroutine, Sequence
-from contextlib import suppress
-from functools import cached_property
-from queue import SimpleQueue
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from celery.beat import Scheduler
-from celery.result import denied_join_result
 from celery.schedules import crontab
-from kombu import Connection
-from kombu.common import ignore_errors
 
 from application.ports.leader_lease import BeatId
-from application.ports.run_claims import DueSlots
 from application.scheduler.definitions import PollSettings
-from application.scheduler.dispatcher import Dispatcher, LoopBridge, Outcomes
-from application.scheduler.gc_policy import GcPolicy
-from application.scheduler.lease import Lease
-from application.scheduler.schedule_queue import ScheduleQueue
-from application.scheduler.supervisor import BeatSupervisor
-from application.scheduler.updates import Update
-from domain.scheduling.slots import PeriodicTaskId
+from application.scheduler.engine import Engine, Ports
 from entrypoints.celery.asynchronous.loop import EventLoopEnded, process_loop
 from entrypoints.celery.beat_schedule import read_configuration
 from entrypoints.celery.process import container
-from entrypoints.celery.publisher import CeleryPublisher, DueEntry
-from entrypoints.celery.signals import SignalWatch, limited, uninterrupted
+from entrypoints.celery.publisher import CeleryPublisher
 from entrypoints.heartbeat import EVERY, Heartbeat
 
 _log = logging.getLogger(__name__)
@@ -45,37 +31,24 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _OPEN_WITHIN = 30.0
-_DRAIN_WITHIN = 2.0
-_PUBLISH_WITHIN = 3.0
-_CLOSE_WITHIN = 3.0
-"""Seconds that each step of starting and stopping may take; what is not done then is left to the next leader."""
-_BROKER_WITHIN = 2
-"""Seconds that the broker may take to answer."""
-_BROKER_LIMITS = (
-    "socket_timeout",
-    "socket_connect_timeout",
-    "connect_timeout",
-    "write_timeout",
-    "answer_within",
-)
+_CLOSE_WITHIN = 12.0
+"""Seconds; the engine takes less, whatever is away."""
 _LONGEST_WAIT = 5.0
 
 
 class DatabaseScheduler(Scheduler):
     """Runs what is due by the periodic tasks in the database and those of the configuration, which come first.
 
-    `tick` never waits for the database. It waits itself until something is due or has changed, so the interval that
-    it returns is always nothing. A signal ends that wait; it never interrupts a message.
+    The engine works on the event loop of the process, and publishes in a thread of its own. The main thread sleeps, and
+    handles signals at any time: it is never in the middle of a message.
     """
 
     max_interval: float = _LONGEST_WAIT  # type: ignore[assignment]  # Celery takes any number
 
-    dispatcher: Dispatcher
-    _supervisor: BeatSupervisor
+    engine: Engine
     _heartbeat: Heartbeat
     _next_heartbeat = 0.0
     _is_open = False
-    _is_ticking = False
 
     @property
     def info(self) -> str:
@@ -83,115 +56,71 @@ class DatabaseScheduler(Scheduler):
         return "    . periodic tasks -> database"
 
     def setup_schedule(self) -> None:
-        """Begin to read the definitions. Nothing is due until they are there and this beat leads."""
+        """Start the engine."""
         self.max_interval = min(self.max_interval, _LONGEST_WAIT)
-        self._thread = process_loop.thread()
+        self._loop = process_loop.thread()
+        self._publisher = CeleryPublisher(self)
+        self._publishing = ThreadPoolExecutor(
+            1, thread_name_prefix="beat-publisher", initializer=self.app.set_current
+        )
         self._call(self._open(), within=_OPEN_WITHIN)
         self._is_open = True
-        self._signals = SignalWatch(self._thread.loop, self._expect_shutdown)
-        self.dispatcher.gc_policy.begin()
+        self.engine.gc_policy.begin()
 
     def tick(self, *_: object, **__: object) -> float:
-        """Wait until something is due, and do it."""
-        if not self._thread.takes_calls:
+        """Say that this beat works; return the seconds until it is to say so again. The engine needs no ticks."""
+        if not self._loop.takes_calls:
             raise EventLoopEnded("the event loop of this beat has ended")
-        self._is_ticking = True
-        try:
-            self.dispatcher.wait(self.max_interval)
-            with uninterrupted():
-                self.dispatcher.work()
-        finally:
-            self._is_ticking = False
-        self._beat()
-        return 0.0
-
-    def _beat(self) -> None:
-        """Say now and then whether this beat does its work, for `portico beat --check`."""
-        now = time.monotonic()
-        if now >= self._next_heartbeat:
-            self._next_heartbeat = now + EVERY
-            report = self.dispatcher.report(_own_name())
-            leads = self.dispatcher.leads and self.dispatcher.lease.holds
-            works = leads and report.problem is None and report.publishing is None
+        if time.monotonic() >= self._next_heartbeat:
+            self._next_heartbeat = time.monotonic() + EVERY
+            report = self.engine.report()
+            works = self.engine.leads and report.problem is None and report.publishing is None
             self._heartbeat.beat(leader=report.name, leads=works)
+        return min(self.max_interval, EVERY)
 
     def close(self) -> None:
         """Publish what was claimed, record it, and release the lease; within seconds, whatever is down."""
-        if self._is_ticking:
-            return  # called by a signal handler: the service closes again after the tick
         if self._is_open:
             self._is_open = False
             self._heartbeat.end()
-            self._signals.close()
             try:
-                self._call(self._supervisor.drain(within=_DRAIN_WITHIN), within=2 * _DRAIN_WITHIN)
-                with limited(2 * _PUBLISH_WITHIN, give_up=self._exit_at_once):
-                    self.dispatcher.publish_all(within=_PUBLISH_WITHIN)
-                self._call(self._supervisor.close(within=_CLOSE_WITHIN), within=2 * _CLOSE_WITHIN)
+                self._call(self.engine.close(), within=_CLOSE_WITHIN)
             except TimeoutError:
                 _log.warning("the beat was not done in time; the next leader does the rest")
-            self.dispatcher.gc_policy.end()
+            if self.engine.publisher.is_busy:
+                _log.critical("the beat hangs and is ended; the next leader does the rest")
+                os._exit(os.EX_SOFTWARE)  # no thread can be ended
+            self._publishing.shutdown()
+            self._publisher.disconnect()
+            self.engine.gc_policy.end()
             # While the interpreter can still start the threads that closing a client takes.
             process_loop.stop()
         super().close()
 
-    def _expect_shutdown(self) -> None:
-        """Wait until the main thread closes, because a signal came; give up if it does not."""
-
-        def check() -> None:
-            if self._is_open:
-                threading.Thread(target=self._exit_at_once, daemon=True).start()
-
-        self._thread.loop.call_later(_PUBLISH_WITHIN, check)
-
-    def _exit_at_once(self) -> None:
-        """End this process, whose main thread hangs, from another thread; let another beat lead before."""
-        _log.critical("the beat hangs and is ended; the next leader does the rest")
-        with suppress(Exception):
-            self._call(self._supervisor.drain(within=_DRAIN_WITHIN), within=2 * _DRAIN_WITHIN)
-            self._call(self._supervisor.close(within=_CLOSE_WITHIN), within=2 * _CLOSE_WITHIN)
-        os._exit(os.EX_SOFTWARE)
-
-    # --- the event loop's part ---
-
     async def _open(self) -> None:
         opened = await container()
-        settings, clock = opened.settings().jobs, opened.clock()
+        settings, store = opened.settings().jobs, opened.beat_store()
         self._heartbeat = Heartbeat(opened.settings().data_dir, "beat")
-        configured = read_configuration(self._configured_tasks(), timezone=str(self.app.timezone))
-        store = opened.beat_store()
-        lease = Lease(settings.lease, time.monotonic)
-        updates: SimpleQueue[Update] = SimpleQueue()
-        self._supervisor = supervisor = BeatSupervisor(
-            store,
-            store,
-            store,
-            beat=BeatId(opened.ids().new()),
-            lease=lease,
-            settings=PollSettings(poll=settings.poll, reconcile=settings.reconcile),
-            clock=clock,
-            monotonic=time.monotonic,
-            send=updates.put,
-            report=lambda: self.dispatcher.report(_own_name()),
-            problems={each.id: each.problem for each in configured if each.problem is not None},
-        )
-        bridge = _ThreadSafeBridge(asyncio.get_running_loop(), supervisor)
-        self.dispatcher = Dispatcher(
-            queue=ScheduleQueue(
-                up_since=clock.now(),
+        self.engine = Engine(
+            Ports(
+                feed=store,
+                leases=store,
+                claims=store,
+                publisher=self._publisher,
+                thread=self._publishing,
+                clock=opened.clock(),
+                monotonic=time.monotonic,
                 sun=opened.sun(),
-                configured=configured,
-                report=bridge.report,
             ),
-            publisher=CeleryPublisher(self._apply, self._disconnect),
-            bridge=bridge,
-            lease=lease,
-            clock=clock,
-            monotonic=time.monotonic,
-            gc_policy=GcPolicy(time.monotonic),
-            updates=updates,
+            beat=BeatId(opened.ids().new()),
+            name=f"{socket.gethostname()}:{os.getpid()}",
+            lease=settings.lease,
+            poll=PollSettings(poll=settings.poll, reconcile=settings.reconcile),
+            configured=read_configuration(
+                self._configured_tasks(), timezone=str(self.app.timezone)
+            ),
         )
-        supervisor.open()
+        self.engine.start()
 
     def _configured_tasks(self) -> dict[str, Any]:
         entries = dict(self.app.conf.beat_schedule)
@@ -200,38 +129,7 @@ class DatabaseScheduler(Scheduler):
         return entries
 
     def _call(self, coroutine: Coroutine[Any, Any, T], *, within: float) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._thread.loop).result(within)
-
-    # --- publishing ---
-
-    def _apply(self, due: DueEntry) -> object:
-        # Else Celery subscribes to the result of each message, on a connection that may hang; nobody here waits for it.
-        with denied_join_result():
-            return self.apply_async(due, producer=self.producer, advance=False)  # type: ignore[arg-type]  # a part of one is enough
-
-    def _disconnect(self) -> None:
-        self.__dict__.pop("producer", None)
-        if connection := self.__dict__.pop("connection", None):
-            ignore_errors(connection, connection.collect)
-
-    @cached_property
-    def connection(self) -> Connection:
-        """A connection to the broker that fails soon rather than late."""
-        connection = self.app.connection_for_write(connect_timeout=_BROKER_WITHIN)
-        options = connection.transport_options or {}
-        connection.transport_options = options | {
-            name: min(options[name], _BROKER_WITHIN) for name in _BROKER_LIMITS if name in options
-        }
-        return connection
-
-    def _ensure_connected(self) -> Connection:
-        connection = self.connection
-        connection.ensure_connection(max_retries=0, timeout=_BROKER_WITHIN)
-        return connection
-
-
-def _own_name() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop.loop).result(within)
 
 
 _BACKEND_CLEANUP = {
@@ -240,25 +138,3 @@ _BACKEND_CLEANUP = {
     "options": {"expires": 12 * 3600},
 }
 """What Celery adds to every schedule when results do not expire by themselves."""
-
-
-class _ThreadSafeBridge(LoopBridge):
-    """Hands work over to the event loop."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, supervisor: BeatSupervisor) -> None:
-        self._loop = loop
-        self._supervisor = supervisor
-
-    @property
-    def waiting(self) -> int:
-        return self._supervisor.claimer.waiting
-
-    def claim(self, epoch: int, due_slots: Sequence[DueSlots]) -> None:
-        self._loop.call_soon_threadsafe(self._supervisor.claimer.add, epoch, due_slots)
-
-    def report(self, task_id: PeriodicTaskId, problem: str) -> None:
-        """Record that a task cannot be scheduled."""
-        self._loop.call_soon_threadsafe(self._supervisor.watcher.report, task_id, problem)
-
-    def record(self, outcomes: Outcomes) -> None:
-        self._loop.call_soon_threadsafe(self._supervisor.recorder.add, outcomes)

@@ -1,32 +1,24 @@
-"""Beats without threads, servers or sleep: their parts are moved one step at a time, and time when a test says so."""
+"""Beats without threads, servers or sleep: stages take one step at a time, and time passes when a test says so."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from queue import SimpleQueue
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from adapters.memory.scheduling.beat import MemoryBeatStore
 from adapters.memory.store import MemoryStore
 from application.ports.definition_feed import Changes, Defined, Mark, Version
 from application.ports.leader_lease import BeatId, BeatReport, Leadership, SchedulerStatus
+from application.ports.publisher import BrokerAway, Message, Publisher
 from application.ports.run_claims import DueSlots, Published
 from application.ports.run_log import Finished
 from application.ports.system import Clock
 from application.scheduler.definitions import PollSettings
-from application.scheduler.dispatcher import (
-    BrokerAway,
-    Dispatcher,
-    LoopBridge,
-    Outcomes,
-    Publisher,
-)
-from application.scheduler.gc_policy import GcPolicy
-from application.scheduler.lease import Lease
-from application.scheduler.schedule_queue import ConfiguredTask, Entry, ScheduleQueue
-from application.scheduler.supervisor import BeatSupervisor
-from application.scheduler.updates import Update
+from application.scheduler.engine import Engine, Ports
+from application.scheduler.schedule_queue import ConfiguredTask
 from domain.errors import Unavailable
 from domain.scheduling.firing import no_sun
 from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
@@ -192,13 +184,14 @@ class Broker(Publisher):
     refuses: set[str] = field(default_factory=set)
     """Registered names of tasks whose messages cannot be sent."""
 
-    def publish(self, entry: Entry, run: Run, expires_at: datetime | None) -> None:
+    def publish(
+        self, run: Run, task: PeriodicTask, message: Message | None, expires_at: datetime | None
+    ) -> None:
         self.attempts += 1
         self.before_publishing()
         if self.is_away:
             raise BrokerAway(self.problem)
-        assert isinstance(entry.task, PeriodicTask)
-        if entry.task.definition.task in self.refuses:
+        if task.definition.task in self.refuses:
             raise ValueError("no such serializer")
         self.messages.append(run)
         self.expiries[run.id] = expires_at
@@ -219,8 +212,30 @@ class ClockOfItsOwn(Clock):
         return self._right.now() + self.ahead
 
 
+class InlineThread(Executor):
+    """Does what it is given at once, unless it hangs."""
+
+    def __init__(self) -> None:
+        self.hangs = False
+        self._held_up: list[Callable[[], None]] = []
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        done: Future[T] = Future()
+        if self.hangs:
+            self._held_up.append(lambda: done.set_result(fn(*args, **kwargs)))
+        else:
+            done.set_result(fn(*args, **kwargs))
+        return done
+
+    def go_on(self) -> None:
+        """Hang no more."""
+        self.hangs = False
+        for work in self._held_up:
+            work()
+
+
 class Beat:
-    """A beat whose loop and main thread take steps alternately."""
+    """A beat whose stages take steps when a test says so."""
 
     def __init__(
         self, shared: SharedStore, broker: Broker, configured: Sequence[ConfiguredTask] = ()
@@ -228,36 +243,25 @@ class Beat:
         self.shared = shared
         self.broker = broker
         self.clock = ClockOfItsOwn(shared.clock)
-        updates: SimpleQueue[Update] = SimpleQueue()
+        self.thread = InlineThread()
+        self._publishing: asyncio.Task[None] | None = None
         store = ShakyBeatStore(shared)
-        lease = Lease(LEASE, self.monotonic)
-        self.supervisor = BeatSupervisor(
-            store,
-            store,
-            store,
-            beat=BeatId(a_uuid()),
-            lease=lease,
-            settings=PollSettings(),
-            clock=self.clock,
-            monotonic=self.monotonic,
-            send=updates.put,
-            report=lambda: self.dispatcher.report("a beat"),
-            problems={each.id: each.problem for each in configured if each.problem},
-        )
-        self.dispatcher = Dispatcher(
-            queue=ScheduleQueue(
-                up_since=self.clock.now(),
+        self.engine = Engine(
+            Ports(
+                feed=store,
+                leases=store,
+                claims=store,
+                publisher=broker,
+                thread=self.thread,
+                clock=self.clock,
+                monotonic=self.monotonic,
                 sun=no_sun,
-                configured=configured,
-                report=self.supervisor.watcher.report,
             ),
-            publisher=broker,
-            bridge=_DirectBridge(self.supervisor),
-            lease=lease,
-            clock=self.clock,
-            monotonic=self.monotonic,
-            gc_policy=GcPolicy(self.monotonic),
-            updates=updates,
+            beat=BeatId(a_uuid()),
+            name="a beat",
+            lease=LEASE,
+            poll=PollSettings(),
+            configured=configured,
         )
 
     def monotonic(self) -> float:
@@ -265,40 +269,30 @@ class Beat:
         return self.shared.clock.now().timestamp()
 
     async def tick(self) -> None:
-        """Let everybody do what there is to do."""
-        self.dispatcher.wait(0)
+        """Let every stage do what there is to do."""
         for _ in range(4):
-            await self.step()
-            self.work()
-
-    async def step(self) -> None:
-        """Let the event loop do what it can, while the main thread does nothing."""
-        supervisor = self.supervisor
-        for step in (
-            supervisor.watcher.step,
-            supervisor.election.step,
-            supervisor.recorder.flush,
-            self.claim,
-        ):
-            with suppress(Unavailable):
-                await step()
+            engine = self.engine
+            for step in (engine.watcher.step, engine.election.step, engine.recorder.flush):
+                with suppress(Unavailable):
+                    await step()
+            await self.claim()
+            await self.publish()
 
     async def claim(self) -> None:
-        """Have what was due claimed, unless something is in the way."""
-        claimer = self.supervisor.claimer
-        waiting = claimer.waiting + 1
-        while claimer.waiting < waiting:
-            waiting = claimer.waiting
-            await claimer.step()
+        """Have what is due claimed, unless something is in the way."""
+        for _ in range(10):
+            if await self.engine.claimer.step():
+                return
+
+    async def publish(self) -> None:
+        """Have what is claimed published, unless that hangs."""
+        if self._publishing is None or self._publishing.done():
+            self._publishing = asyncio.create_task(self.engine.publisher.publish_all())
+        await asyncio.wait([self._publishing], timeout=0 if self.thread.hangs else None)
 
     async def status(self) -> SchedulerStatus:
         """Return what operators see."""
         return await MemoryBeatStore(self.shared, self.shared.clock).status()
-
-    def work(self) -> None:
-        """Let the main thread do what it can."""
-        for _ in range(10):
-            self.dispatcher.work()
 
     async def live(self, seconds: float, *, step: float = 0.5) -> None:
         """Let time pass and work all the while."""
@@ -306,9 +300,7 @@ class Beat:
 
     async def stop(self) -> None:
         """Stop as on SIGTERM."""
-        self.supervisor.claimer.clear()
-        self.dispatcher.publish_all(within=1)
-        await self.supervisor.close(within=1)
+        await self.engine.close()
 
 
 async def live(*beats: Beat, seconds: float, step: float = 0.5) -> None:
@@ -319,18 +311,3 @@ async def live(*beats: Beat, seconds: float, step: float = 0.5) -> None:
         await clock.pass_time(timedelta(seconds=step))
         for beat in beats:
             await beat.tick()
-
-
-@dataclass(frozen=True, slots=True)
-class _DirectBridge(LoopBridge):
-    supervisor: BeatSupervisor
-
-    @property
-    def waiting(self) -> int:
-        return self.supervisor.claimer.waiting
-
-    def claim(self, epoch: int, due_slots: Sequence[DueSlots]) -> None:
-        self.supervisor.claimer.add(epoch, due_slots)
-
-    def record(self, outcomes: Outcomes) -> None:
-        self.supervisor.recorder.add(outcomes)

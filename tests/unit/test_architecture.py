@@ -24,6 +24,7 @@ LAYERS = ("domain", "application", "adapters", "entrypoints", "local_stack")
 NOTHING_TO_STAND_IN_FOR = {
     "Probe": "memory is never down",
     "Inspection": "memory is set up in one way",
+    "Publisher": "what sends is the beat of Celery itself",
     "UnitOfWorkFactory": "the class of the units of work is one",
 }
 
@@ -32,6 +33,7 @@ OTHER_FILE_NAMES = {
     "definition_feed": "one store of a beat is feed, lease and claims",
     "health": "every technology has its own probes",
     "leader_lease": "one store of a beat is feed, lease and claims",
+    "publisher": "what sends is the beat of Celery itself",
     "run_claims": "one store of a beat is feed, lease and claims",
     "run_log": "it writes the runs that the repository of runs reads",
     "system": "the clock, ids and secrets are those of the machine; the schema is that of the store",

@@ -100,7 +100,7 @@ async def test_a_task_that_is_made_changed_paused_resumed_or_deleted_needs_no_re
     del store.periodic_tasks[task.id]
     await beat.live(2)
     assert len(broker.slots(task.id)) == 4
-    assert beat.dispatcher.queue.next_due_at is None
+    assert beat.engine.queue.next_due_at is None
 
 
 async def test_a_change_moves_no_other_task_and_not_the_next_time_either(
@@ -277,8 +277,8 @@ async def test_a_run_of_a_task_that_was_made_a_moment_ago_finds_its_task(
     wanted = store.request(task.id)
     store.define(task)
 
-    await beat.supervisor.watcher.step()
-    beat.work()
+    await beat.engine.watcher.step()
+    await beat.publish()
 
     assert [run.id for run in broker.messages] == [wanted.id]
 
@@ -470,7 +470,6 @@ async def test_what_a_leader_claimed_before_it_died_is_published_by_the_next(
     task, other = a_task(store), Beat(store, broker)
     await live(beat, other, seconds=3)
     await store.clock.pass_time(SECOND)
-    beat.work()
     await beat.claim()
     assert store.slots(task.id, RunState.CLAIMED) == each_second(4, 4)
 
@@ -485,9 +484,8 @@ async def test_what_a_leader_published_and_did_not_note_is_published_again_with_
     task, other = a_task(store), Beat(store, broker)
     await live(beat, other, seconds=1, step=1)
     await store.clock.pass_time(SECOND)
-    beat.work()
     await beat.claim()
-    beat.work()
+    await beat.publish()
     assert broker.slots(task.id) == each_second(1, 2)
 
     await other.live(LEASE.total_seconds())
@@ -503,7 +501,6 @@ async def test_a_leader_that_was_held_up_for_longer_than_its_lease_publishes_not
     task, other = a_task(store), Beat(store, broker)
     await live(beat, other, seconds=1, step=1)
     await store.clock.pass_time(SECOND)
-    beat.work()
     await beat.claim()  # granted, and then its thread is not scheduled for a while
     await other.live(LEASE.total_seconds() + 1)
     before = broker.slots(task.id)
@@ -641,7 +638,7 @@ async def test_a_look_that_fails_drops_nothing(
     await beat.tick()
     store.is_away = False
 
-    assert len(beat.dispatcher.queue) == len(tasks)
+    assert len(beat.engine.queue) == len(tasks)
 
 
 async def test_what_the_changes_do_not_tell_is_found_by_comparing_everything(
@@ -658,7 +655,7 @@ async def test_what_the_changes_do_not_tell_is_found_by_comparing_everything(
 
     await beat.live(301, step=10)
 
-    queue = beat.dispatcher.queue
+    queue = beat.engine.queue
     entry = queue.find(changed.id)
     assert entry is not None
     assert entry.due_at is None
@@ -672,11 +669,11 @@ async def test_the_agenda_does_not_grow_with_changes(
     task = a_task(store, schedule=EVERY_HOUR)
     for minute in range(5000):
         task.redefine(a_definition(schedule=cron(f"{minute % 60} * * * *")), at=store.clock.now())
-        beat.dispatcher.queue.define(task)
+        beat.engine.queue.define(task)
 
-    assert len(beat.dispatcher.queue._heap) < 2000
-    beat.dispatcher.queue.compact()
-    assert len(beat.dispatcher.queue._heap) < 1010
+    assert len(beat.engine.queue._heap) < 2000
+    beat.engine.queue.compact()
+    assert len(beat.engine.queue._heap) < 1010
 
 
 async def test_a_turn_that_cannot_be_claimed_is_given_up_alone(
@@ -701,16 +698,14 @@ def told(store: SharedStore) -> BeatReport:
     return store.lease.report
 
 
-async def test_a_leader_whose_main_thread_hangs_is_replaced_though_its_event_loop_goes_on(
+async def test_a_leader_whose_publishing_hangs_is_replaced_though_its_event_loop_goes_on(
     store: SharedStore, broker: Broker, beat: Beat, caplog: pytest.LogCaptureFixture
 ) -> None:
     task, other = a_task(store), Beat(store, broker)
     await live(beat, other, seconds=3)
 
-    for _ in range(30):
-        await store.clock.pass_time(SECOND)
-        await beat.step()
-        await other.tick()
+    beat.thread.hangs = True
+    await live(beat, other, seconds=30, step=1)
 
     assert store.lease is not None
     assert store.lease.epoch == 2, "it handed over once, and did not take the lease back"
@@ -725,12 +720,12 @@ async def test_a_beat_that_hangs_says_so_and_leads_again_when_it_goes_on(
 ) -> None:
     task = a_task(store)
     await beat.live(3)
-    for _ in range(20):
-        await store.clock.pass_time(SECOND)
-        await beat.step()
+    beat.thread.hangs = True
+    await beat.live(20, step=1)
     assert not (await beat.status()).leads
-    assert told(store).problem == "it has hung for 20 s"
+    assert told(store).problem == "it has hung for 19 s"
 
+    beat.thread.go_on()
     await beat.live(2)
 
     assert (await beat.status()).leads
@@ -747,7 +742,7 @@ async def test_a_beat_that_hangs_while_it_publishes_says_what(
 
     def hang() -> None:
         store.clock._now += 60 * SECOND
-        problems.append(beat.dispatcher.report("a beat").problem)
+        problems.append(beat.engine.report().problem)
 
     broker.before_publishing = hang
     await beat.live(1, step=1)
@@ -850,7 +845,7 @@ async def test_a_beat_that_came_up_with_a_clock_that_is_ahead_is_as_any_other_on
         {"each second": {"task": "reports.send", "schedule": 1}}, timezone="UTC"
     )
     beat = Beat(store, broker, configured)
-    beat.work()
+    await beat.claim()
     store.clock._now -= 29_200 * 24 * HOUR
     task = a_task(store, misfire=Misfire.SKIP)
 
@@ -884,7 +879,7 @@ async def test_a_clock_that_is_wrong_for_a_moment_between_two_looks_loses_no_slo
     task = a_task(store)
     await beat.live(3)
     beat.clock.ahead = HOUR
-    beat.work()
+    await beat.claim()
     beat.clock.ahead = timedelta(0)
 
     await beat.live(10)
