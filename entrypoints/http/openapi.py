@@ -4,7 +4,6 @@ The author of a route writes none of them.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
@@ -87,6 +86,15 @@ _FASTAPI_SUCCESS = "Successful Response"
 _HEADERS_OF_STATUS = {401: ("WWW-Authenticate",), 429: ("Retry-After",), 503: ("Retry-After",)}
 
 
+_CALLERS = (
+    security.permitted_caller,
+    security.caller,
+    security.caller_with_any_password,
+    security.access_claims,
+)
+_WITH_ACCESS_TOKEN = (*_CALLERS, security.access_token)
+
+
 class DescribedAPI(FastAPI):
     """A FastAPI application with a complete OpenAPI document."""
 
@@ -126,7 +134,7 @@ class DescribedAPI(FastAPI):
         for route in iter_route_contexts(self.routes):
             for method in (route.methods or ()) if route.include_in_schema else ():
                 operation = document["paths"][route.path_format][method.lower()]
-                self._complete_operation(operation, RouteFacts.of(route, method), schemas)
+                self._complete_operation(operation, RouteFacts(route, method), schemas)
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         return document
@@ -154,107 +162,74 @@ class DescribedAPI(FastAPI):
         operation["responses"] = dict(sorted(responses.items()))
 
 
-@dataclass(frozen=True, slots=True)
 class RouteFacts:
-    """The facts about a route on which its security and responses depend."""
+    """What the declaration of a route says about its security and its responses."""
 
-    permission: str | None
-    authenticated: bool
-    refuses_one_time_passwords: bool
-    takes_access_token: bool
-    takes_refresh_token: bool
-    returns_tokens: bool
-    is_limited: bool
-    takes_form: bool
-    takes_body: bool
-    takes_parameters: bool
-    names_resource: bool
-    creates: bool
-    may_conflict: bool
-    has_dependencies: bool
-    accepts_version: bool
-    requires_version: bool
-    has_version: bool
+    def __init__(self, route: RouteContext, method: str) -> None:
+        self._route, self._method = route, method
+        self._calls = {*_calls(route.dependant)}
+        self._fields = _fields_of_data(route)
+        self.is_guarded = security.permitted_caller in self._calls
+        self.is_created = route.status_code == HTTPStatus.CREATED
+        self.is_versioned = "updated_at" in self._fields and (
+            self.is_created or bool(route.dependant.path_params)
+        )
 
-    @classmethod
-    def of(cls, route: RouteContext, method: str) -> "RouteFacts":
-        """Derive the facts from the declaration of `route`."""
-        dependant: Dependant = route.dependant
-        calls = set(_calls(dependant))
-        is_guarded = security.permitted_caller in calls
-        is_authenticated_only = security.caller in calls
-        creates = route.status_code == HTTPStatus.CREATED
-        fields = getattr(route.response_model, "model_fields", {})
-        data = (
-            getattr(fields["data"].annotation, "model_fields", {}) if "data" in fields else fields
-        )
-        return cls(
-            permission=(
-                PermissionCode.of(method, str(route.path_format)).value if is_guarded else None
-            ),
-            authenticated=is_guarded
-            or is_authenticated_only
-            or not calls.isdisjoint({security.caller_with_any_password, security.access_claims}),
-            refuses_one_time_passwords=is_guarded or is_authenticated_only,
-            takes_access_token=security.access_token in calls,
-            takes_refresh_token=security.refresh_token in calls,
-            returns_tokens="access_token" in data,
-            is_limited=any(isinstance(call, Provided) and call.is_limited for call in calls),
-            takes_form=route.body_field is not None
-            and isinstance(route.body_field.field_info, Form),
-            takes_body=route.body_field is not None,
-            takes_parameters=any(
-                d.path_params or d.query_params or d.header_params for d in _tree(dependant)
-            ),
-            names_resource=bool(dependant.path_params) or "ids" in _fields_of_body(route),
-            creates=creates,
-            may_conflict=creates
-            or method in {"PUT", "PATCH"}
-            or (method == "DELETE" and is_guarded)
-            or (method == "POST" and is_guarded and bool(dependant.path_params)),
-            has_dependencies=bool(calls - {security.public}),
-            accepts_version=not calls.isdisjoint({conditional_change, versioned_change}),
-            requires_version=versioned_change in calls,
-            has_version="updated_at" in data and (bool(dependant.path_params) or creates),
-        )
+    @property
+    def permission(self) -> str | None:
+        """The permission that the caller needs, if any."""
+        path = str(self._route.path_format)
+        return PermissionCode.of(self._method, path).value if self.is_guarded else None
 
     def security(self, *, debug: bool) -> Iterator[dict[str, list[str]]]:
         """Yield the alternative ways to authenticate; none for a public route."""
-        if self.authenticated or self.takes_access_token:
+        if self._depends_on(*_WITH_ACCESS_TOKEN):
             yield {"accessToken": []}
             if debug:
                 yield {"password": []}
-        if self.takes_refresh_token:
+        if self._depends_on(security.refresh_token):
             yield {"refreshToken": []}
-            if self.takes_body:
+            if self._route.body_field:
                 yield {}  # the token may be in the body
 
     def success_headers(self) -> Iterator[str]:
         """Yield the headers of a success."""
-        if self.creates:
+        if self.is_created:
             yield "Location"
-        if self.has_version:
+        if self.is_versioned:
             yield "ETag"
 
     def error_statuses(self) -> Iterator[int]:
         """Yield the statuses of the possible errors."""
-        takes_token = self.authenticated or self.takes_access_token or self.takes_refresh_token
+        dependant, method = self._route.dependant, self._method
+        body = self._route.body_field
+        is_form = body is not None and isinstance(body.field_info, Form)
         possible = {
             400: True,
-            401: takes_token or self.returns_tokens,
-            403: self.refuses_one_time_passwords or (self.creates and not self.authenticated),
-            404: self.names_resource,
-            409: self.may_conflict,
-            412: self.accepts_version,
-            413: self.takes_body,
-            415: self.takes_body and not self.takes_form,
-            422: self.takes_body or self.takes_parameters,
-            428: self.requires_version,
-            429: self.is_limited,
+            401: self._depends_on(*_WITH_ACCESS_TOKEN, security.refresh_token)
+            or "access_token" in self._fields,
+            403: self.is_guarded
+            or self._depends_on(security.caller)
+            or (self.is_created and not self._depends_on(*_CALLERS)),
+            404: bool(dependant.path_params) or "ids" in _fields_of_body(self._route),
+            409: self.is_created
+            or method in {"PUT", "PATCH"}
+            or (self.is_guarded and method == "DELETE")
+            or (self.is_guarded and method == "POST" and bool(dependant.path_params)),
+            412: self._depends_on(conditional_change, versioned_change),
+            413: body is not None,
+            415: body is not None and not is_form,
+            422: body is not None
+            or any(d.path_params or d.query_params or d.header_params for d in _tree(dependant)),
+            428: self._depends_on(versioned_change),
+            429: any(isinstance(call, Provided) and call.is_limited for call in self._calls),
             500: True,
-            503: self.has_dependencies,
+            503: bool(self._calls - {security.public}),
         }
         return (status for status, is_possible in possible.items() if is_possible)
+
+    def _depends_on(self, *calls: Callable[..., Any]) -> bool:
+        return not self._calls.isdisjoint(calls)
 
 
 def example(schema: Schema, schemas: Mapping[str, Schema]) -> Any:  # noqa: ANN401 - any JSON
@@ -303,6 +278,14 @@ def _error_response(status: int, schemas: Mapping[str, Schema]) -> Schema:
 
 def _header_references(*names: str) -> Schema:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _fields_of_data(route: RouteContext) -> Mapping[str, Any]:
+    """Return the fields of the data in the envelope of a response."""
+    fields: Mapping[str, Any] = getattr(route.response_model, "model_fields", {})
+    if "data" in fields:
+        fields = getattr(fields["data"].annotation, "model_fields", {})
+    return fields
 
 
 def _fields_of_body(route: RouteContext) -> Mapping[str, Any]:
