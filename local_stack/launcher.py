@@ -14,17 +14,10 @@ import signal
 import sys
 from collections.abc import Sequence
 
-# linux/prctl.h, linux/securebits.h, linux/capability.h
-_PR_SET_PDEATHSIG = 1
-_PR_SET_KEEPCAPS = 8
-_PR_SET_SECUREBITS = 28
-_PR_CAP_AMBIENT = 47
-_PR_CAP_AMBIENT_RAISE = 2
-_SECBIT_NO_SETUID_FIXUP = 1 << 2
-_CAPABILITY_VERSION_3 = 0x20080522
-_CAP_DAC_OVERRIDE = 1
-_CAP_DAC_READ_SEARCH = 2
-_CAP_SETPCAP = 8
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+# linux/capability.h; the narrower one first, but containers often have only the other.
+_MAY_SEARCH = {"dac_read_search": 1 << 2, "dac_override": 1 << 1}
 
 
 def main(argv: Sequence[str]) -> None:
@@ -38,21 +31,23 @@ def main(argv: Sequence[str]) -> None:
     options = parser.parse_args(argv)
 
     os.umask(0o077)
+    command = options.command
     if options.user is not None:
-        drop_privileges(options.user, paths=options.path)
-    # After the change of user, which would clear it.
+        command = as_user(options.user, options.path, options.orphan_signal, command)
+    # After a change of user, which would clear it.
     if sys.platform == "linux":
         die_with_parent(options.orphan_signal)
     else:
         watch_parent(options.parent, options.orphan_signal)
     if os.getppid() != options.parent:
         sys.exit("The parent ended before the child began")
-    os.execv(options.command[0], options.command)  # noqa: S606 - the very point of a launcher
+    os.execv(command[0], command)  # noqa: S606 - the very point of a launcher
 
 
 def die_with_parent(orphan_signal: int) -> None:
     """Ask the kernel to send `orphan_signal` here when the thread that started this process ends (Linux)."""
-    _check(_libc().prctl(_PR_SET_PDEATHSIG, orphan_signal, 0, 0, 0))
+    if ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, orphan_signal, 0, 0, 0) != 0:
+        sys.exit("The kernel does not watch the parent")
 
 
 def watch_parent(parent: int, orphan_signal: int) -> None:
@@ -70,75 +65,51 @@ def watch_parent(parent: int, orphan_signal: int) -> None:
     os._exit(0)
 
 
-def drop_privileges(uid: int, *, paths: Sequence[str]) -> None:
-    """Give up root for good and be `uid`.
+def as_user(
+    uid: int, paths: Sequence[str], orphan_signal: int, command: Sequence[str]
+) -> Sequence[str]:
+    """Return the command that runs `command` as the user `uid`, which this process is itself without setpriv(1).
 
-    Where that user may not look into a folder above one of the paths (a private home), keep the one
+    Where that user may not look into a folder above one of the paths (a private home), setpriv keeps the one
     capability that is needed to pass through. The permissions of those folders are their owner's affair.
     """
-    linux = sys.platform == "linux"
-    if linux:
-        _check(_libc().prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0))
+    user = pwd.getpwuid(uid)
     os.setgroups([])
-    os.setgid(pwd.getpwuid(uid).pw_gid)
-    os.setuid(uid)
-    hidden = [path for path in paths if not os.access(path, os.X_OK)]
-    if hidden and linux:
-        _keep_search_capability()
-    elif hidden:
-        name = pwd.getpwuid(uid).pw_name
-        sys.exit(f"The user {name} cannot reach {hidden[0]}; start as another user than root")
+    os.setegid(user.pw_gid)
+    os.seteuid(uid)
+    hidden = [path for path in paths if not os.access(path, os.X_OK, effective_ids=True)]
+    os.seteuid(0)
+    places = (f"{folder}/setpriv" for folder in os.get_exec_path())
+    setpriv = next((place for place in places if os.access(place, os.X_OK)), None)
+    if setpriv is None:
+        os.setgid(user.pw_gid)
+        os.setuid(uid)
+    capability = _capability_to_search() if hidden and setpriv else None
+    if hidden and capability is None:
+        sys.exit(
+            f"The user {user.pw_name} cannot reach {hidden[0]}; start as another user than root"
+        )
+    if setpriv is None:
+        return command
+    kept = f"-all,+{capability}" if capability else "-all"
+    return [
+        setpriv,
+        *(f"--reuid={uid}", f"--regid={user.pw_gid}", "--clear-groups"),
+        *(f"--inh-caps={kept}", f"--ambient-caps={kept}"),
+        # Or access(2), with which PostgreSQL looks at its own files, would ignore the capability.
+        *(("--securebits=+no_setuid_fixup",) if capability else ()),
+        # The change of user clears it.
+        f"--pdeathsig={signal.Signals(orphan_signal).name.removeprefix('SIG')}",
+        "--",
+        *command,
+    ]
 
 
-class _Header(ctypes.Structure):
-    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
-
-
-class _Data(ctypes.Structure):
-    _fields_ = (
-        ("effective", ctypes.c_uint32),
-        ("permitted", ctypes.c_uint32),
-        ("inheritable", ctypes.c_uint32),
-    )
-
-
-def _keep_search_capability() -> None:
-    libc = _libc()
-    permitted = _capabilities(libc)
-    # The narrower one first; containers often have only the other.
-    for capability in (_CAP_DAC_READ_SEARCH, _CAP_DAC_OVERRIDE):
-        kept = 1 << capability
-        if permitted & kept:
-            _hold(libc, kept | 1 << _CAP_SETPCAP, inheritable=kept)
-            # Or access(2), with which PostgreSQL looks at its own files, would ignore capabilities.
-            _check(libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0))
-            _hold(libc, kept, inheritable=kept)
-            _check(libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, capability, 0, 0))
-            return
-    sys.exit("root may not look into every folder here; start as another user than root")
-
-
-def _capabilities(libc: ctypes.CDLL) -> int:
-    """Return which of the first 32 capabilities this process may use."""
-    data = (_Data * 2)()
-    _check(libc.capget(ctypes.byref(_Header(_CAPABILITY_VERSION_3, 0)), data))
-    return int(data[0].permitted)
-
-
-def _hold(libc: ctypes.CDLL, capabilities: int, *, inheritable: int) -> None:
-    """Give up all other capabilities."""
-    data = (_Data * 2)(_Data(capabilities, capabilities, inheritable), _Data(0, 0, 0))
-    _check(libc.capset(ctypes.byref(_Header(_CAPABILITY_VERSION_3, 0)), data))
-
-
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
-
-
-def _check(result: int) -> None:
-    if result != 0:
-        errno = ctypes.get_errno()
-        raise OSError(errno, os.strerror(errno))
+def _capability_to_search() -> str | None:
+    """Return the capability of this process that lets it look into every folder."""
+    with open("/proc/self/status", encoding="ascii") as status:  # noqa: PTH123 - pathlib takes long to import
+        held = next(int(line.split()[1], 16) for line in status if line.startswith("CapPrm:"))
+    return next((name for name, bit in _MAY_SEARCH.items() if held & bit), None)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import signal
 import socket
 import stat
@@ -28,7 +29,7 @@ from adapters.mongo.client import mongo_client
 from adapters.mongo.health import MongoProbe
 from application.settings import MongoSettings
 from domain.errors import Unavailable
-from local_stack import errors
+from local_stack import errors, launcher
 from local_stack.errors import AlreadyRunning, ServerFailed, WheelMissing, _remedy
 from local_stack.lock import locked, owner
 from local_stack.mongo import Mongo
@@ -143,6 +144,59 @@ async def test_folders_above_the_data_keep_their_permissions(tmp_path: Path) -> 
             await connection.close()
 
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
+
+
+ONLY_ROOT = pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0, reason="only root can become another user"
+)
+
+
+def as_nobody(path: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run a program that prints its own rights as `nobody`, who has to reach `path`."""
+    user = str(pwd.getpwnam("nobody").pw_uid)
+    options = ("--parent", str(os.getpid()), "--user", user, "--path", str(path))
+    program = ("/bin/cat", "/proc/self/status")
+    return subprocess.run(  # noqa: S603 - ours
+        [sys.executable, "-I", "-S", launcher.__file__, *options, "--", *program],
+        env=environment or None,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def rights(run: "subprocess.CompletedProcess[str]") -> dict[str, list[str]]:
+    """Return the ids and the capabilities that the program had."""
+    lines = dict(line.split(":", 1) for line in run.stdout.splitlines())
+    return {name: lines[name].split() for name in ("Uid", "Groups", "CapPrm", "CapAmb")}
+
+
+@ONLY_ROOT
+@pytest.mark.parametrize("environment", [{}, {"PATH": ""}], ids=["setpriv", "without setpriv"])
+def test_root_gives_up_all_of_its_rights(environment: dict[str, str]) -> None:
+    user = str(pwd.getpwnam("nobody").pw_uid)
+    no_capability = ["0" * 16]
+
+    assert rights(as_nobody(Path("/bin/cat"), **environment)) == {
+        "Uid": [user] * 4,
+        "Groups": [],
+        "CapPrm": no_capability,
+        "CapAmb": no_capability,
+    }
+
+
+@ONLY_ROOT
+def test_the_one_right_that_is_kept_is_to_pass_through_a_private_home(tmp_path: Path) -> None:
+    """Without setpriv none is kept, and the message says what to do."""
+    (tmp_path / "home").mkdir(mode=0o700)
+    (tmp_path / "home" / "data").mkdir()
+    kept = rights(as_nobody(tmp_path / "home" / "data"))
+    refused = as_nobody(tmp_path / "home" / "data", PATH="")
+
+    assert kept["CapPrm"] == kept["CapAmb"]
+    assert int(kept["CapPrm"][0], 16).bit_count() == 1
+    assert refused.returncode == 1
+    assert "start as another user than root" in refused.stderr
 
 
 async def test_half_a_cluster_is_made_again(tmp_path: Path) -> None:
