@@ -7,6 +7,7 @@ from typing import Any
 from celery import Celery, Task
 
 from domain.scheduling.registered_tasks import Parameter, ParameterKind, RegisteredTask
+from entrypoints.celery.internals import written_function
 from entrypoints.celery.recording import NOTE_END
 
 _LONGEST_DESCRIPTION = 2000
@@ -26,12 +27,11 @@ def registered_tasks(app: Celery) -> Sequence[RegisteredTask]:
 
 
 def _registered(name: str, task: Task[..., Any]) -> RegisteredTask:
-    # What `autoretry_for` puts in its place has lost its signature.
-    run = getattr(task, "_orig_run", task.run)
+    function = written_function(task)
     return RegisteredTask(
         name=name,
-        description=(inspect.getdoc(run) or "")[:_LONGEST_DESCRIPTION],
-        parameters=tuple(map(_parameter, inspect.signature(run).parameters.values())),
+        description=(inspect.getdoc(function) or "")[:_LONGEST_DESCRIPTION],
+        parameters=tuple(map(_parameter, inspect.signature(function).parameters.values())),
         accepts_anything=not task.typing,
     )
 

@@ -13,7 +13,7 @@ class OneAttempt(EventDispatcher):
     never end.
     """
 
-    def send(self, *args: Any, **fields: Any) -> Any:  # noqa: ANN401 - as Celery's
+    def send(self, *args: Any, **fields: Any) -> Any:
         return super().send(*args, **{**fields, "retry": False})
 
 

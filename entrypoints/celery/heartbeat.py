@@ -13,18 +13,18 @@ class WorkerHeartbeat(bootsteps.StartStopStep):
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
-    def __init__(self, consumer: Any, **options: Any) -> None:  # noqa: ANN401 - as Celery's
+    def __init__(self, consumer: Any, **options: Any) -> None:
         super().__init__(consumer, **options)
         self._timer: Any = None
         name = consumer.hostname.partition("@")[0]
         self._heartbeat = Heartbeat(process_settings().data_dir, f"worker {name}")
 
-    def start(self, consumer: Any) -> None:  # noqa: ANN401
+    def start(self, consumer: Any) -> None:
         """Beat now, and then as often as the loop that takes messages comes round."""
         self._beat(consumer.hostname)
         self._timer = consumer.timer.call_repeatedly(EVERY, self._beat, (consumer.hostname,))
 
-    def stop(self, consumer: Any) -> None:  # noqa: ANN401, ARG002
+    def stop(self, consumer: Any) -> None:  # noqa: ARG002
         """Beat no more."""
         if self._timer is not None:
             self._timer.cancel()

@@ -108,7 +108,7 @@ def use() -> None:
     worker_shutdown.connect(_end)
 
 
-def _begin(sender: str, instance: Any, **_: object) -> None:  # noqa: ANN401 - a worker of Celery's
+def _begin(sender: str, instance: Any, **_: object) -> None:
     _worker.begin(sender, instance.app)
 
 

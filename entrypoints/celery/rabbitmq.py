@@ -4,7 +4,9 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from kombu.transport import TRANSPORT_ALIASES, pyamqp
+from kombu.transport import pyamqp
+
+from entrypoints.celery.internals import ChannelHooks, close_inherited_socket, use_transport
 
 _ANSWER_WITHIN = 10.0
 
@@ -12,7 +14,7 @@ _ANSWER_WITHIN = 10.0
 def use() -> None:
     """Have Kombu take these connections for all addresses of RabbitMQ."""
     for scheme, transport in {"amqp": Transport, "amqps": SSLTransport}.items():
-        TRANSPORT_ALIASES[scheme] = f"{__name__}:{transport.__name__}"
+        use_transport(scheme, f"{__name__}:{transport.__name__}")
 
 
 class BrokerRefuses(ConnectionError):
@@ -30,16 +32,18 @@ class ChannelLost(ConnectionError):
     """RabbitMQ closed a channel of its own accord: a message was not acknowledged within its `consumer_timeout`."""
 
 
-class Channel(pyamqp.Channel):
+class Channel(ChannelHooks):
     """A channel whose questions (and the confirmation of a message is an answer to one) have a time limit."""
+
+    lost = ChannelLost  # a worker connects again
 
     def wait(
         self,
-        method: Any,  # noqa: ANN401 - as amqp's
+        method: Any,
         callback: Callable[..., Any] | None = None,
         timeout: float | None = None,
-        returns_tuple: bool = False,  # noqa: FBT001, FBT002 - as amqp's
-    ) -> Any:  # noqa: ANN401 - as amqp's
+        returns_tuple: bool = False,
+    ) -> Any:
         connection: Connection = self.connection
         within = timeout or connection.answer_within
         try:
@@ -48,33 +52,24 @@ class Channel(pyamqp.Channel):
             connection.collect()  # a late answer would be taken for that to another question
             raise NoAnswer(within) from error
 
-    def _on_close(self, reply_code: int, reply_text: str, class_id: int, method_id: int) -> None:
-        """Raise what a worker connects again for, unless the reason is something that we have asked."""
-        try:
-            super()._on_close(reply_code, reply_text, class_id, method_id)  # type: ignore[misc]  # the stubs lack it
-        except self.connection.channel_errors as error:
-            if (class_id, method_id) != (0, 0):
-                raise
-            raise ChannelLost(reply_text) from error
-
 
 class Connection(pyamqp.Connection):
     """A connection that belongs to the process that opened it."""
 
     Channel = Channel
 
-    def __init__(self, *args: Any, answer_within: float = _ANSWER_WITHIN, **options: Any) -> None:  # noqa: ANN401 - amqp's
+    def __init__(self, *args: Any, answer_within: float = _ANSWER_WITHIN, **options: Any) -> None:
         super().__init__(*args, **options)
         self.answer_within = answer_within
         self._process = os.getpid()
 
     def wait(
         self,
-        method: Any,  # noqa: ANN401 - as amqp's
+        method: Any,
         callback: Callable[..., Any] | None = None,
         timeout: float | None = None,
-        returns_tuple: bool = False,  # noqa: FBT001, FBT002 - as amqp's
-    ) -> Any:  # noqa: ANN401 - as amqp's
+        returns_tuple: bool = False,
+    ) -> Any:
         within = timeout or self.answer_within
         try:
             return super().wait(method, callback, within, returns_tuple)
@@ -83,14 +78,9 @@ class Connection(pyamqp.Connection):
             raise NoAnswer(within) from error
 
     def collect(self) -> None:
-        """Close the connection; after a fork, only what the child has of it.
-
-        `amqp` shuts the socket down, and so takes the connection away from the parent.
-        """
-        transport = self._transport  # type: ignore[attr-defined]  # the stubs lack it
-        if self._process != os.getpid() and transport is not None and transport.sock is not None:
-            transport.sock.close()
-            transport.sock = None
+        """Close the connection; after a fork, only what the child has of it."""
+        if self._process != os.getpid():
+            close_inherited_socket(self)
         super().collect()
 
 
@@ -99,7 +89,7 @@ class Transport(pyamqp.Transport):
 
     Connection = Connection
 
-    def establish_connection(self) -> Any:  # noqa: ANN401 - a `Connection`
+    def establish_connection(self) -> Any:
         """Connect; raise `OSError` if that fails, whatever the reason: it may have gone the next time."""
         try:
             return super().establish_connection()

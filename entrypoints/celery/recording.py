@@ -7,19 +7,16 @@ supervises it has noted.
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, ParamSpec, TypeVar
 from uuid import UUID
 
-from billiard.common import terminate_handler_fired  # type: ignore[attr-defined]  # stubs lack it
-from billiard.einfo import ExceptionInfo
 from billiard.process import current_process
 from celery import Celery, states
 from celery.app.task import Context
-from celery.app.trace import TraceInfo, trace_ok_t
 from celery.canvas import Signature
 from celery.exceptions import (
     Ignore,
@@ -31,7 +28,6 @@ from celery.exceptions import (
     WorkerShutdown,
     WorkerTerminate,
 )
-from celery.utils.serialization import get_pickleable_exception
 from celery.worker.consumer import Consumer
 from kombu import Message
 
@@ -44,6 +40,7 @@ from entrypoints.celery.asynchronous.resources import Resource
 from entrypoints.celery.asynchronous.stacks import Execution
 from entrypoints.celery.asynchronous.tasks import AsyncRequest
 from entrypoints.celery.headers import SLOT_HEADER, TASK_HEADER
+from entrypoints.celery.internals import Traced, Tracer, is_terminating, trace_failure, traced
 from entrypoints.celery.process import container
 from entrypoints.celery.typed import TypedTask
 
@@ -58,9 +55,6 @@ _log = logging.getLogger(__name__)
 _LONGEST_ERROR = 2000
 _LONGEST_RUN = timedelta(days=1)
 """When a run without a time limit no longer counts as going on."""
-
-_Tracer = Callable[..., trace_ok_t]
-"""What Celery does with a message in the process that runs it: id, arguments, and the message's headers."""
 
 
 @Resource
@@ -81,22 +75,15 @@ class RecordedTask(TypedTask[P, R_co]):
 
     abstract = True
     Request = f"{__name__}:RecordedRequest"
-    _tracer: _Tracer | None = None
 
-    @property
-    def __trace__(self) -> _Tracer | None:
-        return self._tracer
-
-    @__trace__.setter
-    def __trace__(self, tracer: _Tracer | None) -> None:
-        """Take Celery's tracer, whenever it has built one, and note what becomes of runs around it."""
-        self._tracer = tracer and _RecordingTracer(self, tracer)
+    def around(self, tracer: Tracer) -> Tracer:
+        return _RecordingTracer(self, tracer)
 
     def signature_from_request(
         self,
         request: Context | None = None,
-        *args: Any,  # noqa: ANN401  as Celery's
-        **options: Any,  # noqa: ANN401  as Celery's
+        *args: Any,
+        **options: Any,
     ) -> Signature[R_co]:
         """Return the message of a retry. That of a run says when it must begin, and this one has."""
         request = request or self.request
@@ -111,7 +98,7 @@ class _RecordingTracer:
     """Celery's tracer, with what becomes of runs noted around it."""
 
     task: RecordedTask[..., Any]
-    tracer: _Tracer
+    tracer: Tracer
 
     def __call__(
         self,
@@ -119,23 +106,23 @@ class _RecordingTracer:
         args: list[Any],
         kwargs: dict[str, Any],
         request: dict[str, Any] | None = None,
-    ) -> trace_ok_t:
+    ) -> Traced:
         run = _Run.of(request or {})
         if run is None:
             return self._trace(uuid, args, kwargs, request)
         if not_begun := self._begin(run, request or {}):
             return not_begun
         try:
-            traced = self._trace(uuid, args, kwargs, request)
+            outcome = self._trace(uuid, args, kwargs, request)
         except BaseException as error:
             # If that is what a signal wants, whoever sent it has the end noted.
-            if not terminate_handler_fired():
+            if not is_terminating():
                 run.finish(error)
             raise
-        run.finish_as(traced)
-        return traced
+        run.finish_as(outcome)
+        return outcome
 
-    def _begin(self, run: "_Run", request: dict[str, Any]) -> trace_ok_t | None:
+    def _begin(self, run: "_Run", request: dict[str, Any]) -> Traced | None:
         """Note that the run begins; return what becomes of a message if it may not."""
         try:
             if run.begins(request, self.task.time_limit):
@@ -147,7 +134,7 @@ class _RecordingTracer:
         # A beat that was killed can publish a message twice.
         refusal = MayNotBegin(f"{run.id} has begun before, has expired, or its task is deleted")
         _log.info("Task %s[%s] is ignored: %s", self.task.name, run.id, refusal)
-        return _traced(states.IGNORED, refusal)
+        return traced(states.IGNORED, refusal)
 
     def _trace(
         self,
@@ -155,7 +142,7 @@ class _RecordingTracer:
         args: list[Any],
         kwargs: dict[str, Any],
         request: dict[str, Any] | None,
-    ) -> trace_ok_t:
+    ) -> Traced:
         """Return what has become of a message, also where Celery's tracer lets an exception through.
 
         Its pools lose some of these, and with them the acknowledgement. Raise only what is to end the process.
@@ -163,28 +150,26 @@ class _RecordingTracer:
         try:
             return self.tracer(uuid, args, kwargs, request)
         except Reject as rejection:
-            return _traced(states.REJECTED, rejection)
+            return traced(states.REJECTED, rejection)
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - not the task's: how it ended could not be stored
             _log.exception("what became of task %s[%s] is not stored", self.task.name, uuid)
-            return _traced(states.FAILURE, error)
+            return traced(states.FAILURE, error)
         except BaseException as error:
             if _ends_the_process(error):
                 raise
             return self._failed(error, request or {})
 
-    def _failed(self, error: BaseException, request: dict[str, Any]) -> trace_ok_t:
+    def _failed(self, error: BaseException, request: dict[str, Any]) -> Traced:
         if isinstance(error, SystemExit | KeyboardInterrupt):
             # Celery would raise these once more, where the message is acknowledged.
             error = RuntimeError(_told(error))
-        failure = TraceInfo(states.FAILURE, error)
         try:
-            info = failure.handle_error_state(self.task, Context(request))
+            return trace_failure(self.task, request, error)
         except Exception:  # noqa: BLE001 - a store that is away, or a hook of the task
             _log.exception("the failure of task %s is not stored", self.task.name)
-            return _traced(states.FAILURE, error)
-        return trace_ok_t(info, failure, 0.0, None)
+            return traced(states.FAILURE, error)
 
 
 def _ends_the_process(error: BaseException) -> bool:
@@ -198,16 +183,6 @@ def _ends_the_process(error: BaseException) -> bool:
     return is_an_exit and current_process().name != "MainProcess"
 
 
-def _traced(state: str, error: BaseException) -> trace_ok_t:
-    """Return what a tracer returns of a message that ended like this."""
-    told: Exception = get_pickleable_exception(error)  # type: ignore[arg-type]  # any does
-    try:
-        raise told.with_traceback(error.__traceback__)  # noqa: TRY301 - it must have a traceback
-    except BaseException:  # noqa: BLE001 - what was just raised
-        info = ExceptionInfo(internal=True)
-    return trace_ok_t(info, TraceInfo(state, error), 0.0, None)
-
-
 class RecordedRequest(AsyncRequest):
     """A message in the process that supervises a pool, where the ends are noticed that no process of the pool can note.
 
@@ -219,20 +194,18 @@ class RecordedRequest(AsyncRequest):
 
     def maybe_expire(self) -> Literal[True] | None:
         """Let a message that comes back be: its run goes on if it had begun in time, which the store knows."""
-        if self.delivery_info.get("redelivered") and _Run.of(self._request_dict):  # type: ignore[attr-defined]  # celery-types lacks it
+        if self.delivery_info.get("redelivered") and _Run.of(self.request_dict):
             return None
         return super().maybe_expire()
 
-    def reject(self, requeue: bool = False) -> None:  # noqa: FBT001, FBT002  as Celery's
+    def reject(self, requeue: bool = False) -> None:
         self._comes_back = self._comes_back or requeue
         super().reject(requeue)
 
-    def _retry_worker_lost(self, *args: Any) -> bool:  # noqa: ANN401  as Celery's
-        is_retried: bool = super()._retry_worker_lost(*args)  # type: ignore[misc]  # celery-types lacks it
-        self._comes_back = self._comes_back or is_retried
-        return is_retried
+    def on_retried_after_loss(self) -> None:
+        self._comes_back = True
 
-    def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001  as Celery's
+    def on_timeout(self, soft: bool, timeout: float) -> None:
         try:
             super().on_timeout(soft, timeout)
         finally:
@@ -241,9 +214,9 @@ class RecordedRequest(AsyncRequest):
 
     def on_failure(
         self,
-        exc_info: Any,  # noqa: ANN401  as Celery's
-        send_failed_event: bool = True,  # noqa: FBT001, FBT002  as Celery's
-        return_ok: bool = False,  # noqa: FBT001, FBT002  as Celery's
+        exc_info: Any,
+        send_failed_event: bool = True,
+        return_ok: bool = False,
     ) -> None:
         error = exc_info.exception
         error = getattr(error, "exc", error)
@@ -253,34 +226,30 @@ class RecordedRequest(AsyncRequest):
         try:
             super().on_failure(exc_info, send_failed_event, return_ok)
         finally:
-            is_cancelled = self._already_cancelled  # type: ignore[attr-defined]  # celery-types lacks it
             # What a tracer has returned, it has noted.
-            if not return_ok and not is_cancelled:
+            if not return_ok and not self.is_cancelled:
                 self._have_noted(error)
 
-    def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:  # noqa: ANN401, FBT001  as Celery's
-        try:
-            super()._announce_revoked(reason, terminated, signum, expired)  # type: ignore[misc]  # celery-types lacks it
-        finally:
-            has_begun = self._request_dict.get("retries")  # type: ignore[attr-defined]  # as above
-            if not terminated and (has_begun or not expired):
-                self._have_noted(TaskRevokedError(reason))
+    def on_revoked(self, reason: str, *, terminated: bool, expired: bool) -> None:
+        has_begun = self.request_dict.get("retries")
+        if not terminated and (has_begun or not expired):
+            self._have_noted(TaskRevokedError(reason))
 
     def _have_noted(self, error: BaseException) -> None:
         if not self._comes_back:
-            _have_noted(self.task.app, self._request_dict, error)  # type: ignore[attr-defined]  # as above
+            _have_noted(self.task.app, self.request_dict, error)
 
 
 class RecordingConsumer(Consumer):
     """Has the end of runs noted whose messages this worker throws away, for nobody else will have them."""
 
-    def on_unknown_task(self, body: Any, message: Message, exc: Exception) -> None:  # noqa: ANN401  as Celery's
+    def on_unknown_task(self, body: Any, message: Message, exc: Exception) -> None:
         try:
             super().on_unknown_task(body, message, exc)
         finally:
             _have_noted(self.app, message.headers, NotRegistered(message.headers.get("task")))
 
-    def on_invalid_task(self, body: Any, message: Message, exc: Exception) -> None:  # noqa: ANN401  as Celery's
+    def on_invalid_task(self, body: Any, message: Message, exc: Exception) -> None:
         try:
             super().on_invalid_task(body, message, exc)
         finally:
@@ -341,19 +310,19 @@ class _Run:
             again=bool(request.get("retries")) or bool(delivery.get("redelivered")),
         )
 
-    def finish_as(self, traced: trace_ok_t) -> None:
+    def finish_as(self, outcome: Traced) -> None:
         """Let the process note the end, soon, unless there will be another attempt."""
-        if traced.info is None:
+        if outcome.info is None:
             self.finish(None)
             return
-        error = traced.info.retval
+        error = outcome.info.retval
         is_rejected = isinstance(error, Reject) and error.requeue  # type: ignore[attr-defined]  # celery-types lacks it
         comes_back = is_rejected or isinstance(error, Retry)
         if comes_back:
             return
-        if traced.info.state == states.IGNORED:
+        if outcome.info.state == states.IGNORED:
             self.finish(None)
-        elif traced.info.state == states.FAILURE and getattr(traced.retval, "internal", False):
+        elif outcome.info.state == states.FAILURE and getattr(outcome.retval, "internal", False):
             # Celery does not tell which of the two it was.
             self.finish(error, "what it returned or raised could not be stored: ")
         else:

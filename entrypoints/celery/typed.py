@@ -3,12 +3,9 @@
 import asyncio
 import inspect
 import warnings
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
-from types import MappingProxyType
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -23,9 +20,8 @@ from typing import (
     overload,
 )
 
-from celery import Celery, Task
+from celery import Task
 from celery.canvas import Signature
-from celery.local import maybe_evaluate
 from celery.result import AsyncResult, EagerResult
 from celery.utils.time import maybe_make_aware
 
@@ -35,6 +31,7 @@ from entrypoints.celery.asynchronous.tasks import (
     on_process_loop,
     refuse_generator_function,
 )
+from entrypoints.celery.internals import CeleryHooks
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -206,8 +203,6 @@ class TypedTask(AsyncTask[P, R_co]):
     `apply_async` cannot be, but `options(…).delay(…)` is.
     """
 
-    publishing: Mapping[str, Any] = MappingProxyType({})
-    """Where its messages go, as said in the decorator."""
     longest_delay: timedelta | None = timedelta(hours=1)
     _has_warned = False
     _has_warned_of_blocking = False
@@ -221,7 +216,7 @@ class TypedTask(AsyncTask[P, R_co]):
 
     if TYPE_CHECKING:
 
-        def s(self, *args: Any, **kwargs: Any) -> Chainable[R_co]: ...  # noqa: ANN401
+        def s(self, *args: Any, **kwargs: Any) -> Chainable[R_co]: ...
         def si(self, *args: P.args, **kwargs: P.kwargs) -> Chainable[R_co]: ...
 
     def options(self, **options: Unpack[PublishOptions]) -> Publisher[P, R_co]:
@@ -232,8 +227,8 @@ class TypedTask(AsyncTask[P, R_co]):
         self,
         args: tuple[Any, ...] | None = None,
         kwargs: dict[str, Any] | None = None,
-        *more: Any,  # noqa: ANN401  as Celery's
-        **options: Any,  # noqa: ANN401  as Celery's
+        *more: Any,
+        **options: Any,
     ) -> AsyncResult[R_co]:
         """Publish a message.
 
@@ -268,10 +263,6 @@ class TypedTask(AsyncTask[P, R_co]):
             return maybe_make_aware(eta, self.app.timezone) - self.app.now()
         return timedelta(seconds=options.get("countdown") or 0)
 
-    def _get_exec_options(self) -> dict[str, Any]:
-        options = super()._get_exec_options()  # type: ignore[misc]  # celery-types leaves it out
-        return {**options, **self.publishing}
-
 
 def _is_in_coroutine() -> bool:
     try:
@@ -295,10 +286,10 @@ class CoroutineTask(TypedTask[P, Coroutine[Any, Any, R]]):
         def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]: ...  # type: ignore[override]
         async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]: ...  # type: ignore[override]
         async def acall(self, *args: P.args, **kwargs: P.kwargs) -> R: ...  # type: ignore[override]
-        def apply_async(self, *args: Any, **options: Any) -> AsyncResult[R]: ...  # type: ignore[override]  # noqa: ANN401
-        def apply(self, *args: Any, **options: Any) -> EagerResult[R]: ...  # type: ignore[override]  # noqa: ANN401
+        def apply_async(self, *args: Any, **options: Any) -> AsyncResult[R]: ...  # type: ignore[override]
+        def apply(self, *args: Any, **options: Any) -> EagerResult[R]: ...  # type: ignore[override]
         def options(self, **options: Unpack[PublishOptions]) -> Publisher[P, R]: ...  # type: ignore[override]
-        def s(self, *args: Any, **kwargs: Any) -> Chainable[R]: ...  # type: ignore[override]  # noqa: ANN401
+        def s(self, *args: Any, **kwargs: Any) -> Chainable[R]: ...  # type: ignore[override]
         def si(self, *args: P.args, **kwargs: P.kwargs) -> Chainable[R]: ...  # type: ignore[override]
 
 
@@ -309,7 +300,7 @@ class TaskOfBase(TypedTask[P, R_co]):
 
     if TYPE_CHECKING:
 
-        def __getattr__(self, name: str) -> Any: ...  # noqa: ANN401  whatever the base has
+        def __getattr__(self, name: str) -> Any: ...
 
 
 class TaskDecorator(Protocol):
@@ -360,11 +351,10 @@ class BoundBaseTaskDecorator(Protocol):
     def __call__(self, fun: Callable[Concatenate[Self_contra, P], R], /) -> TaskOfBase[P, R]: ...
 
 
-class TypedCelery(Celery):
+class TypedCelery(CeleryHooks):
     """Celery with precise types and async tasks."""
 
     task_cls = f"{__name__}:TypedTask"
-    _pending_defaults: "deque[Callable[[], Any]]"
 
     @overload  # type: ignore[override]  # celery-types' overloads forget what the function takes and returns
     def task(self, fun: Callable[P, J], /) -> TypedTask[P, J]: ...
@@ -440,43 +430,26 @@ class TypedCelery(Celery):
             return super().task(*args, **options)
         decorator = super().task(**options)
 
-        def decorate(function: Callable[..., Any]) -> Any:  # noqa: ANN401  as Celery's
+        def decorate(function: Callable[..., Any]) -> Any:
             # Celery makes the task when somebody first needs it, in a worker for example.
             refuse_generator_function(function)
             return decorator(function)
 
         return decorate
 
-    def _load_config(self) -> Any:  # noqa: ANN401  as Celery's
-        """Read the configuration; if a part of it cannot be had, it is not there, and is asked for again.
-
-        Celery would forget that part, and go on with what it is by default: another broker, other queues.
-        """
-        pending: deque[Callable[[], Any]] = self._pending_defaults
-        parts = [maybe_evaluate(part()) for part in pending]
-        self._pending_defaults = deque(partial(dict, part) for part in parts)
-        return super()._load_config()  # type: ignore[misc]  # celery-types lacks it
-
     def on_init(self) -> None:
         super().on_init()
         self.steps["worker"].add(AsyncWorker)
 
-    def _task_from_fun(
-        self,
-        fun: Callable[..., Any],
-        *args: Any,  # noqa: ANN401  as Celery's
-        **options: Any,  # noqa: ANN401  as Celery's
-    ) -> Task[..., Any]:
-        fun = on_process_loop(fun)
+    def prepare_task(
+        self, function: Callable[..., Any], options: dict[str, Any]
+    ) -> tuple[Callable[..., Any], dict[str, Any]]:
+        function = on_process_loop(function)
         if base := options.get("base"):
             options["base"] = self._with_ours(base)
-        return super()._task_from_fun(fun, *args, **options)
+        return function, options
 
-    def register_task(
-        self,
-        task: T | type[T],
-        **options: Any,  # noqa: ANN401  as Celery's
-    ) -> T:
+    def register_task(self, task: T | type[T], **options: Any) -> T:
         if isinstance(task, type):
             return super().register_task(self._with_ours(task), **options)
         task.__class__ = self._with_ours(task.__class__)

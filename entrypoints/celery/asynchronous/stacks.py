@@ -10,30 +10,21 @@ from contextvars import ContextVar
 from typing import Any
 
 from celery import Task
-from celery._state import _task_stack  # type: ignore[attr-defined]  # celery-types leaves it out
 from celery.app.task import Context
-from celery.exceptions import ImproperlyConfigured
-from celery.utils.threads import _LocalStack, get_ident
+from celery.utils.threads import get_ident
+
+from entrypoints.celery.internals import release, set_owner, task_stack
 
 _execution: ContextVar["Execution | None"] = ContextVar("execution", default=None)
 
 
-def _owner() -> Any:  # noqa: ANN401  Celery's are numbers or greenlets
+def owner() -> object:
     """Return whose stacks are meant: those of an execution, or else of the thread (or greenlet)."""
     execution = _execution.get()
     return get_ident() if execution is None else execution.owner
 
 
-def follow_coroutines(stack: _LocalStack[Any]) -> None:
-    """Make coroutines find what is theirs on `stack`; raise `ImproperlyConfigured` if it is of another kind."""
-    if not isinstance(stack, _LocalStack):
-        raise ImproperlyConfigured(
-            "Async tasks need Celery's default stacks; remove USE_FAST_LOCALS from the environment"
-        )
-    stack.__ident_func__ = _owner  # type: ignore[misc]  # Celery's own hook; celery-types lacks the setter
-
-
-follow_coroutines(_task_stack)
+set_owner(task_stack, owner)
 
 
 class Execution:
@@ -42,8 +33,8 @@ class Execution:
     __slots__ = ("owner", "request", "task")
 
     def __init__(self) -> None:
-        self.owner: object = _owner()
-        self.task: Task[..., Any] | None = _task_stack.top
+        self.owner: object = owner()
+        self.task: Task[..., Any] | None = task_stack.top
         self.request: Context | None = self.task.request_stack.top if self.task else None
 
     @property
@@ -84,24 +75,24 @@ def direct_call(
 
     The block has copies of the stacks, so that what many such blocks push at once does not mix.
     """
-    outer = [*_task_stack.stack]
+    outer = [*task_stack.stack]
     requests = {each.request_stack: [*each.request_stack.stack] for each in outer}
     execution = Execution()
     execution.owner = object()
     token = _execution.set(execution)
     try:
         for each in outer:
-            _task_stack.push(each)
+            task_stack.push(each)
         for stack, copies in requests.items():
             for request in copies:
                 stack.push(request)
-        _task_stack.push(task)
+        task_stack.push(task)
         request = Context({**vars(task.request), "args": args, "kwargs": kwargs})
         task.request_stack.push(request)
         execution.task, execution.request = task, request
         yield
     finally:
-        for each in _task_stack.stack:
-            each.request_stack.__release_local__()
-        _task_stack.__release_local__()
+        for each in task_stack.stack:
+            release(each.request_stack)
+        release(task_stack)
         _execution.reset(token)

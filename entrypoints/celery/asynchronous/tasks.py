@@ -17,15 +17,15 @@ from celery.concurrency.base import BasePool
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.concurrency.thread import TaskPool as ThreadPool
 from celery.exceptions import ImproperlyConfigured
-from celery.worker.request import Request
 
 from entrypoints.celery.asynchronous.loop import process_loop
 from entrypoints.celery.asynchronous.stacks import (
     Execution,
     direct_call,
-    follow_coroutines,
     goes_on,
+    owner,
 )
+from entrypoints.celery.internals import RequestHooks, TaskHooks, set_owner
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
@@ -64,7 +64,7 @@ def _wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
     is_async = inspect.iscoroutinefunction(code)
 
     @wraps(function)
-    def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  whatever the function takes and returns
+    def run(*args: Any, **kwargs: Any) -> Any:
         is_awaited = _awaited.get() or _is_called_by_itself(args)
         _awaited.set(False)
         value = function(*args, **kwargs)
@@ -121,7 +121,7 @@ def _is_generator_function(function: Callable[..., Any]) -> bool:
     return inspect.isgeneratorfunction(function) and not flags & inspect.CO_ITERABLE_COROUTINE
 
 
-def _await(value: Awaitable[Any]) -> Any:  # noqa: ANN401  whatever it gives
+def _await(value: Awaitable[Any]) -> Any:
     """Await a value on the loop of the process; raise `WouldDeadlock` there."""
     thread, execution = process_loop.thread(), Execution()
     if thread.is_current:
@@ -138,7 +138,7 @@ def _await(value: Awaitable[Any]) -> Any:  # noqa: ANN401  whatever it gives
     return result
 
 
-async def _value_of(value: Any) -> Any:  # noqa: ANN401  whatever it gives
+async def _value_of(value: Any) -> Any:
     """Return what is left once everything that can be awaited has been: a coroutine may return another one."""
     while inspect.isawaitable(value):
         value = await value
@@ -151,7 +151,7 @@ def is_async(task: Task[..., Any]) -> bool:
     return getattr(task.run, "is_async", False)
 
 
-class AsyncTask(Task[P, R_co]):
+class AsyncTask(TaskHooks[P, R_co]):
     """A task whose `run` may be `async def`; a plain one is left as it is."""
 
     Request = f"{__name__}:AsyncRequest"
@@ -167,7 +167,7 @@ class AsyncTask(Task[P, R_co]):
     @classmethod
     def on_bound(cls, app: Celery) -> None:
         super().on_bound(app)
-        follow_coroutines(cls.request_stack)
+        set_owner(cls.request_stack, owner)
 
     async def acall(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the task like a function, without a message, on the caller's event loop.
@@ -219,7 +219,7 @@ _soft_limits = _SoftLimits()
 class AsyncWorker(bootsteps.Step):
     """What a worker must know to run async tasks. Raises `ImproperlyConfigured` for pools of greenlets."""
 
-    def __init__(self, worker: Any, **options: object) -> None:  # noqa: ANN401  celery-types' lacks `pool_cls`
+    def __init__(self, worker: Any, **options: object) -> None:
         super().__init__(worker, **options)
         if worker.pool_cls.is_green:
             raise ImproperlyConfigured(
@@ -229,7 +229,7 @@ class AsyncWorker(bootsteps.Step):
         _soft_limits.default = worker.soft_time_limit
 
 
-class AsyncRequest(Request):
+class AsyncRequest(RequestHooks):
     """A message that a worker has received. To terminate one that a thread runs is to interrupt its coroutine."""
 
     def terminate(self, pool: BasePool, signal: int | None = None) -> None:
