@@ -11,6 +11,7 @@ from dependency_injector import containers, providers
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.astronomy import sun
+from adapters.celery.publishing_options import CeleryPublishingOptionsPolicy
 from adapters.environment.load import load_settings
 from adapters.environment.sources import names_environment
 from adapters.memory.access_cache import LocalAccessCache, MemoryAccessCache
@@ -165,11 +166,14 @@ class Container(containers.DeclarativeContainer):
     s3 = providers.Singleton(S3Client, settings.provided.s3)
 
     # --- adapters ---
+    publishing_options = providers.Singleton(CeleryPublishingOptionsPolicy)
     memory_store = providers.Singleton(MemoryStore, clock)
     uow = providers.Selector(
         stores,
         memory=providers.Factory(MemoryUnitOfWork, memory_store),
-        servers=providers.Factory(PostgresUnitOfWork, engine),
+        servers=providers.Factory(
+            PostgresUnitOfWork, engine, check_options=publishing_options.provided.problems
+        ),
     )
     schema = providers.Selector(
         stores,
@@ -251,7 +255,10 @@ class Container(containers.DeclarativeContainer):
         stores,
         memory=providers.Singleton(MemoryBeatStore, memory_store, clock),
         servers=providers.Singleton(
-            PostgresBeatStore, direct_engine, settings.provided.postgres.direct
+            PostgresBeatStore,
+            direct_engine,
+            settings.provided.postgres.direct,
+            check_options=publishing_options.provided.problems,
         ),
     )
     run_log = providers.Selector(

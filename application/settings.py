@@ -200,7 +200,7 @@ class AuditLogSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSettings:
-    """Celery's broker and results, workers, and the beat."""
+    """The broker, the results of tasks, workers, and the beat."""
 
     PREFIX: ClassVar = ""
 

@@ -1,24 +1,31 @@
 """`UnitOfWork` on one connection of the pool."""
 
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.postgres.engine import connect
+from adapters.postgres.scheduling.periodic_tasks import PostgresPeriodicTaskRepository
 from adapters.postgres.transaction import Transaction
 from adapters.repositories import repositories_in
 from application.ports.unit_of_work import UnitOfWork
 from domain.errors import Unavailable
+from domain.scheduling.options import OptionsCheck, unchecked
 
 
 class PostgresUnitOfWork(UnitOfWork):
     """A connection from the start of the block to its end, and the repositories that share it."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, *, check_options: OptionsCheck = unchecked) -> None:
         self._engine = engine
-        self._repositories = repositories_in("adapters.postgres")
+        self._repositories: Mapping[str, Callable[[Transaction], object]] = {
+            **repositories_in("adapters.postgres"),
+            "periodic_tasks": partial(PostgresPeriodicTaskRepository, check_options=check_options),
+        }
 
     async def __aenter__(self) -> Self:
         self._connection = await connect(self._engine)

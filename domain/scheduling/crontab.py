@@ -53,8 +53,8 @@ def read_field(cron_field: CronField, text: str) -> frozenset[int]:
 
     Among the days of a month, `L` is the last one.
 
-    As in Celery, names may be cut to three letters or more, and a range may go on past the end of its field, at
-    the beginning. Raise `CronFieldError`.
+    Names may be cut to three letters or more, and a range may go on past the end of its field, at the beginning.
+    Raise `CronFieldError`.
     """
     if len(text) > LONGEST_FIELD:
         raise CronFieldError(f"may have at most {LONGEST_FIELD} characters")

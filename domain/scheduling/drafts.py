@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +17,7 @@ from domain.scheduling.codec import (
 from domain.scheduling.errors import InvalidDefinition
 from domain.scheduling.json_values import is_list, is_number, is_object, problem_with_json
 from domain.scheduling.misfire import Misfire
-from domain.scheduling.options import PublishingOptions
+from domain.scheduling.options import OptionsCheck, read_options, unchecked
 from domain.scheduling.periodic_tasks import Definition
 from domain.scheduling.registered_tasks import RegisteredTask
 from domain.scheduling.schedules import Crontab, Interval, Period
@@ -63,15 +64,22 @@ class Draft:
         return self.definition
 
 
-def read_draft(data: Mapping[str, object], *, extra: Readers = MappingProxyType({})) -> Draft:
+def read_draft(
+    data: Mapping[str, object],
+    *,
+    extra: Readers = MappingProxyType({}),
+    check_options: OptionsCheck = unchecked,
+) -> Draft:
     """Read plain data by the names of the fields of `Definition`, with `kind` and `schedule` as `read_schedule` wants.
 
     Times are text or datetimes with an offset, durations are numbers of seconds. `extra` reads further fields.
+    `check_options` says what is wrong with the options beyond what `PublishingOptions` refuses.
     """
-    unknown = data.keys() - _READERS.keys() - extra.keys() - {"kind", "schedule"}
+    readers: Readers = {**_READERS, "options": partial(read_options, check=check_options)}
+    unknown = data.keys() - readers.keys() - extra.keys() - {"kind", "schedule"}
     problems = {name[:50]: "is not a field of periodic tasks" for name in sorted(unknown)}
     problems |= {name: "is missing" for name in _REQUIRED if name not in data}
-    values, found = read_fields(data, _READERS)
+    values, found = read_fields(data, readers)
     others, found_extra = read_fields(data, extra)
     problems |= {**found, **found_extra}
     try:
@@ -238,12 +246,6 @@ def _misfire(value: object) -> Misfire:
     return Misfire(value)
 
 
-def _options(value: object) -> PublishingOptions:
-    if not is_object(value):
-        raise InvalidValue("must be an object")
-    return PublishingOptions(value)  # type: ignore[arg-type]  # it looks at everything in there
-
-
 _REQUIRED = ("name", "task", "kind", "schedule")
 _READERS: Readers = {
     "name": _text,
@@ -251,7 +253,6 @@ _READERS: Readers = {
     "task": _text,
     "args": _list,
     "kwargs": _object,
-    "options": _options,
     "start_at": moment_or_null,
     "end_at": moment_or_null,
     "one_off": flag,

@@ -1,174 +1,70 @@
-"""How the message of a periodic task is published: the options of Celery's `apply_async` that are JSON."""
+"""How the message of a periodic task is published. Only the system that carries it knows which options there are."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TypeAlias
 
 from domain.scheduling.errors import InvalidDefinition
 from domain.scheduling.json_values import Json, is_number, is_object, problem_with_json
-from domain.text import problem_with
+
+SHORTEST_EXPIRY = timedelta(seconds=1)
+LONGEST_EXPIRY = timedelta(days=366)
+
+OptionsCheck: TypeAlias = Callable[[Mapping[str, Json]], Mapping[str, str]]
+"""Returns what is wrong with options, by name, for those who carry the message."""
+
+
+def unchecked(_given: Mapping[str, Json]) -> Mapping[str, str]:
+    """Take all options that the domain takes."""
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
 class PublishingOptions:
-    """Options of `apply_async`: only those that are given, so that what is configured holds for all others.
-
-    Times are in seconds. What the schedule decides (`countdown`, `eta`), what the slot decides (`task_id`) and
-    what is no JSON (`link`, `producer`) are not among them.
-    """
+    """Options of a message, as JSON: only those that are given, so that what is configured holds for all others."""
 
     given: Mapping[str, Json] = field(default_factory=dict[str, Json], hash=False)
 
     def __post_init__(self) -> None:
-        if not is_object(self.given):
-            raise InvalidDefinition({"options": "must be an object"})
-        problems = {f"options.{name}": problem for name, problem in _problems(self.given)}
-        if problems:
-            raise InvalidDefinition(problems)
+        _refuse(_problems(self.given))
         object.__setattr__(self, "given", dict(self.given))
 
     @property
     def expires(self) -> timedelta | None:
-        """How long the message may wait for a worker, if that was given."""
+        """How long the message may wait for a worker, if that was given (`expires`, in seconds)."""
         seconds = self.given.get("expires")
         return timedelta(seconds=seconds) if is_number(seconds) else None
 
 
-def _problems(given: Mapping[object, object]) -> Iterator[tuple[str, str]]:
-    for name, value in given.items():
-        check = _CHECKS.get(str(name))
-        problem = check(value) if check else "is not a publishing option of a periodic task"
-        if problem:
-            yield str(name)[:50], problem
-    soft, hard = given.get("soft_time_limit"), given.get("time_limit")
-    if is_number(soft) and is_number(hard) and soft > hard:
-        yield "soft_time_limit", "must not be longer than the hard limit"
+def read_options(value: object, check: OptionsCheck) -> PublishingOptions:
+    """Return the options that plain data says; raise `InvalidDefinition` with everything that is wrong with them."""
+    given: Mapping[str, Json] = value  # type: ignore[assignment]  # both look at everything in there
+    _refuse({**_problems(given), **check(given)})
+    return PublishingOptions(given)
 
 
-def _text(value: object) -> str | None:
-    return (
-        problem_with(value, shortest=1, longest=255) if isinstance(value, str) else "must be text"
-    )
-
-
-def _name(value: object) -> str | None:
-    """Check what AMQP carries in a short string."""
-    problem = _text(value)
-    if problem is None and len(str(value).encode()) > _LONGEST_NAME:
-        return f"may have at most {_LONGEST_NAME} bytes in UTF-8"
-    return problem
-
-
-def _queue(value: object) -> str | None:
-    if isinstance(value, str) and value.startswith(_BROKER_KEYS):
-        return f"must not begin with {', '.join(_BROKER_KEYS)}: the broker does"
-    return _name(value)
-
-
-def _one_of(*names: str) -> Callable[[object], str | None]:
-    def check(value: object) -> str | None:
-        return None if value in names else f"must be one of {', '.join(names)}"
-
-    return check
-
-
-def _flag(value: object) -> str | None:
-    return None if isinstance(value, bool) else "must be true or false"
-
-
-def _number(lowest: int, highest: int) -> Callable[[object], str | None]:
-    def check(value: object) -> str | None:
-        if is_number(value) and lowest <= value <= highest:
-            return None
-        return f"must be a number from {lowest} to {highest}"
-
-    return check
-
-
-def _whole(lowest: int, highest: int) -> Callable[[object], str | None]:
-    def check(value: object) -> str | None:
-        if isinstance(value, int) and is_number(value) and lowest <= value <= highest:
-            return None
-        return f"must be a whole number from {lowest} to {highest}"
-
-    return check
-
-
-def _headers(value: object) -> str | None:
-    if not is_object(value):
-        return "must be an object"
-    taken = _CELERY_HEADERS & value.keys()
-    return f"must not set {min(taken)}: Celery does" if taken else problem_with_json(value)
-
-
-def _retry_policy(value: object) -> str | None:
-    if not is_object(value):
-        return "must be an object"
-    for name, number in value.items():
-        check = _RETRY_POLICY.get(str(name))
-        if check is None:
-            return f"must only have {', '.join(_RETRY_POLICY)}"
-        if problem := check(number):
-            return f"has {name}, which {problem}"
-    return None
-
-
-# The headers of Celery's own message, protocol 2, and Kombu's.
-_CELERY_HEADERS = frozenset(
-    {
-        "lang",
-        "task",
-        "id",
-        "shadow",
-        "eta",
-        "expires",
-        "group",
-        "group_index",
-        "retries",
-        "timelimit",
-        "root_id",
-        "parent_id",
-        "argsrepr",
-        "kwargsrepr",
-        "origin",
-        "ignore_result",
-        "replaced_task_nesting",
-        "stamped_headers",
-        "stamps",
-        "compression",
+def _problems(given: object) -> dict[str, str]:
+    if not is_object(given):
+        raise InvalidDefinition({"options": "must be an object"})
+    problems = {
+        str(name): problem_with_json(name) or problem_with_json(value)
+        for name, value in given.items()
     }
-)
-# Where Redis, as a broker, keeps what is no queue: a queue of that name would stop every worker. RabbitMQ
-# refuses to make one of its own names.
-_BROKER_KEYS = ("unacked", "_kombu.", "amq.")
-_LONGEST_NAME = 255
-_YEAR = 366 * 24 * 3600
-_RETRY_POLICY: Mapping[str, Callable[[object], str | None]] = {
-    "max_retries": _whole(0, 1000),
-    "interval_start": _number(0, 3600),
-    "interval_step": _number(0, 3600),
-    "interval_max": _number(0, 3600),
-}
-_CHECKS: Mapping[str, Callable[[object], str | None]] = {
-    "queue": _queue,
-    "exchange": _name,
-    "exchange_type": _one_of("direct", "topic", "fanout", "headers"),
-    "routing_key": _name,
-    "priority": _whole(0, 255),
-    "expires": _number(1, _YEAR),
-    "headers": _headers,
-    "time_limit": _number(1, _YEAR),
-    "soft_time_limit": _number(1, _YEAR),
-    "retry": _flag,
-    "retry_policy": _retry_policy,
-    "serializer": _one_of("json"),
-    "compression": _one_of("gzip", "zlib", "bzip2", "bzip", "lzma", "xz"),
-    "delivery_mode": _whole(1, 2),
-    "mandatory": _flag,
-    "ignore_result": _flag,
-    "shadow": _text,
-    "argsrepr": _text,
-    "kwargsrepr": _text,
-    "timeout": _number(0, 3600),
-    "confirm_timeout": _number(0, 3600),
-}
+    if "expires" in given:
+        problems["expires"] = _problem_with_expiry(given["expires"])
+    return {name: problem for name, problem in problems.items() if problem}
+
+
+def _problem_with_expiry(seconds: object) -> str | None:
+    lowest, highest = (int(end.total_seconds()) for end in (SHORTEST_EXPIRY, LONGEST_EXPIRY))
+    if is_number(seconds) and lowest <= seconds <= highest:
+        return None
+    return f"must be a number from {lowest} to {highest}"
+
+
+def _refuse(problems: Mapping[str, str]) -> None:
+    if problems:
+        raise InvalidDefinition(
+            {f"options.{name[:50]}": problem for name, problem in problems.items()}
+        )

@@ -1,10 +1,9 @@
 """Periodic tasks: what runs, when, how it is published, and what may be changed about it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
-from operator import attrgetter
 
 from domain.scheduling.errors import InvalidDefinition
 from domain.scheduling.firing import RESOLUTION, Sun
@@ -20,7 +19,7 @@ from domain.versions import next_version
 LONGEST_NAME = 200
 LONGEST_DESCRIPTION = 2000
 LONGEST_TASK = 255
-"""Characters of the name of a Celery task."""
+"""Characters of the name of the registered task."""
 LONGEST_JITTER = timedelta(days=1)
 LONGEST_GRACE = timedelta(days=3660)
 MOST_RUNS = 2**31 - 1
@@ -37,7 +36,7 @@ class Definition:
     """Unique, on one line."""
     description: str = ""
     task: str
-    """The registered name of the Celery task."""
+    """The name of the registered task that runs."""
     schedule: Schedule
     args: Sequence[Json] = field(default=(), hash=False)
     kwargs: Mapping[str, Json] = field(default_factory=dict[str, Json], hash=False)
@@ -63,34 +62,17 @@ class Definition:
             moment = getattr(self, bound)
             if moment is not None:
                 object.__setattr__(self, bound, in_utc(moment, field=bound))
-        self._freeze(self._problems())
+        if problems := {name: problem for name, problem in self._problems() if problem}:
+            raise InvalidDefinition(problems)
+        object.__setattr__(self, "args", tuple(self.args))
+        object.__setattr__(self, "kwargs", dict(self.kwargs))
 
     @property
     def waits_when_full(self) -> bool:
         """Whether all slots run, those that find too many runs going on as soon as one of these has ended."""
         return self.max_running is not None and self.misfire is Misfire.RUN_ALL
 
-    def alike(
-        self, *, name: str, description: str, args: Sequence[Json], kwargs: Mapping[str, Json]
-    ) -> "Definition":
-        """Return a definition that differs in these alone, which alone are checked: a great deal faster than all."""
-        twin = object.__new__(Definition)
-        for field_name, value in zip(_FIELDS, _values_of(self), strict=True):
-            object.__setattr__(twin, field_name, value)
-        object.__setattr__(twin, "name", nfc_stripped(name))
-        object.__setattr__(twin, "description", description)
-        object.__setattr__(twin, "args", args)
-        object.__setattr__(twin, "kwargs", kwargs)
-        twin._freeze(twin._problems_of_its_own())
-        return twin
-
-    def _freeze(self, found: Iterator[tuple[str, str | None]]) -> None:
-        if problems := {name: problem for name, problem in found if problem}:
-            raise InvalidDefinition(problems)
-        object.__setattr__(self, "args", tuple(self.args))
-        object.__setattr__(self, "kwargs", dict(self.kwargs))
-
-    def _problems_of_its_own(self) -> Iterator[tuple[str, str | None]]:
+    def _problems(self) -> Iterator[tuple[str, str | None]]:
         yield "name", problem_with(self.name, shortest=1, longest=LONGEST_NAME)
         yield "description", _problem_with_prose(self.description, longest=LONGEST_DESCRIPTION)
         yield "args", problem_with_json(self.args) if is_list(self.args) else "must be a list"
@@ -101,11 +83,8 @@ class Definition:
         if is_object(self.kwargs) and "self" in self.kwargs:
             yield (
                 "kwargs.self",
-                "is what Celery calls the task itself; no argument can have this name",
+                "is what the task itself is called; no argument can have this name",
             )
-
-    def _problems(self) -> Iterator[tuple[str, str | None]]:
-        yield from self._problems_of_its_own()
         yield "task", problem_with(self.task, shortest=1, longest=LONGEST_TASK)
         if self.end_at is not None and self.start_at is not None and self.end_at < self.start_at:
             yield "end_at", "must not be before the start"
@@ -149,10 +128,6 @@ class Definition:
         return (self.start_at is None or self.start_at <= moment) and (
             self.end_at is None or moment <= self.end_at
         )
-
-
-_FIELDS = tuple(each.name for each in fields(Definition))
-_values_of = attrgetter(*_FIELDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,8 +68,8 @@ class Interval:
 class Crontab:
     """The minutes that all five fields name, on the clocks of `timezone` (an IANA name).
 
-    As in Celery, and unlike in crontab(5), a day must suit both `day_of_month` and `day_of_week`: `1-7` with `mon`
-    is the first Monday of a month. Sunday is 0 or 7.
+    Unlike in crontab(5), a day must suit both `day_of_month` and `day_of_week`: `1-7` with `mon` is the first Monday
+    of a month. Sunday is 0 or 7.
     """
 
     kind: ClassVar[str] = "crontab"
@@ -114,7 +114,7 @@ _CRON_FIELDS = dict(
 
 
 class SolarEvent(StrEnum):
-    """A moment of the sun's day, by Celery's names."""
+    """A moment of the sun's day."""
 
     DAWN_ASTRONOMICAL = "dawn_astronomical"
     DAWN_NAUTICAL = "dawn_nautical"

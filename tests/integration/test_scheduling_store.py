@@ -13,6 +13,8 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+import bootstrap
+from adapters.celery.publishing_options import CeleryPublishingOptionsPolicy
 from adapters.postgres.engine import connect, postgres_engine
 from adapters.postgres.scheduling.beat import PostgresBeatStore
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
@@ -21,10 +23,19 @@ from application.ports.definition_feed import Changes, Mark
 from application.ports.leader_lease import BeatId, BeatReport
 from application.ports.periodic_tasks import PeriodicTaskFilter
 from application.ports.run_claims import DueSlots, Published
-from application.settings import PostgresSettings
+from application.settings import (
+    Environment,
+    MongoSettings,
+    PostgresSettings,
+    RedisSettings,
+    S3Settings,
+    Settings,
+)
 from domain.scheduling.periodic_tasks import PeriodicTask, UnreadableTask
 from domain.scheduling.slots import PeriodicTaskId
 from tests.support.builders import A_MOMENT
+
+OPTIONS = CeleryPublishingOptionsPolicy().problems
 
 
 @pytest.fixture
@@ -41,7 +52,7 @@ async def engine(settings: PostgresSettings) -> AsyncIterator[AsyncEngine]:
 
 @pytest.fixture
 async def beat(engine: AsyncEngine, settings: PostgresSettings) -> AsyncIterator[PostgresBeatStore]:
-    store = PostgresBeatStore(engine, settings)
+    store = PostgresBeatStore(engine, settings, check_options=OPTIONS)
     yield store
     await store.aclose()
 
@@ -288,6 +299,10 @@ _BROKEN: dict[str, tuple[str, dict[str, str]]] = {
     "a list for kwargs": ("kwargs", {"kwargs": "'[]'"}),
     "a number for a queue": ("options.queue", {"options": """'{"queue": 3}'"""}),
     "an option that schedules": ("options.countdown", {"options": """'{"countdown": 3}'"""}),
+    "a queue that the broker has for itself": (
+        "options.queue",
+        {"options": """'{"queue": "unacked"}'"""},
+    ),
     "a list for options": ("options", {"options": "'[]'"}),
     "no task": ("task", {"task": "''"}),
     "a task without end": ("task", {"task": "repeat('x', 300)"}),
@@ -312,7 +327,7 @@ async def test_a_row_that_breaks_a_rule_is_shown_with_the_reason_and_stops_no_ot
     await write(engine, "broken", **columns)
     await write(engine, "sound")
 
-    async with PostgresUnitOfWork(engine) as work:
+    async with PostgresUnitOfWork(engine, check_options=OPTIONS) as work:
         page = await work.periodic_tasks.page(PeriodicTaskFilter(), PageRequest())
     shown, other = (each.task for each in page.records)
     assert isinstance(other, PeriodicTask)
@@ -323,6 +338,29 @@ async def test_a_row_that_breaks_a_rule_is_shown_with_the_reason_and_stops_no_ot
         assert tasks == {"broken": shown, "sound": other}
     # An answer can say it.
     assert json.dumps([shown.stored, shown.reason], ensure_ascii=False, allow_nan=False).encode()
+
+
+async def test_every_process_reads_the_options_of_a_row_as_those_who_carry_its_message(
+    engine: AsyncEngine, settings: PostgresSettings
+) -> None:
+    await write(engine, "broken", options="""'{"headers": {"task": "another"}}'""")
+
+    container = bootstrap.build_without_keys(
+        Settings(
+            environment=Environment.TESTING,
+            postgres=settings,
+            redis=RedisSettings(url="redis://unused"),
+            mongo=MongoSettings(url="mongodb://unused"),
+            s3=S3Settings(url="http://unused", access_key="unused", secret_key="unused"),
+        )
+    )
+    async with bootstrap.running(container), container.uow() as work:
+        page = await work.periodic_tasks.page(PeriodicTaskFilter(), PageRequest())
+        (defined,) = (await container.beat_store().load()).defined
+
+    assert page.records[0].task == defined.task
+    assert isinstance(defined.task, UnreadableTask)
+    assert defined.task.reason == "options.headers must not set task: Celery does"
 
 
 @pytest.mark.parametrize("name", ["", " ", "two\nlines", "x" * 300, "\u202eevil"], ids=ascii)

@@ -25,6 +25,7 @@ NOTHING_TO_STAND_IN_FOR = {
     "Probe": "memory is never down",
     "Inspection": "memory is set up in one way",
     "Publisher": "what sends is the beat of Celery itself",
+    "PublishingOptionsPolicy": "a table, which needs no server",
     "UnitOfWorkFactory": "the class of the units of work is one",
 }
 
@@ -34,6 +35,7 @@ OTHER_FILE_NAMES = {
     "health": "every technology has its own probes",
     "leader_lease": "one store of a beat is feed, lease and claims",
     "publisher": "what sends is the beat of Celery itself",
+    "publishing_options": "a table, which needs no server",
     "run_claims": "one store of a beat is feed, lease and claims",
     "run_log": "it writes the runs that the repository of runs reads",
     "system": "the clock, ids and secrets are those of the machine; the schema is that of the store",
@@ -106,6 +108,14 @@ def test_the_local_stack_imports_the_standard_library_and_itself(source: str) ->
 @pytest.mark.parametrize("source", sources("domain"))
 def test_the_domain_does_not_know_the_application(source: str) -> None:
     assert "application" not in imported_by(source)
+
+
+@pytest.mark.parametrize("source", sources("domain", "application"))
+def test_domain_and_application_do_not_say_who_carries_messages(source: str) -> None:
+    """A port says what they need of it, in the words of the field."""
+    said = re.findall(r"celery|kombu|amqp", (ROOT / source).read_text(), re.IGNORECASE)
+
+    assert said == []
 
 
 def test_the_composition_root_does_not_know_who_asks_it() -> None:

@@ -33,6 +33,7 @@ from application.ports.leader_lease import (
 from application.ports.run_claims import DueSlots, Published, RunClaims
 from application.ports.run_log import Finished
 from application.settings import PostgresSettings
+from domain.scheduling.options import OptionsCheck, unchecked
 from domain.scheduling.periodic_tasks import ScheduleState
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.task_runs import Run, run_id
@@ -49,9 +50,15 @@ class PostgresBeatStore(DefinitionFeed, LeaderLease, RunClaims):
     """Statements over the pool, and one connection besides that hears of changes."""
 
     def __init__(
-        self, engine: AsyncEngine, settings: PostgresSettings, *, silence: timedelta = _SILENCE
+        self,
+        engine: AsyncEngine,
+        settings: PostgresSettings,
+        *,
+        check_options: OptionsCheck = unchecked,
+        silence: timedelta = _SILENCE,
     ) -> None:
         self._engine = engine
+        self._check_options = check_options
         self._settings = settings
         self._silence = silence
         self._hearing: asyncpg.Connection[Any] | None = None
@@ -74,7 +81,7 @@ class PostgresBeatStore(DefinitionFeed, LeaderLease, RunClaims):
 
     async def read(self, ids: Collection[PeriodicTaskId]) -> Sequence[Defined]:
         return [
-            Defined(task=to_task(row), version=version)
+            Defined(task=to_task(row, self._check_options), version=version)
             async for part in self._parts(statements.READ, ids=[*ids])
             for version, *row in part
         ]
@@ -130,7 +137,8 @@ class PostgresBeatStore(DefinitionFeed, LeaderLease, RunClaims):
                 if is_deleted:
                     deleted.append(row[0])
                 elif version is not None:  # if nothing has changed, the mark comes alone
-                    defined.append(Defined(task=to_task(row), version=version))
+                    task = to_task(row, self._check_options)
+                    defined.append(Defined(task=task, version=version))
         return Changes(defined=defined, deleted=deleted, mark=Mark(mark))
 
     async def _hear(self) -> "asyncpg.Connection[Any]":

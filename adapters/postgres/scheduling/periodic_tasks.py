@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from sqlalchemy import (
@@ -24,6 +25,7 @@ from adapters.postgres.transaction import Transaction
 from application.paging import Page, PageRequest, Sort
 from application.ports.periodic_tasks import PeriodicTaskFilter, PeriodicTaskRepository, Scheduled
 from domain.scheduling.errors import PeriodicTaskNameTaken, PeriodicTaskNotFound
+from domain.scheduling.options import OptionsCheck, unchecked
 from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
 from domain.scheduling.slots import PeriodicTaskId
 from domain.text import search_key
@@ -32,10 +34,14 @@ from domain.text import search_key
 class PostgresPeriodicTaskRepository(PeriodicTaskRepository):
     """Periodic tasks, seen through one transaction."""
 
-    def __init__(self, transaction: Transaction) -> None:
+    def __init__(self, transaction: Transaction, check_options: OptionsCheck = unchecked) -> None:
         self._transaction = transaction
         self._gateway = TableGateway[PeriodicTask | UnreadableTask](
-            transaction, periodic_tasks, to_row=_to_row, of_row=to_task, columns=_COLUMNS
+            transaction,
+            periodic_tasks,
+            to_row=_to_row,
+            of_row=partial(to_task, check_options=check_options),
+            columns=_COLUMNS,
         )
 
     async def add(self, task: PeriodicTask) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from types import MappingProxyType
@@ -12,6 +13,7 @@ from sqlalchemy import Row
 from domain.scheduling.drafts import definition_data, read_draft
 from domain.scheduling.errors import InvalidDefinition
 from domain.scheduling.json_values import problem_with_json
+from domain.scheduling.options import OptionsCheck, unchecked
 from domain.scheduling.periodic_tasks import Definition, PeriodicTask, UnreadableTask
 from domain.scheduling.schedules import BEGINNING, END
 from domain.scheduling.slots import PeriodicTaskId
@@ -60,19 +62,25 @@ def to_row(task: PeriodicTask) -> dict[str, Any]:
     }
 
 
-def to_task(row: Sequence[Any]) -> PeriodicTask | UnreadableTask:
+def to_task(
+    row: Sequence[Any], check_options: OptionsCheck = unchecked
+) -> PeriodicTask | UnreadableTask:
     """Return the task of a row of `COLUMNS`: fast if it shares with others what tasks can share."""
     (task_id, enabled, enabled_at, created_at, updated_at, reset_at) = row[: len(_LIFE)]
     (name, description, args, kwargs, *shared) = row[len(_LIFE) :]
     try:
-        definition = _shared(*shared).alike(
-            name=name, description=description, args=json.loads(args), kwargs=json.loads(kwargs)
+        definition = replace(
+            _shared(check_options, *shared),
+            name=name,
+            description=description,
+            args=json.loads(args),
+            kwargs=json.loads(kwargs),
         )
     except Exception:  # noqa: BLE001 - whatever it is, the tasks in other rows go on
-        return _unreadable(row)
+        return _unreadable(row, check_options)
     moments = (enabled_at, created_at, updated_at, reset_at)
     if not all(moment is None or BEGINNING <= moment <= END for moment in moments):
-        return _unreadable(row)
+        return _unreadable(row, check_options)
     return PeriodicTask(
         id=task_id,
         enabled=enabled,
@@ -84,22 +92,22 @@ def to_task(row: Sequence[Any]) -> PeriodicTask | UnreadableTask:
     )
 
 
-def _shared(*shared: Any) -> Definition:  # noqa: ANN401 - columns have many types
+def _shared(check_options: OptionsCheck, *shared: Any) -> Definition:  # noqa: ANN401 - columns have many types
     options = shared[_SHARED.index("options")]
     read = _remembered if len(options) < _WORTH_REMEMBERING else _remembered.__wrapped__
-    return read(*shared)
+    return read(check_options, *shared)
 
 
 @lru_cache(maxsize=4096)
-def _remembered(*shared: Any) -> Definition:  # noqa: ANN401
+def _remembered(check_options: OptionsCheck, *shared: Any) -> Definition:  # noqa: ANN401
     values = {
         column: json.loads(value) if column in _JSON else value
         for column, value in zip(_SHARED, shared, strict=True)
     }
-    return read_draft({"name": "shared", **values}).build()
+    return read_draft({"name": "shared", **values}, check_options=check_options).build()
 
 
-def _unreadable(row: Sequence[Any]) -> UnreadableTask:
+def _unreadable(row: Sequence[Any], check_options: OptionsCheck) -> UnreadableTask:
     """Say all that is wrong, and what is stored, as JSON where JSON can say it."""
     stored = dict(zip(COLUMNS, row, strict=True))
     life: dict[str, Any] = {column: stored.pop(column) for column in _LIFE}
@@ -115,7 +123,8 @@ def _unreadable(row: Sequence[Any]) -> UnreadableTask:
         except (ValueError, RecursionError):
             problems[column] = "is JSON that is nested too deep, or has a number that is too long"
     try:
-        reason = str(InvalidDefinition({**read_draft(read).problems, **problems}))
+        draft = read_draft(read, check_options=check_options)
+        reason = str(InvalidDefinition({**draft.problems, **problems}))
     except Exception as error:  # noqa: BLE001 - a bug of ours stops no other task either
         reason = f"cannot be read: {error!r}"
     shown = {column: _shown(read[column], stored[column]) for column in stored}

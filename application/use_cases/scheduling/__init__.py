@@ -1,1 +1,1 @@
-"""Periodic tasks: what people do with them, what workers note of their runs. No Celery, no store."""
+"""Periodic tasks: what people do with them, what workers note of their runs. No broker, no store."""

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from application.paging import Page, PageRequest
 from application.ports.periodic_tasks import PeriodicTaskFilter, Scheduled
+from application.ports.publishing_options import PublishingOptionsPolicy
 from application.ports.system import Clock, IdGenerator
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
 from application.use_cases.access.guard import Authorize
@@ -128,6 +129,7 @@ class CreatePeriodicTask:
     authorize: Authorize
     clock: Clock
     ids: IdGenerator
+    options: PublishingOptionsPolicy
     audit: RecordAudit
     view: DescribePeriodicTasks
 
@@ -137,7 +139,8 @@ class CreatePeriodicTask:
         async with self.uow() as uow:
             await uow.roles.lock_access()
             await self.authorize(uow, caller)
-            draft = await _check_signature(uow, read_draft(wanted, extra=_STATE))
+            draft = read_draft(wanted, extra=_STATE, check_options=self.options.problems)
+            draft = await _check_signature(uow, draft)
             task = PeriodicTask(
                 id=PeriodicTaskId(self.ids.new()),
                 definition=draft.with_problems(draft.definition.problems_at(now)).build(),
@@ -168,6 +171,7 @@ class ChangePeriodicTask:
     uow: UnitOfWorkFactory
     authorize: Authorize
     clock: Clock
+    options: PublishingOptionsPolicy
     audit: RecordAudit
     view: DescribePeriodicTasks
 
@@ -183,7 +187,8 @@ class ChangePeriodicTask:
         async with self.uow() as uow:
             scheduled = await lock(uow, self.authorize, caller, task_id)
             check_version(scheduled.task.updated_at, expected)
-            draft = await _check_signature(uow, read_draft(wanted, extra=_STATE))
+            draft = read_draft(wanted, extra=_STATE, check_options=self.options.problems)
+            draft = await _check_signature(uow, draft)
             return await self._save(
                 uow,
                 caller,
@@ -215,7 +220,8 @@ class ChangePeriodicTask:
             # Whatever has become of its definition and its task, it can be paused.
             if rest:
                 changed = changed_data(_plain_data(scheduled.task), rest)
-                draft = read_draft(changed).with_problems(problems)
+                draft = read_draft(changed, check_options=self.options.problems)
+                draft = draft.with_problems(problems)
                 if not _TASK_AND_ARGUMENTS.isdisjoint(rest):
                     draft = await _check_signature(uow, draft)
                 definition = self._check_times(draft, scheduled).build()

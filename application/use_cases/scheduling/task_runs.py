@@ -6,6 +6,7 @@ from datetime import datetime
 from itertools import islice
 
 from application.paging import Cursor, Slice
+from application.ports.publishing_options import PublishingOptionsPolicy
 from application.ports.system import Clock, IdGenerator
 from application.ports.task_runs import RunFilter
 from application.ports.unit_of_work import UnitOfWorkFactory
@@ -166,6 +167,7 @@ class PreviewRuns:
 
     clock: Clock
     ids: IdGenerator
+    options: PublishingOptionsPolicy
     sun: Sun
 
     async def __call__(self, wanted: Mapping[str, object]) -> Sequence[datetime]:
@@ -173,7 +175,9 @@ class PreviewRuns:
 
         Of a definition only `kind` and `schedule` need to be there.
         """
-        draft = read_draft({**_UNNAMED, **wanted}, extra=_HOW_FAR)
+        draft = read_draft(
+            {**_UNNAMED, **wanted}, extra=_HOW_FAR, check_options=self.options.problems
+        )
         now = self.clock.now()
         task = PeriodicTask(
             id=PeriodicTaskId(self.ids.new()),

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from adapters.celery.publishing_options import CeleryPublishingOptionsPolicy
 from domain.scheduling.drafts import definition_data, flag, read_draft
 from domain.scheduling.errors import InvalidDefinition
 from domain.scheduling.misfire import Misfire
@@ -111,7 +112,8 @@ def test_everything_that_is_wrong_is_named_at_once() -> None:
                 "misfire": "perhaps",
                 "misfire_grace": -1,
                 "colour": "blue",
-            }
+            },
+            check_options=CeleryPublishingOptionsPolicy().problems,
         ).build()
 
     assert raised.value.problems.keys() == {

@@ -1,0 +1,14 @@
+"""Which publishing options the message system takes."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from domain.scheduling.json_values import Json
+
+
+class PublishingOptionsPolicy(Protocol):
+    """What the system that carries messages takes as options of one."""
+
+    def problems(self, given: Mapping[str, Json]) -> Mapping[str, str]:
+        """Return what is wrong, by the name of the option: "must be text". Values may be anything that a user sent."""
+        ...
