@@ -1,31 +1,40 @@
 """Definitions as users write them. Reading goes on after a problem, so that one answer lists every problem."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from domain.scheduling.codec import (
-    InvalidValue,
-    expanded_crontab,
-    read_moment,
-    read_schedule,
-    schedule_data,
-)
+from domain.scheduling.codec import expanded_crontab, read_schedule, schedule_data
 from domain.scheduling.errors import InvalidDefinition
-from domain.scheduling.json_values import is_list, is_number, is_object, problem_with_json
+from domain.scheduling.fields import (
+    Choice,
+    Fields,
+    Flag,
+    Instant,
+    InvalidValue,
+    JsonList,
+    JsonObject,
+    OrNull,
+    Seconds,
+    Text,
+    Whole,
+)
+from domain.scheduling.json_values import is_object, problem_with_json
 from domain.scheduling.misfire import Misfire
 from domain.scheduling.options import OptionsCheck, read_options, unchecked
-from domain.scheduling.periodic_tasks import Definition
+from domain.scheduling.periodic_tasks import (
+    LONGEST_DESCRIPTION,
+    LONGEST_GRACE,
+    LONGEST_JITTER,
+    LONGEST_NAME,
+    LONGEST_TASK,
+    MOST_RUNS,
+    Definition,
+)
 from domain.scheduling.registered_tasks import RegisteredTask
 from domain.scheduling.schedules import Crontab, Interval, Period
-
-Reader = Callable[[object], Any]
-"""Makes a value of plain data; raises `InvalidValue` or `InvalidDefinition`."""
-
-Readers = Mapping[str, Reader]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +76,7 @@ class Draft:
 def read_draft(
     data: Mapping[str, object],
     *,
-    extra: Readers = MappingProxyType({}),
+    extra: Fields = MappingProxyType({}),
     check_options: OptionsCheck = unchecked,
 ) -> Draft:
     """Read plain data by the names of the fields of `Definition`, with `kind` and `schedule` as `read_schedule` wants.
@@ -75,11 +84,11 @@ def read_draft(
     Times are text or datetimes with an offset, durations are numbers of seconds. `extra` reads further fields.
     `check_options` says what is wrong with the options beyond what `PublishingOptions` refuses.
     """
-    readers: Readers = {**_READERS, "options": partial(read_options, check=check_options)}
-    unknown = data.keys() - readers.keys() - extra.keys() - {"kind", "schedule"}
+    options = JsonObject(partial(read_options, check=check_options))
+    unknown = data.keys() - FIELDS.keys() - extra.keys() - {"kind", "schedule"}
     problems = {name[:50]: "is not a field of periodic tasks" for name in sorted(unknown)}
-    problems |= {name: "is missing" for name in _REQUIRED if name not in data}
-    values, found = read_fields(data, readers)
+    problems |= {name: "is missing" for name in REQUIRED if name not in data}
+    values, found = read_fields(data, {**FIELDS, "options": options})
     others, found_extra = read_fields(data, extra)
     problems |= {**found, **found_extra}
     try:
@@ -91,16 +100,16 @@ def read_draft(
 
 
 def read_fields(
-    data: Mapping[str, object], readers: Readers
+    data: Mapping[str, object], fields: Fields
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the values of the fields that are present, and their problems."""
     values: dict[str, Any] = {}
     problems: dict[str, str] = {}
-    for name, read in readers.items():
+    for name, kind in fields.items():
         if name not in data:
             continue
         try:
-            values[name] = read(data[name])
+            values[name] = kind.read(data[name])
         except InvalidValue as error:
             problems[name] = str(error)
         except InvalidDefinition as error:
@@ -183,82 +192,21 @@ def _defined(values: Mapping[str, Any]) -> tuple[Definition, dict[str, str]]:
             sound = {**_PLACEHOLDERS, **sound}
 
 
-# --- fields -------------------------------------------------------------------------------------
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise InvalidValue("must be text")
-    return value
-
-
-def flag(value: object) -> bool:
-    """Read true or false."""
-    if not isinstance(value, bool):
-        raise InvalidValue("must be true or false")
-    return value
-
-
-def _list(value: object) -> object:
-    if not is_list(value):
-        raise InvalidValue("must be a list")
-    return value
-
-
-def _object(value: object) -> object:
-    if not is_object(value):
-        raise InvalidValue("must be an object")
-    return value
-
-
-def count_or_null(value: object) -> int | None:
-    """Read a whole number."""
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-        raise InvalidValue("must be a whole number, or null")
-    return value
-
-
-def moment_or_null(value: object) -> datetime | None:
-    """Read an instant."""
-    if value is None:
-        return None
-    moment = read_moment(value)
-    if moment.utcoffset() is None:
-        raise InvalidValue("must say its offset from UTC (…Z or …+01:00)")
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise InvalidValue("is out of range") from None
-
-
-def _seconds(value: object) -> timedelta:
-    if not is_number(value):
-        raise InvalidValue("must be a number of seconds")
-    try:
-        return timedelta(seconds=value)
-    except (OverflowError, ValueError):
-        return timedelta.max
-
-
-def _misfire(value: object) -> Misfire:
-    if not isinstance(value, str) or value not in list(Misfire):
-        raise InvalidValue(f"must be one of {', '.join(Misfire)}")
-    return Misfire(value)
-
-
-_REQUIRED = ("name", "task", "kind", "schedule")
-_READERS: Readers = {
-    "name": _text,
-    "description": _text,
-    "task": _text,
-    "args": _list,
-    "kwargs": _object,
-    "start_at": moment_or_null,
-    "end_at": moment_or_null,
-    "one_off": flag,
-    "max_runs": count_or_null,
-    "max_running": count_or_null,
-    "jitter": _seconds,
-    "misfire": _misfire,
-    "misfire_grace": lambda value: None if value is None else _seconds(value),
+REQUIRED = ("name", "task", "kind", "schedule")
+FIELDS: Fields = {
+    "name": Text(shortest=1, longest=LONGEST_NAME),
+    "description": Text(longest=LONGEST_DESCRIPTION),
+    "task": Text(shortest=1, longest=LONGEST_TASK),
+    "args": JsonList(),
+    "kwargs": JsonObject(),
+    "options": JsonObject(),
+    "start_at": OrNull(Instant()),
+    "end_at": OrNull(Instant()),
+    "one_off": Flag(),
+    "max_runs": OrNull(Whole(lowest=1, highest=MOST_RUNS)),
+    "max_running": OrNull(Whole(lowest=1, highest=MOST_RUNS)),
+    "jitter": Seconds(longest=LONGEST_JITTER),
+    "misfire": Choice(Misfire),
+    "misfire_grace": OrNull(Seconds(longest=LONGEST_GRACE)),
 }
+"""The fields of a definition, but for its schedule."""

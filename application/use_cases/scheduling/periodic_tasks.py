@@ -16,14 +16,13 @@ from application.use_cases.audit_log import RecordAudit
 from application.use_cases.caller import Caller
 from domain.scheduling.drafts import (
     Draft,
-    Readers,
     changed_data,
     definition_data,
-    flag,
     read_draft,
     read_fields,
 )
 from domain.scheduling.errors import InvalidDefinition, PeriodicTaskNotFound
+from domain.scheduling.fields import Fields, Flag
 from domain.scheduling.firing import Sun
 from domain.scheduling.periodic_tasks import Definition, PeriodicTask, UnreadableTask
 from domain.scheduling.schedules import Clocked, Solar
@@ -139,7 +138,7 @@ class CreatePeriodicTask:
         async with self.uow() as uow:
             await uow.roles.lock_access()
             await self.authorize(uow, caller)
-            draft = read_draft(wanted, extra=_STATE, check_options=self.options.problems)
+            draft = read_draft(wanted, extra=STATE_FIELDS, check_options=self.options.problems)
             draft = await _check_signature(uow, draft)
             task = PeriodicTask(
                 id=PeriodicTaskId(self.ids.new()),
@@ -187,7 +186,7 @@ class ChangePeriodicTask:
         async with self.uow() as uow:
             scheduled = await lock(uow, self.authorize, caller, task_id)
             check_version(scheduled.task.updated_at, expected)
-            draft = read_draft(wanted, extra=_STATE, check_options=self.options.problems)
+            draft = read_draft(wanted, extra=STATE_FIELDS, check_options=self.options.problems)
             draft = await _check_signature(uow, draft)
             return await self._save(
                 uow,
@@ -209,10 +208,10 @@ class ChangePeriodicTask:
 
         Raise what `replace` raises.
         """
-        state, problems = read_fields(wanted, _STATE_CHANGE)
+        state, problems = read_fields(wanted, CHANGE_FIELDS)
         if state.get("catch_up") and state.get("enabled") is not True:
             problems["catch_up"] = "goes with enabled: true"
-        rest = {name: value for name, value in wanted.items() if name not in _STATE_CHANGE}
+        rest = {name: value for name, value in wanted.items() if name not in CHANGE_FIELDS}
         async with self.uow() as uow:
             scheduled = await lock(uow, self.authorize, caller, task_id)
             check_version(scheduled.task.updated_at, expected)
@@ -445,8 +444,10 @@ async def _check_signature(uow: UnitOfWork, draft: Draft) -> Draft:
 
 
 _TASK_AND_ARGUMENTS = frozenset({"task", "args", "kwargs"})
-_STATE: Readers = {"enabled": flag}
-_STATE_CHANGE: Readers = {"enabled": flag, "catch_up": flag}
+STATE_FIELDS: Fields = {"enabled": Flag()}
+"""What is written of a task besides its definition."""
+CHANGE_FIELDS: Fields = {**STATE_FIELDS, "catch_up": Flag()}
+"""What is written of a change besides fields of the definition."""
 
 
 def _definition_of(task: PeriodicTask | UnreadableTask) -> Definition | None:

@@ -15,14 +15,15 @@ from application.use_cases.access.guard import Authorize
 from application.use_cases.audit_log import RecordAudit
 from application.use_cases.caller import Caller
 from application.use_cases.scheduling.periodic_tasks import (
+    STATE_FIELDS,
     find,
     lock,
     run_in_thread_if_slow,
     target_of,
 )
-from domain.scheduling.codec import InvalidValue
-from domain.scheduling.drafts import Readers, count_or_null, flag, moment_or_null, read_draft
+from domain.scheduling.drafts import read_draft
 from domain.scheduling.errors import UnreadableDefinition
+from domain.scheduling.fields import Fields, Instant, OrNull, Whole
 from domain.scheduling.firing import Sun
 from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
 from domain.scheduling.slots import PeriodicTaskId
@@ -176,7 +177,9 @@ class PreviewRuns:
         Of a definition only `kind` and `schedule` need to be there.
         """
         draft = read_draft(
-            {**_UNNAMED, **wanted}, extra=_HOW_FAR, check_options=self.options.problems
+            {**_UNNAMED, **wanted},
+            extra={**STATE_FIELDS, **PREVIEW_FIELDS},
+            check_options=self.options.problems,
         )
         now = self.clock.now()
         task = PeriodicTask(
@@ -191,15 +194,12 @@ class PreviewRuns:
         return await run_in_thread_if_slow([task], lambda: [*islice(slots, limit)])
 
 
-def _count(value: object) -> int:
-    number = count_or_null(value)
-    if number is None or not 1 <= number <= MOST_PREVIEWED:
-        raise InvalidValue(f"must be from 1 to {MOST_PREVIEWED}")
-    return number
-
-
 _UNNAMED = {"name": "preview", "task": "preview"}
-_HOW_FAR: Readers = {"enabled": flag, "after": moment_or_null, "count": _count}
+PREVIEW_FIELDS: Fields = {
+    "after": OrNull(Instant()),
+    "count": Whole(lowest=1, highest=MOST_PREVIEWED),
+}
+"""What a preview is told besides a definition."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,160 +1,176 @@
 """The JSON of a definition.
 
-This module describes the fields; the domain checks them. It checks all fields before it answers, so one answer lists
-every problem.
+The domain says what its fields may hold (`domain.scheduling.fields`) and checks them all before it answers, so that
+one answer lists every problem. This module adds descriptions and examples.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import MISSING
 from typing import Any, TypeAlias
 
 from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel, to_snake
 
-from application.use_cases.scheduling.task_runs import MOST_PREVIEWED
-from domain.scheduling.codec import KINDS
-from domain.scheduling.crontab import LONGEST_FIELD
-from domain.scheduling.drafts import definition_data
+from application.use_cases.scheduling.periodic_tasks import CHANGE_FIELDS
+from application.use_cases.scheduling.task_runs import PREVIEW_FIELDS
+from domain.scheduling import codec, drafts
 from domain.scheduling.errors import InvalidDefinition
-from domain.scheduling.misfire import Misfire
-from domain.scheduling.periodic_tasks import (
-    LONGEST_DESCRIPTION,
-    LONGEST_JITTER,
-    LONGEST_NAME,
-    LONGEST_TASK,
-    PeriodicTask,
-    UnreadableTask,
+from domain.scheduling.fields import (
+    Choice,
+    FieldKind,
+    Flag,
+    Instant,
+    JsonList,
+    JsonObject,
+    Number,
+    NumericText,
+    OrNull,
+    Seconds,
+    Text,
+    Whole,
 )
-from domain.scheduling.schedules import MAX_LATITUDE, MAX_LONGITUDE, Period, SolarEvent
+from domain.scheduling.periodic_tasks import PeriodicTask, UnreadableTask
+from domain.scheduling.schedules import Clocked, Crontab, Interval, Schedule, Solar
 from entrypoints.http.envelope import ApiModel
 
 _Schema: TypeAlias = dict[str, Any]
 
 
-def described(schema: _Schema, description: str, example: object) -> Any:  # noqa: ANN401 - as `Field`
+def _schema(kind: FieldKind) -> _Schema:
+    """Return the JSON schema of a kind of field."""
+    schema = _SCHEMAS[type(kind)](kind)
+    return {name: value for name, value in schema.items() if value is not None}
+
+
+_SCHEMAS: Mapping[type, Callable[[Any], _Schema]] = {
+    OrNull: lambda field: {"anyOf": [_schema(field.kind), {"type": "null"}]},
+    Text: lambda field: {
+        "type": "string",
+        "minLength": field.shortest or None,
+        "maxLength": field.longest,
+    },
+    NumericText: lambda field: {"type": ["string", "integer"], "maxLength": field.longest},
+    Choice: lambda field: {"type": "string", "enum": [*field.words]},
+    Instant: lambda _: {"type": "string", "format": "date-time"},
+    Flag: lambda _: {"type": "boolean"},
+    Whole: lambda field: {"type": "integer", "minimum": field.lowest, "maximum": field.highest},
+    Number: lambda field: {"type": "number", "minimum": field.lowest, "maximum": field.highest},
+    Seconds: lambda field: {
+        "type": "number",
+        "minimum": 0,
+        "maximum": int(field.longest.total_seconds()),
+    },
+    JsonList: lambda _: {"type": "array", "items": {}},
+    JsonObject: lambda _: {"type": "object"},
+}
+
+
+def _described(kind: FieldKind | _Schema, description: str, example: object) -> Any:  # noqa: ANN401 - as `Field`
     """Describe a field that accepts any JSON; the domain checks the value."""
     return Field(
         default_factory=lambda: None,
         description=description,
         examples=[example],
-        json_schema_extra=schema,
+        json_schema_extra=kind if isinstance(kind, dict) else _schema(kind),
     )
 
 
-def _or_null(schema: _Schema) -> _Schema:
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-def _object(description: str, required: list[str], **properties: _Schema) -> _Schema:
+def _schedule(
+    schedule_class: type[Schedule], description: str, **more: Mapping[str, object]
+) -> _Schema:
+    """Return the schema of a kind of schedule: that of its fields, and `more` of some."""
+    fields = codec.schedule_fields(schedule_class)
+    properties = {
+        to_camel(name): _schema(field.kind)
+        | ({} if field.default is MISSING else {"default": field.default})
+        for name, field in fields.items()
+    }
     return {
         "type": "object",
         "description": description,
-        "properties": properties,
-        "required": required,
+        "properties": {
+            name: {**properties.get(name, {}), **more.get(name, {})}
+            for name in {**more, **properties}
+        },
+        "required": [to_camel(name) for name, field in fields.items() if field.default is MISSING],
         "additionalProperties": False,
     }
 
 
-_INSTANT: _Schema = {"type": "string", "format": "date-time"}
-_CRON_FIELD: _Schema = {"type": ["string", "integer"], "maxLength": LONGEST_FIELD, "default": "*"}
 _SCHEDULES = [
-    _object(
+    _schedule(
+        Interval,
         "`interval`: every 100 milliseconds to 100 years, counted from `startAt`, or from the creation of the task.",
-        ["every", "period"],
-        every={"type": "integer", "minimum": 1},
-        period={"type": "string", "enum": list(Period)},
     ),
-    _object(
+    _schedule(
+        Crontab,
         "`crontab`: the minutes that match all five fields, in the syntax of Celery and in local time of `timezone`. "
         "`crontab` gives all five fields in one line, or a macro such as `@daily`.",
-        [],
         crontab={"type": "string", "examples": ["*/15 8-17 * * mon-fri"]},
-        minute=_CRON_FIELD,
-        hour=_CRON_FIELD,
-        dayOfMonth=_CRON_FIELD | {"description": "`L` is the last day of the month."},
-        monthOfYear=_CRON_FIELD,
-        dayOfWeek=_CRON_FIELD,
-        timezone={"type": "string", "default": "UTC"},
+        dayOfMonth={"description": "`L` is the last day of the month."},
     ),
-    _object(
-        "`solar`: each time that the event of the sun happens at a place.",
-        ["event", "latitude", "longitude"],
-        event={"type": "string", "enum": list(SolarEvent)},
-        latitude={"type": "number", "minimum": -MAX_LATITUDE, "maximum": MAX_LATITUDE},
-        longitude={"type": "number", "minimum": -MAX_LONGITUDE, "maximum": MAX_LONGITUDE},
-    ),
-    _object("`clocked`: once, at the given time.", ["at"], at=_INSTANT),
+    _schedule(Solar, "`solar`: each time that the event of the sun happens at a place."),
+    _schedule(Clocked, "`clocked`: once, at the given time."),
 ]
 
 
 class DefinitionFields(ApiModel):
     """The fields of a periodic task that users set."""
 
-    name: Any = described(
-        {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME},
-        "Unique, on one line.",
-        "Tidy up",
-    )
-    description: Any = described(
-        {"type": "string", "maxLength": LONGEST_DESCRIPTION},
-        "Free text.",
-        "Removes old runs.",
-    )
-    task: Any = described(
-        {"type": "string", "minLength": 1, "maxLength": LONGEST_TASK},
+    name: Any = _described(drafts.FIELDS["name"], "Unique, on one line.", "Tidy up")
+    description: Any = _described(drafts.FIELDS["description"], "Free text.", "Removes old runs.")
+    task: Any = _described(
+        drafts.FIELDS["task"],
         "The name of a task that `GET /tasks` lists.",
         "portico.prune_runs",
     )
-    kind: Any = described(
-        {"type": "string", "enum": list(KINDS)},
-        "The kind of schedule.",
-        "crontab",
+    kind: Any = _described(
+        {"type": "string", "enum": list(codec.SCHEDULES)}, "The kind of schedule.", "crontab"
     )
-    schedule: Any = described(
+    schedule: Any = _described(
         {"anyOf": [{"type": "object", "oneOf": _SCHEDULES}, {"type": "string"}]},
         "When the task runs. A string is a crontab in one line (`*/15 8-17 * * mon-fri`, `@daily`), in UTC.",
         {"minute": "*/15", "timezone": "America/New_York"},
     )
-    args: Any = described({"type": "array", "items": {}}, "Positional arguments.", [])
-    kwargs: Any = described({"type": "object"}, "Keyword arguments.", {})
-    options: Any = described(
-        {"type": "object"},
+    args: Any = _described(drafts.FIELDS["args"], "Positional arguments.", [])
+    kwargs: Any = _described(drafts.FIELDS["kwargs"], "Keyword arguments.", {})
+    options: Any = _described(
+        drafts.FIELDS["options"],
         "Options of Celery's `apply_async`: `queue`, `priority`, `expires` (in seconds), `headers` and others.",
         {"queue": "portico", "expires": 600},
     )
-    start_at: Any = described(
-        _or_null(_INSTANT), "No slot is before this time.", "2026-01-01T00:00:00Z"
+    start_at: Any = _described(
+        drafts.FIELDS["start_at"], "No slot is before this time.", "2026-01-01T00:00:00Z"
     )
-    end_at: Any = described(
-        _or_null(_INSTANT), "No slot is after this time.", "2036-01-01T00:00:00Z"
+    end_at: Any = _described(
+        drafts.FIELDS["end_at"], "No slot is after this time.", "2036-01-01T00:00:00Z"
     )
-    one_off: Any = described({"type": "boolean"}, "Whether the task runs only once.", False)  # noqa: FBT003 - an example
-    max_runs: Any = described(
-        _or_null({"type": "integer", "minimum": 1}),
-        "The task ends after this number of runs.",
-        10_000,
+    one_off: Any = _described(drafts.FIELDS["one_off"], "Whether the task runs only once.", False)  # noqa: FBT003 - an example
+    max_runs: Any = _described(
+        drafts.FIELDS["max_runs"], "The task ends after this number of runs.", 10_000
     )
-    max_running: Any = described(
-        _or_null({"type": "integer", "minimum": 1}),
+    max_running: Any = _described(
+        drafts.FIELDS["max_running"],
         "How many runs may be active at once. Further slots are skipped; with `misfire: run_all` they wait until a run "
         "ends.",
         1,
     )
-    jitter: Any = described(
-        {"type": "number", "minimum": 0, "maximum": int(LONGEST_JITTER.total_seconds())},
+    jitter: Any = _described(
+        drafts.FIELDS["jitter"],
         "A random delay after the slot: at most this number of seconds.",
         0.0,
     )
-    misfire: Any = described(
-        {"type": "string", "enum": list(Misfire)},
+    misfire: Any = _described(
+        drafts.FIELDS["misfire"],
         "Which missed slots run afterwards: none, the last one, or all.",
         "run_once",
     )
-    misfire_grace: Any = described(
-        _or_null({"type": "number", "minimum": 0}),
+    misfire_grace: Any = _described(
+        drafts.FIELDS["misfire_grace"],
         "How many seconds late a run may be; null means any.",
         3600.0,
     )
-    enabled: Any = described({"type": "boolean"}, "False while the task is paused.", True)  # noqa: FBT003 - an example
+    enabled: Any = _described(CHANGE_FIELDS["enabled"], "False while the task is paused.", True)  # noqa: FBT003 - an example
 
 
 class WrittenBody(DefinitionFields):
@@ -163,7 +179,7 @@ class WrittenBody(DefinitionFields):
     model_config = ConfigDict(
         extra="allow",  # the domain names it among all else that is wrong
         json_schema_extra={
-            "required": ["name", "task", "kind", "schedule"],
+            "required": [*drafts.REQUIRED],
             "additionalProperties": False,
         },
     )
@@ -194,8 +210,8 @@ class ChangeBody(WrittenBody):
 
     model_config = ConfigDict(json_schema_extra={"additionalProperties": False})
 
-    catch_up: Any = described(
-        {"type": "boolean"},
+    catch_up: Any = _described(
+        CHANGE_FIELDS["catch_up"],
         "With `enabled: true`: whether the slots of the pause count as missed. Then `misfire` applies to them.",
         True,  # noqa: FBT003 - an example
     )
@@ -208,13 +224,13 @@ class PreviewBody(WrittenBody):
         json_schema_extra={"required": ["kind", "schedule"], "additionalProperties": False}
     )
 
-    after: Any = described(
-        _or_null(_INSTANT),
+    after: Any = _described(
+        PREVIEW_FIELDS["after"],
         "Return slots after this time. The default is now.",
         "2026-11-01T04:00:00Z",
     )
-    count: Any = described(
-        {"type": "integer", "minimum": 1, "maximum": MOST_PREVIEWED},
+    count: Any = _described(
+        PREVIEW_FIELDS["count"],
         "How many slots to return. The default is 10.",
         3,
     )
@@ -227,7 +243,7 @@ def presented(task: PeriodicTask | UnreadableTask) -> dict[str, Any]:
         known = DefinitionFields.model_fields.keys()
         data = {name: value for name, value in task.stored.items() if name in known}
     else:
-        data = definition_data(task.definition)
+        data = drafts.definition_data(task.definition)
     return {
         **data,
         "name": data.get("name", task.name) if isinstance(task, PeriodicTask) else task.name,

@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 from adapters.celery.publishing_options import CeleryPublishingOptionsPolicy
-from domain.scheduling.drafts import definition_data, flag, read_draft
+from domain.scheduling import codec
+from domain.scheduling.codec import SCHEDULES, schedule_fields
+from domain.scheduling.drafts import FIELDS, definition_data, read_draft
 from domain.scheduling.errors import InvalidDefinition
+from domain.scheduling.fields import FieldKind, Flag, OrNull, Seconds, Text, Whole
 from domain.scheduling.misfire import Misfire
 from domain.scheduling.registered_tasks import Parameter, RegisteredTask
 from domain.scheduling.schedules import Clocked, Crontab, Interval, Period, Solar, SolarEvent
@@ -232,8 +235,8 @@ def test_the_name_of_an_unknown_field_is_not_repeated_in_full() -> None:
 
 
 def test_fields_beside_the_definition_are_read_and_named_with_the_others() -> None:
-    right = read_draft({**LEAST, "enabled": False}, extra={"enabled": flag})
-    wrong = read_draft({**LEAST, "enabled": 1, "jitter": -1}, extra={"enabled": flag})
+    right = read_draft({**LEAST, "enabled": False}, extra={"enabled": Flag()})
+    wrong = read_draft({**LEAST, "enabled": 1, "jitter": -1}, extra={"enabled": Flag()})
 
     assert right.extra == {"enabled": False}
     assert wrong.problems.keys() == {"enabled", "jitter"}
@@ -266,3 +269,36 @@ def test_of_arguments_that_are_none_it_is_not_said_that_they_do_not_suit() -> No
 
 def test_a_task_without_a_name_is_looked_for_no_further() -> None:
     assert read_draft({**LEAST, "task": ""}).check_signature([]).problems.keys() == {"task"}
+
+
+# --- what the table of fields says --------------------------------------------------------------
+
+
+def at_the_limits(kind: FieldKind) -> tuple[list[object], list[object]]:
+    """Return values at the limits of a field, and values just beyond them."""
+    match kind:
+        case OrNull(kind=inner):
+            allowed, refused = at_the_limits(inner)
+            return [None, *allowed], refused
+        case Text(shortest=shortest, longest=int(longest)):
+            return ["x" * shortest, "x" * longest], ["x" * (longest + 1), *([""] * shortest)]
+        case Whole(lowest=lowest, highest=int(highest)):
+            return [lowest, highest], [lowest - 1, highest + 1]
+        case Seconds(longest=longest):
+            return [0, longest.total_seconds()], [-0.001, longest.total_seconds() + 0.001]
+        case _:
+            return [], []
+
+
+@pytest.mark.parametrize("name", [name for name in FIELDS if any(at_the_limits(FIELDS[name]))])
+def test_the_limits_of_a_field_are_those_that_the_table_says(name: str) -> None:
+    """The API shows them."""
+    allowed, refused = at_the_limits(FIELDS[name])
+
+    assert [value for value in allowed if problems(**{name: value})] == []
+    assert [value for value in refused if problems(**{name: value}).keys() != {name}] == []
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_every_field_of_a_schedule_has_a_kind(kind: str) -> None:
+    assert schedule_fields(SCHEDULES[kind]).keys() <= codec.FIELDS.keys()

@@ -7,10 +7,14 @@ from uuid import UUID
 import pytest
 
 from application.ports.leader_lease import BeatId, BeatReport, PublishingProblem
+from application.use_cases.scheduling.periodic_tasks import CHANGE_FIELDS, STATE_FIELDS
+from application.use_cases.scheduling.task_runs import PREVIEW_FIELDS
+from domain.scheduling.drafts import FIELDS
 from domain.scheduling.periodic_tasks import ScheduleState, UnreadableTask
 from domain.scheduling.registered_tasks import Parameter, ParameterKind, RegisteredTask
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.zones import zone_rules_version
+from entrypoints.http.scheduling.definitions import ChangeBody, DefinitionFields, PreviewBody
 from tests.support.web import Web
 
 TASKS = "/api/v1/periodic-tasks"
@@ -527,3 +531,9 @@ async def test_what_is_sent_for_an_emoji_is_kept(admin_web: Web) -> None:
     made = await make(admin_web, name="🦀 crabs", kwargs={"🙂": "🙃"})
 
     assert (made["name"], made["kwargs"]) == ("🦀 crabs", {"🙂": "🙃"})
+
+
+def test_the_api_describes_every_field_that_the_domain_reads() -> None:
+    assert DefinitionFields.model_fields.keys() == {*FIELDS, "kind", "schedule", *STATE_FIELDS}
+    assert ChangeBody.model_fields.keys() == {*DefinitionFields.model_fields, *CHANGE_FIELDS}
+    assert PreviewBody.model_fields.keys() == {*DefinitionFields.model_fields, *PREVIEW_FIELDS}
