@@ -25,12 +25,12 @@ from domain.scheduling.schedules import (
     SolarEvent,
 )
 from domain.scheduling.slots import PeriodicTaskId
+from entrypoints.celery.internals import crontab_fields
 
 _log = logging.getLogger(__name__)
 
 _NAMESPACE = UUID("8d4ee6a2-7f1f-4bd5-a3bd-6d0e2a3c1b57")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_CRON_FIELDS = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
 
 
 def configured_id(name: str) -> PeriodicTaskId:
@@ -91,7 +91,7 @@ def _schedule(given: object, timezone: str) -> Schedule:
     if isinstance(given, schedule) and kind is schedule:
         return _interval(given.run_every)  # type: ignore[attr-defined]  # celery-types has it not
     if isinstance(given, crontab) and kind is crontab:
-        fields = {name: _cron_text(getattr(given, f"_orig_{name}")) for name in _CRON_FIELDS}
+        fields = {name: _cron_text(numbers) for name, numbers in crontab_fields(given).items()}
         return Crontab(**fields, timezone=timezone)
     if isinstance(given, solar) and kind is solar:
         return Solar(SolarEvent(given.event), given.lat, given.lon)

@@ -20,9 +20,6 @@ ROOT = Path(__file__).parents[4]
 INTERNALS = "entrypoints/celery/internals.py"
 LIBRARIES = {"amqp", "billiard", "celery", "kombu", "vine"}
 
-# What the beat still has of its own.
-NOT_YET = ("entrypoints/celery/beat/", "entrypoints/celery/scheduler.py")
-
 
 @dataclass(frozen=True)
 class Private:
@@ -195,8 +192,6 @@ def test_no_other_module_imports_a_private_name_of_celery(source: str) -> None:
     [each for each in OTHERS if each.startswith("entrypoints/celery/")],
 )
 def test_no_other_module_uses_a_private_attribute_of_celery(source: str) -> None:
-    if source.startswith(NOT_YET):
-        return
     known = {private.name for private in METHODS} | ATTRIBUTES.keys()
 
     assert used_names(source) & known == set()
