@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import NewType
 from uuid import UUID
 
-from domain.access import PermissionCode
+from domain.grants import PermissionCode
 
 PermissionId = NewType("PermissionId", UUID)
 

@@ -6,8 +6,9 @@ from typing import Any
 from adapters.memory.store import MemoryTable, MemoryTransaction, UserRoles, page_of, sorted_by
 from application.paging import Page, PageRequest, Sort
 from application.ports.roles import RoleFilter, RoleRepository
-from domain.access import (
-    Access,
+from domain.access import Access
+from domain.identity import User, UserId
+from domain.roles import (
     Amount,
     Role,
     RoleCode,
@@ -18,7 +19,6 @@ from domain.access import (
     RoleSummary,
     grants_of,
 )
-from domain.identity import User, UserId
 from domain.text import search_key
 
 

@@ -13,10 +13,10 @@ from adapters.system import SystemClock
 from application.paging import MOST_COUNTED, Page, PageRequest, Sort
 from application.ports.leader_lease import BeatId, BeatReport
 from application.ports.system import Clock
-from domain.access import Role, RoleId
 from domain.audit_log import AuditEntry, AuditId
 from domain.errors import PorticoError
 from domain.identity import User, UserId
+from domain.roles import Role, RoleId
 from domain.routes import Permission, PermissionId
 from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
 from domain.scheduling.registered_tasks import RegisteredTask

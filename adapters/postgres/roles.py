@@ -14,10 +14,12 @@ from adapters.postgres.user_tables import roles, user_roles, users
 from adapters.postgres.users import has_role, order_of_users, user_gateway
 from application.paging import Page, PageRequest, Sort
 from application.ports.roles import RoleFilter, RoleRepository
-from domain.access import (
-    Access,
+from domain.access import Access
+from domain.errors import PorticoError
+from domain.grants import Grants, stored_grants
+from domain.identity import User, UserId, UserStatus
+from domain.roles import (
     Amount,
-    Grants,
     Role,
     RoleCode,
     RoleCodeTaken,
@@ -26,10 +28,7 @@ from domain.access import (
     RoleNotFound,
     RoleStatus,
     RoleSummary,
-    stored_grants,
 )
-from domain.errors import PorticoError
-from domain.identity import User, UserId, UserStatus
 from domain.text import search_key
 
 T = TypeVar("T")

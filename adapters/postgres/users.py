@@ -25,7 +25,6 @@ from adapters.postgres.user_search import UserSearch
 from adapters.postgres.user_tables import is_active_administrator, roles, user_roles, users
 from application.paging import Page, PageRequest, Sort
 from application.ports.users import UserFilter, UserRepository
-from domain.access import RoleId
 from domain.errors import PorticoError
 from domain.identity import (
     Email,
@@ -39,6 +38,7 @@ from domain.identity import (
     UserStatus,
     login_name,
 )
+from domain.roles import RoleId
 from domain.text import search_key
 
 

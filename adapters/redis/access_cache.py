@@ -12,7 +12,8 @@ from typing import cast
 from adapters.redis.batch import Batch
 from adapters.redis.client import RedisClient
 from application.ports.access_cache import AccessCache
-from domain.access import Access, Grant, Grants
+from domain.access import Access
+from domain.grants import Grant, Grants
 from domain.identity import UserId
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from application.paging import Page, PageRequest
-from domain.access import Access, Amount, Role, RoleCode, RoleId, RoleStatus, RoleSummary
+from domain.access import Access
 from domain.identity import User, UserId
+from domain.roles import Amount, Role, RoleCode, RoleId, RoleStatus, RoleSummary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Protocol
 
 from application.paging import Page, PageRequest
-from domain.access import RoleCode
 from domain.identity import User, UserId, UserStatus
+from domain.roles import RoleCode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,8 @@ from application.use_cases.access.roles import (
     RoleDraft,
 )
 from bootstrap import Container
-from domain.access import Grant, Role, RoleId, RoleStatus, RoleSummary, RoleText
+from domain.grants import Grant
+from domain.roles import Role, RoleId, RoleStatus, RoleSummary, RoleText
 from entrypoints.http.envelope import (
     ApiModel,
     CreatedEnvelope,

@@ -14,7 +14,7 @@ from fastapi.params import Form
 from fastapi.routing import RouteContext, iter_route_contexts
 from pydantic.alias_generators import to_camel
 
-from domain.access import PermissionCode
+from domain.grants import PermissionCode
 from entrypoints.http import health, security
 from entrypoints.http.errors import PROBLEM_JSON, SLUG_OF_STATUS, Problem, title_of
 from entrypoints.http.preconditions import conditional_change, versioned_change

@@ -22,8 +22,9 @@ from application.ports.tokens import Tokens
 from application.use_cases.caller import Caller, ClientInfo
 from application.use_cases.identity.profile import GetProfile
 from bootstrap import Container
-from domain.access import PermissionCode, PermissionDenied
+from domain.access import PermissionDenied
 from domain.errors import Unauthenticated
+from domain.grants import PermissionCode
 from domain.identity import PasswordChangeRequired, User, UserId
 from domain.sessions import AccessClaims, NotAuthenticated, RefreshClaims
 from entrypoints.http.errors import NotAdmitted

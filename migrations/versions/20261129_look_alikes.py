@@ -7,8 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from domain.access import stored_grants
 from domain.audit_log import parts_of
+from domain.grants import stored_grants
 from domain.identity import Email, Username
 
 revision = "e3a9514bd07c"

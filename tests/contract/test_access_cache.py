@@ -7,7 +7,8 @@ import pytest
 from adapters.memory.access_cache import MemoryAccessCache
 from adapters.redis.access_cache import RedisAccessCache
 from application.ports.access_cache import AccessCache
-from domain.access import Access, Grant, Grants
+from domain.access import Access
+from domain.grants import Grant, Grants
 from tests.support.clock import SECOND
 from tests.support.redis_clock import Backend
 from tests.support.sessions import ADA, GRACE_HOPPER

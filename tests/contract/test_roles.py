@@ -11,11 +11,12 @@ import pytest
 from application.paging import PageRequest, Sort
 from application.ports.roles import RoleFilter
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
-from domain.access import (
-    Access,
+from domain.access import Access
+from domain.errors import Conflict
+from domain.grants import Grant, Grants
+from domain.identity import User, UserId, UserStatus
+from domain.roles import (
     Amount,
-    Grant,
-    Grants,
     Role,
     RoleCode,
     RoleCodeTaken,
@@ -24,8 +25,6 @@ from domain.access import (
     RoleNotFound,
     RoleStatus,
 )
-from domain.errors import Conflict
-from domain.identity import User, UserId, UserStatus
 from tests.support.builders import A_MOMENT, a_role, a_user
 from tests.support.given import given
 from tests.support.waiting import waits

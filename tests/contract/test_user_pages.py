@@ -10,8 +10,8 @@ import pytest
 from application.paging import PageRequest, Sort
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.ports.users import UserFilter
-from domain.access import RoleCode
 from domain.identity import User, UserNotFound, UserStatus
+from domain.roles import RoleCode
 from tests.support.builders import a_role, a_user
 from tests.support.given import given
 from tests.support.waiting import waits

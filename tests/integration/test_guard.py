@@ -38,9 +38,11 @@ from application.settings import PostgresSettings, RedisSettings
 from application.use_cases.access.change import CommitAccessChange
 from application.use_cases.access.guard import Guard
 from application.use_cases.caller import ClientInfo
-from domain.access import Access, Grant, PermissionDenied, Role, grants_of
+from domain.access import Access, PermissionDenied
 from domain.errors import Unavailable
+from domain.grants import Grant
 from domain.identity import User, UserId
+from domain.roles import Role, grants_of
 from domain.sessions import AccessClaims, InvalidToken, Session, SessionId, TokenId
 from tests.support.access_changes import changing
 from tests.support.builders import A_MOMENT, a_role, a_user

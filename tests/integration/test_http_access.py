@@ -25,7 +25,7 @@ from application.settings import (
     Settings,
 )
 from bootstrap import Container
-from domain.access import RoleId
+from domain.roles import RoleId
 from entrypoints.http.app import create_app
 from entrypoints.http.envelope import Envelope
 from entrypoints.http.security import GuardedRoute, VerifyPermissionDep

@@ -13,8 +13,8 @@ import httpx
 import pytest
 from pydantic.alias_generators import to_camel
 
-from domain.access import Role
 from domain.identity import User
+from domain.roles import Role
 from domain.scheduling.periodic_tasks import PeriodicTask
 from domain.scheduling.task_runs import Run, RunId, RunState
 from tests.support.builders import a_periodic_task, a_role, a_user

@@ -7,8 +7,8 @@ from itertools import count
 from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
-from domain.access import Grant, Role, RoleCode, RoleId, RoleStatus
 from domain.audit_log import AuditEntry, AuditId, AuditOutcome
+from domain.grants import Grant
 from domain.identity import (
     ONE_TIME_PASSWORD_LIFETIME,
     Email,
@@ -18,6 +18,7 @@ from domain.identity import (
     Username,
     UserStatus,
 )
+from domain.roles import Role, RoleCode, RoleId, RoleStatus
 from domain.scheduling.periodic_tasks import Definition, PeriodicTask
 from domain.scheduling.schedules import Crontab
 from domain.scheduling.slots import PeriodicTaskId

@@ -1,9 +1,9 @@
 """Rows that a test begins with."""
 
 from application.ports.unit_of_work import UnitOfWorkFactory
-from domain.access import Role
 from domain.audit_log import AuditEntry
 from domain.identity import User
+from domain.roles import Role
 
 
 async def given(uow: UnitOfWorkFactory, *things: User | Role | AuditEntry) -> None:

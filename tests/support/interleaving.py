@@ -27,8 +27,9 @@ from application.settings import SessionSettings
 from application.use_cases.access.change import CommitAccessChange
 from application.use_cases.access.guard import Guard
 from application.use_cases.caller import ClientInfo
-from domain.access import Access, Grant, Grants
+from domain.access import Access
 from domain.errors import Unavailable
+from domain.grants import Grant, Grants
 from domain.identity import UserId
 from domain.sessions import AccessClaims, Session, TokenId
 from tests.support.access_changes import changing

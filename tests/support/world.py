@@ -23,9 +23,9 @@ from application.use_cases.caller import Caller, ClientInfo
 from application.use_cases.sessions.log_in import LoggedIn
 from application.use_cases.sessions.tokens import TokenPair
 from bootstrap import Container
-from domain.access import Role
 from domain.audit_log import AuditEntry
 from domain.identity import Password, User, UserId
+from domain.roles import Role
 from domain.routes import Route
 from domain.scheduling.periodic_tasks import PeriodicTask
 from domain.sessions import SealedPassword, Session

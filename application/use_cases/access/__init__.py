@@ -1,1 +1,1 @@
-"""The guard, roles, and the commit of access changes. Rules of roles belong to `domain.access`."""
+"""The guard, roles, and the commit of access changes. Their rules belong to `domain.access` and `domain.roles`."""

@@ -12,10 +12,11 @@ from application.use_cases.access.change import CommitAccessChange
 from application.use_cases.access.guard import Authorize
 from application.use_cases.audit_log import RecordAudit, difference
 from application.use_cases.caller import Caller
-from domain.access import (
+from domain.access import OwnAccessChange, UnknownPermissions, check_ceiling
+from domain.grants import Grant
+from domain.identity import User, UserId
+from domain.roles import (
     USER_LIMITS,
-    Grant,
-    OwnAccessChange,
     Role,
     RoleCode,
     RoleId,
@@ -24,11 +25,8 @@ from domain.access import (
     RoleStatus,
     RoleSummary,
     TooMuchAccess,
-    UnknownPermissions,
     check_amount,
-    check_ceiling,
 )
-from domain.identity import User, UserId
 from domain.versions import Versions, check_version, next_version
 
 

@@ -5,18 +5,9 @@ from collections.abc import Collection, Sequence
 from application.ports.unit_of_work import UnitOfWork
 from application.use_cases.access.guard import Authorize
 from application.use_cases.caller import Caller
-from domain.access import (
-    USER_LIMITS,
-    BeyondOwnAccess,
-    LastAdministrator,
-    Role,
-    RoleCode,
-    RoleNotFound,
-    TooMuchAccess,
-    UnknownRoles,
-    check_ceiling,
-)
+from domain.access import BeyondOwnAccess, LastAdministrator, check_ceiling
 from domain.identity import User, UserId, UserNotFound
+from domain.roles import USER_LIMITS, Role, RoleCode, RoleNotFound, TooMuchAccess, UnknownRoles
 
 
 async def get_manageable_user(

@@ -19,8 +19,9 @@ from application.use_cases.identity.authorization import (
     lock_manageable_user,
 )
 from application.use_cases.identity.profile import UserWithRoles
-from domain.access import BeyondOwnAccess, OwnAccessChange, Role, RoleCode, check_ceiling
+from domain.access import BeyondOwnAccess, OwnAccessChange, check_ceiling
 from domain.identity import Email, PersonName, User, UserId, Username, UserStatus
+from domain.roles import Role, RoleCode
 from domain.versions import Versions, check_version, next_version
 
 

@@ -8,8 +8,8 @@ from application.ports.unit_of_work import UnitOfWorkFactory
 from application.use_cases.access.guard import Authorize
 from application.use_cases.audit_log import RecordAudit, difference
 from application.use_cases.caller import Caller, lock_caller
-from domain.access import Role
 from domain.identity import Email, PersonName, User
+from domain.roles import Role
 from domain.sessions import InvalidToken
 
 

@@ -24,14 +24,7 @@ from application.use_cases.identity.authorization import (
 from application.use_cases.identity.passwords import ChoosePassword
 from application.use_cases.identity.profile import UserWithRoles
 from application.use_cases.sessions.passwords import UnsealPassword
-from domain.access import (
-    BeyondOwnAccess,
-    OwnAccessChange,
-    Role,
-    RoleCode,
-    RoleSummary,
-    check_ceiling,
-)
+from domain.access import BeyondOwnAccess, OwnAccessChange, check_ceiling
 from domain.identity import (
     Email,
     Password,
@@ -43,6 +36,7 @@ from domain.identity import (
     UserNotFound,
     UserStatus,
 )
+from domain.roles import Role, RoleCode, RoleSummary
 from domain.sessions import SealedPassword
 from domain.versions import Versions, check_version
 

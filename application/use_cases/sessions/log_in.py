@@ -15,10 +15,10 @@ from application.use_cases.audit_log import RecordAudit
 from application.use_cases.caller import ClientInfo
 from application.use_cases.sessions.passwords import CheckPassword, UnsealPassword
 from application.use_cases.sessions.tokens import IssueTokens, TokenPair
-from domain.access import Role
 from domain.audit_log import AuditOutcome
 from domain.errors import PorticoError, Unavailable
 from domain.identity import Password, User
+from domain.roles import Role
 from domain.sessions import (
     InvalidCredentials,
     NewSession,

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from pydantic import Field
 
-from domain.access import Role, RoleCode, RoleSummary
 from domain.identity import Email, PersonName, User, Username, UserStatus
+from domain.roles import Role, RoleCode, RoleSummary
 from entrypoints.http.envelope import ApiModel, Parsed, Text
 
 # Longer than any body that the routes of authentication accept: the use case gives the same answer for everything

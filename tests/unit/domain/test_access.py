@@ -10,22 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.access import (
-    Access,
-    BeyondOwnAccess,
-    Grant,
-    Grants,
-    InvalidGrant,
-    InvalidRole,
-    PermissionCode,
-    Role,
-    RoleCode,
-    RoleId,
-    RoleStatus,
-    check_ceiling,
-    grants_of,
-    stored_grants,
-)
+from domain.access import Access, BeyondOwnAccess, check_ceiling
+from domain.grants import Grant, Grants, InvalidGrant, PermissionCode, stored_grants
+from domain.roles import InvalidRole, Role, RoleCode, RoleId, RoleStatus, grants_of
 from tests.support.builders import A_MOMENT
 
 ROLES = "/api/v1/roles"

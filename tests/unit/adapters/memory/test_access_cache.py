@@ -4,8 +4,9 @@ import pytest
 
 from adapters.memory.access_cache import LocalAccessCache
 from application.ports.access_cache import AccessCache
-from domain.access import Access, Grants
+from domain.access import Access
 from domain.errors import Unavailable
+from domain.grants import Grants
 from domain.identity import UserId
 from tests.support.sessions import ADA, GRACE_HOPPER
 

@@ -7,7 +7,7 @@ import pytest
 from adapters.memory.store import MemoryStore, MemoryTransaction, page_of
 from adapters.memory.unit_of_work import MemoryUnitOfWork
 from application.paging import MOST_COUNTED, Page, PageRequest
-from domain.access import RoleNotFound
+from domain.roles import RoleNotFound
 from tests.support.builders import a_role, a_user
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from domain.access import RoleId, RoleStatus
+from domain.roles import RoleId, RoleStatus
 from tests.support.builders import a_role, a_user
 from tests.support.web import Web
 

@@ -5,8 +5,8 @@ from uuid import UUID
 
 import pytest
 
-from domain.access import RoleStatus
 from domain.identity import User, UserStatus
+from domain.roles import RoleStatus
 from tests.support.builders import a_role, a_user
 from tests.support.web import Web
 from tests.support.world import LAPTOP, PASSWORD, PHONE

@@ -23,9 +23,11 @@ from application.use_cases.access.change import CommitAccessChange
 from application.use_cases.access.guard import Guard
 from application.use_cases.caller import Caller, ClientInfo
 from application.use_cases.sessions.tokens import IssueTokens, TokenPair
-from domain.access import Access, Grant, PermissionDenied, Role
+from domain.access import Access, PermissionDenied
 from domain.errors import Unavailable
+from domain.grants import Grant
 from domain.identity import PasswordChangeRequired, User, UserId, UserStatus
+from domain.roles import Role
 from domain.sessions import InvalidToken, Session, SessionId
 from tests.support.access_changes import changing
 from tests.support.builders import a_role, a_user

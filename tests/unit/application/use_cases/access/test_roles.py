@@ -16,11 +16,10 @@ from application.use_cases.caller import Caller
 from application.use_cases.identity.changes import UserChange
 from application.use_cases.identity.users import UserDraft
 from application.use_cases.sessions.tokens import TokenPair
-from domain.access import (
-    BeyondOwnAccess,
-    Grant,
-    OwnAccessChange,
-    PermissionDenied,
+from domain.access import BeyondOwnAccess, OwnAccessChange, PermissionDenied, UnknownPermissions
+from domain.grants import Grant
+from domain.identity import Email, PersonName, User, Username, UserStatus
+from domain.roles import (
     Role,
     RoleCode,
     RoleCodeTaken,
@@ -30,9 +29,7 @@ from domain.access import (
     RoleNotFound,
     RoleStatus,
     TooMuchAccess,
-    UnknownPermissions,
 )
-from domain.identity import Email, PersonName, User, Username, UserStatus
 from domain.sessions import InvalidToken
 from tests.support.builders import a_role, a_user
 from tests.support.world import World

@@ -15,9 +15,10 @@ from application.use_cases.access.roles import RoleDraft
 from application.use_cases.caller import Caller
 from application.use_cases.identity.changes import UserChange
 from application.use_cases.identity.users import UserDraft
-from domain.access import PermissionDenied, Role, RoleCode, RoleStatus
+from domain.access import PermissionDenied
 from domain.errors import PorticoError
 from domain.identity import Email, Password, PersonName, User, Username, UserStatus
+from domain.roles import Role, RoleCode, RoleStatus
 from domain.scheduling.periodic_tasks import PeriodicTask, UnreadableTask
 from domain.sessions import InvalidToken
 from tests.support.builders import a_role, a_user

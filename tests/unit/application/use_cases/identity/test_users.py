@@ -12,15 +12,7 @@ from application.ports.users import UserFilter
 from application.use_cases.caller import Caller
 from application.use_cases.identity.changes import UserChange
 from application.use_cases.identity.users import UserDraft
-from domain.access import (
-    BeyondOwnAccess,
-    LastAdministrator,
-    OwnAccessChange,
-    Role,
-    RoleCode,
-    RoleStatus,
-    UnknownRoles,
-)
+from domain.access import BeyondOwnAccess, LastAdministrator, OwnAccessChange
 from domain.errors import PorticoError
 from domain.identity import (
     Email,
@@ -37,6 +29,7 @@ from domain.identity import (
     UserNotFound,
     UserStatus,
 )
+from domain.roles import Role, RoleCode, RoleStatus, UnknownRoles
 from domain.sessions import (
     InvalidCredentials,
     InvalidToken,
