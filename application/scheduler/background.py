@@ -51,18 +51,20 @@ class StoreConnection:
         return answer
 
 
+@dataclass(kw_only=True, eq=False)
 class BackgroundLoop(ABC):
     """Runs `step` when woken, and after the pause that the last step returned."""
 
-    def __init__(self, connection: StoreConnection) -> None:
-        self._connection = connection
-        self._woken = asyncio.Event()
-        self.is_stopping = False
-        connection.wake_when_back(self)
+    connection: StoreConnection
+    woken: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    is_stopping: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self.connection.wake_when_back(self)
 
     def wake(self) -> None:
         """Run the next step at once."""
-        self._woken.set()
+        self.woken.set()
 
     def stop(self) -> None:
         """Stop after the current step."""
@@ -79,8 +81,8 @@ class BackgroundLoop(ABC):
             pause = await self._try_step()
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
-                    await self._woken.wait()
-            self._woken.clear()
+                    await self.woken.wait()
+            self.woken.clear()
 
     async def _try_step(self) -> float | None:
         try:

@@ -3,6 +3,7 @@
 import logging
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from application.ports.leader_lease import Leadership, NotLeading
@@ -11,7 +12,6 @@ from application.ports.system import Clock
 from application.scheduler.background import (
     RETRY_AFTER,
     BackgroundLoop,
-    StoreConnection,
     in_slices,
 )
 from application.scheduler.gc_policy import GcPolicy
@@ -43,6 +43,7 @@ _SUSPENDED_AFTER = timedelta(seconds=60)
 _MOST_NAMED = 10
 
 
+@dataclass(kw_only=True, eq=False)
 class SlotClaimer(BackgroundLoop):
     """Claims runs for due slots, in the order in which they became due.
 
@@ -50,68 +51,55 @@ class SlotClaimer(BackgroundLoop):
     a claim. Only tasks with `max_running` wait, because the store alone knows how many runs are active.
     """
 
-    def __init__(
-        self,
-        claims: RunClaims,
-        connection: StoreConnection,
-        *,
-        lease: Lease,
-        queue: ScheduleQueue,
-        publisher: RunPublisher,
-        recorder: OutcomeRecorder,
-        clock: Clock,
-        gc_policy: GcPolicy,
-    ) -> None:
-        super().__init__(connection)
-        self._claims = claims
-        self._lease = lease
-        self._queue = queue
-        self._publisher = publisher
-        self._recorder = recorder
-        self._clock = clock
-        self._gc_policy = gc_policy
-        self._unclaimed: deque[DueSlots] = deque()
-        self._one_by_one = False
-        self._worked_at: datetime | None = None
+    claims: RunClaims
+    lease: Lease
+    queue: ScheduleQueue
+    publisher: RunPublisher
+    recorder: OutcomeRecorder
+    clock: Clock
+    gc_policy: GcPolicy
+    _unclaimed: deque[DueSlots] = field(default_factory=deque[DueSlots], init=False)
+    _one_by_one: bool = field(default=False, init=False)
+    _worked_at: datetime | None = field(default=None, init=False)
 
     async def take_over(self, leadership: Leadership) -> None:
         """Take over all schedule states, and the runs that earlier leaders claimed and may not have published.
 
         Raise `Unavailable` or `NotLeading`.
         """
-        call = self._connection.call
-        await self._recorder.flush()
-        if reset := await call(self._claims.reset_future_states()):
+        call = self.connection.call
+        await self.recorder.flush()
+        if reset := await call(self.claims.reset_future_states()):
             _log.warning(
                 "slots of %d periodic tasks were handled in the future, by a wrong clock: %s",
                 len(reset),
                 ", ".join(str(task_id) for task_id in [*reset][:_MOST_NAMED]),
             )
-        states = await call(self._claims.schedule_states())
-        abandoned = await call(self._claims.claim_abandoned(leadership))
-        async with self._queue.changing:
-            async for _ in in_slices(self._queue.restore(states)):
+        states = await call(self.claims.schedule_states())
+        abandoned = await call(self.claims.claim_abandoned(leadership))
+        async with self.queue.changing:
+            async for _ in in_slices(self.queue.restore(states)):
                 pass
-            self._unclaimed = deque(self._queue.unseen_tasks(states))
-        self._publisher.clear()
-        self._publisher.add(ClaimedRun(run) for run in abandoned)
+            self._unclaimed = deque(self.queue.unseen_tasks(states))
+        self.publisher.clear()
+        self.publisher.add(ClaimedRun(run) for run in abandoned)
 
     async def step(self) -> float | None:
         """Claim what is due; return the seconds until the next slot."""
-        now = self._clock.now()
+        now = self.clock.now()
         self._notice_suspension(now)
-        leadership = self._lease.leadership
+        leadership = self.lease.leadership
         if leadership is not None:
-            if self._lease.holds:
+            if self.lease.holds:
                 self._take_due(now)
-            if self._unclaimed and self._connection.is_lost:
+            if self._unclaimed and self.connection.is_lost:
                 self._claim_offline()
             elif self._unclaimed:
                 await self._claim(leadership)
         pause = self._seconds_to_wait()
-        if pause > _SPARE_TIME and not self._publisher.pending:
-            self._queue.compact()
-            self._gc_policy.collect()
+        if pause > _SPARE_TIME and not self.publisher.pending:
+            self.queue.compact()
+            self.gc_policy.collect()
         return pause
 
     def _notice_suspension(self, now: datetime) -> None:
@@ -119,32 +107,32 @@ class SlotClaimer(BackgroundLoop):
             _log.warning(
                 "the beat did nothing since %s; what was due meanwhile was missed", self._worked_at
             )
-            self._queue.up_since = now
+            self.queue.up_since = now
         if self._worked_at is not None and now < self._worked_at:
-            self._queue.set_back(now)
+            self.queue.set_back(now)
         self._worked_at = now
 
     @property
     def _room(self) -> int:
         waiting = sum(len(due.slots) for due in self._unclaimed)
-        return _MAX_PENDING - waiting - self._publisher.pending
+        return _MAX_PENDING - waiting - self.publisher.pending
 
     def _take_due(self, now: datetime) -> None:
         if self._room > 0:
-            self._unclaimed.extend(self._queue.due(now, most=min(self._room, _BATCH)))
+            self._unclaimed.extend(self.queue.due(now, most=min(self._room, _BATCH)))
 
     def _seconds_to_wait(self) -> float:
-        if self._lease.leadership is None:
+        if self.lease.leadership is None:
             return _LONGEST_PAUSE
         if self._unclaimed:
-            return RETRY_AFTER if self._connection.is_lost else 0.0
-        if not self._lease.holds:
+            return RETRY_AFTER if self.connection.is_lost else 0.0
+        if not self.lease.holds:
             return RETRY_AFTER  # nothing signals a renewal
-        if self._queue.next_due_at is None:
+        if self.queue.next_due_at is None:
             return _LONGEST_PAUSE
         if self._room <= 0:
             return _FULL_PAUSE
-        seconds = (self._queue.next_due_at - self._clock.now()).total_seconds()
+        seconds = (self.queue.next_due_at - self.clock.now()).total_seconds()
         return max(_SHORTEST_PAUSE, min(seconds, _LONGEST_PAUSE)) if seconds > 0 else 0.0
 
     # --- with the store ---
@@ -152,23 +140,23 @@ class SlotClaimer(BackgroundLoop):
     async def _claim(self, leadership: Leadership) -> None:
         due_slots = self._first()
         try:
-            runs = await self._connection.call(self._claims.claim(leadership, due_slots))
+            runs = await self.connection.call(self.claims.claim(leadership, due_slots))
             resumed = await self._states_after(runs, due_slots)
         except NotLeading:
-            if self._lease.leadership is leadership:
-                self._lease.lose()
+            if self.lease.leadership is leadership:
+                self.lease.lose()
         except Unavailable:
-            if self._lease.leadership is leadership:
+            if self.lease.leadership is leadership:
                 self._claim_offline()
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one task, the others go on
-            if self._lease.leadership is leadership:
+            if self.lease.leadership is leadership:
                 self._isolate_failure(due_slots, error)
         else:
-            if self._lease.leadership is leadership:
+            if self.lease.leadership is leadership:
                 self._done(due_slots)
                 self._return_refused(runs, due_slots)
                 self._resume(resumed)
-                self._publisher.add(ClaimedRun(run) for run in runs)
+                self.publisher.add(ClaimedRun(run) for run in runs)
 
     def _first(self) -> list[DueSlots]:
         first: list[DueSlots] = []
@@ -195,7 +183,7 @@ class SlotClaimer(BackgroundLoop):
         states: dict[PeriodicTaskId, ScheduleState | None] = {due.task_id: None for due in waiting}
         short = {due.task_id for due in waiting if not claimed.issuperset(_run_ids(due))}
         if short:
-            states.update(await self._connection.call(self._claims.schedule_states(short)))
+            states.update(await self.connection.call(self.claims.schedule_states(short)))
         return states
 
     def _return_refused(self, runs: Iterable[Run], due_slots: Iterable[DueSlots]) -> None:
@@ -206,12 +194,12 @@ class SlotClaimer(BackgroundLoop):
         refused.subtract(run.task_id for run in runs)
         for task_id, number in refused.items():
             if number > 0:
-                self._queue.return_slots(task_id, number)
+                self.queue.return_slots(task_id, number)
 
     def _resume(self, states: Mapping[PeriodicTaskId, ScheduleState | None]) -> None:
-        now = self._clock.now()
+        now = self.clock.now()
         for task_id, state in states.items():
-            self._queue.resume(task_id, state, now=now)
+            self.queue.resume(task_id, state, now=now)
 
     def _isolate_failure(self, due_slots: Sequence[DueSlots], error: Exception) -> None:
         """Claim one task at a time to find the one that fails, and skip that one."""
@@ -223,16 +211,16 @@ class SlotClaimer(BackgroundLoop):
         self._done(due_slots)
         if due.waits_when_full:
             self._resume({due.task_id: None})
-        self._queue.problems[due.task_id] = f"cannot be claimed: {error}"
+        self.queue.problems[due.task_id] = f"cannot be claimed: {error}"
 
     # --- without it ---
 
     def _claim_offline(self) -> None:
-        if self.is_stopping or not self._lease.holds:
+        if self.is_stopping or not self.lease.holds:
             return
         safe = [due for due in self._unclaimed if due.max_running is None]
         self._unclaimed = deque(due for due in self._unclaimed if due.max_running is not None)
-        self._publisher.add(claimed_run for due in safe for claimed_run in _claimed_offline(due))
+        self.publisher.add(claimed_run for due in safe for claimed_run in _claimed_offline(due))
 
 
 def _run_ids(due: DueSlots) -> list[RunId]:

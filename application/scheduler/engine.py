@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from application.ports.definition_feed import DefinitionFeed
@@ -15,7 +15,7 @@ from application.ports.run_claims import RunClaims
 from application.ports.system import Clock
 from application.scheduler.background import RETRY_AFTER, BackgroundLoop, StoreConnection
 from application.scheduler.claims import SlotClaimer
-from application.scheduler.definitions import DefinitionWatcher, PollSettings
+from application.scheduler.definitions import DefinitionWatcher
 from application.scheduler.gc_policy import GcPolicy
 from application.scheduler.leadership import LeaderElection
 from application.scheduler.lease import Lease
@@ -33,92 +33,91 @@ _RECORD_WITHIN = 3.0
 """Seconds that each step of closing may take; what is not done then is left to the next leader."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ports:
-    """What the engine needs from outside."""
-
-    feed: DefinitionFeed
-    leases: LeaderLease
-    claims: RunClaims
-    publisher: Publisher
-    thread: Executor
-    """The thread that publishes: one, so that messages keep their order."""
-    clock: Clock
-    monotonic: Callable[[], float]
-    sun: Sun
-
-
+@dataclass(kw_only=True, eq=False)
 class Engine:
     """Builds the stages that a slot passes, one after the other, and starts and stops their loops.
 
     Everything runs on one event loop, except for publishing, which may block.
     """
 
-    def __init__(
-        self,
-        ports: Ports,
-        *,
-        beat: BeatId,
-        name: str,
-        lease: timedelta,
-        poll: PollSettings,
-        configured: Iterable[ConfiguredTask] = (),
-    ) -> None:
-        clock, monotonic = ports.clock, ports.monotonic
+    feed: DefinitionFeed
+    leases: LeaderLease
+    claims: RunClaims
+    broker: Publisher
+    thread: Executor
+    """Where messages are published: one thread, so that they keep their order."""
+    clock: Clock
+    monotonic: Callable[[], float]
+    sun: Sun
+    beat: BeatId
+    name: str
+    """Host and process."""
+    lease_length: timedelta
+    poll: timedelta = timedelta(seconds=5)
+    """How often definitions are read without a notification."""
+    reconcile: timedelta = timedelta(minutes=5)
+    """How often all versions of definitions are compared."""
+    configured: Iterable[ConfiguredTask] = ()
+    _tasks: dict[BackgroundLoop, "asyncio.Task[None]"] = field(
+        default_factory=dict[BackgroundLoop, "asyncio.Task[None]"], init=False
+    )
+    _listener: "asyncio.Task[None] | None" = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
         connection = StoreConnection()
-        self._ports = ports
-        self.gc_policy = GcPolicy(monotonic)
-        self.lease = Lease(lease, monotonic)
-        self.queue = ScheduleQueue(up_since=clock.now(), sun=ports.sun, configured=configured)
-        self.recorder = OutcomeRecorder(ports.claims, connection)
+        self.gc_policy = GcPolicy(self.monotonic)
+        self.lease = Lease(self.lease_length, self.monotonic)
+        self.queue = ScheduleQueue(
+            up_since=self.clock.now(), sun=self.sun, configured=self.configured
+        )
+        self.recorder = OutcomeRecorder(connection=connection, claims=self.claims)
         self.publisher = RunPublisher(
-            ports.publisher,
-            ports.thread,
-            connection,
+            connection=connection,
+            broker=self.broker,
+            thread=self.thread,
             lease=self.lease,
             queue=self.queue,
             recorder=self.recorder,
-            clock=clock,
-            monotonic=monotonic,
+            clock=self.clock,
+            monotonic=self.monotonic,
         )
         self.claimer = SlotClaimer(
-            ports.claims,
-            connection,
+            connection=connection,
+            claims=self.claims,
             lease=self.lease,
             queue=self.queue,
             publisher=self.publisher,
             recorder=self.recorder,
-            clock=clock,
+            clock=self.clock,
             gc_policy=self.gc_policy,
         )
         self.watcher = DefinitionWatcher(
-            ports.feed,
-            ports.claims,
-            connection,
-            poll,
+            connection=connection,
+            feed=self.feed,
+            claims=self.claims,
             lease=self.lease,
             queue=self.queue,
             claimer=self.claimer,
             publisher=self.publisher,
-            clock=clock,
-            monotonic=monotonic,
+            clock=self.clock,
+            monotonic=self.monotonic,
             gc_policy=self.gc_policy,
+            poll=self.poll,
+            reconcile=self.reconcile,
         )
         self.election = LeaderElection(
-            ports.leases,
-            connection,
-            beat=beat,
-            name=name,
+            connection=connection,
+            leases=self.leases,
+            beat=self.beat,
+            name=self.name,
             lease=self.lease,
             watcher=self.watcher,
             queue=self.queue,
             claimer=self.claimer,
             publisher=self.publisher,
-            clock=clock,
-            monotonic=monotonic,
+            clock=self.clock,
+            monotonic=self.monotonic,
         )
-        self._tasks: list[asyncio.Task[None]] = []
-        self._publishing: asyncio.Task[None] | None = None
 
     @property
     def leads(self) -> bool:
@@ -131,21 +130,19 @@ class Engine:
 
     def start(self) -> None:
         """Start all loops. Nothing is due until the definitions are read and this beat leads."""
-        self._tasks = [
-            asyncio.create_task(each.run(), name=f"beat {type(each).__name__}")
-            for each in (self.watcher, self.election, self.claimer, self.recorder)
-        ]
-        self._tasks.append(asyncio.create_task(self._listen(), name="beat listener"))
-        self._publishing = asyncio.create_task(self.publisher.run(), name="beat publishing")
+        for each in (self.watcher, self.election, self.claimer, self.publisher, self.recorder):
+            self._tasks[each] = asyncio.create_task(each.run(), name=type(each).__name__)
+        self._listener = asyncio.create_task(self._listen(), name="beat listener")
 
     async def close(self) -> None:
         """Publish what was claimed, record it, and release the lease; within seconds, whatever is away."""
-        await self._drain()
+        if self._listener is not None:
+            self._listener.cancel()
+        stages = (self.watcher, self.election, self.claimer, self.recorder)
+        await self._end(*stages, within=_DRAIN_WITHIN)
+        await self._end(self.publisher, within=_PUBLISH_WITHIN)
         with suppress(TimeoutError):
             async with asyncio.timeout(_PUBLISH_WITHIN):
-                self.publisher.stop()
-                if self._publishing is not None:
-                    await self._publishing
                 await self.publisher.publish_all()
         with suppress(Unavailable, TimeoutError):
             async with asyncio.timeout(_RECORD_WITHIN):
@@ -153,32 +150,25 @@ class Engine:
                 leadership = self.lease.leadership
                 if leadership is not None:
                     self.lease.end()
-                    await self._ports.leases.release(leadership)
+                    await self.leases.release(leadership)
                     _log.info("this beat has released the lease")
 
-    async def _drain(self) -> None:
-        """Claim nothing more, and wait for answers to what was claimed."""
-        loops: tuple[BackgroundLoop, ...] = (
-            self.watcher,
-            self.election,
-            self.claimer,
-            self.recorder,
-        )
+    async def _end(self, *loops: BackgroundLoop, within: float) -> None:
+        """End loops after their current steps, or in the middle of them if these take too long."""
         for each in loops:
             each.stop()
-        if not self._tasks:
-            return
-        *working, listening = self._tasks
-        listening.cancel()
-        await asyncio.wait(working, timeout=_DRAIN_WITHIN)
-        for task in working:
-            task.cancel()
-        await asyncio.wait(self._tasks, timeout=_DRAIN_WITHIN)
+        tasks = [self._tasks[each] for each in loops if each in self._tasks]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=within)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=within)
 
     async def _listen(self) -> None:
         while True:
             try:
-                await self._ports.feed.changed()
+                await self.feed.changed()
             except Exception:  # noqa: BLE001 - a hint that does not come; polling is what counts
                 await asyncio.sleep(RETRY_AFTER)
             self.watcher.wake()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from application.ports.run_claims import DueSlots, Published, RunClaims
 from application.ports.run_log import Finished
-from application.scheduler.background import BackgroundLoop, StoreConnection
+from application.scheduler.background import BackgroundLoop
 from domain.scheduling.task_runs import RunId
 
 _BATCH = 1000
@@ -26,16 +26,15 @@ class Outcomes:
     failed: list[Finished] = field(default_factory=list[Finished])
 
 
+@dataclass(kw_only=True, eq=False)
 class OutcomeRecorder(BackgroundLoop):
     """Keeps outcomes until they are stored. After a crash the next leader publishes claimed runs again."""
 
-    def __init__(self, claims: RunClaims, connection: StoreConnection) -> None:
-        super().__init__(connection)
-        self._claims = claims
-        self._outcomes = Outcomes()
-        self._writing = asyncio.Lock()
-        self.unrecorded: set[RunId] = set()
-        """Runs that this beat has claimed, and whose outcome is not stored."""
+    claims: RunClaims
+    unrecorded: set[RunId] = field(default_factory=set[RunId], init=False)
+    """Runs that this beat has claimed, and whose outcome is not stored."""
+    _outcomes: Outcomes = field(default_factory=Outcomes, init=False)
+    _writing: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     def add(self, outcomes: Outcomes) -> None:
         """Queue outcomes of runs."""
@@ -58,15 +57,15 @@ class OutcomeRecorder(BackgroundLoop):
         async with self._writing:
             while unclaimed := waiting.unclaimed[:_BATCH]:
                 due_slots, runs = [due for due, _ in unclaimed], [run for _, run in unclaimed]
-                await self._connection.call(self._claims.record_unclaimed(due_slots, runs))
+                await self.connection.call(self.claims.record_unclaimed(due_slots, runs))
                 del waiting.unclaimed[: len(unclaimed)]
                 self._have_recorded(runs)
             while published := waiting.published[:_BATCH]:
-                await self._connection.call(self._claims.record_published(published))
+                await self.connection.call(self.claims.record_published(published))
                 del waiting.published[: len(published)]
                 self._have_recorded(published)
             while failed := waiting.failed[:_BATCH]:
-                await self._connection.call(self._claims.record_failed(failed))
+                await self.connection.call(self.claims.record_failed(failed))
                 del waiting.failed[: len(failed)]
                 self._have_recorded(failed)
 

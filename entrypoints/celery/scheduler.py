@@ -18,8 +18,7 @@ from celery.beat import Scheduler
 from celery.schedules import crontab
 
 from application.ports.leader_lease import BeatId
-from application.scheduler.definitions import PollSettings
-from application.scheduler.engine import Engine, Ports
+from application.scheduler.engine import Engine
 from entrypoints.celery.asynchronous.loop import EventLoopEnded, process_loop
 from entrypoints.celery.beat_schedule import read_configuration
 from entrypoints.celery.process import container
@@ -102,20 +101,19 @@ class DatabaseScheduler(Scheduler):
         settings, store = opened.settings().jobs, opened.beat_store()
         self._heartbeat = Heartbeat(opened.settings().data_dir, "beat")
         self.engine = Engine(
-            Ports(
-                feed=store,
-                leases=store,
-                claims=store,
-                publisher=self._publisher,
-                thread=self._publishing,
-                clock=opened.clock(),
-                monotonic=time.monotonic,
-                sun=opened.sun(),
-            ),
+            feed=store,
+            leases=store,
+            claims=store,
+            broker=self._publisher,
+            thread=self._publishing,
+            clock=opened.clock(),
+            monotonic=time.monotonic,
+            sun=opened.sun(),
             beat=BeatId(opened.ids().new()),
             name=f"{socket.gethostname()}:{os.getpid()}",
-            lease=settings.lease,
-            poll=PollSettings(poll=settings.poll, reconcile=settings.reconcile),
+            lease_length=settings.lease,
+            poll=settings.poll,
+            reconcile=settings.reconcile,
             configured=read_configuration(
                 self._configured_tasks(), timezone=str(self.app.timezone)
             ),

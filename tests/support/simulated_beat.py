@@ -16,8 +16,7 @@ from application.ports.publisher import BrokerAway, Message, Publisher
 from application.ports.run_claims import DueSlots, Published
 from application.ports.run_log import Finished
 from application.ports.system import Clock
-from application.scheduler.definitions import PollSettings
-from application.scheduler.engine import Engine, Ports
+from application.scheduler.engine import Engine
 from application.scheduler.schedule_queue import ConfiguredTask
 from domain.errors import Unavailable
 from domain.scheduling.firing import no_sun
@@ -247,20 +246,17 @@ class Beat:
         self._publishing: asyncio.Task[None] | None = None
         store = ShakyBeatStore(shared)
         self.engine = Engine(
-            Ports(
-                feed=store,
-                leases=store,
-                claims=store,
-                publisher=broker,
-                thread=self.thread,
-                clock=self.clock,
-                monotonic=self.monotonic,
-                sun=no_sun,
-            ),
+            feed=store,
+            leases=store,
+            claims=store,
+            broker=broker,
+            thread=self.thread,
+            clock=self.clock,
+            monotonic=self.monotonic,
+            sun=no_sun,
             beat=BeatId(a_uuid()),
             name="a beat",
-            lease=LEASE,
-            poll=PollSettings(),
+            lease_length=LEASE,
             configured=configured,
         )
 
