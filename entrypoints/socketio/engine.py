@@ -1,0 +1,151 @@
+"""Engine.IO, bounded: what waits to be sent, how long an upgrade takes, and what comes of invalid packets."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any
+
+import engineio
+import structlog
+from engineio.async_socket import AsyncSocket
+from engineio.exceptions import EngineIOError
+
+from entrypoints.socketio.limits import Limits
+from entrypoints.socketio.metrics import Metrics
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("portico.socketio")
+
+_PACKET_COST = 200
+"""Bytes that a packet occupies besides its data, so that a queue of empty ones is bounded too."""
+
+
+class UnsentQueue(asyncio.Queue[Any]):
+    """The packets that wait to be sent to one client. `None` is the end."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.unsent = 0
+        """Bytes."""
+        self.on_full: Callable[[], object] | None = None
+        """Called once, when there is more than the limit."""
+        self._limit = limit
+        self._has_ended = False
+
+    def end(self, *, discard: bool) -> None:
+        """Take nothing any more, and let the writer stop once it has sent what is there, or at once."""
+        self._has_ended = True
+        while discard and not self.empty():
+            self.get_nowait()
+        self.put_nowait(None)
+
+    def _put(self, item: Any) -> None:
+        if item is not None:
+            if self._has_ended:
+                return
+            self.unsent += _cost(item)
+            if self.unsent > self._limit and self.on_full is not None:
+                on_full = self.on_full
+                self.on_full = None
+                on_full()
+        super()._put(item)
+
+    def _get(self) -> Any:
+        item = super()._get()
+        if item is not None:
+            self.unsent -= _cost(item)
+        return item
+
+
+def _cost(packet: Any) -> int:
+    return _PACKET_COST + (len(packet.data) if packet.data else 0)
+
+
+class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio has no types
+    """One connection."""
+
+    async def handle_post_request(self, environ: dict[str, Any]) -> None:
+        try:
+            await super().handle_post_request(environ)
+        except EngineIOError:
+            raise  # has an answer
+        except Exception as error:  # noqa: BLE001  whatever a client makes of a payload
+            await self.server.drop_invalid(self.sid, error)
+
+    async def _websocket_handler(self, ws: Any) -> None:
+        ws.wait = partial(self._wait, ws.wait)
+        try:
+            await super()._websocket_handler(ws)
+        except Exception as error:  # noqa: BLE001  whatever a client sends as a packet
+            await self.server.drop_invalid(self.sid, error)
+        finally:
+            self.upgrading = False
+
+    async def _wait(self, wait: Callable[[], Awaitable[str | bytes]]) -> str | bytes:
+        if not self.upgrading:
+            return await wait()
+        async with asyncio.timeout(
+            self.server.limits.upgrade_timeout
+        ):  # a TimeoutError is an OSError
+            return await wait()
+
+
+class Engine(engineio.AsyncServer):  # type: ignore[misc]
+    """Engine.IO over ASGI."""
+
+    limits = Limits()
+    metrics = Metrics()
+
+    def async_modes(self) -> list[str]:
+        return ["asgi"]  # the first that could be imported would be taken, and that is aiohttp
+
+    def create_queue(self, *_: Any, **__: Any) -> UnsentQueue:
+        return UnsentQueue(self.limits.max_unsent_bytes)
+
+    def unsent_bytes(self) -> int:
+        """Return how many bytes wait to be sent, to all clients together."""
+        return sum(socket.queue.unsent for socket in self.sockets.values())
+
+    async def drop(self, sid: str, reason: str, *, discard: bool = False) -> None:
+        """Cut a connection, however it behaves; its disconnect handlers run. Unknown ones are ignored.
+
+        It gets what waits to be sent unless `discard` is true.
+        """
+        socket = self.sockets.get(sid)
+        if socket is None or socket.closed or socket.closing:
+            return
+        self.metrics.dropped(reason)
+        _log.info("connection dropped", eio_sid=sid, reason=reason)
+        socket.queue.end(discard=discard)
+        await socket.close(wait=False, abort=True, reason=self.reason.TRANSPORT_ERROR)
+        self.sockets.pop(sid, None)
+
+    async def drop_invalid(self, sid: str, error: Exception) -> None:
+        """Cut the connection of a client that does not speak the protocol."""
+        _log.info("invalid packet", eio_sid=sid, reason=str(error)[:200])
+        await self.drop(sid, "invalid packet", discard=True)
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` in a task that nobody waits for."""
+        task = asyncio.ensure_future(work)
+        _running.add(task)
+        task.add_done_callback(_running.discard)
+
+    async def _trigger_event(self, event: str, *args: Any, **kwargs: Any) -> Any:
+        if event == "message":
+            try:
+                await self.handlers["message"](*args)
+            except Exception as error:  # noqa: BLE001  handlers fail elsewhere; here it is the packet
+                await self.drop_invalid(args[0], error)
+            return None
+        if event == "connect":
+            socket = self.sockets[args[0]]
+            socket.__class__ = Socket  # engineio makes sockets of one class, and asks nobody
+            socket.queue.on_full = partial(self._on_full, args[0])
+        return await super()._trigger_event(event, *args, **kwargs)
+
+    def _on_full(self, sid: str) -> None:
+        self.in_background(self.drop(sid, "slow reader", discard=True))
+
+
+_running: set[asyncio.Future[None]] = set()
+"""Event loops keep only weak references to tasks."""

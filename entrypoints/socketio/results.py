@@ -1,0 +1,30 @@
+"""What handlers return and servers emit, as what a packet can carry."""
+
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+
+_READY = frozenset({str, int, float, bool, type(None), bytes, bytearray})
+
+
+def serialise(value: Any) -> Any:
+    """Return `value` as JSON types and `bytes`.
+
+    Tuples stay tuples (several arguments), and bytes in lists, tuples and dicts stay binary. Models, dataclasses,
+    dates, UUIDs and whatever else Pydantic knows become JSON as Pydantic writes it, with aliases. Raise
+    `PydanticSerializationError` for the rest.
+    """
+    kind = type(value)
+    if kind in _READY:
+        return value
+    if kind is dict:
+        return {_key(key): serialise(item) for key, item in value.items()}
+    if kind is list:
+        return [serialise(item) for item in value]
+    if kind is tuple:
+        return tuple([serialise(item) for item in value])
+    return to_jsonable_python(value, by_alias=True)
+
+
+def _key(key: Any) -> Any:
+    return key if type(key) is str else to_jsonable_python({key: None}).popitem()[0]
