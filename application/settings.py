@@ -120,25 +120,25 @@ class HttpSettings:
     PREFIX: ClassVar = "HTTP_"
 
     host: Word = "127.0.0.1"
-    """The address on which the API listens; 0.0.0.0 is all of them."""
+    """Address on which the API listens; 0.0.0.0 means all addresses."""
     port: Port = 8000
-    """The port on which the API listens."""
+    """Port on which the API listens."""
     workers: Count = 1
-    """How many processes serve the API."""
+    """Number of processes that serve the API."""
     trusted_proxies: Networks = ()
-    """The proxies whose X-Forwarded-For and X-Forwarded-Proto are believed."""
+    """Proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted."""
     hsts: bool = False
-    """Whether answers over TLS carry Strict-Transport-Security; set it once every address speaks TLS."""
+    """Whether responses over TLS have Strict-Transport-Security. Set it when every address of the service uses TLS."""
     body_limit: Size = 1024 * 1024
-    """The largest request body."""
+    """Largest request body."""
     auth_body_limit: Size = 16 * 1024
-    """The largest request body on the authentication routes."""
+    """Largest request body on the authentication routes."""
     stop_timeout: Timeout = timedelta(seconds=30)
-    """How long a stopping API may take to finish the requests in flight."""
+    """Time that a stopping API has to finish its running requests."""
     cors_origins: Annotated[Origins, Named("CORS_ORIGINS")] = ()
-    """The sites whose pages may call the API from a browser."""
+    """Sites whose pages may call the API from a browser."""
     cors_credentials: Annotated[bool, Named("CORS_CREDENTIALS")] = False
-    """Whether those pages may send cookies and the like; needs origins by name, not `*`."""
+    """Whether those pages may send credentials such as cookies. Needs named origins, not `*`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,13 +148,13 @@ class PostgresSettings:
     PREFIX: ClassVar = "POSTGRES_"
 
     url: PostgresUrl | None = field(default=None, repr=False)
-    """PostgreSQL: users, roles, schedules. Default: DATABASE_URL, if that is an address of PostgreSQL."""
+    """PostgreSQL, for users, roles and schedules. Default: DATABASE_URL, if that is an address of PostgreSQL."""
     direct_url: PostgresUrl | None = field(default=None, repr=False)
-    """PostgreSQL without a pooler in transaction mode: beats, migrations. Default: PORTICO_POSTGRES_URL."""
+    """PostgreSQL without a transaction-mode pooler, for beats and migrations. Default: PORTICO_POSTGRES_URL."""
     pool_size: Count = 10
     """Connections per process."""
     timeout: Timeout = timedelta(seconds=1.5)
-    """For connecting, for waiting on the pool, and for each statement."""
+    """Time limit for connecting, for getting a connection from the pool, and for each statement."""
 
     @property
     def direct(self) -> "PostgresSettings":
@@ -169,9 +169,9 @@ class RedisSettings:
     PREFIX: ClassVar = "REDIS_"
 
     url: RedisUrl | None = field(default=None, repr=False)
-    """Redis or Valkey: sessions, throttles. Default: REDIS_URL, if that is an address of Redis."""
+    """Redis or Valkey, for sessions and throttles. Default: REDIS_URL, if that is an address of Redis."""
     timeout: Timeout = timedelta(seconds=1.5)
-    """For connecting, and for each command."""
+    """Time limit for connecting and for each command."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,11 +181,11 @@ class MongoSettings:
     PREFIX: ClassVar = "MONGO_"
 
     url: MongoUrl | None = field(default=None, repr=False)
-    """MongoDB: documents, the audit log."""
+    """MongoDB, for documents and the audit log."""
     database: DatabaseName = "portico"
-    """The MongoDB database."""
+    """Name of the MongoDB database."""
     timeout: Timeout = timedelta(seconds=1.5)
-    """For connecting, and for each operation."""
+    """Time limit for connecting and for each operation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +195,7 @@ class AuditLogSettings:
     PREFIX: ClassVar = "AUDIT_"
 
     retention: Retention = timedelta(days=365)
-    """How long an entry stays in the audit log. To change it, the MongoDB user needs the role dbAdmin."""
+    """Time after which an audit entry is deleted. To change it, the MongoDB user needs the role dbAdmin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,23 +205,23 @@ class JobSettings:
     PREFIX: ClassVar = ""
 
     broker_url: BrokerUrl | None = field(default=None, repr=False)
-    """Where messages for workers wait: Redis or RabbitMQ. Default: PORTICO_REDIS_URL, under keys of its own."""
+    """Broker of the messages for workers: Redis or RabbitMQ. Default: PORTICO_REDIS_URL, with separate keys."""
     result_url: RedisUrl | None = field(default=None, repr=False)
-    """Where results of tasks are. Default: PORTICO_REDIS_URL, under keys of its own."""
+    """Store of task results. Default: PORTICO_REDIS_URL, with separate keys."""
     task_modules: Modules = ()
-    """Modules with tasks of your own, which workers and beats import."""
+    """Modules with your own tasks; workers and beats import them."""
     pool: Annotated[WorkerPool, Named("WORKER_POOL")] = WorkerPool.PREFORK
-    """What a worker runs tasks in: processes, threads, or itself."""
+    """How a worker runs tasks: in processes, in threads, or in its own thread, one after the other."""
     concurrency: Annotated[Count | None, Named("WORKER_CONCURRENCY")] = None
-    """How many tasks a worker runs at once. Default: one per core."""
+    """Number of tasks that a worker runs at once. Default: one per core."""
     lease: Annotated[Interval, Named("BEAT_LEASE")] = timedelta(seconds=15)
-    """How long a beat leads without a sign of life; a standby beat takes over within this time."""
+    """Time for which a beat leads without renewing its lease. A standby beat takes over within this time."""
     poll: Annotated[Interval, Named("BEAT_POLL")] = timedelta(seconds=5)
-    """How often a beat looks for changes, in case that no notification came."""
+    """Interval at which a beat reads changes, in case a notification was lost."""
     reconcile: Annotated[Interval, Named("BEAT_RECONCILE")] = timedelta(minutes=5)
-    """How often a beat compares all that it knows with the database."""
+    """Interval at which a beat compares everything it knows with the database."""
     runs_retention: Retention = timedelta(days=30)
-    """How long a run of a periodic task stays in its history."""
+    """Time after which a run of a periodic task is deleted from the history."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,17 +231,17 @@ class S3Settings:
     PREFIX: ClassVar = "S3_"
 
     url: HttpUrl | None = None
-    """The S3-compatible store: files."""
+    """S3-compatible store, for files."""
     region: Word = "us-east-1"
-    """The region that requests are signed for."""
+    """Region for which requests are signed."""
     bucket: BucketName = "portico"
-    """The bucket."""
+    """Name of the bucket."""
     access_key: Secret = field(default="", repr=False)
-    """The id of the S3 access key."""
+    """Id of the S3 access key."""
     secret_key: Secret = field(default="", repr=False)
-    """The secret of the S3 access key."""
+    """Secret of the S3 access key."""
     timeout: Timeout = timedelta(seconds=1.5)
-    """For connecting, and for each answer."""
+    """Time limit for connecting and for each response."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,29 +285,29 @@ class SessionSettings:
     PREFIX: ClassVar = ""
 
     issuer: HttpUrl = "https://portico.local"
-    """The `iss` of all tokens: the address of this service."""
+    """`iss` of all tokens: the address of this service."""
     audience: Word = "portico"
-    """The `aud` of access tokens."""
+    """`aud` of access tokens."""
     client_id: Word = "portico"
-    """The `client_id` of access tokens (RFC 9068)."""
+    """`client_id` of access tokens (RFC 9068)."""
     access_lifetime: Lifetime = timedelta(minutes=10)
-    """How long an access token lives."""
+    """Lifetime of an access token."""
     refresh_idle: Lifetime = timedelta(days=7)
-    """How long a session lives without a refresh."""
+    """Time after which a session ends if it is not refreshed."""
     refresh_absolute: Lifetime = timedelta(days=30)
-    """How long a session lives at most."""
+    """Time after which a session ends in any case."""
     refresh_grace: AtMostAMinute = timedelta(seconds=10)
-    """How long after a rotation the previous refresh token gives the same successor again."""
+    """Time after a rotation in which the previous refresh token still returns the same successor."""
     leeway: Annotated[AtMostAMinute, Named("TOKEN_LEEWAY")] = timedelta(seconds=30)
-    """How far the clocks of two hosts may be apart, that of Redis included."""
+    """Largest accepted difference between the clocks of two hosts, including the Redis server."""
     cap: Annotated[Count, Named("SESSIONS_PER_USER")] = 20
-    """How many sessions a user has at most; the oldest one ends for a new one."""
+    """Largest number of sessions of a user. A new session beyond it ends the oldest one."""
     agent_binding: AgentBinding = AgentBinding.FAMILY
-    """Whether a refresh must come from the same browser family, or with exactly the same User-Agent."""
+    """What a refresh must have in common with the log-in: the browser family, or exactly the same User-Agent."""
     require_fresh_ciphertext: bool | None = None
-    """Whether an encrypted password must say when it was sealed. Default: on in STAGING and PRODUCTION."""
+    """Whether an encrypted password must contain its time of encryption. Default: on in STAGING and PRODUCTION."""
     ciphertext_window: Lifetime = timedelta(seconds=120)
-    """How far the clock of a client may be off when it says so."""
+    """Largest accepted age of an encrypted password, and error of a client's clock."""
     cached_callers: Count = 20_000
     """How many callers each process remembers, at about 1 KB each; those beyond cost more with each request."""
 
@@ -324,19 +324,19 @@ class PasswordSettings:
     PREFIX: ClassVar = ""
 
     memory_kib: Annotated[Memory, Named("ARGON2_MEMORY_KIB")] = _LEAST_ARGON2_MEMORY_KIB
-    """Memory of one password hash, in KiB; STAGING and PRODUCTION want 19456 or more (OWASP)."""
+    """Memory of one password hash, in KiB. STAGING and PRODUCTION require 19456 or more (OWASP)."""
     time_cost: Annotated[Count, Named("ARGON2_TIME_COST")] = _LEAST_ARGON2_TIME
-    """Passes of one password hash; STAGING and PRODUCTION want 2 or more (OWASP)."""
+    """Passes of one password hash. STAGING and PRODUCTION require 2 or more (OWASP)."""
     parallelism: Annotated[Lanes, Named("ARGON2_PARALLELISM")] = 1
-    """Lanes of one password hash."""
+    """Parallel lanes of one password hash."""
     workers: Annotated[Count | None, Named("HASHING_WORKERS")] = None
-    """Threads that hash. Default: one per core."""
+    """Number of threads that hash passwords. Default: one per core."""
     queue: Annotated[Count, Named("HASHING_QUEUE")] = 256
-    """Hashes that may wait; the next one is answered 503."""
+    """Number of hashes that may wait. Further requests are answered 503."""
     shortest: Annotated[ShortestPassword, Named("PASSWORD_MIN_LENGTH")] = _POLICY.shortest
-    """The fewest characters of a new password."""
+    """Smallest number of characters of a new password."""
     longest: Annotated[LongestPassword, Named("PASSWORD_MAX_LENGTH")] = _POLICY.longest
-    """The most characters of a new password."""
+    """Largest number of characters of a new password."""
 
     @property
     def policy(self) -> PasswordPolicy:
@@ -351,23 +351,23 @@ class ThrottleSettings:
     PREFIX: ClassVar = "THROTTLE_"
 
     account: Attempts = Limit(10, 300)
-    """Log-in attempts per account, whether it exists or not."""
+    """Log-in attempts per account, existing or not."""
     address: Attempts = Limit(30, 300)
-    """Log-in attempts per address (/64 for IPv6, and ten times as many per /48), or per known device."""
+    """Log-in attempts per address (IPv6: per /64, and ten times as many per /48), or per known device."""
     everyone: Annotated[Attempts, Named("THROTTLE_GLOBAL")] = Limit(1000, 300)
-    """Log-in attempts in total, but for those on known devices."""
+    """Log-in attempts in total, not counting those from known devices."""
     refresh: Attempts = Limit(60, 60)
     """Refreshes per session."""
     public: Attempts = Limit(120, 60)
-    """Requests for the public key, and registrations, per address (/64 for IPv6, and ten times as many per /48)."""
+    """Public key requests and registrations per address (IPv6: per /64, and ten times as many per /48)."""
     failures_before_lock: Annotated[Count, Named("THROTTLE_LOCK_AFTER")] = 5
-    """Failures in a row that lock an account for a while."""
+    """Number of consecutive failures after which an account is locked for some time."""
     first_lock: Lifetime = timedelta(seconds=30)
-    """How long the first lock lasts; each further failure doubles it."""
+    """Duration of the first lock. Each further failure doubles it."""
     longest_lock: Lifetime = timedelta(hours=1)
-    """How long a lock lasts at most."""
+    """Longest duration of a lock."""
     known_device: Lifetime = timedelta(days=90)
-    """How long a device that has logged in is known by its token, and has a bucket and a lock of its own."""
+    """Time for which a device that logged in keeps its own limit and lock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -377,13 +377,13 @@ class FirstAdministrator:
     PREFIX: ClassVar = "ADMIN_"
 
     username: Username = "admin"
-    """The first administrator, whom `portico create-admin` and `portico run` make."""
+    """Username of the first administrator, whom `portico create-admin` and `portico run` create."""
     email: Email = "admin@portico.local"
-    """The email address of the first administrator."""
+    """Email address of the first administrator."""
     name: Text = "Administrator"
-    """The name of the first administrator."""
+    """Name of the first administrator."""
     password: Secret | None = field(default=None, repr=False)
-    """The first administrator's password; take it away once they are made. Without it LOCAL and TESTING print one."""
+    """Password of the first administrator. Remove it afterwards. Without it, LOCAL and TESTING print a one-time one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -397,13 +397,13 @@ class Settings:
     PREFIX: ClassVar = ""
 
     environment: Environment = Environment.PRODUCTION
-    """Where this runs. STAGING and PRODUCTION refuse unsafe settings; LOCAL and TESTING have the docs pages."""
+    """Where this runs. STAGING and PRODUCTION refuse unsafe settings. LOCAL and TESTING serve the docs pages."""
     stores: Stores = Stores.SERVERS
-    """Where state lives. `memory` needs no server, forgets everything at the end, and is for demos."""
+    """Where data is kept. `memory` is for demos: it needs no server, and everything is lost when the process ends."""
     data_dir: Path = Path(".portico")
-    """Where `portico run` keeps its servers' data, and LOCAL its generated keys."""
+    """Directory in which `portico run` keeps the data of its servers, and LOCAL the generated keys."""
     log_level: LogLevel = "INFO"
-    """The least important messages that are logged."""
+    """Least severe level that is logged."""
     http: HttpSettings = HttpSettings()
     postgres: PostgresSettings = PostgresSettings()
     redis: RedisSettings = RedisSettings()
@@ -416,7 +416,7 @@ class Settings:
     passwords: PasswordSettings = PasswordSettings()
     throttle: ThrottleSettings = ThrottleSettings()
     registration: Registration = Registration.CLOSED
-    """Whether people may make their own accounts."""
+    """Whether people can register themselves."""
     first_administrator: FirstAdministrator = FirstAdministrator()
 
     @property

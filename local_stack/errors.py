@@ -1,4 +1,4 @@
-"""Why the local stack cannot run."""
+"""Errors of the local stack."""
 
 import sys
 from collections.abc import Mapping
@@ -6,18 +6,18 @@ from pathlib import Path
 
 
 class LocalStackError(Exception):
-    """Something that whoever started it can put right; the text says how."""
+    """The user can solve the problem; the text says how."""
 
 
 class AlreadyRunning(LocalStackError):
-    """Something runs in the data directory."""
+    """Another process uses the data directory."""
 
     def __init__(self, directory: Path, pid: int | None) -> None:
         super().__init__(
             f"Portico is already running in {directory} (pid {pid}). "
             "Stop it first, or set PORTICO_DATA_DIR to another directory"
             if pid
-            else f"What a killed Portico had started in {directory} has not ended yet"
+            else f"Servers of a killed Portico in {directory} are still running; try again in a moment"
         )
         self.directory = directory
         self.pid = pid
@@ -35,18 +35,17 @@ class DirectoryUnusable(LocalStackError):
 
 
 class StateUnreadable(LocalStackError):
-    """What an earlier start remembered is damaged, or of another version."""
+    """The state of an earlier start is damaged, or of another version."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            f"{path} is damaged, or of another version; put back what it was, "
-            "or remove all local data with `make reset`"
+            f"{path} is damaged, or of another version. Restore it, or delete all local data with `make reset`"
         )
         self.path = path
 
 
 class ServerFailed(LocalStackError):
-    """A server could not start or has died; `log` holds the last lines it wrote."""
+    """A server could not start or has died; `log` holds its last lines."""
 
     def __init__(self, name: str, what: str, log: str) -> None:
         super().__init__(f"{name} {what}\n{log}".rstrip())
@@ -60,7 +59,7 @@ class WheelMissing(LocalStackError):
 
     def __init__(self, package: str) -> None:
         super().__init__(
-            f"The package {package} is not installed, so there is no server to start. "
+            f"The package {package} with the server is not installed. "
             f"{_remedy(package, sys.version_info[:2])}"
         )
         self.package = package
@@ -82,7 +81,7 @@ def _remedy(package: str, python: tuple[int, ...]) -> str:
     first_without, variable = _ONLY_BEFORE.get(package, (None, ""))
     if first_without is not None and python >= first_without:
         return (
-            f"It has no wheel for Python {python[0]}.{python[1]}: set {variable} to a server of yours, "
-            "take an older Python (make run PYTHON=python3.13), or run in memory (PORTICO_STORES=memory)"
+            f"It has no wheel for Python {python[0]}.{python[1]}: set {variable} to your own server, "
+            "use an older Python (make run PYTHON=python3.13), or run in memory (PORTICO_STORES=memory)"
         )
     return "Install the dependency group `local` (`make setup`), or configure the server's URL"

@@ -74,27 +74,27 @@ class KeyVariables:
     PREFIX: ClassVar = ""
 
     keys_dir: KeyDir = _NO_KEYS
-    """The directory of all keys; the variables below replace the keys in it one by one."""
+    """Directory of all keys. Each of the variables below replaces one of its keys."""
     access_key: Pem | None = None
-    """The key that signs access tokens."""
+    """Key that signs access tokens."""
     access_key_next: Pem | None = None
-    """The access key that will be in use after the next rotation; published already."""
+    """Access key that becomes active at the next rotation. It is already published."""
     access_key_retired: Pems | None = None
-    """Access keys that sign no more and whose tokens are still accepted."""
+    """Access keys that no longer sign, but whose tokens are still accepted."""
     refresh_key: Pem | None = None
-    """The key that signs refresh tokens."""
+    """Key that signs refresh tokens."""
     refresh_key_next: Pem | None = None
-    """The refresh key that will be in use after the next rotation."""
+    """Refresh key that becomes active at the next rotation."""
     refresh_key_retired: Pems | None = None
-    """Refresh keys that sign no more and whose tokens are still accepted."""
+    """Refresh keys that no longer sign, but whose tokens are still accepted."""
     transport_key: Pem | None = None
-    """The key under which clients encrypt passwords."""
+    """Key with which clients encrypt passwords."""
     transport_key_next: Pem | None = None
-    """The transport key that will be in use after the next rotation."""
+    """Transport key that becomes active at the next rotation."""
     transport_key_retired: Pems | None = None
-    """Transport keys that are handed out no more and still decrypt."""
+    """Transport keys that are no longer published, but still decrypt."""
     name_key: NameKey | None = None
-    """What the names and devices of log-in attempts are hashed under; another one forgets locks and known devices."""
+    """Secret that hashes names and devices of log-in attempts. A new one forgets locks and known devices."""
 
     def settings(self, *, generate_in: Path | None) -> KeySettings:
         """Return the rings: the keys of the directory, replaced by those of the variables."""

@@ -32,7 +32,9 @@ async def create(wanted: Mapping[str, str], *, patience: float, json: bool) -> N
         console.show(f"Username        {administrator.user.username.value}")
         if administrator.one_time_password:
             console.show(f"Password        {administrator.one_time_password}")
-            console.show("It is shown this once, logs in once within 24 hours, and is then changed")
+            console.show(
+                "It is shown only once and works for one log-in within 24 hours; then it must be changed"
+            )
 
 
 async def first_administrator(container: Container) -> NewAdministrator | None:

@@ -29,7 +29,7 @@ APPLICATION = "entrypoints.http.app:create_app"
 
 def serve(*, host: str | None, port: int | None, workers: int | None, patience: float) -> None:
     """Serve until a signal says stop; raise `UnsafeSettings`, `PortTaken`, `DependencyDown` or `MigrationsMissing`."""
-    # Until uvicorn listens to it; and once it has stopped in peace, when it sends itself the signal again.
+    # Before uvicorn handles it, and after a graceful stop, when uvicorn sends the signal to itself again.
     signal.signal(signal.SIGTERM, _end)
     given = {"http_host": host, "http_port": port, "http_workers": workers}
     overrides = {name: value for name, value in given.items() if value is not None}
@@ -41,15 +41,15 @@ def serve(*, host: str | None, port: int | None, workers: int | None, patience: 
     bootstrap.configure_logging(settings)
     if settings.http.port and not is_free(settings.http.port, settings.http.host):
         raise PortTaken(settings.http.host, settings.http.port)
-    # The application asks the same when it starts. But there, uvicorn hears no signal meanwhile, prints
-    # a traceback, and replaces a worker that cannot start by another one, for ever.
+    # The application checks the same when it starts. But there uvicorn ignores signals, prints a traceback,
+    # and restarts a failing worker for ever.
     asyncio.run(_ready(settings, patience))
     export_to_environment(overrides)
     uvicorn.run(APPLICATION, factory=True, workers=settings.http.workers, **options(settings))
 
 
 def options(settings: Settings) -> dict[str, Any]:
-    """Return how uvicorn serves: log lines, proxies and the server's name are the application's affair."""
+    """Return the options of uvicorn. The application handles logs, proxies and the server header itself."""
     return {
         "host": settings.http.host,
         "port": settings.http.port,
@@ -66,7 +66,7 @@ def options(settings: Settings) -> dict[str, Any]:
 
 
 def export_to_environment(overrides: Mapping[str, object]) -> None:
-    """Give settings to what is loaded later and to worker processes, which ask the environment."""
+    """Export settings to the environment, where worker processes and code that is loaded later read them."""
     variables = {f"PORTICO_{name.upper()}": str(value) for name, value in overrides.items()}
     os.environ.update(variables)  # noqa: TID251 - written for `adapters.environment`, not read
 
@@ -79,6 +79,6 @@ async def _ready(settings: Settings, patience: float) -> None:
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:
-    # Looking for garbage in all that is loaded would take longer than the stop itself.
+    # A garbage collection would take longer than the stop itself.
     gc.freeze()
     sys.exit(0)

@@ -24,16 +24,18 @@ async def credentials(container: Container) -> Credentials:
     settings = container.settings()
     wanted = settings.first_administrator
     if not can_make_administrator(settings):
-        return Credentials(wanted.username, None, "set PORTICO_ADMIN_PASSWORD to make this user")
+        return Credentials(wanted.username, None, "set PORTICO_ADMIN_PASSWORD to create this user")
     made: NewAdministrator | None = await first_administrator(container)
     if made is None:
-        return Credentials(wanted.username, None, "as before; it was shown when the user was made")
+        return Credentials(
+            wanted.username, None, "unchanged; it was shown when the user was created"
+        )
     if made.one_time_password is None:
         return Credentials(made.user.username.value, None, "as in PORTICO_ADMIN_PASSWORD")
     return Credentials(
         made.user.username.value,
         made.one_time_password,
-        "it is shown this once, logs in once within 24 hours, and is then changed",
+        "shown only once; works for one log-in within 24 hours, then it must be changed",
     )
 
 

@@ -1,4 +1,4 @@
-"""Broker and results as a command asks for them: with Celery's connections, which workers and beats will have."""
+"""Checks broker and result store with Celery's own connections, as workers and beats will use them."""
 
 import asyncio
 import sys
@@ -12,7 +12,7 @@ _ASK = (sys.executable, "-m", "entrypoints.celery.broker")
 
 
 class CeleryProbe(Probe):
-    """Asks what the environment names, in a process of its own, whose last line says what is wrong."""
+    """Checks the address in the environment in a child process; its last line is the reason of a failure."""
 
     required = True
 
@@ -37,6 +37,6 @@ class CeleryProbe(Probe):
 
 
 def broker_probes(settings: Settings) -> list[Probe]:
-    """Return what to ask besides Redis: each of broker and results that has an address of its own."""
+    """Return probes of the broker and the result store, where they have addresses other than that of Redis."""
     addresses = {"broker": settings.jobs.broker_url, "result": settings.jobs.result_url}
     return [CeleryProbe(name) for name, url in addresses.items() if url is not None]

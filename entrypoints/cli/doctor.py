@@ -1,4 +1,4 @@
-"""`portico doctor`: what is wrong here, and what to do about it."""
+"""`portico doctor`: finds what is wrong and says what to do."""
 
 import asyncio
 import json as json_format
@@ -41,13 +41,13 @@ _LITTLE_DISK = 1 << 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that was looked at; `exit_code` is that of the whole examination if it is the worst."""
+    """The result of one check. The worst `exit_code` of all checks is that of the command."""
 
     check: str
     detail: str
     exit_code: int = 0
     warning: bool = False
-    """It works, and may not do what somebody expects."""
+    """It works, but perhaps not as expected."""
 
 
 async def examine(*, json: bool) -> int:
@@ -73,14 +73,14 @@ async def _findings() -> AsyncIterator[Finding]:
             settings = bootstrap.load_settings(**overrides)
             export_to_environment(overrides)
         elif missing:
-            # The rest can be judged all the same.
+            # Check the rest all the same.
             settings = bootstrap.load_settings(stores="memory")
         container = bootstrap.build(settings)
     except UnsafeSettings as error:
         for problem in error.problems:
             yield Finding(check="settings", detail=str(problem), exit_code=ExitCode.WRONG_SETTINGS)
         return
-    yield Finding(check="settings", detail=f"fit for {settings.environment}")
+    yield Finding(check="settings", detail=f"valid for {settings.environment}")
     yield Finding(check="time zones", detail=f"of tzdata {zone_rules_version()}, in all processes")
     yield await asyncio.to_thread(_port, settings, container.keys_in_use()["access"])
     yield _disk(settings)
@@ -92,7 +92,7 @@ async def _findings() -> AsyncIterator[Finding]:
     elif settings.stores is Stores.MEMORY:
         yield Finding(
             check="servers",
-            detail="none is used: PORTICO_STORES=memory forgets everything when its process ends",
+            detail="none: with PORTICO_STORES=memory all data is lost when the process ends",
         )
     else:
         async for finding in _dependencies(container):
@@ -114,8 +114,8 @@ def _port(settings: Settings, key: str) -> Finding:
 
 
 def _keys_published_at(host: str, port: int) -> frozenset[str]:
-    """Return the ids of the keys that an API publishes there; none if it is no API."""
-    # Not through a proxy, whatever the environment says: it is this host.
+    """Return the ids of the keys that an API publishes there; none if no API listens."""
+    # Ignore proxy variables: it is this host.
     connection = HTTPConnection(host, port, timeout=_ANSWER_WITHIN)
     try:
         connection.request("GET", "/.well-known/jwks.json")
@@ -213,7 +213,7 @@ async def _workers() -> Finding:
     if not names:
         return Finding(
             check="workers",
-            detail="none answers, so tasks wait; `portico worker` starts one",
+            detail="no worker answers, so tasks wait; start one with `portico worker`",
             warning=True,
         )
     return Finding(check="workers", detail=f"{', '.join(names)} answer{'s' * (len(names) == 1)}")

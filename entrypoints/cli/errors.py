@@ -14,7 +14,7 @@ class ExitCode(IntEnum):
 
 
 class Refused(Exception):
-    """Something that whoever asked can put right; the text says how."""
+    """The user can solve the problem; the text says how."""
 
 
 class PortTaken(Refused):
@@ -29,7 +29,7 @@ class PortTaken(Refused):
 
 
 class ProcessEnded(Refused):
-    """A process that should have gone on has ended."""
+    """A process has ended unexpectedly."""
 
     def __init__(self, name: str, exit_code: int) -> None:
         super().__init__(f"{name} ended with exit code {exit_code}; its last lines are above")
@@ -38,7 +38,7 @@ class ProcessEnded(Refused):
 
 
 class NotReady(Refused):
-    """Something started and never became ready."""
+    """A process started but did not become ready."""
 
     def __init__(self, name: str, seconds: float) -> None:
         super().__init__(f"{name} was not ready within {seconds:.0f} s; its last lines are above")
@@ -46,7 +46,7 @@ class NotReady(Refused):
 
 
 class MigrationsMissing(Refused):
-    """The database has another schema than this code needs."""
+    """The schema of the database is older than this code."""
 
     def __init__(self) -> None:
         super().__init__("Migrations are missing; run `portico migrate`")
@@ -56,23 +56,27 @@ class NoServers(Refused):
     """Workers and beats share PostgreSQL and a broker with the API; memory cannot be shared."""
 
     def __init__(self) -> None:
-        super().__init__("PORTICO_STORES=memory has no workers and no beat: it is one process")
+        super().__init__(
+            "With PORTICO_STORES=memory there is only one process: no workers and no beat"
+        )
 
 
 class MemoryNotShared(Refused):
-    """A command of its own cannot reach what another process keeps in memory."""
+    """A command cannot reach the memory of another process."""
 
     def __init__(self) -> None:
         super().__init__(
-            "PORTICO_STORES=memory keeps state in the process that serves; another process cannot reach it"
+            "With PORTICO_STORES=memory all data is in the process of the API; another process cannot reach it"
         )
 
 
 class MemoryNotKept(Refused):
-    """What a command would store in memory is gone when it ends."""
+    """What a command stores in memory is lost when it ends."""
 
     def __init__(self, instead: str) -> None:
-        super().__init__(f"PORTICO_STORES=memory forgets everything when a process ends; {instead}")
+        super().__init__(
+            f"With PORTICO_STORES=memory all data is lost when the process ends; {instead}"
+        )
 
 
 class NoWorkerAnswers(Refused):
@@ -84,7 +88,7 @@ class NoWorkerAnswers(Refused):
 
 
 class NoLeader(Refused):
-    """Nobody publishes periodic tasks."""
+    """No beat publishes periodic tasks."""
 
     def __init__(self, beat: str | None = None, problem: str | None = None) -> None:
         reason = f". {beat}: {problem}" if problem else ""
@@ -92,7 +96,7 @@ class NoLeader(Refused):
 
 
 class PublishingFails(Refused):
-    """A beat leads, and its messages do not get out."""
+    """A beat leads but cannot publish its messages."""
 
     def __init__(self, beat: str, since: datetime, error: str) -> None:
         super().__init__(
@@ -101,14 +105,14 @@ class PublishingFails(Refused):
 
 
 class DependencyDown(Exception):
-    """A server that Portico needs cannot be used; a line for each says why."""
+    """Servers that Portico needs cannot be used; one line for each says why."""
 
     def __init__(self, reasons: Mapping[str, str]) -> None:
         self.reasons = dict(sorted(reasons.items()))
         super().__init__("\n".join(f"{name}: {self.line(name)}" for name in self.reasons))
 
     def line(self, name: str) -> str:
-        """Return why one of them cannot be used, and where to look."""
+        """Return why a server cannot be used, and which settings to check."""
         return (
             f"{self.reasons[name]}; is it up, and is {_VARIABLES.get(name, _variable(name))} right?"
         )

@@ -1,4 +1,4 @@
-"""`portico worker` and `portico beat`: once all is there that they need, they become Celery's own commands."""
+"""`portico worker` and `portico beat`: they wait for their servers, then replace themselves by Celery's commands."""
 
 import asyncio
 import json as json_format
@@ -82,7 +82,7 @@ def check_worker(name: str, *, json: bool) -> None:
 
 
 def answering_workers() -> Sequence[str]:
-    """Return the names of the workers, on whatever host, that answer the broker of the environment."""
+    """Return the names of the workers of all hosts that answer through the broker."""
     asked = subprocess.run(  # noqa: S603 - ours
         [*_CELERY, "inspect", "--timeout", str(_ANSWER_WITHIN), "--json", "ping"],
         check=False,
@@ -93,9 +93,9 @@ def answering_workers() -> Sequence[str]:
 
 
 async def check_beat(*, json: bool) -> None:
-    """Raise `NoLeader` unless a beat leads, on whatever host, and `PublishingFails` if it cannot publish.
+    """Raise `NoLeader` unless a beat leads, on any host, and `PublishingFails` if it cannot publish.
 
-    Raise `DependencyDown` if nobody can tell right now.
+    Raise `DependencyDown` if PostgreSQL does not answer.
     """
     async with bootstrap.running(bootstrap.build_without_keys(_with_addresses({}))) as container:
         await wait_for(container, {"postgres"}, patience=0)
@@ -127,16 +127,16 @@ def _exec_celery(
     settings = _with_addresses(given)
     bootstrap.configure_logging(settings)
     asyncio.run(_ready(settings, servers, patience))
-    # What only this command needed, half of its memory, goes with the old process image.
+    # exec frees the memory that only this command needed: half of it.
     os.execv(sys.executable, [*_CELERY, *command])  # noqa: S606 - ours
 
 
 def _with_addresses(given: Mapping[str, object]) -> Settings:
-    """Return the settings, and leave them in the environment, with the addresses of a running local stack."""
+    """Return the settings with the addresses of a running local stack, and export them to the environment."""
     settings, overrides = settings_here(**given)
     if settings.stores is Stores.MEMORY:
         raise NoServers
-    # Which environment this is, Celery's command finds out in the same way.
+    # Celery's command finds the environment in the same way.
     export_to_environment(
         {name: value for name, value in overrides.items() if name != "environment"}
     )
@@ -159,9 +159,9 @@ async def _ready(settings: Settings, servers: Collection[str], patience: float) 
 
 
 async def is_current(schema: Schema, *, patience: float, pause: float = 0.5) -> bool:
-    """Return whether no migration is missing; raise `Unavailable` if nobody can tell for `patience` s.
+    """Return whether the schema is current; raise `Unavailable` if the database does not answer for `patience` s.
 
-    A database that has just answered may be busy the next moment.
+    A database that answered a moment ago may be busy now.
     """
     loop = asyncio.get_running_loop()
     end = loop.time() + patience

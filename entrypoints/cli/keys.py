@@ -10,7 +10,7 @@ from entrypoints.cli.errors import Refused
 
 
 def make(directory: Path, *, rotate: bool, json: bool) -> None:
-    """Make the keys that are missing, or rotate those that are there; raise `Refused` if that cannot be."""
+    """Make the keys that are missing, or rotate those that are there; raise `Refused` if it cannot."""
     try:
         if rotate:
             # Without reading PORTICO_KEYS_DIR: it may not exist yet, or be this directory.
@@ -25,6 +25,6 @@ def make(directory: Path, *, rotate: bool, json: bool) -> None:
     for file in () if json else files:
         console.show(f"Wrote {file}")
     if not files and not json:
-        console.show(f"Every key is in {directory} already; --rotate puts the next ones in use")
+        console.show(f"{directory} has every key already; --rotate activates the next ones")
     if rotate:
-        console.say("Restart every process now: only then do all of them know the next keys")
+        console.say("Restart every process now, so that all of them know the new keys")

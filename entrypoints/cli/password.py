@@ -22,8 +22,8 @@ def read(file: Path | None) -> Password:
             raise Refused(f"{file} cannot be read: {why}") from None
     elif sys.stdin.isatty():
         text = getpass("New password: ")
-        if getpass("The same again: ") != text:
-            raise Refused("The two are not the same; nothing was changed")
+        if getpass("Repeat the password: ") != text:
+            raise Refused("The passwords differ; nothing was changed")
     else:
         text = sys.stdin.read()
     return Password(text.rstrip("\r\n"))
@@ -42,4 +42,6 @@ async def store(name: str, password: Password, *, patience: float, json: bool) -
         return
     console.show(f"{username} has the new password; all their sessions have ended")
     if not user.is_active:
-        console.say(f"{username} is disabled and cannot log in; an administrator can change that")
+        console.say(
+            f"{username} is disabled and cannot log in; an administrator can enable the account"
+        )

@@ -21,11 +21,11 @@ async def run_psql(arguments: Sequence[str], *, patience: float) -> int:
     if load_settings().stores is Stores.MEMORY:
         raise MemoryNotShared
     program = _psql()
-    # For psql alone: it ends a statement, not itself.
+    # Ctrl-C is for psql: it ends a statement there, not psql.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     async with connected(patience=patience) as container:
         address = urlsplit(container.settings().postgres.url or "")
-        # A command line is everybody's to see, so the password is not on it.
+        # Other users can see a command line, so the password is not on it.
         user, _, host = address.netloc.rpartition("@")
         name, _, password = user.partition(":")
         shown = address._replace(scheme="postgresql", netloc=f"{name}@{host}" if name else host)
@@ -37,7 +37,7 @@ async def run_psql(arguments: Sequence[str], *, patience: float) -> int:
 
 
 def _psql() -> Path:
-    """Return the machine's own psql, else the one that the local stack's PostgreSQL brings."""
+    """Return the installed psql, else that of the local stack's PostgreSQL."""
     if found := shutil.which("psql"):
         return Path(found)
     try:

@@ -1,4 +1,4 @@
-"""`portico reset`: an end of all local data."""
+"""`portico reset`: deletes all local data."""
 
 import asyncio
 import shutil
@@ -25,7 +25,7 @@ _OURS = (
     ),
     *("stack.json", "keys", "logs", "heartbeats", "lock"),
 )
-"""Everything that Portico puts into its data directory; what else is there is somebody else's."""
+"""Everything that Portico writes to its data directory. Other files there are not touched."""
 
 
 def reset(*, confirmed: bool) -> None:
@@ -41,16 +41,16 @@ def reset(*, confirmed: bool) -> None:
     asyncio.run(_remove(directory, present, confirmed=confirmed))
     if not any(directory.iterdir()):
         directory.rmdir()
-    console.show("Removed; the next `portico run` begins with nothing")
+    console.show("Deleted; the next `portico run` starts with an empty database")
 
 
 async def _remove(directory: Path, present: list[Path], *, confirmed: bool) -> None:
     async with locked(directory):
         names = ", ".join(path.name for path in present)
-        console.show(f"All local data is to be removed: {names} in {directory}")
+        console.show(f"This deletes all local data: {names} in {directory}")
         if not confirmed:
             if not sys.stdin.isatty():
-                raise Refused("Say --yes if this is meant")
-            typer.confirm("Every user, task and file is lost. Go on?", abort=True)
+                raise Refused("Confirm with --yes")
+            typer.confirm("Every user, task and file will be lost. Continue?", abort=True)
         for path in present:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ async def sync(*, patience: float, json: bool) -> None:
     routes = [*guarded_routes(application(HttpSettings(), debug=False).routes)]
     async with connected(patience=patience) as container:
         if container.settings().stores is Stores.MEMORY:
-            raise MemoryNotKept("the API makes the catalogue in its own when it starts")
+            raise MemoryNotKept("the API updates its own catalogue when it starts")
         if not await container.schema().is_current():
             raise MigrationsMissing
         await container.sync_routes()(routes)

@@ -1,4 +1,4 @@
-"""`portico run`: one supervisor for everything that a laptop needs."""
+"""`portico run`: starts and supervises all processes of one machine."""
 
 import asyncio
 import gc
@@ -31,7 +31,7 @@ from local_stack.servers import choose_ports, is_free
 from local_stack.stack import SERVERS, Running, local_stack
 
 _ORPHAN_SIGNALS = {
-    # Pool processes are its own to stop, at once: nobody is left to wait for their tasks.
+    # The worker must stop its pool processes, at once: nobody waits for their tasks any more.
     "worker": signal.SIGQUIT,
     "beat": signal.SIGTERM,
 }
@@ -40,7 +40,7 @@ _PORTICO = (sys.executable, "-m", "entrypoints.cli.app")
 
 _READY_WITHIN = 120.0
 _MARGIN = 5.0
-"""How many seconds a process may take to stop beyond the time that its requests in flight have."""
+"""Seconds that a process has to stop, in addition to the time for its running requests."""
 
 
 def run(*, reload: bool | None, json: bool) -> None:
@@ -52,11 +52,11 @@ def run(*, reload: bool | None, json: bool) -> None:
     """
     console.say("Portico is starting…")
     if not bootstrap.names_environment():
-        # Of all commands this one alone is for a machine of one's own.
+        # Only this command is meant for a developer's machine.
         os.environ["ENVIRONMENT"] = Environment.LOCAL  # noqa: TID251 - written for `adapters.environment`, not read
     with suppress(asyncio.CancelledError):
         asyncio.run(_run(reload=reload, json=json))
-    # Looking for garbage in all that is loaded takes longer than the stop itself.
+    # A garbage collection would take longer than the stop itself.
     gc.freeze()
 
 
@@ -78,8 +78,8 @@ async def _run(*, reload: bool | None, json: bool) -> None:
 
 _ABSENT = {
     "mongo": (
-        "  mongo is missing: there is no server for this Python. The audit log waits in PostgreSQL, and GET /audit "
-        "answers 503, until PORTICO_MONGO_URL names a server (or: make run PYTHON=python3.13)"
+        "  mongo is missing: there is no server for this Python. Audit entries wait in PostgreSQL, and GET /audit "
+        "answers 503, until PORTICO_MONGO_URL is set (or: make run PYTHON=python3.13)"
     )
 }
 
@@ -117,7 +117,7 @@ async def _run_processes(
                 watchers.create_task(api.keep_running(own_code))
                 await api.start_finished.wait()
                 banner.show(settings, credentials, reload=reload, json=json)
-                # They come last: the API is what people wait for, and loading each takes a core for seconds.
+                # Last, because users wait for the API, and each of them needs a core for seconds to load.
                 for process in others:
                     watchers.create_task(process.keep_running(own_code, after=api))
         except BaseExceptionGroup as failures:
@@ -127,12 +127,12 @@ async def _run_processes(
 def _processes(
     settings: Settings, overrides: Mapping[str, object], lock: int
 ) -> Sequence[SupervisedProcess]:
-    """Return the API and what comes after it: commands of `portico`."""
+    """Return the API, the worker and the beat: commands of `portico`."""
     environment = {
         **os.environ,  # noqa: TID251 - handed on to children, not read
         **{f"PORTICO_{name.upper()}": str(value) for name, value in overrides.items()},
     }
-    # Several API workers are processes of its own, which it must stop.
+    # The API must stop its own worker processes, if it has several.
     api = signal.SIGTERM if settings.http.workers > 1 else signal.SIGKILL
 
     async def api_is_ready(_: Child) -> bool:
@@ -168,7 +168,7 @@ async def _raise_when_dead(server: Running) -> NoReturn:
 
 
 async def _run_with_reload(settings: Settings, *, json: bool) -> None:
-    """Run everything in one other process, and in a new one, which has forgotten all, when the code changes."""
+    """Run everything in one child process. When the code changes, a new one replaces it, and all data is lost."""
     own_code = Code(code.ROOT)
     command = ("run", "--no-reload", *(("--json",) if json else ()))
     http = replace(settings.http, port=_free_port(settings.http))
@@ -197,7 +197,7 @@ async def _run_with_reload(settings: Settings, *, json: bool) -> None:
 
 
 class _Server(uvicorn.Server):
-    """A server whose supervisor takes the signals."""
+    """A server that leaves the signals to its supervisor."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -225,11 +225,11 @@ async def _run_in_this_process(settings: Settings, *, json: bool) -> None:
         await serving
 
 
-# --- what both have -----------------------------------------------------------------------------
+# --- for both -----------------------------------------------------------------------------------
 
 
 def _cancel_on_signals() -> None:
-    """Cancel the current task at a signal that says stop; at the second one, cancel its clean-up as well."""
+    """Cancel the current task at a stop signal; at a second one, cancel its clean-up as well."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
     def stop() -> None:

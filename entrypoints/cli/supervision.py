@@ -13,10 +13,10 @@ _ASK_AGAIN_AFTER = 0.1
 
 
 class SupervisedProcess:
-    """A command that runs until it is told to stop.
+    """A command that runs until it is stopped.
 
-    `output` is the file descriptor of what it writes; None: to where this process writes. `start_finished` is set while
-    nobody has to wait for it: it is ready, or waits for a change after which it can be.
+    `output` is the file descriptor for its output; None: that of this process. `start_finished` is set while the
+    process is ready, and while it waits for a change of the code after a failed start.
     """
 
     def __init__(
@@ -38,10 +38,10 @@ class SupervisedProcess:
     async def keep_running(
         self, code: Code, *, after: Optional["SupervisedProcess"] = None
     ) -> None:
-        """Run it, each time as soon as `after` has settled; stop it when cancelled.
+        """Run it, each time after the start of `after` has finished; stop it when cancelled.
 
-        Raise `ProcessEnded` or `NotReady`. After a change of the code a process that cannot start is no failure: the
-        next change may be the remedy.
+        Raise `ProcessEnded` or `NotReady`. A process that cannot start after a change of the code does not fail: the
+        next change may repair it.
         """
         is_new = True
         while True:
@@ -63,7 +63,9 @@ class SupervisedProcess:
         try:
             await self._wait_until_ready(child, ended, change)
             if ended.done() and not is_new:
-                console.fail(f"{child.name} could not start; it starts anew after the next change")
+                console.fail(
+                    f"{child.name} could not start; it will start again after the next change"
+                )
                 self.start_finished.set()
                 await asyncio.shield(change)
             elif not ended.done() and not change.done():

