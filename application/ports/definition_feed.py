@@ -8,10 +8,10 @@ from domain.scheduling.periodic_tasks import PeriodicTask, UnreadableTask
 from domain.scheduling.slots import PeriodicTaskId
 
 Version = NewType("Version", int)
-"""Of a stored definition: another one after every change of it, whoever made it."""
+"""The version of a stored definition. Every change gives it a new one, whoever makes it."""
 
 Mark = NewType("Mark", int)
-"""A point in the history of definitions: what was committed before it has been seen."""
+"""A point in the history of definitions: everything committed before it has been read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,31 +24,31 @@ class Defined:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """What happened to definitions since a mark. What was seen before may come again, under the same version."""
+    """Changes of definitions since a mark. A change may be returned twice, with the same version."""
 
     defined: Sequence[Defined]
     deleted: Collection[PeriodicTaskId]
     mark: Mark
-    """Where to go on."""
+    """Where the next call continues."""
 
 
 class DefinitionFeed(Protocol):
     """Every definition, and what changes. The beat reads definitions and never writes them. All raise `Unavailable`."""
 
     async def load(self) -> Changes:
-        """Return every definition and the mark to go on from."""
+        """Return every definition, and the mark for the first call of `changes`."""
         ...
 
     async def changes(self, since: Mark) -> Changes:
         """Return what was committed since a mark, at the cost of the changes alone.
 
-        Nothing is missed: not what a transaction wrote that began before the mark and committed after it, not what
-        was written in bulk or by hand, not what was written by a clock that is wrong.
+        Nothing is missed: no transaction that began before the mark and committed after it, no bulk update, no
+        statement by hand, no writer whose clock is wrong.
         """
         ...
 
     async def versions(self) -> Mapping[PeriodicTaskId, Version]:
-        """Return the version of every definition: what a beat compares with what it knows, now and then."""
+        """Return the version of every definition, for a beat that compares them with those it knows."""
         ...
 
     async def read(self, ids: Collection[PeriodicTaskId]) -> Sequence[Defined]:
@@ -56,9 +56,9 @@ class DefinitionFeed(Protocol):
         ...
 
     async def changed(self) -> None:
-        """Return as soon as a definition changes, a run is asked for, or a leader hands over.
+        """Return as soon as a definition changes, a run is requested, or a leader releases the lease.
 
-        A hint that may come for nothing, or not at all while the store is away: ask `changes` now and then besides.
+        A hint only: it may return for nothing, or not at all while the store is away. Poll `changes` as well.
         """
         ...
 

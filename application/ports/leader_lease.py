@@ -23,7 +23,7 @@ CLOCK_TOLERANCE = timedelta(seconds=5)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishingProblem:
-    """Messages do not get out."""
+    """Why no messages are published."""
 
     since: datetime
     error: str
@@ -31,12 +31,12 @@ class PublishingProblem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BeatReport:
-    """What a beat tells those who ask how things are."""
+    """What a beat reports to operators."""
 
     name: str
     """Host and process."""
     problem: str | None = None
-    """Why it does not lead, though nobody else does."""
+    """Why it cannot lead."""
     publishing: PublishingProblem | None = None
     """Why it publishes nothing."""
     next_slot: datetime | None = None
@@ -51,13 +51,13 @@ class BeatReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerStatus:
-    """Who leads, and how things are."""
+    """The leader, its lease, and its last report."""
 
     report: BeatReport | None
-    """What the last leader told, or since then a beat that says why it does not lead; None if there never was one."""
+    """The last report of the last leader, or a later one of a beat that cannot lead; None if there was none yet."""
     epoch: int
     leads: bool
-    """Whether the lease is not over, by the clock of the store."""
+    """Whether the lease is valid, by the clock of the store."""
     leads_until: datetime | None
     """The end of the lease unless it is renewed."""
     invalid: int
@@ -65,7 +65,7 @@ class SchedulerStatus:
 
 
 class NotLeading(Exception):
-    """Another beat leads, or may, or the clock of this one is ahead: nothing was claimed."""
+    """Nothing was claimed: another beat leads or may lead, or the clock of this one is ahead."""
 
 
 class LeaderLease(Protocol):
@@ -81,9 +81,9 @@ class LeaderLease(Protocol):
     async def lead(
         self, beat: BeatId, *, lease: timedelta, report: BeatReport
     ) -> Leadership | None:
-        """Begin to lead, or go on, for the time of a lease; None if another beat leads.
+        """Acquire or renew the lease for this time; return None if another beat holds it.
 
-        The epoch stays the same only if nobody else can have led meanwhile.
+        The epoch stays the same only if no other beat can have led in between.
         """
         ...
 
@@ -92,9 +92,9 @@ class LeaderLease(Protocol):
         ...
 
     async def release(self, leadership: Leadership) -> None:
-        """Give up the lease; the other beats are notified at once."""
+        """Release the lease; the other beats are notified at once."""
         ...
 
     async def status(self) -> SchedulerStatus:
-        """Return who leads, and how things are."""
+        """Return the leader, its lease, and its last report."""
         ...

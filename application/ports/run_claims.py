@@ -1,4 +1,4 @@
-"""Runs as the beat sees them: it claims due slots as runs, and records what became of them."""
+"""Runs as the beat sees them: it claims due slots as runs, and records their outcomes."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from domain.scheduling.task_runs import Run, RunId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueSlots:
-    """The due slots of one task, oldest first, and until when its slots are handled afterwards."""
+    """The due slots of one task, oldest first, and until when its slots are handled once these are claimed."""
 
     task_id: PeriodicTaskId
     slots: Sequence[datetime]
@@ -26,7 +26,7 @@ class DueSlots:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """The message of a run is with the broker."""
+    """The broker has the message of a run."""
 
     run_id: RunId
     at: datetime
@@ -46,39 +46,39 @@ class RunClaims(Protocol):
     async def reset_future_states(self) -> Collection[PeriodicTaskId]:
         """Set `handled_until` back to now if it is ahead by more than `CLOCK_TOLERANCE`; return those tasks.
 
-        A beat whose clock was ahead has left them like that: until then they would not run.
+        A beat whose clock was ahead may have stored them: those tasks would not run until then.
         """
         ...
 
     async def claim(self, leadership: Leadership, due_slots: Sequence[DueSlots]) -> Sequence[Run]:
-        """Make runs of the slots that nobody has claimed before, store `handled_until`, and return those runs.
+        """Turn slots that nobody has claimed into runs, store `handled_until`, and return those runs.
 
         All or nothing, in one statement. Slots beyond `max_running` become `SKIPPED` runs, which are not returned;
         those of a task that `waits_when_full` stay due.
         `handled_until` never goes back and is stored even without slots; each run is counted once. If it is more
         than `CLOCK_TOLERANCE` ahead of the store's clock, raise `NotLeading`.
 
-        If the answer gets lost, ask again: runs that the same leadership has claimed and not recorded as published are
+        If the answer is lost, call again: runs that the same leadership has claimed and not recorded as published are
         returned once more. Raise `NotLeading`.
         """
         ...
 
-    async def claim_requested(self, leadership: Leadership, *, most: int) -> Sequence[Run]:
-        """Claim runs that somebody asked for, oldest first. Raise `NotLeading`.
+    async def claim_requested(self, leadership: Leadership, *, limit: int) -> Sequence[Run]:
+        """Claim runs that users requested, oldest first. Raise `NotLeading`.
 
-        Those that the same leadership has claimed and not recorded as published are returned once more.
+        Return again those that the same leadership has claimed and not recorded as published.
         """
         ...
 
     async def claim_abandoned(self, leadership: Leadership) -> Sequence[Run]:
         """Take over every run that any leader, this one included, claimed and did not record as published.
 
-        For the one who begins to lead and has nothing in hand. Raise `NotLeading`.
+        For a new leader, which has no claimed runs yet. Raise `NotLeading`.
         """
         ...
 
     async def record_published(self, runs: Sequence[Published]) -> None:
-        """Record that messages are with the broker; a worker may have begun them already."""
+        """Record that the broker has the messages; a worker may have begun the runs already."""
         ...
 
     async def record_failed(self, runs: Sequence[Finished]) -> None:

@@ -11,7 +11,7 @@ from domain.scheduling.task_runs import RunId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Begun:
-    """A worker begins a run. What identifies it came with the message."""
+    """A worker begins a run, which the message identifies."""
 
     run_id: RunId
     task_id: PeriodicTaskId
@@ -19,7 +19,7 @@ class Begun:
     at: datetime
     worker: str
     deadline: datetime | None = None
-    """When its time is up, even if nobody says that it has ended."""
+    """When it counts as ended, even if its end was never recorded."""
     again: bool = False
     """Whether it may have begun before: a retry, or a message that came back because its worker died."""
 
@@ -47,7 +47,7 @@ class RunLog(Protocol):
     async def finish(self, runs: Sequence[Finished]) -> None:
         """Record how runs have ended, in one statement.
 
-        Several may tell of the same end, in any order: a success stays, and so does the first failure unless another
-        attempt has succeeded or begun.
+        The same end may be recorded several times, in any order: a success stays, and so does the first failure
+        unless another attempt has succeeded or begun.
         """
         ...

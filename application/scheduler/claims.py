@@ -119,7 +119,7 @@ class SlotClaimer(BackgroundLoop):
 
     def _take_due(self, now: datetime) -> None:
         if self._room > 0:
-            self._unclaimed.extend(self.queue.due(now, most=min(self._room, _BATCH)))
+            self._unclaimed.extend(self.queue.due(now, limit=min(self._room, _BATCH)))
 
     def _seconds_to_wait(self) -> float:
         if self.lease.leadership is None:

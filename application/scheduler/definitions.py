@@ -19,7 +19,7 @@ from domain.scheduling.slots import PeriodicTaskId
 
 _log = logging.getLogger(__name__)
 
-_MOST_REQUESTED = 500
+_REQUESTED_BATCH = 500
 _MANY_CHANGES = 1000
 """So many new definitions are worth a word to the garbage collector."""
 
@@ -139,7 +139,7 @@ class DefinitionWatcher(BackgroundLoop):
     async def _claim_requested(self, leadership: Leadership) -> None:
         try:
             runs = await self.connection.call(
-                self.claims.claim_requested(leadership, most=_MOST_REQUESTED)
+                self.claims.claim_requested(leadership, limit=_REQUESTED_BATCH)
             )
         except NotLeading:
             if self.lease.leadership is leadership:

@@ -162,12 +162,12 @@ class ScheduleQueue:
             if entry.message is not None and task_id not in schedule_states
         ]
 
-    def due(self, now: datetime, *, most: int) -> list[DueSlots]:
-        """Return what is due at `now`, about `most` slots, and mark these as handled."""
+    def due(self, now: datetime, *, limit: int) -> list[DueSlots]:
+        """Return what is due at `now`, about `limit` slots, and mark these as handled."""
         due_slots: list[DueSlots] = []
         slots = 0
         heap, entries = self._heap, self._entries
-        while slots < most and heap and heap[0][0] <= now:
+        while slots < limit and heap and heap[0][0] <= now:
             _, generation, task_id = heappop(heap)
             entry = entries.get(task_id)
             if entry is not None and entry.generation == generation:

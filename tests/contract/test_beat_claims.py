@@ -245,7 +245,7 @@ async def test_a_slot_that_was_claimed_in_turn_comes_back_though_there_is_no_roo
     due = replace(a_due(task_id, *slots[:2], max_running=1), waits_when_full=True)
     await beat.claim(leadership, [due])
     await request(scheduling, task_id, slots[5])
-    await beat.claim_requested(leadership, most=5)
+    await beat.claim_requested(leadership, limit=5)
 
     assert slots_of(await beat.claim(leadership, [due])) == [slots[0]]
     assert (await beat.schedule_states([task_id]))[task_id].handled_until == slots[1] - RESOLUTION
@@ -265,7 +265,7 @@ async def test_a_run_that_somebody_asked_for_takes_a_place(
 ) -> None:
     leadership = await leads(beat)
     await request(scheduling, task_id, slots[0])
-    await beat.claim_requested(leadership, most=5)
+    await beat.claim_requested(leadership, limit=5)
 
     assert list(await beat.claim(leadership, [a_due(task_id, slots[1], max_running=1)])) == []
 
@@ -277,10 +277,10 @@ async def test_requested_runs_of_a_former_leader_are_abandoned_ones(
     scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
 ) -> None:
     (wanted,) = await request(scheduling, task_id, slots[0])
-    await beat.claim_requested(await leads(beat), most=5)
+    await beat.claim_requested(await leads(beat), limit=5)
     new = await succeeds(scheduling)
 
-    assert list(await beat.claim_requested(new, most=5)) == []
+    assert list(await beat.claim_requested(new, limit=5)) == []
     assert [run.id for run in await beat.claim_abandoned(new)] == [wanted]
 
 
@@ -296,7 +296,7 @@ async def test_a_request_that_is_not_committed_is_not_claimed(
     )
     async with scheduling.uow() as work:
         await work.runs.request(run)
-        assert list(await beat.claim_requested(await leads(beat), most=5)) == []
+        assert list(await beat.claim_requested(await leads(beat), limit=5)) == []
 
 
 # --- what a dead leader left behind ---

@@ -438,7 +438,7 @@ async def test_who_does_not_lead_claims_nothing(harness: BeatStoreHarness, ended
     with pytest.raises(NotLeading):
         await harness.beat.claim(leadership, [a_due(A_MOMENT)])
     with pytest.raises(NotLeading):
-        await harness.beat.claim_requested(leadership, most=10)
+        await harness.beat.claim_requested(leadership, limit=10)
     with pytest.raises(NotLeading):
         await harness.beat.claim_abandoned(leadership)
     assert await harness.runs() == [run]
@@ -496,13 +496,13 @@ async def test_runs_that_were_asked_for_are_claimed_oldest_first(harness: BeatSt
     early = await harness.request(at=A_MOMENT)
     leadership = await harness.lead()
 
-    first = await harness.beat.claim_requested(leadership, most=1)
+    first = await harness.beat.claim_requested(leadership, limit=1)
     await harness.beat.record_published([Published(run_id=early.id, at=A_MOMENT, deadline=None)])
-    second = await harness.beat.claim_requested(leadership, most=10)
+    second = await harness.beat.claim_requested(leadership, limit=10)
 
     assert first == [replace(early, state=RunState.CLAIMED)]
     assert second == [replace(late, state=RunState.CLAIMED)]
-    assert await harness.beat.claim_requested(leadership, most=10) == second, "not noted yet"
+    assert await harness.beat.claim_requested(leadership, limit=10) == second, "not noted yet"
     assert not await harness.beat.schedule_states(), "the schedule does not move"
 
 
@@ -512,7 +512,7 @@ async def test_who_begins_to_lead_takes_over_what_was_not_published(
     asked = await harness.request(OTHER)
     first = await harness.lead(lease=SHORT)
     await harness.beat.claim(first, [a_due(*slots(2))])
-    await harness.beat.claim_requested(first, most=10)
+    await harness.beat.claim_requested(first, limit=10)
     published = run_id(TASK, slots(1)[0])
     await harness.beat.record_published([Published(run_id=published, at=A_MOMENT, deadline=None)])
     await asyncio.sleep(SHORT.total_seconds() * 1.5)

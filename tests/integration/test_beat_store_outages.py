@@ -61,7 +61,7 @@ async def linked(settings: PostgresSettings) -> AsyncIterator[AsyncEngine]:
 @pytest.fixture
 async def beat(linked: AsyncEngine, settings: PostgresSettings) -> AsyncIterator[PostgresBeatStore]:
     """Return a store behind a link that can be broken."""
-    store = PostgresBeatStore(linked, settings, silence=timedelta(seconds=1))
+    store = PostgresBeatStore(linked, settings, keepalive=timedelta(seconds=1))
     yield store
     await store.aclose()
 

@@ -121,7 +121,7 @@ class Crowd:
             *often,
             *often,
             lambda: beat.claim_abandoned(leadership),
-            lambda: beat.claim_requested(leadership, most=10),
+            lambda: beat.claim_requested(leadership, limit=10),
             lambda: beat.record_failed(self._finished()),
             lambda: beat.record_problems({task.id: "broken" for task in self._some_tasks()}),
             lambda: beat.lead(BEAT, lease=LEASE, report=REPORT),

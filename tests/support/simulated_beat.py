@@ -129,9 +129,9 @@ class ShakyBeatStore(BeatStore):
             raise ValueError("what a driver says")
         return await self._ask("claim", lambda: self._store.claim(leadership, due_slots))
 
-    async def claim_requested(self, leadership: Leadership, *, most: int) -> Sequence[Run]:
+    async def claim_requested(self, leadership: Leadership, *, limit: int) -> Sequence[Run]:
         return await self._ask(
-            "claim_requested", lambda: self._store.claim_requested(leadership, most=most)
+            "claim_requested", lambda: self._store.claim_requested(leadership, limit=limit)
         )
 
     async def claim_abandoned(self, leadership: Leadership) -> Sequence[Run]:

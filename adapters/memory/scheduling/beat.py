@@ -23,7 +23,7 @@ from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, Unread
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.task_runs import ACTIVE_STATES, Run, RunId, RunState, run_id
 
-_NOBODY = 0
+_NO_EPOCH = 0
 """The epoch of runs that were published without a claim."""
 
 
@@ -40,11 +40,11 @@ class MemoryBeatStore(DefinitionFeed, LeaderLease, RunClaims):
     # --- definitions ---
 
     async def load(self) -> Changes:
-        self._look()
+        self._refresh()
         return Changes(defined=self._defined(self._seen), deleted=(), mark=Mark(self._history))
 
     async def changes(self, since: Mark) -> Changes:
-        self._look()
+        self._refresh()
         return Changes(
             defined=self._defined(one for one, (_, at) in self._seen.items() if at > since),
             deleted=[one for one, at in self._gone.items() if at > since],
@@ -52,11 +52,11 @@ class MemoryBeatStore(DefinitionFeed, LeaderLease, RunClaims):
         )
 
     async def versions(self) -> Mapping[PeriodicTaskId, Version]:
-        self._look()
+        self._refresh()
         return {one: version for one, (_, version) in self._seen.items()}
 
     async def read(self, ids: Collection[PeriodicTaskId]) -> Sequence[Defined]:
-        self._look()
+        self._refresh()
         return self._defined(one for one in ids if one in self._seen)
 
     async def schedule_states(
@@ -78,7 +78,7 @@ class MemoryBeatStore(DefinitionFeed, LeaderLease, RunClaims):
     async def recorded_problems(self) -> Mapping[PeriodicTaskId, str]:
         return dict(self._store.problems)
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         there = self._store.periodic_tasks
         for task_id in self._seen.keys() - there.keys():
             del self._seen[task_id]
@@ -169,7 +169,7 @@ class MemoryBeatStore(DefinitionFeed, LeaderLease, RunClaims):
             new = 0
             handled_until = due.handled_until
             for slot in due.slots:
-                if self._stays_owed(due, slot):
+                if self._stays_due(due, slot):
                     handled_until = min(handled_until, slot - RESOLUTION)
                     continue
                 run, is_new = self._claim(due, slot, leadership.epoch)
@@ -179,7 +179,7 @@ class MemoryBeatStore(DefinitionFeed, LeaderLease, RunClaims):
             self._advance(due.task_id, handled_until, new)
         return sorted(claimed.values(), key=_slot)
 
-    async def claim_requested(self, leadership: Leadership, *, most: int) -> Sequence[Run]:
+    async def claim_requested(self, leadership: Leadership, *, limit: int) -> Sequence[Run]:
         self._fence(leadership)
         waiting = [
             run
@@ -187,7 +187,7 @@ class MemoryBeatStore(DefinitionFeed, LeaderLease, RunClaims):
             if run.state is RunState.REQUESTED
             or (run.requested and self._is_claimed_in(run, leadership.epoch))
         ]
-        return self._take(sorted(waiting, key=_slot)[:most], leadership.epoch)
+        return self._take(sorted(waiting, key=_slot)[:limit], leadership.epoch)
 
     async def claim_abandoned(self, leadership: Leadership) -> Sequence[Run]:
         self._fence(leadership)
@@ -195,22 +195,22 @@ class MemoryBeatStore(DefinitionFeed, LeaderLease, RunClaims):
         return self._take([r for r in runs if r.state is RunState.CLAIMED], leadership.epoch)
 
     async def record_published(self, runs: Sequence[Published]) -> None:
-        for noted in runs:
-            if run := self._store.runs.get(noted.run_id):
+        for published in runs:
+            if run := self._store.runs.get(published.run_id):
                 waits = run.state is RunState.CLAIMED
                 self._store.runs[run.id] = replace(
                     run,
-                    published_at=run.published_at or noted.at,
-                    deadline=noted.deadline if waits else run.deadline,
+                    published_at=run.published_at or published.at,
+                    deadline=published.deadline if waits else run.deadline,
                     state=RunState.PUBLISHED if waits else run.state,
                 )
 
     async def record_failed(self, runs: Sequence[Finished]) -> None:
-        for noted in runs:
-            run = self._store.runs.get(noted.run_id)
+        for failed in runs:
+            run = self._store.runs.get(failed.run_id)
             if run and run.state is RunState.CLAIMED:
                 self._store.runs[run.id] = replace(
-                    run, state=RunState.FAILED, finished_at=noted.at, error=noted.error or ""
+                    run, state=RunState.FAILED, finished_at=failed.at, error=failed.error or ""
                 )
 
     async def record_unclaimed(
@@ -222,7 +222,7 @@ class MemoryBeatStore(DefinitionFeed, LeaderLease, RunClaims):
                 run = _a_claim(due, slot)
                 new += run.id not in self._store.claims
                 self._store.runs.setdefault(run.id, run)
-                self._store.claims.setdefault(run.id, _NOBODY)
+                self._store.claims.setdefault(run.id, _NO_EPOCH)
             handled_until = min(due.handled_until, self._clock.now())
             self._advance(due.task_id, handled_until, new)
         await self.record_published(published)
@@ -240,7 +240,7 @@ class MemoryBeatStore(DefinitionFeed, LeaderLease, RunClaims):
     def _is_claimed_in(self, run: Run, epoch: int) -> bool:
         return run.state is RunState.CLAIMED and self._store.claims.get(run.id) == epoch
 
-    def _going_on(self, task_id: PeriodicTaskId) -> int:
+    def _active_runs(self, task_id: PeriodicTaskId) -> int:
         now = self._clock.now()
         return sum(
             run.task_id == task_id
@@ -249,7 +249,7 @@ class MemoryBeatStore(DefinitionFeed, LeaderLease, RunClaims):
             for run in self._store.runs.values()
         )
 
-    def _stays_owed(self, due: DueSlots, slot: datetime) -> bool:
+    def _stays_due(self, due: DueSlots, slot: datetime) -> bool:
         return (
             due.waits_when_full
             and run_id(due.task_id, slot) not in self._store.runs
@@ -257,7 +257,7 @@ class MemoryBeatStore(DefinitionFeed, LeaderLease, RunClaims):
         )
 
     def _is_full(self, due: DueSlots) -> bool:
-        return due.max_running is not None and self._going_on(due.task_id) >= due.max_running
+        return due.max_running is not None and self._active_runs(due.task_id) >= due.max_running
 
     def _advance(self, task_id: PeriodicTaskId, handled_until: datetime, runs: int) -> None:
         before = self._store.schedule_states.get(task_id, ScheduleState())

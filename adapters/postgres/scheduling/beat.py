@@ -41,13 +41,13 @@ from domain.scheduling.task_runs import Run, run_id
 _MOST_AT_ONCE = 500
 """Rows that are read without giving way to others: some milliseconds."""
 
-_SILENCE = timedelta(seconds=30)
-"""After so long without news, the connection that would bring them is asked whether it is still one."""
+_KEEPALIVE = timedelta(seconds=30)
+"""A connection without notifications for this long is tested whether it still works."""
 _LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 class PostgresBeatStore(DefinitionFeed, LeaderLease, RunClaims):
-    """Statements over the pool, and one connection besides that hears of changes."""
+    """Statements over the pool, and one more connection that listens for changes."""
 
     def __init__(
         self,
@@ -55,14 +55,14 @@ class PostgresBeatStore(DefinitionFeed, LeaderLease, RunClaims):
         settings: PostgresSettings,
         *,
         check_options: OptionsCheck = unchecked,
-        silence: timedelta = _SILENCE,
+        keepalive: timedelta = _KEEPALIVE,
     ) -> None:
         self._engine = engine
         self._check_options = check_options
         self._settings = settings
-        self._silence = silence
-        self._hearing: asyncpg.Connection[Any] | None = None
-        self._news = asyncio.Event()
+        self._keepalive = keepalive
+        self._listener: asyncpg.Connection[Any] | None = None
+        self._notified = asyncio.Event()
 
     # --- definitions ---
 
@@ -101,31 +101,33 @@ class PostgresBeatStore(DefinitionFeed, LeaderLease, RunClaims):
         }
 
     async def record_problems(self, problems: Mapping[PeriodicTaskId, str | None]) -> None:
-        await self._ask(
+        await self._execute(
             statements.RECORD_PROBLEMS,
             ids=[*problems],
             problems=[words and storable_error(words) for words in problems.values()],
         )
 
     async def recorded_problems(self) -> Mapping[PeriodicTaskId, str]:
-        return {row.task_id: row.problem for row in await self._ask(statements.RECORDED_PROBLEMS)}
+        return {
+            row.task_id: row.problem for row in await self._execute(statements.RECORDED_PROBLEMS)
+        }
 
     async def changed(self) -> None:
         try:
-            connection = await self._hear()
-            while not await self._is_news():
+            connection = await self._listen()
+            while not await self._is_notified():
                 await connection.execute("SELECT")
-            self._news.clear()
+            self._notified.clear()
         except _LOST as error:
-            self._hang_up()
+            self._stop_listening()
             raise unavailable(error) from error
         except BaseException:
-            self._hang_up()
+            self._stop_listening()
             raise
 
     async def aclose(self) -> None:
-        """Hear no more."""
-        self._hang_up()
+        """Stop listening."""
+        self._stop_listening()
         await asyncio.sleep(0)  # the socket closes in the next iteration of the loop
 
     async def _changes(self, statement: TextClause, **values: object) -> Changes:
@@ -141,47 +143,49 @@ class PostgresBeatStore(DefinitionFeed, LeaderLease, RunClaims):
                     defined.append(Defined(task=task, version=version))
         return Changes(defined=defined, deleted=deleted, mark=Mark(mark))
 
-    async def _hear(self) -> "asyncpg.Connection[Any]":
-        if self._hearing is None or self._hearing.is_closed():
-            self._hearing = await listener(self._settings)
-            self._hearing.add_termination_listener(self._note)
-            await self._hearing.add_listener(SCHEDULING_CHANNEL, self._note)
-            # What happened while nobody listened.
-            self._news.set()
-        return self._hearing
+    async def _listen(self) -> "asyncpg.Connection[Any]":
+        if self._listener is None or self._listener.is_closed():
+            self._listener = await listener(self._settings)
+            self._listener.add_termination_listener(self._notify)
+            await self._listener.add_listener(SCHEDULING_CHANNEL, self._notify)
+            # Something may have changed while nobody listened.
+            self._notified.set()
+        return self._listener
 
-    async def _is_news(self) -> bool:
+    async def _is_notified(self) -> bool:
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._silence.total_seconds()):
-                return await self._news.wait()
+            async with asyncio.timeout(self._keepalive.total_seconds()):
+                return await self._notified.wait()
         return False
 
-    def _note(self, *_: object) -> None:
-        self._news.set()
+    def _notify(self, *_: object) -> None:
+        self._notified.set()
 
-    def _hang_up(self) -> None:
-        if self._hearing is not None:
-            self._hearing.terminate()
-            self._hearing = None
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
+            self._listener.terminate()
+            self._listener = None
 
     # --- leading ---
 
     async def now(self) -> datetime:
-        (row,) = await self._ask(statements.NOW)
+        (row,) = await self._execute(statements.NOW)
         now: datetime = row.now
         return now
 
     async def lead(
         self, beat: BeatId, *, lease: timedelta, report: BeatReport
     ) -> Leadership | None:
-        rows = await self._ask(statements.LEAD, beat=beat, lease=lease, report=_written(report))
+        rows = await self._execute(
+            statements.LEAD, beat=beat, lease=lease, report=_write_report(report)
+        )
         return Leadership(beat=beat, epoch=rows[0].epoch) if rows else None
 
     async def report_standby(self, beat: BeatId, report: BeatReport) -> None:
-        await self._ask(statements.REPORT_STANDBY, beat=beat, report=_written(report))
+        await self._execute(statements.REPORT_STANDBY, beat=beat, report=_write_report(report))
 
     async def release(self, leadership: Leadership) -> None:
-        await self._ask(
+        await self._execute(
             statements.RELEASE,
             beat=leadership.beat,
             epoch=leadership.epoch,
@@ -189,7 +193,7 @@ class PostgresBeatStore(DefinitionFeed, LeaderLease, RunClaims):
         )
 
     async def status(self) -> SchedulerStatus:
-        (row,) = await self._ask(statements.STATUS)
+        (row,) = await self._execute(statements.STATUS)
         return SchedulerStatus(
             report=None if row.report is None else _read_report(row.report),
             epoch=row.epoch or 0,
@@ -201,7 +205,7 @@ class PostgresBeatStore(DefinitionFeed, LeaderLease, RunClaims):
     # --- runs ---
 
     async def reset_future_states(self) -> Collection[PeriodicTaskId]:
-        rows = await self._ask(statements.RESET_FUTURE_STATES, tolerance=CLOCK_TOLERANCE)
+        rows = await self._execute(statements.RESET_FUTURE_STATES, tolerance=CLOCK_TOLERANCE)
         return [row.task_id for row in rows]
 
     async def claim(self, leadership: Leadership, due_slots: Sequence[DueSlots]) -> Sequence[Run]:
@@ -209,19 +213,19 @@ class PostgresBeatStore(DefinitionFeed, LeaderLease, RunClaims):
             statements.CLAIM, leadership, tolerance=CLOCK_TOLERANCE, **_columns(due_slots)
         )
 
-    async def claim_requested(self, leadership: Leadership, *, most: int) -> Sequence[Run]:
-        return await self._claimed(statements.CLAIM_REQUESTED, leadership, most=most)
+    async def claim_requested(self, leadership: Leadership, *, limit: int) -> Sequence[Run]:
+        return await self._claimed(statements.CLAIM_REQUESTED, leadership, limit=limit)
 
     async def claim_abandoned(self, leadership: Leadership) -> Sequence[Run]:
         return await self._claimed(statements.CLAIM_ABANDONED, leadership)
 
     async def record_published(self, runs: Sequence[Published]) -> None:
         if runs:
-            await self._ask(statements.RECORD_PUBLISHED, **_published_columns(runs))
+            await self._execute(statements.RECORD_PUBLISHED, **_published_columns(runs))
 
     async def record_failed(self, runs: Sequence[Finished]) -> None:
         if runs:
-            await self._ask(statements.RECORD_FAILED, **finished_columns(runs))
+            await self._execute(statements.RECORD_FAILED, **finished_columns(runs))
 
     async def record_unclaimed(
         self, due_slots: Sequence[DueSlots], published: Sequence[Published]
@@ -238,7 +242,9 @@ class PostgresBeatStore(DefinitionFeed, LeaderLease, RunClaims):
     async def _claimed(
         self, statement: TextClause, leadership: Leadership, **values: object
     ) -> Sequence[Run]:
-        rows = await self._ask(statement, beat=leadership.beat, epoch=leadership.epoch, **values)
+        rows = await self._execute(
+            statement, beat=leadership.beat, epoch=leadership.epoch, **values
+        )
         if not rows:
             raise NotLeading
         return [to_run(row) for row in rows if row.id is not None]
@@ -253,7 +259,7 @@ class PostgresBeatStore(DefinitionFeed, LeaderLease, RunClaims):
             async for part in rows.partitions(_MOST_AT_ONCE):
                 yield part
 
-    async def _ask(self, statement: TextClause, **values: object) -> Sequence[Row[Any]]:
+    async def _execute(self, statement: TextClause, **values: object) -> Sequence[Row[Any]]:
         async with aclosing(await connect(self._engine)) as connection:
             result = await connection.execute(statement, values)
             return result.all() if result.returns_rows else ()
@@ -288,7 +294,7 @@ def _published_columns(runs: Sequence[Published]) -> dict[str, object]:
     }
 
 
-def _written(report: BeatReport) -> str:
+def _write_report(report: BeatReport) -> str:
     problem = report.publishing
     return json.dumps(
         {
@@ -303,7 +309,7 @@ def _written(report: BeatReport) -> str:
 
 
 def _read_report(data: Mapping[str, Any]) -> BeatReport:
-    """Read what a beat has told, which may be of an earlier or a later version than this code."""
+    """Read the report of a beat, which may run an earlier or a later version of this code."""
     known = {each.name: data[each.name] for each in fields(BeatReport) if each.name in data}
     next_slot, problem = known.get("next_slot"), known.get("publishing")
     return BeatReport(

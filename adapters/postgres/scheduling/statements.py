@@ -195,7 +195,7 @@ CLAIM_REQUESTED = text(
    WHERE state IN ('requested', 'claimed')
      AND id IN (SELECT id FROM task_runs
                  WHERE state = 'requested' OR (state = 'claimed' AND requested AND epoch = :epoch)
-                 ORDER BY scheduled_for LIMIT :most)
+                 ORDER BY scheduled_for LIMIT :limit)
    ORDER BY id
      FOR UPDATE
 ), claimed AS (

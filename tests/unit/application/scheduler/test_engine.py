@@ -1,6 +1,7 @@
 """The beat: what runs when, whoever leads, whatever is away."""
 
 import logging
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -713,6 +714,36 @@ async def test_a_leader_whose_publishing_hangs_is_replaced_though_its_event_loop
     assert [r.message for r in caplog.records if "cannot lead" in r.message] == [
         "this beat cannot lead: it has hung for 11 s"
     ]
+
+    beat.thread.go_on()
+    await live(beat, other, seconds=3)
+
+    assert broker.slots(task.id) == each_second(1, 36), (
+        "what it had in hand is not its own any more"
+    )
+
+
+async def test_a_batch_ends_with_the_leadership_that_claimed_it(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    """Even if the beat leads again before the message is sent: the new leadership has taken over the rest."""
+    for _ in range(5):
+        a_task(store)
+    await beat.tick()
+    lease = beat.engine.lease
+    assert lease.leadership is not None
+    again = replace(lease.leadership)
+
+    def lead_anew() -> None:
+        lease.lose()
+        lease.extend(again, asked_at=beat.monotonic())
+
+    broker.before_publishing = lead_anew
+    await store.clock.pass_time(SECOND)
+    await beat.claim()
+    await beat.publish()
+
+    assert broker.attempts == 1
 
 
 async def test_a_beat_that_hangs_says_so_and_leads_again_when_it_goes_on(
