@@ -115,7 +115,8 @@ bench: .venv/bench-ready ## Each figure beside its reference (ARGS="beat --json"
 migration: .venv/ready ## Write a migration from the tables: make migration m="what changes"
 	@test -n "$(m)" || { echo 'usage: make migration m="what changes"'; exit 2; }
 	$(BIN)/portico migrate --autogenerate "$(m)"
-	$(BIN)/pytest tests/integration -k migration
+	@$(BIN)/ruff format --quiet migrations/versions
+	$(BIN)/pytest tests/integration/test_migrations.py -k step
 
 migrate: .venv/ready ## Bring the database to the newest schema
 	$(BIN)/portico migrate

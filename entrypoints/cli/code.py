@@ -31,7 +31,7 @@ class Code:
 
     @property
     def change(self) -> "asyncio.Future[str]":
-        """The next change: done, with the name of a file, once it has come."""
+        """The next change: done, with the name of what has changed, once it has come."""
         return self._change
 
     async def watch(self) -> None:
@@ -44,12 +44,13 @@ class Code:
             if seen == known and seen != reported:
                 changed = {file for file, _ in seen.items() ^ reported.items()}
                 reported = seen
-                self._notify(min(changed))
+                self.report(min(changed))
             known = seen
 
-    def _notify(self, file: str) -> None:
+    def report(self, changed: str) -> None:
+        """Say what has changed to everybody who waits for a change."""
         change, self._change = self._change, asyncio.get_running_loop().create_future()
-        change.set_result(file)
+        change.set_result(changed)
 
     def _snapshot(self) -> Mapping[str, int]:
         seen: dict[str, int] = {}

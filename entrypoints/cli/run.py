@@ -15,7 +15,9 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.importer import import_from_string
 
 import bootstrap
+from application.ports.system import MigrationsRefused, Schema
 from application.settings import Environment, HttpSettings, Settings, Stores
+from domain.errors import Unavailable
 from entrypoints.cli import banner, code, console
 from entrypoints.cli.api import APPLICATION, options
 from entrypoints.cli.code import Code
@@ -39,6 +41,7 @@ _ORPHAN_SIGNALS = {
 _PORTICO = (sys.executable, "-m", "entrypoints.cli.app")
 
 _READY_WITHIN = 120.0
+_ASK_AGAIN_AFTER = 1.0
 _MARGIN = 5.0
 """Seconds that a process has to stop, in addition to the time for its running requests."""
 
@@ -115,6 +118,7 @@ async def _run_processes(
                     watchers.create_task(own_code.watch())
                 api, *others = _processes(settings, overrides, lock)
                 watchers.create_task(api.keep_running(own_code))
+                watchers.create_task(_report_migration(container.schema(), api, own_code))
                 await api.start_finished.wait()
                 banner.show(settings, credentials, reload=reload, json=json)
                 # Last, because users wait for the API, and each of them needs a core for seconds to load.
@@ -122,6 +126,25 @@ async def _run_processes(
                     watchers.create_task(process.keep_running(own_code, after=api))
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
+
+
+async def _report_migration(schema: Schema, api: SupervisedProcess, own_code: Code) -> None:
+    """Report it as a change when the schema becomes current for which the API could not start."""
+    while True:
+        await asyncio.shield(own_code.change)
+        if await _is_current(schema):
+            continue
+        while not await _is_current(schema):  # noqa: ASYNC110 - another process migrates
+            await asyncio.sleep(_ASK_AGAIN_AFTER)
+        await api.start_finished.wait()
+        if api.start_failed.is_set():
+            own_code.report("the schema of the database")
+
+
+async def _is_current(schema: Schema) -> bool:
+    with suppress(MigrationsRefused, Unavailable):
+        return await schema.is_current()
+    return False
 
 
 def _processes(

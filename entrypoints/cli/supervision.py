@@ -16,7 +16,7 @@ class SupervisedProcess:
     """A command that runs until it is stopped.
 
     `output` is the file descriptor for its output; None: that of this process. `start_finished` is set while the
-    process is ready, and while it waits for a change of the code after a failed start.
+    process is ready, and while it waits for a change after a failed start; then `start_failed` is set too.
     """
 
     def __init__(
@@ -29,6 +29,7 @@ class SupervisedProcess:
         output: int | None,
     ) -> None:
         self.start_finished = asyncio.Event()
+        self.start_failed = asyncio.Event()
         self._spec = spec
         self._is_ready = is_ready
         self._ready_within = ready_within
@@ -54,6 +55,7 @@ class SupervisedProcess:
                 await self._run(child, change, is_new=is_new)
             finally:
                 self.start_finished.clear()
+                self.start_failed.clear()
                 await child.stop(within=self._stop_within)
             is_new = False
 
@@ -67,6 +69,7 @@ class SupervisedProcess:
                     f"{child.name} could not start; it will start again after the next change"
                 )
                 self.start_finished.set()
+                self.start_failed.set()
                 await asyncio.shield(change)
             elif not ended.done() and not change.done():
                 console.say(f"  {child.name} is ready")

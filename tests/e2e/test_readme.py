@@ -28,7 +28,9 @@ ENVIRONMENT["PORTICO_HTTP_PORT"] = str(choose_ports(("http",), {})["http"])
 
 def test_every_block_of_the_readme_does_what_it_says(tmp_path: Path) -> None:
     """The reader has two terminals, types what is printed, and nothing else."""
-    make_run, make_test, in_memory, set_password, log_in, say_motto, schedule = blocks("sh")
+    make_run, make_test, in_memory, set_password, log_in, migrate, say_motto, schedule = blocks(
+        "sh"
+    )
     (dotenv,) = blocks("dotenv")
     tree = tmp_path / "portico"
     copy_to(tree)
@@ -46,6 +48,7 @@ def test_every_block_of_the_readme_does_what_it_says(tmp_path: Path) -> None:
             for block in blocks("diff"):
                 apply(block, tree)
             (tree / ".env").write_text(dotenv)
+            assert " passed" in terminal.type(migrate)
             first.wait_until_ready(again=True)
             assert json.loads(terminal.type(say_motto))["data"] == {"text": "Measure twice"}
             runs = json.loads(terminal.type(schedule))["data"]["records"]
@@ -56,11 +59,12 @@ def test_every_block_of_the_readme_does_what_it_says(tmp_path: Path) -> None:
             assert user["data"]["username"] == "admin"
 
         new_files = [place_of(block) for block in blocks("python")]
-        assert " passed" in terminal.type(f"{make_test.strip()} T=tests/unit/test_mottos.py")
+        (migration,) = (tree / "migrations" / "versions").glob("*_mottos.py")
+        assert " 6 passed" in terminal.type(f"{make_test.strip()} T=tests/contract/test_mottos.py")
         assert "0 broken" in terminal.type("lint-imports")
         assert "All checks passed" in terminal.type("ruff check .")
         assert "already formatted" in terminal.type("ruff format --check .")
-        assert "Success" in terminal.type(f"mypy bootstrap.py {' '.join(new_files)}")
+        assert "Success" in terminal.type(f"mypy bootstrap.py {migration} {' '.join(new_files)}")
 
 
 def copy_to(directory: Path) -> None:

@@ -6,10 +6,16 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def blocks(language: str) -> list[str]:
-    """Return the code blocks of the README in one language."""
-    readme = (ROOT / "README.md").read_text()
-    return re.findall(rf"^```{language}\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+def readme() -> str:
+    """Return the text of the README."""
+    return (ROOT / "README.md").read_text()
+
+
+def blocks(language: str, text: str | None = None) -> list[str]:
+    """Return the code blocks in one language, of the README or of a part of it."""
+    return re.findall(
+        rf"^```{language}\n(.*?)^```$", readme() if text is None else text, re.MULTILINE | re.DOTALL
+    )
 
 
 def place_of(block: str) -> str:

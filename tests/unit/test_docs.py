@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tests.support.readme import apply, blocks, place_of
+from tests.support.readme import apply, blocks, place_of, readme
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,7 +25,20 @@ def test_the_changes_of_files_that_the_readme_shows_can_be_made(tmp_path: Path) 
         (tmp_path / place_of(block)).write_bytes((ROOT / place_of(block)).read_bytes())
         apply(block, tmp_path)
 
-    assert len(blocks("diff")) == 2
+    assert len(blocks("diff")) == 3
+
+
+def test_the_readme_counts_the_files_of_its_example() -> None:
+    """The last new file is the migration, which a command writes."""
+    [example] = re.findall(r"^## Add a capability\n(.*?)^## ", readme(), re.MULTILINE | re.DOTALL)
+    [(new, changed)] = re.findall(r"takes (\w+) new files, and .+ lines in (\w+) files", example)
+
+    assert len(blocks("python", example)) + 1 == _NUMBERS.index(new)
+    assert "make migration" in example
+    assert len(blocks("diff", example)) == _NUMBERS.index(changed)
+
+
+_NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 
 
 def test_links_between_pages_lead_somewhere() -> None:
