@@ -41,10 +41,22 @@ def test_the_readme_counts_the_files_of_its_example() -> None:
 _NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 
 
+def test_the_readme_in_chinese_has_the_same_blocks_in_the_same_order() -> None:
+    """Both have as many headings, and each links to the other."""
+    english, chinese = readme(), (ROOT / "README.zh-CN.md").read_text()
+
+    assert blocks(r"\w+", chinese) == blocks(r"\w+", english)
+    assert len(re.findall(r"^## ", chinese, re.MULTILINE)) == len(
+        re.findall(r"^## ", english, re.MULTILINE)
+    )
+    assert "](README.zh-CN.md)" in english
+    assert "](README.md)" in chinese
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     broken = [
         (page.name, link)
-        for page in (ROOT / "README.md", *ROOT.glob("docs/**/*.md"))
+        for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"))
         for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
         if not (page.parent / link).exists()
     ]
