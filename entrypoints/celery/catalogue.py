@@ -1,4 +1,4 @@
-"""Which tasks a process knows, as the API is to see them."""
+"""The tasks of a process, as the API shows them."""
 
 import inspect
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from celery import Celery, Task
 
 from domain.scheduling.registered_tasks import Parameter, ParameterKind, RegisteredTask
 from entrypoints.celery.internals import written_function
-from entrypoints.celery.recording import NOTE_END
+from entrypoints.celery.recording import RECORD_END
 
 _LONGEST_DESCRIPTION = 2000
 _LONGEST_ANNOTATION = 200
@@ -16,13 +16,13 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def registered_tasks(app: Celery) -> Sequence[RegisteredTask]:
-    """Return the tasks of an application, but for those that only machinery publishes."""
+    """Return the tasks of an application that can be scheduled."""
     app.loader.import_default_modules()
     app.finalize()
     return [
         _registered(name, task)
         for name, task in sorted(app.tasks.items())
-        if not name.startswith("celery.") and name != NOTE_END
+        if not name.startswith("celery.") and name != RECORD_END
     ]
 
 

@@ -1,4 +1,4 @@
-"""What workers tell monitors of themselves: sent once, so that it never holds anything up."""
+"""Worker events for monitors. They are sent without retries, so that a broker that is away cannot block a worker."""
 
 from typing import Any
 
@@ -7,10 +7,9 @@ from celery.events import EventDispatcher
 
 
 class OneAttempt(EventDispatcher):
-    """Keeps what a broker does not take, and sends it later.
+    """Sends each event once. Events that the broker does not accept are buffered and sent later.
 
-    Celery's retries heartbeats for ever, under a lock that the end of a worker needs: without a broker it would
-    never end.
+    Celery's dispatcher retries heartbeats for ever, under a lock that a worker needs to stop.
     """
 
     def send(self, *args: Any, **fields: Any) -> Any:
@@ -18,6 +17,6 @@ class OneAttempt(EventDispatcher):
 
 
 class WorkerEvents(Events):
-    """Events of an application whose workers end whatever becomes of the broker."""
+    """Events of an application whose workers can stop while the broker is away."""
 
     dispatcher_cls = f"{__name__}:{OneAttempt.__name__}"

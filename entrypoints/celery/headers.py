@@ -1,4 +1,4 @@
-"""What tells a worker that a message is a run of a periodic task."""
+"""The headers of a message that is a run of a periodic task."""
 
 TASK_HEADER = "periodic_task"
 """The id of the task."""

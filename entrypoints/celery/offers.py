@@ -1,6 +1,6 @@
-"""What a worker tells of itself, so that the API knows its tasks: at its start, each minute from then on, at its end.
+"""A worker registers its tasks for the API: when it starts, each minute, and when it ends.
 
-The worker's main process tells it, and opens and closes a connection each time: its children inherit none.
+The worker's main process does it, and opens and closes a connection each time: its children inherit none.
 """
 
 import asyncio
@@ -21,33 +21,33 @@ from entrypoints.celery.process import process_settings
 
 _log = logging.getLogger(__name__)
 
-TELL_EVERY = 60.0
-"""Seconds; a worker that is silent for three times as long is taken for dead."""
-_LAST_CALL = 3.0
-"""Seconds that a worker takes to say that it has ended; if the database is away, its silence tells."""
+REGISTER_EVERY = 60.0
+"""Seconds. The API regards a worker as dead after three times as long without a sign of it."""
+_WITHDRAW_WITHIN = 3.0
+"""Seconds that a worker waits for the database when it ends."""
 
 
-class Teller:
-    """Tells something again and again in a thread of its own, whatever becomes of each attempt."""
+class RepeatingThread:
+    """Calls something again and again in a thread of its own."""
 
-    def __init__(self, tell: Callable[[], None], *, every: float) -> None:
-        self._tell = tell
+    def __init__(self, call: Callable[[], None], *, every: float) -> None:
+        self._call = call
         self._every = every
         self._is_over = Event()
         self._thread = Thread(target=self._go_on, name="worker offers", daemon=True)
 
     def start(self) -> None:
-        """Begin; the first time is after a while."""
+        """Begin; the first call comes after the interval."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Tell no more, and wait for an attempt that is under way, but not for long."""
+        """Call no more; wait for a call that is under way, but not for long."""
         self._is_over.set()
-        self._thread.join(_LAST_CALL)
+        self._thread.join(_WITHDRAW_WITHIN)
 
     def _go_on(self) -> None:
         while not self._is_over.wait(self._every):
-            self._tell()
+            self._call()
 
 
 class _Worker:
@@ -56,35 +56,35 @@ class _Worker:
     def __init__(self) -> None:
         self._name = ""
         self._app: Celery | None = None
-        self._teller: Teller | None = None
+        self._thread: RepeatingThread | None = None
 
     def begin(self, name: str, app: Celery) -> None:
-        """Tell for the first time, before there are children."""
+        """Register for the first time, before there are children."""
         self._name, self._app = f"{name}:{os.getpid()}", app
         self._offer()
 
     def go_on(self) -> None:
-        """Tell again from time to time."""
-        self._teller = Teller(self._offer, every=TELL_EVERY)
-        self._teller.start()
+        """Register again from time to time."""
+        self._thread = RepeatingThread(self._offer, every=REGISTER_EVERY)
+        self._thread.start()
 
     def end(self) -> None:
-        """Tell that there is no more of it."""
-        if self._teller is not None:
-            self._teller.stop()
-            _told(self._withdraw_in_time())
+        """Withdraw the tasks."""
+        if self._thread is not None:
+            self._thread.stop()
+            _run_logged(self._withdraw_in_time())
 
     def _offer(self) -> None:
         assert self._app is not None  # noqa: S101 - it has begun
         tasks = registered_tasks(self._app)
-        _told(_with_container(lambda container: container.offer_tasks()(self._name, tasks)))
+        _run_logged(_with_container(lambda container: container.offer_tasks()(self._name, tasks)))
 
     async def _withdraw_in_time(self) -> None:
-        async with asyncio.timeout(_LAST_CALL):
+        async with asyncio.timeout(_WITHDRAW_WITHIN):
             await _with_container(lambda container: container.withdraw_tasks()(self._name))
 
 
-def _told(coroutine: Coroutine[Any, Any, None]) -> None:
+def _run_logged(coroutine: Coroutine[Any, Any, None]) -> None:
     try:
         asyncio.run(coroutine)
     except (Unavailable, TimeoutError) as error:
@@ -93,16 +93,16 @@ def _told(coroutine: Coroutine[Any, Any, None]) -> None:
         _log.exception("the API does not learn which tasks this worker has")
 
 
-async def _with_container(tell: Callable[[Container], Coroutine[Any, Any, None]]) -> None:
+async def _with_container(call: Callable[[Container], Coroutine[Any, Any, None]]) -> None:
     async with bootstrap.running(bootstrap.build_without_keys(process_settings())) as container:
-        await tell(container)
+        await call(container)
 
 
 _worker = _Worker()
 
 
 def use() -> None:
-    """Have the workers of this process tell."""
+    """Let the workers of this process register their tasks."""
     celeryd_after_setup.connect(_begin)
     worker_ready.connect(_go_on)
     worker_shutdown.connect(_end)

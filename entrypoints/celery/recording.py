@@ -1,9 +1,9 @@
-"""Runs as a worker sees them: a message that a beat published for a periodic task is one, and is noted as one.
+"""Workers record runs: the messages that a beat published for periodic tasks.
 
-All other messages pass at the price of one look at their headers. An end is noted by the process that runs the task,
-around all that Celery does with a message, so that neither a class of tasks, nor an exception, nor a result store that
-is away can prevent it. What that process cannot note, because it is lost or never had the message, the process that
-supervises it has noted.
+Of all other messages the headers are checked, and nothing else happens. The process that runs a task records the end of
+its run. It does so around Celery's tracer: a class of tasks, an exception, or a result store that is away cannot
+prevent it. If that process is lost, or never had the message, the process that supervises it publishes a message that
+says how the run ended.
 """
 
 import logging
@@ -47,27 +47,27 @@ from entrypoints.celery.typed import TypedTask
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
 
-NOTE_END = "portico.note_end"
-"""The task that notes the end of a run whose own process cannot."""
+RECORD_END = "portico.record_end"
+"""The task that records the end of a run whose own process cannot."""
 
 _log = logging.getLogger(__name__)
 
 _LONGEST_ERROR = 2000
 _LONGEST_RUN = timedelta(days=1)
-"""When a run without a time limit no longer counts as going on."""
+"""After this time a run without a time limit is no longer active."""
 
 
 @Resource
 @asynccontextmanager
 async def recorder() -> AsyncIterator[RunRecorder]:
-    """Open what notes the runs of this process."""
+    """Open the recorder of this process."""
     opened = await container()
     async with RunRecorder(opened.run_log(), opened.clock()).running() as running:
         yield running
 
 
 class MayNotBegin(Ignore):
-    """The message is one too many, or comes too late."""
+    """The run has begun before, or its message comes too late."""
 
 
 class RecordedTask(TypedTask[P, R_co]):
@@ -95,7 +95,7 @@ class RecordedTask(TypedTask[P, R_co]):
 
 @dataclass(frozen=True, slots=True)
 class _RecordingTracer:
-    """Celery's tracer, with what becomes of runs noted around it."""
+    """Celery's tracer, and around it the records of runs."""
 
     task: RecordedTask[..., Any]
     tracer: Tracer
@@ -115,7 +115,7 @@ class _RecordingTracer:
         try:
             outcome = self._trace(uuid, args, kwargs, request)
         except BaseException as error:
-            # If that is what a signal wants, whoever sent it has the end noted.
+            # After a signal, the process that sent it publishes the end.
             if not is_terminating():
                 run.finish(error)
             raise
@@ -123,9 +123,9 @@ class _RecordingTracer:
         return outcome
 
     def _begin(self, run: "_Run", request: dict[str, Any]) -> Traced | None:
-        """Note that the run begins; return what becomes of a message if it may not."""
+        """Record that the run begins; return the outcome of the message if it may not."""
         try:
-            if run.begins(request, self.task.time_limit):
+            if run.begin(request, self.task.time_limit):
                 return None
         except Exception as error:  # noqa: BLE001 - whatever it is, this message has failed
             failed = self._failed(error, request)
@@ -143,9 +143,9 @@ class _RecordingTracer:
         kwargs: dict[str, Any],
         request: dict[str, Any] | None,
     ) -> Traced:
-        """Return what has become of a message, also where Celery's tracer lets an exception through.
+        """Return the outcome of a message, also where Celery's tracer lets an exception through.
 
-        Its pools lose some of these, and with them the acknowledgement. Raise only what is to end the process.
+        Its pools lose some of these, and with them the acknowledgement. Raise only what must end the process.
         """
         try:
             return self.tracer(uuid, args, kwargs, request)
@@ -153,8 +153,8 @@ class _RecordingTracer:
             return traced(states.REJECTED, rejection)
         except MemoryError:
             raise
-        except Exception as error:  # noqa: BLE001 - not the task's: how it ended could not be stored
-            _log.exception("what became of task %s[%s] is not stored", self.task.name, uuid)
+        except Exception as error:  # noqa: BLE001 - not the task's: the outcome could not be stored
+            _log.exception("the outcome of task %s[%s] is not stored", self.task.name, uuid)
             return traced(states.FAILURE, error)
         except BaseException as error:
             if _ends_the_process(error):
@@ -164,7 +164,7 @@ class _RecordingTracer:
     def _failed(self, error: BaseException, request: dict[str, Any]) -> Traced:
         if isinstance(error, SystemExit | KeyboardInterrupt):
             # Celery would raise these once more, where the message is acknowledged.
-            error = RuntimeError(_told(error))
+            error = RuntimeError(_text_of(error))
         try:
             return trace_failure(self.task, request, error)
         except Exception:  # noqa: BLE001 - a store that is away, or a hook of the task
@@ -173,9 +173,9 @@ class _RecordingTracer:
 
 
 def _ends_the_process(error: BaseException) -> bool:
-    """Tell whether an exception that is no `Exception` is meant for the process.
+    """Return whether an exception that is no `Exception` must end the process.
 
-    A process of a prefork pool is replaced; a task of the other pools must not end their whole worker.
+    A process of a prefork pool is replaced. In other pools a task must not end the whole worker.
     """
     if isinstance(error, WorkerShutdown | WorkerTerminate):
         return True
@@ -184,7 +184,7 @@ def _ends_the_process(error: BaseException) -> bool:
 
 
 class RecordedRequest(AsyncRequest):
-    """A message in the process that supervises a pool, where the ends are noticed that no process of the pool can note.
+    """A message in the process that supervises a pool. It publishes the ends that no process of the pool can record.
 
     That is: such a process was lost, or the message was revoked before one had it.
     """
@@ -193,7 +193,7 @@ class RecordedRequest(AsyncRequest):
     """Whether the message is delivered again, so that its run has not ended."""
 
     def maybe_expire(self) -> Literal[True] | None:
-        """Let a message that comes back be: its run goes on if it had begun in time, which the store knows."""
+        """Do not expire a message that comes back: the store knows whether its run began in time."""
         if self.delivery_info.get("redelivered") and _Run.of(self.request_dict):
             return None
         return super().maybe_expire()
@@ -210,7 +210,7 @@ class RecordedRequest(AsyncRequest):
             super().on_timeout(soft, timeout)
         finally:
             if not soft:
-                self._have_noted(TimeLimitExceeded(timeout))
+                self._publish_end(TimeLimitExceeded(timeout))
 
     def on_failure(
         self,
@@ -221,56 +221,56 @@ class RecordedRequest(AsyncRequest):
         error = exc_info.exception
         error = getattr(error, "exc", error)
         if isinstance(error, MemoryError):
-            # The process that had too little lives, and was another; Celery would end the worker.
-            exc_info.exception = RuntimeError(_told(error))
+            # Another process had too little memory; Celery would end this one.
+            exc_info.exception = RuntimeError(_text_of(error))
         try:
             super().on_failure(exc_info, send_failed_event, return_ok)
         finally:
-            # What a tracer has returned, it has noted.
+            # A tracer has recorded what it returned.
             if not return_ok and not self.is_cancelled:
-                self._have_noted(error)
+                self._publish_end(error)
 
     def on_revoked(self, reason: str, *, terminated: bool, expired: bool) -> None:
         has_begun = self.request_dict.get("retries")
         if not terminated and (has_begun or not expired):
-            self._have_noted(TaskRevokedError(reason))
+            self._publish_end(TaskRevokedError(reason))
 
-    def _have_noted(self, error: BaseException) -> None:
+    def _publish_end(self, error: BaseException) -> None:
         if not self._comes_back:
-            _have_noted(self.task.app, self.request_dict, error)
+            _publish_end(self.task.app, self.request_dict, error)
 
 
 class RecordingConsumer(Consumer):
-    """Has the end of runs noted whose messages this worker throws away, for nobody else will have them."""
+    """Publishes the end of runs whose messages this worker rejects: no other worker gets them."""
 
     def on_unknown_task(self, body: Any, message: Message, exc: Exception) -> None:
         try:
             super().on_unknown_task(body, message, exc)
         finally:
-            _have_noted(self.app, message.headers, NotRegistered(message.headers.get("task")))
+            _publish_end(self.app, message.headers, NotRegistered(message.headers.get("task")))
 
     def on_invalid_task(self, body: Any, message: Message, exc: Exception) -> None:
         try:
             super().on_invalid_task(body, message, exc)
         finally:
-            _have_noted(self.app, message.headers, exc)
+            _publish_end(self.app, message.headers, exc)
 
 
-def _have_noted(app: Celery, headers: Mapping[str, Any] | None, error: BaseException) -> None:
-    """Publish a message that tells a process of a pool to note the end of a run.
+def _publish_end(app: Celery, headers: Mapping[str, Any] | None, error: BaseException) -> None:
+    """Publish a message: a process of a pool records that the run ended with this error.
 
-    The supervising process does not do it itself: a thread with connections would be copied by each later fork.
+    The supervising process does not record it itself: each later fork would copy a thread with connections.
     """
     if run := _Run.of(headers or {}):
         try:
-            app.send_task(NOTE_END, (str(run.id), _told(error)), retry=False)
-        except Exception:  # noqa: BLE001 - whatever it is; the run lapses when its time is up
-            _log.exception("the end of run %s is not noted", run.id)
+            app.send_task(RECORD_END, (str(run.id), _text_of(error)), retry=False)
+        except Exception:  # noqa: BLE001 - the run has failed at its deadline
+            _log.exception("the end of run %s is not recorded", run.id)
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """What the headers of a message say."""
+    """The run that the headers of a message name."""
 
     id: RunId
     task_id: PeriodicTaskId
@@ -291,11 +291,11 @@ class _Run:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What says that a message is this run."""
+        """The headers of a message of this run."""
         return {TASK_HEADER: str(self.task_id), SLOT_HEADER: self.scheduled_for.isoformat()}
 
-    def begins(self, request: Mapping[str, Any], time_limit: float | None) -> bool:
-        """Have it noted that the run begins; return whether it may."""
+    def begin(self, request: Mapping[str, Any], time_limit: float | None) -> bool:
+        """Record that the run begins; return whether it may."""
         return process_loop.thread().run(self._begin(request, time_limit), Execution())
 
     async def _begin(self, request: Mapping[str, Any], time_limit: float | None) -> bool:
@@ -311,7 +311,7 @@ class _Run:
         )
 
     def finish_as(self, outcome: Traced) -> None:
-        """Let the process note the end, soon, unless there will be another attempt."""
+        """Queue the record of the end, unless there will be another attempt."""
         if outcome.info is None:
             self.finish(None)
             return
@@ -323,18 +323,18 @@ class _Run:
         if outcome.info.state == states.IGNORED:
             self.finish(None)
         elif outcome.info.state == states.FAILURE and getattr(outcome.retval, "internal", False):
-            # Celery does not tell which of the two it was.
+            # Celery does not say which of the two it was.
             self.finish(error, "what it returned or raised could not be stored: ")
         else:
             self.finish(error)
 
     def finish(self, error: BaseException | None, why: str = "") -> None:
-        """Let the process note the end, soon; before it ends itself at the latest."""
-        told = None if error is None else (why + _told(error))[:_LONGEST_ERROR]
-        process_loop.thread().start(_finish(self.id, told))
+        """Queue the record of the end; it is written before the process ends."""
+        text = None if error is None else (why + _text_of(error))[:_LONGEST_ERROR]
+        process_loop.thread().start(_finish(self.id, text))
 
 
-def _told(error: BaseException) -> str:
+def _text_of(error: BaseException) -> str:
     """Return an error as text that every store can hold."""
     name = type(error).__name__
     try:

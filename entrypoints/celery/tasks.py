@@ -1,11 +1,11 @@
-"""The jobs of Portico itself: each calls one use case, may run twice without harm, and is acknowledged when done."""
+"""Portico's own tasks. Each calls one use case and may run twice without harm."""
 
 from uuid import UUID
 
 from domain.scheduling.task_runs import RunId
 from entrypoints.celery.app import app
 from entrypoints.celery.process import container
-from entrypoints.celery.recording import NOTE_END, recorder
+from entrypoints.celery.recording import RECORD_END, recorder
 
 
 @app.task(name="portico.prune_runs", acks_late=True, ignore_result=True)
@@ -21,7 +21,7 @@ async def deliver_audit() -> int:
     return await (await container()).deliver_audit()()
 
 
-@app.task(name=NOTE_END, ignore_result=True)
-async def note_end(run_id: str, error: str | None) -> None:
-    """Note the end of a run that its own process does not note."""
+@app.task(name=RECORD_END, ignore_result=True)
+async def record_end(run_id: str, error: str | None) -> None:
+    """Record the end of a run that its own process cannot record."""
     (await recorder()).finish(RunId(UUID(run_id)), error=error)

@@ -105,9 +105,9 @@ async def check_beat(*, json: bool) -> None:
     problem = report.problem if report else None
     publishing = report.publishing if report and status.leads else None
     if json:
-        told = publishing and {"since": publishing.since.isoformat(), "error": publishing.error}
+        shown = publishing and {"since": publishing.since.isoformat(), "error": publishing.error}
         console.show_json(
-            {"leader": leader, "leads": status.leads, "problem": problem, "publishing": told}
+            {"leader": leader, "leads": status.leads, "problem": problem, "publishing": shown}
         )
     if not status.leads:
         raise NoLeader(leader, problem)

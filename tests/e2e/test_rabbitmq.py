@@ -83,7 +83,7 @@ def test_each_run_whose_process_died_has_failed(jobs: Portico) -> None:
     wait_until(lambda: len(jobs.ended(task)) == 2)
 
     assert {run["error"].split(":")[0] for run in jobs.ended(task)} == {"WorkerLostError"}
-    assert "is not noted" not in jobs.stack.said()
+    assert "is not recorded" not in jobs.stack.said()
 
 
 def test_a_broker_that_dies_and_comes_back_is_used_again_and_has_lost_nothing(

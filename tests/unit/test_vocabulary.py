@@ -21,12 +21,6 @@ ALLOWED = {
     "exchange": "AMQP's word, in options of a message",
 }
 
-# The names of scheduling are still being replaced.
-NOT_YET = re.compile(
-    r"/scheduling/|^adapters/memory/store|^application/ports/(scheduling|\w*tasks|\w*runs|\w*beat)"
-    r"|^application/scheduler/|^entrypoints/(celery/|cli/jobs)"
-)
-
 
 @cache
 def identifiers() -> dict[str, set[str]]:
@@ -94,7 +88,6 @@ def test_a_private_word_does_not_come_back(word: str) -> None:
         for identifier, files in identifiers().items()
         if word in words_of(identifier)
         for file in files
-        if not NOT_YET.search(file)
     }
 
     assert found == set()

@@ -1,1 +1,1 @@
-"""Periodic tasks: what people do with them, what workers note of their runs. No broker, no store."""
+"""Periodic tasks and their runs: what users do with them, and what workers record. No broker, no store."""

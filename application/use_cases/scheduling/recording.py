@@ -1,4 +1,4 @@
-"""Noting what becomes of runs, in a process that runs tasks, without holding a task up."""
+"""Records the beginnings and ends of runs in a process of a worker, without delaying its tasks."""
 
 import asyncio
 import logging
@@ -19,30 +19,30 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class RunRecorder:
-    """Note the beginnings and ends of runs. One per process, on one event loop.
+    """Record the beginnings and ends of runs. One per process, on one event loop.
 
-    A beginning is noted before the task goes on, for it may turn out to be one too many. While the store is away
-    tasks go on nevertheless: whoever finds out waits for one time-out, nobody else does, and all is noted later.
+    A beginning is recorded before the task runs, because the run may have begun before. While the store is away tasks
+    run all the same: the first one waits for a time-out, the others do not wait, and everything is recorded later.
     """
 
     log: RunLog
     clock: Clock
-    settle: float = 0.05
-    """Seconds after ends were noted in which others gather, to be noted together."""
+    gather: float = 0.05
+    """Seconds between two statements, in which ends are collected."""
     pause: float = 5.0
-    """Seconds for which a store that did not answer is left alone."""
+    """Seconds until a store that did not answer is called again."""
     batch: int = 500
     last_call: float = 2.0
-    """Seconds that a stopping process gives to what is left."""
+    """Seconds that a stopping process takes to record what is left."""
     _begun: deque[Begun] = field(default_factory=lambda: deque(maxlen=100_000), init=False)
     _finished: deque[Finished] = field(default_factory=lambda: deque(maxlen=100_000), init=False)
     _wanted: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _away_until: float = field(default=0.0, init=False)
-    _settled_at: float = field(default=0.0, init=False)
+    _gathers_until: float = field(default=0.0, init=False)
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator["RunRecorder", None]:
-        """Note ends while the block runs, and what is left when it ends."""
+        """Record ends while the block runs, and what is left when it ends."""
         rounds = asyncio.create_task(self._rounds(), name="run recorder")
         try:
             yield self
@@ -52,10 +52,10 @@ class RunRecorder:
                 await rounds
             with suppress(TimeoutError, Unavailable):
                 async with asyncio.timeout(self.last_call):
-                    await self._note_all()
+                    await self._record_all()
             if self._finished or self._begun:
                 _log.warning(
-                    "%d runs began and %d ended, and are not noted as such",
+                    "%d beginnings and %d ends of runs are not recorded",
                     len(self._begun),
                     len(self._finished),
                 )
@@ -70,9 +70,9 @@ class RunRecorder:
         longest: timedelta,
         again: bool,
     ) -> bool:
-        """Return whether a run may begin: not if it has, unless this is known to be another attempt.
+        """Record that a run begins; return False if it may not, because it has begun before (see `Run.may_begin`).
 
-        After `longest` it no longer counts as going on, even if its end was never noted.
+        After `longest` the run is no longer active, even if its end was never recorded.
         """
         now = self.clock.now()
         begun = Begun(
@@ -94,7 +94,7 @@ class RunRecorder:
         return True
 
     def finish(self, run_id: RunId, *, error: str | None = None) -> None:
-        """Note, soon, that a run has ended, and what it raised."""
+        """Queue the record of an end, and of what the task raised."""
         self._finished.append(Finished(run_id=run_id, at=self.clock.now(), error=error))
         self._wanted.set()
 
@@ -104,23 +104,22 @@ class RunRecorder:
             await asyncio.sleep(self._patience())
             self._wanted.clear()
             try:
-                await self._note_all()
-                self._settled_at = asyncio.get_running_loop().time() + self.settle
+                await self._record_all()
+                self._gathers_until = asyncio.get_running_loop().time() + self.gather
             except Unavailable:
                 self._be_away()
-            except Exception:  # noqa: BLE001 - see below
-                # A recorder that dies would leave every later run unnoted.
-                _log.exception("ends of runs could not be noted")
+            except Exception:  # noqa: BLE001 - a recorder that ends would record no later run
+                _log.exception("ends of runs could not be recorded")
                 self._be_away()
             if self._begun or self._finished:
                 self._wanted.set()
 
-    async def _note_all(self) -> None:
+    async def _record_all(self) -> None:
         while self._begun:
             begun = self._begun[0]
             if not await self.log.begin(begun):
                 _log.warning(
-                    "run %s was noted as begun before: the answer was lost, or it began twice meanwhile",
+                    "run %s was recorded as begun before: the answer was lost, or it began twice meanwhile",
                     begun.run_id,
                 )
             self._begun.popleft()
@@ -137,5 +136,5 @@ class RunRecorder:
         self._away_until = asyncio.get_running_loop().time() + self.pause
 
     def _patience(self) -> float:
-        until = max(self._settled_at, self._away_until)
+        until = max(self._gathers_until, self._away_until)
         return max(0.0, until - asyncio.get_running_loop().time())

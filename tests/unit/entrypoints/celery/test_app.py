@@ -185,7 +185,7 @@ def store(app: TypedCelery) -> Iterator[MemoryStore]:
     AsyncResult(str(RUN), app=app).forget()
     store = MemoryStore()
     store.runs[RUN] = Run(id=RUN, task_id=TASK, scheduled_for=A_MOMENT, state=RunState.PUBLISHED)
-    recording = RunRecorder(MemoryRunLog(store), MovableClock(), settle=0)
+    recording = RunRecorder(MemoryRunLog(store), MovableClock(), gather=0)
     with recorder.replaced(recording):
         yield store
 
@@ -194,7 +194,7 @@ def flush() -> None:
     """Let the recorder note what it has to."""
 
     async def note_all() -> None:
-        await (await recorder())._note_all()
+        await (await recorder())._record_all()
 
     process_loop.thread().run(note_all(), Execution())
 
@@ -517,7 +517,7 @@ def test_an_end_is_noted_by_a_process_that_goes_at_once(app: TypedCelery) -> Non
     @asynccontextmanager
     async def own_recorder() -> AsyncIterator[RunRecorder]:
         await asyncio.sleep(0.05)  # so long that it opens only when the process goes
-        async with RunRecorder(noted, MovableClock(), settle=60).running() as running:
+        async with RunRecorder(noted, MovableClock(), gather=60).running() as running:
             yield running
 
     async def finish() -> None:

@@ -2,7 +2,7 @@
 
 from threading import Event
 
-from entrypoints.celery.offers import Teller
+from entrypoints.celery.offers import RepeatingThread
 
 
 def test_a_worker_tells_again_and_again_until_it_ends() -> None:
@@ -14,7 +14,7 @@ def test_a_worker_tells_again_and_again_until_it_ends() -> None:
         if len(told) == 3:
             thrice.set()
 
-    teller = Teller(tell, every=0.001)
+    teller = RepeatingThread(tell, every=0.001)
     teller.start()
 
     assert thrice.wait(10)
@@ -26,7 +26,7 @@ def test_a_worker_tells_again_and_again_until_it_ends() -> None:
 
 def test_a_worker_that_ends_before_it_is_time_tells_nothing_more() -> None:
     told: list[None] = []
-    teller = Teller(lambda: told.append(None), every=3600)
+    teller = RepeatingThread(lambda: told.append(None), every=3600)
     teller.start()
 
     teller.stop()

@@ -58,7 +58,7 @@ def log(store: MemoryStore) -> MortalRunLog:
 
 @pytest.fixture
 async def recorder(log: MortalRunLog) -> AsyncIterator[RunRecorder]:
-    async with RunRecorder(log, MovableClock(), settle=0.001, pause=0.02).running() as recorder:
+    async with RunRecorder(log, MovableClock(), gather=0.001, pause=0.02).running() as recorder:
         yield recorder
 
 
@@ -136,7 +136,7 @@ async def test_an_end_alone_is_noted_at_once_and_those_that_follow_soon_are_gath
 ) -> None:
     """Its process may be killed the next moment."""
     runs = [publish(store, number) for number in range(1, 4)]
-    async with RunRecorder(log, MovableClock(), settle=60).running() as recorder:
+    async with RunRecorder(log, MovableClock(), gather=60).running() as recorder:
         recorder.finish(runs[0])
         await until_it_is(RunState.SUCCEEDED, runs[0], store)
         for run_id in runs[1:]:
@@ -178,7 +178,7 @@ async def test_what_happened_while_the_store_was_away_is_noted_when_it_is_back(
 
 async def test_a_stopping_process_notes_what_is_left(store: MemoryStore, log: MortalRunLog) -> None:
     run_id = publish(store)
-    async with RunRecorder(log, MovableClock(), settle=60).running() as recorder:
+    async with RunRecorder(log, MovableClock(), gather=60).running() as recorder:
         await begin(recorder, run_id)
         recorder.finish(run_id)
 
