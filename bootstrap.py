@@ -87,15 +87,18 @@ from application.use_cases.identity.users import (
     ResetPassword,
 )
 from application.use_cases.outbox import DeliverAudit, DeliverOutbox
-from application.use_cases.scheduling.periodic_tasks import (
+from application.use_cases.scheduling.changes import (
     ChangePeriodicTask,
     CreatePeriodicTask,
     DeletePeriodicTask,
+    PauseOrResumeTasks,
+    ResetPeriodicTask,
+    TaskChanges,
+)
+from application.use_cases.scheduling.periodic_tasks import (
     DescribePeriodicTasks,
     GetPeriodicTask,
     ListPeriodicTasks,
-    PauseOrResumeTasks,
-    ResetPeriodicTask,
 )
 from application.use_cases.scheduling.registered_tasks import ListTasks, OfferTasks, WithdrawTasks
 from application.use_cases.scheduling.scheduler import GetSchedulerStatus
@@ -323,6 +326,7 @@ class Container(containers.DeclarativeContainer):
     list_permissions = providers.Factory(routes.ListPermissions)
 
     # --- use cases: scheduling ---
+    task_changes = providers.Factory(TaskChanges)
     describe_periodic_tasks = providers.Factory(DescribePeriodicTasks)
     list_periodic_tasks = providers.Factory(ListPeriodicTasks)
     get_periodic_task = providers.Factory(GetPeriodicTask)

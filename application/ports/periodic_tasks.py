@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from application.paging import Page, PageRequest
@@ -23,13 +24,17 @@ class PeriodicTaskFilter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scheduled:
-    """A task as it is stored, and its schedule state."""
+class ScheduledTask:
+    """A task as it is stored, its schedule state, and what follows from both at a moment."""
 
     task: PeriodicTask | UnreadableTask
     schedule_state: ScheduleState = field(default_factory=ScheduleState)
     last_run: Run | None = None
     """The newest run in any state; only `find` and `page` set it."""
+    next_run_at: datetime | None = None
+    """The next slot; None if the task is paused, over, or cannot be read. Only `DescribePeriodicTasks` sets it."""
+    last_slot: datetime | None = None
+    """The latest slot that has run or was skipped. Only `DescribePeriodicTasks` sets it."""
 
 
 class PeriodicTaskRepository(Protocol):
@@ -39,15 +44,15 @@ class PeriodicTaskRepository(Protocol):
         """Store a new task; raise `PeriodicTaskNameTaken`."""
         ...
 
-    async def find(self, task_id: PeriodicTaskId) -> Scheduled | None:
+    async def find(self, task_id: PeriodicTaskId) -> ScheduledTask | None:
         """Return the task if there is one."""
         ...
 
-    async def lock(self, task_id: PeriodicTaskId) -> Scheduled:
+    async def lock(self, task_id: PeriodicTaskId) -> ScheduledTask:
         """Lock the task until this unit of work ends, and return it; raise `PeriodicTaskNotFound`."""
         ...
 
-    async def lock_all(self, ids: Collection[PeriodicTaskId]) -> Sequence[Scheduled]:
+    async def lock_all(self, ids: Collection[PeriodicTaskId]) -> Sequence[ScheduledTask]:
         """Return these tasks, locked in the order of their ids; raise `PeriodicTaskNotFound` if one does not exist."""
         ...
 
@@ -71,6 +76,6 @@ class PeriodicTaskRepository(Protocol):
         """Remove a locked task, its schedule state and its runs."""
         ...
 
-    async def page(self, criteria: PeriodicTaskFilter, page: PageRequest) -> Page[Scheduled]:
+    async def page(self, criteria: PeriodicTaskFilter, page: PageRequest) -> Page[ScheduledTask]:
         """Return one page, ordered by name."""
         ...

@@ -69,6 +69,10 @@ class Run:
         is_overdue = self.deadline is not None and self.deadline < now
         return _OVERDUE.get(self.state, self.state) if is_overdue else self.state
 
+    def is_active_at(self, now: datetime) -> bool:
+        """Return whether it counts towards `max_running`, and is kept in the history, however old it is."""
+        return self.state in ACTIVE_STATES and (self.deadline is None or self.deadline >= now)
+
     def seen_at(self, now: datetime) -> "Run":
         """Return it with its state at `now`, and why it has failed if nobody has said that."""
         state = self.state_at(now)
@@ -92,6 +96,6 @@ NO_END = "its time was up, and nobody had noted its end: its worker died, or too
 """The error shown for a run that is past its deadline."""
 
 ACTIVE_STATES = (RunState.CLAIMED, RunState.PUBLISHED, RunState.STARTED)
-"""A run in one of these states counts towards `max_running`, and is not pruned, until its deadline has passed."""
+"""A run in one of these states is active until its deadline has passed (`Run.is_active_at`)."""
 _WAITING = frozenset({RunState.REQUESTED, RunState.CLAIMED, RunState.PUBLISHED})
 _OVERDUE = {RunState.PUBLISHED: RunState.EXPIRED, RunState.STARTED: RunState.FAILED}

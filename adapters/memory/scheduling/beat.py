@@ -21,7 +21,7 @@ from application.ports.system import Clock
 from domain.scheduling.firing import RESOLUTION
 from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.task_runs import ACTIVE_STATES, Run, RunId, RunState, run_id
+from domain.scheduling.task_runs import Run, RunId, RunState, run_id
 
 _NO_EPOCH = 0
 """The epoch of runs that were published without a claim."""
@@ -243,10 +243,7 @@ class MemoryBeatStore(DefinitionFeed, LeaderLease, RunClaims):
     def _active_runs(self, task_id: PeriodicTaskId) -> int:
         now = self._clock.now()
         return sum(
-            run.task_id == task_id
-            and run.state in ACTIVE_STATES
-            and (run.deadline is None or run.deadline > now)
-            for run in self._store.runs.values()
+            run.task_id == task_id and run.is_active_at(now) for run in self._store.runs.values()
         )
 
     def _stays_due(self, due: DueSlots, slot: datetime) -> bool:

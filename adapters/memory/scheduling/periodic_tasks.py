@@ -13,7 +13,11 @@ from adapters.memory.store import (
     sorted_by,
 )
 from application.paging import Page, PageRequest, Sort
-from application.ports.periodic_tasks import PeriodicTaskFilter, PeriodicTaskRepository, Scheduled
+from application.ports.periodic_tasks import (
+    PeriodicTaskFilter,
+    PeriodicTaskRepository,
+    ScheduledTask,
+)
 from domain.scheduling.errors import PeriodicTaskNameTaken, PeriodicTaskNotFound
 from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
 from domain.scheduling.slots import PeriodicTaskId
@@ -42,18 +46,18 @@ class MemoryPeriodicTaskRepository(PeriodicTaskRepository):
     async def add(self, task: PeriodicTask) -> None:
         self._tasks.write(task.id, task)
 
-    async def find(self, task_id: PeriodicTaskId) -> Scheduled | None:
+    async def find(self, task_id: PeriodicTaskId) -> ScheduledTask | None:
         task = self._tasks.find(task_id)
         return None if task is None else self._with_last_run(task)
 
-    async def lock(self, task_id: PeriodicTaskId) -> Scheduled:
+    async def lock(self, task_id: PeriodicTaskId) -> ScheduledTask:
         await self._transaction.lock(("periodic task", task_id))
         task = self._tasks.find(task_id)
         if task is None:
             raise PeriodicTaskNotFound(task_id)
         return self._scheduled(task)
 
-    async def lock_all(self, ids: Collection[PeriodicTaskId]) -> Sequence[Scheduled]:
+    async def lock_all(self, ids: Collection[PeriodicTaskId]) -> Sequence[ScheduledTask]:
         return [await self.lock(task_id) for task_id in sorted(set(ids))]
 
     async def names(self, ids: Collection[PeriodicTaskId]) -> Mapping[PeriodicTaskId, str]:
@@ -71,7 +75,7 @@ class MemoryPeriodicTaskRepository(PeriodicTaskRepository):
         self._tasks.remove(task_id)
         self._deleted.write(task_id, True)  # noqa: FBT003 - that it is
 
-    async def page(self, criteria: PeriodicTaskFilter, page: PageRequest) -> Page[Scheduled]:
+    async def page(self, criteria: PeriodicTaskFilter, page: PageRequest) -> Page[ScheduledTask]:
         matches = _matching(criteria)
         found = [
             task
@@ -81,14 +85,14 @@ class MemoryPeriodicTaskRepository(PeriodicTaskRepository):
         tasks = page_of(sorted_by(found, page.sort or Sort("name"), _SORTS), page)
         return Page([self._with_last_run(task) for task in tasks.records], tasks.total)
 
-    def _with_last_run(self, task: PeriodicTask | UnreadableTask) -> Scheduled:
+    def _with_last_run(self, task: PeriodicTask | UnreadableTask) -> ScheduledTask:
         runs = self._runs.where(lambda run: run.task_id == task.id)
         last = max(runs, key=lambda run: (run.scheduled_for, run.id), default=None)
         return replace(self._scheduled(task), last_run=last)
 
-    def _scheduled(self, task: PeriodicTask | UnreadableTask) -> Scheduled:
+    def _scheduled(self, task: PeriodicTask | UnreadableTask) -> ScheduledTask:
         schedule_state = self._schedule_states.find(task.id)
-        return Scheduled(task=task, schedule_state=schedule_state or ScheduleState())
+        return ScheduledTask(task=task, schedule_state=schedule_state or ScheduleState())
 
     def _check_unique(self, task: PeriodicTask | UnreadableTask) -> None:
         if self._tasks.where(lambda other: other.id != task.id and other.name == task.name):

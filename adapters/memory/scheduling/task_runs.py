@@ -11,7 +11,7 @@ from application.ports.task_runs import RunFilter, RunRepository
 from domain.scheduling.errors import RunNotFound
 from domain.scheduling.periodic_tasks import PeriodicTask
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.task_runs import ACTIVE_STATES, Run, RunId, RunState
+from domain.scheduling.task_runs import Run, RunId, RunState
 
 
 class MemoryRunRepository(RunRepository):
@@ -70,10 +70,7 @@ def _slice(found: Sequence[Run], after: Cursor | None, limit: int) -> Slice[Run]
 
 
 def _may_be_active(run: Run, moment: datetime) -> bool:
-    # A run whose deadline is later than that moment may be going on.
-    return run.state is RunState.REQUESTED or (
-        run.state in ACTIVE_STATES and (run.deadline is None or run.deadline >= moment)
-    )
+    return run.state is RunState.REQUESTED or run.is_active_at(moment)
 
 
 def _cursor(run: Run) -> Cursor:

@@ -23,7 +23,11 @@ from adapters.postgres.scheduling.tables import periodic_tasks, schedule_states,
 from adapters.postgres.table_gateway import OrderBy, TableGateway, any_of, contains
 from adapters.postgres.transaction import Transaction
 from application.paging import Page, PageRequest, Sort
-from application.ports.periodic_tasks import PeriodicTaskFilter, PeriodicTaskRepository, Scheduled
+from application.ports.periodic_tasks import (
+    PeriodicTaskFilter,
+    PeriodicTaskRepository,
+    ScheduledTask,
+)
 from domain.scheduling.errors import PeriodicTaskNameTaken, PeriodicTaskNotFound
 from domain.scheduling.options import OptionsCheck, unchecked
 from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
@@ -47,11 +51,11 @@ class PostgresPeriodicTaskRepository(PeriodicTaskRepository):
     async def add(self, task: PeriodicTask) -> None:
         await self._gateway.add(task, conflicts=_conflicts(task))
 
-    async def find(self, task_id: PeriodicTaskId) -> Scheduled | None:
+    async def find(self, task_id: PeriodicTaskId) -> ScheduledTask | None:
         task = await self._gateway.find(periodic_tasks.c.id == task_id)
         return None if task is None else (await self._with_last_runs([task]))[0]
 
-    async def lock(self, task_id: PeriodicTaskId) -> Scheduled:
+    async def lock(self, task_id: PeriodicTaskId) -> ScheduledTask:
         tasks = await self._gateway.lock(periodic_tasks.c.id == task_id)
         if not tasks:
             raise PeriodicTaskNotFound(task_id)
@@ -88,7 +92,7 @@ class PostgresPeriodicTaskRepository(PeriodicTaskRepository):
             periodic_tasks.c.id == task_id
         )  # a trigger removes its schedule state
 
-    async def page(self, criteria: PeriodicTaskFilter, page: PageRequest) -> Page[Scheduled]:
+    async def page(self, criteria: PeriodicTaskFilter, page: PageRequest) -> Page[ScheduledTask]:
         needle = search_key(criteria.keyword or "")
         if needle is None:
             return Page([], 0)
@@ -97,7 +101,7 @@ class PostgresPeriodicTaskRepository(PeriodicTaskRepository):
         found = await self._gateway.page(page, *_conditions(criteria, needle), order_by=order_by)
         return Page(await self._with_last_runs(found.records), found.total)
 
-    async def lock_all(self, ids: Collection[PeriodicTaskId]) -> Sequence[Scheduled]:
+    async def lock_all(self, ids: Collection[PeriodicTaskId]) -> Sequence[ScheduledTask]:
         tasks = await self._gateway.lock(any_of(periodic_tasks.c.id, ids))
         if missing := set(ids) - {task.id for task in tasks}:
             raise PeriodicTaskNotFound(min(missing))
@@ -112,7 +116,7 @@ class PostgresPeriodicTaskRepository(PeriodicTaskRepository):
 
     async def _with_last_runs(
         self, tasks: Sequence[PeriodicTask | UnreadableTask]
-    ) -> Sequence[Scheduled]:
+    ) -> Sequence[ScheduledTask]:
         rows = await self._transaction.read(LAST_RUNS.bindparams(ids=[task.id for task in tasks]))
         last = {row.task_id: to_run(row) for row in rows}
         scheduled = await self._scheduled(tasks)
@@ -120,10 +124,10 @@ class PostgresPeriodicTaskRepository(PeriodicTaskRepository):
 
     async def _scheduled(
         self, tasks: Sequence[PeriodicTask | UnreadableTask]
-    ) -> Sequence[Scheduled]:
+    ) -> Sequence[ScheduledTask]:
         states = await self._states([task.id for task in tasks])
         return [
-            Scheduled(task=task, schedule_state=states.get(task.id, ScheduleState()))
+            ScheduledTask(task=task, schedule_state=states.get(task.id, ScheduleState()))
             for task in tasks
         ]
 

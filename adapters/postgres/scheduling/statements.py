@@ -153,7 +153,7 @@ CLAIM = text(
   SELECT task_id, count(*) AS number
     FROM task_runs
    WHERE state IN ({_ACTIVE_STATES})
-     AND (deadline IS NULL OR deadline > clock_timestamp())
+     AND (deadline IS NULL OR deadline >= clock_timestamp())
      AND task_id IN (SELECT task_id FROM wanted WHERE most IS NOT NULL)
      AND NOT id = ANY(CAST(:ids AS uuid[]))
    GROUP BY task_id

@@ -1,81 +1,46 @@
-"""Periodic tasks: list, get, create, change, reset, pause, resume, delete."""
+"""Periodic tasks as users see them: list, get. See `changes` for what users do with them."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from application.paging import Page, PageRequest
-from application.ports.periodic_tasks import PeriodicTaskFilter, Scheduled
-from application.ports.publishing_options import PublishingOptionsPolicy
-from application.ports.system import Clock, IdGenerator
+from application.ports.periodic_tasks import PeriodicTaskFilter, ScheduledTask
+from application.ports.system import Clock
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
-from application.use_cases.access.guard import Authorize
-from application.use_cases.audit_log import RecordAudit
-from application.use_cases.caller import Caller
-from domain.scheduling.drafts import (
-    Draft,
-    changed_data,
-    definition_data,
-    read_draft,
-    read_fields,
-)
-from domain.scheduling.errors import InvalidDefinition, PeriodicTaskNotFound
-from domain.scheduling.fields import Fields, Flag
+from domain.scheduling.errors import PeriodicTaskNotFound
 from domain.scheduling.firing import Sun
-from domain.scheduling.periodic_tasks import Definition, PeriodicTask, UnreadableTask
-from domain.scheduling.schedules import Clocked, Solar
+from domain.scheduling.periodic_tasks import PeriodicTask, UnreadableTask
+from domain.scheduling.schedules import Solar
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.task_runs import Run
-from domain.versions import Versions, check_version
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeriodicTaskView:
-    """A task, its schedule state, and what follows from both at this moment."""
-
-    scheduled: Scheduled
-    next_run_at: datetime | None
-    """The next slot; None if it is paused, over, or cannot be read."""
-    last_slot: datetime | None
-    """The latest slot that has run or was given up."""
-    last_run: Run | None = None
-    """The newest one of its history, as it is now."""
-
-    @property
-    def task(self) -> PeriodicTask | UnreadableTask:
-        """The task itself."""
-        return self.scheduled.task
-
-
 @dataclass(frozen=True, slots=True)
 class DescribePeriodicTasks:
-    """See tasks at this moment."""
+    """Add to tasks what follows from their definitions and schedule states at this moment."""
 
     clock: Clock
     sun: Sun
 
-    async def __call__(self, found: Sequence[Scheduled]) -> Sequence[PeriodicTaskView]:
+    async def __call__(self, found: Sequence[ScheduledTask]) -> Sequence[ScheduledTask]:
         tasks = [scheduled.task for scheduled in found]
-        return await run_in_thread_if_slow(tasks, lambda: [self._seen(one) for one in found])
+        return await run_in_thread_if_slow(tasks, lambda: [*map(self._described, found)])
 
-    async def one(self, scheduled: Scheduled) -> PeriodicTaskView:
-        """See one."""
-        (seen,) = await self([scheduled])
-        return seen
+    async def one(self, scheduled: ScheduledTask) -> ScheduledTask:
+        """Describe one."""
+        (described,) = await self([scheduled])
+        return described
 
-    def _seen(self, scheduled: Scheduled) -> PeriodicTaskView:
+    def _described(self, scheduled: ScheduledTask) -> ScheduledTask:
         task, schedule_state, now = scheduled.task, scheduled.schedule_state, self.clock.now()
         last_run = scheduled.last_run and scheduled.last_run.seen_at(now)
         if isinstance(task, UnreadableTask):
-            return PeriodicTaskView(
-                scheduled=scheduled, next_run_at=None, last_slot=None, last_run=last_run
-            )
-        return PeriodicTaskView(
-            scheduled=scheduled,
+            return replace(scheduled, last_run=last_run)
+        return replace(
+            scheduled,
             next_run_at=next(task.next_slots(schedule_state, now=now, sun=self.sun), None),
             last_slot=task.last_slot(schedule_state, sun=self.sun),
             last_run=last_run,
@@ -100,7 +65,7 @@ class ListPeriodicTasks:
 
     async def __call__(
         self, criteria: PeriodicTaskFilter, page: PageRequest
-    ) -> Page[PeriodicTaskView]:
+    ) -> Page[ScheduledTask]:
         async with self.uow() as uow:
             found = await uow.periodic_tasks.page(criteria, page)
         return Page(await self.view(found.records), found.total)
@@ -113,387 +78,16 @@ class GetPeriodicTask:
     uow: UnitOfWorkFactory
     view: DescribePeriodicTasks
 
-    async def __call__(self, task_id: PeriodicTaskId) -> PeriodicTaskView:
+    async def __call__(self, task_id: PeriodicTaskId) -> ScheduledTask:
         """Raise `PeriodicTaskNotFound`."""
         async with self.uow() as uow:
             found = await find(uow, task_id)
         return await self.view.one(found)
 
 
-@dataclass(frozen=True, slots=True)
-class CreatePeriodicTask:
-    """Create a periodic task from plain data (see `read_draft`); it is enabled by default."""
-
-    uow: UnitOfWorkFactory
-    authorize: Authorize
-    clock: Clock
-    ids: IdGenerator
-    options: PublishingOptionsPolicy
-    audit: RecordAudit
-    view: DescribePeriodicTasks
-
-    async def __call__(self, caller: Caller, wanted: Mapping[str, object]) -> PeriodicTaskView:
-        """Raise `InvalidDefinition` or `PeriodicTaskNameTaken`."""
-        now = self.clock.now()
-        async with self.uow() as uow:
-            await uow.roles.lock_access()
-            await self.authorize(uow, caller)
-            draft = read_draft(wanted, extra=STATE_FIELDS, check_options=self.options.problems)
-            draft = await _check_signature(uow, draft)
-            task = PeriodicTask(
-                id=PeriodicTaskId(self.ids.new()),
-                definition=draft.with_problems(draft.definition.problems_at(now)).build(),
-                enabled=draft.extra.get("enabled", True),
-                enabled_at=now,
-                created_at=now,
-                updated_at=now,
-            )
-            _include_now(task, None)
-            await _check_a_run_is_left(self.view, task, None)
-            await uow.periodic_tasks.add(task)
-            await self.audit(
-                uow,
-                "scheduling.task_created",
-                caller.client,
-                actor=caller.user_id,
-                target=target_of(task.id),
-                details=_audit_details(task),
-            )
-            await uow.commit()
-        return await self.view.one(Scheduled(task=task))
-
-
-@dataclass(frozen=True, slots=True)
-class ChangePeriodicTask:
-    """Change a periodic task, valid or not: replace its definition, or only some fields."""
-
-    uow: UnitOfWorkFactory
-    authorize: Authorize
-    clock: Clock
-    options: PublishingOptionsPolicy
-    audit: RecordAudit
-    view: DescribePeriodicTasks
-
-    async def replace(
-        self,
-        caller: Caller,
-        task_id: PeriodicTaskId,
-        wanted: Mapping[str, object],
-        *,
-        expected: Versions | None = None,
-    ) -> PeriodicTaskView:
-        """Raise `PeriodicTaskNotFound`, `PreconditionFailed`, `InvalidDefinition` or `PeriodicTaskNameTaken`."""
-        async with self.uow() as uow:
-            scheduled = await lock(uow, self.authorize, caller, task_id)
-            check_version(scheduled.task.updated_at, expected)
-            draft = read_draft(wanted, extra=STATE_FIELDS, check_options=self.options.problems)
-            draft = await _check_signature(uow, draft)
-            return await self._save(
-                uow,
-                caller,
-                scheduled,
-                self._check_times(draft, scheduled).build(),
-                enabled=draft.extra.get("enabled", True),
-            )
-
-    async def change(
-        self,
-        caller: Caller,
-        task_id: PeriodicTaskId,
-        wanted: Mapping[str, object],
-        *,
-        expected: Versions | None = None,
-    ) -> PeriodicTaskView:
-        """Merge some fields into a task; beside `enabled: true`, `catch_up: true` makes the slots of the pause missed.
-
-        Raise what `replace` raises.
-        """
-        state, problems = read_fields(wanted, CHANGE_FIELDS)
-        if state.get("catch_up") and state.get("enabled") is not True:
-            problems["catch_up"] = "goes with enabled: true"
-        rest = {name: value for name, value in wanted.items() if name not in CHANGE_FIELDS}
-        async with self.uow() as uow:
-            scheduled = await lock(uow, self.authorize, caller, task_id)
-            check_version(scheduled.task.updated_at, expected)
-            definition = None
-            # Whatever has become of its definition and its task, it can be paused.
-            if rest:
-                changed = changed_data(_plain_data(scheduled.task), rest)
-                draft = read_draft(changed, check_options=self.options.problems)
-                draft = draft.with_problems(problems)
-                if not _TASK_AND_ARGUMENTS.isdisjoint(rest):
-                    draft = await _check_signature(uow, draft)
-                definition = self._check_times(draft, scheduled).build()
-            elif problems:
-                raise InvalidDefinition(problems)
-            return await self._save(
-                uow,
-                caller,
-                scheduled,
-                definition,
-                enabled=state.get("enabled"),
-                catch_up=state.get("catch_up", False),
-            )
-
-    def _check_times(self, draft: Draft, scheduled: Scheduled) -> Draft:
-        """Check the times that change; times that the task already has may be in the past."""
-        now, handled_until = self.clock.now(), scheduled.schedule_state.handled_until
-        before = _definition_of(scheduled.task)
-        problems = draft.definition.problems_at(now, before=before)
-        at = _new_instant(draft.definition, before)
-        if at is not None and handled_until is not None and at <= handled_until:
-            problems["schedule.at"] = "is over"
-        return draft.with_problems(problems)
-
-    async def _save(
-        self,
-        uow: UnitOfWork,
-        caller: Caller,
-        scheduled: Scheduled,
-        definition: Definition | None,
-        *,
-        enabled: bool | None,
-        catch_up: bool = False,
-    ) -> PeriodicTaskView:
-        task, now = scheduled.task, self.clock.now()
-        before, defined_before = _recorded_fields(task), _definition_of(task)
-        if definition is not None and isinstance(task, UnreadableTask):
-            task = task.redefined(definition, at=now)
-        elif definition is not None and isinstance(task, PeriodicTask):
-            task.redefine(definition, at=now)
-        if enabled is False:
-            task.pause(at=now)
-        elif enabled:
-            task.resume(at=now, catch_up=catch_up)
-        _include_now(task, defined_before)
-        await _check_a_run_is_left(self.view, task, defined_before)
-        await uow.periodic_tasks.save(task)
-        if difference := _difference(before, _recorded_fields(task)):
-            if catch_up and "enabled" in difference:
-                difference["catch_up"] = True
-            await self.audit(
-                uow,
-                "scheduling.task_changed",
-                caller.client,
-                actor=caller.user_id,
-                target=target_of(task.id),
-                details=difference,
-            )
-        found = await find(uow, task.id)
-        await uow.commit()
-        return await self.view.one(found)
-
-
-@dataclass(frozen=True, slots=True)
-class ResetPeriodicTask:
-    """Let a periodic task begin anew: none of its runs count, and it goes on with its next slot from now on.
-
-    So a one-off, or a task with `max_runs`, that is over can run again, and so can one whose slots were handled by a
-    clock that was wrong. A run that is going on goes on, and the history stays.
-    """
-
-    uow: UnitOfWorkFactory
-    authorize: Authorize
-    clock: Clock
-    audit: RecordAudit
-    view: DescribePeriodicTasks
-
-    async def __call__(self, caller: Caller, task_id: PeriodicTaskId) -> PeriodicTaskView:
-        """Raise `PeriodicTaskNotFound`."""
-        async with self.uow() as uow:
-            scheduled = await lock(uow, self.authorize, caller, task_id)
-            task, before = scheduled.task, scheduled.schedule_state
-            task.reset(at=self.clock.now())
-            await uow.periodic_tasks.save(task)
-            await uow.periodic_tasks.forget_schedule_state(task_id)
-            handled_until = before.handled_until and before.handled_until.isoformat()
-            await self.audit(
-                uow,
-                "scheduling.task_reset",
-                caller.client,
-                actor=caller.user_id,
-                target=target_of(task_id),
-                details={"name": task.name, "runs": before.runs, "handled_until": handled_until},
-            )
-            found = await find(uow, task_id)
-            await uow.commit()
-        return await self.view.one(found)
-
-
-MOST_AT_ONCE = 200
-"""Limit of tasks that one request may pause or resume; one transaction changes all of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class PauseOrResumeTasks:
-    """Pause many periodic tasks at once, or resume them: all of them, or none if one does not exist."""
-
-    uow: UnitOfWorkFactory
-    authorize: Authorize
-    clock: Clock
-    audit: RecordAudit
-
-    async def __call__(
-        self,
-        caller: Caller,
-        ids: Collection[PeriodicTaskId],
-        *,
-        enabled: bool,
-        catch_up: bool = False,
-    ) -> int:
-        """Return how many were changed by that; raise `PeriodicTaskNotFound`."""
-        changed = 0
-        async with self.uow() as uow:
-            await uow.roles.lock_access()
-            found = await uow.periodic_tasks.lock_all(ids)
-            await self.authorize(uow, caller)
-            now = self.clock.now()
-            for task in (each.task for each in found if each.task.enabled is not enabled):
-                if enabled:
-                    task.resume(at=now, catch_up=catch_up)
-                else:
-                    task.pause(at=now)
-                await uow.periodic_tasks.save(task)
-                changed += 1
-                await self.audit(
-                    uow,
-                    "scheduling.task_changed",
-                    caller.client,
-                    actor=caller.user_id,
-                    target=target_of(task.id),
-                    details={"enabled": {"from": not enabled, "to": enabled}}
-                    | ({"catch_up": True} if catch_up else {}),
-                )
-            await uow.commit()
-        return changed
-
-
-@dataclass(frozen=True, slots=True)
-class DeletePeriodicTask:
-    """Remove a periodic task and its history; what a worker has begun goes on, and nothing of it begins any more."""
-
-    uow: UnitOfWorkFactory
-    authorize: Authorize
-    audit: RecordAudit
-
-    async def __call__(
-        self, caller: Caller, task_id: PeriodicTaskId, *, expected: Versions | None = None
-    ) -> None:
-        """Raise `PeriodicTaskNotFound` or `PreconditionFailed`."""
-        async with self.uow() as uow:
-            task = (await lock(uow, self.authorize, caller, task_id)).task
-            check_version(task.updated_at, expected)
-            await uow.periodic_tasks.delete(task_id)
-            await self.audit(
-                uow,
-                "scheduling.task_deleted",
-                caller.client,
-                actor=caller.user_id,
-                target=target_of(task_id),
-                details=_audit_details(task),
-            )
-            await uow.commit()
-
-
-async def _check_a_run_is_left(
-    view: DescribePeriodicTasks, task: PeriodicTask | UnreadableTask, before: Definition | None
-) -> None:
-    """Raise `InvalidDefinition` if the end or the schedule of an enabled task is new, and no slot is before the end."""
-    definition = _definition_of(task)
-    if definition is None or definition.end_at is None or not task.enabled:
-        return
-    if before and (before.end_at, before.schedule) == (definition.end_at, definition.schedule):
-        return
-    if isinstance(
-        definition.schedule, Clocked
-    ):  # `Definition` knows that its instant is before the end
-        return
-    if (await view.one(Scheduled(task=task))).next_run_at is None:
-        raise InvalidDefinition({"end_at": "leaves no run: the schedule has none before it"})
-
-
-async def find(uow: UnitOfWork, task_id: PeriodicTaskId) -> Scheduled:
+async def find(uow: UnitOfWork, task_id: PeriodicTaskId) -> ScheduledTask:
     """Return a task and its schedule state; raise `PeriodicTaskNotFound`."""
     found = await uow.periodic_tasks.find(task_id)
     if found is None:
         raise PeriodicTaskNotFound(task_id)
     return found
-
-
-async def lock(
-    uow: UnitOfWork, authorize: Authorize, caller: Caller, task_id: PeriodicTaskId
-) -> Scheduled:
-    """Lock a task for the caller; raise `PeriodicTaskNotFound`, or what `Authorize` raises."""
-    await uow.roles.lock_access()
-    found = await uow.periodic_tasks.lock(task_id)
-    await authorize(uow, caller)
-    return found
-
-
-def target_of(task_id: PeriodicTaskId) -> str:
-    """Return how the audit log calls a periodic task."""
-    return f"periodic_task:{task_id}"
-
-
-async def _check_signature(uow: UnitOfWork, draft: Draft) -> Draft:
-    """Check a draft against the tasks that workers know, once any is known."""
-    registered = await uow.registered_tasks.find(draft.definition.task)
-    if not registered and await uow.registered_tasks.is_empty():
-        return draft
-    return draft.check_signature(registered)
-
-
-_TASK_AND_ARGUMENTS = frozenset({"task", "args", "kwargs"})
-STATE_FIELDS: Fields = {"enabled": Flag()}
-"""What is written of a task besides its definition."""
-CHANGE_FIELDS: Fields = {**STATE_FIELDS, "catch_up": Flag()}
-"""What is written of a change besides fields of the definition."""
-
-
-def _definition_of(task: PeriodicTask | UnreadableTask) -> Definition | None:
-    return task.definition if isinstance(task, PeriodicTask) else None
-
-
-def _new_instant(definition: Definition, before: Definition | None) -> datetime | None:
-    """Return the instant of a clocked schedule, unless it is the one that it was before."""
-    schedule = definition.schedule
-    is_new = before is None or before.schedule != schedule
-    return schedule.at if isinstance(schedule, Clocked) and is_new else None
-
-
-def _include_now(task: PeriodicTask | UnreadableTask, before: Definition | None) -> None:
-    """Owe an instant that was meant as now, and came a little late."""
-    if isinstance(task, PeriodicTask) and (at := _new_instant(task.definition, before)):
-        task.include(at)
-
-
-def _plain_data(task: PeriodicTask | UnreadableTask) -> Mapping[str, Any]:
-    return (
-        {**task.stored, "name": task.name}
-        if isinstance(task, UnreadableTask)
-        else definition_data(task.definition)
-    )
-
-
-def _recorded_fields(task: PeriodicTask | UnreadableTask) -> dict[str, Any]:
-    return {**_plain_data(task), "enabled": task.enabled}
-
-
-# Arguments, and headers among the options, may be about people: that they changed is enough to know.
-_PRIVATE_FIELDS = frozenset({"args", "kwargs", "options"})
-
-
-def _audit_details(task: PeriodicTask | UnreadableTask) -> dict[str, Any]:
-    return {
-        name: value for name, value in _recorded_fields(task).items() if name not in _PRIVATE_FIELDS
-    }
-
-
-def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: "changed"
-        if name in _PRIVATE_FIELDS
-        else {"from": before.get(name), "to": after.get(name)}
-        for name in after
-        if before.get(name) != after.get(name)
-    }

@@ -11,16 +11,9 @@ from application.ports.system import Clock, IdGenerator
 from application.ports.task_runs import RunFilter
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import JobSettings
-from application.use_cases.access.guard import Authorize
-from application.use_cases.audit_log import RecordAudit
 from application.use_cases.caller import Caller
-from application.use_cases.scheduling.periodic_tasks import (
-    STATE_FIELDS,
-    find,
-    lock,
-    run_in_thread_if_slow,
-    target_of,
-)
+from application.use_cases.scheduling.changes import STATE_FIELDS, TaskChanges
+from application.use_cases.scheduling.periodic_tasks import find, run_in_thread_if_slow
 from domain.scheduling.drafts import read_draft
 from domain.scheduling.errors import UnreadableDefinition
 from domain.scheduling.fields import Fields, Instant, OrNull, Whole
@@ -37,10 +30,9 @@ class RunNow:
     """Ask for a run of a task, paused or not, besides those of its schedule, which does not move."""
 
     uow: UnitOfWorkFactory
-    authorize: Authorize
     clock: Clock
     ids: IdGenerator
-    audit: RecordAudit
+    changes: TaskChanges
 
     async def __call__(self, caller: Caller, task_id: PeriodicTaskId) -> Run:
         """Return the run, which the leading beat publishes; raise `PeriodicTaskNotFound` or `UnreadableDefinition`."""
@@ -53,17 +45,16 @@ class RunNow:
         )
         async with self.uow() as uow:
             # Locked, so that it is not deleted meanwhile.
-            task = (await lock(uow, self.authorize, caller, task_id)).task
+            task = (await self.changes.lock(uow, caller, task_id)).task
             if isinstance(task, UnreadableTask):
                 raise UnreadableDefinition(task.name, task.reason)
             await uow.runs.request(run)
-            await self.audit(
+            await self.changes.record(
                 uow,
+                caller,
                 "scheduling.run_requested",
-                caller.client,
-                actor=caller.user_id,
-                target=target_of(task_id),
-                details={"name": task.definition.name, "run": str(run.id)},
+                task_id,
+                {"name": task.definition.name, "run": str(run.id)},
             )
             await uow.commit()
         return run
@@ -119,25 +110,23 @@ class CancelRun:
     """Call a run off that no worker has begun; its message is dropped by whoever gets it."""
 
     uow: UnitOfWorkFactory
-    authorize: Authorize
     clock: Clock
-    audit: RecordAudit
+    changes: TaskChanges
 
     async def __call__(self, caller: Caller, run_id: RunId) -> Run:
         """Raise `RunNotFound` or `RunNotWaiting`."""
         async with self.uow() as uow:
             await uow.roles.lock_access()
             run = await uow.runs.lock(run_id)
-            await self.authorize(uow, caller)
+            await self.changes.authorize(uow, caller)
             run = run.cancelled(at=self.clock.now())
             await uow.runs.save(run)
-            await self.audit(
+            await self.changes.record(
                 uow,
+                caller,
                 "scheduling.run_cancelled",
-                caller.client,
-                actor=caller.user_id,
-                target=target_of(run.task_id),
-                details={"run": str(run.id), "scheduled_for": run.scheduled_for.isoformat()},
+                run.task_id,
+                {"run": str(run.id), "scheduled_for": run.scheduled_for.isoformat()},
             )
             await uow.commit()
         return run

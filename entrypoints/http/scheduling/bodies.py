@@ -8,8 +8,8 @@ from uuid import UUID
 from pydantic import Field
 
 from application.ports.leader_lease import SchedulerStatus
+from application.ports.periodic_tasks import ScheduledTask
 from application.ports.registered_tasks import OfferedTask
-from application.use_cases.scheduling.periodic_tasks import PeriodicTaskView
 from application.use_cases.scheduling.task_runs import RunOfTask
 from domain.scheduling.periodic_tasks import UnreadableTask
 from domain.scheduling.registered_tasks import Parameter, ParameterKind
@@ -93,9 +93,9 @@ class PeriodicTaskBody(DefinitionFields):
     )
 
     @classmethod
-    def of(cls, seen: PeriodicTaskView) -> Self:
+    def of(cls, seen: ScheduledTask) -> Self:
         """Present a task."""
-        task, schedule_state = seen.scheduled.task, seen.scheduled.schedule_state
+        task, schedule_state = seen.task, seen.schedule_state
         return cls(
             **presented(task),
             id=task.id,

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel, to_snake
 
-from application.use_cases.scheduling.periodic_tasks import CHANGE_FIELDS
+from application.use_cases.scheduling.changes import CHANGE_FIELDS
 from application.use_cases.scheduling.task_runs import PREVIEW_FIELDS
 from domain.scheduling import codec, drafts
 from domain.scheduling.errors import InvalidDefinition

@@ -10,16 +10,15 @@ from starlette.responses import Response
 
 from application.ports.periodic_tasks import PeriodicTaskFilter
 from application.ports.task_runs import RunFilter
-from application.use_cases.scheduling.periodic_tasks import (
+from application.use_cases.scheduling.changes import (
     MOST_AT_ONCE,
     ChangePeriodicTask,
     CreatePeriodicTask,
     DeletePeriodicTask,
-    GetPeriodicTask,
-    ListPeriodicTasks,
     PauseOrResumeTasks,
     ResetPeriodicTask,
 )
+from application.use_cases.scheduling.periodic_tasks import GetPeriodicTask, ListPeriodicTasks
 from application.use_cases.scheduling.task_runs import (
     MOST_PREVIEWED,
     CancelRun,

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from application.ports.leader_lease import BeatId, BeatReport, PublishingProblem
-from application.use_cases.scheduling.periodic_tasks import CHANGE_FIELDS, STATE_FIELDS
+from application.use_cases.scheduling.changes import CHANGE_FIELDS, STATE_FIELDS
 from application.use_cases.scheduling.task_runs import PREVIEW_FIELDS
 from domain.scheduling.drafts import FIELDS
 from domain.scheduling.periodic_tasks import ScheduleState, UnreadableTask

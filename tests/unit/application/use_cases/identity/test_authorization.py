@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import inspect
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from application.use_cases.access.roles import RoleDraft
 from application.use_cases.caller import Caller
 from application.use_cases.identity.changes import UserChange
 from application.use_cases.identity.users import UserDraft
+from application.use_cases.scheduling.changes import TaskChanges
 from domain.access import PermissionDenied
 from domain.errors import PorticoError
 from domain.identity import Email, Password, PersonName, User, Username, UserStatus
@@ -99,7 +101,7 @@ async def scene() -> Scene:
         administrator=administrator,
         victim=victim,
         other_role=await world.given_role(a_role(code="other")),
-        task=view.scheduled.task,
+        task=view.task,
     )
 
 
@@ -357,7 +359,7 @@ async def test_a_thief_who_was_logged_out_everywhere_does_not_change_the_passwor
 
 
 def test_every_use_case_that_changes_something_for_a_caller_asks_again() -> None:
-    """A new one too: whoever takes a caller and commits has `authorize`."""
+    """A new one too: whoever takes a caller and commits has `authorize`, or locks what it changes by `TaskChanges`."""
     changes, forgetful = list[str](), list[str]()
     for path in USE_CASES.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -365,7 +367,8 @@ def test_every_use_case_that_changes_something_for_a_caller_asks_again() -> None
                 text = ast.unparse(node)
                 if "caller: Caller" in text and re.search(r"\b(uow|self)\.commit\(", text):
                     changes.append(node.name)
-                    if not re.search(r"self\.authorize\b", text):
+                    if not re.search(r"self\.(changes\.lock|(changes\.)?authorize)\b", text):
                         forgetful.append(node.name)
     assert len(changes) > 12
     assert forgetful == []
+    assert "await self.authorize(uow, caller)" in inspect.getsource(TaskChanges.lock)

@@ -9,11 +9,10 @@ from uuid import UUID
 import pytest
 
 from application.paging import PageRequest
-from application.ports.periodic_tasks import PeriodicTaskFilter
+from application.ports.periodic_tasks import PeriodicTaskFilter, ScheduledTask
 from application.ports.run_log import Begun, Finished
 from application.ports.task_runs import RunFilter
 from application.use_cases.caller import Caller
-from application.use_cases.scheduling.periodic_tasks import PeriodicTaskView
 from domain.scheduling.errors import (
     InvalidDefinition,
     PeriodicTaskNameTaken,
@@ -54,21 +53,21 @@ async def made(world: World, caller: Caller, **changes: object) -> PeriodicTask:
     return readable(seen)
 
 
-def readable(seen: PeriodicTaskView) -> PeriodicTask:
-    task = seen.scheduled.task
+def readable(seen: ScheduledTask) -> PeriodicTask:
+    task = seen.task
     assert isinstance(task, PeriodicTask)
     return task
 
 
-async def show(world: World, task_id: PeriodicTaskId) -> PeriodicTaskView:
-    seen: PeriodicTaskView = await world.container.get_periodic_task()(task_id)
+async def show(world: World, task_id: PeriodicTaskId) -> ScheduledTask:
+    seen: ScheduledTask = await world.container.get_periodic_task()(task_id)
     return seen
 
 
 async def change(
     world: World, caller: Caller, task_id: PeriodicTaskId, **wanted: object
-) -> PeriodicTaskView:
-    seen: PeriodicTaskView = await world.container.change_periodic_task().change(
+) -> ScheduledTask:
+    seen: ScheduledTask = await world.container.change_periodic_task().change(
         caller, task_id, wanted
     )
     return seen
@@ -381,7 +380,7 @@ async def test_after_a_change_the_next_slot_follows_the_last_one(
     seen = await change(world, caller, task.id, schedule={"minute": "30"})
 
     assert seen.next_run_at == world.clock.now() + timedelta(hours=3, minutes=30)
-    assert seen.scheduled.schedule_state.runs == 3
+    assert seen.schedule_state.runs == 3
 
 
 async def test_replacing_sets_what_is_left_out_to_its_default(world: World, caller: Caller) -> None:
@@ -437,7 +436,7 @@ async def test_a_task_that_is_over_can_be_reset_and_goes_on_with_its_next_slot(
     reset = await world.container.reset_periodic_task()(caller, task.id)
 
     assert reset == await show(world, task.id)
-    assert reset.scheduled.schedule_state == ScheduleState()
+    assert reset.schedule_state == ScheduleState()
     assert reset.next_run_at == world.clock.now() + timedelta(hours=1)
     assert reset.last_slot is None
 
@@ -459,7 +458,7 @@ async def test_what_cannot_be_read_can_be_reset(world: World, caller: Caller) ->
     await world.container.reset_periodic_task()(caller, task_id)
 
     seen = await show(world, task_id)
-    assert seen.scheduled.task.reset_at == world.clock.now()
+    assert seen.task.reset_at == world.clock.now()
 
 
 # --- paused and resumed -------------------------------------------------------------------------
@@ -505,8 +504,8 @@ async def test_what_cannot_be_read_is_shown_with_its_reason(world: World) -> Non
 
     seen = await show(world, task_id)
 
-    assert isinstance(seen.scheduled.task, UnreadableTask)
-    assert "minute" in seen.scheduled.task.reason
+    assert isinstance(seen.task, UnreadableTask)
+    assert "minute" in seen.task.reason
     assert seen.next_run_at is None
     assert await world.container.list_next_runs()(task_id, limit=3) == []
 
@@ -520,7 +519,7 @@ async def test_what_cannot_be_read_is_paused_mended_and_replaced(
     mended = await change(world, caller, task_id, schedule={"minute": "1,2"})
     replaced = await world.container.change_periodic_task().replace(caller, task_id, HOURLY)
 
-    assert isinstance(paused.scheduled.task, UnreadableTask)
+    assert isinstance(paused.task, UnreadableTask)
     assert readable(mended).definition.name == "by hand"
     assert not readable(mended).enabled
     assert readable(replaced).enabled
@@ -558,7 +557,7 @@ async def test_a_list_is_narrowed_by_each_filter(world: World, caller: Caller) -
         found = await world.container.list_periodic_tasks()(
             PeriodicTaskFilter(**which), PageRequest()
         )
-        return [seen.scheduled.task.name for seen in found.records]
+        return [seen.task.name for seen in found.records]
 
     assert await names() == ["alpha", "beta", "by hand", "gamma_50%"]
     assert await names(keyword="ÜNÏ") == ["alpha"]
