@@ -249,9 +249,11 @@ class Container(containers.DeclarativeContainer):
         memory=providers.List(),
         servers=providers.List(
             providers.Singleton(
-                PostgresInspection, engine, clock, settings.provided.sessions.leeway
+                PostgresInspection, engine, clock, settings.provided.sessions.token_leeway
             ),
-            providers.Singleton(RedisInspection, redis, clock, settings.provided.sessions.leeway),
+            providers.Singleton(
+                RedisInspection, redis, clock, settings.provided.sessions.token_leeway
+            ),
         ),
     )
     beat_store = providers.Selector(

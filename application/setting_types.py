@@ -26,13 +26,6 @@ class Kind:
     """Whether it may come from a file (`<variable>_FILE`) and is never shown."""
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
-    """The name of a variable, without `PORTICO_`, if it is not made of its section's prefix and its field's name."""
-
-    name: str
-
-
 Word: TypeAlias = Annotated[str, Kind("one word of ASCII characters", pattern="[!-~]{1,100}")]
 Text: TypeAlias = Annotated[str, Kind("2 to 100 characters", pattern="(?s).{2,100}")]
 Secret: TypeAlias = Annotated[str, Kind("text", pattern="(?s).+", secret=True)]

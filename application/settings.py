@@ -23,7 +23,6 @@ from application.setting_types import (
     Memory,
     Modules,
     MongoUrl,
-    Named,
     Networks,
     Origins,
     Port,
@@ -114,8 +113,20 @@ LogLevel: TypeAlias = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CorsSettings:
+    """What pages of other sites may do with the API."""
+
+    PREFIX: ClassVar = "CORS_"
+
+    origins: Origins = ()
+    """Sites whose pages may call the API from a browser."""
+    credentials: bool = False
+    """Whether those pages may send credentials such as cookies. Needs named origins, not `*`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSettings:
-    """The HTTP server and what browsers may do with it."""
+    """The HTTP server."""
 
     PREFIX: ClassVar = "HTTP_"
 
@@ -135,10 +146,7 @@ class HttpSettings:
     """Largest request body on the authentication routes."""
     stop_timeout: Timeout = timedelta(seconds=30)
     """Time that a stopping API has to finish its running requests."""
-    cors_origins: Annotated[Origins, Named("CORS_ORIGINS")] = ()
-    """Sites whose pages may call the API from a browser."""
-    cors_credentials: Annotated[bool, Named("CORS_CREDENTIALS")] = False
-    """Whether those pages may send credentials such as cookies. Needs named origins, not `*`."""
+    cors: CorsSettings = CorsSettings()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,15 +218,15 @@ class JobSettings:
     """Store of task results. Default: PORTICO_REDIS_URL, with separate keys."""
     task_modules: Modules = ()
     """Modules with your own tasks; workers and beats import them."""
-    pool: Annotated[WorkerPool, Named("WORKER_POOL")] = WorkerPool.PREFORK
+    worker_pool: WorkerPool = WorkerPool.PREFORK
     """How a worker runs tasks: in processes, in threads, or in its own thread, one after the other."""
-    concurrency: Annotated[Count | None, Named("WORKER_CONCURRENCY")] = None
+    worker_concurrency: Count | None = None
     """Number of tasks that a worker runs at once. Default: one per core."""
-    lease: Annotated[Interval, Named("BEAT_LEASE")] = timedelta(seconds=15)
+    beat_lease: Interval = timedelta(seconds=15)
     """Time for which a beat leads without renewing its lease. A standby beat takes over within this time."""
-    poll: Annotated[Interval, Named("BEAT_POLL")] = timedelta(seconds=5)
+    beat_poll: Interval = timedelta(seconds=5)
     """Interval at which a beat reads changes, in case a notification was lost."""
-    reconcile: Annotated[Interval, Named("BEAT_RECONCILE")] = timedelta(minutes=5)
+    beat_reconcile: Interval = timedelta(minutes=5)
     """Interval at which a beat compares everything it knows with the database."""
     runs_retention: Retention = timedelta(days=30)
     """Time after which a run of a periodic task is deleted from the history."""
@@ -298,9 +306,9 @@ class SessionSettings:
     """Time after which a session ends in any case."""
     refresh_grace: AtMostAMinute = timedelta(seconds=10)
     """Time after a rotation in which the previous refresh token still returns the same successor."""
-    leeway: Annotated[AtMostAMinute, Named("TOKEN_LEEWAY")] = timedelta(seconds=30)
+    token_leeway: AtMostAMinute = timedelta(seconds=30)
     """Largest accepted difference between the clocks of two hosts, including the Redis server."""
-    cap: Annotated[Count, Named("SESSIONS_PER_USER")] = 20
+    sessions_per_user: Count = 20
     """Largest number of sessions of a user. A new session beyond it ends the oldest one."""
     agent_binding: AgentBinding = AgentBinding.FAMILY
     """What a refresh must have in common with the log-in: the browser family, or exactly the same User-Agent."""
@@ -323,25 +331,25 @@ class PasswordSettings:
 
     PREFIX: ClassVar = ""
 
-    memory_kib: Annotated[Memory, Named("ARGON2_MEMORY_KIB")] = _LEAST_ARGON2_MEMORY_KIB
+    argon2_memory_kib: Memory = _LEAST_ARGON2_MEMORY_KIB
     """Memory of one password hash, in KiB. STAGING and PRODUCTION require 19456 or more (OWASP)."""
-    time_cost: Annotated[Count, Named("ARGON2_TIME_COST")] = _LEAST_ARGON2_TIME
+    argon2_time_cost: Count = _LEAST_ARGON2_TIME
     """Passes of one password hash. STAGING and PRODUCTION require 2 or more (OWASP)."""
-    parallelism: Annotated[Lanes, Named("ARGON2_PARALLELISM")] = 1
+    argon2_parallelism: Lanes = 1
     """Parallel lanes of one password hash."""
-    workers: Annotated[Count | None, Named("HASHING_WORKERS")] = None
+    hashing_workers: Count | None = None
     """Number of threads that hash passwords. Default: one per core."""
-    queue: Annotated[Count, Named("HASHING_QUEUE")] = 256
+    hashing_queue: Count = 256
     """Number of hashes that may wait. Further requests are answered 503."""
-    shortest: Annotated[ShortestPassword, Named("PASSWORD_MIN_LENGTH")] = _POLICY.shortest
+    password_min_length: ShortestPassword = _POLICY.shortest
     """Smallest number of characters of a new password."""
-    longest: Annotated[LongestPassword, Named("PASSWORD_MAX_LENGTH")] = _POLICY.longest
+    password_max_length: LongestPassword = _POLICY.longest
     """Largest number of characters of a new password."""
 
     @property
     def policy(self) -> PasswordPolicy:
         """The rules of a new password."""
-        return PasswordPolicy(shortest=self.shortest, longest=self.longest)
+        return PasswordPolicy(shortest=self.password_min_length, longest=self.password_max_length)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,13 +362,13 @@ class ThrottleSettings:
     """Log-in attempts per account, existing or not."""
     address: Attempts = Limit(30, 300)
     """Log-in attempts per address (IPv6: per /64, and ten times as many per /48), or per known device."""
-    everyone: Annotated[Attempts, Named("THROTTLE_GLOBAL")] = Limit(1000, 300)
+    global_: Attempts = Limit(1000, 300)
     """Log-in attempts in total, not counting those from known devices."""
     refresh: Attempts = Limit(60, 60)
     """Refreshes per session."""
     public: Attempts = Limit(120, 60)
     """Public key requests and registrations per address (IPv6: per /64, and ten times as many per /48)."""
-    failures_before_lock: Annotated[Count, Named("THROTTLE_LOCK_AFTER")] = 5
+    lock_after: Count = 5
     """Number of consecutive failures after which an account is locked for some time."""
     first_lock: Lifetime = timedelta(seconds=30)
     """Duration of the first lock. Each further failure doubles it."""
@@ -437,7 +445,7 @@ class Settings:
         return tuple(problems)
 
     def _problems_anywhere(self) -> Iterator["Problem"]:
-        if self.http.cors_credentials and "*" in self.http.cors_origins:
+        if self.http.cors.credentials and "*" in self.http.cors.origins:
             yield Problem(
                 "PORTICO_CORS_ORIGINS",
                 "must name origins: `*` together with credentials lets every site act for its visitors",
@@ -470,7 +478,7 @@ class Settings:
                 "PORTICO_REFRESH_IDLE",
                 "must lie between PORTICO_ACCESS_LIFETIME and PORTICO_REFRESH_ABSOLUTE",
             )
-        if self.passwords.longest < self.passwords.shortest:
+        if self.passwords.password_max_length < self.passwords.password_min_length:
             yield Problem(
                 "PORTICO_PASSWORD_MAX_LENGTH", "must be at least PORTICO_PASSWORD_MIN_LENGTH"
             )
@@ -495,8 +503,8 @@ class Settings:
         if self.keys.names is None:
             yield missing_name_key(self.environment)
         if (
-            self.passwords.memory_kib < _LEAST_ARGON2_MEMORY_KIB
-            or self.passwords.time_cost < _LEAST_ARGON2_TIME
+            self.passwords.argon2_memory_kib < _LEAST_ARGON2_MEMORY_KIB
+            or self.passwords.argon2_time_cost < _LEAST_ARGON2_TIME
         ):
             yield Problem(
                 "PORTICO_ARGON2_MEMORY_KIB, PORTICO_ARGON2_TIME_COST",

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, TypeAdapter
 
-from application.setting_types import Kind, Named
+from application.setting_types import Kind
 from application.settings import Limit
 
 
@@ -40,7 +40,7 @@ def reader_of(hint: Any) -> TypeAdapter[Any]:  # noqa: ANN401 - an annotation
     """Return what reads a value from text, and accepts one that has its type already."""
     type_, metadata = parts_of(hint)
     kind, choices = kind_of(hint), _choices(type_)
-    steps = [part for part in metadata if not isinstance(part, Kind | Named)]
+    steps = [part for part in metadata if not isinstance(part, Kind)]
     if type_ is timedelta:
         steps.append(BeforeValidator(_duration))
     elif type_ is Limit:

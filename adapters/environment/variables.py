@@ -8,9 +8,9 @@ from typing import Annotated, Any, ClassVar, TypeAlias, get_type_hints
 
 from pydantic import AfterValidator, BeforeValidator
 
-from adapters.environment.values import kind_of, parts_of, reader_of
+from adapters.environment.values import kind_of, reader_of
 from adapters.security.keys import read_key_dir
-from application.setting_types import Kind, Named
+from application.setting_types import Kind
 from application.settings import KeyRing, KeySettings, RetiredKey, Settings
 
 PREFIX = "PORTICO_"
@@ -141,6 +141,11 @@ class Variable:
         return reader_of(self.hint).validate_python(value)
 
 
+def variable_of(key: str) -> str:
+    """Return the variable that a keyword of `load_settings` is for: `http_port` is `PORTICO_HTTP_PORT`."""
+    return "ENVIRONMENT" if key == "environment" else PREFIX + key.upper()
+
+
 def is_section(type_: object) -> bool:
     """Tell whether the fields of a class are variables, or sections of them."""
     return hasattr(type_, "PREFIX")
@@ -150,14 +155,11 @@ def _declared(section: Any) -> Iterator[Variable]:  # noqa: ANN401 - a dataclass
     hints = get_type_hints(section, include_extras=True)
     for field in fields(section):
         hint = hints[field.name]
-        _, metadata = parts_of(hint)
         if is_section(hint):
             yield from _declared(hint)
         elif hint is not KeySettings:
-            name = section.PREFIX + field.name.upper()
-            for part in metadata:
-                name = part.name if isinstance(part, Named) else name
-            name = name if name == "ENVIRONMENT" else PREFIX + name
+            # An underscore at the end is there for Python: `global_`.
+            name = variable_of(f"{section.PREFIX}{field.name}".rstrip("_"))
             yield Variable(name, section, field.name, hint, field.default)
 
 
@@ -172,8 +174,3 @@ FALLBACKS = {
     "REDIS_URL": ("PORTICO_REDIS_URL", "redis"),
 }
 """What many platforms call an address, the variable that it is for, and how one begins that is ours."""
-
-
-def variable_of(key: str) -> str:
-    """Return the variable that a keyword of `load_settings` is for: `http_port` is `PORTICO_HTTP_PORT`."""
-    return "ENVIRONMENT" if key == "environment" else PREFIX + key.upper()

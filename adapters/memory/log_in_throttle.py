@@ -51,7 +51,7 @@ class MemoryLogInThrottle(LogInThrottle):
         counted: dict[tuple[str, ...], Limit] = {("device", name, device): limits.address}
         if not known:
             counted = {**limits_of("network", attempt.address, limits.address)}
-            counted[("everyone",)] = limits.everyone
+            counted[("everyone",)] = limits.global_
         wait = max(account_wait, self._buckets.wait(counted, now))
         if wait:
             raise Throttled(wait)
@@ -59,7 +59,7 @@ class MemoryLogInThrottle(LogInThrottle):
         self._buckets.pay(counted, now)
         account.full_at = account_full_at
         locked = account.locked_until > now
-        if not locked and account.failures + 1 >= limits.failures_before_lock:
+        if not locked and account.failures + 1 >= limits.lock_after:
             # The attempt holds the lock until its result is known, so that a second one finds the account locked.
             account.locked_until = now + limits.first_lock
         account.forgotten_at = max(account.forgotten_at, account.full_at, account.locked_until)
@@ -82,7 +82,7 @@ class MemoryLogInThrottle(LogInThrottle):
         now = self._clock.now()
         account = self._account(reservation)
         account.failures += 1
-        steps = account.failures - self._settings.failures_before_lock
+        steps = account.failures - self._settings.lock_after
         if steps >= 0:
             account.locked_until = now + self._locks[min(steps, len(self._locks) - 1)]
         account.forgotten_at = max(account.locked_until, now) + FAILURES_FORGOTTEN_AFTER

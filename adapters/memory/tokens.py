@@ -51,7 +51,7 @@ class MemoryTokens(Tokens):
         allow_expired: bool = False,
     ) -> None:
         now = self._clock.now()
-        if claims.issued_at > now + self._settings.leeway:
+        if claims.issued_at > now + self._settings.token_leeway:
             raise InvalidToken("iat is in the future")
         if not timedelta(0) < claims.expires_at - claims.issued_at <= lifetime:
             raise InvalidToken("its lifetime is not one of ours")

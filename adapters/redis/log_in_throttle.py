@@ -58,14 +58,14 @@ class RedisLogInThrottle(LogInThrottle):
                 "throttle:{log-in}:everyone",
             ],
             device,
-            limits.failures_before_lock,
+            limits.lock_after,
             microseconds(limits.first_lock),
             *operands(
                 [
                     limits.account,
                     limits.address,
                     *limits_of(networks, limits.address),
-                    limits.everyone,
+                    limits.global_,
                 ]
             ),
         )
@@ -90,7 +90,7 @@ class RedisLogInThrottle(LogInThrottle):
             return
         await self._failed(
             [self._reserved_key(reservation)],
-            self._settings.failures_before_lock,
+            self._settings.lock_after,
             microseconds(FAILURES_FORGOTTEN_AFTER),
             *map(microseconds, self._locks),
         )

@@ -19,9 +19,9 @@ class Argon2PasswordHasher(PasswordHasher):
     def __init__(self, pool: HashingPool, settings: PasswordSettings) -> None:
         self._pool = pool
         self._argon2 = argon2.PasswordHasher(
-            time_cost=settings.time_cost,
-            memory_cost=settings.memory_kib,
-            parallelism=settings.parallelism,
+            time_cost=settings.argon2_time_cost,
+            memory_cost=settings.argon2_memory_kib,
+            parallelism=settings.argon2_parallelism,
         )
         self._nobodys = _nobodys_hash(self._argon2)
 

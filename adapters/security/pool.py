@@ -21,9 +21,9 @@ class HashingPool:
     """
 
     def __init__(self, settings: PasswordSettings) -> None:
-        workers = settings.workers or os.cpu_count() or 1
+        workers = settings.hashing_workers or os.cpu_count() or 1
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="hashing")
-        self._permits = threading.BoundedSemaphore(workers + settings.queue)
+        self._permits = threading.BoundedSemaphore(workers + settings.hashing_queue)
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what `function` returns; raise `Unavailable` at once when the queue is full or the pool closed.

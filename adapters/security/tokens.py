@@ -122,7 +122,7 @@ class JoseTokens(Tokens):
         )
         if _instant(payload, "nbf") != claims.issued_at:
             raise InvalidToken("nbf is not iat")
-        if claims.authenticated_at > claims.issued_at + self._settings.leeway:
+        if claims.authenticated_at > claims.issued_at + self._settings.token_leeway:
             raise InvalidToken("auth_time is after iat")
         return claims, key
 
@@ -152,7 +152,7 @@ class JoseTokens(Tokens):
         now = self._clock.now()
         if not key.accepted_at(now):
             raise InvalidToken("its key was retired too long ago")
-        if claims.issued_at > now + self._settings.leeway:
+        if claims.issued_at > now + self._settings.token_leeway:
             raise InvalidToken("iat is in the future")
         if not timedelta(0) < claims.expires_at - claims.issued_at <= lifetime:
             raise InvalidToken("its lifetime is not one of ours")

@@ -48,8 +48,8 @@ def configuration(settings: Settings) -> dict[str, Any]:
         # No soft limit: it would contradict every shorter limit that a task or a message has of its own.
         "task_time_limit": TIME_LIMIT.total_seconds(),
         "result_expires": timedelta(days=1),
-        "worker_pool": settings.jobs.pool.value,
-        "worker_concurrency": settings.jobs.concurrency or "auto",
+        "worker_pool": settings.jobs.worker_pool.value,
+        "worker_concurrency": settings.jobs.worker_concurrency or "auto",
         # Log lines are ours to form, and standard output belongs to whoever started the worker.
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,

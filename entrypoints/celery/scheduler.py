@@ -111,9 +111,9 @@ class DatabaseScheduler(Scheduler):
             sun=opened.sun(),
             beat=BeatId(opened.ids().new()),
             name=f"{socket.gethostname()}:{os.getpid()}",
-            lease_length=settings.lease,
-            poll=settings.poll,
-            reconcile=settings.reconcile,
+            lease_length=settings.beat_lease,
+            poll=settings.beat_poll,
+            reconcile=settings.beat_reconcile,
             configured=read_configuration(
                 self._configured_tasks(), timezone=str(self.app.timezone)
             ),

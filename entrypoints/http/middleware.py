@@ -54,12 +54,12 @@ def middleware(settings: HttpSettings, *, auth_prefixes: tuple[str, ...]) -> lis
         Middleware(ErrorMiddleware),
         Middleware(HeadMiddleware),
     ]
-    if settings.cors_origins:
+    if settings.cors.origins:
         layers += [
             Middleware(
                 StrictCORSMiddleware,
-                allow_origins=settings.cors_origins,
-                allow_credentials=settings.cors_credentials,
+                allow_origins=settings.cors.origins,
+                allow_credentials=settings.cors.credentials,
                 allow_methods=("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
                 allow_headers=(
                     "Authorization",

@@ -23,7 +23,7 @@ SECOND, MINUTE, HOUR, DAY = (
     timedelta(days=1),
 )
 PLENTY = Limit(1_000_000, 1)
-OPEN = ThrottleSettings(account=PLENTY, address=PLENTY, everyone=PLENTY)
+OPEN = ThrottleSettings(account=PLENTY, address=PLENTY, global_=PLENTY)
 """Limits that nobody reaches; a test sets the one that it is about."""
 
 ADA = UserId(UUID(int=1))
@@ -185,7 +185,7 @@ async def test_neighbours_do_not_pay_for_each_other(
 
 
 async def test_all_attempts_together_are_limited(harness: ThrottleHarness) -> None:
-    harness.configure(replace(OPEN, everyone=Limit(4, 60)))
+    harness.configure(replace(OPEN, global_=Limit(4, 60)))
     for n in range(4):
         await harness.reserve(
             LogInAttempt(
@@ -197,7 +197,7 @@ async def test_all_attempts_together_are_limited(harness: ThrottleHarness) -> No
 
 async def test_a_refused_attempt_pays_in_no_bucket(harness: ThrottleHarness) -> None:
     harness.configure(
-        replace(OPEN, account=Limit(2, 300), address=Limit(5, 300), everyone=Limit(9, 300))
+        replace(OPEN, account=Limit(2, 300), address=Limit(5, 300), global_=Limit(9, 300))
     )
     for _ in range(50):
         await harness.attempts(OWNER)
@@ -210,7 +210,7 @@ async def test_a_refused_attempt_pays_in_no_bucket(harness: ThrottleHarness) -> 
 
 async def test_a_refusal_names_the_longest_wait(harness: ThrottleHarness) -> None:
     harness.configure(
-        replace(OPEN, account=Limit(1, 60), address=Limit(1, 3600), everyone=Limit(1, 5))
+        replace(OPEN, account=Limit(1, 60), address=Limit(1, 3600), global_=Limit(1, 5))
     )
     await harness.reserve()
     assert await harness.wait_for() == HOUR
@@ -240,7 +240,7 @@ async def test_a_success_costs_the_account_nothing(harness: ThrottleHarness) -> 
 async def test_a_success_gives_one_attempt_back_and_not_those_that_failed(
     harness: ThrottleHarness,
 ) -> None:
-    harness.configure(replace(OPEN, account=Limit(3, 300), failures_before_lock=100))
+    harness.configure(replace(OPEN, account=Limit(3, 300), lock_after=100))
     await harness.fail(ATTACKER)
     await harness.succeed(OWNER)
     assert await harness.attempts(ATTACKER) == 2
@@ -391,7 +391,7 @@ async def test_a_right_password_frees_the_account_that_its_attempt_held(
 async def test_an_attempt_that_is_never_settled_holds_the_account_for_the_first_lock_only(
     harness: ThrottleHarness,
 ) -> None:
-    harness.configure(replace(OPEN, failures_before_lock=1))
+    harness.configure(replace(OPEN, lock_after=1))
     await harness.reserve()
     await harness.clock.pass_time(29 * SECOND)
     assert await harness.is_locked()
@@ -466,7 +466,7 @@ async def test_nobody_behind_the_same_address_locks_a_known_device_out(
 ) -> None:
     """Not even with the same browser: a colleague, or everybody else behind a carrier's address."""
     harness.configure(
-        replace(OPEN, account=Limit(10, 300), address=Limit(30, 300), everyone=Limit(50, 300))
+        replace(OPEN, account=Limit(10, 300), address=Limit(30, 300), global_=Limit(50, 300))
     )
     await harness.succeed(OWNER)
     colleague = replace(OWNER, device=None)
@@ -484,7 +484,7 @@ async def test_nobody_behind_the_same_address_locks_a_known_device_out(
 async def test_one_site_with_all_its_networks_locks_no_known_device_out_and_leaves_room_for_others(
     harness: ThrottleHarness,
 ) -> None:
-    harness.configure(replace(OPEN, address=Limit(3, 300), everyone=Limit(50, 300)))
+    harness.configure(replace(OPEN, address=Limit(3, 300), global_=Limit(50, 300)))
     await harness.succeed(OWNER)
     passed = 0
     for n in range(100):

@@ -17,7 +17,7 @@ def hasher(request: pytest.FixtureRequest) -> Iterator[PasswordHasher]:
     if request.param == "memory":
         yield MemoryPasswordHasher()
         return
-    settings = PasswordSettings(memory_kib=8, time_cost=1)
+    settings = PasswordSettings(argon2_memory_kib=8, argon2_time_cost=1)
     pool = HashingPool(settings)
     yield Argon2PasswordHasher(pool, settings)
     pool.close()

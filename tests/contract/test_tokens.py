@@ -129,7 +129,7 @@ async def test_expiry_alone_can_be_forgiven(tokens: Tokens, clock: MovableClock)
 
 def test_a_token_from_the_future_is_refused(tokens: Tokens) -> None:
     """Beyond the leeway that the clocks of two processes are given."""
-    ahead = SETTINGS.leeway
+    ahead = SETTINGS.token_leeway
     good = replace(ACCESS, issued_at=A_MOMENT + ahead, expires_at=ACCESS.expires_at + ahead)
     bad = replace(good, issued_at=good.issued_at + SECOND, expires_at=good.expires_at + SECOND)
 

@@ -17,7 +17,7 @@ UNLIMITED = replace(
     IN_MEMORY,
     registration=Registration.OPEN,
     throttle=ThrottleSettings(
-        account=UNTHROTTLED, address=UNTHROTTLED, everyone=UNTHROTTLED, public=UNTHROTTLED
+        account=UNTHROTTLED, address=UNTHROTTLED, global_=UNTHROTTLED, public=UNTHROTTLED
     ),
 )
 ROUTES = [

@@ -778,7 +778,7 @@ def settings(
         mongo=MongoSettings(url=mongo_url, database=mongo_database),
         s3=s3_settings,
         keys=key_settings(),
-        passwords=PasswordSettings(memory_kib=64, time_cost=1),
+        passwords=PasswordSettings(argon2_memory_kib=64, argon2_time_cost=1),
     )
 
 

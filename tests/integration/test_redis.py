@@ -512,7 +512,7 @@ async def test_memory_and_redis_agree_about_log_in_attempts(
     clock = ClockWithRedis(client)
     users = {"ada": ADA, "bob": None}
     limits = ThrottleSettings(
-        account=Limit(6, 60), address=Limit(9, 60), everyone=Limit(12, 60), failures_before_lock=3
+        account=Limit(6, 60), address=Limit(9, 60), global_=Limit(12, 60), lock_after=3
     )
     throttles: list[LogInThrottle] = [
         RedisLogInThrottle(TimedRedis(client, clock), limits, NAME_KEY),

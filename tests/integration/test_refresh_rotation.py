@@ -267,7 +267,7 @@ async def test_grace_is_measured_by_one_clock_though_those_of_two_hosts_differ(
 async def test_attempts_and_locks_are_counted_by_one_clock_though_those_of_two_hosts_differ(
     client: RedisClient, seconds: int
 ) -> None:
-    limits = ThrottleSettings(account=Limit(4, 20), failures_before_lock=3)
+    limits = ThrottleSettings(account=Limit(4, 20), lock_after=3)
     here, there = worlds_on(client, apart=timedelta(seconds=seconds), throttle=limits)
     await here.given(ada := a_user())
     for host in (here, there, here):

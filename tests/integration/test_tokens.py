@@ -389,7 +389,7 @@ async def test_a_remembered_token_is_from_the_future_when_the_clock_is_set_back(
     token = tokens.issue_access(access_claims())
     tokens.verify_access(token)
 
-    await clock.pass_time(-SETTINGS.leeway)
+    await clock.pass_time(-SETTINGS.token_leeway)
     assert tokens.verify_access(token) == access_claims()
     await clock.pass_time(timedelta(seconds=-1))
     assert refusal_of(tokens.verify_access, token).reason == "iat is in the future"

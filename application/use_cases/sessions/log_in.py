@@ -86,7 +86,7 @@ class LogIn:
             self._session(user, client),
             idle=self.settings.refresh_idle,
             absolute=self.settings.refresh_absolute,
-            cap=self.settings.cap,
+            cap=self.settings.sessions_per_user,
         )
         session = opened_session.session
         # After the session is open: a concurrent change of the password or status either ends this session or

@@ -19,6 +19,7 @@ from pydantic import ByteSize
 from adapters.environment.load import load_settings
 from adapters.environment.variables import FALLBACKS, VARIABLES, KeyVariables, Variable, variable_of
 from application.settings import (
+    CorsSettings,
     Environment,
     HttpSettings,
     KeySettings,
@@ -228,7 +229,7 @@ def test_every_variable_reaches_the_setting_it_is_named_for(
     assert settings.http.hsts
     assert settings.http.body_limit == 2 * 1024 * 1024
     assert settings.http.stop_timeout == timedelta(seconds=1.5)
-    assert settings.http.cors_origins == ("https://a.example.org", "http://localhost:5173")
+    assert settings.http.cors.origins == ("https://a.example.org", "http://localhost:5173")
     assert settings.postgres.url == "postgresql://user@/db?host=/run/postgres"
     assert settings.redis.url == "rediss://:p%40ss@[::1]:6380/1"
     assert settings.mongo.url == "mongodb://u:p@one:27017,two:27018/?replicaSet=rs"
@@ -240,8 +241,8 @@ def test_every_variable_reaches_the_setting_it_is_named_for(
     assert settings.sessions.refresh_grace == timedelta(0)
     assert settings.sessions.agent_binding is AgentBinding.STRICT
     assert settings.passwords.policy.shortest == 8
-    assert settings.throttle.everyone == Limit(5000, 60)
-    assert settings.throttle.failures_before_lock == 3
+    assert settings.throttle.global_ == Limit(5000, 60)
+    assert settings.throttle.lock_after == 3
 
 
 @pytest.mark.parametrize(
@@ -435,7 +436,7 @@ def test_an_override_may_have_the_type_of_its_setting(here: Path) -> None:
     )
 
     assert settings.data_dir == here
-    assert settings.http.cors_origins == ("https://app.example.org",)
+    assert settings.http.cors.origins == ("https://app.example.org",)
     assert settings.throttle.account == Limit(1, 2)
     assert settings.sessions.refresh_grace == timedelta(seconds=3)
 
@@ -495,10 +496,12 @@ def test_the_defaults_in_the_example_are_the_defaults(here: Path) -> None:
 
 def test_every_variable_that_a_problem_names_exists() -> None:
     wrong = Settings(
-        http=HttpSettings(cors_credentials=True, cors_origins=("*",)),
+        http=HttpSettings(cors=CorsSettings(origins=("*",), credentials=True)),
         s3=S3Settings(access_key="id"),
         sessions=SessionSettings(refresh_idle=timedelta(days=99)),
-        passwords=PasswordSettings(memory_kib=8, shortest=100, longest=64),
+        passwords=PasswordSettings(
+            argon2_memory_kib=8, password_min_length=100, password_max_length=64
+        ),
         throttle=ThrottleSettings(longest_lock=timedelta(0)),
     )
     in_memory = Settings(stores=Stores.MEMORY, http=HttpSettings(workers=2))

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from application.settings import (
+    CorsSettings,
     Environment,
     HttpSettings,
     KeyRing,
@@ -87,8 +88,8 @@ def test_everything_that_is_wrong_is_said_at_once_in_production() -> None:
         ("PORTICO_REFRESH_KEY", {"keys": replace(SAFE.keys, refresh=KeyRing())}),
         ("PORTICO_TRANSPORT_KEY", {"keys": replace(SAFE.keys, transport=KeyRing(next="pem"))}),
         ("PORTICO_NAME_KEY", {"keys": replace(SAFE.keys, names=None)}),
-        ("PORTICO_ARGON2", {"passwords": PasswordSettings(memory_kib=19455)}),
-        ("PORTICO_ARGON2", {"passwords": PasswordSettings(time_cost=1)}),
+        ("PORTICO_ARGON2", {"passwords": PasswordSettings(argon2_memory_kib=19455)}),
+        ("PORTICO_ARGON2", {"passwords": PasswordSettings(argon2_time_cost=1)}),
         ("PORTICO_ISSUER", {"sessions": SessionSettings(issuer="http://id.example.org")}),
         ("PORTICO_ISSUER", {"sessions": SessionSettings()}),
     ],
@@ -110,7 +111,7 @@ def test_what_is_convenient_on_a_laptop_is_refused_where_people_rely_on_it(
         ("PORTICO_POSTGRES_URL", {"postgres": PostgresSettings()}),
         (
             "PORTICO_CORS_ORIGINS",
-            {"http": HttpSettings(cors_origins=("*",), cors_credentials=True)},
+            {"http": HttpSettings(cors=CorsSettings(origins=("*",), credentials=True))},
         ),
         ("PORTICO_S3_ACCESS_KEY", {"s3": replace(SAFE.s3, secret_key="")}),
         (
@@ -123,7 +124,7 @@ def test_what_is_convenient_on_a_laptop_is_refused_where_people_rely_on_it(
         ),
         (
             "PORTICO_PASSWORD_MAX_LENGTH",
-            {"passwords": PasswordSettings(shortest=100, longest=64)},
+            {"passwords": PasswordSettings(password_min_length=100, password_max_length=64)},
         ),
         (
             "PORTICO_THROTTLE_LONGEST_LOCK",
@@ -142,7 +143,7 @@ def test_memory_cannot_be_shared_by_two_processes() -> None:
 
 
 def test_sites_may_be_named_together_with_credentials() -> None:
-    http = HttpSettings(cors_origins=("https://app.example.org",), cors_credentials=True)
+    http = HttpSettings(cors=CorsSettings(origins=("https://app.example.org",), credentials=True))
     assert refused(replace(SAFE, http=http)) == []
 
 

@@ -16,12 +16,12 @@ from application.settings import PasswordSettings
 from domain.errors import Unavailable
 from domain.identity import Password
 
-FAST = PasswordSettings(memory_kib=8, time_cost=1)
+FAST = PasswordSettings(argon2_memory_kib=8, argon2_time_cost=1)
 
 
 @pytest.fixture
 def pool() -> Iterator[HashingPool]:
-    pool = HashingPool(PasswordSettings(workers=1, queue=1))
+    pool = HashingPool(PasswordSettings(hashing_workers=1, hashing_queue=1))
     yield pool
     pool.close()
 
@@ -70,7 +70,7 @@ async def test_the_event_loop_goes_on_meanwhile(pool: HashingPool) -> None:
 
 
 async def test_a_pool_runs_as_many_calls_at_once_as_it_has_workers() -> None:
-    pool = HashingPool(PasswordSettings(workers=3, queue=0))
+    pool = HashingPool(PasswordSettings(hashing_workers=3, hashing_queue=0))
     together = threading.Barrier(3)
 
     await asyncio.gather(*(pool.run(together.wait) for _ in range(3)))
@@ -95,7 +95,7 @@ async def test_who_comes_when_the_queue_is_full_is_told_so_at_once(pool: Hashing
 
 async def test_a_cancelled_caller_keeps_the_place_until_the_work_has_ended() -> None:
     """Otherwise clients that hang up early could start more hashes than there are cores."""
-    pool = HashingPool(PasswordSettings(workers=1, queue=0))
+    pool = HashingPool(PasswordSettings(hashing_workers=1, hashing_queue=0))
     work = Work()
     caller = asyncio.create_task(pool.run(work))
     await work.begun.wait()
@@ -158,7 +158,7 @@ async def test_closing_waits_for_what_runs_and_cancels_what_waits(pool: HashingP
 def test_a_pool_has_no_thread_before_its_first_call() -> None:
     before = threading.active_count()
 
-    HashingPool(PasswordSettings(workers=8)).close()
+    HashingPool(PasswordSettings(hashing_workers=8)).close()
 
     assert threading.active_count() == before
 
@@ -187,9 +187,9 @@ async def test_a_hash_is_argon2id_with_the_parameters_of_owasp(pool: HashingPool
 @pytest.mark.parametrize(
     "changed",
     [
-        PasswordSettings(memory_kib=16, time_cost=1),
-        PasswordSettings(memory_kib=8, time_cost=2),
-        PasswordSettings(memory_kib=16, time_cost=1, parallelism=2),
+        PasswordSettings(argon2_memory_kib=16, argon2_time_cost=1),
+        PasswordSettings(argon2_memory_kib=8, argon2_time_cost=2),
+        PasswordSettings(argon2_memory_kib=16, argon2_time_cost=1, argon2_parallelism=2),
     ],
     ids=["memory", "time", "parallelism"],
 )
@@ -218,7 +218,7 @@ async def test_what_nobody_has_costs_as_much_to_verify_as_a_hash_of_today(
 
 
 async def test_a_flood_of_log_ins_is_turned_away_rather_than_queued_for_ever() -> None:
-    pool = HashingPool(PasswordSettings(workers=2, queue=4))
+    pool = HashingPool(PasswordSettings(hashing_workers=2, hashing_queue=4))
     hasher = Argon2PasswordHasher(pool, FAST)
 
     outcomes = await asyncio.gather(

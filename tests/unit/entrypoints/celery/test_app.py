@@ -126,7 +126,9 @@ def test_no_message_comes_back_while_its_task_may_run() -> None:
 
 
 def test_a_worker_is_as_large_as_said_and_knows_the_tasks_of_others() -> None:
-    told = with_jobs(pool=WorkerPool.THREADS, concurrency=7, task_modules=("shop.tasks",))
+    told = with_jobs(
+        worker_pool=WorkerPool.THREADS, worker_concurrency=7, task_modules=("shop.tasks",)
+    )
 
     assert (told["worker_pool"], told["worker_concurrency"]) == ("threads", 7)
     assert told["include"] == ["entrypoints.celery.tasks", "shop.tasks"]

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.routing import iter_route_contexts
 
-from application.settings import HttpSettings, Settings
+from application.settings import CorsSettings, HttpSettings, Settings
 from application.use_cases.caller import ClientInfo
 from domain.errors import (
     Conflict,
@@ -897,7 +897,7 @@ PREFLIGHT = {
 
 @pytest.fixture
 async def cors_web() -> AsyncIterator[Web]:
-    settings = with_http(cors_origins=(ORIGIN,), cors_credentials=True)
+    settings = with_http(cors=CorsSettings(origins=(ORIGIN,), credentials=True))
     async with Web(World(settings), routers=[router]) as web:
         yield web
 

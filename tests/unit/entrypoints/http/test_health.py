@@ -10,7 +10,7 @@ from adapters.memory.store import MemoryStore
 from adapters.memory.system import MemorySchema
 from adapters.memory.unit_of_work import MemoryUnitOfWork
 from application.ports.health import Probe
-from application.settings import HttpSettings, UnsafeSettings
+from application.settings import CorsSettings, HttpSettings, UnsafeSettings
 from application.use_cases.health import CheckReadiness
 from domain.errors import Unavailable
 from domain.routes import Route
@@ -206,7 +206,9 @@ async def test_what_is_recorded_while_it_serves_is_in_the_audit_log_when_it_stop
 
 
 def test_unsafe_settings_are_refused_before_anything_starts() -> None:
-    unsafe = replace(IN_MEMORY, http=HttpSettings(cors_origins=("*",), cors_credentials=True))
+    unsafe = replace(
+        IN_MEMORY, http=HttpSettings(cors=CorsSettings(origins=("*",), credentials=True))
+    )
 
     with pytest.raises(UnsafeSettings, match="PORTICO_CORS_ORIGINS"):
         create_app(unsafe)

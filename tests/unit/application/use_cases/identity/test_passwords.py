@@ -227,7 +227,7 @@ async def test_a_new_password_makes_every_other_device_unknown(world: World) -> 
 
 
 async def test_the_right_password_costs_no_attempt_even_if_the_new_one_is_refused() -> None:
-    throttle = ThrottleSettings(account=Limit(2, 300), failures_before_lock=2)
+    throttle = ThrottleSettings(account=Limit(2, 300), lock_after=2)
     world = World(replace(IN_MEMORY, throttle=throttle))
     caller, _ = await world.log_in_as(await world.given(a_user()))
 

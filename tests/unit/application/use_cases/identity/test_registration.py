@@ -213,7 +213,7 @@ async def test_an_operator_may_choose_the_password_of_the_first_administrator(
 
 async def test_a_one_time_password_is_not_measured_by_the_policy() -> None:
     """The policy is for what people think up; a random one is strong whatever its length."""
-    long = PasswordSettings(shortest=64)
+    long = PasswordSettings(password_min_length=64)
     world = World(replace(IN_MEMORY, passwords=long))
 
     made = await world.container.create_first_administrator()(FirstAdministrator())

@@ -21,7 +21,7 @@ from tests.support.builders import A_MOMENT, a_user
 from tests.support.world import IN_MEMORY, LAPTOP, PASSWORD, PHONE, World
 
 STRICTLY_FRESH = replace(IN_MEMORY, sessions=SessionSettings(require_fresh_ciphertext=True))
-NEVER_LOCKED = replace(IN_MEMORY, throttle=ThrottleSettings(failures_before_lock=1000))
+NEVER_LOCKED = replace(IN_MEMORY, throttle=ThrottleSettings(lock_after=1000))
 
 
 @dataclass(slots=True)
@@ -110,7 +110,7 @@ async def test_a_long_user_agent_is_cut_and_a_missing_one_is_no_obstacle(world: 
 
 
 async def test_beyond_the_cap_the_oldest_session_ends() -> None:
-    world = World(replace(IN_MEMORY, sessions=SessionSettings(cap=2)))
+    world = World(replace(IN_MEMORY, sessions=SessionSettings(sessions_per_user=2)))
     ada = await world.given(a_user())
 
     sessions = []
@@ -379,7 +379,7 @@ async def test_an_address_takes_thirty_attempts_in_five_minutes_whatever_the_nam
 
 
 async def test_all_addresses_together_have_a_limit_too() -> None:
-    world = World(replace(IN_MEMORY, throttle=ThrottleSettings(everyone=Limit(3, 60))))
+    world = World(replace(IN_MEMORY, throttle=ThrottleSettings(global_=Limit(3, 60))))
     for number in range(3):
         client = ClientInfo(address=f"192.0.2.{number}", agent=None)
         with pytest.raises(InvalidCredentials):
