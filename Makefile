@@ -4,8 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV_VERSION := 0.13.9
 T ?= tests
-# Files are spread over the cores; what one file has started is shared by its tests.
-PYTEST := $(BIN)/pytest --numprocesses auto --dist loadfile
+# Files are spread over workers in the order of tests/conftest.py; what one file has started is shared by its tests.
+PYTEST := $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 # Who sets it (images of containers do) would wait seconds for every command: all its modules are compiled again.
 unexport PYTHONDONTWRITEBYTECODE

@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import os
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -12,7 +14,7 @@ from pymongo import MongoClient
 from redis import Redis
 
 from application.settings import PostgresSettings, S3Settings
-from tests.support.servers import Servers, ServersOfTheRun, ask
+from tests.support.servers import Servers, ServersOfTheRun, ask, redis_urls
 
 _RUN = pytest.StashKey[ServersOfTheRun]()
 
@@ -37,10 +39,27 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["servers"] = node.config.stash[_RUN].address
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return half as many workers again as there are cores: a third of the time a test waits for other processes."""
+    return max(2, (os.cpu_count() or 1) * 3 // 2)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "servers" in getattr(item, "fixturenames", ()):
             item.add_marker("server")
+    # Workers get one file after another. The slow ones come first, so that many quick ones are left to fill the
+    # cores at the end.
+    items.sort(key=_by_suite)
+
+
+_SUITES = ("e2e", "integration", "contract", "unit")
+
+
+def _by_suite(item: pytest.Item) -> int:
+    suite = item.path.relative_to(Path(__file__).parent).parts[0]
+    return _SUITES.index(suite) if suite in _SUITES else len(_SUITES)
 
 
 def pytest_collection_finish() -> None:
@@ -114,7 +133,7 @@ END $$
 @pytest.fixture
 def redis_url(servers: Servers, worker: int) -> str:
     """Return an empty database."""
-    url = _with_path(servers.redis_url, str(worker))
+    url, _ = redis_urls(servers, worker)
     with Redis.from_url(url, socket_timeout=10) as client:
         client.flushdb()
     return url
