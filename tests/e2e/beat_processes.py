@@ -23,7 +23,7 @@ from adapters.postgres.schema import PostgresSchema
 from application.settings import PostgresSettings
 from tests.e2e.command import addresses, environment
 from tests.support.clock import SECOND
-from tests.support.servers import Servers
+from tests.support.servers import Servers, redis_urls
 
 ROOT = Path(__file__).parents[2]
 WITHIN = 40.0
@@ -161,10 +161,10 @@ class Stage:
 
 @asynccontextmanager
 async def a_stage(
-    servers: Servers, directory: Path, *, number: int, **variables: str
+    servers: Servers, directory: Path, *, worker: int, **variables: str
 ) -> AsyncIterator[Stage]:
-    """Set up a database and a broker of their own, whose names have the number; end all processes afterwards."""
-    name = f"portico_beats_{number}"
+    """Set up a database and a broker of their own, which are the `worker`'s; end all processes afterwards."""
+    name = f"portico_beats_{worker}"
     url = urlunsplit(urlsplit(servers.postgres_url)._replace(path=f"/{name}"))
     connection = await asyncpg.connect(servers.postgres_url, timeout=10)
     try:
@@ -173,7 +173,7 @@ async def a_stage(
     finally:
         await connection.close()
     await PostgresSchema(PostgresSettings(url=url)).upgrade()
-    redis_url = urlunsplit(urlsplit(servers.redis_url)._replace(path=f"/{number}"))
+    _, redis_url = redis_urls(servers, worker)
     with ExitStack() as stack:
         broker = stack.enter_context(Redis.from_url(redis_url, socket_timeout=10))
         broker.flushdb()

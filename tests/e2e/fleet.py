@@ -25,7 +25,7 @@ from local_stack.servers import choose_ports
 from tests.e2e.command import addresses, portico, starting
 from tests.support.keys import a_pem, a_private_key
 from tests.support.redis_clock import ClockWithRedis
-from tests.support.servers import Servers
+from tests.support.servers import Servers, redis_urls
 
 ADMINISTRATOR = "administrator"
 PASSWORD = "correct horse battery staple"
@@ -47,17 +47,17 @@ class Fleet:
 
 @contextmanager
 def fleet(
-    servers: Servers, directory: Path, *, size: int, number: int, **more: str
+    servers: Servers, directory: Path, *, size: int, worker: int, **more: str
 ) -> Iterator[Fleet]:
-    """Start `size` processes on databases of their own, which have the `number`; end them afterwards.
+    """Start `size` processes on databases of their own, which are the `worker`'s; end them afterwards.
 
     It is long ago that Redis was started, so everyone is settled. `more` are further variables of their environment.
     """
-    name = f"portico_fleet_{number}"
+    name = f"portico_fleet_{worker}"
     variables = addresses(
         servers,
         PORTICO_POSTGRES_URL=migrated(servers.postgres_url, name),
-        PORTICO_REDIS_URL=flushed(servers.redis_url, 15 - number),
+        PORTICO_REDIS_URL=flushed(servers, worker),
         PORTICO_MONGO_DATABASE=dropped(servers.mongo_url, name),
         PORTICO_ACCESS_KEY=a_pem("access"),
         PORTICO_REFRESH_KEY=a_pem("refresh"),
@@ -158,12 +158,12 @@ def created(url: str, name: str) -> str:
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
-def flushed(url: str, number: int) -> str:
-    """Empty the database of that number; return its address."""
-    own = urlunsplit(urlsplit(url)._replace(path=f"/{number}"))
-    with Redis.from_url(own, socket_timeout=10) as client:
+def flushed(servers: Servers, worker: int) -> str:
+    """Empty the Redis database of a worker's processes; return its address."""
+    _, url = redis_urls(servers, worker)
+    with Redis.from_url(url, socket_timeout=10) as client:
         client.flushdb()
-    return own
+    return url
 
 
 def dropped(url: str, name: str) -> str:

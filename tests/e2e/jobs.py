@@ -28,7 +28,7 @@ def settings_of(servers: Servers, name: str, worker: int, **others: str) -> dict
     return addresses(
         servers,
         PORTICO_POSTGRES_URL=migrated(servers.postgres_url, name),
-        PORTICO_REDIS_URL=flushed(servers.redis_url, 8 + worker),
+        PORTICO_REDIS_URL=flushed(servers, worker),
         PORTICO_MONGO_DATABASE=dropped(servers.mongo_url, name),
         PORTICO_ADMIN_USERNAME="grace",
         PORTICO_ADMIN_PASSWORD="correct horse battery staple",

@@ -40,7 +40,7 @@ READ = "GET:/api/v1/roles/{role_id}"
 def processes(
     servers: Servers, worker: int, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Fleet]:
-    with fleet(servers, tmp_path_factory.mktemp("fleet"), size=4, number=worker) as processes:
+    with fleet(servers, tmp_path_factory.mktemp("fleet"), size=4, worker=worker) as processes:
         yield processes
 
 

@@ -29,7 +29,7 @@ Headers = Mapping[str, str]
 def processes(
     servers: Servers, worker: int, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Fleet]:
-    with fleet(servers, tmp_path_factory.mktemp("fleet"), size=2, number=worker) as processes:
+    with fleet(servers, tmp_path_factory.mktemp("fleet"), size=2, worker=worker) as processes:
         yield processes
 
 

@@ -25,7 +25,7 @@ def process(
         servers,
         tmp_path_factory.mktemp("fleet"),
         size=1,
-        number=worker,
+        worker=worker,
         PORTICO_ARGON2_MEMORY_KIB="19456",
         PORTICO_ARGON2_TIME_COST="4",
     ) as process:

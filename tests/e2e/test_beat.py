@@ -34,7 +34,7 @@ FAKETIME = Path(f"/usr/lib/{platform.machine()}-linux-gnu/faketime/libfaketimeMT
 
 @pytest.fixture
 async def stage(servers: Servers, worker: int, tmp_path: Path) -> AsyncIterator[Stage]:
-    async with a_stage(servers, tmp_path, number=15 - worker) as stage:
+    async with a_stage(servers, tmp_path, worker=worker) as stage:
         yield stage
 
 
@@ -82,7 +82,7 @@ async def test_whichever_leader_is_killed_every_slot_runs_exactly_once(stage: St
     assert schedule_state[0]["runs"] == len(ran)
 
 
-async def test_a_leader_that_is_told_to_stop_is_replaced_within_two_seconds(stage: Stage) -> None:
+async def test_a_leader_that_gets_sigterm_is_replaced_within_two_seconds(stage: Stage) -> None:
     """With a lease of a minute, so that it is not its end that helps."""
     task_id = await stage.define("tenths", every=0.1)
     leading = stage.beat(PORTICO_BEAT_LEASE="60s")
@@ -166,7 +166,7 @@ async def test_a_leader_whose_messages_do_not_get_out_says_so_until_they_do(
     servers: Servers, worker: int, tmp_path: Path
 ) -> None:
     async with (
-        a_stage(servers, tmp_path, number=15 - worker) as stage,
+        a_stage(servers, tmp_path, worker=worker) as stage,
         link_to(stage.variables["PORTICO_REDIS_URL"]) as link,
     ):
         here = stage.variables
@@ -407,7 +407,7 @@ async def test_a_beat_survives_a_database_that_is_away_at_its_start_and_later(
 ) -> None:
     """For less than the lease and for more. Every slot runs, and is counted once."""
     async with (
-        a_stage(servers, tmp_path, number=15 - worker) as stage,
+        a_stage(servers, tmp_path, worker=worker) as stage,
         link_to(stage.variables["PORTICO_POSTGRES_URL"]) as link,
     ):
         stage.variables["PORTICO_POSTGRES_URL"] = link.url(stage.variables["PORTICO_POSTGRES_URL"])

@@ -73,7 +73,9 @@ def test_a_command_finds_the_running_stack(beside: Path, command: str, answer: s
     assert "Traceback" not in done.stderr
 
 
-def test_a_worker_logs_where_and_what_it_is_told(beside: Path, tmp_path: Path) -> None:
+def test_a_worker_logs_to_the_file_and_at_the_level_of_its_options(
+    beside: Path, tmp_path: Path
+) -> None:
     log = tmp_path / "debug.log"
     worker = ("worker", "-c", "1", "-Q", "of-nobody", "-n", "debug@%h")
 

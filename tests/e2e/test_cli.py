@@ -143,7 +143,7 @@ def test_it_tells_its_version(command: Command) -> None:
     assert (result.code, result.out) == (0, f"portico {version('portico')}\n")
 
 
-def test_all_wrong_settings_are_told_at_once(command: Command) -> None:
+def test_all_wrong_settings_are_reported_at_once(command: Command) -> None:
     """One line for each, in words, and never the value: it may be a secret."""
     result = command(
         "migrate", PORTICO_HTTP_PORT="http", PORTICO_POSTGRES_URL="s3cret", PORTICO_HTP_HOST="x"
@@ -167,7 +167,7 @@ def test_unsafe_settings_are_refused_by_name(command: Command) -> None:
         assert f"PORTICO_{variable} must be" in result.err
 
 
-def test_who_names_no_environment_is_told_which_one_that_is(command: Command) -> None:
+def test_the_default_environment_is_named_when_none_is_set(command: Command) -> None:
     unnamed = command("create-admin", ENVIRONMENT="")
     named = command("create-admin", ENVIRONMENT="PRODUCTION")
 
@@ -196,7 +196,7 @@ def test_a_server_that_does_not_answer_has_an_exit_code_of_its_own(
 
 
 @pytest.mark.server
-def test_a_wrong_address_of_results_is_told_before_a_worker_starts(
+def test_a_wrong_address_of_results_is_reported_before_a_worker_starts(
     command: Command, servers: Servers, postgres_url: str
 ) -> None:
     """It would run tasks whose results nobody gets."""
@@ -214,7 +214,7 @@ def test_a_wrong_address_of_results_is_told_before_a_worker_starts(
 
 
 @pytest.mark.server
-def test_a_wrong_password_is_told_and_no_password_is(
+def test_a_wrong_password_is_reported_without_the_password(
     command: Command, servers: Servers, postgres_url: str
 ) -> None:
     """By whatever asks the database: a command that starts something, one that changes something, the doctor."""

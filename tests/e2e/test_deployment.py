@@ -142,7 +142,7 @@ def variables(servers: Servers, worker: int, deployed: Path, tmp_path: Path) -> 
         servers,
         ENVIRONMENT="PRODUCTION",
         PORTICO_POSTGRES_URL=created(servers.postgres_url, name),
-        PORTICO_REDIS_URL=flushed(servers.redis_url, 8 + worker),
+        PORTICO_REDIS_URL=flushed(servers, worker),
         PORTICO_MONGO_DATABASE=dropped(servers.mongo_url, name),
         PORTICO_KEYS_DIR=str(keys),
         PORTICO_ISSUER="https://portico.example.org",

@@ -192,7 +192,7 @@ def test_a_run_that_exceeds_its_time_limit_has_failed(jobs: Portico) -> None:
 
 
 @pytest.mark.parametrize("name", ["test.raise_oddly", "test.raise_oddly_later"])
-def test_whatever_a_run_raises_it_has_failed(jobs: Portico, name: str) -> None:
+def test_a_run_that_raises_anything_has_failed(jobs: Portico, name: str) -> None:
     """Also when its process ends with it."""
     tasks = {
         odd: jobs.make(task=name, args=[odd], maxRuns=1, options={"expires": 60}) for odd in ODD

@@ -77,7 +77,7 @@ def test_a_python_that_makes_no_virtual_environments_is_named(tmp_path: Path) ->
     assert not (tmp_path / ".venv").exists()
 
 
-def test_uv_is_told_what_pip_is_configured_with(tmp_path: Path) -> None:
+def test_uv_gets_the_configuration_of_pip(tmp_path: Path) -> None:
     """Mirrors, the authorities of a proxy, and all else without which a machine gets no packages."""
     (tmp_path / "pip.conf").write_text(
         "[global]\nindex-url = https://mirror.invalid/index\ntrusted-host = mirror.invalid\n"

@@ -116,7 +116,7 @@ def test_a_broker_that_dies_and_comes_back_is_used_again_and_has_lost_nothing(
     assert "the broker takes messages again" in jobs.stack.said()
 
 
-def test_a_broker_that_is_out_of_memory_makes_nobody_wait_whatever_a_task_says(
+def test_a_broker_that_is_out_of_memory_holds_up_no_caller_whatever_a_task_says(
     jobs: Portico, node: RabbitMQ | None, tmp_path: Path
 ) -> None:
     """It takes connections and no messages. The beat says so, leads all the time, and publishes what is owed later."""
@@ -172,7 +172,7 @@ def test_a_worker_that_is_stopped_ends_what_it_runs_and_leaves_the_rest(
     assert left >= 4
 
 
-def test_whoever_is_not_let_in_is_told_why_and_never_by_the_password(
+def test_a_refused_connection_is_reported_with_its_reason_and_without_the_password(
     servers: Servers, broker_url: str, tmp_path: Path
 ) -> None:
     strange = broker_url.rstrip("/") + "/nowhere"

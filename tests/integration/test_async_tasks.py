@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from celery import chain, chord, group
@@ -25,7 +24,7 @@ from redis import Redis
 from entrypoints.celery.asynchronous.loop import EventLoopEnded
 from entrypoints.celery.typed import TypedTask
 from tests.integration import async_tasks_app as tasks
-from tests.support.servers import Servers
+from tests.support.servers import Servers, redis_urls
 
 ROOT = Path(__file__).parents[2]
 
@@ -136,7 +135,7 @@ class Workers:
 @pytest.fixture(scope="module")
 def url(servers: Servers, worker: int) -> str:
     """Return a Redis database that lives as long as the workers."""
-    url = urlunsplit(urlsplit(servers.redis_url)._replace(path=f"/{15 - worker}"))
+    _, url = redis_urls(servers, worker)
     tasks.app.conf.update(broker_url=url, result_backend=url)
     return url
 
@@ -209,7 +208,7 @@ def test_retry_and_autoretry_retry(workers: Workers, pool: str) -> None:
 
 
 @in_every_pool
-def test_ignored_and_rejected_messages_are_settled(workers: Workers, pool: str) -> None:
+def test_ignored_and_rejected_messages_are_acknowledged(workers: Workers, pool: str) -> None:
     ignored = workers.publish(pool, tasks.ignore)
     assert workers[pool].says(f"ignore[{ignored.id}] ignored")
 

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
@@ -105,6 +105,14 @@ class ServersOfTheRun:
         writer.write(json.dumps(answer).encode())
         await writer.drain()
         writer.close()
+
+
+def redis_urls(servers: Servers, worker: int) -> tuple[str, str]:
+    """Return two databases of a worker: one of its tests, and one of the processes that a test file starts."""
+    tests, processes = (
+        urlunsplit(urlsplit(servers.redis_url)._replace(path=f"/{2 * worker + n}")) for n in (0, 1)
+    )
+    return tests, processes
 
 
 def ask(address: str) -> Servers:
