@@ -168,7 +168,9 @@ async def test_who_renews_its_lease_goes_on(scheduling: SchedulingBackend, beat:
         assert await lead(beat, second) is None
 
 
-async def test_a_problem_moves_no_standing(scheduling: SchedulingBackend, beat: BeatStore) -> None:
+async def test_a_problem_changes_no_schedule_state(
+    scheduling: SchedulingBackend, beat: BeatStore
+) -> None:
     task = a_periodic_task()
     await scheduling.define(task)
     await beat.record_unclaimed(

@@ -115,7 +115,7 @@ def slots_of(runs: Sequence[Run]) -> list[datetime]:
 # --- slots ---
 
 
-async def test_a_turn_without_slots_settles_all_the_same(
+async def test_a_task_without_due_slots_is_handled_all_the_same(
     scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
 ) -> None:
     due = DueSlots(task_id=task_id, slots=[], handled_until=slots[0])
@@ -182,7 +182,7 @@ async def test_nobody_claims_before_anybody_leads(
 # --- no more at once than wanted ---
 
 
-async def test_a_slot_that_was_given_up_stays_so(
+async def test_a_slot_that_was_skipped_stays_skipped(
     scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
 ) -> None:
     leadership = await leads(beat)
@@ -196,7 +196,7 @@ async def test_a_slot_that_was_given_up_stays_so(
     assert await scheduling.schedule_state(task_id) == ScheduleState(handled_until=slots[2], runs=1)
 
 
-async def test_the_limit_of_one_task_is_nobody_elses(
+async def test_the_limit_of_one_task_does_not_limit_others(
     beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
 ) -> None:
     other, unlimited = a_task_id(), a_task_id()
@@ -216,7 +216,7 @@ async def test_the_limit_of_one_task_is_nobody_elses(
     )
 
 
-async def test_slots_that_run_in_turn_stay_owed_until_there_is_room(
+async def test_slots_that_run_one_after_another_stay_due_until_there_is_room(
     scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
 ) -> None:
     leadership = await leads(beat)
@@ -237,7 +237,7 @@ async def test_slots_that_run_in_turn_stay_owed_until_there_is_room(
     assert slots_of(await beat.claim(leadership, [rest])) == [slots[1]]
 
 
-async def test_a_slot_that_was_claimed_in_turn_comes_back_though_there_is_no_room_any_more(
+async def test_a_claimed_slot_comes_back_although_there_is_no_room_any_more(
     scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
 ) -> None:
     """The answer was lost, and somebody asked for a run meanwhile."""
@@ -251,7 +251,7 @@ async def test_a_slot_that_was_claimed_in_turn_comes_back_though_there_is_no_roo
     assert (await beat.schedule_states([task_id]))[task_id].handled_until == slots[1] - RESOLUTION
 
 
-async def test_where_some_tasks_stand_is_told_of_these_alone(
+async def test_the_states_of_some_tasks_are_those_of_these_alone(
     beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
 ) -> None:
     other = a_task_id()
@@ -260,7 +260,7 @@ async def test_where_some_tasks_stand_is_told_of_these_alone(
     assert (await beat.schedule_states([other, a_task_id()])).keys() == {other}
 
 
-async def test_a_run_that_somebody_asked_for_takes_a_place(
+async def test_a_requested_run_takes_a_place(
     scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
 ) -> None:
     leadership = await leads(beat)
@@ -365,7 +365,7 @@ async def test_the_store_tells_its_time(scheduling: SchedulingBackend, beat: Bea
     assert before - SECOND <= await beat.now() <= scheduling.now() + SECOND
 
 
-async def test_who_settles_what_lies_in_the_future_claims_nothing(
+async def test_a_claim_that_handles_the_future_claims_nothing(
     scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId
 ) -> None:
     """The clock of that beat is ahead: its tasks would not run until the time that it believes it is."""
@@ -384,7 +384,7 @@ async def test_who_settles_what_lies_in_the_future_claims_nothing(
     assert len(await beat.claim(leadership, wrong[:1])) == 1
 
 
-async def test_what_is_recorded_is_not_settled_in_the_future(
+async def test_a_recorded_slot_does_not_handle_the_future(
     scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId
 ) -> None:
     ahead = scheduling.now() + timedelta(days=29_200)
@@ -398,7 +398,7 @@ async def test_what_is_recorded_is_not_settled_in_the_future(
     assert handled_until <= scheduling.now() + SECOND
 
 
-async def test_what_is_settled_in_the_future_is_taken_back_to_now(
+async def test_a_state_that_is_handled_in_the_future_is_reset_to_now(
     scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId
 ) -> None:
     """As an earlier version left it when its clock was wrong."""
@@ -420,7 +420,7 @@ async def test_what_is_settled_in_the_future_is_taken_back_to_now(
 # --- who does not lead, and why ---
 
 
-async def test_who_does_not_lead_may_say_why_while_nobody_does(
+async def test_a_standby_beat_may_say_why_it_does_not_lead_while_nobody_leads(
     scheduling: SchedulingBackend, beat: BeatStore
 ) -> None:
     me = BeatId(a_uuid())

@@ -390,7 +390,7 @@ async def test_an_answer_that_got_lost_is_given_again_and_counts_once(
     assert (await harness.beat.schedule_states())[TASK].runs == 3
 
 
-async def test_a_task_may_have_several_turns_in_one_claim(harness: BeatStoreHarness) -> None:
+async def test_a_task_may_have_several_batches_in_one_claim(harness: BeatStoreHarness) -> None:
     """A beat that waited for the store has them in its queue, and one slot may be in two of them."""
     leadership = await harness.lead()
     first, second, third = slots(3)
@@ -411,7 +411,7 @@ async def test_what_was_published_is_not_claimed_again(harness: BeatStoreHarness
     assert await harness.beat.claim(leadership, [a_due(A_MOMENT)]) == []
 
 
-async def test_a_standing_never_goes_back(harness: BeatStoreHarness) -> None:
+async def test_a_schedule_state_never_goes_back(harness: BeatStoreHarness) -> None:
     leadership = await harness.lead()
     await harness.beat.claim(leadership, [a_due(A_MOMENT + HOUR)])
 
@@ -529,7 +529,7 @@ async def test_who_begins_to_lead_takes_over_what_was_not_published(
 # --- what became of them ---
 
 
-async def test_a_message_is_noted_as_published_once(harness: BeatStoreHarness) -> None:
+async def test_a_message_is_recorded_as_published_once(harness: BeatStoreHarness) -> None:
     leadership = await harness.lead()
     (run,) = await harness.beat.claim(leadership, [a_due(A_MOMENT)])
 
@@ -541,7 +541,9 @@ async def test_a_message_is_noted_as_published_once(harness: BeatStoreHarness) -
     )
 
 
-async def test_a_worker_may_be_faster_than_the_note(harness: BeatStoreHarness) -> None:
+async def test_a_worker_may_be_faster_than_the_record_of_publishing(
+    harness: BeatStoreHarness,
+) -> None:
     leadership = await harness.lead()
     (run,) = await harness.beat.claim(leadership, [a_due(A_MOMENT)])
     await harness.log.begin(begun(A_MOMENT, at=A_MOMENT, deadline=None))
@@ -594,7 +596,7 @@ async def test_what_was_published_without_a_claim_is_recorded_and_counted_once(
     assert (await harness.beat.schedule_states())[TASK] == ScheduleState(handled_until=new, runs=3)
 
 
-async def test_a_turn_that_is_recorded_with_each_of_its_runs_counts_once(
+async def test_a_batch_that_is_recorded_with_each_of_its_runs_counts_once(
     harness: BeatStoreHarness,
 ) -> None:
     first, second, third = slots(3)
@@ -609,7 +611,7 @@ async def test_a_turn_that_is_recorded_with_each_of_its_runs_counts_once(
     )
 
 
-async def test_there_may_be_nothing_to_claim_or_to_note(harness: BeatStoreHarness) -> None:
+async def test_there_may_be_nothing_to_claim_or_to_record(harness: BeatStoreHarness) -> None:
     leadership = await harness.lead()
 
     assert not await harness.beat.claim(leadership, [])
@@ -664,7 +666,7 @@ async def test_of_twins_that_begin_at_once_one_does(harness: BeatStoreHarness) -
     assert sum(answers) == 1
 
 
-async def test_a_run_that_nobody_has_stored_is_stored_when_it_begins(
+async def test_a_run_that_is_not_stored_is_stored_when_it_begins(
     harness: BeatStoreHarness,
 ) -> None:
     assert await harness.log.begin(begun(A_MOMENT))

@@ -388,7 +388,7 @@ async def test_a_right_password_frees_the_account_that_its_attempt_held(
     assert not await harness.is_locked(ATTACKER)
 
 
-async def test_an_attempt_that_is_never_settled_holds_the_account_for_the_first_lock_only(
+async def test_an_attempt_without_an_outcome_locks_the_account_for_the_first_lock_only(
     harness: ThrottleHarness,
 ) -> None:
     harness.configure(replace(OPEN, lock_after=1))
@@ -399,7 +399,7 @@ async def test_an_attempt_that_is_never_settled_holds_the_account_for_the_first_
     assert not await harness.is_locked()
 
 
-async def test_accounts_that_nobody_has_are_locked_alike(harness: ThrottleHarness) -> None:
+async def test_accounts_that_do_not_exist_are_locked_alike(harness: ThrottleHarness) -> None:
     nobody = replace(OWNER, name="no such user at all", user_id=None)
     await harness.fail(nobody, times=5)
     assert await harness.is_locked(nobody)

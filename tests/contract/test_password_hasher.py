@@ -78,7 +78,7 @@ async def test_text_that_no_keyboard_sends_is_a_wrong_password_and_no_error(
         "\N{SNOWMAN}",
     ],
 )
-async def test_nobody_has_the_password_of_what_is_no_hash(
+async def test_no_password_matches_a_stored_text_that_is_no_hash(
     hasher: PasswordHasher, stored: str | None
 ) -> None:
     assert not await hasher.verify(Password("correct horse"), stored)

@@ -75,7 +75,7 @@ async def test_a_task_is_found_exactly_as_it_was_added(
     assert await scheduling.task(bare.id) == bare
 
 
-async def test_there_is_no_task_that_nobody_added(scheduling: SchedulingBackend) -> None:
+async def test_a_task_that_was_not_added_does_not_exist(scheduling: SchedulingBackend) -> None:
     async with scheduling.uow() as work:
         assert await work.periodic_tasks.find(a_task_id()) is None
         with pytest.raises(PeriodicTaskNotFound):
@@ -209,7 +209,7 @@ async def test_the_name_of_a_removed_task_is_free(scheduling: SchedulingBackend)
 # --- locks ---
 
 
-async def test_a_locked_task_is_changed_by_nobody_else(scheduling: SchedulingBackend) -> None:
+async def test_a_locked_task_is_not_changed_by_others(scheduling: SchedulingBackend) -> None:
     task = a_periodic_task()
     await scheduling.define(task)
 
@@ -234,7 +234,7 @@ async def test_a_locked_task_is_changed_by_nobody_else(scheduling: SchedulingBac
     assert (after.name, after.enabled) == ("renamed", False)
 
 
-async def test_who_waits_for_a_task_that_is_removed_is_told_so(
+async def test_waiting_for_a_task_that_is_removed_ends_with_not_found(
     scheduling: SchedulingBackend,
 ) -> None:
     task = a_periodic_task()
@@ -253,7 +253,7 @@ async def test_who_waits_for_a_task_that_is_removed_is_told_so(
 # --- removal ---
 
 
-async def test_with_a_task_go_its_standing_and_its_runs_and_nobody_elses(
+async def test_a_deleted_task_takes_its_own_state_and_runs_with_it(
     scheduling: SchedulingBackend,
 ) -> None:
     gone, stays = a_periodic_task(), a_periodic_task()

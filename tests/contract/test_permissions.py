@@ -90,7 +90,7 @@ async def test_what_has_returned_is_what_it_was_before(uow: UnitOfWorkFactory) -
     assert await catalogue(uow) == before
 
 
-async def test_whoever_syncs_learns_what_changed(uow: UnitOfWorkFactory) -> None:
+async def test_a_sync_returns_what_changed(uow: UnitOfWorkFactory) -> None:
     new = await sync(uow, LIST, MAKE)
     known, other = await catalogue(uow)
     reworded = replace(LIST, description="Other words")
@@ -138,7 +138,7 @@ async def test_any_number_of_workers_may_sync_at_once(uow: UnitOfWorkFactory) ->
     assert len({permission.id for permission in found}) == 3
 
 
-async def test_syncing_waits_for_whoever_is_at_it(uow: UnitOfWorkFactory) -> None:
+async def test_a_sync_waits_for_another_sync(uow: UnitOfWorkFactory) -> None:
     async with uow() as work:
         await work.permissions.sync([LIST], ids=fresh([LIST]), at=A_MOMENT)
         before = await work.permissions.all()

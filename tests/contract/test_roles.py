@@ -246,7 +246,7 @@ async def give_away(work: UnitOfWork, role: Role, user: User) -> None:
 
 
 @pytest.mark.parametrize("touch", [lock, save, give_away])
-async def test_nobody_touches_a_locked_role_until_the_unit_of_work_ends(
+async def test_a_locked_role_is_not_changed_by_others_until_the_unit_of_work_ends(
     uow: UnitOfWorkFactory, touch: Callable[[UnitOfWork, Role, User], Awaitable[None]]
 ) -> None:
     role, user = a_role(), a_user()
@@ -389,7 +389,7 @@ async def test_pages_of_users_with_a_role_are_ordered_by_username(uow: UnitOfWor
 # --- deletion ---
 
 
-async def test_deleted_roles_are_taken_from_whoever_has_them(uow: UnitOfWorkFactory) -> None:
+async def test_a_deleted_role_is_taken_from_its_users(uow: UnitOfWorkFactory) -> None:
     gone, also_gone, kept = a_role("GET:/a"), a_role("GET:/b"), a_role("GET:/c")
     user = a_user()
     await given(uow, gone, also_gone, kept, user)
@@ -616,7 +616,7 @@ async def test_access_is_what_the_active_roles_of_a_user_give_together(
 
 
 @pytest.mark.parametrize("roles", [[], [a_role("GET:/a", status=RoleStatus.DISABLED)]])
-async def test_whoever_has_no_active_role_may_do_nothing(
+async def test_a_user_without_an_active_role_may_do_nothing(
     uow: UnitOfWorkFactory, roles: list[Role]
 ) -> None:
     user = a_user(status=UserStatus.DISABLED)
@@ -629,7 +629,7 @@ async def test_whoever_has_no_active_role_may_do_nothing(
         )
 
 
-async def test_nobody_has_no_access(uow: UnitOfWorkFactory) -> None:
+async def test_a_user_who_does_not_exist_has_no_access(uow: UnitOfWorkFactory) -> None:
     async with uow() as work:
         assert await work.roles.access_of(NOBODY) is None
 
@@ -691,7 +691,9 @@ async def test_what_roles_give_together_is_counted(uow: UnitOfWorkFactory) -> No
         )
 
 
-async def test_of_those_who_have_a_role_who_has_the_most_is_told(uow: UnitOfWorkFactory) -> None:
+async def test_the_largest_amount_that_a_user_of_a_role_holds_is_found(
+    uow: UnitOfWorkFactory,
+) -> None:
     role = a_role("GET:/a", "GET:/b/*")
     patterns = a_role(*(f"GET:/{n}/*" for n in range(3)))
     buttons = a_role(buttons=frozenset("xyz"))

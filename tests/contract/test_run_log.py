@@ -143,7 +143,7 @@ async def test_a_run_that_the_store_does_not_know_yet_begins(
     assert found.deadline == A_MOMENT + 60 * SECOND
 
 
-async def test_a_thousand_ends_are_noted_at_once(
+async def test_a_thousand_ends_are_recorded_at_once(
     scheduling: SchedulingBackend, task_id: PeriodicTaskId
 ) -> None:
     slots = [A_MOMENT + n * SECOND for n in range(1000)]
@@ -156,7 +156,7 @@ async def test_a_thousand_ends_are_noted_at_once(
     assert {run.state for run in await history(scheduling, task_id)} == {RunState.SUCCEEDED}
 
 
-async def test_the_end_of_a_run_that_is_gone_is_nobodys_business(
+async def test_the_end_of_a_run_that_is_gone_is_ignored(
     scheduling: SchedulingBackend, task_id: PeriodicTaskId
 ) -> None:
     """Its task was deleted meanwhile. The others of the batch are noted."""
@@ -174,7 +174,7 @@ async def test_the_end_of_a_run_that_is_gone_is_nobodys_business(
     [("NUL \0 in it", "NUL"), ("a lone \ud800 surrogate", "a lone"), ("x" * 10_000_000, "xxx")],
     ids=["NUL", "surrogate", "huge"],
 )
-async def test_whatever_a_task_raises_can_be_noted(
+async def test_any_error_of_a_task_can_be_recorded(
     scheduling: SchedulingBackend, task_id: PeriodicTaskId, error: str, shown: str
 ) -> None:
     await scheduling.run_log.begin(beginning(task_id, worker="w\0\ud800"))
@@ -202,7 +202,7 @@ LOST, LATE, WELL = "WorkerLostError: lost", "TimeLimitExceeded: late", None
         ((WELL, WELL), WELL),
     ],
 )
-async def test_an_end_that_is_told_twice_is_noted_once(
+async def test_an_end_that_is_reported_twice_is_recorded_once(
     scheduling: SchedulingBackend,
     task_id: PeriodicTaskId,
     told: tuple[str | None, str | None],

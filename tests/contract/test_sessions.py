@@ -177,7 +177,9 @@ async def test_the_cap_counts_neither_sessions_that_are_over_nor_those_of_others
     assert list(await harness.store.of_user(ADA)) == [newest, ada]
 
 
-async def test_whoever_opens_a_session_learns_which_ended_for_it(harness: SessionsHarness) -> None:
+async def test_opening_a_session_returns_the_sessions_that_ended_for_it(
+    harness: SessionsHarness,
+) -> None:
     one, two = await harness.log_in(), await harness.log_in()
     third = await harness.store.open(a_session(), idle=IDLE, absolute=ABSOLUTE, cap=3)
     assert list(third.ended) == []
@@ -356,7 +358,7 @@ async def test_without_a_grace_period_the_previous_token_is_reuse_at_once(
     assert rotation.outcome is RotationOutcome.REUSED
 
 
-async def test_the_very_call_whose_answer_was_lost_is_repeated_whatever_the_grace_period(
+async def test_a_call_whose_answer_was_lost_can_be_repeated_whatever_the_grace_period(
     harness: SessionsHarness,
 ) -> None:
     session = await harness.log_in()

@@ -244,7 +244,7 @@ async def test_deleting_tells_how_many_there_were(begin: Begin) -> None:
     assert await everything(begin) == [note(1)]
 
 
-async def test_a_conflict_that_nobody_foresaw_stays_what_it_is(begin: Begin) -> None:
+async def test_an_unknown_conflict_is_raised_as_it_is(begin: Begin) -> None:
     await given(begin, note(1))
     async with begin() as transaction:
         with pytest.raises(IntegrityError, match="notes_pkey"):
@@ -254,7 +254,7 @@ async def test_a_conflict_that_nobody_foresaw_stays_what_it_is(begin: Begin) -> 
 # --- locks ---
 
 
-async def test_a_locked_record_is_changed_by_nobody_else(begin: Begin) -> None:
+async def test_a_locked_record_is_not_changed_by_others(begin: Begin) -> None:
     await given(begin, note(1), note(2))
 
     async def save(changed: Note) -> None:

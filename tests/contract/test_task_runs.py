@@ -85,7 +85,7 @@ async def prune(scheduling: SchedulingBackend, *, before: datetime, limit: int =
     return number
 
 
-async def test_a_run_that_somebody_asked_for_is_in_the_history(
+async def test_a_requested_run_is_in_the_history(
     scheduling: SchedulingBackend,
 ) -> None:
     task_id = a_task_id()
@@ -172,7 +172,7 @@ async def test_a_run_that_is_going_on_is_not_pruned_however_old(
     assert len(await history(scheduling, task_id)) == 4
 
 
-async def test_a_run_whose_time_is_up_is_pruned_although_nobody_ended_it(
+async def test_a_run_past_its_deadline_is_pruned_although_it_never_ended(
     scheduling: SchedulingBackend,
 ) -> None:
     """Messages that expired, and workers that died."""

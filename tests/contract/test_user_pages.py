@@ -211,7 +211,7 @@ async def test_a_keyword_is_any_part_of_a_username_an_email_or_a_name(
     ],
     ids=lambda keyword: f"{len(keyword)} characters: {keyword[:9]!a}",
 )
-async def test_a_keyword_that_nobody_has_finds_nobody(
+async def test_a_keyword_without_a_match_finds_nobody(
     uow: UnitOfWorkFactory, keyword: str, others: int
 ) -> None:
     """No character means anything but itself, and no text is an error."""
@@ -339,7 +339,7 @@ async def test_a_deleted_user_is_gone_and_holds_no_role(uow: UnitOfWorkFactory) 
             await work.users.lock(user.id)
 
 
-async def test_whoever_is_not_there_cannot_be_deleted(uow: UnitOfWorkFactory) -> None:
+async def test_a_user_who_does_not_exist_cannot_be_deleted(uow: UnitOfWorkFactory) -> None:
     async with uow() as work:
         with pytest.raises(UserNotFound):
             await work.users.delete(a_user().id)
@@ -374,7 +374,7 @@ async def test_a_deletion_that_is_not_committed_deletes_nothing(uow: UnitOfWorkF
         assert await work.roles.of_users([user.id]) == {user.id: [role]}
 
 
-async def test_whoever_waits_for_a_user_learns_that_they_were_deleted(
+async def test_waiting_for_a_user_who_is_deleted_ends_with_not_found(
     uow: UnitOfWorkFactory,
 ) -> None:
     user = a_user()

@@ -98,7 +98,9 @@ async def test_saving_stores_every_field(uow: UnitOfWorkFactory) -> None:
     assert await stored(uow, user.id) == changed
 
 
-async def test_whoever_is_not_there_can_be_neither_locked_nor_saved(uow: UnitOfWorkFactory) -> None:
+async def test_a_user_who_does_not_exist_can_be_neither_locked_nor_saved(
+    uow: UnitOfWorkFactory,
+) -> None:
     user = a_user()
     async with uow() as work:
         with pytest.raises(UserNotFound) as unknown:
@@ -265,7 +267,7 @@ async def test_a_user_may_write_their_own_names_another_way(uow: UnitOfWorkFacto
     assert await stored(uow, user.id) == user
 
 
-async def test_a_name_that_was_given_up_can_be_taken(uow: UnitOfWorkFactory) -> None:
+async def test_a_name_that_is_no_longer_used_can_be_taken(uow: UnitOfWorkFactory) -> None:
     user = a_user(email="ada@example.org")
     await given(uow, user)
     user.change_email(Email("countess@example.org"), at=LATER)
@@ -320,7 +322,9 @@ async def test_of_two_who_take_a_name_at_the_same_moment_one_gets_it(
     ] == there
 
 
-async def test_a_name_is_free_again_when_whoever_wanted_it_gives_up(uow: UnitOfWorkFactory) -> None:
+async def test_a_name_is_free_again_when_its_transaction_is_rolled_back(
+    uow: UnitOfWorkFactory,
+) -> None:
     first, second = a_user(username="lovelace"), a_user(username="LOVELACE")
     async with uow() as work:
         await work.users.add(first)
@@ -451,7 +455,7 @@ async def record_login(work: UnitOfWork, user: User) -> object:
 
 @pytest.mark.parametrize("access", [lock, save, record_login])
 @pytest.mark.parametrize("end", ["commit", "undo"])
-async def test_nobody_touches_a_locked_user_until_the_unit_of_work_ends(
+async def test_a_locked_user_is_not_changed_by_others_until_the_unit_of_work_ends(
     uow: UnitOfWorkFactory, access: Callable[[UnitOfWork, User], Awaitable[object]], end: str
 ) -> None:
     user = a_user()
@@ -484,7 +488,7 @@ async def test_a_locked_user_can_be_read_and_others_can_be_locked(uow: UnitOfWor
         assert await work.users.lock(other.id) == other
 
 
-async def test_whoever_stops_waiting_for_a_lock_is_in_nobodys_way(uow: UnitOfWorkFactory) -> None:
+async def test_a_cancelled_wait_for_a_lock_holds_up_no_other(uow: UnitOfWorkFactory) -> None:
     user = a_user()
     await given(uow, user)
 
@@ -526,7 +530,7 @@ async def test_administrators_are_changed_by_one_unit_of_work_at_a_time(
 # --- log-ins ---
 
 
-async def test_a_login_is_noted_and_changes_nothing_else(uow: UnitOfWorkFactory) -> None:
+async def test_a_login_is_recorded_and_changes_nothing_else(uow: UnitOfWorkFactory) -> None:
     user, other = a_user(), a_user()
     await given(uow, user, other)
 
@@ -610,7 +614,7 @@ async def test_nobody_logs_in_as_a_user_who_is_gone(uow: UnitOfWorkFactory) -> N
         assert not await work.users.record_login(a_user(), rehashed=None, at=LATER)
 
 
-async def test_a_login_that_is_not_committed_is_not_noted(uow: UnitOfWorkFactory) -> None:
+async def test_a_login_that_is_not_committed_is_not_recorded(uow: UnitOfWorkFactory) -> None:
     user = a_user()
     await given(uow, user)
     async with uow() as work:

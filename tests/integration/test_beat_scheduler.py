@@ -262,7 +262,7 @@ def test_looking_at_the_scheduler_starts_nothing(app: Celery) -> None:
     assert threading.active_count() == threads
 
 
-def test_closing_publishes_what_was_claimed_notes_it_and_hands_over(
+def test_closing_publishes_the_claimed_runs_records_them_and_releases_the_lease(
     store: SharedStore, app: Celery, opened: None
 ) -> None:
     a_task(store)

@@ -159,7 +159,7 @@ async def test_a_connection_that_died_in_silence_is_found_out(
         await again
 
 
-async def test_who_waits_for_hints_stops_at_once_when_told_to(
+async def test_waiting_for_hints_stops_at_once_when_it_is_cancelled(
     beat: PostgresBeatStore, link: Link
 ) -> None:
     """However the database is."""
@@ -174,7 +174,7 @@ async def test_who_waits_for_hints_stops_at_once_when_told_to(
     assert time.monotonic() - started < 0.5
 
 
-async def test_silence_is_no_news(beat: PostgresBeatStore) -> None:
+async def test_silence_is_not_a_change(beat: PostgresBeatStore) -> None:
     hint = await hearing(beat)
 
     await asyncio.wait([hint], timeout=2.5)

@@ -113,7 +113,7 @@ async def fetcher_at(
 
 
 @pytest.mark.server
-async def test_a_look_is_one_round_trip_alone_or_together_with_63_others(
+async def test_a_fetch_is_one_round_trip_alone_or_together_with_63_others(
     redis_url: str, stack: AsyncExitStack
 ) -> None:
     link = await stack.enter_async_context(link_to(redis_url))
@@ -141,7 +141,7 @@ class Postman(RedisClient):
 
 
 @pytest.mark.server
-async def test_what_is_asked_after_a_change_is_not_answered_by_a_look_that_was_sent_before_it(
+async def test_a_fetch_after_a_change_is_not_answered_by_a_fetch_that_was_sent_before_it(
     redis_url: str, stack: AsyncExitStack
 ) -> None:
     fetcher = await fetcher_at(redis_url, stack)
@@ -159,7 +159,7 @@ async def test_what_is_asked_after_a_change_is_not_answered_by_a_look_that_was_s
     assert not any([(await snapshot).stable for snapshot in after])
 
 
-async def test_when_the_server_stands_still_all_who_look_hear_of_it_in_time(
+async def test_when_the_server_stands_still_every_fetch_fails_in_time(
     server: Valkey, stack: AsyncExitStack
 ) -> None:
     fetcher = await fetcher_at(server.url, stack, patience=SECOND)
@@ -175,7 +175,7 @@ async def test_when_the_server_stands_still_all_who_look_hear_of_it_in_time(
     assert (await fetcher.fetch()).session_alive
 
 
-async def test_when_the_server_is_gone_all_who_look_hear_of_it(
+async def test_when_the_server_is_gone_every_fetch_fails(
     server: Valkey, stack: AsyncExitStack
 ) -> None:
     fetcher = await fetcher_at(server.url, stack)
@@ -189,7 +189,7 @@ async def test_when_the_server_is_gone_all_who_look_hear_of_it(
     assert not (await fetcher.fetch()).session_alive  # of another run
 
 
-async def test_a_mistake_of_ours_is_raised_where_the_look_was_asked_for(
+async def test_a_bug_of_ours_is_raised_where_the_fetch_was_called(
     server: Valkey, stack: AsyncExitStack
 ) -> None:
     fetcher = await fetcher_at(server.url, stack)

@@ -380,7 +380,9 @@ async def test_what_waits_in_line_is_not_read(gated_port: int, first: bytes, the
         assert time.monotonic() - started < 1
 
 
-async def test_what_a_stop_waits_for_too_long_is_told_so(gate: asyncio.Event) -> None:
+async def test_a_request_that_holds_up_a_stop_for_too_long_is_cancelled_with_an_answer(
+    gate: asyncio.Event,
+) -> None:
     app = create_app(container=World().container)
     begun = asyncio.Event()
 
@@ -421,7 +423,9 @@ async def test_the_id_in_a_refusal_is_in_the_log(port: int) -> None:
 
 
 @pytest.mark.parametrize("stray", [b"AAAAA", b"\0", b"GET /livez HTTP/9.9\r\n\r\n"], ids=repr)
-async def test_a_good_request_is_answered_whatever_follows_it(port: int, stray: bytes) -> None:
+async def test_a_good_request_is_answered_even_if_a_bad_one_follows(
+    port: int, stray: bytes
+) -> None:
     answers = await exchange(port, LIVEZ * 3 + stray)
 
     assert statuses(answers) == [200, 200, 200, 400]

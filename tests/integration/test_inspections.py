@@ -53,7 +53,7 @@ async def remarks(inspection: Inspection) -> dict[str, Remark]:
 
 
 @pytest.mark.parametrize("kind", ["postgres", "redis"])
-async def test_a_clock_that_differs_is_told_and_by_how_much(
+async def test_a_clock_that_differs_is_reported_with_the_difference(
     kind: str, opened: AsyncExitStack, postgres_url: str, redis_url: str
 ) -> None:
     """What is more than tokens tolerate is wrong."""
@@ -87,7 +87,7 @@ async def test_a_clock_that_differs_is_told_and_by_how_much(
         ),
     ],
 )
-async def test_what_redis_may_lose_is_told(
+async def test_settings_by_which_redis_may_lose_keys_are_reported(
     *,
     options: tuple[str, ...],
     about: str,

@@ -359,7 +359,7 @@ print(*(key.id for ring in (keys.access, keys.refresh, keys.transport) for key i
     assert len(line.split()) == 3
 
 
-def test_what_a_process_that_died_left_behind_is_in_nobodys_way(tmp_path: Path) -> None:
+def test_leftovers_of_a_dead_process_are_removed(tmp_path: Path) -> None:
     (tmp_path / ".access.active.pem.new").write_text("half a k")
 
     keys, problems = load_keys(KeySettings(generate_in=tmp_path), Environment.LOCAL)

@@ -211,7 +211,7 @@ async def test_half_a_cluster_is_made_again(tmp_path: Path) -> None:
     assert not unfinished.exists()
 
 
-async def test_the_pid_of_a_killed_server_may_be_somebody_elses_by_now(tmp_path: Path) -> None:
+async def test_the_pid_of_a_killed_server_may_belong_to_another_process(tmp_path: Path) -> None:
     async with a_stack(tmp_path, "postgres"):
         pass
     # As a kill -9 and a new numbering of processes would leave it.

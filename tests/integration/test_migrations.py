@@ -163,7 +163,7 @@ async def test_users_who_were_there_before_the_search_are_found_by_it(
     await engine.dispose()
 
 
-async def test_patterns_that_are_refused_today_are_taken_from_roles_and_noted(
+async def test_patterns_that_are_refused_today_are_taken_from_roles_and_recorded(
     empty: PostgresSettings,
 ) -> None:
     await alembic(empty, partial(command.upgrade, revision="5d0b1f6e8a37"))
@@ -205,7 +205,7 @@ async def test_patterns_that_are_refused_today_are_taken_from_roles_and_noted(
     assert removed == {"GET:/**/b", *costly}
 
 
-async def test_those_who_looked_alike_before_keep_their_names_and_nobody_new_joins_them(
+async def test_names_that_looked_alike_before_stay_and_no_new_one_joins_them(
     empty: PostgresSettings,
 ) -> None:
     """Their password can still be changed, say, and whoever the version before adds is let in, too."""
@@ -296,7 +296,7 @@ async def test_nobody_waits_forever_for_others_to_migrate(empty: PostgresSetting
     assert await schema.is_current()
 
 
-async def test_every_step_that_was_taken_is_noted(empty: PostgresSettings) -> None:
+async def test_every_applied_migration_is_recorded(empty: PostgresSettings) -> None:
     """Those before the note was invented as well, and none that was taken back."""
     await PostgresSchema(empty).upgrade()
     assert await noted(empty) == {*_STEPS}

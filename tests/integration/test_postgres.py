@@ -260,7 +260,7 @@ async def test_a_mistake_of_ours_is_not_called_unavailable(engine: AsyncEngine) 
             await connection.execute(text("SELECT no_such_column FROM users"))
 
 
-async def test_a_conflict_that_nobody_foresaw_stays_what_it_is(engine: AsyncEngine) -> None:
+async def test_an_unknown_conflict_is_raised_as_it_is(engine: AsyncEngine) -> None:
     async with aclosing(await connect(engine)) as connection:
         transaction = Transaction(connection)
         with pytest.raises(IntegrityError, match="ck_users_status"):
@@ -284,7 +284,7 @@ async def test_errors_do_not_repeat_what_was_to_be_stored(engine: AsyncEngine) -
 # --- too slow ---
 
 
-async def test_a_statement_that_takes_too_long_is_given_up_and_costs_no_connection(
+async def test_a_statement_that_takes_too_long_is_cancelled_and_costs_no_connection(
     settings: PostgresSettings, engines: AsyncExitStack
 ) -> None:
     engine = engine_of(replace(settings, timeout=IMPATIENT, pool_size=1), engines)
@@ -317,7 +317,7 @@ async def test_nobody_waits_for_a_lock_longer_than_for_an_answer(
         assert await work.users.lock(user.id) == user
 
 
-async def test_of_two_that_wait_for_each_other_one_is_told_to_try_again(
+async def test_of_two_transactions_in_a_deadlock_one_is_unavailable(
     engine: AsyncEngine,
 ) -> None:
     first, second = a_user(), a_user()
@@ -495,7 +495,7 @@ SELECT count(*) FROM pg_stat_activity
 )"""
 
 
-async def test_whoever_gives_up_does_not_wait_for_a_frozen_server(
+async def test_a_cancelled_call_does_not_wait_for_a_frozen_server(
     settings: PostgresSettings, link: Link, engines: AsyncExitStack
 ) -> None:
     patient = engine_of(replace(settings, url=link.url(settings.url or "")), engines)
@@ -510,7 +510,7 @@ async def test_whoever_gives_up_does_not_wait_for_a_frozen_server(
     assert time.monotonic() - started < 1
 
 
-async def test_whoever_gives_up_at_any_moment_leaves_no_connection_and_no_lock_behind(
+async def test_a_call_cancelled_at_any_moment_leaves_no_connection_and_no_lock_behind(
     engine: AsyncEngine,
 ) -> None:
     user = a_user()

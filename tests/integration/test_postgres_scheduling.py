@@ -80,7 +80,7 @@ def names(changes: Changes) -> list[str]:
 # --- what beats of other versions have told ---
 
 
-async def test_what_a_beat_of_another_version_has_told_can_be_read(
+async def test_a_report_of_a_beat_of_another_version_can_be_read(
     beat: PostgresBeatStore, by_hand: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     await lead(beat)

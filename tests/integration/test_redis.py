@@ -177,7 +177,7 @@ async def test_a_set_of_sessions_lives_as_long_as_the_longest_of_them(client: Re
 
 
 @pytest.mark.server
-async def test_whoever_looks_at_the_set_removes_what_has_expired(client: RedisClient) -> None:
+async def test_reading_the_set_removes_expired_sessions(client: RedisClient) -> None:
     clock, store = ClockWithRedis(client), RedisSessionStore(client)
     await store.open(a_session(), idle=IDLE, absolute=SECOND, cap=20)
     lasting = a_session()

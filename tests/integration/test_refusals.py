@@ -108,7 +108,7 @@ async def test_postgres_that_does_not_answer_is_said_not_to(
         assert await reason(probe) == "no answer in time"
 
 
-async def test_what_a_user_of_postgres_may_not_do_is_told(
+async def test_missing_privileges_of_the_postgres_user_are_reported(
     opened: AsyncExitStack, postgres_url: str, worker: int
 ) -> None:
     """It is no mistake of ours, and to wait for whoever mends it is all there is to do."""
@@ -174,7 +174,7 @@ async def test_redis_says_why(
     assert "has no permissions to run the 'ping' command" in reasons["rights"]
 
 
-async def test_a_certificate_that_is_not_accepted_is_told(
+async def test_a_certificate_that_is_not_accepted_is_reported(
     opened: AsyncExitStack, redis_url: str, tmp_path: Path
 ) -> None:
     """Of an authority that is not known, and for another host."""

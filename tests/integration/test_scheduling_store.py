@@ -115,7 +115,7 @@ VALUES ('a', 't', 'interval', '{"every": 1, "period": "days"}')
 """
 
 
-async def test_whoever_writes_by_hand_names_what_runs_and_when(
+async def test_a_row_written_by_hand_needs_only_the_task_and_the_schedule(
     engine: AsyncEngine, beat: PostgresBeatStore
 ) -> None:
     await write(engine, "by hand")

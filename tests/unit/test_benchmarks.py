@@ -35,7 +35,7 @@ def test_a_figure_passes_if_it_reaches_each_target_that_it_has(
     assert a_figure(**fields).passes is passes
 
 
-def test_a_reference_that_was_given_up_is_worse_than_it_says() -> None:
+def test_a_reference_that_timed_out_is_worse_than_its_figure() -> None:
     figure = a_figure(unit="s", ours=0.5, reference=30.0, reference_name="other", at_least=True)
 
     assert ">30 s (other)  >60 x" in as_table([figure])

@@ -61,7 +61,7 @@ def test_another_method_of_the_same_path_is_another_permission() -> None:
     assert new.after.route.code.value == "PUT:/users"
 
 
-async def test_every_change_of_the_catalogue_is_noted(world: World) -> None:
+async def test_every_change_of_the_catalogue_is_recorded(world: World) -> None:
     for routes in ([LIST], [LIST], [REWORDED, MAKE], [REWORDED], [LIST, MAKE]):
         await world.container.sync_routes()(routes)
 
@@ -76,7 +76,7 @@ async def test_every_change_of_the_catalogue_is_noted(world: World) -> None:
     }
 
 
-async def test_of_many_processes_that_start_at_once_one_notes_what_changed(world: World) -> None:
+async def test_of_many_processes_that_start_at_once_one_records_what_changed(world: World) -> None:
     await asyncio.gather(*(world.container.sync_routes()([LIST, MAKE]) for _ in range(10)))
 
     assert [entry.details for entry in world.audit_entries()] == [

@@ -21,7 +21,7 @@ def test_counting_stops_where_a_server_would_stop() -> None:
     ]
 
 
-async def test_a_role_that_somebody_deletes_before_it_is_given_for_good_is_not_given() -> None:
+async def test_a_role_that_is_deleted_before_the_commit_is_not_given() -> None:
     store, user, role = MemoryStore(), a_user(), a_role()
     async with MemoryUnitOfWork(store) as work:
         await work.users.add(user)

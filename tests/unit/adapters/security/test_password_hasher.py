@@ -78,7 +78,7 @@ async def test_a_pool_runs_as_many_calls_at_once_as_it_has_workers() -> None:
     pool.close()
 
 
-async def test_who_comes_when_the_queue_is_full_is_told_so_at_once(pool: HashingPool) -> None:
+async def test_a_call_that_finds_the_queue_full_fails_at_once(pool: HashingPool) -> None:
     work = Work()
     running = asyncio.create_task(pool.run(work))
     await work.begun.wait()
@@ -204,7 +204,7 @@ async def test_a_hash_of_other_parameters_is_still_verified_and_wants_a_new_one(
     assert not Argon2PasswordHasher(pool, FAST).needs_rehash(stored)
 
 
-async def test_what_nobody_has_costs_as_much_to_verify_as_a_hash_of_today(
+async def test_a_missing_hash_costs_as_much_to_verify_as_a_hash_of_today(
     pool: HashingPool,
 ) -> None:
     """The cost of argon2 is decided by its parameters, which it reads from the hash."""

@@ -190,7 +190,7 @@ async def test_a_task_that_was_reset_begins_anew_at_once(
     assert store.schedule_states[once.id].runs == 1
 
 
-async def test_a_slot_that_is_given_up_does_not_count_as_a_run(
+async def test_a_skipped_slot_does_not_count_as_a_run(
     store: SharedStore, broker: Broker, beat: Beat
 ) -> None:
     task = a_task(store, max_runs=3, max_running=1, options=PublishingOptions({"expires": 3600}))
@@ -240,7 +240,7 @@ async def test_a_task_whose_slots_wait_is_asked_for_seldom_and_paused_at_once(
     assert broker.slots(task.id) == each_second(1, 1)
 
 
-async def test_slots_that_wait_for_their_turn_are_the_next_leader_s_business(
+async def test_slots_that_wait_are_left_to_the_next_leader(
     store: SharedStore, broker: Broker, beat: Beat
 ) -> None:
     task = a_task(store, max_running=1, misfire=Misfire.RUN_ALL)
@@ -255,7 +255,7 @@ async def test_slots_that_wait_for_their_turn_are_the_next_leader_s_business(
     assert broker.slots(task.id) == each_second(1, 2)
 
 
-async def test_a_run_that_somebody_asks_for_moves_no_slot(
+async def test_a_requested_run_moves_no_slot(
     store: SharedStore, broker: Broker, beat: Beat
 ) -> None:
     task = a_task(store, schedule=EVERY_HOUR)
@@ -479,7 +479,7 @@ async def test_what_a_leader_claimed_before_it_died_is_published_by_the_next(
     assert broker.slots(task.id) == each_second(1, 20)
 
 
-async def test_what_a_leader_published_and_did_not_note_is_published_again_with_the_same_id(
+async def test_a_message_that_a_leader_published_and_did_not_record_is_published_again_with_the_same_id(
     store: SharedStore, broker: Broker, beat: Beat
 ) -> None:
     task, other = a_task(store), Beat(store, broker)
@@ -630,7 +630,7 @@ async def test_while_the_broker_is_away_it_is_not_asked_all_the_time(
 # --- reading ---
 
 
-async def test_a_look_that_fails_drops_nothing(
+async def test_a_poll_that_fails_drops_nothing(
     store: SharedStore, broker: Broker, beat: Beat
 ) -> None:
     tasks = [a_task(store) for _ in range(10)]
@@ -664,7 +664,7 @@ async def test_what_the_changes_do_not_tell_is_found_by_comparing_everything(
     assert queue.find(new.id) is not None
 
 
-async def test_the_agenda_does_not_grow_with_changes(
+async def test_the_queue_does_not_grow_with_changes(
     store: SharedStore, broker: Broker, beat: Beat
 ) -> None:
     task = a_task(store, schedule=EVERY_HOUR)
@@ -677,7 +677,7 @@ async def test_the_agenda_does_not_grow_with_changes(
     assert len(beat.engine.queue._heap) < 1010
 
 
-async def test_a_turn_that_cannot_be_claimed_is_given_up_alone(
+async def test_due_slots_that_cannot_be_claimed_are_dropped_alone(
     store: SharedStore, broker: Broker, beat: Beat
 ) -> None:
     tasks = [a_task(store) for _ in range(5)]
@@ -781,7 +781,7 @@ async def test_a_beat_that_hangs_while_it_publishes_says_what(
     assert problems[0] == "it has hung for 60 s, publishing Mail everybody"
 
 
-async def test_a_broker_that_is_away_is_told_with_its_reason_until_it_is_back(
+async def test_a_broker_that_is_away_is_reported_with_its_reason_until_it_is_back(
     store: SharedStore, broker: Broker, beat: Beat, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -887,7 +887,7 @@ async def test_a_beat_that_came_up_with_a_clock_that_is_ahead_is_as_any_other_on
 
 
 @pytest.mark.parametrize("ahead", [timedelta(days=29_200), HOUR, 20 * SECOND, -HOUR])
-async def test_a_leader_whose_clock_goes_wrong_settles_nothing_that_is_not_over_and_hands_over(
+async def test_a_leader_whose_clock_goes_wrong_handles_no_future_slot_and_hands_over(
     store: SharedStore, broker: Broker, beat: Beat, ahead: timedelta
 ) -> None:
     task, other = a_task(store), Beat(store, broker)
@@ -904,7 +904,7 @@ async def test_a_leader_whose_clock_goes_wrong_settles_nothing_that_is_not_over_
     )
 
 
-async def test_a_clock_that_is_wrong_for_a_moment_between_two_looks_loses_no_slot(
+async def test_a_clock_that_is_wrong_for_a_moment_between_two_polls_loses_no_slot(
     store: SharedStore, broker: Broker, beat: Beat
 ) -> None:
     task = a_task(store)
@@ -918,7 +918,7 @@ async def test_a_clock_that_is_wrong_for_a_moment_between_two_looks_loses_no_slo
     assert broker.slots(task.id) == each_second(1, 13)
 
 
-async def test_what_a_wrong_clock_has_settled_in_the_future_is_taken_back(
+async def test_slots_that_a_wrong_clock_has_handled_in_the_future_are_reset(
     store: SharedStore, broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Tasks of the configuration too, which nobody can delete and make again."""

@@ -317,7 +317,7 @@ def changes_of_clocks(draw: st.DrawFn) -> tuple[str, datetime]:
 
 
 @given(zone_and_change=changes_of_clocks(), text=st.sampled_from(CRONTABS))
-def test_around_a_change_of_clocks_a_crontab_fires_when_a_look_at_each_minute_says_so(
+def test_around_a_change_of_clocks_a_crontab_fires_at_each_minute_that_matches(
     zone_and_change: tuple[str, datetime], text: str
 ) -> None:
     zone, change = zone_and_change

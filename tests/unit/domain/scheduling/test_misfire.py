@@ -104,7 +104,7 @@ def test_a_slot_runs_when_its_time_has_come() -> None:
     )
 
 
-def test_a_settled_slot_does_not_run_again() -> None:
+def test_a_handled_slot_does_not_run_again() -> None:
     first = due(at("01:00:00.3"))
 
     second = due(at("01:00:00.4"), handled_until=first.handled_until)
@@ -223,7 +223,7 @@ def test_a_long_backlog_comes_in_portions() -> None:
     assert second.slots == (at("03:00"), at("04:00"), at("05:00"))
 
 
-def test_to_run_once_after_a_century_does_not_take_a_look_at_each_of_its_slots() -> None:
+def test_run_once_after_a_century_does_not_compute_each_of_its_slots() -> None:
     """31 thousand million slots; even one minute of looking would be a minute without a beat."""
     now = MIDNIGHT + timedelta(days=36_500, milliseconds=130)
 
@@ -248,7 +248,7 @@ situations = st.fixed_dictionaries(
     missing=st.integers(0, 50),
     pauses=st.lists(st.integers(1, 30), max_size=5),
 )
-def test_however_often_one_looks_no_slot_runs_twice_or_early_and_none_is_forgotten(
+def test_however_often_a_beat_polls_no_slot_runs_twice_or_early_and_none_is_forgotten(
     situation: Situation, missing: int, pauses: list[int]
 ) -> None:
     now = at("12:00:30")

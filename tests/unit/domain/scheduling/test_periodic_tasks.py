@@ -302,7 +302,7 @@ def test_a_task_that_is_still_running_may_not_start_too_often() -> None:
     assert a_periodic_task().may_start(running=1000)
 
 
-def test_a_message_waits_until_the_next_slot_unless_it_is_told_otherwise() -> None:
+def test_a_message_expires_at_the_next_slot_unless_configured_otherwise() -> None:
     daily = a_periodic_task(created_at=at("00:00"), schedule=cron("0 12 * * *"))
     told = a_periodic_task(options=PublishingOptions({"expires": 90}), misfire=Misfire.RUN_ALL)
 

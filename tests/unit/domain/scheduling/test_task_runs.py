@@ -46,7 +46,7 @@ def test_a_run_that_began_and_whose_time_is_up_is_seen_as_failed() -> None:
     assert run.seen_at(later).error.startswith("its time was up")
 
 
-def test_what_has_ended_is_seen_as_it_was_noted() -> None:
+def test_an_ended_run_is_shown_as_it_was_recorded() -> None:
     for state, error in ((RunState.FAILED, "ValueError: no"), (RunState.SUCCEEDED, "")):
         run = a_run(state, deadline=A_MOMENT, error=error)
         assert run.seen_at(A_MOMENT + timedelta(days=1)) == run

@@ -214,7 +214,7 @@ def ended(store: MemoryStore) -> tuple[RunState, str]:
     return store.runs[RUN].state, store.runs[RUN].error
 
 
-def test_the_message_of_a_run_is_noted(app: TypedCelery, store: MemoryStore) -> None:
+def test_the_message_of_a_run_is_recorded(app: TypedCelery, store: MemoryStore) -> None:
     during: list[RunState] = []
 
     @app.task(time_limit=60)
@@ -230,7 +230,7 @@ def test_the_message_of_a_run_is_noted(app: TypedCelery, store: MemoryStore) -> 
     assert run.deadline == run.started_at + timedelta(seconds=60)
 
 
-def test_what_a_run_raises_is_noted(app: TypedCelery, store: MemoryStore) -> None:
+def test_the_error_of_a_run_is_recorded(app: TypedCelery, store: MemoryStore) -> None:
     @app.task
     async def work() -> None:
         raise ValueError("no\0 " + "x" * 5000)
@@ -272,7 +272,7 @@ ODD_ENDS = [
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["def", "async def"])
 @pytest.mark.parametrize(("error", "noted"), ODD_ENDS)
-def test_whatever_a_run_raises_is_noted_and_its_message_has_failed(
+def test_any_error_of_a_run_is_recorded_and_its_message_has_failed(
     app: TypedCelery, store: MemoryStore, error: BaseException, noted: str, *, is_async: bool
 ) -> None:
     if is_async:
@@ -333,7 +333,7 @@ def test_a_signal_that_ends_the_worker_ends_it(app: TypedCelery, store: MemorySt
 
 @pytest.mark.filterwarnings("ignore:Exception raised outside body:RuntimeWarning")
 @pytest.mark.parametrize("fails", [False, True])
-def test_an_end_is_noted_though_the_result_store_is_away(
+def test_an_end_is_recorded_although_the_result_store_is_away(
     app: TypedCelery, store: MemoryStore, *, fails: bool
 ) -> None:
     class Away(KeyValueStoreBackend):
@@ -359,7 +359,7 @@ def test_an_end_is_noted_though_the_result_store_is_away(
     assert error.startswith("what it returned or raised could not be stored: OSError: the result")
 
 
-def test_an_end_is_noted_once_whether_its_result_can_be_stored_or_not(
+def test_an_end_is_recorded_once_whether_its_result_can_be_stored_or_not(
     app: TypedCelery, store: MemoryStore
 ) -> None:
     @app.task
@@ -509,7 +509,7 @@ def test_a_class_of_its_own_does_not_hide_its_runs(
     assert AsyncResult(str(RUN), app=app).get(timeout=1) == str(RUN)
 
 
-def test_an_end_is_noted_by_a_process_that_goes_at_once(app: TypedCelery) -> None:
+def test_an_end_is_recorded_by_a_process_that_exits_at_once(app: TypedCelery) -> None:
     """As the children that `--max-tasks-per-child` recycles do, and the last of a worker that is stopped."""
     store = MemoryStore()
     store.runs[RUN] = Run(id=RUN, task_id=TASK, scheduled_for=A_MOMENT, state=RunState.PUBLISHED)

@@ -213,7 +213,7 @@ def test_functions_of_the_configuration_reach_celery_which_calls_them_for_every_
     assert entry.kwargs == {"at": now}
 
 
-def test_a_message_is_retried_by_whoever_keeps_it_and_expires_with_the_next_slot() -> None:
+def test_a_message_is_retried_by_its_beat_and_expires_with_the_next_slot() -> None:
     task = a_periodic_task(task="reports.send", args=(1,), kwargs={"a": 2})
 
     entry = due_entry(task, None, a_run(task), A_MOMENT)

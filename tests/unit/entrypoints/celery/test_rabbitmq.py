@@ -37,7 +37,7 @@ def test_these_connections_are_taken_for_every_address_of_rabbitmq(
     assert encrypted.as_uri() == "amqps://guest:**@rabbit:5671//"
 
 
-def test_a_server_that_does_not_answer_is_given_up(
+def test_waiting_for_a_server_that_does_not_answer_ends(
     silent: tuple[Connection, socket.socket],
 ) -> None:
     connection, theirs = silent
@@ -82,7 +82,7 @@ def test_a_channel_that_the_server_closes_unasked_is_a_lost_connection(
     assert sent
 
 
-def test_whoever_is_refused_may_be_let_in_the_next_time() -> None:
+def test_a_refused_connection_may_be_accepted_the_next_time() -> None:
     """So it is a `ConnectionError`, which workers and beats wait for."""
     refusal = next(iter(KombusTransport.channel_errors))("no")
 

@@ -651,7 +651,7 @@ STAY_THERE = "max-age=31536000; includeSubDomains"
 
 
 @pytest.mark.parametrize("path", ["/livez", "/nothing"])
-async def test_behind_tls_browsers_are_told_to_stay_there(path: str) -> None:
+async def test_behind_tls_browsers_get_strict_transport_security(path: str) -> None:
     async with Web(World(with_http(hsts=True))) as web:
         response = await web.client.get(f"https://portico.test{path}")
         plain = await web.client.get(path)

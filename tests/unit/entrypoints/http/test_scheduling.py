@@ -227,7 +227,7 @@ async def test_a_task_is_reset(admin_web: Web) -> None:
     assert (await admin_web.client.post(f"{TASKS}/{UUID(int=0)}/reset")).status_code == 404
 
 
-async def test_the_next_runs_are_told(admin_web: Web) -> None:
+async def test_the_next_runs_are_listed(admin_web: Web) -> None:
     made = await make(admin_web)
 
     response = await admin_web.client.get(f"{TASKS}/{made['id']}/next", params={"count": 2})
@@ -522,7 +522,7 @@ async def test_arguments_that_do_not_suit_the_task_are_named(admin_web: Web) -> 
     assert (await make(admin_web, kwargs={"to_whom": "ada"}))["kwargs"] == {"to_whom": "ada"}
 
 
-async def test_a_name_that_somebody_chose_is_not_repeated(admin_web: Web) -> None:
+async def test_a_chosen_name_is_not_repeated(admin_web: Web) -> None:
     assert await wrong(admin_web, **{"correct horse battery": 1}) == ["…"]
     assert "battery" not in (await admin_web.client.post(TASKS, json={"battery horse": 1})).text
 

@@ -218,7 +218,7 @@ async def test_what_only_looks_like_white_space_does_not_go_with_a_token(
 
 
 @pytest.mark.parametrize(("method", "path"), CLOSED_ROUTES)
-async def test_a_closed_route_answers_401_to_whoever_has_no_token_of_ours(
+async def test_a_closed_route_answers_401_without_a_token_of_ours(
     web: Web, method: str, path: str
 ) -> None:
     for authorization, expected in WRONG_HEADERS.items():
@@ -432,7 +432,7 @@ async def test_what_is_in_the_path_does_not_change_the_permission(fake_web: Web,
     assert response.status_code in {403, 404}
 
 
-async def test_a_route_whose_template_fastapi_does_not_tell_lets_nobody_in(world: World) -> None:
+async def test_a_route_without_a_template_from_fastapi_lets_nobody_in(world: World) -> None:
     """One that stands in no router; not even an administrator gets in by guessing."""
     app = create_app(container=world.container)
 

@@ -50,7 +50,7 @@ async def test_the_public_key_comes_with_all_that_web_crypto_needs_and_may_be_ca
     }
 
 
-async def test_who_asks_for_the_public_key_too_often_is_told_when_to_come_back() -> None:
+async def test_too_many_requests_for_the_public_key_are_told_when_to_retry() -> None:
     often = replace(IN_MEMORY, throttle=ThrottleSettings(public=Limit(1, 60)))
     async with Web(World(often)) as web:
         await web.client.get("/api/v1/auth/keys/public")
@@ -103,7 +103,7 @@ async def test_a_log_in_gives_a_pair_of_tokens_and_the_user(web: Web) -> None:
     assert data["user"]["lastLoginAt"] == "2026-03-01T12:00:00Z"
 
 
-async def test_the_session_notes_the_address_and_the_agent_of_the_request(web: Web) -> None:
+async def test_the_session_records_the_address_and_the_agent_of_the_request(web: Web) -> None:
     ada = await web.world.given(a_user())
 
     await web.log_in(ada)

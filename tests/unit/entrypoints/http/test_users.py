@@ -382,7 +382,7 @@ async def test_no_answer_has_a_hash_of_a_password(admin_web: Web) -> None:
         assert "hash" not in response.text.lower()
 
 
-async def test_somebody_else_is_not_found_by_a_made_up_id(admin_web: Web) -> None:
+async def test_a_made_up_id_finds_no_other_user(admin_web: Web) -> None:
     response = await admin_web.client.get(f"{USERS}/{NOBODY}")
 
     assert response.status_code == 404

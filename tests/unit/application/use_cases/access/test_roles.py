@@ -217,7 +217,7 @@ def a_draft(*grants: str, code: str = "editor", name: str = "Editor") -> RoleDra
     return RoleDraft(code=RoleCode(code), name=name, grants=frozenset(map(Grant, grants)))
 
 
-async def test_an_administrator_makes_a_role_and_it_is_noted(world: World) -> None:
+async def test_an_administrator_makes_a_role_and_it_is_recorded(world: World) -> None:
     caller = await logged_in(world, a_user(is_admin=True))
 
     role = await world.container.create_role()(caller, a_draft(READ, "*:/notes/**"))
@@ -318,7 +318,7 @@ async def test_nobody_gives_a_button_or_a_router_that_they_do_not_hold(world: Wo
 # --- replacing roles ----------------------------------------------------------------------------
 
 
-async def test_a_role_becomes_what_the_draft_says_and_the_difference_is_noted(
+async def test_a_role_becomes_what_the_draft_says_and_the_difference_is_recorded(
     world: World,
 ) -> None:
     role = await world.given_role(
@@ -339,7 +339,7 @@ async def test_a_role_becomes_what_the_draft_says_and_the_difference_is_noted(
     }
 
 
-async def test_a_role_that_is_replaced_by_itself_is_not_changed_and_nothing_is_noted(
+async def test_a_role_that_is_replaced_by_itself_is_not_changed_and_nothing_is_recorded(
     world: World,
 ) -> None:
     role = await world.given_role(
@@ -372,7 +372,7 @@ async def test_nobody_edits_or_deletes_a_role_that_they_have(world: World) -> No
 
 
 @pytest.mark.parametrize("status", list(RoleStatus))
-async def test_a_role_that_gives_more_than_the_caller_holds_is_out_of_reach(
+async def test_a_role_that_gives_more_than_the_caller_holds_cannot_be_managed(
     world: World, status: RoleStatus
 ) -> None:
     """Otherwise whoever may do less empties it first, then takes over the accounts that it protected."""

@@ -249,7 +249,7 @@ async def test_who_may_do_it_does_it(scene: Scene, action: Action) -> None:
 
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("revoke", REVOCATIONS)
-async def test_what_is_taken_while_somebody_waits_is_theirs_no_more_when_it_is_decided(
+async def test_a_permission_that_is_taken_during_a_wait_no_longer_counts_when_it_is_checked(
     scene: Scene, action: Action, revoke: Revocation
 ) -> None:
     sessions = await scene.world.sessions(scene.victim)

@@ -170,7 +170,7 @@ async def test_guesses_lock_the_change_of_password_even_for_the_right_one(world:
     await world.change_password(caller, PASSWORD, NEW)
 
 
-async def test_a_wrong_password_is_noted_with_who_typed_it(world: World) -> None:
+async def test_a_wrong_password_is_recorded_with_who_typed_it(world: World) -> None:
     ada = await world.given(a_user())
     caller, _ = await world.log_in_as(ada)
 

@@ -134,7 +134,7 @@ async def test_one_address_registers_only_so_often() -> None:
 # --- a user's own data --------------------------------------------------------------------------
 
 
-async def test_a_user_changes_how_they_are_called_and_reached(world: World) -> None:
+async def test_a_user_changes_their_name_and_their_email(world: World) -> None:
     ada = await world.given(a_user())
     caller, _ = await world.log_in_as(ada)
     await world.pass_time(hours=1)
@@ -152,7 +152,7 @@ async def test_a_user_changes_how_they_are_called_and_reached(world: World) -> N
     assert changed.user.updated_at == world.clock.now()
 
 
-async def test_a_user_cannot_be_reached_at_the_address_of_another(world: World) -> None:
+async def test_a_user_cannot_take_the_email_of_another(world: World) -> None:
     await world.given(a_user(email="bob@example.org"))
     ada = await world.given(a_user(email="ada@example.org"))
     caller, _ = await world.log_in_as(ada)
@@ -175,7 +175,7 @@ async def test_a_user_may_write_their_own_address_differently(world: World) -> N
     assert world.stored(ada).email.value == "Ada@Example.org"
 
 
-async def test_a_caller_who_is_gone_by_then_is_nobody(world: World) -> None:
+async def test_a_caller_who_is_deleted_meanwhile_is_refused(world: World) -> None:
     caller, _ = await world.log_in_as(await world.given(a_user()))
     world.store.users.clear()
 

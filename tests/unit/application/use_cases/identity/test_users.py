@@ -93,7 +93,7 @@ async def test_a_user_who_is_made_with_a_password_uses_it(world: World) -> None:
     await world.authenticate((await world.log_in("grace.hopper")).tokens)
 
 
-async def test_who_made_a_user_is_noted_and_no_password_is(world: World) -> None:
+async def test_the_creator_of_a_user_is_recorded_and_the_password_is_not(world: World) -> None:
     caller = await an_administrator(world)
 
     made = await world.container.create_user()(caller, a_draft())
@@ -163,7 +163,7 @@ async def test_nobody_makes_a_user_who_may_do_more_than_they_do(world: World) ->
 # --- changing users -----------------------------------------------------------------------------
 
 
-async def test_a_change_changes_what_it_names_and_notes_the_difference(world: World) -> None:
+async def test_a_change_changes_the_named_fields_and_records_the_difference(world: World) -> None:
     ada = await world.given(a_user(username="ada.lovelace"))
     caller = await an_administrator(world)
     await world.pass_time(hours=1)
@@ -316,7 +316,7 @@ async def test_nobody_gets_at_a_user_who_has_a_button_or_a_router_more_than_they
             await world.container.reset_password()(caller, target.id)
 
 
-async def test_what_a_disabled_role_would_give_counts_when_somebody_is_reached_for(
+async def test_grants_of_a_disabled_role_count_when_its_user_is_managed(
     world: World,
 ) -> None:
     """Otherwise a password is reset today, and the session has what the role gives once it is enabled again."""
@@ -488,7 +488,7 @@ async def test_an_administrator_sees_and_ends_the_sessions_of_a_user(world: Worl
     assert await world.sessions(ada) == []
 
 
-async def test_a_session_that_is_not_the_users_is_not_found_and_nothing_is_noted(
+async def test_a_session_of_another_user_is_not_found_and_nothing_is_recorded(
     world: World,
 ) -> None:
     ada = await world.given(a_user())

@@ -342,7 +342,7 @@ async def test_an_end_that_leaves_no_run_is_refused(world: World, caller: Caller
     await made(world, caller, name="paused", **daily, **soon, enabled=False)
 
 
-async def test_an_instant_of_now_is_owed_to_a_changed_task_unless_the_beat_is_past_it(
+async def test_a_slot_of_now_is_due_for_a_changed_task_unless_the_beat_is_past_it(
     world: World, caller: Caller
 ) -> None:
     task, settled = await made(world, caller), await made(world, caller, name="settled")
@@ -441,7 +441,7 @@ async def test_a_task_that_is_over_can_be_reset_and_goes_on_with_its_next_slot(
     assert reset.last_slot is None
 
 
-async def test_a_task_that_a_wrong_clock_has_settled_for_decades_can_be_reset(
+async def test_a_task_that_a_wrong_clock_has_handled_for_decades_can_be_reset(
     world: World, caller: Caller
 ) -> None:
     task = await made(world, caller)
@@ -464,7 +464,7 @@ async def test_what_cannot_be_read_can_be_reset(world: World, caller: Caller) ->
 # --- paused and resumed -------------------------------------------------------------------------
 
 
-async def test_slots_of_a_pause_are_not_owed(world: World, caller: Caller) -> None:
+async def test_slots_of_a_pause_are_not_due(world: World, caller: Caller) -> None:
     task = await made(world, caller)
     await change(world, caller, task.id, enabled=False)
     await world.pass_time(hours=5)
@@ -573,7 +573,7 @@ async def test_a_list_is_narrowed_by_each_filter(world: World, caller: Caller) -
 # --- what is to come ----------------------------------------------------------------------------
 
 
-async def test_the_next_runs_follow_what_was_settled_and_end_with_the_last(
+async def test_the_next_runs_follow_the_handled_slots_and_end_with_the_last(
     world: World, caller: Caller
 ) -> None:
     now = world.clock.now()
@@ -586,7 +586,7 @@ async def test_the_next_runs_follow_what_was_settled_and_end_with_the_last(
     assert (await show(world, task.id)).last_slot is None
 
 
-async def test_the_last_slot_is_the_latest_that_was_settled(world: World, caller: Caller) -> None:
+async def test_the_last_slot_is_the_latest_handled_one(world: World, caller: Caller) -> None:
     now = world.clock.now()
     task = await made(world, caller)
     settle(world, task, handled_until=now + timedelta(hours=3, minutes=10), runs=3)
@@ -657,9 +657,7 @@ async def test_however_rare_its_runs_a_preview_is_quick(
 # --- runs ---------------------------------------------------------------------------------------
 
 
-async def test_a_run_that_somebody_asks_for_waits_for_the_beat(
-    world: World, caller: Caller
-) -> None:
+async def test_a_requested_run_waits_for_the_beat(world: World, caller: Caller) -> None:
     task = await made(world, caller, enabled=False)
 
     run = await world.container.run_now()(caller, task.id)
@@ -720,7 +718,7 @@ async def test_old_runs_are_pruned_and_those_that_go_on_are_not(
 # --- audit --------------------------------------------------------------------------------------
 
 
-async def test_every_change_is_noted_with_who_made_it(world: World, caller: Caller) -> None:
+async def test_every_change_is_recorded_with_its_author(world: World, caller: Caller) -> None:
     task = await made(world, caller, kwargs={"to": "ada"})
     await change(world, caller, task.id, enabled=False, kwargs={"to": "grace"})
     await change(world, caller, task.id, enabled=False)
@@ -750,7 +748,7 @@ async def test_every_change_is_noted_with_who_made_it(world: World, caller: Call
 @pytest.mark.parametrize(
     ("catch_up", "recorded"), [({"catch_up": True}, {"catch_up": True}), ({"catch_up": False}, {})]
 )
-async def test_it_is_noted_that_missed_slots_are_to_run(
+async def test_a_request_to_run_missed_slots_is_recorded(
     world: World, caller: Caller, catch_up: dict[str, bool], recorded: dict[str, bool]
 ) -> None:
     task = await made(world, caller, enabled=False)

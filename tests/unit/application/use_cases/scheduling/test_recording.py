@@ -82,7 +82,7 @@ async def until_it_is(state: RunState, run_id: RunId, store: MemoryStore) -> Run
     return store.runs[run_id]
 
 
-async def test_a_beginning_is_noted_before_the_task_goes_on(
+async def test_a_start_is_recorded_before_the_task_goes_on(
     store: MemoryStore, recorder: RunRecorder
 ) -> None:
     run_id = publish(store)
@@ -105,9 +105,7 @@ async def test_a_run_begins_once_unless_it_is_another_attempt(
     assert await begin(recorder, run_id, again=True)
 
 
-async def test_an_end_is_noted_with_what_went_wrong(
-    store: MemoryStore, recorder: RunRecorder
-) -> None:
+async def test_an_end_is_recorded_with_its_error(store: MemoryStore, recorder: RunRecorder) -> None:
     well, badly = publish(store, 1), publish(store, 2)
     await begin(recorder, well)
     await begin(recorder, badly)
@@ -119,7 +117,7 @@ async def test_an_end_is_noted_with_what_went_wrong(
     assert (await until_it_is(RunState.FAILED, badly, store)).error == "ValueError: no"
 
 
-async def test_ends_that_come_together_are_noted_together(
+async def test_ends_that_come_together_are_recorded_together(
     store: MemoryStore, log: MortalRunLog, recorder: RunRecorder
 ) -> None:
     runs = [publish(store, number) for number in range(1, 101)]
@@ -131,7 +129,7 @@ async def test_ends_that_come_together_are_noted_together(
     assert log.batches == [100]
 
 
-async def test_an_end_alone_is_noted_at_once_and_those_that_follow_soon_are_gathered(
+async def test_a_single_end_is_recorded_at_once_and_those_that_follow_soon_are_gathered(
     store: MemoryStore, log: MortalRunLog
 ) -> None:
     """Its process may be killed the next moment."""
@@ -160,7 +158,7 @@ async def test_while_the_store_is_away_tasks_run_and_only_the_first_waits_for_it
         log.is_away = False
 
 
-async def test_what_happened_while_the_store_was_away_is_noted_when_it_is_back(
+async def test_what_happened_while_the_store_was_away_is_recorded_when_it_is_back(
     store: MemoryStore, log: MortalRunLog, recorder: RunRecorder
 ) -> None:
     run_id = publish(store)
@@ -176,7 +174,9 @@ async def test_what_happened_while_the_store_was_away_is_noted_when_it_is_back(
     assert run.finished_at is not None
 
 
-async def test_a_stopping_process_notes_what_is_left(store: MemoryStore, log: MortalRunLog) -> None:
+async def test_a_stopping_process_records_what_is_left(
+    store: MemoryStore, log: MortalRunLog
+) -> None:
     run_id = publish(store)
     async with RunRecorder(log, MovableClock(), gather=60).running() as recorder:
         await begin(recorder, run_id)

@@ -33,7 +33,7 @@ async def test_other_services_may_have_the_keys_that_verify_access_tokens(world:
     assert await world.container.get_public_keys()() == world.container.tokens().public_keys()
 
 
-async def test_a_key_is_noted_once_however_many_processes_start_with_it(world: World) -> None:
+async def test_a_key_is_recorded_once_however_many_processes_start_with_it(world: World) -> None:
     for _ in range(3):
         await world.container.record_active_keys()()
         await world.deliver()

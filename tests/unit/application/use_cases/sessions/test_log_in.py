@@ -540,7 +540,7 @@ async def test_a_stolen_token_opens_nothing_and_has_its_own_limit(world: World) 
 
 
 @pytest.mark.parametrize("fault", ["wrong password", "unknown", "disabled", "locked"])
-async def test_whoever_does_not_get_in_is_told_the_same_with_a_token_of_a_device(
+async def test_a_refused_log_in_gets_the_same_answer_with_a_device_token(
     world: World, fault: str
 ) -> None:
     ada = await world.given(a_user())

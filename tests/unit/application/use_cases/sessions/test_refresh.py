@@ -93,7 +93,7 @@ async def test_a_token_that_is_shown_again_later_ends_its_session(world: World) 
     await world.refresh(elsewhere, PHONE)
 
 
-async def test_a_theft_that_cannot_be_noted_is_still_answered_as_one(world: World) -> None:
+async def test_a_theft_that_cannot_be_recorded_is_still_answered_as_one(world: World) -> None:
     """The session is over: an error that asks to try again would be a lie."""
 
     class StoreThatStops(MemoryUnitOfWork):
@@ -147,7 +147,7 @@ async def test_a_strict_binding_wants_exactly_the_same_agent() -> None:
         await world.refresh(tokens, LAPTOP_AFTER_AN_UPDATE)
 
 
-async def test_whoever_holds_a_copied_token_is_told_no_more_than_that_it_is_not_valid(
+async def test_the_answer_to_a_copied_token_says_only_that_it_is_not_valid(
     world: World,
 ) -> None:
     _, tokens = await world.log_in_as(await world.given(a_user()), LAPTOP)

@@ -433,7 +433,7 @@ def test_a_bound_task_may_await_itself(app: TypedCelery) -> None:
     assert countdown.apply((3,)).get() == 0
 
 
-def test_a_task_that_applies_itself_on_its_loop_is_told(app: TypedCelery) -> None:
+def test_a_task_that_applies_itself_on_its_loop_gets_an_error(app: TypedCelery) -> None:
     @app.task(bind=True)
     async def again(self: Any, n: int) -> Any:
         return n and self.apply((n - 1,), throw=True).get()
