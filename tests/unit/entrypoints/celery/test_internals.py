@@ -77,7 +77,7 @@ METHODS = [
 def a_task_that_retries_by_itself() -> Task[..., Any]:
     app = Celery("names", set_as_current=False)
 
-    @app.task(autoretry_for=(LookupError,))
+    @app.task(autoretry_for=(LookupError,), shared=False)
     def work(number: int) -> None: ...
 
     return app.tasks[work.name]
