@@ -34,8 +34,8 @@ _FULL_PAUSE = 0.1
 """Seconds until more slots are claimed when there are that many."""
 _LONGEST_PAUSE = 5.0
 """Seconds after which the clock is read again: somebody may have set it."""
-_SHORTEST_PAUSE = 0.001
-"""Seconds: event loops round to milliseconds, and would wake up before the slot is due."""
+_ROUNDING = 0.001
+"""Seconds to which event loops round: a loop that wakes up before the slot is due wakes up twice."""
 _SPARE_TIME = 0.5
 """Non-urgent work is done when nothing is due for this many seconds."""
 _SUSPENDED_AFTER = timedelta(seconds=60)
@@ -133,7 +133,7 @@ class SlotClaimer(BackgroundLoop):
         if self._room <= 0:
             return _FULL_PAUSE
         seconds = (self.queue.next_due_at - self.clock.now()).total_seconds()
-        return max(_SHORTEST_PAUSE, min(seconds, _LONGEST_PAUSE)) if seconds > 0 else 0.0
+        return min(seconds + _ROUNDING, _LONGEST_PAUSE) if seconds > 0 else 0.0
 
     # --- with the store ---
 

@@ -130,6 +130,7 @@ class Engine:
 
     def start(self) -> None:
         """Start all loops. Nothing is due until the definitions are read and this beat leads."""
+        self.gc_policy.begin()
         for each in (self.watcher, self.election, self.claimer, self.publisher, self.recorder):
             self._tasks[each] = asyncio.create_task(each.run(), name=type(each).__name__)
         self._listener = asyncio.create_task(self._listen(), name="beat listener")
@@ -152,6 +153,7 @@ class Engine:
                     self.lease.end()
                     await self.leases.release(leadership)
                     _log.info("this beat has released the lease")
+        self.gc_policy.end()
 
     async def _end(self, *loops: BackgroundLoop, within: float) -> None:
         """End loops after their current steps, or in the middle of them if these take too long."""

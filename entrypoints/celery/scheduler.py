@@ -64,7 +64,6 @@ class DatabaseScheduler(Scheduler):
         )
         self._call(self._open(), within=_OPEN_WITHIN)
         self._is_open = True
-        self.engine.gc_policy.begin()
 
     def tick(self, *_: object, **__: object) -> float:
         """Say that this beat works; return the seconds until it is to say so again. The engine needs no ticks."""
@@ -91,7 +90,6 @@ class DatabaseScheduler(Scheduler):
                 os._exit(os.EX_SOFTWARE)  # no thread can be ended
             self._publishing.shutdown()
             self._publisher.disconnect()
-            self.engine.gc_policy.end()
             # While the interpreter can still start the threads that closing a client takes.
             process_loop.stop()
         super().close()
