@@ -1,18 +1,15 @@
-"""Sessions: their tokens, the limits on guessing, and encrypted passwords."""
+"""Sessions: their tokens, their rotation, and the errors about them."""
 
 import hashlib
-import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from ipaddress import IPv6Address, ip_address
 from typing import NewType
 from uuid import UUID
 
-from domain.errors import NotFound, RateLimited, Unauthenticated
-from domain.identity import Password, UserId, login_name
-from domain.text import casefold_key
+from domain.errors import NotFound, Unauthenticated
+from domain.identity import UserId
 
 SessionId = NewType("SessionId", UUID)
 TokenId = NewType("TokenId", UUID)
@@ -151,109 +148,6 @@ def _first(table: tuple[tuple[str, str], ...], agent: str) -> str | None:
     return next((name for name, pattern in table if re.search(pattern, agent)), None)
 
 
-# --- guessing ----------------------------------------------------------------------------------
-
-FAILURES_FORGOTTEN_AFTER = timedelta(days=1)
-"""Failures in a row are forgotten this long after the last one, or after its lock."""
-
-MAX_KNOWN_DEVICES = 20
-"""Known devices per account; the one with the oldest log-in makes room."""
-
-
-def lock_ladder(*, first: timedelta, longest: timedelta) -> tuple[timedelta, ...]:
-    """Return the durations of consecutive locks: `first`, then doubled up to `longest`, which repeats."""
-    ladder = [min(first, longest)]
-    while timedelta(0) < ladder[-1] < longest:
-        ladder.append(min(2 * ladder[-1], longest))
-    return tuple(ladder)
-
-
-def account_of_user(user_id: UserId) -> str:
-    """Return the account of a user; it is the same for all names of the user."""
-    return f"user {user_id}"
-
-
-def account_of(name: str) -> str:
-    """Return the common form of all spellings of a name, known or unknown."""
-    named = login_name(name)
-    return named.key if named is not None else casefold_key(name.strip())
-
-
-SITE_FACTOR = 10
-"""The limit of a site is this many times the limit of one network."""
-
-
-def networks_of(address: str) -> tuple[str, ...]:
-    """Return the network that one attacker is likely to control and, with IPv6, its site.
-
-    The network is an IPv4 address or the /64 of an IPv6 address. The site is the /48, of which a customer may have
-    all 65,536 networks (RFC 6177). An IPv4 address mapped into IPv6 is that IPv4 address (RFC 4291 §2.5.5.2). All
-    texts that are no address share one bucket, so made-up texts give no fresh one.
-    """
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return ("unknown",)
-    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
-        parsed = parsed.ipv4_mapped
-    if isinstance(parsed, IPv6Address):
-        return tuple(
-            f"{IPv6Address(int(parsed) >> 128 - bits << 128 - bits)}/{bits}" for bits in (64, 48)
-        )
-    return (str(parsed),)
-
-
-# --- the password on its way ------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class SealedPassword:
-    """A password as a client sends it: base64 of RSA-OAEP-256, and which key it used (None: the current one)."""
-
-    ciphertext: str = field(repr=False)
-    key_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class UnsealedPassword:
-    """The decrypted password, and the time of encryption if the client sent it."""
-
-    password: Password
-    sealed_at_ms: int | None
-
-
-FRAME_SIZE = len('{ "p": "", "t": 1767225600000 }')
-"""The largest number of bytes that clients add to a password before they encrypt it."""
-
-
-def parse_plaintext(plaintext: bytes) -> UnsealedPassword | None:
-    """Read the bare UTF-8 password, or the JSON `{"p": password, "t": unix milliseconds}`; None if it is neither."""
-    try:
-        text = plaintext.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
-    try:
-        framed = json.loads(text)
-    except (ValueError, RecursionError):
-        framed = None
-    match framed:
-        case {"p": str(password), "t": int(sealed_at), **rest} if (
-            not rest and type(sealed_at) is int
-        ):
-            return UnsealedPassword(Password(password), sealed_at)
-        case _:
-            return UnsealedPassword(Password(text), None)
-
-
-def is_fresh(unsealed: UnsealedPassword, now: datetime, *, window: timedelta) -> bool:
-    """Return whether this was encrypted just now by a client whose clock is within `window` of ours."""
-    if unsealed.sealed_at_ms is None:
-        return False
-    return abs(int(now.timestamp() * 1000) - unsealed.sealed_at_ms) <= window / timedelta(
-        milliseconds=1
-    )
-
-
 # --- errors -----------------------------------------------------------------------------------
 
 
@@ -308,12 +202,3 @@ class SessionNotFound(NotFound):
     def __init__(self, session_id: SessionId) -> None:
         super().__init__(f"There is no session {session_id}")
         self.session_id = session_id
-
-
-class Throttled(RateLimited):
-    """Too many attempts: from this address, on this account, or in total. The error does not say which."""
-
-    code = "sessions.throttled"
-
-    def __init__(self, retry_after: timedelta) -> None:
-        super().__init__("Too many attempts; wait before the next one", retry_after=retry_after)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from application.settings import Limit
-from domain.sessions import SITE_FACTOR, networks_of
+from domain.log_in_throttle import SITE_FACTOR, networks_of
 
 
 def pay(full_at: datetime, limit: Limit, now: datetime) -> tuple[datetime, timedelta]:

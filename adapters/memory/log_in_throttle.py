@@ -8,7 +8,7 @@ from application.ports.log_in_throttle import LogInAttempt, LogInThrottle, Reser
 from application.ports.system import Clock
 from application.settings import Limit, ThrottleSettings
 from domain.identity import UserId
-from domain.sessions import (
+from domain.log_in_throttle import (
     FAILURES_FORGOTTEN_AFTER,
     MAX_KNOWN_DEVICES,
     Throttled,

@@ -5,7 +5,7 @@ import itertools
 from base64 import b64decode, b64encode
 
 from application.ports.password_transport import OpenedPassword, PasswordTransport, TransportKey
-from domain.sessions import SealedPassword
+from domain.password_transport import SealedPassword
 
 
 class MemoryPasswordTransport(PasswordTransport):

@@ -4,7 +4,7 @@ from adapters.memory.buckets import Buckets, limits_of
 from application.ports.rate_limiter import RateLimiter
 from application.ports.system import Clock
 from application.settings import Limit
-from domain.sessions import Throttled
+from domain.log_in_throttle import Throttled
 
 
 class MemoryRateLimiter(RateLimiter):

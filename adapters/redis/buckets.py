@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from adapters.redis.scripts import microseconds
 from application.settings import Limit
-from domain.sessions import SITE_FACTOR
+from domain.log_in_throttle import SITE_FACTOR
 
 
 def limits_of(networks: tuple[str, ...], limit: Limit) -> tuple[Limit, ...]:

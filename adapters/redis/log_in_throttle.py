@@ -22,7 +22,7 @@ from adapters.redis.scripts import Script, duration, microseconds
 from application.ports.log_in_throttle import LogInAttempt, LogInThrottle, Reservation
 from application.settings import ThrottleSettings
 from domain.identity import UserId
-from domain.sessions import (
+from domain.log_in_throttle import (
     FAILURES_FORGOTTEN_AFTER,
     MAX_KNOWN_DEVICES,
     Throttled,

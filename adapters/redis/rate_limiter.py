@@ -10,7 +10,7 @@ from adapters.redis.client import RedisClient
 from adapters.redis.scripts import Script, duration
 from application.ports.rate_limiter import RateLimiter
 from application.settings import Limit
-from domain.sessions import Throttled, networks_of
+from domain.log_in_throttle import Throttled, networks_of
 
 
 class RedisRateLimiter(RateLimiter):

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from adapters.security.keys import RsaKeyRing
 from adapters.security.pool import HashingPool
 from application.ports.password_transport import OpenedPassword, PasswordTransport, TransportKey
-from domain.sessions import SealedPassword
+from domain.password_transport import SealedPassword
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+=*")
 _HASH = hashes.SHA256()

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from domain.identity import UserId
-from domain.sessions import account_of, account_of_user
+from domain.log_in_throttle import account_of, account_of_user
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

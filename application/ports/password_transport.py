@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from domain.sessions import SealedPassword
+from domain.password_transport import SealedPassword
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

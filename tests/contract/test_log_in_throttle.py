@@ -12,7 +12,7 @@ from adapters.redis.log_in_throttle import RedisLogInThrottle
 from application.ports.log_in_throttle import LogInAttempt, LogInThrottle, Reservation
 from application.settings import Limit, ThrottleSettings
 from domain.identity import UserId
-from domain.sessions import Throttled
+from domain.log_in_throttle import Throttled
 from tests.support.clock import MovableClock
 from tests.support.redis_clock import Backend
 

@@ -14,7 +14,7 @@ from adapters.security.password_transport import RsaPasswordTransport
 from adapters.security.pool import HashingPool
 from application.ports.password_transport import PasswordTransport, TransportKey
 from application.settings import PasswordSettings
-from domain.sessions import SealedPassword
+from domain.password_transport import SealedPassword
 from tests.support.keys import keys_with
 
 

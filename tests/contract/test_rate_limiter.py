@@ -8,7 +8,7 @@ from adapters.memory.rate_limiter import MemoryRateLimiter
 from adapters.redis.rate_limiter import RedisRateLimiter
 from application.ports.rate_limiter import RateLimiter
 from application.settings import Limit
-from domain.sessions import Throttled
+from domain.log_in_throttle import Throttled
 from tests.support.clock import SECOND
 from tests.support.redis_clock import Backend
 

@@ -25,7 +25,8 @@ from application.ports.log_in_throttle import LogInAttempt, LogInThrottle, Reser
 from application.ports.sessions import SessionStore
 from application.settings import Limit, RedisSettings, ThrottleSettings
 from domain.errors import Unavailable
-from domain.sessions import Session, Throttled
+from domain.log_in_throttle import Throttled
+from domain.sessions import Session
 from tests.support.builders import A_MOMENT
 from tests.support.clock import SECOND, MovableClock
 from tests.support.redis_clock import ClockWithRedis, TimedRedis

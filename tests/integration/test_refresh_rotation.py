@@ -30,6 +30,7 @@ from application.use_cases.sessions.refresh import RefreshSession
 from application.use_cases.sessions.tokens import IssueTokens
 from domain.errors import Unavailable
 from domain.identity import User, UserStatus
+from domain.log_in_throttle import Throttled
 from domain.sessions import (
     AgentBinding,
     InvalidCredentials,
@@ -38,7 +39,6 @@ from domain.sessions import (
     RotationOutcome,
     Session,
     SessionCompromised,
-    Throttled,
     TokenId,
     fingerprint,
 )

@@ -19,7 +19,7 @@ from adapters.security.keys import thumbprint
 from adapters.security.password_transport import RsaPasswordTransport
 from adapters.security.pool import HashingPool
 from application.settings import KeyRing, PasswordSettings, RetiredKey
-from domain.sessions import SealedPassword, parse_plaintext
+from domain.password_transport import SealedPassword, parse_plaintext
 from tests.support.keys import a_pem, a_private_key, keys_with
 
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "clients.md"

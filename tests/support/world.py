@@ -25,10 +25,11 @@ from application.use_cases.sessions.tokens import TokenPair
 from bootstrap import Container
 from domain.audit_log import AuditEntry
 from domain.identity import Password, User, UserId
+from domain.password_transport import SealedPassword
 from domain.roles import Role
 from domain.routes import Route
 from domain.scheduling.periodic_tasks import PeriodicTask
-from domain.sessions import SealedPassword, Session
+from domain.sessions import Session
 from tests.support.access_changes import changing
 from tests.support.clock import MovableClock
 

@@ -23,7 +23,8 @@ from domain.identity import (
     UserNotFound,
     WrongPassword,
 )
-from domain.sessions import FRAME_SIZE, InvalidCredentials, InvalidToken, SealedPassword
+from domain.password_transport import FRAME_SIZE, SealedPassword
+from domain.sessions import InvalidCredentials, InvalidToken
 
 
 @dataclass(frozen=True, slots=True)

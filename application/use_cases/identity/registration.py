@@ -22,7 +22,7 @@ from domain.identity import (
     UserId,
     Username,
 )
-from domain.sessions import SealedPassword
+from domain.password_transport import SealedPassword
 
 
 @dataclass(frozen=True, slots=True)

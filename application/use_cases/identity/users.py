@@ -36,8 +36,8 @@ from domain.identity import (
     UserNotFound,
     UserStatus,
 )
+from domain.password_transport import SealedPassword
 from domain.roles import Role, RoleCode, RoleSummary
-from domain.sessions import SealedPassword
 from domain.versions import Versions, check_version
 
 

@@ -18,16 +18,9 @@ from application.use_cases.sessions.tokens import IssueTokens, TokenPair
 from domain.audit_log import AuditOutcome
 from domain.errors import PorticoError, Unavailable
 from domain.identity import Password, User
+from domain.password_transport import SealedPassword
 from domain.roles import Role
-from domain.sessions import (
-    InvalidCredentials,
-    NewSession,
-    SealedPassword,
-    Session,
-    SessionId,
-    TokenId,
-    fingerprint,
-)
+from domain.sessions import InvalidCredentials, NewSession, Session, SessionId, TokenId, fingerprint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

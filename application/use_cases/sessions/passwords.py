@@ -14,7 +14,8 @@ from application.use_cases.audit_log import RecordAudit
 from application.use_cases.caller import ClientInfo
 from domain.audit_log import AuditOutcome
 from domain.identity import Password, User, UserId
-from domain.sessions import InvalidCredentials, SealedPassword, is_fresh, parse_plaintext
+from domain.password_transport import SealedPassword, is_fresh, parse_plaintext
+from domain.sessions import InvalidCredentials
 
 _MARGIN = timedelta(seconds=1)
 """How far the clocks of two stores may drift apart in a few minutes."""

@@ -13,12 +13,12 @@ from application.use_cases.caller import ClientInfo
 from application.use_cases.sessions.tokens import IssueTokens, TokenPair
 from domain.audit_log import AuditOutcome
 from domain.errors import Unavailable
+from domain.log_in_throttle import Throttled
 from domain.sessions import (
     InvalidToken,
     RefreshClaims,
     RotationOutcome,
     SessionCompromised,
-    Throttled,
     TokenId,
     fingerprint,
 )

@@ -10,7 +10,7 @@ from application.use_cases.identity.passwords import ChangePassword
 from application.use_cases.identity.profile import GetProfile, UpdateProfile
 from application.use_cases.identity.registration import Register
 from bootstrap import Container
-from domain.sessions import SealedPassword
+from domain.password_transport import SealedPassword
 from entrypoints.http.envelope import ApiModel, CreatedEnvelope, Envelope, MayBeLeftOut, locate
 from entrypoints.http.identity.bodies import (
     Ciphertext,

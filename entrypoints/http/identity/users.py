@@ -23,7 +23,7 @@ from application.use_cases.identity.users import (
 )
 from bootstrap import Container
 from domain.identity import UserId, UserStatus
-from domain.sessions import SealedPassword
+from domain.password_transport import SealedPassword
 from entrypoints.http.envelope import ApiModel, CreatedEnvelope, Envelope, MayBeLeftOut, locate
 from entrypoints.http.identity.bodies import (
     CiphertextOrNone,

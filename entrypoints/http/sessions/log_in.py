@@ -15,7 +15,8 @@ from application.use_cases.sessions.refresh import RefreshSession
 from application.use_cases.sessions.tokens import TokenPair
 from bootstrap import Container
 from domain.identity import Password
-from domain.sessions import NotAuthenticated, SealedPassword
+from domain.password_transport import SealedPassword
+from domain.sessions import NotAuthenticated
 from entrypoints.http.envelope import ApiModel, Envelope, Text
 from entrypoints.http.identity.bodies import Ciphertext, KeyId, UserBody
 from entrypoints.http.security import (

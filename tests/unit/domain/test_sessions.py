@@ -9,15 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.identity import Password
-from domain.sessions import (
-    AgentBinding,
-    UnsealedPassword,
-    fingerprint,
-    is_fresh,
-    lock_ladder,
-    networks_of,
-    parse_plaintext,
-)
+from domain.log_in_throttle import lock_ladder, networks_of
+from domain.password_transport import UnsealedPassword, is_fresh, parse_plaintext
+from domain.sessions import AgentBinding, fingerprint
 from tests.support.builders import A_MOMENT
 
 WINDOWS_CHROME = (

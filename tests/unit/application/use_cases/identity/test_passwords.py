@@ -21,7 +21,9 @@ from domain.identity import (
     UserStatus,
     WrongPassword,
 )
-from domain.sessions import InvalidCredentials, InvalidToken, SealedPassword, SessionId, Throttled
+from domain.log_in_throttle import Throttled
+from domain.password_transport import SealedPassword
+from domain.sessions import InvalidCredentials, InvalidToken, SessionId
 from tests.support.builders import a_user
 from tests.support.world import IN_MEMORY, LAPTOP, PASSWORD, PHONE, World
 

@@ -30,7 +30,9 @@ from domain.identity import (
     UserNotFound,
     UserStatus,
 )
-from domain.sessions import InvalidToken, SealedPassword, Throttled
+from domain.log_in_throttle import Throttled
+from domain.password_transport import SealedPassword
+from domain.sessions import InvalidToken
 from tests.support.builders import a_user
 from tests.support.world import IN_MEMORY, LAPTOP, PASSWORD, PHONE, World
 

@@ -29,14 +29,9 @@ from domain.identity import (
     UserNotFound,
     UserStatus,
 )
+from domain.password_transport import SealedPassword
 from domain.roles import Role, RoleCode, RoleStatus, UnknownRoles
-from domain.sessions import (
-    InvalidCredentials,
-    InvalidToken,
-    SealedPassword,
-    SessionId,
-    SessionNotFound,
-)
+from domain.sessions import InvalidCredentials, InvalidToken, SessionId, SessionNotFound
 from tests.support.builders import a_role, a_user
 from tests.support.world import LAPTOP, PASSWORD, PHONE, World
 

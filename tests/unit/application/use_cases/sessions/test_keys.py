@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from application.settings import Limit, ThrottleSettings
-from domain.sessions import Throttled
+from domain.log_in_throttle import Throttled
 from tests.support.audit_log import everything_in
 from tests.support.world import IN_MEMORY, LAPTOP, PHONE, World
 

@@ -16,7 +16,9 @@ from application.settings import Limit, SessionSettings, Settings, ThrottleSetti
 from application.use_cases.caller import ClientInfo
 from domain.errors import PorticoError, Unavailable
 from domain.identity import Password, User, Username, UserStatus
-from domain.sessions import InvalidCredentials, NewSession, SealedPassword, Throttled
+from domain.log_in_throttle import Throttled
+from domain.password_transport import SealedPassword
+from domain.sessions import InvalidCredentials, NewSession
 from tests.support.builders import A_MOMENT, a_user
 from tests.support.world import IN_MEMORY, LAPTOP, PASSWORD, PHONE, World
 

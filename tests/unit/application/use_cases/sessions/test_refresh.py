@@ -12,13 +12,8 @@ from application.use_cases.caller import ClientInfo
 from application.use_cases.sessions.tokens import TokenPair
 from domain.errors import Unavailable
 from domain.identity import UserStatus
-from domain.sessions import (
-    AgentBinding,
-    InvalidToken,
-    RotationOutcome,
-    SessionCompromised,
-    Throttled,
-)
+from domain.log_in_throttle import Throttled
+from domain.sessions import AgentBinding, InvalidToken, RotationOutcome, SessionCompromised
 from tests.support.builders import a_user
 from tests.support.world import IN_MEMORY, LAPTOP, PHONE, World
 

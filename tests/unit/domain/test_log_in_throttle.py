@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain.sessions import account_of, lock_ladder, networks_of
+from domain.log_in_throttle import account_of, lock_ladder, networks_of
 from tests.support.clock import SECOND
 
 
