@@ -1,6 +1,7 @@
 """Engine.IO, bounded: what waits to be sent, how long an upgrade takes, and what comes of invalid packets."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -9,6 +10,7 @@ import engineio
 import structlog
 from engineio.async_socket import AsyncSocket
 from engineio.exceptions import EngineIOError
+from engineio.packet import PING, Packet
 
 from entrypoints.socketio.limits import Limits
 from entrypoints.socketio.metrics import Metrics
@@ -33,15 +35,19 @@ class UnsentQueue(asyncio.Queue[Any]):
 
     def end(self, *, discard: bool) -> None:
         """Take nothing any more, and let the writer stop once it has sent what is there, or at once."""
+        if self._has_ended:
+            return
         self._has_ended = True
         while discard and not self.empty():
             self.get_nowait()
         self.put_nowait(None)
 
+    def put_nowait(self, item: Any) -> None:
+        if item is None or not self._has_ended:
+            super().put_nowait(item)
+
     def _put(self, item: Any) -> None:
         if item is not None:
-            if self._has_ended:
-                return
             self.unsent += _cost(item)
             if self.unsent > self._limit and self.on_full is not None:
                 on_full = self.on_full
@@ -63,6 +69,37 @@ def _cost(packet: Any) -> int:
 class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio has no types
     """One connection."""
 
+    last_ping: float | None
+    """When the ping was sent that has no answer yet, in seconds; None if there is none."""
+    _ping_timer: asyncio.TimerHandle | None = None
+
+    async def close(
+        self,
+        wait: bool = True,  # noqa: ARG002, FBT001, FBT002  the signature is python-engineio's
+        abort: bool = False,  # noqa: FBT001, FBT002
+        reason: str | None = None,
+    ) -> None:
+        """End the connection, and whatever still writes to it or waits in a poll.
+
+        Nobody waits until the client has read everything: it may never do so.
+        """
+        await super().close(wait=False, abort=abort, reason=reason)
+        self.queue.end(discard=abort)
+        if self._ping_timer is not None:
+            self._ping_timer.cancel()
+
+    def schedule_ping(self) -> None:
+        # python-engineio has a task for it, which keeps all of a closed connection until it ends.
+        if self.last_ping:
+            self.last_ping = None
+            loop = asyncio.get_running_loop()
+            self._ping_timer = loop.call_later(self.server.ping_interval, self._ping)
+
+    def _ping(self) -> None:
+        if not self.closing and not self.closed:
+            self.last_ping = time.time()
+            self.queue.put_nowait(Packet(PING))
+
     async def handle_post_request(self, environ: dict[str, Any]) -> None:
         try:
             await super().handle_post_request(environ)
@@ -77,6 +114,7 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio has no types
             await super()._websocket_handler(ws)
         except Exception as error:  # noqa: BLE001  whatever a client sends as a packet
             await self.server.drop_invalid(self.sid, error)
+            await ws.close()
         finally:
             self.upgrading = False
 
@@ -115,8 +153,9 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
             return
         self.metrics.dropped(reason)
         _log.info("connection dropped", eio_sid=sid, reason=reason)
+        # Before its disconnect handlers run, which may take their time.
         socket.queue.end(discard=discard)
-        await socket.close(wait=False, abort=True, reason=self.reason.TRANSPORT_ERROR)
+        await socket.close(abort=True, reason=self.reason.TRANSPORT_ERROR)
         self.sockets.pop(sid, None)
 
     async def drop_invalid(self, sid: str, error: Exception) -> None:

@@ -46,7 +46,7 @@ class SocketTestClient:
         self.sio = sio
         self.namespace = namespace
         self.auth = dict(auth) if auth is not None else None
-        self.sid = ""
+        self.sid: str = ""
         """What the server calls the client; empty until it is connected."""
         self.answers: dict[str, Any] = {}
         """What the client acknowledges events with that ask for it, by event; nothing by default."""

@@ -19,8 +19,15 @@ async def serving(sio: AsyncServer, **options: Any) -> AsyncIterator[str]:
     """Serve `sio` over uvicorn; yield its address, `http://127.0.0.1:PORT`."""
     listening = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
-        socketio.ASGIApp(sio),
-        **({"log_config": None, "lifespan": "off", "timeout_graceful_shutdown": 1} | options),
+        **(
+            {
+                "app": socketio.ASGIApp(sio),
+                "log_config": None,
+                "lifespan": "off",
+                "timeout_graceful_shutdown": 1,
+            }
+            | options
+        ),
     )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listening]))
@@ -91,10 +98,20 @@ class RawClient:
 
 
 @asynccontextmanager
-async def raw(url: str, *, join: bool = True) -> AsyncIterator[RawClient]:
-    """Connect by WebSocket alone; join the default namespace unless told not to."""
+async def raw(
+    url: str, *, join: bool = True, receive_buffer: int | None = None
+) -> AsyncIterator[RawClient]:
+    """Connect by WebSocket alone; join the default namespace unless told not to.
+
+    `receive_buffer` is how many bytes the machine takes for a client that does not read.
+    """
     address = url.replace("http", "ws", 1) + "/socket.io/?EIO=4&transport=websocket"
-    async with connect(address, close_timeout=1) as connection:
+    host, _, port = url.removeprefix("http://").partition(":")
+    connection_socket = socket.socket()
+    if receive_buffer is not None:
+        connection_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    connection_socket.connect((host, int(port)))
+    async with connect(address, close_timeout=1, sock=connection_socket) as connection:
         client = RawClient(connection)
         opened = await client.next()
         assert str(opened).startswith("0{")
