@@ -1,6 +1,8 @@
 """How one event runs: what its handler needs, flat and in order. `analysis` makes plans, once per registration."""
 
+import asyncio
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
@@ -12,7 +14,6 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi.params import Depends
 from pydantic import TypeAdapter, ValidationError
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
 from entrypoints.socketio.errors import PayloadError
@@ -151,7 +152,7 @@ class Plan:
                 elif kind is Kind.INLINE:
                     result = step.call(*positional, **named)
                 elif kind is Kind.THREAD:
-                    result = await run_in_threadpool(step.call, *positional, **named)
+                    result = await _in_thread(partial(step.call, *positional, **named))
                 else:
                     generator = step.call(*positional, **named)
                     opened.append((kind, generator))
@@ -176,6 +177,20 @@ def _has_binary(value: Any) -> bool:
     return isinstance(value, bytes | bytearray)
 
 
+async def _in_thread(call: Callable[[], T], limiter: CapacityLimiter | None = None) -> T:
+    """Run `call` in a thread; who is cancelled waits for it all the same, since it uses what would be closed."""
+    running = asyncio.ensure_future(run_sync(call, limiter=limiter))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        while not running.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([running])
+        if not running.cancelled():
+            running.exception()  # which nobody else will ask for
+        raise
+
+
 # --- generators ---------------------------------------------------------------------------------
 
 
@@ -184,7 +199,7 @@ async def _open(kind: Kind, generator: Any) -> Any:
         return await anext(generator)
     if kind is Kind.INLINE_GENERATOR:
         return _first(generator)
-    return await run_in_threadpool(_first, generator)
+    return await _in_thread(partial(_first, generator))
 
 
 def _first(generator: Generator[T, None, None]) -> T:
@@ -203,7 +218,7 @@ async def _close(opened: Sequence[Opened], error: BaseException | None) -> None:
                 _end(generator, error)
             else:
                 # Threads of its own: those of the others may all be waiting for what this one gives back.
-                await run_sync(partial(_end, generator, error), limiter=CapacityLimiter(1))
+                await _in_thread(partial(_end, generator, error), CapacityLimiter(1))
         except BaseException as raised:  # noqa: BLE001  the others are closed first
             error = raised
     if error is not None:

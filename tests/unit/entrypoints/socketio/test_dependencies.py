@@ -399,7 +399,10 @@ async def test_cancellation_while_a_thread_opens_a_generator_leaves_nothing_open
 
     running = asyncio.create_task(sio.planned_handlers["/", "work"].run("sid", "work", "/", ()))
     await asyncio.to_thread(opening.wait, 5)
-    running.cancel()
+    for _ in range(3):
+        running.cancel()
+        await asyncio.sleep(0.01)
+    assert not running.done()
     go_on.set()
 
     with pytest.raises(asyncio.CancelledError):
