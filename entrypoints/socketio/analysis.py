@@ -18,7 +18,14 @@ from starlette.websockets import WebSocket
 from entrypoints.socketio.errors import InvalidHandler
 from entrypoints.socketio.parameters import Payload, Special
 from entrypoints.socketio.plan import FIRST_SLOT, Argument, Kind, Plan, Step
-from entrypoints.socketio.signatures import Call, Read, kind_of, name_of, read_signature
+from entrypoints.socketio.signatures import (
+    Call,
+    Read,
+    kind_of,
+    name_of,
+    read_signature,
+    returned_by,
+)
 
 Overrides = Mapping[Call, Call]
 
@@ -100,6 +107,7 @@ class _Analysis:
             needs_connection=self.needs_connection,
             dependencies=tuple(dependencies),
             arguments=tuple(self.arguments),
+            returns=returned_by(handler),
         )
 
     def _handler(self, handler: Call) -> None:
@@ -240,6 +248,7 @@ class _Analysis:
             default=read.default,
             takes_binary=_takes_binary(adapter.core_schema),
             is_only=is_only,
+            is_rest=kind is Parameter.VAR_POSITIONAL,
         )
         slot = self._slot(None)
         if kind is Parameter.VAR_POSITIONAL:

@@ -55,6 +55,13 @@ class Argument:
     takes_binary: bool
     is_only: bool
     """Whether the handler has no other."""
+    is_rest: bool = False
+    """Whether it is all arguments from this one on."""
+
+    @property
+    def is_required(self) -> bool:
+        """Whether the client must send it."""
+        return self.default is Parameter.empty and not self.is_rest
 
     def read(self, arguments: tuple[Any, ...]) -> Any:
         """Return the validated argument; raise `PayloadError`."""
@@ -118,6 +125,8 @@ class Plan:
     """Those that were declared for the registration rather than asked for by a parameter; they run first."""
     arguments: tuple[Argument, ...] = ()
     """What the client sends, as the handler has it."""
+    returns: Any = Parameter.empty
+    """The annotation of what the handler returns."""
 
     async def run(  # noqa: C901  one loop, with no call that it does not need
         self,

@@ -83,6 +83,11 @@ def _function_of(call: Call) -> Any:
     return type(call).__call__
 
 
+def returned_by(call: Call) -> Any:
+    """Return the annotation of what a function returns; `Parameter.empty` if it has none."""
+    return get_type_hints(_function_of(call), include_extras=True).get("return", Parameter.empty)
+
+
 def kind_of(call: Call) -> Kind:
     """Return how `call` is to be called; raise `InvalidHandler` if that cannot be known."""
     function = _function_of(call)

@@ -9,10 +9,12 @@ from typing import Any
 import aiohttp
 import pytest
 from pydantic import BaseModel
+from websockets.exceptions import ConnectionClosedError
 
 from entrypoints.socketio.limits import Limits
 from entrypoints.socketio.metrics import Metrics
 from entrypoints.socketio.parameters import SID, Environ, Reason
+from entrypoints.socketio.protocol import WebSocketProtocol
 from entrypoints.socketio.server import AsyncServer
 from tests.support.sockets import RawClient, Received, connected, raw, serving
 
@@ -249,6 +251,29 @@ async def test_who_reads_nothing_is_dropped_and_others_get_everything() -> None:
         assert server.sio.connection_count == 1
         assert server.disconnects == ["transport error"]
         lazy.connection.transport.abort()
+
+
+def is_anything_served() -> bool:
+    return any("run_asgi" in str(task.get_coro()) for task in asyncio.all_tasks())
+
+
+async def test_a_connection_that_reads_nothing_does_not_outlive_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(WebSocketProtocol, "patience", 0.2)
+    server = Server(Limits(max_unsent_bytes=1_000_000))
+    options = {"ws_ping_interval": 0.5, "ws_ping_timeout": 0.5, "ws": WebSocketProtocol}
+    async with serving(server.sio, **options) as url, raw(url, receive_buffer=4096) as lazy:
+        lazy.connection.transport.pause_reading()
+        for _ in range(200):
+            await server.sio.emit("news", secrets.token_bytes(100_000))
+        assert server.metrics.reasons == ["slow reader"]
+        async with asyncio.timeout(5):
+            while server.sio.connection_count or is_anything_served():  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        lazy.connection.transport.resume_reading()
+        with pytest.raises(ConnectionClosedError):
+            await lazy.closed()
 
 
 # --- polling ------------------------------------------------------------------------------------
