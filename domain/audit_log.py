@@ -17,7 +17,7 @@ from domain.text import storable_text
 AuditId = NewType("AuditId", UUID)
 
 LARGEST_DETAILS = 64 * 1024
-"""Bytes of JSON that an audit entry holds at most."""
+"""Largest size of the details of an entry, in bytes of JSON."""
 
 # Of details that are too large. A character takes 6 bytes of JSON at the most, so this always fits.
 _LONGEST_EXCERPT = 8_000
@@ -26,7 +26,7 @@ _DEEPEST = 20
 
 
 class AuditOutcome(StrEnum):
-    """Whether what was tried was done."""
+    """Whether the action succeeded."""
 
     SUCCESS = "success"
     FAILURE = "failure"
@@ -34,7 +34,7 @@ class AuditOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """Who did what, on what, from where, when, and with what result. Never changed, never holds a secret.
+    """Who did what, to what, from where, when, and with which result. Never changed, never holds a secret.
 
     Every store can hold every entry, so that none of them is lost or keeps others waiting: texts are cut,
     characters that cannot be stored are replaced, and details become JSON values. Of details that exceed
@@ -47,7 +47,7 @@ class AuditEntry:
     """In the form `users.disabled`: the capability, and what happened."""
     outcome: AuditOutcome = AuditOutcome.SUCCESS
     actor: UserId | None = None
-    """None: nobody who is known, or the system itself."""
+    """None if the user is unknown, or if it was the system."""
     target: str = ""
     """In the form `user:<id>`."""
     address: str = ""
@@ -58,7 +58,7 @@ class AuditEntry:
 
     @property
     def concerned(self) -> frozenset[UserId]:
-        """The users whom this is about: who did it, and to whom."""
+        """The user who did it, and the user it was done to."""
         kind, _, target = self.target.partition(":")
         users = {self.actor}
         if kind == "user":
@@ -84,7 +84,7 @@ def parts_of(details: Mapping[str, object]) -> Sequence[Mapping[str, object]]:
     parts: list[dict[str, object]] = []
     size = LARGEST_DETAILS
     for path, leaf in _leaves(storable):
-        # What it takes if nothing of its path is there yet, with brackets, quotes and commas.
+        # The size if nothing of its path exists yet, with brackets, quotes and commas.
         more = _size(leaf) + sum(len(json.dumps(name).encode()) + 4 for name in path) + 4
         if size + more > LARGEST_DETAILS - _ROOM_FOR_NUMBERS:
             parts.append({})
@@ -99,7 +99,7 @@ _ROOM_FOR_NUMBERS = 100
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """Something in a list."""
+    """An item of a list."""
 
     value: object
 
@@ -148,7 +148,7 @@ def _storable_object(value: Mapping[object, object], *, depth: int) -> dict[str,
 
 
 def _storable(value: object, *, depth: int) -> object:
-    """Return the JSON value that says what `value` does; what JSON has no word for becomes text."""
+    """Return `value` as JSON; what JSON cannot express becomes text."""
     storable: object
     match value:
         case None | bool():

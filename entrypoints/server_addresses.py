@@ -1,4 +1,4 @@
-"""The addresses of servers: configured ones, else those that a `portico run` beside this process has started."""
+"""The addresses of servers: the configured ones, or those of a running `portico run`."""
 
 from collections.abc import Collection, Mapping
 
@@ -8,9 +8,9 @@ from local_stack.stack import SERVERS, running_stack
 
 
 def settings_here(**overrides: object) -> tuple[Settings, Mapping[str, object]]:
-    """Return the settings, with the addresses of a running local stack where none are configured; and all overrides.
+    """Return the settings and all overrides, with the addresses of a running local stack where none are configured.
 
-    If nothing says which environment this is, a running local stack does. Raise `UnsafeSettings`.
+    If ENVIRONMENT is not set and a local stack runs, it is LOCAL. Raise `UnsafeSettings`.
     """
     settings = bootstrap.load_settings(**overrides)
     is_named = "environment" in overrides or bootstrap.names_environment()
@@ -27,14 +27,14 @@ def settings_here(**overrides: object) -> tuple[Settings, Mapping[str, object]]:
 
 
 def unconfigured(settings: Settings) -> frozenset[str]:
-    """Return the servers without an address, where Portico may start its own: not when deployed."""
+    """Return the servers without an address that Portico may start itself; none when deployed."""
     if settings.stores is Stores.MEMORY or settings.environment.deployed:
         return frozenset()
     return frozenset(name for name in SERVERS if getattr(settings, name).url is None)
 
 
 def as_overrides(variables: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
-    """Return what `load_settings` must be told to use the named servers of a local stack."""
+    """Return the overrides of `load_settings` with the addresses of the named servers."""
     prefixes = tuple(f"{name}_" for name in names)
     plain = {name.removeprefix("PORTICO_").lower(): value for name, value in variables.items()}
     return {name: value for name, value in plain.items() if name.startswith(prefixes)}

@@ -1,4 +1,4 @@
-"""Child processes that end with this one, whatever ends it."""
+"""Child processes that end when this process ends, for whatever reason."""
 
 import asyncio
 import os
@@ -31,11 +31,11 @@ class Child:
     stop_signal: signal.Signals = signal.SIGTERM
 
     async def exited(self) -> int:
-        """Return its exit code once it has ended; negative: the signal that ended it."""
+        """Wait until it ends; return its exit code, or the negative number of the signal that ended it."""
         return await self.process.wait()
 
     async def stop(self, *, within: float) -> None:
-        """Ask it to stop; kill what is left of its group then, or after `within` seconds, or when cancelled."""
+        """Ask it to stop. Kill its process group when it has ended, after `within` seconds, or when cancelled."""
         with suppress(ProcessLookupError):
             self.process.send_signal(self.stop_signal)
         try:
@@ -61,7 +61,7 @@ class Spec:
     command: Sequence[str | Path]
     directory: Path | None = None
     environment: Mapping[str, str] | None = None
-    """All of it; None: the environment of this process."""
+    """The complete environment; None: that of this process."""
     run_as: RunAs | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     orphan_signal: signal.Signals = signal.SIGKILL

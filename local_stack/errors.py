@@ -68,7 +68,7 @@ class WheelMissing(LocalStackError):
 _ONLY_BEFORE: Mapping[str, tuple[tuple[int, int], str]] = {
     "secantusdb": ((3, 14), "PORTICO_MONGO_URL")
 }
-"""The first Python for which a package has no wheel, and the address of the server that then has to be elsewhere."""
+"""By package: the first Python without a wheel, and the setting that names a server instead."""
 
 
 def has_no_wheel_here(package: str) -> bool:

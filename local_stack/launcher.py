@@ -1,4 +1,4 @@
-"""Become another program that ends when its parent does. Run as a script; it knows only the standard library.
+"""Replaces itself by a program that ends when its parent ends. Run as a script, with the standard library only.
 
     launcher.py --parent PID [--orphan-signal N] [--user UID --path PATH …] -- PROGRAM ARGUMENT…
 
@@ -51,7 +51,7 @@ def die_with_parent(orphan_signal: int) -> None:
 
 
 def watch_parent(parent: int, orphan_signal: int) -> None:
-    """Leave a process behind that sends `orphan_signal` here once `parent` is gone (any Unix)."""
+    """Fork a process that sends `orphan_signal` to this one when `parent` has ended (any Unix)."""
     child = os.getpid()
     if os.fork() != 0:
         return
@@ -68,10 +68,10 @@ def watch_parent(parent: int, orphan_signal: int) -> None:
 def as_user(
     uid: int, paths: Sequence[str], orphan_signal: int, command: Sequence[str]
 ) -> Sequence[str]:
-    """Return the command that runs `command` as the user `uid`, which this process is itself without setpriv(1).
+    """Return the command that runs `command` as the user `uid`. Without setpriv(1), change the user of this process.
 
-    Where that user may not look into a folder above one of the paths (a private home), setpriv keeps the one
-    capability that is needed to pass through. The permissions of those folders are their owner's affair.
+    If that user cannot enter a folder above one of the paths (a private home), setpriv keeps the one capability
+    that this needs. The permissions of those folders belong to their owner and are not changed.
     """
     user = pwd.getpwuid(uid)
     os.setgroups([])
@@ -96,7 +96,7 @@ def as_user(
         setpriv,
         *(f"--reuid={uid}", f"--regid={user.pw_gid}", "--clear-groups"),
         *(f"--inh-caps={kept}", f"--ambient-caps={kept}"),
-        # Or access(2), with which PostgreSQL looks at its own files, would ignore the capability.
+        # Otherwise access(2), which PostgreSQL calls for its own files, ignores the capability.
         *(("--securebits=+no_setuid_fixup",) if capability else ()),
         # The change of user clears it.
         f"--pdeathsig={signal.Signals(orphan_signal).name.removeprefix('SIG')}",
@@ -106,7 +106,7 @@ def as_user(
 
 
 def _capability_to_search() -> str | None:
-    """Return the capability of this process that lets it look into every folder."""
+    """Return a capability of this process that lets it enter every folder, if it has one."""
     with open("/proc/self/status", encoding="ascii") as status:  # noqa: PTH123 - pathlib takes long to import
         held = next(int(line.split()[1], 16) for line in status if line.startswith("CapPrm:"))
     return next((name for name, bit in _MAY_SEARCH.items() if held & bit), None)

@@ -1,4 +1,4 @@
-"""One running Portico per data directory."""
+"""The lock that allows one running Portico per data directory."""
 
 import asyncio
 import fcntl
@@ -27,7 +27,7 @@ async def locked(directory: Path) -> AsyncIterator[int]:
         yield descriptor
         os.ftruncate(descriptor, 0)
     finally:
-        # Closed, never unlocked: unlocking would take it from children that still hold it.
+        # Close it, do not unlock it: children may still hold the lock.
         os.close(descriptor)
 
 
@@ -48,7 +48,7 @@ def owner(directory: Path) -> int | None:
 
 
 def _open(directory: Path) -> int:
-    # Others may pass through but not look: PostgreSQL may have to run as another user.
+    # Other users may enter but not list it, because PostgreSQL may run as another user.
     try:
         directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         return os.open(_lock_file(directory), os.O_RDWR | os.O_CREAT, 0o600)

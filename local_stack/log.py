@@ -11,7 +11,7 @@ _TAIL = 20
 
 @dataclass(slots=True)
 class Log:
-    """A file that is added to; `tail` shows only what was added since this object was made."""
+    """A file that grows; `tail` shows only what was written since this object was created."""
 
     path: Path
     _start: int = field(init=False)
@@ -25,7 +25,7 @@ class Log:
         self._start = self.path.stat().st_size
 
     def opened(self) -> BinaryIO:
-        """Open it to add to it."""
+        """Open it for appending."""
         return self.path.open("ab")
 
     def since(self, position: int) -> str:

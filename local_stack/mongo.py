@@ -14,7 +14,7 @@ _PING = b"\x1e\0\0\0\x10ping\0\x01\0\0\0\x02$db\0\x06\0\0\0admin\0\0"
 _OP_MSG = 2013
 
 _USER = "portico"
-# Into the files, not through the server: it would have to let everybody in first.
+# Written to the files, because a server without users would accept everybody.
 _ADD_USER = """
 import sys
 from secantus import SecantusDBServer
@@ -44,11 +44,11 @@ class Mongo(Server):
     name: ClassVar[str] = "mongo"
     components: ClassVar[tuple[str, ...]] = ("mongo",)
     package: ClassVar[str] = "secantusdb"
-    # It waits 2 s for a connection that does not come; its log is on the disk after a tenth of a second.
+    # It waits 2 s for another connection, but its log is on disk after 0.1 s.
     stop_within: ClassVar[float] = 0.7
 
     async def prepare(self) -> None:
-        """Make the user, and write an empty configuration, or the server would take one of its user's own."""
+        """Create the user, and write an empty configuration: otherwise the server reads that of its OS user."""
         packaged(self.package, "secantus/__main__.py")
         (self._place.directory / "mongo").mkdir(mode=0o700, exist_ok=True)
         (self._place.directory / "mongo.toml").write_text("")
@@ -65,7 +65,7 @@ class Mongo(Server):
             has_user.touch(mode=0o600)
 
     def spec(self) -> Spec:
-        # By relative paths, and so whatever the directory is called.
+        # Relative paths, so that the directory may have any name.
         return Spec(
             name=self.name,
             command=(

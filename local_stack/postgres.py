@@ -47,9 +47,9 @@ class Postgres(Server):
         self._run_as = self._unprivileged()
 
     async def prepare(self) -> None:
-        """Make the cluster and its database under another name, so that half a cluster is never taken for one."""
+        """Create the cluster under another name and rename it when it is complete."""
         if self._data.exists():
-            # Nobody runs here: the lock of the stack says so. A pid in a file may be anybody's by now.
+            # No server runs here, because we hold the lock. Another process may have this pid by now.
             (self._data / "postmaster.pid").unlink(missing_ok=True)
             return
         unfinished = self._data.with_name("postgres.unfinished")
@@ -73,12 +73,12 @@ class Postgres(Server):
             ),
             b"",
         )
-        said = await self._place.run(
+        output = await self._place.run(
             self._spec(self._postgres, "--single", "-D", unfinished, "postgres"),
             f"ALTER ROLE {_USER} PASSWORD '{self._place.secret}'\nCREATE DATABASE {_DATABASE}\n".encode(),
         )
-        if "ERROR" in said:  # which single-user mode does not tell by its exit code
-            raise ServerFailed(self.name, "could not make its database", said)
+        if "ERROR" in output:  # single-user mode exits with 0 all the same
+            raise ServerFailed(self.name, "could not make its database", output)
         unfinished.rename(self._data)
 
     def spec(self) -> Spec:
@@ -94,7 +94,7 @@ class Postgres(Server):
         return self._spec(self._postgres, "-D", self._data, *flags)
 
     async def is_ready(self) -> bool:
-        """Begin a session; a server that serves asks for the password, one that starts sends an error."""
+        """Start a session: a server that is ready asks for the password, one that is starting sends an error."""
         parameters = f"user\0{_USER}\0database\0{_DATABASE}\0\0".encode()
         startup = struct.pack("!II", len(parameters) + 8, _PROTOCOL_3) + parameters
         return await probe(self.port, startup, 1) == b"R"
@@ -114,7 +114,7 @@ class Postgres(Server):
         )
 
     def _unprivileged(self) -> RunAs | None:
-        """Return whom to run as instead of root, which PostgreSQL refuses: the owner of the data, else `nobody`."""
+        """Return the user to run as instead of root, which PostgreSQL refuses: the owner of the data, or `nobody`."""
         if os.geteuid() != 0:
             return None
         owner = self._data.stat().st_uid if self._data.exists() else 0

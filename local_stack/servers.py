@@ -1,4 +1,4 @@
-"""What every server of the local stack has."""
+"""The base of all servers of the local stack."""
 
 import errno
 import secrets
@@ -23,16 +23,16 @@ _PORTS = range(15_000, 32_000)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a server lives and what it is given."""
+    """The directory, ports and secret of a server, and how it runs programs."""
 
     directory: Path
     ports: Mapping[str, int]
     """One per component."""
     secret: str = field(repr=False)
     run: Callable[[Spec, bytes], Awaitable[str]]
-    """Runs a program to its end with this on stdin; returns what it said, raises `ServerFailed` if it fails."""
+    """Runs a program with this input; returns its output, or raises `ServerFailed` if it fails."""
     durable: bool = True
-    """False: what is written need not outlive the servers; starting, writing and stopping are faster."""
+    """False: data need not survive a restart, which makes starting, writing and stopping faster."""
 
 
 class Server(ABC):
@@ -40,12 +40,12 @@ class Server(ABC):
 
     name: ClassVar[str]
     components: ClassVar[tuple[str, ...]]
-    """The first is the one that clients speak to."""
+    """Each has a port. Clients connect to the first."""
     package: ClassVar[str]
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     orphan_signal: ClassVar[signal.Signals] = signal.SIGKILL
     stop_within: ClassVar[float] = 10.0
-    """Seconds after which one that is still there is killed; what clients were told is stored is safe by then."""
+    """Seconds after which a stopping server is killed. All acknowledged data is on disk by then."""
 
     def __init__(self, place: Place) -> None:
         self._place = place
@@ -57,7 +57,7 @@ class Server(ABC):
 
     @abstractmethod
     async def prepare(self) -> None:
-        """Make what the server needs before it can start, unless it is there."""
+        """Create what the server needs for its start, unless it exists."""
 
     @abstractmethod
     def spec(self) -> Spec:
@@ -65,10 +65,10 @@ class Server(ABC):
 
     @abstractmethod
     async def is_ready(self) -> bool:
-        """Ask in its own protocol whether it serves; `OSError` means no as well."""
+        """Ask in its own protocol whether it is ready; `OSError` also means no."""
 
     def leftovers(self) -> Iterable[Path]:
-        """Return the files outside the directory that nobody needs once the server has stopped."""
+        """Return the files outside the directory that are to be deleted after the stop."""
         return ()
 
     @abstractmethod
@@ -108,7 +108,7 @@ def is_free(port: int, host: str = HOST) -> bool:
     """Tell whether nothing listens there."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
-        # As servers do: the connections of one that stopped a moment ago are no obstacle.
+        # As servers do: connections of a server that has just stopped do not matter.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

@@ -1,4 +1,4 @@
-"""The local stack: the servers that no URL is configured for, started together and stopped together."""
+"""Starts and stops the servers of the local stack together."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ _KINDS: Mapping[str, type[Server]] = MappingProxyType(
 SERVERS = frozenset(_KINDS)
 """`postgres`, `redis`, `mongo` and `s3`."""
 
-# An address of this machine where nothing listens: what is absent is like what is down.
+# Nothing listens at this address: an absent server is like one that is down.
 _NOWHERE: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {"mongo": {"PORTICO_MONGO_URL": f"mongodb://{HOST}:1"}}
 )
@@ -46,7 +46,7 @@ _RETRIES = 2
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """One server that was ready a moment ago."""
+    """A server that has become ready."""
 
     server: Server
     ports: Mapping[str, int]
@@ -54,7 +54,7 @@ class Running:
     log: Log
 
     async def died(self) -> ServerFailed:
-        """Wait until it ends; return what there is to say about that."""
+        """Wait until it ends; return the error that describes it."""
         code = await self.child.exited()
         return ServerFailed(self.server.name, f"ended with exit code {code}", self.log.tail())
 
@@ -65,18 +65,18 @@ class Stack:
 
     servers: Mapping[str, Running]
     absent: frozenset[str]
-    """Those that were asked for and that this Python has no wheel of."""
+    """Requested servers for which this Python has no wheel."""
 
     @property
     def variables(self) -> dict[str, str]:
-        """The settings (`PORTICO_POSTGRES_URL`, …) that lead to the servers, or nowhere to the absent ones."""
+        """The settings (`PORTICO_POSTGRES_URL`, …) with the addresses; those of absent servers lead nowhere."""
         there = {k: v for one in self.servers.values() for k, v in one.server.variables().items()}
         return there | {k: v for name in self.absent for k, v in _NOWHERE[name].items()}
 
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What is remembered from start to start, so that addresses and passwords stay the same."""
+    """The state that is kept between starts, so that addresses and passwords stay the same."""
 
     secret: str = field(default_factory=lambda: secrets.token_hex(16))
     ports: dict[str, int] = field(default_factory=dict)
@@ -100,7 +100,7 @@ async def local_stack(
     `WheelMissing` or `StateUnreadable`.
     """
     state = _read(directory) or _State()
-    # Before any start: a secret that was given to a server must not be lost.
+    # Before any start, so that the secret of a server cannot be lost.
     _write(directory, state)
     starter = _Starter(_absolute(directory), state, lock, durable, report)
     try:
@@ -228,7 +228,7 @@ class _Starter:
 
 
 def _absolute(directory: Path) -> Path:
-    """Return the directory as it is called from everywhere: servers have working directories of their own."""
+    """Return the absolute path: servers have other working directories."""
     return directory.resolve()
 
 

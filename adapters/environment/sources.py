@@ -15,7 +15,7 @@ _PREFIX_OF_TESTS = "PORTICO_TEST_"
 
 
 def read(environment: object) -> tuple[dict[str, Any], list[Problem]]:
-    """Return what the sources say, by variable, and what is wrong with them."""
+    """Return the values by variable, and the problems of the sources."""
     problems: list[Problem] = []
     process, general = _process(), _dotenv(Path(".env"), problems)
     environment = environment or _named(process, general)
@@ -24,7 +24,7 @@ def read(environment: object) -> tuple[dict[str, Any], list[Problem]]:
         special = _dotenv(Path(f".env.{str(environment).lower()}"), problems)
 
     values: dict[str, Any] = {}
-    # First: whichever of our own variables is set, and wherever, it comes after them.
+    # First, so that our own variables replace them, wherever they are set.
     for source in (general, special, process):
         for fallback, (name, beginning) in FALLBACKS.items():
             if source.get(fallback, "").startswith(beginning):
@@ -43,7 +43,7 @@ def read(environment: object) -> tuple[dict[str, Any], list[Problem]]:
 
 
 def names_environment() -> bool:
-    """Tell whether anything says which environment this is; if not, it is PRODUCTION."""
+    """Return whether ENVIRONMENT is set; if not, it is PRODUCTION."""
     return _named(_process(), _dotenv(Path(".env"), [])) is not None
 
 
@@ -56,7 +56,7 @@ def _process() -> dict[str, str]:
 
 
 def _present(variables: Mapping[str, str | None]) -> dict[str, str]:
-    """Return the variables that have a value: an empty one is how compose files say that there is none."""
+    """Return the variables that have a value. Compose files set an empty one to say that there is none."""
     return {name.upper(): value for name, value in variables.items() if value}
 
 
@@ -69,7 +69,7 @@ def _dotenv(path: Path, problems: list[Problem]) -> dict[str, str]:
 
 
 def _misplaced(source: Mapping[str, str]) -> Iterator[Problem]:
-    """Yield the variables of one source that mean nothing, or the same twice."""
+    """Yield the unknown variables of one source, and those that are set twice."""
     for variable, text in source.items():
         if variable in SECRET_FILES:
             twin = variable.removesuffix("_FILE")
@@ -81,20 +81,20 @@ def _misplaced(source: Mapping[str, str]) -> Iterator[Problem]:
             and variable not in VARIABLES
             and not _is_service_link(variable, text)
         ):
-            # One that resembles none of ours may be for a neighbour: a script, a sidecar, another version.
+            # Others may belong to a script, a sidecar or another version.
             for close in difflib.get_close_matches(variable, (*VARIABLES, *SECRET_FILES), 1, 0.85):
                 yield Problem(variable, f"is not known; is {close} meant?")
 
 
 def _is_service_link(variable: str, text: str) -> bool:
-    """Tell whether Kubernetes added this for a service called `portico` or `portico-…`."""
+    """Return whether Kubernetes added this variable for a service called `portico` or `portico-…`."""
     return text.startswith(("tcp://", "udp://", "sctp://")) or bool(
         re.search(r"_SERVICE_(HOST|PORT)(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)_\w+$", variable)
     )
 
 
 def _open_secret_files(values: dict[str, Any]) -> Iterator[Problem]:
-    """Replace the path of a secret by what is in the file."""
+    """Replace the path of a secret by the content of the file."""
     for variable, name in SECRET_FILES.items():
         path = values.get(name)
         if isinstance(path, Path):

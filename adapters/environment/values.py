@@ -1,4 +1,4 @@
-"""From the text of a variable to the value of its setting: what a type and its `Kind` ask for."""
+"""Reads the value of a setting from the text of a variable, by its type and its `Kind`."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -37,7 +37,7 @@ def kind_of(hint: Any) -> Kind:  # noqa: ANN401 - an annotation
 
 
 def reader_of(hint: Any) -> TypeAdapter[Any]:  # noqa: ANN401 - an annotation
-    """Return what reads a value from text, and accepts one that has its type already."""
+    """Return the reader of a value: from text, or from a value that has the type already."""
     type_, metadata = parts_of(hint)
     kind, choices = kind_of(hint), _choices(type_)
     steps = [part for part in metadata if not isinstance(part, Kind)]
@@ -108,11 +108,11 @@ def _matching(pattern: str) -> Callable[[Any], Any]:
 
 
 def _address_of(schemes: Sequence[str]) -> Callable[[str], str]:
-    """Return what accepts an address with one of `schemes` and a host; one of PostgreSQL may have a Unix socket."""
+    """Return the check of an address: a scheme, and a host or, for PostgreSQL, a Unix socket."""
 
     def check(value: str) -> str:
         if "postgresql" in schemes:
-            # As other programs spell it: `postgres://…`, or with the driver of SQLAlchemy.
+            # Other programs write `postgres://…`, or name the driver of SQLAlchemy.
             value = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", value)
         parts = urlsplit(value)
         host = parts.netloc.rpartition("@")[2]

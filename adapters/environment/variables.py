@@ -147,7 +147,7 @@ def variable_of(key: str) -> str:
 
 
 def is_section(type_: object) -> bool:
-    """Tell whether the fields of a class are variables, or sections of them."""
+    """Return whether a class is a section: its fields are variables or sections."""
     return hasattr(type_, "PREFIX")
 
 
@@ -158,7 +158,7 @@ def _declared(section: Any) -> Iterator[Variable]:  # noqa: ANN401 - a dataclass
         if is_section(hint):
             yield from _declared(hint)
         elif hint is not KeySettings:
-            # An underscore at the end is there for Python: `global_`.
+            # The underscore of `global_` is there because `global` is a keyword.
             name = variable_of(f"{section.PREFIX}{field.name}".rstrip("_"))
             yield Variable(name, section, field.name, hint, field.default)
 
@@ -173,4 +173,4 @@ FALLBACKS = {
     "DATABASE_URL": ("PORTICO_POSTGRES_URL", "postgres"),
     "REDIS_URL": ("PORTICO_REDIS_URL", "redis"),
 }
-"""What many platforms call an address, the variable that it is for, and how one begins that is ours."""
+"""Common names of addresses, the variable that each stands for, and how its value must begin."""

@@ -1,1 +1,1 @@
-"""Ports kept in MongoDB. Only `client` imports Motor; errors, options and BSON are the driver's below it."""
+"""Adapters for MongoDB. Only `client` imports Motor; errors, options and BSON come from PyMongo."""

@@ -23,7 +23,7 @@ _INDEXES = (
     IndexModel([("target", 1), ("place", 1)]),
     IndexModel([("concerned", 1), ("place", 1)]),
     IndexModel([("actions", 1), ("place", 1)]),
-    # Of the two outcomes only failures are few.
+    # Only failures are rare enough for an index.
     IndexModel(
         [("outcome", 1), ("place", 1)],
         partialFilterExpression={"outcome": AuditOutcome.FAILURE.value},
@@ -74,11 +74,11 @@ class MongoAuditLog(AuditLog):
 
 
 def to_document(entry: AuditEntry) -> Document:
-    """Return what is stored; `place` orders entries by their time, to the microsecond, and their id."""
+    """Return the stored document. `place` orders entries by time, in microseconds, and by id."""
     return {
         "_id": entry.id,
         "place": _place(entry.at, entry.id),
-        # For the TTL index and for people; in BSON a time has milliseconds.
+        # For the TTL index and for people. A BSON time has milliseconds.
         "at": entry.at,
         "action": entry.action,
         "actions": _prefixes(entry.action),

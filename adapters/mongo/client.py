@@ -29,10 +29,10 @@ def mongo_client(settings: MongoSettings) -> MongoClient:
         settings.url,
         appname="portico",
         timeoutMS=milliseconds,
-        # Bounds what no operation waits for: the driver's own watch over the servers.
+        # For the driver's monitoring of the servers, for which no operation waits.
         connectTimeoutMS=milliseconds,
         serverSelectionTimeoutMS=milliseconds,
-        # The outbox forgets what was acknowledged here, so it must survive the loss of the primary.
+        # The outbox deletes what is acknowledged here, so it must survive the loss of the primary.
         w="majority",
         tz_aware=True,
         uuidRepresentation="standard",

@@ -1,4 +1,4 @@
-"""`Documents` in a MongoDB collection: what a new repository is made of.
+"""`Documents` in a MongoDB collection: the base of new repositories.
 
 It says how its entity becomes a document and back, and what its filter asks for: `tests/support/notes.py` is one.
 """

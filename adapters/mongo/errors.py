@@ -1,4 +1,4 @@
-"""Where errors of the driver end: as `Unavailable` or, if they are bugs of ours, as they are."""
+"""Turns errors of the driver into `Unavailable`, unless they are bugs of ours."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,12 +37,12 @@ _LABELS = (
 )
 
 DUPLICATE = 11000
-"""The code for a key that only one document may have."""
+"""The code of a duplicate key."""
 
 
 @contextmanager
 def unavailable_when_down() -> Iterator[None]:
-    """Turn every error that means "not now" into `Unavailable`; leave those that mean a mistake of ours alone."""
+    """Turn every error that means "not now" into `Unavailable`; leave those that are bugs of ours unchanged."""
     try:
         yield
     except PyMongoError as error:
@@ -52,7 +52,7 @@ def unavailable_when_down() -> Iterator[None]:
 
 
 def _is_of_dns(error: PyMongoError) -> bool:
-    """Tell whether the hosts behind `mongodb+srv://` were not to be found."""
+    """Return whether the hosts of `mongodb+srv://` could not be found."""
     cause = type(error.__cause__).__module__
     return isinstance(error, ConfigurationError) and cause.startswith("dns.")
 

@@ -11,7 +11,7 @@ from domain.errors import Unavailable
 
 
 class MongoProbe(Probe):
-    """Reads: a server answers `ping` to those, too, whom it lets do nothing else."""
+    """Reads a document: a server answers `ping` even to users without any rights."""
 
     name = "mongo"
     required = False

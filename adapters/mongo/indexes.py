@@ -1,4 +1,4 @@
-"""Indexes, made at start by whichever process comes first."""
+"""Indexes, which the first process creates at its start."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -11,20 +11,20 @@ from adapters.mongo.client import MongoCollection
 from adapters.mongo.errors import unavailable_when_down
 
 _PATIENCE = timedelta(minutes=1)
-"""Longer than any request would wait: there may be documents already."""
+"""Longer than a request would wait, because there may be many documents."""
 
 # The server has another name for it if the names of the two indexes differ.
 _DIFFERS = frozenset({85, 86})
 
 
 def forgotten_after(retention: timedelta, *, since: str) -> IndexModel:
-    """Return the index that removes documents some time, about a minute, after `since` is `retention` ago."""
+    """Return the TTL index that deletes documents about a minute after `since` is older than `retention`."""
     seconds = int(retention.total_seconds())
     return IndexModel([(since, 1)], name=f"{since}_ttl", expireAfterSeconds=seconds)
 
 
 async def ensure_indexes(collection: MongoCollection, indexes: Sequence[IndexModel]) -> None:
-    """Make what is missing, and give a TTL index its new time. Needs the role dbAdmin for the latter alone."""
+    """Create missing indexes, and change the time of a TTL index, for which the role dbAdmin is needed."""
     with unavailable_when_down(), pymongo.timeout(_PATIENCE.total_seconds()):
         for index in indexes:
             try:
