@@ -27,6 +27,7 @@ from domain.scheduling.schedules import (
     Interval,
     Period,
     Schedule,
+    ScheduleKind,
     Solar,
     SolarEvent,
 )
@@ -38,9 +39,10 @@ def read_schedule(kind: object, data: object) -> Schedule:
     `data` maps the names of the fields of the class (snake_case) to text and numbers; `at` may be a datetime. A
     crontab may be one text, or have one as `crontab` (see `expanded_crontab`).
     """
-    schedule_class = SCHEDULES.get(kind) if isinstance(kind, str) else None
-    if schedule_class is None:
-        raise InvalidDefinition({"kind": f"must be one of {', '.join(SCHEDULES)}"})
+    try:
+        schedule_class = SCHEDULES[FIELDS["kind"].read(kind)]
+    except InvalidValue as error:
+        raise InvalidDefinition({"kind": str(error)}) from None
     data = _fields(kind, data)
     known = schedule_fields(schedule_class)
     problems = {
@@ -118,7 +120,7 @@ def schedule_fields(schedule_class: type[Schedule]) -> dict[str, ScheduleField]:
     }
 
 
-SCHEDULES: Mapping[str, type[Schedule]] = {
+SCHEDULES: Mapping[ScheduleKind, type[Schedule]] = {
     schedule_class.kind: schedule_class for schedule_class in (Interval, Crontab, Solar, Clocked)
 }
 """The classes of schedules by kind."""
@@ -145,6 +147,7 @@ _PLACEHOLDERS: Mapping[str, object] = {
 }
 
 FIELDS: Mapping[str, FieldKind] = {
+    "kind": Choice(ScheduleKind),
     "every": Whole(lowest=1),
     "period": Choice(Period),
     "crontab": NumericText(),
@@ -155,4 +158,4 @@ FIELDS: Mapping[str, FieldKind] = {
     "longitude": Number(lowest=-MAX_LONGITUDE, highest=MAX_LONGITUDE),
     "at": Instant(),
 }
-"""What the fields of all schedules may hold; `crontab` is five of them in one line."""
+"""The kind of a schedule, and what the fields of all kinds may hold; `crontab` is five of them in one line."""

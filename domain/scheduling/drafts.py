@@ -152,7 +152,7 @@ def definition_data(definition: Definition) -> dict[str, Any]:
         "name": definition.name,
         "description": definition.description,
         "task": definition.task,
-        "kind": definition.schedule.kind,
+        "kind": definition.schedule.kind.value,
         "schedule": schedule_data(definition.schedule),
         "args": definition.args,
         "kwargs": definition.kwargs,

@@ -23,6 +23,15 @@ from domain.scheduling.errors import InvalidDefinition
 from domain.scheduling.zones import find_zone
 
 
+class ScheduleKind(StrEnum):
+    """The kinds of schedules."""
+
+    INTERVAL = "interval"
+    CRONTAB = "crontab"
+    SOLAR = "solar"
+    CLOCKED = "clocked"
+
+
 class Period(StrEnum):
     """What an interval is counted in. All are exact: a day is 24 hours, whatever the clocks do."""
 
@@ -44,7 +53,7 @@ LONGEST_INTERVAL = timedelta(days=36_525)
 class Interval:
     """Every `every` `period`, counted from an anchor: 100 ms to 100 years."""
 
-    kind: ClassVar[str] = "interval"
+    kind: ClassVar = ScheduleKind.INTERVAL
 
     every: int
     period: Period
@@ -72,7 +81,7 @@ class Crontab:
     of a month. Sunday is 0 or 7.
     """
 
-    kind: ClassVar[str] = "crontab"
+    kind: ClassVar = ScheduleKind.CRONTAB
 
     minute: str = "*"
     hour: str = "*"
@@ -135,7 +144,7 @@ MAX_LONGITUDE = 180
 class Solar:
     """Each time `event` happens at a place (degrees, north and east positive)."""
 
-    kind: ClassVar[str] = "solar"
+    kind: ClassVar = ScheduleKind.SOLAR
 
     event: SolarEvent
     latitude: float
@@ -158,7 +167,7 @@ class Solar:
 class Clocked:
     """Once, at an instant."""
 
-    kind: ClassVar[str] = "clocked"
+    kind: ClassVar = ScheduleKind.CLOCKED
 
     at: datetime
 

@@ -23,6 +23,8 @@ from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.task_runs import Run, RunId, RunState
 
 MOST_PREVIEWED = 100
+PREVIEWED = 10
+"""How many slots a preview shows unless it is told how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,7 @@ class PreviewRuns:
     sun: Sun
 
     async def __call__(self, wanted: Mapping[str, object]) -> Sequence[datetime]:
-        """Return up to `count` instants after `after` (by default 10 from now on); raise `InvalidDefinition`.
+        """Return up to `count` instants after `after` (by default `PREVIEWED` from now on); raise `InvalidDefinition`.
 
         Of a definition only `kind` and `schedule` need to be there.
         """
@@ -178,7 +180,7 @@ class PreviewRuns:
             created_at=now,
             updated_at=now,
         )
-        after, limit = draft.extra.get("after") or now, draft.extra.get("count", 10)
+        after, limit = draft.extra.get("after") or now, draft.extra.get("count", PREVIEWED)
         slots = islice(task.slots_after(after, sun=self.sun), task.runs_left(ScheduleState()))
         return await run_in_thread_if_slow([task], lambda: [*islice(slots, limit)])
 

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel, to_snake
 
 from application.use_cases.scheduling.changes import CHANGE_FIELDS
-from application.use_cases.scheduling.task_runs import PREVIEW_FIELDS
+from application.use_cases.scheduling.task_runs import PREVIEW_FIELDS, PREVIEWED
 from domain.scheduling import codec, drafts
 from domain.scheduling.errors import InvalidDefinition
 from domain.scheduling.fields import (
@@ -124,9 +124,7 @@ class DefinitionFields(ApiModel):
         "The name of a task that `GET /tasks` lists.",
         "portico.prune_runs",
     )
-    kind: Any = _described(
-        {"type": "string", "enum": list(codec.SCHEDULES)}, "The kind of schedule.", "crontab"
-    )
+    kind: Any = _described(codec.FIELDS["kind"], "The kind of schedule.", "crontab")
     schedule: Any = _described(
         {"anyOf": [{"type": "object", "oneOf": _SCHEDULES}, {"type": "string"}]},
         "When the task runs. A string is a crontab in one line (`*/15 8-17 * * mon-fri`, `@daily`), in UTC.",
@@ -231,7 +229,7 @@ class PreviewBody(WrittenBody):
     )
     count: Any = _described(
         PREVIEW_FIELDS["count"],
-        "How many slots to return. The default is 10.",
+        f"How many slots to return. The default is {PREVIEWED}.",
         3,
     )
 

@@ -21,6 +21,7 @@ from application.use_cases.scheduling.changes import (
 from application.use_cases.scheduling.periodic_tasks import GetPeriodicTask, ListPeriodicTasks
 from application.use_cases.scheduling.task_runs import (
     MOST_PREVIEWED,
+    PREVIEWED,
     CancelRun,
     ListNextRuns,
     ListRuns,
@@ -29,6 +30,7 @@ from application.use_cases.scheduling.task_runs import (
     SearchRuns,
 )
 from bootstrap import Container
+from domain.scheduling.schedules import ScheduleKind
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.task_runs import RunId, RunState
 from entrypoints.http.envelope import (
@@ -81,7 +83,7 @@ class PeriodicTaskQuery(
         description="A part of the name or the description. Case is ignored; there are no wildcards.",
     )
     task: MayBeLeftOut[Text] = Field(default=None, description="The exact name of the Celery task.")
-    kind: MayBeLeftOut[Literal["interval", "crontab", "solar", "clocked"]] = None
+    kind: MayBeLeftOut[ScheduleKind] = None
     enabled: MayBeLeftOut[Flag] = Field(default=None, description="False finds paused tasks.")
     invalid: MayBeLeftOut[Flag] = Field(
         default=None, description="True finds tasks whose stored definition is invalid."
@@ -145,7 +147,7 @@ class NextQuery(ApiModel):
     """The number of slots to return."""
 
     count: Number = Field(
-        default=10, ge=1, le=MOST_PREVIEWED, description="How many slots to return."
+        default=PREVIEWED, ge=1, le=MOST_PREVIEWED, description="How many slots to return."
     )
 
 

@@ -14,7 +14,15 @@ from domain.scheduling.errors import InvalidDefinition
 from domain.scheduling.fields import FieldKind, Flag, OrNull, Seconds, Text, Whole
 from domain.scheduling.misfire import Misfire
 from domain.scheduling.registered_tasks import Parameter, RegisteredTask
-from domain.scheduling.schedules import Clocked, Crontab, Interval, Period, Solar, SolarEvent
+from domain.scheduling.schedules import (
+    Clocked,
+    Crontab,
+    Interval,
+    Period,
+    ScheduleKind,
+    Solar,
+    SolarEvent,
+)
 from tests.support.builders import a_definition
 
 LEAST: dict[str, object] = {
@@ -300,5 +308,5 @@ def test_the_limits_of_a_field_are_those_that_the_table_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", SCHEDULES)
-def test_every_field_of_a_schedule_has_a_kind(kind: str) -> None:
+def test_every_field_of_a_schedule_has_a_kind(kind: ScheduleKind) -> None:
     assert schedule_fields(SCHEDULES[kind]).keys() <= codec.FIELDS.keys()
