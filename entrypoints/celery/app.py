@@ -14,6 +14,7 @@ from celery.signals import beat_init, celeryd_after_setup, setup_logging
 
 import bootstrap
 from application.settings import Settings, UnsafeSettings
+from entrypoints import collector
 from entrypoints.celery import offers, rabbitmq
 from entrypoints.celery.configuration import configuration
 from entrypoints.celery.heartbeat import WorkerHeartbeat
@@ -69,6 +70,11 @@ app.steps["worker"].add(NoBeatInside)
 @setup_logging.connect
 def _log_as_we_do(loglevel: int | None = None, logfile: str | None = None, **_: object) -> None:
     bootstrap.configure_logging(process_settings(), level=loglevel, file=logfile)
+
+
+@celeryd_after_setup.connect
+def _freeze_heap(**_: object) -> None:
+    collector.freeze_heap()
 
 
 @celeryd_after_setup.connect

@@ -11,6 +11,7 @@ import bootstrap
 from application.settings import HttpSettings, Settings
 from bootstrap import Container
 from domain.errors import PorticoError
+from entrypoints import collector
 from entrypoints.http import docs, health, v1
 from entrypoints.http.errors import problem_handler
 from entrypoints.http.heads import fixed_paths
@@ -34,6 +35,7 @@ def create_app(
     It serves `routers` besides our own. Raise `UnsafeSettings`, or `UndeclaredRoute` if a route does not declare who
     may call it.
     """
+    owns_process = settings is None and container is None
     if container is None:
         # uvicorn calls this in each worker process, which configures its own logging.
         settings = settings or bootstrap.load_settings()
@@ -42,6 +44,7 @@ def create_app(
     settings = container.settings()
     app = application(settings.http, debug=settings.environment.debug, routers=routers)
     attach(app.state, container)
+    app.state.owns_process = owns_process
     return app
 
 
@@ -82,4 +85,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         _check_routes(app)  # again: routes may have been added since
         await register_process(container, [*guarded_routes(app.routes)])
         async with container.outbox_relay().running():
+            if app.state.owns_process:
+                collector.freeze_heap()
             yield

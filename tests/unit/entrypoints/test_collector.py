@@ -1,0 +1,37 @@
+"""The garbage collector of processes that serve."""
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from entrypoints import collector
+from entrypoints.http.app import create_app
+from tests.fakes.world import World
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    before = gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*before)
+
+
+def test_what_is_loaded_is_looked_at_no_more() -> None:
+    collector.freeze_heap()
+
+    assert gc.get_freeze_count() > 0
+    assert gc.get_threshold()[0] >= 10_000
+
+
+@pytest.mark.parametrize("owns_process", [True, False])
+async def test_only_an_application_with_a_process_of_its_own_freezes_the_heap(
+    world: World, *, owns_process: bool
+) -> None:
+    app = create_app(container=world.container)
+    assert not app.state.owns_process
+    app.state.owns_process = owns_process
+
+    async with app.router.lifespan_context(app):
+        assert (gc.get_freeze_count() > 0) is owns_process
