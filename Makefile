@@ -104,8 +104,8 @@ coverage: .venv/ready
 	$(BIN)/coverage report
 
 ##@ Measure
-bench: .venv/bench-ready ## Each figure beside its reference (ARGS="beat --json" narrows; takes half an hour)
-	@$(BIN)/python -m benchmarks $(ARGS)
+bench: .venv/bench-ready ## Each figure beside its reference (ROW=1 for one row, ARGS="beat --json" for a part)
+	@$(BIN)/python -m benchmarks $(if $(ROW),--row $(ROW)) $(ARGS)
 
 .venv/bench-ready: .venv/ready requirements-bench.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-bench.lock

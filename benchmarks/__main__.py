@@ -6,20 +6,35 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import beat, log_in, report, tasks
+from benchmarks import beat, guarded, log_in, report, tasks
 from benchmarks.servers import servers
 
-_PARTS = {"log-in": log_in.measure, "tasks": tasks.measure, "beat": beat.measure}
+_PARTS = {
+    "guarded": guarded.measure,
+    "log-in": log_in.measure,
+    "tasks": tasks.measure,
+    "beat": beat.measure,
+}
+_ROWS = {
+    "guarded": {1},
+    "log-in": {2},
+    "tasks": {6, 7},
+    "beat": {8, 9, 10, 11, 12, 16},
+}
 
 
 def main() -> None:
     """Measure what the arguments name."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*_PARTS, []], help="default: all")
+    parser.add_argument("--row", type=int, help="only this row of the table")
     parser.add_argument("--rounds", type=int, default=5, help="medians are of so many rounds")
     parser.add_argument("--json", action="store_true", help="print JSON in place of a table")
     given = parser.parse_args()
-    figures = asyncio.run(_measure(given.parts or list(_PARTS), given.rounds))
+    parts = given.parts or [part for part in _PARTS if given.row in {None, *_ROWS[part]}]
+    figures = asyncio.run(_measure(parts, given.rounds))
+    if given.row is not None:
+        figures = [figure for figure in figures if figure.row == given.row]
     print(report.as_json(figures) if given.json else report.as_table(figures))  # noqa: T201 - the result
 
 

@@ -1,0 +1,111 @@
+"""Ours: the route is the last of all, behind the guard; beside it one for everybody.
+
+Settings come from the environment. The arguments name optimisations to do without, which shows what each is good for.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+import uvloop
+from fastapi import APIRouter, FastAPI
+
+import bootstrap
+from application.settings import Environment
+from benchmarks.contenders.http import USERS, Page, get, serve, show_page
+from domain.access import Grant, Role, RoleCode, RoleId
+from domain.identity import Email, PersonName, User, UserId, Username
+from domain.sessions import NewSession, SessionId, TokenId
+from entrypoints.cli.api import options
+from entrypoints.http.app import create_app
+from entrypoints.http.security import GuardedRoute, PublicRoute
+
+router = APIRouter(prefix="/api/v1/bench")
+router.get("/public", response_model=Page, dependencies=[PublicRoute])(show_page)
+router.get("/page", response_model=Page, dependencies=[GuardedRoute])(show_page)
+
+
+def _without_a_frozen_heap(app: FastAPI) -> None:
+    app.state.owns_process = False
+
+
+WITHOUT: Mapping[str, Callable[[FastAPI], None]] = {
+    "a frozen heap": _without_a_frozen_heap,
+}
+
+
+async def _requests(container: bootstrap.Container) -> list[str]:
+    """Store users who have logged in; return a request of each."""
+    now = datetime.now(UTC)  # noqa: TID251 - no rule depends on it
+    reader = Role(
+        id=RoleId(UUID(int=1)),
+        code=RoleCode("reader"),
+        name="Reader",
+        grants=frozenset({Grant("GET:/api/v1/**")}),
+        created_at=now,
+        updated_at=now,
+    )
+    users = [
+        User(
+            id=UserId(UUID(int=number)),
+            username=Username(f"user-{number}"),
+            email=Email(f"user-{number}@example.org"),
+            name=PersonName(f"User {number}"),
+            password_hash="unused",  # noqa: S106 - nobody logs in with it
+            created_at=now,
+            updated_at=now,
+            password_changed_at=now,
+        )
+        for number in range(1, USERS + 1)
+    ]
+    async with container.uow() as uow:
+        await uow.roles.add(reader)
+        for user in users:
+            await uow.users.add(user)
+            await uow.roles.assign(user.id, [reader.id])
+        await uow.commit()
+    return [
+        get("/api/v1/bench/page", Authorization=f"Bearer {await _access_token(container, user)}")
+        for user in users
+    ]
+
+
+async def _access_token(container: bootstrap.Container, user: User) -> str:
+    lifetime = container.settings().sessions
+    opened = await container.session_store().open(
+        NewSession(
+            id=SessionId(user.id),
+            user_id=user.id,
+            token_id=TokenId(user.id),
+            valid_from=user.sessions_valid_from,
+            fingerprint="",
+            agent="bench/1",
+            address="127.0.0.1",
+        ),
+        idle=lifetime.refresh_idle,
+        absolute=lifetime.refresh_absolute,
+        cap=lifetime.cap,
+    )
+    token: str = container.issue_tokens()(opened.session).access_token
+    return token
+
+
+async def _main() -> None:
+    settings = bootstrap.load_settings()
+    # Its lines are those of production; its keys need not be.
+    bootstrap.configure_logging(replace(settings, environment=Environment.PRODUCTION))
+    container = bootstrap.build(settings)
+    await container.schema().upgrade()
+    requests = await _requests(container)
+    app = create_app(container=container, routers=[router])
+    app.state.owns_process = True
+    for name in sys.argv[1:]:
+        WITHOUT[name](app)
+    public = [get("/api/v1/bench/public")]
+    await serve(app, {"page": requests, "public": public}, options(settings))
+
+
+if __name__ == "__main__":
+    uvloop.run(_main())
