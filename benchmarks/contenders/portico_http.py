@@ -10,19 +10,22 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import uvloop
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 
 import bootstrap
 from application.settings import Environment
 from benchmarks.contenders.http import USERS, Page, get, serve, show_page
-from domain.access import Grant, Role, RoleCode, RoleId
+from domain.grants import Grant
 from domain.identity import Email, PersonName, User, UserId, Username
+from domain.roles import Role, RoleCode, RoleId
 from domain.sessions import NewSession, SessionId, TokenId
 from entrypoints.cli.api import options
 from entrypoints.http.app import create_app
+from entrypoints.http.route_table import RouteTable
+from entrypoints.http.routing import Router
 from entrypoints.http.security import GuardedRoute, PublicRoute
 
-router = APIRouter(prefix="/api/v1/bench")
+router = Router(prefix="/api/v1/bench")
 router.get("/public", response_model=Page, dependencies=[PublicRoute])(show_page)
 router.get("/page", response_model=Page, dependencies=[GuardedRoute])(show_page)
 
@@ -31,8 +34,13 @@ def _without_a_frozen_heap(app: FastAPI) -> None:
     app.state.owns_process = False
 
 
+def _without_the_route_table(_app: FastAPI) -> None:
+    RouteTable.find = lambda *_: None  # type: ignore[method-assign]
+
+
 WITHOUT: Mapping[str, Callable[[FastAPI], None]] = {
     "a frozen heap": _without_a_frozen_heap,
+    "the route table": _without_the_route_table,
 }
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 from pydantic import AfterValidator, Field, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -37,6 +37,7 @@ from entrypoints.http.identity.bodies import ListedUserBody, RoleCodeField, Sort
 from entrypoints.http.paging import Keyword, Page, PageQuery
 from entrypoints.http.preconditions import ConditionalChangeDep, VersionedChangeDep, tag
 from entrypoints.http.query_types import Flag
+from entrypoints.http.routing import Router
 from entrypoints.http.security import (
     AuthenticatedRoute,
     CallerDep,
@@ -45,7 +46,7 @@ from entrypoints.http.security import (
 )
 from entrypoints.http.wiring import use_case
 
-router = APIRouter(prefix="/roles")
+router = Router(prefix="/roles")
 
 CreateRoleDep = Annotated[CreateRole, Depends(use_case(Container.create_role))]
 ReplaceRoleDep = Annotated[ReplaceRole, Depends(use_case(Container.replace_role))]

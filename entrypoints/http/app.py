@@ -4,21 +4,17 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
 
 import bootstrap
 from application.settings import HttpSettings, Settings
 from bootstrap import Container
-from domain.errors import PorticoError
 from entrypoints import collector
 from entrypoints.http import docs, health, v1
-from entrypoints.http.errors import problem_handler
-from entrypoints.http.heads import fixed_paths
 from entrypoints.http.middleware import middleware
 from entrypoints.http.openapi import DescribedAPI
+from entrypoints.http.route_table import RouteTable
 from entrypoints.http.routes import guarded_routes
-from entrypoints.http.security import check_declared
+from entrypoints.http.routing import check_declared
 from entrypoints.http.sessions import keys
 from entrypoints.http.startup import ready, register_process
 from entrypoints.http.wiring import attach
@@ -48,17 +44,14 @@ def create_app(
     return app
 
 
-def application(http: HttpSettings, *, debug: bool, routers: Iterable[APIRouter] = ()) -> FastAPI:
+def application(
+    http: HttpSettings, *, debug: bool, routers: Iterable[APIRouter] = ()
+) -> DescribedAPI:
     """Return the application without a container: enough to describe it, not to serve it."""
     app = DescribedAPI(
         debug_environment=debug,
         lifespan=_lifespan,
         middleware=middleware(http, auth_prefixes=(v1.AUTH_PREFIX,)),
-        exception_handlers={
-            PorticoError: problem_handler,
-            HTTPException: problem_handler,
-            RequestValidationError: problem_handler,
-        },
         redirect_slashes=False,
     )
     v1.include_routers(app, debug=debug)
@@ -72,13 +65,13 @@ def application(http: HttpSettings, *, debug: bool, routers: Iterable[APIRouter]
     return app
 
 
-def _check_routes(app: FastAPI) -> None:
+def _check_routes(app: DescribedAPI) -> None:
     check_declared(app.routes)
-    app.state.fixed_paths = fixed_paths(app.routes)
+    app.route_table = RouteTable.of(app.routes)
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: DescribedAPI) -> AsyncIterator[None]:
     container: Container = app.state.container
     async with bootstrap.running(container):
         await ready(container)

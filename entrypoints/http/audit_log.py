@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 from pydantic import Field
 
 from application.ports.audit_log import AuditFilter
@@ -16,10 +16,11 @@ from domain.identity import UserId
 from entrypoints.http.envelope import ApiModel, Envelope, MayBeLeftOut, Text
 from entrypoints.http.paging import Slice, SliceQuery
 from entrypoints.http.query_types import Instant
+from entrypoints.http.routing import Router
 from entrypoints.http.security import AuthenticatedRoute, CallerDep, GuardedRoute
 from entrypoints.http.wiring import use_case
 
-router = APIRouter()
+router = Router()
 
 ListAuditDep = Annotated[ListAudit, Depends(use_case(Container.list_audit))]
 ListOwnActivityDep = Annotated[ListOwnActivity, Depends(use_case(Container.list_own_activity))]

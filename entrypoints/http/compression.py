@@ -1,11 +1,15 @@
-"""Compresses large JSON responses for clients that accept gzip."""
+"""Compression of large JSON responses to GET, for clients that accept gzip.
+
+Not of those with an `ETag`, which identifies the exact bytes; nor of streams. No response to a GET contains a token or
+a password (`docs/security.md`, BREACH).
+"""
 
 import asyncio
 import re
 import zlib
 
 from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Scope
 
 from entrypoints.http.request_context import header
 
@@ -17,37 +21,8 @@ _LEVEL = 6
 _GZIP = re.compile(r"(?:^|,)\s*(?:x-)?gzip\s*(?:;\s*q\s*=\s*([0-9.]+)\s*)?(?:,|$)", re.IGNORECASE)
 
 
-class CompressionMiddleware:
-    """Compresses JSON responses to GET. Not those with an `ETag`, which identifies the exact bytes; nor streams.
-
-    No response to a GET contains a token or a password (`docs/security.md`, BREACH).
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "GET":
-            await self._app(scope, receive, send)
-            return
-        start: Message | None = None
-
-        async def send_compressed(message: Message) -> None:
-            nonlocal start
-            if message["type"] == "http.response.start" and _may_be_compressed(message):
-                start = message  # its headers depend on the size of what follows
-                return
-            if start is not None:
-                if not message.get("more_body", False):
-                    message = await _compressed(scope, start, message)
-                await send(start)
-                start = None
-            await send(message)
-
-        await self._app(scope, receive, send_compressed)
-
-
-def _may_be_compressed(start: Message) -> bool:
+def may_be_compressed(start: Message) -> bool:
+    """Return whether the response that begins so may be, if it is large."""
     headers = dict(start["headers"])
     return (
         headers.get(b"content-type") == b"application/json"
@@ -56,7 +31,8 @@ def _may_be_compressed(start: Message) -> bool:
     )
 
 
-async def _compressed(scope: Scope, start: Message, message: Message) -> Message:
+async def compressed(scope: Scope, start: Message, message: Message) -> Message:
+    """Return `message`, the whole content, compressed if that is worth it; adapt the headers of `start`."""
     body: bytes = message.get("body", b"")
     if len(body) < _SMALLEST:
         return message

@@ -7,7 +7,6 @@ from importlib.resources import files
 from pathlib import Path
 
 import fastapi_offline
-from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import (
@@ -18,9 +17,10 @@ from starlette.responses import (
     Response,
 )
 
+from entrypoints.http.routing import Router
 from entrypoints.http.security import DebugOnlyDep, PublicRoute
 
-router = APIRouter(include_in_schema=False, dependencies=[PublicRoute])
+router = Router(include_in_schema=False, dependencies=[PublicRoute])
 
 _FILES = Path(str(files(fastapi_offline))) / "static"
 _ASSETS = frozenset(

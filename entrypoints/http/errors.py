@@ -17,7 +17,6 @@ from fastapi.routing import iter_route_contexts
 from pydantic import Field
 from pydantic.alias_generators import to_camel
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
@@ -84,17 +83,6 @@ class NotReady(Unavailable):
         self.down = down
 
 
-class NotAdmitted(HTTPException):
-    """A caller was refused before the body was read.
-
-    While FastAPI reads a body it passes only HTTP exceptions through; it reports others as a malformed body.
-    """
-
-    def __init__(self, refusal: Exception) -> None:
-        super().__init__(HTTPStatus.UNAUTHORIZED)
-        self.refusal = refusal
-
-
 class FieldError(ApiModel):
     """One invalid field of a request. It never contains the sent value, which may be a password."""
 
@@ -134,13 +122,6 @@ class Problem(ApiModel):
     )
     errors: Sequence[FieldError] = Field(
         default=(), description="The invalid fields of the request."
-    )
-
-
-async def problem_handler(request: Request, error: Exception) -> Response:
-    """Answer an error that a route raised; Starlette calls it."""
-    return problem_response(
-        request.scope, error.refusal if isinstance(error, NotAdmitted) else error
     )
 
 
@@ -286,7 +267,7 @@ def _safe_name(part: str | int) -> str | int:
 def _allowed_methods(scope: Scope) -> str:
     """Return every method of the path (RFC 9110 §10.2.1); the router knows only those of its first match."""
     path = route_path(scope)
-    allowed = set(scope["app"].state.fixed_paths.get(path, ()))
+    allowed = set(scope["app"].route_table.methods.get(path, ()))
     if not allowed:
         for route in iter_route_contexts(scope["app"].routes):
             if route.methods and route.path_regex.match(path):

@@ -3,17 +3,18 @@
 from typing import Annotated
 
 import structlog
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from pydantic import Field
 
 from application.use_cases.health import CheckReadiness
 from bootstrap import Container
 from entrypoints.http.envelope import ApiModel, Envelope
 from entrypoints.http.errors import NotReady
+from entrypoints.http.routing import Router
 from entrypoints.http.security import PublicRoute
 from entrypoints.http.wiring import use_case
 
-router = APIRouter(tags=["health"])
+router = Router(tags=["health"])
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("portico.http")
 

@@ -1,18 +1,14 @@
-"""The middleware of every request, in plain ASGI.
-
-`middleware` sets the order: whatever sends a response is inside the layers that add the request id and the headers.
-"""
+"""What holds for every request, in plain ASGI."""
 
 import asyncio
-import json
-import math
 import re
 import secrets
 import time
-from typing import Any, NoReturn
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import structlog
-from starlette.datastructures import Headers
+from starlette import datastructures
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -20,19 +16,18 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from application.settings import HttpSettings
-from entrypoints.http.compression import CompressionMiddleware
+from entrypoints.http.compression import compressed, may_be_compressed
 from entrypoints.http.errors import problem_response
-from entrypoints.http.heads import HeadMiddleware, MethodMiddleware
+from entrypoints.http.heads import check_head
+from entrypoints.http.request_bodies import BodyLimits, BoundedReceive
 from entrypoints.http.request_context import (
+    RequestContext,
     begin_request,
     client_of,
-    header,
     quoted_path,
     request_context,
-    route_path,
     route_template,
 )
-from entrypoints.http.security import admit
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 SECURITY_HEADERS = (
@@ -43,17 +38,14 @@ SECURITY_HEADERS = (
 )
 _HSTS = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("portico.http")
 
 
 def middleware(settings: HttpSettings, *, auth_prefixes: tuple[str, ...]) -> list[Middleware]:
-    """Return the layers, outermost first; paths under `auth_prefixes` have a smaller body limit."""
-    layers = [
-        Middleware(RequestContextMiddleware, settings),
-        Middleware(SecurityHeadersMiddleware, hsts=settings.hsts),
-        Middleware(ErrorMiddleware),
-        Middleware(HeadMiddleware),
-    ]
+    """Return the layers, outermost first; bodies under `auth_prefixes` have a smaller limit."""
+    layers = [Middleware(RequestMiddleware, settings, auth_prefixes)]
     if settings.cors.origins:
         layers += [
             Middleware(
@@ -76,26 +68,29 @@ def middleware(settings: HttpSettings, *, auth_prefixes: tuple[str, ...]) -> lis
                     "X-Request-ID",
                 ),
             ),
-            # Again, inside CORS: otherwise a browser would hide an unexpected error from the page.
+            # Inside CORS too: otherwise a browser would hide an error from the page.
             Middleware(ErrorMiddleware),
         ]
-    return [
-        *layers,
-        Middleware(MethodMiddleware),
-        Middleware(CompressionMiddleware),
-        Middleware(BodyMiddleware, settings, auth_prefixes),
-    ]
+    return layers
 
 
-class RequestContextMiddleware:
-    """Gives a request and its response an id, and writes one log line about both.
+class RequestMiddleware:
+    """Gives a request its id, refuses what is no proper request, bounds its body, and writes one log line.
 
-    HEAD runs as GET; the content is dropped from the response (RFC 9110 §9.3.2).
+    Every error is answered as a problem. HEAD runs as GET.
     """
 
-    def __init__(self, app: ASGIApp, settings: HttpSettings) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: HttpSettings, auth_prefixes: tuple[str, ...]
+    ) -> None:
         self._app = app
         self._trusted_proxies = settings.trusted_proxies
+        self._limits = BodyLimits(settings, auth_prefixes)
+        # Over plain HTTP, Strict-Transport-Security has no effect and must not be sent (RFC 6797 §7.2).
+        self._headers = {
+            "http": SECURITY_HEADERS,
+            "https": (*SECURITY_HEADERS, _HSTS) if settings.hsts else SECURITY_HEADERS,
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -103,71 +98,90 @@ class RequestContextMiddleware:
             return
         started = time.perf_counter()
         method: str = scope["method"]
-        is_head = method == "HEAD"
-        if is_head:
+        if method == "HEAD":
             scope = {**scope, "method": "GET"}
-        request_id = header(scope, b"x-request-id") or ""
-        if not _REQUEST_ID.fullmatch(request_id):
-            request_id = secrets.token_hex(16)
+        headers: Mapping[bytes, bytes] = dict(reversed(scope["headers"]))  # the first value of each
         client, scope["scheme"] = client_of(scope, self._trusted_proxies)
-        context = begin_request(scope, request_id, client)
+        context = begin_request(scope, _request_id(headers), headers, client)
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                context.status = int(message["status"])
-                message["headers"] = [
-                    *message.get("headers", ()),
-                    (b"x-request-id", request_id.encode("ascii")),
-                ]
-            elif is_head and message["type"] == "http.response.body":
-                message = {**message, "body": b""}
-            await send(message)
-
+        structlog.contextvars.bind_contextvars(request_id=context.request_id)
+        send = FinishingSend(scope, send, self._headers[scope["scheme"]], is_head=method == "HEAD")
         try:
-            await self._app(scope, receive, send_with_id)
+            check_head(scope, headers)
+            await self._app(scope, BoundedReceive(scope, receive, self._limits), send)
+        except Exception as error:  # noqa: BLE001 - it is answered and logged
+            await _answer_error(error, scope, receive, send)
+        except asyncio.CancelledError as error:
+            await _answer_error(error, scope, receive, send)
         finally:
-            route = route_template(scope)
-            _log.info(
-                "request",
-                method=method,
-                route=route,
-                **({} if route else {"path": quoted_path(scope)}),
-                status=context.status,
-                duration_ms=round((time.perf_counter() - started) * 1000, 2),
-                client=client,
-                **context.log_fields(),
-            )
+            _log_request(scope, method, context, time.perf_counter() - started)
 
 
-class SecurityHeadersMiddleware:
-    """Adds the security headers that a response does not set itself."""
+class FinishingSend:
+    """Sends a response with its request id and with the headers that it does not set itself.
 
-    def __init__(self, app: ASGIApp, *, hsts: bool) -> None:
-        self._app = app
-        self._hsts = hsts
+    Large JSON is compressed. The response to HEAD has no content (RFC 9110 §9.3.2).
+    """
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        # Over plain HTTP it has no effect and must not be sent (RFC 6797 §7.2).
-        is_strict = self._hsts and scope["scheme"] == "https"
-        headers = (*SECURITY_HEADERS, _HSTS) if is_strict else SECURITY_HEADERS
+    __slots__ = ("_context", "_headers", "_is_head", "_scope", "_send", "_unsent")
 
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                sent = message["headers"]
-                names = {name for name, _ in sent}
-                message["headers"] = [*sent, *(h for h in headers if h[0] not in names)]
-            await send(message)
+    def __init__(self, scope: Scope, send: Send, headers: Headers, *, is_head: bool) -> None:
+        self._scope = scope
+        self._context = request_context(scope)
+        self._send = send
+        self._headers = headers
+        self._is_head = is_head
+        self._unsent: Message | None = None
 
-        await self._app(scope, receive, send_with_headers)
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = self._finished(message.get("headers", ()))
+            if self._scope["method"] == "GET" and may_be_compressed(message):
+                self._unsent = message  # its headers depend on the size of what follows
+                return
+            self._context.status = int(message["status"])
+        elif self._unsent is not None:
+            start, self._unsent = self._unsent, None
+            if not message.get("more_body", False):
+                message = await compressed(self._scope, start, message)
+            self._context.status = int(start["status"])
+            await self._send(start)
+        if self._is_head and message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await self._send(message)
+
+    def _finished(self, headers: Headers) -> Headers:
+        names = {name for name, _ in headers}
+        return [
+            *headers,
+            *(header for header in self._headers if header[0] not in names),
+            (b"x-request-id", self._context.request_id.encode("ascii")),
+        ]
+
+
+def _log_request(scope: Scope, method: str, context: RequestContext, seconds: float) -> None:
+    route = route_template(scope)
+    _log.info(
+        "request",
+        method=method,
+        route=route,
+        **({} if route else {"path": quoted_path(scope)}),
+        status=context.status,
+        duration_ms=round(seconds * 1000, 2),
+        client=context.client,
+        **context.log_fields(),
+    )
+
+
+def _request_id(headers: Mapping[bytes, bytes]) -> str:
+    given = headers.get(b"x-request-id")
+    if given is not None and _REQUEST_ID.fullmatch(text := given.decode("latin-1")):
+        return text
+    return secrets.token_hex(16)
 
 
 class ErrorMiddleware:
-    """Turns every exception from the inner layers into a problem."""
+    """Answers every error from the inner layers as a problem."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -178,28 +192,32 @@ class ErrorMiddleware:
             return
         try:
             await self._app(scope, receive, send)
-        except Exception as error:
-            response = problem_response(scope, error)
-            if request_context(scope).status is not None:
-                # The response has started. All we can do is to break it off.
-                raise
-            await response(scope, receive, send)
-        except asyncio.CancelledError:
-            if request_context(scope).status is not None:
-                raise
-            # uvicorn would send its own text; the task ends after this response.
-            await problem_response(scope, _stopping())(scope, receive, send)
+        except Exception as error:  # noqa: BLE001 - it is answered and logged
+            await _answer_error(error, scope, receive, send)
+        except asyncio.CancelledError as error:
+            await _answer_error(error, scope, receive, send)
 
 
-def _stopping() -> HTTPException:
-    headers = {"Retry-After": "1", "Connection": "close"}
-    return HTTPException(503, "This process is shutting down", headers=headers)
+async def _answer_error(
+    error: Exception | asyncio.CancelledError, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Send `error` as a problem. Raise it if the response has started: all that is left is to break that off."""
+    if isinstance(error, asyncio.CancelledError):
+        # uvicorn would send its own text; the task ends after this response.
+        headers = {"Retry-After": "1", "Connection": "close"}
+        problem: Exception = HTTPException(503, "This process is shutting down", headers=headers)
+    else:
+        problem = error
+    response = problem_response(scope, problem)  # logs what is unexpected
+    if request_context(scope).status is not None:
+        raise error
+    await response(scope, receive, send)
 
 
 class StrictCORSMiddleware(CORSMiddleware):
     """CORS middleware that refuses with a problem, like every other error."""
 
-    def preflight_response(self, request_headers: Headers) -> Response:
+    def preflight_response(self, request_headers: datastructures.Headers) -> Response:
         response = super().preflight_response(request_headers)
         if response.status_code >= 400:  # noqa: PLR2004 - the first status that is an error
             raise HTTPException(
@@ -208,137 +226,3 @@ class StrictCORSMiddleware(CORSMiddleware):
                 headers={"Vary": response.headers["Vary"]},
             )
         return response
-
-
-class BodyMiddleware:
-    """Limits the size of bodies while they are read, and refuses JSON that two parsers could read differently.
-
-    No byte of a body is read before the caller is authorized.
-
-    JSON must be I-JSON (RFC 7493): UTF-8 without a byte order mark, no duplicate names in an object, no lone
-    surrogates, no NaN or Infinity.
-    """
-
-    def __init__(
-        self, app: ASGIApp, settings: HttpSettings, auth_prefixes: tuple[str, ...]
-    ) -> None:
-        self._app = app
-        self._limit = settings.body_limit
-        self._auth_limit = settings.auth_body_limit
-        self._auth_prefixes = auth_prefixes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        is_auth = route_path(scope).startswith(self._auth_prefixes)
-        left = self._auth_limit if is_auth else self._limit
-
-        is_admitted = False
-
-        async def bounded_receive() -> Message:
-            nonlocal left, is_admitted
-            if not is_admitted:
-                await admit(scope)
-                is_admitted = True
-            message = await receive()
-            if message["type"] == "http.request":
-                left -= len(message.get("body", b""))
-                if left < 0:
-                    raise HTTPException(413, "The body is too large")
-            return message
-
-        is_json = _is_json(header(scope, b"content-type"))
-        await self._app(scope, _checking(bounded_receive) if is_json else bounded_receive, send)
-
-
-def _is_json(content_type: str | None) -> bool:
-    if content_type is None:
-        return False
-    media_type = content_type.partition(";")[0].strip().lower()
-    return media_type == "application/json" or (
-        media_type.startswith("application/") and media_type.endswith("+json")
-    )
-
-
-def _checking(receive: Receive) -> Receive:
-    """Return a `receive` that reads and checks the whole JSON body when a route first reads it. Many never do."""
-    unread: list[Message] | None = None
-
-    async def receive_checked() -> Message:
-        nonlocal unread
-        if unread is None:
-            unread = [await _whole_body(receive)]
-        return unread.pop() if unread else await receive()
-
-    return receive_checked
-
-
-async def _whole_body(receive: Receive) -> Message:
-    chunks: list[bytes] = []
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            break
-        chunks.append(message.get("body", b""))
-        more = message.get("more_body", False)
-    body = b"".join(chunks)
-    if body and not more:
-        check_json(body)
-    return {"type": "http.request", "body": body, "more_body": more}
-
-
-# Several times what the largest valid body has. A megabyte of `[],[],…` would block the event loop for a second, and
-# its validation errors for longer.
-_MAX_PARTS = 10_000
-
-
-def check_json(body: bytes) -> None:
-    """Raise 400 unless `body` is I-JSON (RFC 7493) and cheap to parse."""
-    if sum(map(body.count, (b",", b"[", b"{"))) > _MAX_PARTS:
-        raise HTTPException(400, f"The body is not acceptable JSON: it has over {_MAX_PARTS} parts")
-    try:
-        value = _decoder.decode(body.decode("utf-8"))
-        if b"\\u" in body:
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except _NotIJSON as error:
-        problem = str(error)
-    except json.JSONDecodeError as error:
-        problem = f"syntax error at line {error.lineno}, column {error.colno}"
-    except UnicodeError:
-        problem = "it is not UTF-8, or has a lone surrogate"
-    except RecursionError:
-        problem = "it is nested too deeply"
-    except ValueError:
-        problem = "a number is too long"
-    else:
-        return
-    raise HTTPException(400, f"The body is not acceptable JSON: {problem}")
-
-
-class _NotIJSON(ValueError):
-    """JSON that two parsers may read differently."""
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise _NotIJSON("an object has the same name twice")
-    return members
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise _NotIJSON("a number is too large")
-    return number
-
-
-def _no_constant(_name: str) -> NoReturn:
-    raise _NotIJSON("NaN and Infinity are not numbers")
-
-
-_decoder = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_constant
-)

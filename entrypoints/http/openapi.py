@@ -13,11 +13,15 @@ from fastapi.dependencies.models import Dependant
 from fastapi.params import Form
 from fastapi.routing import RouteContext, iter_route_contexts
 from pydantic.alias_generators import to_camel
+from starlette.types import ASGIApp
 
 from domain.grants import PermissionCode
 from entrypoints.http import health, security
 from entrypoints.http.errors import PROBLEM_JSON, SLUG_OF_STATUS, Problem, title_of
+from entrypoints.http.internals import with_exit_stack
 from entrypoints.http.preconditions import conditional_change, versioned_change
+from entrypoints.http.route_table import RouteTable, TabledRouter
+from entrypoints.http.routing import DeclaredRoute, declarations_of
 from entrypoints.http.v1 import PREFIX, TAGS, Tag
 from entrypoints.http.wiring import Provided
 
@@ -109,7 +113,16 @@ class DescribedAPI(FastAPI):
             generate_unique_id_function=lambda route: to_camel(route.name),
             **options,
         )
+        self.router.route_class = DeclaredRoute
+        self.route_table = RouteTable({}, {}, {})
         self._debug_environment = debug_environment
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return our layers around the routes, without FastAPI's own: ours answer every error and bound every body."""
+        app = with_exit_stack(TabledRouter(self.router))
+        for layer, arguments, options in reversed(self.user_middleware):
+            app = layer(app, *arguments, **options)
+        return app
 
     def openapi(self) -> Schema:
         if self.openapi_schema is None:
@@ -167,7 +180,7 @@ class RouteFacts:
 
     def __init__(self, route: RouteContext, method: str) -> None:
         self._route, self._method = route, method
-        self._calls = {*_calls(route.dependant)}
+        self._calls = {*_calls(route.dependant), *declarations_of(route)}
         self._fields = _fields_of_data(route)
         self.is_guarded = security.permitted_caller in self._calls
         self.is_created = route.status_code == HTTPStatus.CREATED

@@ -281,7 +281,7 @@ def _address(client: tuple[str, int] | None) -> str | None:
 
 def _answer(error: HTTPException, request_id: str) -> bytes:
     scope = {"type": "http", "path": "", "headers": []}
-    begin_request(scope, request_id)
+    begin_request(scope, request_id, {})
     response = problem_response(scope, error)
     headers = [
         *response.raw_headers,

@@ -1,6 +1,7 @@
 """What the layers of the HTTP entrypoint share about one request and its response."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, TypeAlias
@@ -10,6 +11,7 @@ from uuid import UUID
 from starlette.types import Scope
 
 from application.use_cases.caller import Caller
+from entrypoints.http.internals import route_of
 
 _KEY = "portico.request_context"
 
@@ -19,12 +21,14 @@ class RequestContext:
     """Facts about one request and its response; dependencies and error handlers add theirs."""
 
     request_id: str
+    headers: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
+    """The first value of each header, by its name in lower case."""
     client: str = ""
     """The address of the client."""
     status: int | None = None
     """None until the response has started."""
-    admission: tuple[object, Caller, float] | None = None
-    """The check of the caller, its result, and its time (monotonic seconds)."""
+    caller: Caller | None = None
+    """The caller, once they are checked."""
     user_id: UUID | None = None
     error: str | None = None
     reason: str | None = None
@@ -36,9 +40,11 @@ class RequestContext:
         return {key: value for key, value in found.items() if value}
 
 
-def begin_request(scope: Scope, request_id: str, client: str = "") -> RequestContext:
+def begin_request(
+    scope: Scope, request_id: str, headers: Mapping[bytes, bytes], client: str = ""
+) -> RequestContext:
     """Attach a new context to `scope`."""
-    context = scope[_KEY] = RequestContext(request_id, client)
+    context = scope[_KEY] = RequestContext(request_id, headers, client)
     return context
 
 
@@ -50,17 +56,17 @@ def request_context(scope: Scope) -> RequestContext:
 
 def header(scope: Scope, name: bytes) -> str | None:
     """Return the first value of a header (its name in lower case)."""
-    headers: list[tuple[bytes, bytes]] = scope["headers"]
-    for key, value in headers:
-        if key == name:
-            return value.decode("latin-1")
-    return None
+    value = request_context(scope).headers.get(name)
+    return None if value is None else value.decode("latin-1")
 
 
 def route_path(scope: Scope) -> str:
     """Return the path without the prefix (`root_path`) that a proxy adds, as the routes declare it."""
     path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
+    prefix: str = scope.get("root_path", "")
+    inner = path.removeprefix(prefix)
+    # `/app` is no prefix of `/application`.
+    return inner if not inner or inner.startswith("/") else path
 
 
 def quoted_path(scope: Scope) -> str:
@@ -70,9 +76,8 @@ def quoted_path(scope: Scope) -> str:
 
 def route_template(scope: Scope) -> str | None:
     """Return the full path template of the matched route, such as `/api/v1/auth/sessions/{session_id}`."""
-    # An included router keeps the whole template here; `scope["route"]` lacks the prefixes.
-    context: Any = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
-    template: str | None = getattr(context, "path_format", None)
+    route: Any = route_of(scope) or scope.get("route")
+    template: str | None = getattr(route, "path_format", None)
     return template
 
 

@@ -6,7 +6,7 @@ from inspect import cleandoc
 from typing import Annotated, Self
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from fastapi.routing import iter_route_contexts
 from pydantic import Field
 from starlette.routing import BaseRoute
@@ -15,10 +15,11 @@ from application.use_cases.routes import ListPermissions
 from bootstrap import Container
 from domain.routes import Permission, Route
 from entrypoints.http.envelope import ApiModel, Envelope
+from entrypoints.http.routing import Router, declarations_of
 from entrypoints.http.security import GuardedRoute, permitted_caller
 from entrypoints.http.wiring import use_case
 
-router = APIRouter(prefix="/router")
+router = Router(prefix="/router")
 
 ListPermissionsDep = Annotated[ListPermissions, Depends(use_case(Container.list_permissions))]
 
@@ -70,7 +71,7 @@ async def list_permissions(
 def guarded_routes(routes: Sequence[BaseRoute]) -> Iterator[Route]:
     """Yield the routes of an application that require a permission, with their names and descriptions."""
     for route in iter_route_contexts(routes):
-        if any(declared.dependency is permitted_caller for declared in route.dependencies):
+        if permitted_caller in declarations_of(route):
             for method in sorted(route.methods or ()):
                 yield Route(
                     method=method,

@@ -1,21 +1,15 @@
 """Authentication and authorization: the dependencies of routes for the caller, and the declaration of who may call.
 
-Every route declares one of these in its `dependencies`: `PublicRoute`, `AuthenticatedRoute`, `GuardedRoute`, or
-`OneTimePasswordRoute` for the few that accept a one-time password. Without it, `check_declared` stops the application
-from starting. FastAPI reads the body before it runs dependencies, so `admit` runs the declared one before the body.
+`routing` runs the declaration before anything else of a route.
 """
 
-import time
-from collections.abc import Sequence
 from functools import cache
 from typing import Annotated
 
 import structlog
 from fastapi import Depends
-from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.routing import BaseRoute
 from starlette.types import Scope
 
 from application.ports.tokens import Tokens
@@ -27,7 +21,7 @@ from domain.errors import Unauthenticated
 from domain.grants import PermissionCode
 from domain.identity import PasswordChangeRequired, User, UserId
 from domain.sessions import AccessClaims, NotAuthenticated, RefreshClaims
-from entrypoints.http.errors import NotAdmitted
+from entrypoints.http.internals import route_of
 from entrypoints.http.request_context import header, request_context
 from entrypoints.http.wiring import settings_of, use_case
 
@@ -148,7 +142,7 @@ UserRefreshDep = Annotated[Caller, Depends(refreshing_caller)]
 # --- who may call -------------------------------------------------------------------------------
 
 
-async def public() -> None:
+async def public(_request: Request) -> None:
     """Allow everybody."""
 
 
@@ -164,42 +158,7 @@ GuardedRoute = Depends(permitted_caller)
 OneTimePasswordRoute = Depends(caller_with_any_password)
 DebugOnlyDep = Annotated[None, Depends(debug_only)]
 
-_CLOSED = frozenset({caller, caller_with_any_password, permitted_caller})
-_DECLARATIONS = _CLOSED | {public}
-
-
-class UndeclaredRoute(RuntimeError):
-    """Some routes do not declare who may call them; the application does not start."""
-
-    def __init__(self, routes: Sequence[str]) -> None:
-        super().__init__(
-            "These routes must have exactly one of PublicRoute, AuthenticatedRoute, GuardedRoute and "
-            f"OneTimePasswordRoute in their `dependencies`: {', '.join(routes)}"
-        )
-        self.routes = routes
-
-
-def check_declared(routes: Sequence[BaseRoute]) -> None:
-    """Raise `UndeclaredRoute` unless each route declares exactly once who may call it."""
-    undeclared = [
-        f"{','.join(sorted(route.methods or ())) or 'ANY'} {route.path}"
-        for route in iter_route_contexts(routes)
-        if not isinstance(route.original_route, APIRoute)
-        or len(_DECLARATIONS.intersection(d.dependency for d in route.dependencies)) != 1
-    ]
-    if undeclared:
-        raise UndeclaredRoute(undeclared)
-
-
-async def admit(scope: Scope) -> None:
-    """Run the declared dependency of the matched route; raise `NotAdmitted` if it refuses the caller."""
-    route = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
-    for declaration in getattr(route, "dependencies", ()):
-        if declaration.dependency in _CLOSED:
-            try:
-                await declaration.dependency(Request(scope))
-            except Exception as refusal:
-                raise NotAdmitted(refusal) from refusal
+DECLARATIONS = frozenset({public, caller, permitted_caller, caller_with_any_password})
 
 
 class UnknownTemplate(RuntimeError):
@@ -209,10 +168,10 @@ class UnknownTemplate(RuntimeError):
 def permission_of(scope: Scope) -> str:
     """Return the permission code of the matched route; raise `UnknownTemplate` rather than guess it."""
     # Only this has the prefixes of all routers. `scope["route"]` lacks them, so two routes could share a code.
-    context = scope.get("fastapi", {}).get("effective_route_context")
-    if context is None:
-        raise UnknownTemplate(f"{scope['method']} {scope['path']}: serve it from an APIRouter")
-    return _code(scope["method"], context.path_format)
+    route = route_of(scope)
+    if route is None:
+        raise UnknownTemplate(f"{scope['method']} {scope['path']}: serve it from a Router")
+    return _code(scope["method"], route.path_format)
 
 
 @cache
@@ -220,20 +179,13 @@ def _code(method: str, template: str) -> str:
     return PermissionCode.of(method, template).value
 
 
-# Seconds for which the check before the body counts after it. After a slow body the caller is checked again: their
-# permissions may have been revoked meanwhile.
-_ADMISSION_TTL = 0.1
-
-
 async def _caller(
     request: Request, *, permission: str | None = None, password_may_be_due: bool = False
 ) -> Caller:
     context = request_context(request.scope)
-    asked = permission, password_may_be_due
-    if context.admission is not None:
-        checked, found, at = context.admission
-        if checked == asked and time.monotonic() - at < _ADMISSION_TTL:
-            return found
+    found = context.caller
+    if found is not None and _is_enough(found, permission, password_may_be_due=password_may_be_due):
+        return found
     token = _bearer_token(request)
     if token is None:
         raise NotAuthenticated
@@ -249,8 +201,15 @@ async def _caller(
         _record_user(request, refusal.user_id)  # for the log
         raise
     _record_user(request, found.user_id)
-    context.admission = asked, found, time.monotonic()
+    context.caller = found
     return found
+
+
+def _is_enough(found: Caller, permission: str | None, *, password_may_be_due: bool) -> bool:
+    """Return whether a caller was checked for as much as this, or more."""
+    return permission in {None, found.permission} and (
+        password_may_be_due or not found.password_may_be_due
+    )
 
 
 def _client_info(request: Request) -> ClientInfo:

@@ -11,7 +11,6 @@ from uuid import UUID
 
 import httpx
 import pytest
-from fastapi import APIRouter
 
 import bootstrap
 from adapters.redis.client import RedisClient, redis_client
@@ -28,6 +27,7 @@ from bootstrap import Container
 from domain.roles import RoleId
 from entrypoints.http.app import create_app
 from entrypoints.http.envelope import Envelope
+from entrypoints.http.routing import Router
 from entrypoints.http.security import GuardedRoute, VerifyPermissionDep
 from tests.support.access_changes import changing
 from tests.support.builders import a_role, a_user
@@ -39,7 +39,7 @@ from tests.support.valkey import Valkey
 
 PERMISSION = "*:/fake/guarded"
 
-router = APIRouter(prefix="/fake")
+router = Router(prefix="/fake")
 
 
 @router.get("/guarded", dependencies=[GuardedRoute])

@@ -8,11 +8,11 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from fastapi import APIRouter
 
 from application.settings import Environment, HttpSettings
 from entrypoints.http.app import application
 from entrypoints.http.envelope import ApiModel, CreatedEnvelope, Envelope
+from entrypoints.http.routing import Router
 from entrypoints.http.security import (
     AuthenticatedRoute,
     CallerDep,
@@ -210,8 +210,8 @@ class ThingBody(ApiModel):
     name: str
 
 
-public = APIRouter(prefix="/fake/public", tags=["fake"], dependencies=[PublicRoute])
-closed = APIRouter(prefix="/fake/closed", tags=["fake"], dependencies=[AuthenticatedRoute])
+public = Router(prefix="/fake/public", tags=["fake"], dependencies=[PublicRoute])
+closed = Router(prefix="/fake/closed", tags=["fake"], dependencies=[AuthenticatedRoute])
 
 
 @public.get("/plain")

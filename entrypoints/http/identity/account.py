@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -21,6 +21,7 @@ from entrypoints.http.identity.bodies import (
     UsernameField,
 )
 from entrypoints.http.preconditions import tag
+from entrypoints.http.routing import Router
 from entrypoints.http.security import (
     AnyPasswordCallerDep,
     AuthenticatedRoute,
@@ -32,7 +33,7 @@ from entrypoints.http.security import (
 )
 from entrypoints.http.wiring import use_case
 
-router = APIRouter(prefix="/auth")
+router = Router(prefix="/auth")
 
 RegisterDep = Annotated[Register, Depends(use_case(Container.register))]
 GetProfileDep = Annotated[GetProfile, Depends(use_case(Container.get_profile))]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Self
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 from pydantic import Field, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -38,10 +38,11 @@ from entrypoints.http.identity.bodies import (
 )
 from entrypoints.http.paging import Keyword, Page, PageQuery
 from entrypoints.http.preconditions import ConditionalChangeDep, tag
+from entrypoints.http.routing import Router
 from entrypoints.http.security import GuardedRoute, VerifyPermissionDep
 from entrypoints.http.wiring import use_case
 
-router = APIRouter(prefix="/users")
+router = Router(prefix="/users")
 
 ListUsersDep = Annotated[ListUsers, Depends(use_case(Container.list_users))]
 GetUserDep = Annotated[GetUser, Depends(use_case(Container.get_user))]

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 from pydantic import Field, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -44,6 +44,7 @@ from entrypoints.http.envelope import (
 from entrypoints.http.paging import Keyword, Page, PageQuery, Slice, SliceQuery
 from entrypoints.http.preconditions import ConditionalChangeDep, tag
 from entrypoints.http.query_types import Flag, Number
+from entrypoints.http.routing import Router
 from entrypoints.http.scheduling.bodies import (
     PeriodicTaskBody,
     RunBody,
@@ -54,7 +55,7 @@ from entrypoints.http.scheduling.definitions import ChangeBody, PreviewBody, Wri
 from entrypoints.http.security import GuardedRoute, VerifyPermissionDep
 from entrypoints.http.wiring import use_case
 
-router = APIRouter(prefix="/periodic-tasks")
+router = Router(prefix="/periodic-tasks")
 
 ListTasksDep = Annotated[ListPeriodicTasks, Depends(use_case(Container.list_periodic_tasks))]
 GetTaskDep = Annotated[GetPeriodicTask, Depends(use_case(Container.get_periodic_task))]

@@ -3,17 +3,18 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 
 from application.use_cases.scheduling.registered_tasks import ListTasks
 from application.use_cases.scheduling.scheduler import GetSchedulerStatus
 from bootstrap import Container
 from entrypoints.http.envelope import Envelope
+from entrypoints.http.routing import Router
 from entrypoints.http.scheduling.bodies import RegisteredTaskBody, SchedulerBody
 from entrypoints.http.security import GuardedRoute
 from entrypoints.http.wiring import use_case
 
-router = APIRouter()
+router = Router()
 
 ListTasksDep = Annotated[ListTasks, Depends(use_case(Container.list_tasks))]
 GetStatusDep = Annotated[GetSchedulerStatus, Depends(use_case(Container.get_scheduler_status))]

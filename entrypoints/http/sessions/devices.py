@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from pydantic import Field
 
 from application.use_cases.identity.sessions import EndUserSessions, ListUserSessions
@@ -14,6 +14,7 @@ from bootstrap import Container
 from domain.identity import UserId
 from domain.sessions import Session, SessionId
 from entrypoints.http.envelope import ApiModel, Envelope
+from entrypoints.http.routing import Router
 from entrypoints.http.security import (
     AuthenticatedRoute,
     CallerDep,
@@ -22,7 +23,7 @@ from entrypoints.http.security import (
 )
 from entrypoints.http.wiring import use_case
 
-router = APIRouter()
+router = Router()
 
 ListSessionsDep = Annotated[ListSessions, Depends(use_case(Container.list_sessions))]
 EndSessionDep = Annotated[EndSession, Depends(use_case(Container.end_session))]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -14,11 +14,12 @@ from application.ports.password_transport import TransportKey
 from application.use_cases.sessions.keys import GetPublicKeys, GetTransportKey
 from bootstrap import Container
 from entrypoints.http.envelope import ApiModel, Envelope
+from entrypoints.http.routing import Router
 from entrypoints.http.security import ClientInfoDep, DeviceTokenDep, PublicRoute
 from entrypoints.http.wiring import ClockDep, use_case
 
-router = APIRouter(prefix="/auth")
-well_known_router = APIRouter(prefix="/.well-known", tags=["sessions"])
+router = Router(prefix="/auth")
+well_known_router = Router(prefix="/.well-known", tags=["sessions"])
 
 GetTransportKeyDep = Annotated[GetTransportKey, Depends(use_case(Container.get_transport_key))]
 GetPublicKeysDep = Annotated[GetPublicKeys, Depends(use_case(Container.get_public_keys))]

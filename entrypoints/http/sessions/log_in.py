@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
-from fastapi import APIRouter, Depends, Form
+from fastapi import Depends, Form
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -19,6 +19,7 @@ from domain.password_transport import SealedPassword
 from domain.sessions import NotAuthenticated
 from entrypoints.http.envelope import ApiModel, Envelope, Text
 from entrypoints.http.identity.bodies import Ciphertext, KeyId, UserBody
+from entrypoints.http.routing import Router
 from entrypoints.http.security import (
     DEVICE_COOKIE,
     AnyPasswordCallerDep,
@@ -33,8 +34,8 @@ from entrypoints.http.security import (
 )
 from entrypoints.http.wiring import settings_of, use_case
 
-router = APIRouter(prefix="/auth")
-debug_router = APIRouter(prefix="/auth")
+router = Router(prefix="/auth")
+debug_router = Router(prefix="/auth")
 
 LogInDep = Annotated[LogIn, Depends(use_case(Container.log_in))]
 RefreshSessionDep = Annotated[RefreshSession, Depends(use_case(Container.refresh_session))]

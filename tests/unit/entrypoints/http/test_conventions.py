@@ -29,6 +29,7 @@ from domain.errors import (
 from entrypoints.http.app import application
 from entrypoints.http.envelope import ApiModel, CreatedEnvelope, Envelope, Text
 from entrypoints.http.paging import Page, PageQuery
+from entrypoints.http.routing import Router
 from entrypoints.http.security import ClientInfoDep, HeaderUserAgentDep, PublicRoute
 from tests.support.builders import a_user
 from tests.support.web import Web, description
@@ -38,7 +39,7 @@ LOG_IN = "/api/v1/auth/login"
 JSON = {"Content-Type": "application/json"}
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
-router = APIRouter(prefix="/fake", dependencies=[PublicRoute])
+router = Router(prefix="/fake", dependencies=[PublicRoute])
 
 
 class NoteBody(ApiModel):
@@ -128,7 +129,7 @@ def failing(kind: type[PorticoError], *facts: Any, **named: Any) -> APIRouter:
     class Failure(kind):  # type: ignore[misc,valid-type]  # the kind is what the test is about
         code = "fakes.failure"
 
-    failing_router = APIRouter(dependencies=[PublicRoute])
+    failing_router = Router(dependencies=[PublicRoute])
 
     @failing_router.get("/failing")
     async def fail() -> Envelope[None]:
@@ -1010,7 +1011,7 @@ async def test_a_peer_without_an_address_is_this_machine() -> None:
 
 
 async def test_a_version_2_stands_beside_version_1(world: World) -> None:
-    v2 = APIRouter(prefix="/api/v2", dependencies=[PublicRoute])
+    v2 = Router(prefix="/api/v2", dependencies=[PublicRoute])
 
     @v2.get("/auth/keys/public")
     async def get_transport_key_v2() -> Envelope[str]:

@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 import structlog
-from fastapi import APIRouter
 
 from adapters.observability import configure_logging
 from application.settings import Environment
 from domain.errors import Unavailable
 from entrypoints.http.envelope import Envelope
+from entrypoints.http.routing import Router
 from entrypoints.http.security import PublicRoute
 from tests.support.builders import a_user
 from tests.support.web import Web
 from tests.support.world import IN_MEMORY, LAPTOP, PASSWORD, World
 
-router = APIRouter(prefix="/fake", dependencies=[PublicRoute])
+router = Router(prefix="/fake", dependencies=[PublicRoute])
 
 
 @router.get("/broken")

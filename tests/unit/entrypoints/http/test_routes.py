@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import APIRouter
-
 from entrypoints.http.envelope import Envelope
 from entrypoints.http.routes import guarded_routes
+from entrypoints.http.routing import Router
 from entrypoints.http.security import AuthenticatedRoute, GuardedRoute, PublicRoute
 from tests.support.builders import a_user
 from tests.support.web import Web
@@ -14,7 +13,7 @@ from tests.support.world import World
 
 CATALOGUE = "/api/v1/router/backend"
 
-router = APIRouter(prefix="/fake/{shelf}", tags=["fake", "more"])
+router = Router(prefix="/fake/{shelf}", tags=["fake", "more"])
 
 
 @router.api_route("/books/{book_id}", methods=["GET", "DELETE"], dependencies=[GuardedRoute])

@@ -9,6 +9,7 @@ from uuid import UUID
 import httpx
 import pytest
 from fastapi import APIRouter
+from fastapi.params import Depends
 from fastapi.routing import iter_route_contexts
 from fastapi.staticfiles import StaticFiles
 
@@ -17,6 +18,7 @@ from domain.identity import UserStatus
 from entrypoints.http.app import application, create_app
 from entrypoints.http.envelope import Envelope
 from entrypoints.http.routes import guarded_routes
+from entrypoints.http.routing import Router, UndeclaredRoute, declarations_of
 from entrypoints.http.security import (
     AnyPasswordCallerDep,
     AuthenticatedRoute,
@@ -28,7 +30,6 @@ from entrypoints.http.security import (
     HeaderUserAgentDep,
     OneTimePasswordRoute,
     PublicRoute,
-    UndeclaredRoute,
     UserAccessJWTDep,
     UserDBDep,
     UserRefreshDep,
@@ -43,7 +44,7 @@ from tests.support.world import IN_MEMORY, PHONE, World
 SESSIONS = "/api/v1/auth/sessions"
 USER_INFO = "/api/v1/auth/user/info"
 
-router = APIRouter(prefix="/fake")
+router = Router(prefix="/fake")
 
 
 @router.get("/values", dependencies=[PublicRoute])
@@ -100,7 +101,7 @@ async def fake_web(world: World) -> AsyncIterator[Web]:
 def test_a_route_that_does_not_say_who_may_call_keeps_the_application_from_starting(
     world: World,
 ) -> None:
-    undeclared = APIRouter(prefix="/api/v1")
+    undeclared = Router(prefix="/api/v1")
 
     @undeclared.get("/secrets/{secret_id}")
     async def secrets(secret_id: str) -> None: ...
@@ -115,7 +116,7 @@ def test_a_route_that_does_not_say_who_may_call_keeps_the_application_from_start
 
 
 def test_a_route_that_says_two_things_keeps_the_application_from_starting(world: World) -> None:
-    unsure = APIRouter(dependencies=[PublicRoute])
+    unsure = Router(dependencies=[PublicRoute])
 
     @unsure.get("/unsure", dependencies=[AuthenticatedRoute])
     async def unsure_route() -> None: ...
@@ -124,8 +125,36 @@ def test_a_route_that_says_two_things_keeps_the_application_from_starting(world:
         create_app(container=world.container, routers=[unsure])
 
 
+def test_a_route_of_another_kind_of_router_keeps_the_application_from_starting(
+    world: World,
+) -> None:
+    """FastAPI's own would read the body of a stranger."""
+    other = APIRouter(dependencies=[GuardedRoute])
+
+    @other.get("/other")
+    async def other_route() -> None: ...
+
+    with pytest.raises(UndeclaredRoute):
+        create_app(container=world.container, routers=[other])
+
+
+@pytest.mark.parametrize("declarations", [[], [PublicRoute, AuthenticatedRoute]])
+async def test_a_route_that_does_not_say_who_may_call_answers_nobody(
+    web: Web, declarations: list[Depends]
+) -> None:
+    app = create_app(container=web.world.container)
+    app.get("/fake/late", dependencies=declarations)(lambda: None)
+    bearer = await web.bearer(await web.world.given(a_user(is_admin=True)))
+
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        response = await client.get("/fake/late", headers=bearer)
+
+    assert response.status_code == 500
+
+
 def test_a_mounted_application_cannot_say_who_may_call(world: World) -> None:
-    mounting = APIRouter()
+    mounting = Router()
     mounting.mount("/files", StaticFiles(directory="."))
 
     with pytest.raises(UndeclaredRoute):
@@ -149,7 +178,7 @@ async def test_a_route_that_was_added_later_keeps_the_application_from_starting(
 def closed_routes() -> Iterator[tuple[str, str]]:
     """Yield method and path of each route that wants a caller."""
     for route in iter_route_contexts(application(HttpSettings(), debug=True).routes):
-        if PublicRoute not in route.dependencies:
+        if public not in declarations_of(route):
             for method in sorted(route.methods or ()):
                 yield method, re.sub(r"{\w+}", str(UUID(int=0)), str(route.path))
 
@@ -398,7 +427,7 @@ async def test_head_needs_the_permission_of_get(fake_web: Web) -> None:
 
 async def test_one_route_under_two_prefixes_needs_two_permissions(world: World) -> None:
     """A role that opens version 1 must not open version 2."""
-    shared = APIRouter(dependencies=[GuardedRoute])
+    shared = Router(dependencies=[GuardedRoute])
 
     @shared.get("/things")
     async def things() -> Envelope[None]:
@@ -406,7 +435,7 @@ async def test_one_route_under_two_prefixes_needs_two_permissions(world: World) 
 
     versions = []
     for prefix in ("/api/v1/fake", "/api/v2/fake"):
-        version = APIRouter(prefix=prefix)
+        version = Router(prefix=prefix)
         version.include_router(shared)
         versions.append(version)
     async with Web(world, routers=versions) as web:
