@@ -81,7 +81,7 @@ async def _requests(container: bootstrap.Container) -> list[str]:
 
 
 async def _access_token(container: bootstrap.Container, user: User) -> str:
-    lifetime = container.settings().sessions
+    settings = container.settings().sessions
     opened = await container.session_store().open(
         NewSession(
             id=SessionId(user.id),
@@ -92,9 +92,9 @@ async def _access_token(container: bootstrap.Container, user: User) -> str:
             agent="bench/1",
             address="127.0.0.1",
         ),
-        idle=lifetime.refresh_idle,
-        absolute=lifetime.refresh_absolute,
-        cap=lifetime.cap,
+        idle=settings.refresh_idle,
+        absolute=settings.refresh_absolute,
+        cap=settings.sessions_per_user,
     )
     token: str = container.issue_tokens()(opened.session).access_token
     return token
