@@ -59,7 +59,7 @@ class WheelMissing(LocalStackError):
 
     def __init__(self, package: str) -> None:
         super().__init__(
-            f"The package {package} with the server is not installed. "
+            f"The package {package} is not installed; it contains the server. "
             f"{_remedy(package, sys.version_info[:2])}"
         )
         self.package = package
