@@ -130,8 +130,10 @@ async def _run_processes(
 
 async def _report_migration(schema: Schema, api: SupervisedProcess, own_code: Code) -> None:
     """Report it as a change when the schema becomes current for which the API could not start."""
+    change = own_code.change
     while True:
-        await asyncio.shield(own_code.change)
+        await asyncio.shield(change)
+        change = own_code.change  # before anything is awaited, so that none is missed
         if await _is_current(schema):
             continue
         while not await _is_current(schema):  # noqa: ASYNC110 - another process migrates
