@@ -1,4 +1,4 @@
-"""What alembic runs: it migrates the connection that `adapters.postgres.schema` hands over."""
+"""Alembic runs this file. It migrates the connection that it gets from `adapters.postgres.schema`."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -12,12 +12,12 @@ from sqlalchemy.dialects.postgresql import insert
 from adapters.postgres.tables import all_tables, applied_migrations
 
 
-def note(
+def record(
     ctx: MigrationContext, step: MigrationInfo, heads: Collection[Any], run_args: Mapping[str, Any]
 ) -> None:
-    """Note in the database that a step was taken, or taken back, in the transaction of the step.
+    """Record in the database that a revision was applied or reverted, in the transaction of the revision.
 
-    The first note is of all steps so far: the table was not there for the first ones.
+    The first record is of all revisions so far, because the first ones had no such table.
     """
     del heads, run_args
     database = ctx.connection
@@ -44,7 +44,7 @@ context.configure(
     target_metadata=all_tables(),
     # One that fails leaves the ones before it in place.
     transaction_per_migration=True,
-    on_version_apply=note,
+    on_version_apply=record,
 )
 with context.begin_transaction():
     context.run_migrations()

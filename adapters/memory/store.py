@@ -1,4 +1,4 @@
-"""What the relational store holds, in memory, and a transaction on it."""
+"""The relational store in memory, and its transactions."""
 
 import asyncio
 from collections import defaultdict
@@ -44,12 +44,12 @@ class ReadingProblem(str):
 
 
 class MemoryStore:
-    """What is committed, and the locks on it."""
+    """The committed rows, and the locks on them."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.time: Clock = clock or SystemClock()
         self._rows = defaultdict[type, dict[Any, Any]](dict)
-        # What other stores in memory and tests ask for by name.
+        # Other stores in memory and tests read these by name.
         self.users: dict[UserId, User] = self.rows(User)
         self.roles: dict[RoleId, Role] = self.rows(Role)
         self.user_roles: dict[UserId, frozenset[RoleId]] = self.rows(UserRoles)
@@ -64,7 +64,7 @@ class MemoryStore:
         self.task_offers: dict[str, MemoryOffer] = self.rows(MemoryOffer)
         self.problems: dict[PeriodicTaskId, str] = self.rows(ReadingProblem)
         self.claims: dict[RunId, int] = {}
-        """In which epoch a beat claimed a run."""
+        """The epoch in which a beat claimed a run."""
         self.lease: MemoryLease | None = None
         self._listeners: list[asyncio.Future[None]] = []
         self._locks = WeakValueDictionary[Hashable, asyncio.Lock]()
@@ -74,7 +74,7 @@ class MemoryStore:
         return self._rows[row]
 
     def lock(self, what: Hashable) -> asyncio.Lock:
-        """Return the lock on `what`, the same one for as long as anybody has or awaits it."""
+        """Return the lock on `what`: the same object as long as anybody holds or awaits it."""
         return self._locks.setdefault(what, asyncio.Lock())
 
     async def next_commit(self) -> None:
@@ -95,7 +95,7 @@ class MemoryStore:
 
 @dataclass(frozen=True, slots=True)
 class MemoryLease:
-    """Which beat leads."""
+    """The leading beat."""
 
     beat: BeatId
     epoch: int
@@ -105,7 +105,7 @@ class MemoryLease:
 
 @dataclass(frozen=True, slots=True)
 class MemoryOffer:
-    """What a worker knows, and until when it lives unless it says so again."""
+    """The tasks that a worker knows, and when the offer expires unless the worker renews it."""
 
     worker: str
     tasks: tuple[RegisteredTask, ...]
@@ -114,7 +114,7 @@ class MemoryOffer:
 
 
 class MemoryTransaction:
-    """What one unit of work has written and locked. After an error all there is to do is to leave."""
+    """The writes and locks of one unit of work. After an error every other call raises it again."""
 
     def __init__(self, store: MemoryStore) -> None:
         self.time = store.time
@@ -163,7 +163,7 @@ class MemoryTransaction:
                     pass
 
     def commit(self) -> None:
-        """Show the writes to everybody and let go of the locks, or raise and change nothing."""
+        """Commit the writes and release the locks, or raise and change nothing."""
         self.raise_failure()
         for table in self._tables.values():
             table.check()
@@ -173,7 +173,7 @@ class MemoryTransaction:
         self.end()
 
     def end(self) -> None:
-        """Forget the writes and let go of the locks."""
+        """Forget the writes and release the locks."""
         for table in self._tables.values():
             table.forget()
         while self._locked:
@@ -186,7 +186,7 @@ class MemoryTransaction:
 
 
 class MemoryTable(Generic[K, V]):
-    """The committed rows of one kind, and over them what one transaction has written. Hands out copies."""
+    """The committed rows of one type, overlaid with the writes of one transaction. Hands out copies."""
 
     def __init__(self, transaction: MemoryTransaction, committed: dict[K, V]) -> None:
         self.validate: Callable[[V], None] = lambda _: None
@@ -195,7 +195,7 @@ class MemoryTable(Generic[K, V]):
         self._committed = committed
         self._written: dict[K, V | None] = {}
         self.cascades: list[tuple[MemoryTable[Any, Any], Callable[[Any], Hashable] | None]] = []
-        """The tables whose rows go with a row of this one, and which row each of theirs belongs to."""
+        """The tables whose rows are removed with a row of this one, and the function that finds the owner of a row."""
 
     def find(self, key: K) -> V | None:
         """Return the row if there is one."""
@@ -204,7 +204,7 @@ class MemoryTable(Generic[K, V]):
         return None if row is None else copy(row)
 
     def committed(self, key: K) -> V | None:
-        """Return the row as everybody sees it, if there is one."""
+        """Return the committed row if there is one."""
         row = self._committed.get(key)
         return None if row is None else copy(row)
 
@@ -238,13 +238,13 @@ class MemoryTable(Generic[K, V]):
                 self.remove(key)
 
     def check(self) -> None:
-        """Raise if a written row contradicts what others have committed meanwhile."""
+        """Raise if a written row conflicts with rows that others have committed meanwhile."""
         for row in self._written.values():
             if row is not None:
                 self.validate(row)
 
     def publish(self) -> None:
-        """Make the writes what everybody sees."""
+        """Commit the writes."""
         for key, row in self._written.items():
             if row is None:
                 self._committed.pop(key, None)
@@ -259,7 +259,7 @@ class MemoryTable(Generic[K, V]):
 def sorted_by(
     found: Iterable[V], sort: Sort, keys: Mapping[str, Callable[[V], Any]]
 ) -> Sequence[V]:
-    """Return what was found in order; the key of each field is unique."""
+    """Return the rows in order; the key of each field is unique."""
     return sorted(found, key=keys[sort.by], reverse=sort.descending)
 
 

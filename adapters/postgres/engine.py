@@ -61,7 +61,7 @@ def postgres_engine(
 
 
 async def listener(settings: PostgresSettings) -> "asyncpg.Connection[asyncpg.Record]":
-    """Return a connection outside the pool, for what a server says by itself; whoever asks closes it."""
+    """Return a connection outside the pool, for notifications of the server; the caller closes it."""
     return await _driver(settings, settings.timeout)()
 
 
@@ -86,8 +86,8 @@ def _driver(
                 command_timeout=patience.total_seconds(),
                 server_settings={"application_name": "portico"},
             )
-            # A pooler refuses a connection that brings these along. In transaction mode, which is what another address
-            # for direct connections means, they would be set for whoever comes next: there, the role has them.
+            # A pooler refuses a connection with these settings. In transaction mode (a second address for direct
+            # connections means that), the next client would inherit them: there, the role must set them.
             if settings.direct_url is None:
                 try:
                     await connection.execute(_settings_of_connections(patience))
@@ -106,8 +106,8 @@ def _settings_of_connections(patience: timedelta) -> str:
         "max_parallel_workers_per_gather": "0",
         # The server gives up first: then a slow statement does not cost the connection as well.
         "statement_timeout": f"{patience / timedelta(milliseconds=1) * 0.9:.0f}",
-        # A client that stands still or is gone does not keep its locks for longer, and a COMMIT that was
-        # on its way for longer finds nobody: changes of access count on that (`UnitOfWork.commit`).
+        # A client that hangs or is gone keeps its locks no longer than this, and a COMMIT that arrives later
+        # fails: changes of access rely on that (`UnitOfWork.commit`).
         "idle_in_transaction_session_timeout": LONGEST_IDLE_IN_TRANSACTION,
         "tcp_keepalives_idle": "30",
         "tcp_keepalives_interval": "10",
@@ -117,7 +117,7 @@ def _settings_of_connections(patience: timedelta) -> str:
 
 
 def _dsn(url: str) -> str:
-    """Return `url` without what only others understand; everything else asyncpg reads like libpq."""
+    """Return `url` without the parameters that asyncpg does not understand; it reads the others like libpq."""
     parts = urlsplit(url)
     query = [
         ("sslmode" if name == "ssl" else name, value)  # as SQLAlchemy's addresses call it

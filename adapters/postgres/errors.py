@@ -27,7 +27,7 @@ _NOT_NOW = (
 
 
 def conflict(error: Exception, known: Mapping[str, PorticoError]) -> PorticoError | None:
-    """Return what it means that a constraint was broken, if that is the error and somebody foresaw it."""
+    """Return the error that `known` has for the broken constraint, or None if the error is another one."""
     if not isinstance(error, IntegrityError):
         return None
     return known.get(getattr(error.driver_exception, "constraint_name", None) or "")
@@ -55,7 +55,7 @@ def _reason(error: BaseException) -> str | None:
 
 
 def raise_if_unavailable(context: ExceptionContext) -> None:
-    """Raise `Unavailable` for what the server or the network did; a listener of the event `handle_error`."""
+    """Raise `Unavailable` for errors of the server or the network; a listener of the event `handle_error`."""
     error = context.original_exception
     if isinstance(error, OSError):
         # The socket broke, or the driver waited in vain (`TimeoutError`): the other connections of the
@@ -63,8 +63,8 @@ def raise_if_unavailable(context: ExceptionContext) -> None:
         context.is_disconnect = context.invalidate_pool_on_disconnect = True
     connection = context.connection
     if context.is_disconnect and connection is not None and not connection.invalidated:
-        # Lost, or cancelled in the middle. A goodbye might be waited for in vain; what still runs on
-        # the server ends at its own time-out.
+        # The connection is lost, or was cancelled in the middle. An orderly close might wait forever; a statement
+        # that still runs on the server ends at its own time-out.
         terminate(connection.connection)
     if isinstance(error, Exception) and (
         context.is_disconnect or (getattr(error, "sqlstate", None) or "").startswith(_NOT_NOW)

@@ -1,4 +1,4 @@
-"""`Probe` of PostgreSQL, and of what is in it."""
+"""`Probe` of PostgreSQL, and of its schema."""
 
 from collections.abc import Collection
 from contextlib import aclosing
@@ -15,7 +15,7 @@ from domain.errors import Unavailable
 
 
 class PostgresProbe(Probe):
-    """Asks for nothing, over a connection of the pool that everybody uses; at first, whether a pooler would do harm."""
+    """Sends an empty query over the pool of the requests; the first time, it also looks for a harmful pooler."""
 
     name = "postgres"
     required = True
@@ -52,7 +52,7 @@ class SchemaProbe(Probe):
             async with aclosing(await connect(self._engine)) as connection:
                 at = frozenset(await connection.scalars(_AT))
         except Unavailable:
-            return  # which `PostgresProbe` says
+            return  # `PostgresProbe` reports it
         moved = self._current is not None and at != self._current
         if moved and not await self._schema.is_current():
             raise Unavailable("PostgreSQL", reason="migrations are missing")

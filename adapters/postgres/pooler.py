@@ -1,7 +1,7 @@
-"""Whether connections are what Portico takes them for: a pooler in between may change them, and say nothing.
+"""Checks whether a pooler silently replaces connections that Portico needs to keep.
 
-`LISTEN`, the lease of a beat, migrations and what a connection sets for itself need one that stays the same. PgBouncer
-in transaction mode hands out another one for each transaction.
+`LISTEN`, the lease of a beat, migrations and the settings of a connection need one that stays the same. PgBouncer in
+transaction mode gives each transaction another one.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _KEEPS_LOCKS = (
 
 
 async def require_sessions(settings: PostgresSettings) -> None:
-    """Raise `Unavailable`, with what to do, unless the addresses lead to what they are needed for."""
+    """Raise `Unavailable`, with the remedy, if an address leads to a pooler that its purpose does not allow."""
     try:
         if await _is_shared(settings.direct):
             raise Unavailable("PostgreSQL", reason=_shared(settings))
@@ -57,7 +57,7 @@ def _shared(settings: PostgresSettings) -> str:
 
 
 async def _is_shared(settings: PostgresSettings) -> bool:
-    """Tell whether what one connection sets is another one's, or lost, as soon as that one has a transaction."""
+    """Tell whether a transaction of another connection takes or loses the settings of this one."""
     token = secrets.token_hex(8)
     condition = f"current_setting('portico.session', true) IS NOT DISTINCT FROM '{token}'"
     async with _two_connections(settings) as (first, second):
@@ -70,7 +70,7 @@ async def _loses_statements(settings: PostgresSettings) -> bool:
     async with _two_connections(settings) as (first, second):
         try:
             statement = await first.prepare("SELECT 1")
-            await statement.fetch()  # until then, it has what prepared it
+            await statement.fetch()  # until then, it keeps the server connection that prepared it
             await second.execute("BEGIN")
             await statement.fetch()
         except (
@@ -89,7 +89,7 @@ async def _ends_idle_transactions(settings: PostgresSettings) -> bool:
 
 
 async def _holds(connection: "asyncpg.Connection[Any]", condition: str) -> bool:
-    """Ask without a prepared statement, which may be what is not to be had: only an error can be the answer."""
+    """Ask without a prepared statement, because the pooler may lose those: the answer no is an error."""
     question = (
         f"BEGIN IF NOT ({condition}) THEN RAISE EXCEPTION USING ERRCODE = '{_NO}'; END IF; END"
     )

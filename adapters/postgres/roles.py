@@ -147,7 +147,7 @@ class PostgresRoleRepository(RoleRepository):
         )
 
     async def assign(self, user_id: UserId, role_ids: Collection[RoleId]) -> None:
-        # From here on nobody can delete them; a delete that is in progress is waited for.
+        # From here on nobody can delete them; this waits for a delete in progress.
         locked = await self._transaction.write(
             select(roles.c.id)
             .where(any_of(roles.c.id, role_ids))

@@ -45,7 +45,7 @@ class PostgresSchema(Schema):
             return await connection.run_sync(migrations.is_current)
 
     async def write_migration(self, message: str) -> Path | None:
-        """Upgrade, then write a revision for what differs from `tables`; return None if nothing differs."""
+        """Upgrade, then write a revision for the difference from the tables; return None if there is none."""
         migrations = _migrations()
         await self.upgrade()
         async with self._connection() as connection:

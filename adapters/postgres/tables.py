@@ -1,4 +1,4 @@
-"""What all tables share. Each table stands beside its repository; `migrations/` makes the database so."""
+"""The metadata that all tables share. Each table stands beside its repository; `migrations/` creates them."""
 
 import pkgutil
 from enum import IntEnum
@@ -44,4 +44,4 @@ applied_migrations = Table(
     Column("revision", Text(collation="C"), primary_key=True),
     Column("applied_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
-"""Every step that was taken: alembic itself remembers only the last one. `migrations/env.py` writes it."""
+"""Every applied revision: alembic itself remembers only the last one. `migrations/env.py` writes it."""

@@ -11,10 +11,10 @@ from domain.errors import PorticoError
 
 
 class Transaction:
-    """A transaction that begins with the first write, so that what only reads takes one round trip.
+    """A transaction that begins with the first write, so that a read alone takes one round trip.
 
-    Nobody can tell: READ COMMITTED shows a statement what is committed when it starts, in a transaction
-    or outside. After an error all there is to do is to leave: everything else raises it again.
+    This makes no visible difference: with READ COMMITTED, a statement sees what is committed when it starts, in a
+    transaction or outside. After an error every other call raises it again; leave the block.
     """
 
     def __init__(self, connection: AsyncConnection) -> None:
@@ -23,7 +23,7 @@ class Transaction:
         self._failure: Exception | None = None
 
     async def read(self, statement: Executable) -> CursorResult[Any]:
-        """Execute what neither changes nor locks anything."""
+        """Execute a statement that neither changes nor locks anything."""
         return await self._execute(statement, (), {})
 
     async def write(
@@ -33,7 +33,7 @@ class Transaction:
         *,
         conflicts: Mapping[str, PorticoError] | None = None,
     ) -> CursorResult[Any]:
-        """Execute what changes or locks something, once or for each row of parameters.
+        """Execute a statement that changes or locks rows, once or for each row of parameters.
 
         Raise the error in `conflicts` that stands for the constraint that breaks.
         """

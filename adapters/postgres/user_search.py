@@ -31,7 +31,7 @@ _COMMON = 0.1
 
 
 class UserSearch:
-    """Finds the users with `needle` (casefolded) in one of their names who meet the conditions.
+    """Finds the users who meet the conditions and have `needle` (casefolded) in one of their names.
 
     Counting stops at `limit`.
     """

@@ -1,4 +1,4 @@
-"""The tables of users, of roles, and of who has which role: queries of both repositories join them."""
+"""The tables of users, roles and role assignments, in one file because queries of both repositories join them."""
 
 from sqlalchemy import (
     Boolean,
@@ -31,7 +31,7 @@ users = Table(
     Column("id", Uuid, primary_key=True),
     Column("username", Text, nullable=False),
     Column("username_key", Key, nullable=False),
-    # A release that knows nothing of look-alikes writes none; what it gets is no username.
+    # An older release, which does not know look-alikes, writes none. The default can never be a username.
     Column(
         "username_skeleton",
         Key,
@@ -68,12 +68,12 @@ Index("ix_users_active_administrators", users.c.id, postgresql_where=is_active_a
 Index("ix_users_name_key", users.c.name_key, users.c.id)
 Index("ix_users_created_at", users.c.created_at, users.c.id)
 
-# Whoever looks for them looks for few among many.
+# Few users among many are disabled.
 is_disabled = users.c.status == literal(UserStatus.DISABLED.value, literal_execute=True)
 Index("ix_users_disabled", users.c.username_key, postgresql_where=is_disabled)
 
-# Whatever contains a text has its n-grams too, and an index knows who has which. That is how pg_trgm
-# works; this needs no extension, and finds Chinese names, which have two characters.
+# A word that contains a text also contains its n-grams, and an index finds the users by n-gram. pg_trgm works like
+# this, too; ours needs no extension, and finds Chinese names, which have two characters.
 _NGRAMS = """
 CREATE FUNCTION ngrams(words text[]) RETURNS text[]
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE COST 10000
@@ -89,14 +89,14 @@ def _make_functions(_: MetaData, connection: Connection, **__: object) -> None:
     connection.execute(text(_NGRAMS))
 
 
-# What a keyword is looked for in.
+# The columns in which a keyword is searched.
 SEARCHED = (users.c.username_key, users.c.email_key, users.c.name_key)
 ngrams_of_user = func.ngrams(array(SEARCHED), type_=ARRAY(Key))
 Index(
     "ix_users_ngrams",
     ngrams_of_user,
     postgresql_using="gin",
-    # Kilobytes that wait to be sorted in; every search reads all of them.
+    # Kilobytes of unsorted entries; every search reads all of them.
     postgresql_with={"gin_pending_list_limit": 256},
 )
 

@@ -28,7 +28,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from adapters.postgres.tables import Key, metadata
 from domain.scheduling.task_runs import ACTIVE_STATES
 
-# What people define. Whoever writes here by hand names what runs, and when; everything else has a default.
+# The definitions. An INSERT by hand needs only the name, the task and the schedule; other columns have defaults.
 periodic_tasks = Table(
     "periodic_tasks",
     metadata,
@@ -55,14 +55,14 @@ periodic_tasks = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("reset_at", DateTime(timezone=True)),
-    # The number of the transaction (xid8), by a trigger, whoever writes. One that began first and committed
-    # last is found by comparing this with snapshots; no time and no sequence would show it.
+    # The number of the writing transaction (xid8), set by a trigger. Comparing it with snapshots finds a transaction
+    # that began first and committed last; a time or a sequence would miss it.
     Column("changed_in", BigInteger, nullable=False),
     UniqueConstraint("name"),
     Index("ix_periodic_tasks_changed_in", "changed_in"),
 )
 
-# So that a beat learns what is gone. Pruned after a while: beats compare everything now and then.
+# Tells beats which tasks were deleted. Old rows are pruned, because beats compare everything from time to time.
 deleted_periodic_tasks = Table(
     "deleted_periodic_tasks",
     metadata,
@@ -109,7 +109,7 @@ task_runs = Table(
     Index("ix_task_runs_task_id_scheduled_for_id", "task_id", "scheduled_for", "id"),
     Index("ix_task_runs_scheduled_for_id", "scheduled_for", "id"),
 )
-# What people look for among all runs; most succeed, and those are never in here.
+# Users search for these among all runs. Most runs succeed and are never in this index.
 Index(
     "ix_task_runs_not_succeeded",
     task_runs.c.state,
@@ -117,7 +117,7 @@ Index(
     task_runs.c.id,
     postgresql_where=text("state IN ('failed', 'skipped', 'cancelled')"),
 )
-# What is not published is looked for at each claim, and there is next to nothing of it.
+# Each claim looks for unpublished runs, and there are very few.
 is_unpublished = task_runs.c.state.in_(
     [literal(state, literal_execute=True) for state in ("requested", "claimed")]
 )
@@ -127,7 +127,7 @@ is_active = task_runs.c.state.in_(
 )
 Index("ix_task_runs_active", task_runs.c.task_id, postgresql_where=is_active)
 
-# One row at most: who leads.
+# The leading beat: one row at most.
 beat_lease = Table(
     "beat_lease",
     metadata,
@@ -140,7 +140,7 @@ beat_lease = Table(
 )
 
 SCHEDULING_CHANNEL = "portico_scheduling"
-"""On which beats are told that there is something to look at."""
+"""The channel that tells beats of changes."""
 
 _SCHEDULING_TRIGGERS = (
     """
