@@ -63,8 +63,7 @@ class PeriodicTaskRepository(Protocol):
     async def save(self, task: PeriodicTask | UnreadableTask) -> None:
         """Store every field of a locked task; raise `PeriodicTaskNameTaken`.
 
-        Of one that cannot be read, store only whether it is enabled, and when it was reset: what is stored of it is
-        not ours.
+        Of a task that cannot be read, store only whether it is enabled, and when it was reset.
         """
         ...
 

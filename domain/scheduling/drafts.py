@@ -48,9 +48,9 @@ class Draft:
     problems: Mapping[str, str] = field(hash=False)
 
     def check_signature(self, registered: Sequence[RegisteredTask]) -> "Draft":
-        """Return this draft and what is wrong with its task and arguments, given how workers know a task of its name.
+        """Return this draft with the problems of its task and arguments, given how workers know this task.
 
-        It is enough if its arguments suit one of them: a new version of a task may come, or go.
+        The arguments must match one of these: workers with an old and with a new version may run side by side.
         """
         if "task" in self.problems:
             return self
@@ -118,9 +118,9 @@ def read_fields(
 
 
 def changed_data(data: Mapping[str, Any], change: Mapping[str, object]) -> dict[str, Any]:
-    """Return what is written once `change` is merged into it (RFC 7396): null resets a field, objects are merged.
+    """Return `data` with `change` merged into it (RFC 7396): null resets a field, objects are merged.
 
-    Only a schedule of another kind has nothing in common with the one before. Raise `InvalidDefinition`.
+    A schedule of another kind replaces the old one. Raise `InvalidDefinition`.
     """
     change, base = dict(change), dict(data)
     if "kind" in change and change["kind"] != base.get("kind"):

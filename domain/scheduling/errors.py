@@ -1,4 +1,4 @@
-"""What is wrong with a periodic task, and what its store may answer."""
+"""Errors of periodic tasks and their runs."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from domain.errors import Conflict, Invalid, NotFound
 
 
 class InvalidDefinition(Invalid):
-    """A definition breaks rules; `problems` says all of them, by field (`schedule.minute`, `options.priority`)."""
+    """A definition breaks rules. `problems` has all of them by field (`schedule.minute`, `options.priority`)."""
 
     code = "scheduling.invalid_definition"
 
@@ -39,7 +39,7 @@ class PeriodicTaskNameTaken(Conflict):
 
 
 class UnreadableDefinition(Conflict):
-    """What is stored of a periodic task breaks rules, so nothing can be done with it but replace it."""
+    """The stored definition of a periodic task breaks rules. It can only be replaced, paused or deleted."""
 
     code = "scheduling.unreadable_definition"
 
@@ -60,7 +60,7 @@ class RunNotFound(NotFound):
 
 
 class RunNotWaiting(Conflict):
-    """A run has begun, or is over: it can be called off no more."""
+    """A run has begun or ended, so it cannot be cancelled."""
 
     code = "scheduling.run_not_waiting"
 

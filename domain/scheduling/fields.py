@@ -1,6 +1,6 @@
-"""Kinds of fields that plain data has: how a value is read, and what those who write one must know.
+"""Kinds of fields of plain data: how a value is read, and its limits.
 
-Each kind is the one description of its fields: drafts and schedules are read with it, and the API shows it.
+Drafts and schedules are read with them, and the schema of the API is made of them.
 """
 
 from collections.abc import Callable, Mapping, Sequence

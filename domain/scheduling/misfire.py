@@ -1,4 +1,4 @@
-"""Which slots to run now, and what becomes of those that passed while nothing ran."""
+"""Which slots run now, and which slots of a time without a beat still run."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from domain.scheduling.trigger import Trigger
 
 
 class Misfire(StrEnum):
-    """What becomes of the slots that passed while no beat was there."""
+    """Which of the slots run that passed while no beat ran."""
 
     SKIP = "skip"
     """None of them runs."""
@@ -29,7 +29,7 @@ class Due:
     slots: tuple[datetime, ...]
     """What to run now, oldest first."""
     handled_until: datetime
-    """Every slot up to here is run or given up; the next question starts here."""
+    """Every slot up to here runs or is skipped; the next call starts here."""
     next_slot: datetime | None
     """The first slot that is not handled, or None if there will be none."""
 

@@ -12,7 +12,7 @@ SHORTEST_EXPIRY = timedelta(seconds=1)
 LONGEST_EXPIRY = timedelta(days=366)
 
 OptionsCheck: TypeAlias = Callable[[Mapping[str, Json]], Mapping[str, str]]
-"""Returns what is wrong with options, by name, for those who carry the message."""
+"""Returns the problems of options by name, for the system that carries the message."""
 
 
 def unchecked(_given: Mapping[str, Json]) -> Mapping[str, str]:
@@ -22,7 +22,7 @@ def unchecked(_given: Mapping[str, Json]) -> Mapping[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class PublishingOptions:
-    """Options of a message, as JSON: only those that are given, so that what is configured holds for all others."""
+    """Options of a message, as JSON: only those that are given. The configuration decides all others."""
 
     given: Mapping[str, Json] = field(default_factory=dict[str, Json], hash=False)
 

@@ -24,13 +24,13 @@ LONGEST_JITTER = timedelta(days=1)
 LONGEST_GRACE = timedelta(days=3660)
 MOST_RUNS = 2**31 - 1
 SLOW_CLIENT = timedelta(minutes=1)
-"""How long ago an instant may be that somebody writes as one to come."""
+"""How long ago a new clocked time may be: clients and clocks are slow."""
 MOST_SLOTS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
-    """What people decide about a periodic task. A change makes another (`dataclasses.replace`), and checks it."""
+    """What users decide about a periodic task. A change makes another one (`dataclasses.replace`), and checks it."""
 
     name: str
     """Unique, on one line."""
@@ -49,7 +49,7 @@ class Definition:
     """Whether the first run is the last."""
     max_runs: int | None = None
     max_running: int | None = None
-    """How many runs may be going on at once; a slot that finds them all taken is given up, or waits (`run_all`)."""
+    """How many runs may be active at once. Further slots are skipped, or wait (`run_all`)."""
     jitter: timedelta = timedelta(0)
     """How much later than its slot a run may come, at random."""
     misfire: Misfire = Misfire.RUN_ONCE
@@ -135,18 +135,18 @@ class ScheduleState:
     """How far the slots of a task are handled. The beat stores it apart from the definition, which it never writes."""
 
     handled_until: datetime | None = None
-    """Every slot up to here was run or given up."""
+    """Every slot up to here has run or was skipped."""
     runs: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
 class StoredTask:
-    """What is known of every task, even if its definition cannot be read."""
+    """The facts of every task, even if its definition cannot be read."""
 
     id: PeriodicTaskId
     enabled: bool = True
     enabled_at: datetime
-    """Slots up to here are not owed: the task did not exist, or was paused."""
+    """Slots up to here do not run: the task did not exist, or was paused."""
     created_at: datetime
     updated_at: datetime
     reset_at: datetime | None = None
@@ -166,7 +166,7 @@ class StoredTask:
             self.updated_at = next_version(self.updated_at, at)
 
     def reset(self, *, at: datetime) -> None:
-        """Begin anew, as if it were made now: no run counts, no slot up to now is owed. What it is stays the same."""
+        """Begin again, as if it were created now: no run counts, no slot up to now runs. The definition stays."""
         self.reset_at = at
         self.enabled_at = at
         self.updated_at = next_version(self.updated_at, at)
@@ -180,11 +180,11 @@ class PeriodicTask(StoredTask):
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Its unique name."""
         return self.definition.name
 
     def include(self, slot: datetime) -> None:
-        """Owe a slot that was over when the task was made or changed."""
+        """Let a slot run that was over when the task was created or changed."""
         self.enabled_at = min(self.enabled_at, slot - RESOLUTION)
 
     def redefine(self, definition: Definition, *, at: datetime) -> None:
@@ -268,7 +268,7 @@ class PeriodicTask(StoredTask):
             slot = trigger.next_after(slot)
 
     def last_slot(self, state: ScheduleState, *, sun: Sun) -> datetime | None:
-        """Return the latest slot that has run or was given up, if there is one in the time that it is enabled."""
+        """Return the latest slot that has run or was skipped since the task was enabled, if there is one."""
         if state.handled_until is None:
             return None
         trigger = self.trigger(sun)
@@ -301,7 +301,7 @@ class UnreadableTask(StoredTask):
 
     name: str
     stored: Mapping[str, Json] = field(hash=False)
-    """What is stored, by the names that `read_draft` reads, but for the name."""
+    """The stored fields that `read_draft` reads, except the name."""
     reason: str
 
     def redefined(self, definition: Definition, *, at: datetime) -> PeriodicTask:

@@ -40,7 +40,7 @@ class RegisteredTask:
     """Whether nothing is known of its parameters (`typing=False`)."""
 
     def problems_with(self, args: Sequence[Json], kwargs: Mapping[str, Json]) -> Mapping[str, str]:
-        """Say what is wrong with these arguments by field: `args`, `kwargs`, `kwargs.<name>`."""
+        """Return the problems of these arguments by field: `args`, `kwargs`, `kwargs.<name>`."""
         if self.accepts_anything:
             return {}
         problems: dict[str, str] = {}
@@ -72,7 +72,7 @@ class RegisteredTask:
         return [p for p in self.parameters if p.kind in _BY_POSITION]
 
     def _filled_by_position(self, number: int) -> frozenset[str] | None:
-        """Return the names of the parameters that so many values fill, or None if there are too many."""
+        """Return the names of the parameters that this number of values fills, or None if there are too many."""
         positional = self._positional()
         takes_any_number = any(p.kind is ParameterKind.VAR_POSITIONAL for p in self.parameters)
         if number > len(positional) and not takes_any_number:

@@ -1,4 +1,4 @@
-"""The four kinds of schedule as values: what is wrong cannot be made, what is made is frozen and hashable."""
+"""The four kinds of schedule as values: they check themselves, and are frozen and hashable."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -33,7 +33,7 @@ class ScheduleKind(StrEnum):
 
 
 class Period(StrEnum):
-    """What an interval is counted in. All are exact: a day is 24 hours, whatever the clocks do."""
+    """The unit of an interval. All are exact: a day is 24 hours, also when the clocks change."""
 
     WEEKS = "weeks"
     DAYS = "days"
@@ -180,11 +180,11 @@ Schedule = Interval | Crontab | Solar | Clocked
 
 BEGINNING = datetime(1, 1, 3, tzinfo=UTC)
 END = datetime(9998, 12, 30, tzinfo=UTC)
-"""Between these the calendar holds whatever is reckoned from an instant, in every zone."""
+"""From an instant between these, no calculation leaves the calendar, in any zone."""
 
 
 def in_utc(moment: datetime, *, field: str) -> datetime:
-    """Return `moment` in UTC; raise `InvalidDefinition` if nobody can say when it is."""
+    """Return `moment` in UTC; raise `InvalidDefinition` if it has no offset or is out of range."""
     if moment.utcoffset() is None:
         raise InvalidDefinition({field: "must say its offset from UTC (…Z or …+01:00)"})
     try:

@@ -21,7 +21,7 @@ class RunState(StrEnum):
     """How far a run has come."""
 
     REQUESTED = "requested"
-    """Somebody wants it now; no beat has claimed it yet."""
+    """A user requested it; no beat has claimed it yet."""
     CLAIMED = "claimed"
     """A beat will publish its message, or has just done so."""
     PUBLISHED = "published"
@@ -30,11 +30,11 @@ class RunState(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     SKIPPED = "skipped"
-    """Given up: as many runs as the task may have were going on."""
+    """It did not run: `max_running` other runs were active."""
     EXPIRED = "expired"
     """No worker began it in time."""
     CANCELLED = "cancelled"
-    """Somebody called it off before a worker began it."""
+    """A user cancelled it before a worker began it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,15 +44,15 @@ class Run:
     id: RunId
     task_id: PeriodicTaskId
     scheduled_for: datetime
-    """Its slot; for a run that was asked for, when that was."""
+    """Its slot; for a requested run, the time of the request."""
     state: RunState
     requested: bool = False
-    """Whether somebody asked for it, rather than the schedule."""
+    """Whether a user requested it, rather than the schedule."""
     published_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     deadline: datetime | None = None
-    """When it no longer counts as going on, whatever its worker says: its message has expired, or its time is up."""
+    """After it the run is no longer active: its message has expired, or its time limit is over."""
     error: str = ""
     worker: str = ""
 
@@ -64,7 +64,7 @@ class Run:
     def state_at(self, now: datetime) -> RunState:
         """Return its state at `now`.
 
-        Nobody notes it down when a message that no worker took has expired, or when the worker itself has died.
+        Nothing records that a message has expired, or that a worker has died.
         """
         is_overdue = self.deadline is not None and self.deadline < now
         return _OVERDUE.get(self.state, self.state) if is_overdue else self.state
@@ -74,13 +74,13 @@ class Run:
         return self.state in ACTIVE_STATES and (self.deadline is None or self.deadline >= now)
 
     def seen_at(self, now: datetime) -> "Run":
-        """Return it with its state at `now`, and why it has failed if nobody has said that."""
+        """Return it with its state at `now`, and with an error if no worker recorded its end."""
         state = self.state_at(now)
         is_lost = state is RunState.FAILED and self.state is RunState.STARTED
         return replace(self, state=state, error=NO_END if is_lost else self.error)
 
     def cancelled(self, *, at: datetime) -> "Run":
-        """Return it called off: whoever gets its message drops it. Raise `RunNotWaiting`."""
+        """Return it cancelled: the worker that gets its message drops it. Raise `RunNotWaiting`."""
         if self.state_at(at) not in _WAITING:
             raise RunNotWaiting(self.id, self.state_at(at))
         return replace(self, state=RunState.CANCELLED, finished_at=at)

@@ -1,6 +1,6 @@
-"""Time zones, from the locked `tzdata` package alone: what the rules are does not depend on the machine.
+"""Time zones, from the locked `tzdata` package alone: their rules do not depend on the machine.
 
-Importing this module makes it so for the whole process, whatever `/usr/share/zoneinfo` and `PYTHONTZPATH` hold.
+Importing this module has this effect for the whole process. `/usr/share/zoneinfo` and `PYTHONTZPATH` are ignored.
 """
 
 from functools import cache
@@ -21,8 +21,8 @@ def zone_rules_version() -> str:
 def find_zone(name: str) -> ZoneInfo:
     """Return the zone called `name`; raise `LookupError` if the database does not list it.
 
-    What other copies of the database have besides is no zone here: `posix/…` and `right/…` (with leap seconds), and
-    `localtime`, which is whatever a machine says. Neither is `Factory`, which stands for a zone that is not set.
+    Some names of other copies of the database are no zones here: `posix/…` and `right/…` (with leap seconds),
+    `localtime` (the zone of the machine), and `Factory` (a zone that is not set).
     """
     if name not in zone_names():
         raise LookupError(name)

@@ -1,7 +1,7 @@
 """Portico's Celery application: `celery -A entrypoints.celery.app`, or `portico worker` and `portico beat`.
 
 Importing it reads no setting and connects to nothing. Settings are found as those commands find them, those of a
-running `portico run` included; what is wrong with them, Celery's commands say in place of a traceback. Tasks are in
+running `portico run` included. If they are wrong, Celery's commands say why, without a traceback. Tasks are in
 `entrypoints.celery.tasks`, and in the modules that `PORTICO_TASK_MODULES` names.
 """
 
@@ -50,7 +50,7 @@ def _settings() -> Settings:
 app.add_defaults(lambda: configuration(_settings()))
 
 if _command := click.get_current_context(silent=True):
-    # Celery's own default, WARNING, could not be told from what somebody types.
+    # Celery's own default, WARNING, would look like the choice of a user.
     _level = {"loglevel": lambda: _settings().log_level}
     _command.default_map = {"worker": _level, "beat": _level, **(_command.default_map or {})}
 

@@ -1,4 +1,4 @@
-"""What Celery is told: the settings of Portico, in Celery's words."""
+"""Celery's configuration, made of the settings of Portico."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -50,7 +50,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "result_expires": timedelta(days=1),
         "worker_pool": settings.jobs.worker_pool.value,
         "worker_concurrency": settings.jobs.worker_concurrency or "auto",
-        # Log lines are ours to form, and standard output belongs to whoever started the worker.
+        # Portico formats log lines, and tasks may write to standard output.
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
         "worker_proc_alive_timeout": 30.0,

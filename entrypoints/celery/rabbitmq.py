@@ -90,7 +90,7 @@ class Transport(pyamqp.Transport):
     Connection = Connection
 
     def establish_connection(self) -> Any:
-        """Connect; raise `OSError` if that fails, whatever the reason: it may have gone the next time."""
+        """Connect; raise `OSError` if that fails for any reason, so that Celery tries again."""
         try:
             return super().establish_connection()
         except (*self.connection_errors, *self.channel_errors) as error:

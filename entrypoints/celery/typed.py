@@ -36,7 +36,7 @@ from entrypoints.celery.internals import CeleryHooks
 P = ParamSpec("P")
 R = TypeVar("R")
 J = TypeVar("J", bound=float | str | Sequence[Any] | Mapping[str, Any] | None)
-"""What is JSON comes first: of a generic function, mypy believes that it returns what the first overload asks for."""
+"""JSON values. Their overload comes first: mypy takes the first one for generic functions."""
 T = TypeVar("T", bound=Task[..., Any])
 R_co = TypeVar("R_co", covariant=True)
 Self_contra = TypeVar("Self_contra", bound=Task[..., Any], contravariant=True)
@@ -45,7 +45,7 @@ _ROUTING = ("queue", "exchange", "exchange_type", "routing_key", "delivery_mode"
 
 
 class MessageOptions(TypedDict, total=False):
-    """What may be said of a task for all its messages, and again for one of them."""
+    """Options of all messages of a task, or of one of them."""
 
     queue: str
     """The queue to send to; without one `task_routes` decides."""
@@ -54,74 +54,74 @@ class MessageOptions(TypedDict, total=False):
     exchange_type: str
     """`direct`, `topic` or `fanout`."""
     routing_key: str
-    """The routing key to send with, in place of that of the queue."""
+    """The routing key, in place of the one of the queue."""
     delivery_mode: Literal[1, 2]
-    """1 for messages that the broker may lose when it restarts, 2 for those that it keeps."""
+    """1: the broker may lose the message when it restarts. 2: it keeps it."""
     priority: int
     """0 to 9; RabbitMQ delivers the highest number first, Redis the lowest."""
     serializer: str
     """`json`, or another one that kombu knows."""
     expires: float | datetime
-    """Seconds from now, or an instant, after which no worker begins it."""
+    """Seconds from now, or an instant. After it no worker begins the message."""
     time_limit: float
-    """Seconds after which the process that runs it is killed (prefork only)."""
+    """Seconds until the process that runs it is killed (prefork only)."""
     soft_time_limit: float
     """Seconds until `SoftTimeLimitExceeded` is raised in it (prefork; coroutines: at an `await`, in every pool)."""
     ignore_result: bool
-    """Whether what it returns is thrown away."""
+    """Whether the result is not stored."""
 
 
 class TaskOptions(MessageOptions, total=False):
-    """What may be said where a task is defined. What is not said is left to the configuration."""
+    """Options of the decorator. The configuration decides what is not given."""
 
     name: str
-    """What messages call it; by default its module and function."""
+    """The name in messages; by default its module and function."""
     typing: bool
     """Whether arguments are checked against its signature before they are sent."""
     shared: bool
-    """Whether every other Celery application of the process gets it too; not so by default."""
+    """Whether all Celery applications of the process get it. The default is False."""
     lazy: bool
-    """Whether it may be made when it is first used."""
+    """Whether the task may be created when it is first used."""
     longest_delay: timedelta | None
-    """The countdown that may pass without a warning: one hour, or None for any."""
+    """The longest countdown without a warning; None means any. The default is one hour."""
     acks_late: bool
-    """Whether a message is acknowledged after it was run, and thus run again if the whole worker dies."""
+    """Whether a message is acknowledged after it ran. Then it runs again if the whole worker dies."""
     acks_on_failure: bool
-    """With `acks_late`: whether one that failed is acknowledged."""
+    """With `acks_late`: whether a message whose task failed is acknowledged."""
     acks_on_timeout: bool
-    """With `acks_late`: whether one that ran into its time limit is acknowledged."""
+    """With `acks_late`: whether a message whose task exceeded its time limit is acknowledged."""
     reject_on_worker_lost: bool
-    """With `acks_late`: whether one whose process alone died is put back into the queue; otherwise it has failed."""
+    """With `acks_late`: whether a message returns to the queue if only its process died. Otherwise it has failed."""
     retry_on_worker_lost: bool
-    """Whether one whose process died is retried, up to `max_retries`."""
+    """Whether it is retried if its process died, up to `max_retries`."""
     max_retries: int | None
-    """How often it may be retried; None for no end."""
+    """How often it may be retried; None means without end."""
     default_retry_delay: float
-    """Seconds before a retry that names no time of its own."""
+    """Seconds before a retry that does not say when."""
     autoretry_for: Sequence[type[BaseException]]
-    """What, when raised, makes it retry."""
+    """Exceptions after which it is retried."""
     dont_autoretry_for: Sequence[type[BaseException]]
     """Exceptions to `autoretry_for`."""
     retry_kwargs: Mapping[str, Any]
-    """What an automatic retry gives to `retry`, such as `max_retries` or `countdown`."""
+    """Arguments of `retry` for automatic retries, such as `max_retries` or `countdown`."""
     retry_backoff: bool | float
-    """Whether each automatic retry waits twice as long as the one before; a number is the first wait in seconds."""
+    """Whether each automatic retry waits twice as long as the last one. A number is the first wait in seconds."""
     retry_backoff_max: int
     """The longest of these waits in seconds."""
     retry_jitter: bool
-    """Whether these waits are random, up to what they would be."""
+    """Whether these waits are random, up to their full length."""
     throws: tuple[type[Exception], ...]
-    """Failures that are logged as INFO without a traceback."""
+    """Exceptions that are logged as INFO without a traceback."""
     rate_limit: str | float | None
-    """The most that one worker begins: `10/s`, `10/m`, `10/h`, or a number per second."""
+    """How many one worker may begin: `10/s`, `10/m`, `10/h`, or a number per second."""
     track_started: bool
-    """Whether the result backend learns when it begins."""
+    """Whether the result backend records the beginning."""
     trail: bool
-    """Whether results know the tasks that it published."""
+    """Whether its result lists the tasks that it published."""
     send_events: bool
-    """Whether workers that send events send them for it."""
+    """Whether workers send events of it."""
     store_errors_even_if_ignored: bool
-    """With `ignore_result`: whether failures are stored all the same."""
+    """With `ignore_result`: whether failures are stored."""
     store_eager_result: bool
     """Whether eager execution stores results."""
     resultrepr_maxsize: int
@@ -129,13 +129,13 @@ class TaskOptions(MessageOptions, total=False):
     pydantic_strict: bool
     """With `pydantic`: whether values are not converted."""
     pydantic_context: dict[str, Any]
-    """With `pydantic`: what validators find in their context."""
+    """With `pydantic`: the context of validators."""
     pydantic_dump_kwargs: dict[str, Any]
-    """With `pydantic`: what is given to `model_dump`."""
+    """With `pydantic`: arguments of `model_dump`."""
 
 
 class PublishOptions(MessageOptions, total=False):
-    """What may be said of one message. What is not said is left to the task and to the configuration."""
+    """Options of one message. The task and the configuration decide what is not given."""
 
     task_id: str
     """The id of the message; by default a new one."""
@@ -144,11 +144,11 @@ class PublishOptions(MessageOptions, total=False):
     eta: datetime
     """The instant (aware) before which no worker begins it."""
     shadow: str
-    """What logs and monitors call it instead of its name."""
+    """A name for logs and monitors, instead of the name of the task."""
     link: Signature[Any] | list[Signature[Any]]
-    """What to publish, with its result, when it has succeeded."""
+    """Tasks to publish with its result when it has succeeded."""
     link_error: Signature[Any] | list[Signature[Any]]
-    """What to publish when it has failed."""
+    """Tasks to publish when it has failed."""
     headers: Mapping[str, Any]
     """Further headers of the message."""
     compression: str
@@ -162,16 +162,16 @@ class PublishOptions(MessageOptions, total=False):
 
 
 class LongDelayWarning(UserWarning):
-    """A message is meant for much later, and workers would hold it until then."""
+    """A message is for much later. Workers would keep it in memory until then."""
 
 
 class BlockedLoopWarning(UserWarning):
-    """A coroutine publishes a message without awaiting that, and its event loop waits for the broker."""
+    """A coroutine publishes a message without `await`. Its event loop is blocked until the broker answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Publisher(Generic[P, R_co]):
-    """A task, and what its messages are published with."""
+    """A task, and options of its messages."""
 
     task: "TypedTask[P, R_co]"
     options: PublishOptions
@@ -188,7 +188,7 @@ class Publisher(Generic[P, R_co]):
 if TYPE_CHECKING:
 
     class Chainable(Signature[R_co]):
-        """A signature that knows what a chain of it and another returns; celery-types takes that for a dictionary."""
+        """A signature that knows the result of a chain; for celery-types a chain is a dictionary."""
 
         def __or__(self, other: Signature[R]) -> "Chainable[R]": ...  # type: ignore[override]
         def __ror__(self, other: Signature[Any]) -> "Chainable[R_co]": ...  # type: ignore[override]
@@ -208,9 +208,9 @@ class TypedTask(AsyncTask[P, R_co]):
     _has_warned_of_blocking = False
 
     async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R_co]:
-        """Publish a message like `delay`, for coroutines: whatever the broker does, the event loop goes on.
+        """Publish a message like `delay`, for coroutines: the event loop is not blocked.
 
-        It takes a thread of the loop's. If the caller is cancelled meanwhile, the message may be published or not.
+        It uses a thread of the loop. If the caller is cancelled meanwhile, the message may be published or not.
         """
         return await asyncio.to_thread(self.apply_async, args, kwargs)
 
@@ -220,7 +220,7 @@ class TypedTask(AsyncTask[P, R_co]):
         def si(self, *args: P.args, **kwargs: P.kwargs) -> Chainable[R_co]: ...
 
     def options(self, **options: Unpack[PublishOptions]) -> Publisher[P, R_co]:
-        """Return what publishes with these options: `task.options(queue="mail").delay(…)`."""
+        """Return a publisher with these options: `task.options(queue="mail").delay(…)`."""
         return Publisher(self, options)
 
     def apply_async(
@@ -235,7 +235,7 @@ class TypedTask(AsyncTask[P, R_co]):
         Warn, once per task, with `LongDelayWarning` if it is for later than `longest_delay`, and with
         `BlockedLoopWarning` if a coroutine calls.
         """
-        # A retry cannot be awaited, and what is eager does not wait for a broker.
+        # A retry cannot be awaited, and an eager task does not wait for a broker.
         waits = "retries" not in options and not self.app.conf.task_always_eager
         if waits and not self._has_warned_of_blocking and _is_in_coroutine():
             self._has_warned_of_blocking = True
@@ -294,7 +294,7 @@ class CoroutineTask(TypedTask[P, Coroutine[Any, Any, R]]):
 
 
 class TaskOfBase(TypedTask[P, R_co]):
-    """What type checkers take a task with a `base` for: they know its arguments, and let its base's methods pass."""
+    """A task with a `base`, for type checkers: its arguments are checked, the methods of the base are not."""
 
     abstract = True
 
@@ -431,7 +431,7 @@ class TypedCelery(CeleryHooks):
         decorator = super().task(**options)
 
         def decorate(function: Callable[..., Any]) -> Any:
-            # Celery makes the task when somebody first needs it, in a worker for example.
+            # Celery creates the task when it is first needed, in a worker for example.
             refuse_generator_function(function)
             return decorator(function)
 
@@ -456,14 +456,14 @@ class TypedCelery(CeleryHooks):
         return super().register_task(task, **options)
 
     def _with_ours(self, base: type) -> type:
-        """Return a class that is `base` and, whatever `base` derives from, also a task as this application has them."""
+        """Return a class that derives from `base` and from the tasks of this application."""
         ours: type = self.Task
         if issubclass(base, ours) or issubclass(ours, base):
             return base if issubclass(base, ours) else ours
         kept = {
             "__module__": base.__module__,
             "__doc__": base.__doc__,
-            # Made anew, in case it is a coroutine function of a class that knew nothing of those.
+            # Defined again, so that `__init_subclass__` sees a coroutine function of a class that is not ours.
             "run": inspect.getattr_static(base, "run"),
         }
         return type(base.__name__, (base, ours), kept)

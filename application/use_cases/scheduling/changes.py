@@ -150,7 +150,7 @@ class ChangePeriodicTask:
             scheduled = await self.changes.lock(uow, caller, task_id)
             check_version(scheduled.task.updated_at, expected)
             definition = None
-            # Whatever has become of its definition and its task, it can be paused.
+            # A task can be paused even if its definition is invalid, or its code is gone.
             if rest:
                 changed = changed_data(_plain_data(scheduled.task), rest)
                 draft = read_draft(changed, check_options=self.options.problems)
@@ -339,9 +339,9 @@ async def _check_signature(uow: UnitOfWork, draft: Draft) -> Draft:
 
 _TASK_AND_ARGUMENTS = frozenset({"task", "args", "kwargs"})
 STATE_FIELDS: Fields = {"enabled": Flag()}
-"""What is written of a task besides its definition."""
+"""The fields of a task besides those of its definition."""
 CHANGE_FIELDS: Fields = {**STATE_FIELDS, "catch_up": Flag()}
-"""What is written of a change besides fields of the definition."""
+"""The fields of a change besides those of a definition."""
 
 
 def _definition_of(task: PeriodicTask | UnreadableTask) -> Definition | None:
@@ -356,7 +356,7 @@ def _new_instant(definition: Definition, before: Definition | None) -> datetime 
 
 
 def _include_now(task: PeriodicTask | UnreadableTask, before: Definition | None) -> None:
-    """Owe an instant that was meant as now, and came a little late."""
+    """Let a clocked time run that meant "now" and came a little late."""
     if isinstance(task, PeriodicTask) and (at := _new_instant(task.definition, before)):
         task.include(at)
 

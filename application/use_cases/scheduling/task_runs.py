@@ -1,4 +1,4 @@
-"""Runs as people see them: ask for one, look at what has become of others, and what is to come."""
+"""Runs as users see them: request one, list and cancel them, preview the next slots."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,12 +24,12 @@ from domain.scheduling.task_runs import Run, RunId, RunState
 
 MOST_PREVIEWED = 100
 PREVIEWED = 10
-"""How many slots a preview shows unless it is told how many."""
+"""How many slots a preview shows by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunNow:
-    """Ask for a run of a task, paused or not, besides those of its schedule, which does not move."""
+    """Request a run of a task, paused or not. Its schedule does not change."""
 
     uow: UnitOfWorkFactory
     clock: Clock
@@ -64,7 +64,7 @@ class RunNow:
 
 @dataclass(frozen=True, slots=True)
 class ListRuns:
-    """Show what has become of the runs of a task, newest first."""
+    """List the runs of a task, newest first."""
 
     uow: UnitOfWorkFactory
     clock: Clock
@@ -90,7 +90,7 @@ class RunOfTask:
 
 @dataclass(frozen=True, slots=True)
 class SearchRuns:
-    """Show what has become of the runs of all tasks, newest first."""
+    """List the runs of all tasks, newest first."""
 
     uow: UnitOfWorkFactory
     clock: Clock
@@ -109,7 +109,7 @@ class SearchRuns:
 
 @dataclass(frozen=True, slots=True)
 class CancelRun:
-    """Call a run off that no worker has begun; its message is dropped by whoever gets it."""
+    """Cancel a run that no worker has begun; the worker that gets its message drops it."""
 
     uow: UnitOfWorkFactory
     clock: Clock
@@ -136,7 +136,7 @@ class CancelRun:
 
 @dataclass(frozen=True, slots=True)
 class ListNextRuns:
-    """Show when a task runs next."""
+    """List the next slots of a task."""
 
     uow: UnitOfWorkFactory
     clock: Clock
@@ -155,7 +155,7 @@ class ListNextRuns:
 
 @dataclass(frozen=True, slots=True)
 class PreviewRuns:
-    """Show when a task would run that is not stored."""
+    """List the slots of a definition that is not stored."""
 
     clock: Clock
     ids: IdGenerator
@@ -190,12 +190,12 @@ PREVIEW_FIELDS: Fields = {
     "after": OrNull(Instant()),
     "count": Whole(lowest=1, highest=MOST_PREVIEWED),
 }
-"""What a preview is told besides a definition."""
+"""The fields of a preview besides those of a definition."""
 
 
 @dataclass(frozen=True, slots=True)
 class PruneRuns:
-    """Remove what is too old to be of interest."""
+    """Remove runs that are older than the retention period."""
 
     uow: UnitOfWorkFactory
     clock: Clock

@@ -139,7 +139,7 @@ class Call(Generic[R]):
             self.abandon(reason)
 
     def abandon(self, reason: BaseException) -> None:
-        """Let the waiting thread raise `reason` now, whatever becomes of the coroutine."""
+        """Let the waiting thread raise `reason` now; the coroutine may still run."""
         if not self._entered:
             self._coroutine.close()
         self._finish(reason)

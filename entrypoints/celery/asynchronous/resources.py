@@ -41,7 +41,7 @@ class Resource(Generic[T]):
 
     @contextmanager
     def replaced(self, value: T) -> Iterator[None]:
-        """Give `value` to what is called in the block and never open the real one: for tests."""
+        """Return `value` to callers in the block, and never open the real one: for tests."""
         token = self._replacement.set(value)
         try:
             yield

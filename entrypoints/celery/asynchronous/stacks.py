@@ -49,7 +49,7 @@ class Execution:
         return f"{self.task.name}[{self.id}]" if self.id else self.task.name
 
     def go_on(self) -> None:
-        """Go on with this execution in the context of the caller, whatever thread that is in."""
+        """Continue this execution in the context of the caller, in any thread."""
         _execution.set(self)
         if self.task:
             self.task.app.set_current()

@@ -1,6 +1,6 @@
 """The base class of tasks whose body may be a coroutine function.
 
-Such a function becomes a plain one where the task is made, so that whatever Celery wraps around it (`bind`,
+Such a function becomes a plain one where the task is created, so that everything that Celery wraps around it (`bind`,
 `autoretry_for`, `pydantic`, argument checks, the tracer) works as for any other task.
 """
 
@@ -39,7 +39,7 @@ class WouldDeadlock(RuntimeError):
 
 
 class NotAwaitable(TypeError):
-    """A task is, or has returned, a generator, which runs nothing: there is nobody to iterate it."""
+    """A task is a generator function, or has returned a generator. Nothing iterates it, so its body never runs."""
 
 
 def on_process_loop(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -139,7 +139,7 @@ def _await(value: Awaitable[Any]) -> Any:
 
 
 async def _value_of(value: Any) -> Any:
-    """Return what is left once everything that can be awaited has been: a coroutine may return another one."""
+    """Await a value until it is no awaitable: a coroutine may return another one."""
     while inspect.isawaitable(value):
         value = await value
     _refuse_generator(value)
@@ -192,7 +192,7 @@ class AsyncTask(TaskHooks[P, R_co]):
 
 
 class _SoftLimits:
-    """The soft time limits that Celery leaves to nobody: only its prefork pool keeps them."""
+    """The soft time limits in pools for which Celery has none: all except prefork."""
 
     def __init__(self) -> None:
         self.are_ours = False
@@ -233,7 +233,7 @@ class AsyncRequest(RequestHooks):
     """A message that a worker has received. To terminate one that a thread runs is to interrupt its coroutine."""
 
     def terminate(self, pool: BasePool, signal: int | None = None) -> None:
-        # Who supervises processes has no loop, and must not get one.
+        # A process that supervises others has no loop, and must not get one.
         if isinstance(pool, ThreadPool) and (
             is_async(self.task) or process_loop.thread().runs(self.id)
         ):
