@@ -19,7 +19,9 @@ from adapters.memory.access_versions import MemoryAccessVersions
 from adapters.memory.audit_log import MemoryAuditLog
 from adapters.memory.log_in_throttle import MemoryLogInThrottle
 from adapters.memory.rate_limiter import MemoryRateLimiter
-from adapters.memory.scheduling.beat import MemoryBeatStore
+from adapters.memory.scheduling.definition_feed import MemoryDefinitionFeed
+from adapters.memory.scheduling.leader_lease import MemoryLeaderLease
+from adapters.memory.scheduling.run_claims import MemoryRunClaims
 from adapters.memory.scheduling.task_runs import MemoryRunLog
 from adapters.memory.seen_ciphertexts import MemorySeenCiphertexts
 from adapters.memory.sessions import MemorySessionStore
@@ -33,7 +35,9 @@ from adapters.observability import configure_logging
 from adapters.postgres.engine import postgres_engine
 from adapters.postgres.health import PostgresProbe, SchemaProbe
 from adapters.postgres.inspection import PostgresInspection
-from adapters.postgres.scheduling.beat import PostgresBeatStore
+from adapters.postgres.scheduling.definition_feed import PostgresDefinitionFeed
+from adapters.postgres.scheduling.leader_lease import PostgresLeaderLease
+from adapters.postgres.scheduling.run_claims import PostgresRunClaims
 from adapters.postgres.scheduling.task_runs import PostgresRunLog
 from adapters.postgres.schema import PostgresSchema
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
@@ -256,11 +260,21 @@ class Container(containers.DeclarativeContainer):
             ),
         ),
     )
-    beat_store = providers.Selector(
+    leader_lease = providers.Selector(
         stores,
-        memory=providers.Singleton(MemoryBeatStore, memory_store, clock),
+        memory=providers.Singleton(MemoryLeaderLease, memory_store, clock),
+        servers=providers.Singleton(PostgresLeaderLease, direct_engine),
+    )
+    run_claims = providers.Selector(
+        stores,
+        memory=providers.Singleton(MemoryRunClaims, memory_store, clock),
+        servers=providers.Singleton(PostgresRunClaims, direct_engine),
+    )
+    definition_feed = providers.Selector(
+        stores,
+        memory=providers.Singleton(MemoryDefinitionFeed, memory_store),
         servers=providers.Singleton(
-            PostgresBeatStore,
+            PostgresDefinitionFeed,
             direct_engine,
             settings.provided.postgres.direct,
             check_options=publishing_options.provided.problems,
@@ -494,7 +508,7 @@ async def running(container: Container) -> AsyncIterator[Container]:
         if container.settings().stores == "servers":
             stack.push_async_callback(container.engine().dispose)
             stack.push_async_callback(container.direct_engine().dispose)
-            stack.push_async_callback(container.beat_store().aclose)
+            stack.push_async_callback(container.definition_feed().aclose)
             stack.push_async_callback(container.redis().aclose)
             # It says goodbye over blocking sockets.
             stack.push_async_callback(asyncio.to_thread, container.mongo().close)

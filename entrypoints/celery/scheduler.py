@@ -96,12 +96,12 @@ class DatabaseScheduler(Scheduler):
 
     async def _open(self) -> None:
         opened = await container()
-        settings, store = opened.settings().jobs, opened.beat_store()
+        settings = opened.settings().jobs
         self._heartbeat = Heartbeat(opened.settings().data_dir, "beat")
         self.engine = Engine(
-            feed=store,
-            leases=store,
-            claims=store,
+            feed=opened.definition_feed(),
+            leases=opened.leader_lease(),
+            claims=opened.run_claims(),
             broker=self._publisher,
             thread=self._publishing,
             clock=opened.clock(),

@@ -5,17 +5,23 @@ from datetime import timedelta
 
 import pytest
 
+from adapters.memory.scheduling.task_runs import MemoryRunLog
 from adapters.memory.store import MemoryStore
 from adapters.memory.unit_of_work import MemoryUnitOfWork
 from adapters.postgres.engine import postgres_engine
+from adapters.postgres.scheduling.task_runs import PostgresRunLog
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from adapters.redis.client import redis_client
+from adapters.system import SystemClock
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import PostgresSettings, RedisSettings
+from tests.support.beat_store_harness import BeatStoreHarness
 from tests.support.clock import MovableClock
 from tests.support.redis_clock import Backend, ClockWithRedis
 from tests.support.scheduling_stores import (
+    MemoryBeatStore,
     MemorySchedulingBackend,
+    PostgresBeatStore,
     PostgresSchedulingBackend,
     SchedulingBackend,
 )
@@ -59,4 +65,22 @@ async def scheduling(database: str | None) -> AsyncIterator[SchedulingBackend]:
     backend = PostgresSchedulingBackend(engine, settings)
     yield backend
     await backend.close()
+    await engine.dispose()
+
+
+@pytest.fixture
+async def harness(database: str | None) -> AsyncIterator[BeatStoreHarness]:
+    if database is None:
+        store, clock = MemoryStore(), SystemClock()
+        one, two = MemoryBeatStore(store, clock), MemoryBeatStore(store, clock)
+        yield BeatStoreHarness(lambda: MemoryUnitOfWork(store), one, two, MemoryRunLog(store))
+        return
+    settings = PostgresSettings(url=database, timeout=timedelta(seconds=10))
+    engine = postgres_engine(settings)
+    first, second = (PostgresBeatStore(engine, settings) for _ in range(2))
+    yield BeatStoreHarness(
+        lambda: PostgresUnitOfWork(engine), first, second, PostgresRunLog(engine)
+    )
+    await first.aclose()
+    await second.aclose()
     await engine.dispose()

@@ -1,129 +1,36 @@
 """What the store of beats and `RunLog` promise, kept by memory and by PostgreSQL."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 import pytest
 
-from adapters.memory.scheduling.beat import MemoryBeatStore
-from adapters.memory.scheduling.task_runs import MemoryRunLog
-from adapters.memory.store import MemoryStore
-from adapters.memory.unit_of_work import MemoryUnitOfWork
-from adapters.postgres.engine import postgres_engine
-from adapters.postgres.scheduling.beat import PostgresBeatStore
-from adapters.postgres.scheduling.task_runs import PostgresRunLog
-from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from adapters.system import SystemClock
 from application.ports.leader_lease import (
-    BeatId,
-    BeatReport,
     Leadership,
     NotLeading,
-    PublishingProblem,
 )
 from application.ports.run_claims import DueSlots, Published
-from application.ports.run_log import Begun, Finished, RunLog
-from application.ports.unit_of_work import UnitOfWorkFactory
-from application.settings import PostgresSettings
-from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState
+from application.ports.run_log import Begun, Finished
+from domain.scheduling.periodic_tasks import ScheduleState
 from domain.scheduling.slots import PeriodicTaskId
-from domain.scheduling.task_runs import Run, RunId, RunState, run_id
-from tests.support.builders import A_MOMENT, a_periodic_task, a_uuid
-from tests.support.clock import HOUR
-from tests.support.scheduling_stores import BeatStore
-from tests.support.waiting import waits
-
-FIRST, SECOND = BeatId(UUID(int=1)), BeatId(UUID(int=2))
-TASK, OTHER = PeriodicTaskId(UUID(int=11)), PeriodicTaskId(UUID(int=12))
-LONG, SHORT = timedelta(minutes=1), timedelta(milliseconds=150)
-REPORT = BeatReport(
-    name="host:1",
-    problem="a problem",
-    publishing=PublishingProblem(since=A_MOMENT, error="connection refused"),
-    next_slot=A_MOMENT,
-    lag=timedelta(seconds=0.25),
-    tasks=3,
-    unpublished=1,
-    time_zones="2026.6",
+from domain.scheduling.task_runs import RunState, run_id
+from tests.support.beat_store_harness import (
+    LONG,
+    OTHER,
+    REPORT,
+    SECOND_BEAT,
+    SHORT,
+    TASK,
+    BeatStoreHarness,
 )
-
-
-class BeatStoreHarness:
-    """A store with two ways to it, as two beats have, what people do to it, and what workers note."""
-
-    def __init__(
-        self, uow: UnitOfWorkFactory, beat: BeatStore, other: BeatStore, log: RunLog
-    ) -> None:
-        self.uow = uow
-        self.beat = beat
-        self.other = other
-        self.log = log
-
-    async def define(self, *tasks: PeriodicTask) -> None:
-        async with self.uow() as work:
-            for task in tasks:
-                await work.periodic_tasks.add(task)
-            await work.commit()
-
-    async def change(self, task: PeriodicTask) -> None:
-        async with self.uow() as work:
-            await work.periodic_tasks.lock(task.id)
-            await work.periodic_tasks.save(task)
-            await work.commit()
-
-    async def delete(self, task_id: PeriodicTaskId) -> None:
-        async with self.uow() as work:
-            await work.periodic_tasks.lock(task_id)
-            await work.periodic_tasks.delete(task_id)
-            await work.commit()
-
-    async def request(self, task_id: PeriodicTaskId = TASK, at: datetime = A_MOMENT) -> Run:
-        run = Run(
-            id=RunId(a_uuid()),
-            task_id=task_id,
-            scheduled_for=at,
-            state=RunState.REQUESTED,
-            requested=True,
-        )
-        async with self.uow() as work:
-            await work.runs.request(run)
-            await work.commit()
-        return run
-
-    async def runs(self, task_id: PeriodicTaskId = TASK) -> Sequence[Run]:
-        async with self.uow() as work:
-            return (await work.runs.slice(task_id, after=None, limit=100)).records
-
-    async def run_of(self, slot: datetime, task_id: PeriodicTaskId = TASK) -> Run:
-        (run,) = [run for run in await self.runs(task_id) if run.scheduled_for == slot]
-        return run
-
-    async def lead(self, beat: BeatId = FIRST, lease: timedelta = LONG) -> Leadership:
-        leadership = await self.beat.lead(beat, lease=lease, report=REPORT)
-        assert leadership is not None
-        return leadership
-
-
-@pytest.fixture
-async def harness(database: str | None) -> AsyncIterator[BeatStoreHarness]:
-    if database is None:
-        store, clock = MemoryStore(), SystemClock()
-        one, two = MemoryBeatStore(store, clock), MemoryBeatStore(store, clock)
-        yield BeatStoreHarness(lambda: MemoryUnitOfWork(store), one, two, MemoryRunLog(store))
-        return
-    settings = PostgresSettings(url=database, timeout=timedelta(seconds=10))
-    engine = postgres_engine(settings)
-    first, second = (PostgresBeatStore(engine, settings) for _ in range(2))
-    yield BeatStoreHarness(
-        lambda: PostgresUnitOfWork(engine), first, second, PostgresRunLog(engine)
-    )
-    await first.aclose()
-    await second.aclose()
-    await engine.dispose()
+from tests.support.builders import A_MOMENT, a_periodic_task
+from tests.support.clock import HOUR
+from tests.support.waiting import waits
 
 
 def slots(number: int, start: datetime = A_MOMENT) -> list[datetime]:
@@ -251,78 +158,6 @@ async def test_the_problem_of_a_definition_goes_with_it(harness: BeatStoreHarnes
     assert not await harness.beat.recorded_problems()
 
 
-# --- leading ---
-
-
-async def test_one_beat_leads_for_as_long_as_it_says_so(harness: BeatStoreHarness) -> None:
-    leadership = await harness.lead()
-
-    assert await harness.other.lead(SECOND, lease=LONG, report=REPORT) is None
-    assert await harness.beat.lead(FIRST, lease=LONG, report=REPORT) == leadership
-
-
-async def test_when_the_lease_is_over_another_beat_leads_in_another_epoch(
-    harness: BeatStoreHarness,
-) -> None:
-    first = await harness.lead(lease=SHORT)
-    await asyncio.sleep(SHORT.total_seconds() * 1.5)
-
-    second = await harness.other.lead(SECOND, lease=LONG, report=REPORT)
-
-    assert second == Leadership(beat=SECOND, epoch=first.epoch + 1)
-    assert await harness.beat.lead(FIRST, lease=LONG, report=REPORT) is None
-
-
-async def test_who_comes_back_after_a_pause_leads_in_another_epoch(
-    harness: BeatStoreHarness,
-) -> None:
-    first = await harness.lead(lease=SHORT)
-    await asyncio.sleep(SHORT.total_seconds() * 1.5)
-
-    again = await harness.lead()
-
-    assert again.epoch > first.epoch
-
-
-async def test_who_hands_over_does_not_make_the_next_one_wait(harness: BeatStoreHarness) -> None:
-    leadership = await harness.lead()
-
-    await harness.beat.release(leadership)
-
-    assert await harness.other.lead(SECOND, lease=LONG, report=REPORT) is not None
-
-
-async def test_nobody_can_hand_over_what_is_no_longer_theirs(harness: BeatStoreHarness) -> None:
-    first = await harness.lead()
-    await harness.beat.release(first)
-    second = await harness.other.lead(SECOND, lease=LONG, report=REPORT)
-
-    await harness.beat.release(first)
-
-    assert await harness.beat.lead(FIRST, lease=LONG, report=REPORT) is None
-    assert await harness.other.lead(SECOND, lease=LONG, report=REPORT) == second
-
-
-async def test_of_many_that_want_to_lead_one_does(harness: BeatStoreHarness) -> None:
-    beats = [BeatId(UUID(int=n)) for n in range(1, 9)]
-
-    answers = await asyncio.gather(
-        *(harness.beat.lead(beat, lease=LONG, report=REPORT) for beat in beats)
-    )
-
-    assert sum(answer is not None for answer in answers) == 1
-
-
-async def test_the_status_says_who_leads_and_what_it_reports(harness: BeatStoreHarness) -> None:
-    nobody = await harness.beat.status()
-    leadership = await harness.lead()
-    somebody = await harness.other.status()
-
-    assert (nobody.report, nobody.epoch, nobody.leads, nobody.leads_until) == (None, 0, False, None)
-    assert (somebody.report, somebody.epoch, somebody.leads) == (REPORT, leadership.epoch, True)
-    assert somebody.leads_until is not None
-
-
 # --- claims ---
 
 
@@ -352,7 +187,7 @@ async def test_a_slot_is_claimed_once_whoever_asks(harness: BeatStoreHarness) ->
         [Published(run_id=one, at=A_MOMENT, deadline=None) for one in claimed[:10]]
     )
     await asyncio.sleep(SHORT.total_seconds() * 1.5)
-    second = await harness.other.lead(SECOND, lease=LONG, report=REPORT)
+    second = await harness.other.lead(SECOND_BEAT, lease=LONG, report=REPORT)
     assert second is not None
 
     assert await harness.other.claim(second, [due]) == []
@@ -429,11 +264,11 @@ async def test_who_does_not_lead_claims_nothing(harness: BeatStoreHarness, ended
     if ended == "handed over":
         await harness.beat.release(leadership)
     elif ended == "never":
-        leadership = Leadership(beat=SECOND, epoch=leadership.epoch)
+        leadership = Leadership(beat=SECOND_BEAT, epoch=leadership.epoch)
     else:
         await asyncio.sleep(SHORT.total_seconds() * 1.5)
     if ended == "taken over":
-        assert await harness.other.lead(SECOND, lease=LONG, report=REPORT) is not None
+        assert await harness.other.lead(SECOND_BEAT, lease=LONG, report=REPORT) is not None
 
     with pytest.raises(NotLeading):
         await harness.beat.claim(leadership, [a_due(A_MOMENT)])
@@ -516,7 +351,7 @@ async def test_who_begins_to_lead_takes_over_what_was_not_published(
     published = run_id(TASK, slots(1)[0])
     await harness.beat.record_published([Published(run_id=published, at=A_MOMENT, deadline=None)])
     await asyncio.sleep(SHORT.total_seconds() * 1.5)
-    second = await harness.other.lead(SECOND, lease=LONG, report=REPORT)
+    second = await harness.other.lead(SECOND_BEAT, lease=LONG, report=REPORT)
     assert second is not None
 
     taken = await harness.other.claim_abandoned(second)

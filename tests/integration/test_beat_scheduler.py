@@ -65,12 +65,15 @@ def app() -> Iterator[Celery]:
 @pytest.fixture
 def opened(store: SharedStore, tmp_path: Path) -> Iterator[None]:
     """Let schedulers find a container that holds what tests need."""
+    beat_store = ShakyBeatStore(store)
     it = SimpleNamespace(
         settings=lambda: SimpleNamespace(jobs=JobSettings(), data_dir=tmp_path),
         clock=SystemClock,
         ids=Uuid7Generator,
         sun=lambda: no_sun,
-        beat_store=lambda: ShakyBeatStore(store),
+        definition_feed=lambda: beat_store,
+        leader_lease=lambda: beat_store,
+        run_claims=lambda: beat_store,
     )
     with container.replaced(cast("Container", it)):
         yield

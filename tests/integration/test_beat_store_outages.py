@@ -13,7 +13,6 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.postgres.engine import connect, postgres_engine
-from adapters.postgres.scheduling.beat import PostgresBeatStore
 from adapters.postgres.scheduling.task_runs import PostgresRunLog
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from application.ports.definition_feed import Mark
@@ -26,6 +25,7 @@ from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.task_runs import RunId
 from tests.support.builders import A_MOMENT, a_periodic_task
 from tests.support.link import Link, link_to
+from tests.support.scheduling_stores import PostgresBeatStore
 from tests.support.waiting import waits
 
 IMPATIENT = timedelta(seconds=1.5)

@@ -14,12 +14,12 @@ from sqlalchemy import text
 
 from adapters.postgres.engine import connect, postgres_engine
 from adapters.postgres.health import PostgresProbe
-from adapters.postgres.scheduling.beat import PostgresBeatStore
 from adapters.postgres.scheduling.tables import SCHEDULING_CHANNEL
 from adapters.postgres.schema import PostgresSchema
 from application.settings import PostgresSettings
 from domain.errors import Unavailable
 from tests.support.pgbouncer import MISSING, PgBouncer, program, version
+from tests.support.scheduling_stores import PostgresBeatStore
 
 pytestmark = pytest.mark.skipif(program() is None, reason=MISSING)
 

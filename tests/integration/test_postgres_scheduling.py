@@ -12,7 +12,6 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.postgres.engine import postgres_engine
-from adapters.postgres.scheduling.beat import PostgresBeatStore
 from adapters.postgres.scheduling.task_runs import PostgresRunLog
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from application.paging import PageRequest
@@ -26,6 +25,7 @@ from domain.scheduling.errors import PeriodicTaskNotFound
 from domain.scheduling.periodic_tasks import PeriodicTask, UnreadableTask
 from domain.scheduling.task_runs import RunId, run_id
 from tests.support.builders import A_MOMENT, a_periodic_task
+from tests.support.scheduling_stores import PostgresBeatStore
 from tests.support.statements import statements
 
 BEAT = BeatId(UUID(int=1))

@@ -16,7 +16,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 import bootstrap
 from adapters.celery.publishing_options import CeleryPublishingOptionsPolicy
 from adapters.postgres.engine import connect, postgres_engine
-from adapters.postgres.scheduling.beat import PostgresBeatStore
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from application.paging import PageRequest
 from application.ports.definition_feed import Changes, Mark
@@ -34,6 +33,7 @@ from application.settings import (
 from domain.scheduling.periodic_tasks import PeriodicTask, UnreadableTask
 from domain.scheduling.slots import PeriodicTaskId
 from tests.support.builders import A_MOMENT
+from tests.support.scheduling_stores import PostgresBeatStore
 
 OPTIONS = CeleryPublishingOptionsPolicy().problems
 
@@ -356,7 +356,7 @@ async def test_every_process_reads_the_options_of_a_row_as_those_who_carry_its_m
     )
     async with bootstrap.running(container), container.uow() as work:
         page = await work.periodic_tasks.page(PeriodicTaskFilter(), PageRequest())
-        (defined,) = (await container.beat_store().load()).defined
+        (defined,) = (await container.definition_feed().load()).defined
 
     assert page.records[0].task == defined.task
     assert isinstance(defined.task, UnreadableTask)

@@ -8,11 +8,15 @@ from typing import Protocol
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters.memory.scheduling.beat import MemoryBeatStore
+from adapters.memory.scheduling.definition_feed import MemoryDefinitionFeed
+from adapters.memory.scheduling.leader_lease import MemoryLeaderLease
+from adapters.memory.scheduling.run_claims import MemoryRunClaims
 from adapters.memory.scheduling.task_runs import MemoryRunLog
 from adapters.memory.store import MemoryStore
 from adapters.memory.unit_of_work import MemoryUnitOfWork
-from adapters.postgres.scheduling.beat import PostgresBeatStore
+from adapters.postgres.scheduling.definition_feed import PostgresDefinitionFeed
+from adapters.postgres.scheduling.leader_lease import PostgresLeaderLease
+from adapters.postgres.scheduling.run_claims import PostgresRunClaims
 from adapters.postgres.scheduling.task_runs import PostgresRunLog
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from adapters.system import SystemClock
@@ -20,6 +24,7 @@ from application.ports.definition_feed import DefinitionFeed
 from application.ports.leader_lease import LeaderLease
 from application.ports.run_claims import RunClaims
 from application.ports.run_log import RunLog
+from application.ports.system import Clock
 from application.ports.unit_of_work import UnitOfWork
 from application.settings import PostgresSettings
 from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
@@ -33,6 +38,18 @@ BROKEN_SCHEDULE = {"minute": "1,,2"}
 
 class BeatStore(DefinitionFeed, LeaderLease, RunClaims, Protocol):
     """All that one beat needs of its store."""
+
+
+class MemoryBeatStore(MemoryDefinitionFeed, MemoryLeaderLease, MemoryRunClaims):
+    """All of it in memory."""
+
+    def __init__(self, store: MemoryStore, clock: Clock) -> None:
+        MemoryDefinitionFeed.__init__(self, store)
+        MemoryLeaderLease.__init__(self, store, clock)
+
+
+class PostgresBeatStore(PostgresDefinitionFeed, PostgresLeaderLease, PostgresRunClaims):
+    """All of it in PostgreSQL, over one engine."""
 
 
 class SchedulingBackend(ABC):

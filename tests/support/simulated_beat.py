@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from adapters.memory.scheduling.beat import MemoryBeatStore
 from adapters.memory.store import MemoryStore
 from application.ports.definition_feed import Changes, Defined, Mark, Version
 from application.ports.leader_lease import BeatId, BeatReport, Leadership, SchedulerStatus
@@ -25,7 +24,7 @@ from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.task_runs import Run, RunId, RunState
 from tests.support.builders import a_uuid
 from tests.support.clock import MovableClock
-from tests.support.scheduling_stores import BeatStore
+from tests.support.scheduling_stores import BeatStore, MemoryBeatStore
 
 T = TypeVar("T")
 

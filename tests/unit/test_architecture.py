@@ -31,12 +31,9 @@ NOTHING_TO_STAND_IN_FOR = {
 
 # Modules of ports whose adapters and contract tests have other file names.
 OTHER_FILE_NAMES = {
-    "definition_feed": "one store of a beat is feed, lease and claims",
     "health": "every technology has its own probes",
-    "leader_lease": "one store of a beat is feed, lease and claims",
     "publisher": "what sends is the beat of Celery itself",
     "publishing_options": "a table, which needs no server",
-    "run_claims": "one store of a beat is feed, lease and claims",
     "run_log": "it writes the runs that the repository of runs reads",
     "system": "the clock, ids and secrets are those of the machine; the schema is that of the store",
     "unit_of_work": "each repository has a contract test, which commits through it",

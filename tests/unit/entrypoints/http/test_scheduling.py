@@ -333,7 +333,7 @@ async def test_the_scheduler_says_who_leads_and_what_is_wrong(admin_web: Web) ->
         return data
 
     nobody = await scheduler()
-    beat = admin_web.world.container.beat_store()
+    beat = admin_web.world.container.leader_lease()
     now, me = admin_web.world.clock.now(), BeatId(UUID(int=1))
     publishing = PublishingProblem(since=now, error="connection refused")
     await beat.lead(

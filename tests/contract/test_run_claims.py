@@ -1,4 +1,4 @@
-"""What `BeatStore` promises about runs when leaders, workers and people are at them at once."""
+"""What `RunClaims` promises about runs when leaders, workers and people are at them at once."""
 
 import asyncio
 from collections.abc import Sequence
@@ -359,12 +359,6 @@ async def test_a_run_that_cannot_be_published_has_failed(
 # --- the clock of the store ---
 
 
-async def test_the_store_tells_its_time(scheduling: SchedulingBackend, beat: BeatStore) -> None:
-    before = scheduling.now()
-
-    assert before - SECOND <= await beat.now() <= scheduling.now() + SECOND
-
-
 async def test_a_claim_that_handles_the_future_claims_nothing(
     scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId
 ) -> None:
@@ -415,30 +409,3 @@ async def test_a_state_that_is_handled_in_the_future_is_reset_to_now(
     assert schedule_state.handled_until is not None
     assert now <= schedule_state.handled_until <= scheduling.now() + SECOND
     assert await scheduling.schedule_state(right) == ScheduleState(handled_until=now - HOUR, runs=1)
-
-
-# --- who does not lead, and why ---
-
-
-async def test_a_standby_beat_may_say_why_it_does_not_lead_while_nobody_leads(
-    scheduling: SchedulingBackend, beat: BeatStore
-) -> None:
-    me = BeatId(a_uuid())
-    report = BeatReport(name="me", problem="its clock is wrong\0\ud800")
-
-    await beat.report_standby(me, report)
-    nobody = await beat.status()
-    leadership = await leads(scheduling.beat())
-    await beat.report_standby(me, report)
-    somebody = await beat.status()
-    await scheduling.pass_time(LEASE + SECOND)
-    await beat.report_standby(me, report)
-    over = await beat.status()
-
-    assert (nobody.leads, nobody.report and nobody.report.name) == (False, "me")
-    assert (somebody.leads, somebody.report and somebody.report.name) == (True, "a beat")
-    assert (over.leads, over.report and over.report.name) == (False, "me")
-    assert over.epoch == leadership.epoch
-    assert over.report is not None
-    assert (over.report.problem or "").startswith("its clock is wrong")
-    assert (await leads(beat)).epoch == leadership.epoch + 1

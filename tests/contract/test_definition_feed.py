@@ -1,4 +1,4 @@
-"""What `BeatStore` promises about transactions that overlap, and definitions that cannot be read."""
+"""What `DefinitionFeed` promises about transactions that overlap, and definitions that cannot be read."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from application.ports.definition_feed import Changes
-from application.ports.leader_lease import BeatId, BeatReport, Leadership
+from application.ports.leader_lease import BeatId
 from application.ports.run_claims import DueSlots
 from domain.scheduling.periodic_tasks import UnreadableTask
 from domain.scheduling.slots import PeriodicTaskId
@@ -150,22 +150,6 @@ async def test_beats_load_copies(scheduling: SchedulingBackend, beat: BeatStore)
 
     (again,) = (await beat.load()).defined
     assert again.task.enabled
-
-
-# --- leading ---
-
-
-async def lead(store: BeatStore, beat: BeatId) -> Leadership | None:
-    return await store.lead(beat, lease=LEASE, report=BeatReport(name="a beat"))
-
-
-async def test_who_renews_its_lease_goes_on(scheduling: SchedulingBackend, beat: BeatStore) -> None:
-    first, second = a_beat(), a_beat()
-    leadership = await lead(beat, first)
-    for _ in range(5):
-        await scheduling.pass_time(LEASE / 3)
-        assert await lead(beat, first) == leadership
-        assert await lead(beat, second) is None
 
 
 async def test_a_problem_changes_no_schedule_state(

@@ -1,25 +1,20 @@
-"""The ports of the beat on a `MemoryStore`. Beats that share a store need one of these each."""
+"""`RunClaims` on a `MemoryStore`."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from adapters.memory.store import MemoryLease, MemoryStore
-from application.ports.definition_feed import Changes, Defined, DefinitionFeed, Mark, Version
+from adapters.memory.store import MemoryStore
 from application.ports.leader_lease import (
     CLOCK_TOLERANCE,
-    BeatId,
-    BeatReport,
-    LeaderLease,
     Leadership,
     NotLeading,
-    SchedulerStatus,
 )
 from application.ports.run_claims import DueSlots, Published, RunClaims
 from application.ports.run_log import Finished
 from application.ports.system import Clock
 from domain.scheduling.firing import RESOLUTION
-from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
+from domain.scheduling.periodic_tasks import ScheduleState
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.task_runs import Run, RunId, RunState, run_id
 
@@ -27,127 +22,18 @@ _NO_EPOCH = 0
 """The epoch of runs that were published without a claim."""
 
 
-class MemoryBeatStore(DefinitionFeed, LeaderLease, RunClaims):
-    """Finds changes by comparing the rows themselves: a commit replaces each row that it writes."""
+class MemoryRunClaims(RunClaims):
+    """Runs and schedule states, seen by everybody at once."""
 
     def __init__(self, store: MemoryStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._seen: dict[PeriodicTaskId, tuple[PeriodicTask | UnreadableTask, Version]] = {}
-        self._gone: dict[PeriodicTaskId, Version] = {}
-        self._history = 0
-
-    # --- definitions ---
-
-    async def load(self) -> Changes:
-        self._refresh()
-        return Changes(defined=self._defined(self._seen), deleted=(), mark=Mark(self._history))
-
-    async def changes(self, since: Mark) -> Changes:
-        self._refresh()
-        return Changes(
-            defined=self._defined(one for one, (_, at) in self._seen.items() if at > since),
-            deleted=[one for one, at in self._gone.items() if at > since],
-            mark=Mark(self._history),
-        )
-
-    async def versions(self) -> Mapping[PeriodicTaskId, Version]:
-        self._refresh()
-        return {one: version for one, (_, version) in self._seen.items()}
-
-    async def read(self, ids: Collection[PeriodicTaskId]) -> Sequence[Defined]:
-        self._refresh()
-        return self._defined(one for one in ids if one in self._seen)
 
     async def schedule_states(
         self, ids: Collection[PeriodicTaskId] | None = None
     ) -> Mapping[PeriodicTaskId, ScheduleState]:
         states = self._store.schedule_states
         return {one: states[one] for one in states if ids is None or one in ids}
-
-    async def changed(self) -> None:
-        await self._store.next_commit()
-
-    async def record_problems(self, problems: Mapping[PeriodicTaskId, str | None]) -> None:
-        for task_id, problem in problems.items():
-            if problem is None:
-                self._store.problems.pop(task_id, None)
-            else:
-                self._store.problems[task_id] = problem
-
-    async def recorded_problems(self) -> Mapping[PeriodicTaskId, str]:
-        return dict(self._store.problems)
-
-    def _refresh(self) -> None:
-        there = self._store.periodic_tasks
-        for task_id in self._seen.keys() - there.keys():
-            del self._seen[task_id]
-            self._gone[task_id] = self._next_version()
-        for task_id, task in there.items():
-            if task_id not in self._seen or self._seen[task_id][0] is not task:
-                self._seen[task_id] = task, self._next_version()
-                self._gone.pop(task_id, None)
-
-    def _next_version(self) -> Version:
-        self._history += 1
-        return Version(self._history)
-
-    def _defined(self, ids: Iterable[PeriodicTaskId]) -> list[Defined]:
-        return [
-            Defined(task=replace(self._seen[one][0]), version=self._seen[one][1]) for one in ids
-        ]
-
-    # --- leading ---
-
-    async def now(self) -> datetime:
-        return self._clock.now()
-
-    async def lead(
-        self, beat: BeatId, *, lease: timedelta, report: BeatReport
-    ) -> Leadership | None:
-        now, known = self._clock.now(), self._store.lease
-        epoch = 1
-        if known is not None:
-            has_expired = known.leads_until <= now
-            if known.beat != beat and not has_expired:
-                return None
-            epoch = known.epoch + (known.beat != beat or has_expired)
-        self._store.lease = MemoryLease(beat, epoch, now + lease, report)
-        return Leadership(beat=beat, epoch=epoch)
-
-    async def report_standby(self, beat: BeatId, report: BeatReport) -> None:
-        now, known = self._clock.now(), self._store.lease
-        if known is None:
-            self._store.lease = MemoryLease(beat, 0, now, report)
-        elif known.leads_until <= now:
-            self._store.lease = replace(known, report=report)
-
-    async def release(self, leadership: Leadership) -> None:
-        lease = self._store.lease
-        if lease and (lease.beat, lease.epoch) == (leadership.beat, leadership.epoch):
-            self._store.lease = replace(lease, leads_until=self._clock.now())
-            self._store.notify()
-
-    async def status(self) -> SchedulerStatus:
-        lease = self._store.lease
-        return SchedulerStatus(
-            report=lease.report if lease else None,
-            epoch=lease.epoch if lease else 0,
-            leads=lease is not None and lease.leads_until > self._clock.now(),
-            leads_until=lease.leads_until if lease else None,
-            invalid=len(self._store.problems),
-        )
-
-    def _fence(self, leadership: Leadership) -> None:
-        lease = self._store.lease
-        if (
-            lease is None
-            or (lease.beat, lease.epoch) != (leadership.beat, leadership.epoch)
-            or lease.leads_until <= self._clock.now()
-        ):
-            raise NotLeading
-
-    # --- runs ---
 
     async def reset_future_states(self) -> Collection[PeriodicTaskId]:
         now = self._clock.now()
@@ -269,6 +155,15 @@ class MemoryBeatStore(DefinitionFeed, LeaderLease, RunClaims):
             self._store.runs[run.id] = run
             self._store.claims[run.id] = epoch
         return claimed
+
+    def _fence(self, leadership: Leadership) -> None:
+        lease = self._store.lease
+        if (
+            lease is None
+            or (lease.beat, lease.epoch) != (leadership.beat, leadership.epoch)
+            or lease.leads_until <= self._clock.now()
+        ):
+            raise NotLeading
 
 
 def _a_claim(due: DueSlots, slot: datetime) -> Run:
