@@ -21,6 +21,7 @@ from domain.roles import Role, RoleCode, RoleId
 from domain.sessions import NewSession, SessionId, TokenId
 from entrypoints.cli.api import options
 from entrypoints.http.app import create_app
+from entrypoints.http.protocol import JoiningTransport
 from entrypoints.http.route_table import RouteTable
 from entrypoints.http.routing import Router
 from entrypoints.http.security import GuardedRoute, PublicRoute
@@ -38,9 +39,14 @@ def _without_the_route_table(_app: FastAPI) -> None:
     RouteTable.find = lambda *_: None  # type: ignore[method-assign]
 
 
+def _without_joined_writes(_app: FastAPI) -> None:
+    JoiningTransport.write = lambda self, data: self._transport.write(data)  # type: ignore[method-assign,assignment,misc]
+
+
 WITHOUT: Mapping[str, Callable[[FastAPI], None]] = {
     "a frozen heap": _without_a_frozen_heap,
     "the route table": _without_the_route_table,
+    "joined writes": _without_joined_writes,
 }
 
 

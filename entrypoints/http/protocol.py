@@ -54,8 +54,9 @@ class TimeoutProtocol(HttpToolsProtocol):
     wait only if they arrive in one read."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn narrows it too
-        self.flow = _SequentialFlow(transport, self)  # type: ignore[arg-type]  # the same
+        joining = JoiningTransport(transport, self.loop)  # type: ignore[arg-type]  # uvicorn narrows it too
+        super().connection_made(joining)
+        self.flow = _SequentialFlow(joining, self)
         self.final_error: HTTPException | None = None
         """The last response of this connection, sent after those to earlier requests."""
         self._running: RequestResponseCycle | None = None
@@ -97,11 +98,6 @@ class TimeoutProtocol(HttpToolsProtocol):
         self._has_started = True
         super().on_message_begin()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        # Drop trailers: checks of the headers have already run, and have not seen them.
-        if self._is_in_head:
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         if len(self.pipeline) >= self.max_pipelined:
             self._reject(
@@ -116,6 +112,8 @@ class TimeoutProtocol(HttpToolsProtocol):
             raise _Rejected  # a request target has no fragment (RFC 9112 §3.2); uvicorn would drop it silently
         super().on_headers_complete()
         self._is_in_head = False
+        # Trailers land in this list, which nobody reads: the checks of the headers have not seen them.
+        self.headers = []
         if self.expect_100_continue:
             # A response sent before the body is read: its late bytes would look like the next request.
             self.cycle.keep_alive = False
@@ -257,6 +255,58 @@ def _unacknowledged(transport: asyncio.WriteTransport) -> int:
 
 class _Rejected(Exception):
     """Stops the parser; uvicorn then calls `send_400_response`."""
+
+
+class JoiningTransport(asyncio.Transport):
+    """Writes the head and the body of a response, and all responses of one turn of the event loop, at once."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._transport = transport
+        self._loop = loop
+        self._unwritten: list[bytes] = []
+        self._size = 0
+
+    def write(self, data: bytes) -> None:  # type: ignore[override]  # uvicorn writes nothing else
+        if not self._unwritten:
+            self._loop.call_soon(self._flush)
+        self._unwritten.append(data)
+        self._size += len(data)
+        if self._size > HIGH_WATER_LIMIT:
+            # Who writes on without a pause learns only from the transport that the client does not keep up.
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._unwritten:
+            written, self._unwritten, self._size = b"".join(self._unwritten), [], 0
+            if not self._transport.is_closing():
+                self._transport.write(written)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def get_write_buffer_size(self) -> int:
+        return self._size + self._transport.get_write_buffer_size()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as asyncio has it
+        return self._transport.get_extra_info(name, default)
+
+    def pause_reading(self) -> None:
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._transport.resume_reading()
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._flush()
+        self._transport.set_protocol(protocol)
 
 
 class _SequentialFlow(FlowControl):
