@@ -1,16 +1,22 @@
 """What the service says about itself: one logger configuration for our code and every library's.
 
+Lines of our own loggers are formed and written by structlog alone; a record of `logging` and a second formatter would
+cost a request more than its handler. What libraries log comes through `logging`, in the same form.
+
 Lines are JSON where machines read them (STAGING, PRODUCTION) and text where people do (LOCAL, TESTING).
 """
 
+import json
 import logging
-import logging.handlers
 import re
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from datetime import datetime
 from enum import Enum
+from functools import lru_cache, partial
+from logging.handlers import WatchedFileHandler
 from pathlib import PurePath
 from typing import TextIO
 from uuid import UUID
@@ -66,23 +72,27 @@ def configure_logging(
     handler = (
         logging.StreamHandler(sys.stderr)
         if file is None
-        else logging.handlers.WatchedFileHandler(file, encoding="utf-8")
+        else WatchedFileHandler(file, encoding="utf-8")
     )
+    rendering = (
+        _as_json()
+        if settings.environment.deployed
+        else _as_text(colors=file is None and sys.stderr.isatty())
+    )
+    least = level or settings.log_level
     handler.addFilter(_leave_out_what_tasks_carry)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.contextvars.merge_contextvars, *_facts()],
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *(
-                    _as_json()
-                    if settings.environment.deployed
-                    else _as_text(colors=file is None and sys.stderr.isatty())
-                ),
+            foreign_pre_chain=[
+                structlog.contextvars.merge_contextvars,
+                structlog.stdlib.ExtraAdder(),
+                structlog.stdlib.PositionalArgumentsFormatter(),
+                *_facts(),
             ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
-    logging.basicConfig(handlers=[handler], level=level or settings.log_level, force=True)
+    logging.basicConfig(handlers=[handler], level=least, force=True)
     for name in _WITH_HANDLERS:
         logger = logging.getLogger(name)
         logger.handlers.clear()
@@ -90,16 +100,33 @@ def configure_logging(
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            structlog.contextvars.merge_contextvars,
-            *_facts(),
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        processors=[structlog.contextvars.merge_contextvars, *_facts(), *rendering],
+        wrapper_class=structlog.make_filtering_bound_logger(least),
+        logger_factory=partial(LineLogger, handler),
         cache_logger_on_first_use=False,
     )
+
+
+class LineLogger:
+    """Writes lines that are complete, with the lock and to the stream of a handler of `logging`."""
+
+    def __init__(
+        self, handler: "logging.StreamHandler[TextIO] | WatchedFileHandler", name: str = "portico"
+    ) -> None:
+        self._handler = handler
+        self.name = name
+
+    def write(self, line: str) -> None:
+        """Write one line. One that cannot be written, on a full disk or a closed pipe, is lost, as `logging` has it."""
+        handler = self._handler
+        with handler.lock or nullcontext(), suppress(OSError, ValueError):
+            if isinstance(handler, WatchedFileHandler):
+                handler.reopenIfNeeded()
+            if handler.stream is not None:
+                handler.stream.write(f"{line}\n")
+                handler.flush()
+
+    debug = info = warning = error = critical = write
 
 
 def _leave_out_what_tasks_carry(record: logging.LogRecord) -> bool:
@@ -118,8 +145,6 @@ def _facts() -> list[Processor]:
     return [
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
-        structlog.stdlib.ExtraAdder(),
-        structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
@@ -130,8 +155,16 @@ def _as_json() -> list[Processor]:
         structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
         clean,
         structlog.processors.EventRenamer("message"),
-        structlog.processors.JSONRenderer(sort_keys=True),
+        _render_json,
     ]
+
+
+# json.dumps would make one for each line.
+_encoder = json.JSONEncoder(sort_keys=True)
+
+
+def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    return _encoder.encode(event)
 
 
 def _as_text(*, colors: bool) -> list[Processor]:
@@ -150,22 +183,29 @@ def clean(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
 
 
 def _cleaned(key: str, value: object) -> object:
-    if _SECRET_NAME.search(key):
+    if _is_secret(key):
         return _MASK
     match value:
+        case str() | Enum() | UUID() | PurePath() | datetime():
+            return _printable(str(value))
         case Mapping():
             return {str(k): _cleaned(str(k), v) for k, v in value.items()}
         case list() | tuple() | set() | frozenset():
             return [_cleaned("", v) for v in value]
-        case bool() | int() | float() | None if not isinstance(value, Enum):
+        case bool() | int() | float() | None:
             return value
-        case str() | Enum() | UUID() | PurePath() | datetime():
-            return _printable(str(value))
         case _:
             return _printable(repr(value))
 
 
+@lru_cache(maxsize=1024)
+def _is_secret(key: str) -> bool:
+    return _SECRET_NAME.search(key) is not None
+
+
 def _printable(text: str) -> str:
+    if text.isprintable() and "eyJ" not in text and "://" not in text:
+        return text  # neither expression matches
     return _CONTROL.sub(_escape, _SECRET_TEXT.sub(_MASK, text))
 
 

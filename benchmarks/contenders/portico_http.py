@@ -40,7 +40,7 @@ def _without_the_route_table(_app: FastAPI) -> None:
 
 
 def _without_joined_writes(_app: FastAPI) -> None:
-    JoiningTransport.write = lambda self, data: self._transport.write(data)  # type: ignore[method-assign,assignment,misc]
+    JoiningTransport.write = lambda self, data: self._transport.write(data)  # type: ignore[method-assign]
 
 
 WITHOUT: Mapping[str, Callable[[FastAPI], None]] = {

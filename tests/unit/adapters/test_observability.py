@@ -1,10 +1,13 @@
 """What log lines look like, and what is never in them."""
 
+import errno
+import io
 import json
 import logging
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -292,3 +295,45 @@ def test_what_is_no_text_is_written_as_python_shows_it(
     (line,) = lines(capsys)
     assert line["postgres"].startswith("PostgresSettings(pool_size=10")
     assert (line["at"], line["n"]) == ("0001-01-01 00:00:00+00:00", None)
+
+
+# --- where lines go -----------------------------------------------------------------------------
+
+
+class FullDisk(io.StringIO):
+    def write(self, _text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_line_that_cannot_be_written_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", FullDisk())
+    configure_logging(DEPLOYED)
+
+    structlog.get_logger("portico.test").warning("lost")
+
+
+def test_a_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
+    log = tmp_path / "portico.log"
+    configure_logging(DEPLOYED, file=str(log))
+    structlog.get_logger("portico.test").warning("old")
+    log.rename(tmp_path / "portico.log.1")
+    structlog.get_logger("portico.test").warning("new")
+
+    logging.getLogger().handlers[0].close()
+    assert json.loads(log.read_text())["message"] == "new"
+
+
+def test_a_stack_and_an_exception_are_told_when_they_are_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure_logging(DEPLOYED)
+    log = structlog.get_logger("portico.test")
+    try:
+        fail(ValueError("the cause"))
+    except ValueError:
+        log.exception("broken")
+    log.info("here", stack_info=True)
+
+    broken, here = lines(capsys)
+    assert (broken["level"], broken["exception"][0]["exc_value"]) == ("error", "the cause")
+    assert "test_observability" in here["stack"]
