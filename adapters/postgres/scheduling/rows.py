@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from types import MappingProxyType
@@ -69,12 +68,12 @@ def to_task(
     (task_id, enabled, enabled_at, created_at, updated_at, reset_at) = row[: len(_LIFE)]
     (name, description, args, kwargs, *shared) = row[len(_LIFE) :]
     try:
-        definition = replace(
-            _shared(check_options, *shared),
+        definition = Definition(
             name=name,
             description=description,
             args=json.loads(args),
             kwargs=json.loads(kwargs),
+            **_shared(check_options, *shared),
         )
     except Exception:  # noqa: BLE001 - whatever it is, the tasks in other rows go on
         return _unreadable(row, check_options)
@@ -92,19 +91,20 @@ def to_task(
     )
 
 
-def _shared(check_options: OptionsCheck, *shared: Any) -> Definition:  # noqa: ANN401 - columns have many types
+def _shared(check_options: OptionsCheck, *shared: Any) -> Mapping[str, Any]:  # noqa: ANN401 - columns have many types
     options = shared[_SHARED.index("options")]
     read = _remembered if len(options) < _WORTH_REMEMBERING else _remembered.__wrapped__
     return read(check_options, *shared)
 
 
 @lru_cache(maxsize=4096)
-def _remembered(check_options: OptionsCheck, *shared: Any) -> Definition:  # noqa: ANN401
+def _remembered(check_options: OptionsCheck, *shared: Any) -> Mapping[str, Any]:  # noqa: ANN401
     values = {
         column: json.loads(value) if column in _JSON else value
         for column, value in zip(_SHARED, shared, strict=True)
     }
-    return read_draft({"name": "shared", **values}, check_options=check_options).build()
+    definition = read_draft({"name": "shared", **values}, check_options=check_options).build()
+    return {field: getattr(definition, field) for field in _SHARED if field != "kind"}
 
 
 def _unreadable(row: Sequence[Any], check_options: OptionsCheck) -> UnreadableTask:
