@@ -31,7 +31,7 @@ class RedisAccessCache(AccessCache):
 
     async def _read(self, user_ids: Sequence[UserId]) -> list[str | None]:
         keys = map(_access_key, user_ids)
-        return cast("list[str | None]", await self._client.execute_command("MGET", *keys))
+        return cast("list[str | None]", await self._client.execute("MGET", *keys))
 
     async def put(self, user_id: UserId, version: str, access: Access) -> None:
         await self._client.set(_access_key(user_id), _to_text(access, version), px=self._ttl)

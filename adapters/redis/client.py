@@ -10,6 +10,7 @@ from redis.asyncio import BlockingConnectionPool, Redis, SSLConnection
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.connection import HiredisRespSerializer
 
 from adapters.reasons import network_reason
 from application.settings import RedisSettings
@@ -63,12 +64,23 @@ class RedisClient(Redis):
             async with asyncio.timeout(self._timeout):
                 return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # the driver's own gap
 
+    async def execute(self, *args: str | int) -> object:
+        """Execute a command and return the answer as the server gives it, at half the cost of `execute_command`."""
+        pool = self.connection_pool
+        with unavailable_when_down():
+            async with asyncio.timeout(self._timeout):
+                connection = await pool.get_connection()  # type: ignore[no-untyped-call]  # the driver's own gap
+                try:
+                    return await _ask(connection, args)
+                finally:
+                    await pool.release(connection)
+
     async def execute_held(self, *args: str | int) -> object:
         """Execute a command over a connection that is kept for it; one call at a time.
 
-        It costs a fraction of `execute_command`, which looks for a connection and looks whether the server has closed
-        it. Here only the command finds that out, and is sent once more over a new connection. So give it only what may
-        be executed twice.
+        It costs a fraction of `execute`, which looks for a connection and looks whether the server has closed it. Here
+        only the command finds that out, and is sent once more over a new connection. So give it only what may be
+        executed twice.
         """
         with unavailable_when_down():
             async with asyncio.timeout(self._timeout):
@@ -82,14 +94,10 @@ class RedisClient(Redis):
         self, connection: AbstractConnection, args: tuple[str | int, ...]
     ) -> object:
         try:
-            await connection.send_packed_command(connection.pack_command(*args))
-            return await connection.read_response()
-        except exceptions.ResponseError:
-            raise  # an answer: nothing else is on its way
-        except BaseException:
-            # An answer may be on its way that nobody will read.
-            await self.release_held()
-            raise
+            return await _ask(connection, args)
+        finally:
+            if not connection.is_connected:
+                await self.release_held()
 
     async def release_held(self) -> None:
         """End the connection that is kept; the next command gets a new one."""
@@ -97,6 +105,23 @@ class RedisClient(Redis):
         if held is not None:
             await held.disconnect(nowait=True)
             await self.connection_pool.release(held)
+
+
+async def _ask(connection: AbstractConnection, args: tuple[str | int, ...]) -> object:
+    """Return the answer, or raise it. The connection lives on if nothing else can be on its way."""
+    try:
+        command = _SERIALIZER.pack(*args)  # type: ignore[arg-type]  # what the driver means is `*args: EncodableT`
+        await connection.send_packed_command(command, check_health=False)
+        return await connection.read_response()
+    except exceptions.ResponseError:
+        raise
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+
+
+# That of the driver's asynchronous connections is written in Python: a microsecond per argument.
+_SERIALIZER = HiredisRespSerializer()
 
 
 @contextmanager

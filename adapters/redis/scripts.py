@@ -26,7 +26,7 @@ class Script:
         # The name under which the server caches a script; no secret depends on it.
         self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
         self._execute: Callable[..., Awaitable[object]] = (
-            client.execute_held if held else client.execute_command
+            client.execute_held if held else client.execute
         )
 
     async def __call__(self, keys: list[str], *args: str | int) -> list[Any]:

@@ -32,7 +32,7 @@ class TimedRedis(RedisClient):
         self.__dict__.update(vars(client))
         self._clock = clock
 
-    async def execute_command(self, *args: object, **options: object) -> object:
+    async def execute(self, *args: str | int) -> object:
         if args[0] == "EVALSHA":
             raise NoScriptError  # the text is asked for
         if args[0] == "EVAL":
@@ -40,7 +40,7 @@ class TimedRedis(RedisClient):
             time = f"{{'{now // 1_000_000}', '{now % 1_000_000}'}}"
             text = str(args[1]).replace("redis.call('TIME')", time)
             args = (args[0], text, *args[2:])
-        return await super().execute_command(*args, **options)
+        return await super().execute(*args)
 
 
 class ClockWithRedis(MovableClock):
