@@ -7,6 +7,7 @@ from adapters.memory.roles import roles_of, sorted_users
 from adapters.memory.store import MemoryTable, MemoryTransaction, page_of
 from application.paging import Page, PageRequest
 from application.ports.users import UserFilter, UserRepository
+from domain.audit_log import AuditEntry, AuditId
 from domain.identity import (
     Email,
     EmailTaken,
@@ -27,6 +28,7 @@ class MemoryUserRepository(UserRepository):
         self._transaction = transaction
         self._users: MemoryTable[UserId, User] = transaction.table(User)
         self._users.validate = self._check_unique
+        self._entries: MemoryTable[AuditId, AuditEntry] = transaction.table(AuditEntry)
 
     async def add(self, user: User) -> None:
         self._users.write(user.id, user)
@@ -62,7 +64,9 @@ class MemoryUserRepository(UserRepository):
         user = await self.find_by_login(name)
         return user.id if user else None
 
-    async def record_login(self, verified: User, *, rehashed: str | None, at: datetime) -> bool:
+    async def record_login(
+        self, verified: User, *, rehashed: str | None, at: datetime, entry: AuditEntry
+    ) -> bool:
         await self._transaction.lock(("user", verified.id))
         user = self._users.find(verified.id)
         if (
@@ -77,6 +81,7 @@ class MemoryUserRepository(UserRepository):
         user.password_hash = rehashed or user.password_hash
         user.one_time_until = None
         self._users.write(user.id, user)
+        self._entries.write(entry.id, entry)
         return True
 
     async def has_active_administrator(self, *, other_than: UserId | None = None) -> bool:

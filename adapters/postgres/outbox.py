@@ -31,6 +31,9 @@ audit_outbox = Table(
 )
 
 
+_ADD = insert(audit_outbox).on_conflict_do_nothing()
+
+
 class PostgresOutbox(Outbox):
     """A queue: `take` skips entries that other units of work have locked."""
 
@@ -38,9 +41,7 @@ class PostgresOutbox(Outbox):
         self._transaction = transaction
 
     async def add(self, entry: AuditEntry) -> None:
-        await self._transaction.write(
-            insert(audit_outbox).on_conflict_do_nothing(), [to_row(entry)]
-        )
+        await self._transaction.write(_ADD, [to_row(entry)])
 
     async def take(self, limit: int) -> Sequence[AuditEntry]:
         rows = await self._transaction.write(

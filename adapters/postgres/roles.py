@@ -1,10 +1,24 @@
 """`RoleRepository` in the tables `roles` and `user_roles`."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Column, ColumnElement, FromClause, Row, and_, delete, func, select
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    ColumnElement,
+    FromClause,
+    Row,
+    Select,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    delete,
+    func,
+    select,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from adapters.postgres.table_gateway import OrderBy, TableGateway, any_of, contains
@@ -93,27 +107,21 @@ class PostgresRoleRepository(RoleRepository):
         return await self._gateway.all(wanted, order_by=_BY_CODE)
 
     async def of_users(self, user_ids: Collection[UserId]) -> Mapping[UserId, Sequence[Role]]:
-        return await self._of_users(user_ids, roles.c, to_role)
+        return await self._of_users(_ROLES_OF, user_ids, to_role)
 
     async def summaries_of(
         self, user_ids: Collection[UserId]
     ) -> Mapping[UserId, Sequence[RoleSummary]]:
-        return await self._of_users(user_ids, _SUMMARY, to_summary)
+        return await self._of_users(_SUMMARIES_OF, user_ids, to_summary)
 
     async def _of_users(
         self,
+        statement: Select[Any],
         user_ids: Collection[UserId],
-        columns: Iterable[ColumnElement[Any]],
         of_row: Callable[[Row[Any]], T],
     ) -> Mapping[UserId, Sequence[T]]:
         found = defaultdict[UserId, list[T]](list)
-        rows = await self._transaction.read(
-            select(user_roles.c.user_id, *columns)
-            .join_from(user_roles, roles)
-            .where(any_of(user_roles.c.user_id, user_ids))
-            .order_by(roles.c.code_key)
-        )
-        for row in rows:
+        for row in await self._transaction.read(statement, user_ids=list(user_ids)):
             found[UserId(row.user_id)].append(of_row(row))
         return dict(found)
 
@@ -183,20 +191,7 @@ class PostgresRoleRepository(RoleRepository):
         await self._transaction.write(select(lock(AdvisoryLock.ACCESS)))
 
     async def access_of(self, user_id: UserId) -> Access | None:
-        held = user_roles.join(
-            roles,
-            and_(roles.c.id == user_roles.c.role_id, roles.c.status == RoleStatus.ACTIVE),
-        )
-        rows = (
-            await self._transaction.read(
-                select(
-                    *(users.c.status, users.c.is_admin, users.c.must_change_password),
-                    *(roles.c.grants, roles.c.buttons, roles.c.routers),
-                )
-                .select_from(users.outerjoin(held, user_roles.c.user_id == users.c.id))
-                .where(users.c.id == user_id)
-            )
-        ).all()
+        rows = (await self._transaction.read(_ACCESS_OF, user_id=user_id)).all()
         if not rows:
             return None
         user = rows[0]
@@ -266,6 +261,37 @@ def to_summary(row: Row[Any]) -> RoleSummary:
 
 
 _SUMMARY = tuple(c for c in roles.c if c.name not in {"grants", "buttons", "routers"})
+
+
+# The statements of log-ins and of the guard. SQLAlchemy takes longer to build one than to execute it.
+def _of_these_users(*columns: ColumnElement[Any]) -> Select[Any]:
+    user_ids = bindparam("user_ids", type_=ARRAY(Uuid))
+    return (
+        select(user_roles.c.user_id, *columns)
+        .join_from(user_roles, roles)
+        .where(user_roles.c.user_id == any_(user_ids))
+        .order_by(roles.c.code_key)
+    )
+
+
+_ROLES_OF = _of_these_users(*roles.c)
+_SUMMARIES_OF = _of_these_users(*_SUMMARY)
+_ACCESS_OF = (
+    select(
+        *(users.c.status, users.c.is_admin, users.c.must_change_password),
+        *(roles.c.grants, roles.c.buttons, roles.c.routers),
+    )
+    .select_from(
+        users.outerjoin(
+            user_roles.join(
+                roles,
+                and_(roles.c.id == user_roles.c.role_id, roles.c.status == RoleStatus.ACTIVE),
+            ),
+            user_roles.c.user_id == users.c.id,
+        )
+    )
+    .where(users.c.id == bindparam("user_id"))
+)
 
 _grant = func.unnest(roles.c.grants).column_valued("grant_")
 _patterns = select(func.count(_grant)).where(func.strpos(_grant, "*") > 0).scalar_subquery()

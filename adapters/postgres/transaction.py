@@ -22,9 +22,9 @@ class Transaction:
         self._begun = False
         self._failure: Exception | None = None
 
-    async def read(self, statement: Executable) -> CursorResult[Any]:
+    async def read(self, statement: Executable, **parameters: object) -> CursorResult[Any]:
         """Execute a statement that neither changes nor locks anything."""
-        return await self._execute(statement, (), {})
+        return await self._execute(statement, [parameters] if parameters else (), {})
 
     async def write(
         self,

@@ -5,13 +5,15 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     Column,
     ColumnElement,
     Row,
     Uuid,
+    bindparam,
     case,
     exists,
-    false,
+    insert,
     literal,
     not_,
     or_,
@@ -19,12 +21,15 @@ from sqlalchemy import (
     update,
 )
 
+from adapters.postgres.outbox import audit_outbox
+from adapters.postgres.outbox import to_row as to_outbox_row
 from adapters.postgres.table_gateway import OrderBy, TableGateway
 from adapters.postgres.transaction import Transaction
 from adapters.postgres.user_search import UserSearch
 from adapters.postgres.user_tables import is_active_administrator, roles, user_roles, users
 from application.paging import Page, PageRequest, Sort
 from application.ports.users import UserFilter, UserRepository
+from domain.audit_log import AuditEntry
 from domain.errors import PorticoError
 from domain.identity import (
     Email,
@@ -53,7 +58,7 @@ class PostgresUserRepository(UserRepository):
         await self._gateway.add(user, conflicts=_conflicts_of(user))
 
     async def find(self, user_id: UserId) -> User | None:
-        return await self._gateway.find(users.c.id == user_id)
+        return await self._find(users.c.id, user_id)
 
     async def lock(self, user_id: UserId) -> User:
         for user in await self._gateway.lock(users.c.id == user_id):
@@ -77,33 +82,33 @@ class PostgresUserRepository(UserRepository):
             raise UserNotFound(user_id)
 
     async def find_by_login(self, name: str) -> User | None:
-        has_name = _has_login(name)
-        return None if has_name is None else await self._gateway.find(has_name)
+        column, key = _login_of(name)
+        return await self._find(column, key) if key else None
+
+    async def _find(self, column: Column[Any], key: object) -> User | None:
+        row = (await self._transaction.read(_USER_BY[column], key=key)).one_or_none()
+        return None if row is None else to_user(row)
 
     async def id_of_login(self, name: str) -> UserId | None:
-        has_name = _has_login(name)
-        if has_name is None:
-            has_name = false()
-        # Always one row, and nothing to parse: every name takes the same time.
-        found = select(users.c.id).where(has_name).scalar_subquery()
-        user_id = (await self._transaction.read(select(found))).scalar_one()
+        column, key = _login_of(name)
+        user_id = (await self._transaction.read(_ID_BY[column], key=key)).scalar_one()
         return None if user_id is None else UserId(user_id)
 
-    async def record_login(self, verified: User, *, rehashed: str | None, at: datetime) -> bool:
+    async def record_login(
+        self, verified: User, *, rehashed: str | None, at: datetime, entry: AuditEntry
+    ) -> bool:
         result = await self._transaction.write(
-            update(users)
-            .where(
-                users.c.id == verified.id,
-                users.c.status == UserStatus.ACTIVE,
-                users.c.password_hash == verified.password_hash,
-                users.c.sessions_ended_at.is_not_distinct_from(verified.sessions_ended_at),
-                or_(not_(users.c.must_change_password), users.c.one_time_until > at),
-            )
-            .values(
-                last_login_at=at,
-                password_hash=rehashed or verified.password_hash,
-                one_time_until=None,
-            )
+            _RECORD_LOGIN,
+            [
+                {
+                    "user_id": verified.id,
+                    "verified_hash": verified.password_hash,
+                    "ended_at": verified.sessions_ended_at,
+                    "login_at": at,
+                    "next_hash": rehashed or verified.password_hash,
+                    **{f"entry_{name}": value for name, value in to_outbox_row(entry).items()},
+                }
+            ],
         )
         return result.rowcount == 1
 
@@ -208,14 +213,52 @@ def to_user(row: Row[Any]) -> User:
     )
 
 
-def _has_login(name: str) -> ColumnElement[bool] | None:
+def _login_of(name: str) -> tuple[Column[Any], str]:
+    """Return the column that has this name, and how it has it; nobody has an empty one."""
     match login_name(name):
         case Username(key=key):
-            return users.c.username_key == key
+            return users.c.username_key, key
         case Email(key=key):
-            return users.c.email_key == key
+            return users.c.email_key, key
         case None:
-            return None
+            return users.c.username_key, ""
+
+
+# The statements of each log-in and refresh. SQLAlchemy takes longer to build one than to execute it.
+_KEY: BindParameter[Any] = bindparam("key")
+_USER_BY = {
+    column: select(*users.c).where(column == _KEY)
+    for column in (users.c.id, users.c.username_key, users.c.email_key)
+}
+# Always one row, and nothing to parse: every name takes the same time.
+_ID_BY = {
+    column: select(select(users.c.id).where(column == _KEY).scalar_subquery())
+    for column in (users.c.username_key, users.c.email_key)
+}
+_recorded = (
+    update(users)
+    .where(
+        users.c.id == bindparam("user_id"),
+        users.c.status == UserStatus.ACTIVE,
+        users.c.password_hash == bindparam("verified_hash"),
+        users.c.sessions_ended_at.is_not_distinct_from(bindparam("ended_at")),
+        or_(not_(users.c.must_change_password), users.c.one_time_until > bindparam("login_at")),
+    )
+    .values(
+        last_login_at=bindparam("login_at"),
+        password_hash=bindparam("next_hash"),
+        one_time_until=None,
+    )
+    .returning(users.c.id)
+    .cte("recorded")
+)
+# The entry is added if there is a row for it, which is what `rowcount` says.
+_RECORD_LOGIN = insert(audit_outbox).from_select(
+    audit_outbox.c.keys(),
+    select(*(bindparam(f"entry_{c.name}", type_=c.type) for c in audit_outbox.c)).select_from(
+        _recorded
+    ),
+)
 
 
 def _conflicts_of(user: User) -> dict[str, PorticoError]:

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from application.paging import Page, PageRequest
+from domain.audit_log import AuditEntry
 from domain.identity import User, UserId, UserStatus
 from domain.roles import RoleCode
 
@@ -45,8 +46,10 @@ class UserRepository(Protocol):
         """Return the id of the user that `find_by_login` returns; equally fast for unknown names."""
         ...
 
-    async def record_login(self, verified: User, *, rehashed: str | None, at: datetime) -> bool:
-        """Record a log-in at `at`, store `rehashed` if given, and use up a one-time password.
+    async def record_login(
+        self, verified: User, *, rehashed: str | None, at: datetime, entry: AuditEntry
+    ) -> bool:
+        """Record a log-in at `at` with its audit entry, store `rehashed` if given, and use up a one-time password.
 
         Return False and change nothing if the user was deleted or disabled meanwhile, or if since `verified` was
         read the password was changed, all sessions were ended, or a one-time password was used or expired.

@@ -38,24 +38,42 @@ class RecordAudit:
 
         Details must contain no secrets. With an `entry_id`, recording the same action again changes nothing.
         """
-        at = self.clock.now()
-        for part in parts_of(details or {}):
-            await uow.outbox.add(
-                AuditEntry(
-                    id=entry_id or AuditId(self.ids.new()),
-                    at=at,
-                    action=action,
-                    outcome=outcome,
-                    actor=actor,
-                    target=target,
-                    address=client.address,
-                    agent=client.agent or "",
-                    request_id=client.request_id,
-                    details=part,
-                )
-            )
-            entry_id = None
+        entries = self.entries(
+            action, client, actor=actor, target=target, outcome=outcome, details=details
+        )
+        if entry_id is not None:
+            entries[0] = replace(entries[0], id=entry_id)
+        for entry in entries:
+            await uow.outbox.add(entry)
         self.recorded.set()
+
+    def entries(
+        self,
+        action: str,
+        client: ClientInfo,
+        *,
+        actor: UserId | None = None,
+        target: str = "",
+        outcome: AuditOutcome = AuditOutcome.SUCCESS,
+        details: Mapping[str, object] | None = None,
+    ) -> list[AuditEntry]:
+        """Return the entries of an action, at least one, for a caller who stores them and sets `recorded`."""
+        at = self.clock.now()
+        return [
+            AuditEntry(
+                id=AuditId(self.ids.new()),
+                at=at,
+                action=action,
+                outcome=outcome,
+                actor=actor,
+                target=target,
+                address=client.address,
+                agent=client.agent or "",
+                request_id=client.request_id,
+                details=part,
+            )
+            for part in parts_of(details or {})
+        ]
 
 
 def difference(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, object]:

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
+from domain.audit_log import AuditEntry
 from domain.errors import Conflict
 from domain.identity import (
     Email,
@@ -21,7 +22,7 @@ from domain.identity import (
     UserNotFound,
     UserStatus,
 )
-from tests.support.builders import A_MOMENT, UserChanges, a_user
+from tests.support.builders import A_MOMENT, UserChanges, a_user, an_audit_entry
 from tests.support.given import given
 from tests.support.waiting import waits
 
@@ -450,7 +451,7 @@ async def save(work: UnitOfWork, user: User) -> object:
 
 
 async def record_login(work: UnitOfWork, user: User) -> object:
-    return await work.users.record_login(user, rehashed=None, at=LATER)
+    return await work.users.record_login(user, rehashed=None, at=LATER, entry=an_audit_entry())
 
 
 @pytest.mark.parametrize("access", [lock, save, record_login])
@@ -535,7 +536,7 @@ async def test_a_login_is_recorded_and_changes_nothing_else(uow: UnitOfWorkFacto
     await given(uow, user, other)
 
     async with uow() as work:
-        assert await work.users.record_login(user, rehashed=None, at=LATER)
+        assert await work.users.record_login(user, rehashed=None, at=LATER, entry=an_audit_entry())
         await work.commit()
 
     assert await stored(uow, user.id) == replace(user, last_login_at=LATER)
@@ -547,7 +548,9 @@ async def test_a_login_may_renew_the_hash(uow: UnitOfWorkFactory) -> None:
     await given(uow, user)
 
     async with uow() as work:
-        assert await work.users.record_login(user, rehashed="$argon2id$new", at=LATER)
+        assert await work.users.record_login(
+            user, rehashed="$argon2id$new", at=LATER, entry=an_audit_entry()
+        )
         await work.commit()
 
     assert await stored(uow, user.id) == replace(
@@ -582,7 +585,9 @@ async def test_a_login_with_what_is_no_longer_true_changes_nothing(
     await given(uow, user)
 
     async with uow() as work:
-        assert not await work.users.record_login(verified, rehashed="$argon2id$new", at=LATER)
+        assert not await work.users.record_login(
+            verified, rehashed="$argon2id$new", at=LATER, entry=an_audit_entry()
+        )
         await work.commit()
 
     assert await stored(uow, user.id) == user
@@ -596,7 +601,9 @@ async def test_a_one_time_password_is_used_up_by_the_first_login(uow: UnitOfWork
     async def log_in(seconds: int) -> bool:
         async with uow() as work:
             at = A_MOMENT + timedelta(seconds=seconds)
-            recorded = await work.users.record_login(user, rehashed=None, at=at)
+            recorded = await work.users.record_login(
+                user, rehashed=None, at=at, entry=an_audit_entry()
+            )
             await work.commit()
             return recorded
 
@@ -609,9 +616,36 @@ async def test_a_one_time_password_is_used_up_by_the_first_login(uow: UnitOfWork
     assert not after.password_logs_in(at=A_MOMENT)
 
 
+async def entries(uow: UnitOfWorkFactory) -> list[AuditEntry]:
+    async with uow() as work:
+        return list(await work.outbox.take(10))
+
+
+async def test_a_login_and_its_audit_entry_are_recorded_together_or_not_at_all(
+    uow: UnitOfWorkFactory,
+) -> None:
+    user, entry = a_user(), an_audit_entry(details={"a": [1, "\u00e9"]}, agent="Firefox")
+    await given(uow, user)
+    wrong = replace(user, password_hash="$argon2id$other")
+    for verified, commits in ((wrong, True), (user, False)):
+        async with uow() as work:
+            await work.users.record_login(verified, rehashed=None, at=LATER, entry=entry)
+            if commits:
+                await work.commit()
+        assert await entries(uow) == []
+
+    async with uow() as work:
+        assert await work.users.record_login(user, rehashed=None, at=LATER, entry=entry)
+        await work.commit()
+
+    assert await entries(uow) == [entry]
+
+
 async def test_nobody_logs_in_as_a_user_who_is_gone(uow: UnitOfWorkFactory) -> None:
     async with uow() as work:
-        assert not await work.users.record_login(a_user(), rehashed=None, at=LATER)
+        assert not await work.users.record_login(
+            a_user(), rehashed=None, at=LATER, entry=an_audit_entry()
+        )
 
 
 async def test_a_login_that_is_not_committed_is_not_recorded(uow: UnitOfWorkFactory) -> None:
@@ -632,7 +666,9 @@ async def test_a_login_loses_against_a_change_of_password_in_the_same_moment(
 
     async def log_in() -> bool:
         async with uow() as work:
-            recorded = await work.users.record_login(user, rehashed="$argon2id$rehashed", at=LATER)
+            recorded = await work.users.record_login(
+                user, rehashed="$argon2id$rehashed", at=LATER, entry=an_audit_entry()
+            )
             await work.commit()
             return recorded
 
@@ -655,7 +691,9 @@ async def test_of_two_logins_that_renew_the_same_hash_one_does(uow: UnitOfWorkFa
 
     async def log_in(number: int) -> bool:
         async with uow() as work:
-            recorded = await work.users.record_login(user, rehashed=f"$argon2id${number}", at=LATER)
+            recorded = await work.users.record_login(
+                user, rehashed=f"$argon2id${number}", at=LATER, entry=an_audit_entry()
+            )
             await work.commit()
             return recorded
 

@@ -27,7 +27,7 @@ from domain.errors import Unavailable
 from domain.identity import PersonName, User, UserNotFound
 from local_stack.lock import locked
 from local_stack.stack import local_stack
-from tests.support.builders import A_MOMENT, a_role, a_user
+from tests.support.builders import A_MOMENT, a_role, a_user, an_audit_entry
 from tests.support.given import given
 from tests.support.link import Link, link_to
 from tests.support.waiting import until
@@ -218,7 +218,9 @@ async def test_writing_costs_one_round_trip_more_at_the_start_and_at_the_end(
     for _ in range(3):
         before = link.questions
         async with PostgresUnitOfWork(linked) as work:
-            assert await work.users.record_login(user, rehashed=None, at=A_MOMENT)
+            assert await work.users.record_login(
+                user, rehashed=None, at=A_MOMENT, entry=an_audit_entry()
+            )
             await work.commit()
         spent.append(link.questions - before)
 

@@ -132,28 +132,38 @@ class LogIn:
         client: ClientInfo,
     ) -> Sequence[Role] | None:
         """Record the log-in and return the user's roles, or None if they may not log in any more."""
-        session, ended = opened.session, opened.ended
+        session = opened.session
+        target = f"user:{user.id}"
+        ended = {"ended": [str(session_id) for session_id in opened.ended]} if opened.ended else {}
+        entry, *more = self.audit.entries(
+            "sessions.logged_in",
+            client,
+            actor=user.id,
+            target=target,
+            details={"session": str(session.id), **ended},
+        )
+        roles: Sequence[Role] | None = None
         try:
             async with self.uow() as uow:
                 user.last_login_at = self.clock.now()
-                recorded = await uow.users.record_login(
-                    user, rehashed=rehashed, at=user.last_login_at
-                )
-                await self.audit(
-                    uow,
-                    "sessions.logged_in" if recorded else "sessions.log_in_failed",
-                    client,
-                    actor=user.id if recorded else None,
-                    target=f"user:{user.id}",
-                    outcome=AuditOutcome.SUCCESS if recorded else AuditOutcome.FAILURE,
-                    details={
-                        **({"session": str(session.id)} if recorded else {}),
-                        **({"ended": [str(session_id) for session_id in ended]} if ended else {}),
-                    },
-                )
-                roles = (await uow.roles.of_users([user.id])).get(user.id, ())
+                if await uow.users.record_login(
+                    user, rehashed=rehashed, at=user.last_login_at, entry=entry
+                ):
+                    for each in more:
+                        await uow.outbox.add(each)
+                    roles = (await uow.roles.of_users([user.id])).get(user.id, ())
+                else:
+                    await self.audit(
+                        uow,
+                        "sessions.log_in_failed",
+                        client,
+                        target=target,
+                        outcome=AuditOutcome.FAILURE,
+                        details=ended,
+                    )
                 await uow.commit()
         except PorticoError:
             await self._abandon(session)
             raise
-        return roles if recorded else None
+        self.audit.recorded.set()
+        return roles
