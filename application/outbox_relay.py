@@ -49,8 +49,11 @@ class OutboxRelay:
     recorded: asyncio.Event
     """The event that `RecordAudit` sets."""
     every: float = 1.0
-    commit_delay: float = 0.05
-    """Seconds to wait for the commit of a recorded entry; entries of that time are delivered together."""
+    commit_delay: float = 0.25
+    """Seconds to wait for the commit of a recorded entry; entries of that time are delivered together.
+
+    A delivery costs three statements and a write to the log, however many entries it has.
+    """
     max_pause: float = 5.0
     """Longest pause in seconds between two attempts while the log or the outbox is down."""
     shutdown_timeout: float = 5.0
