@@ -251,10 +251,8 @@ class _Analysis:
             is_rest=kind is Parameter.VAR_POSITIONAL,
         )
         slot = self._slot(None)
-        if kind is Parameter.VAR_POSITIONAL:
-            self.steps.append(Step(Kind.REST, slot, argument.read_rest))
-        else:
-            self.steps.append(Step(Kind.ARGUMENT, slot, argument.read))
+        read_it = argument.read_rest if argument.is_rest else argument.read
+        self.steps.append(Step(Kind.ARGUMENT, slot, read_it))
         self.arguments.append(argument)
         return slot
 
@@ -278,8 +276,8 @@ class _Analysis:
                 case _:
                     names.append(read.name)
         slot = self._slot(None)
-        named = tuple(slots[name] for name in names)
-        self.steps.append(Step(kind, slot, call, tuple(positions), rest, tuple(names), named))
+        named = tuple((name, slots[name]) for name in names)
+        self.steps.append(Step(kind, slot, call, tuple(positions), rest, named))
         return slot
 
     def _slot(self, value: Any) -> int:

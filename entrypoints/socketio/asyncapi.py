@@ -86,7 +86,7 @@ def asyncapi(sio: AsyncServer, *, title: str, version: str, description: str = "
             "messages": [add(message)],
         }
     return {
-        "asyncapi": "3.0.0",
+        "asyncapi": "3.1.0",
         "info": {"title": title, "version": version, "description": description},
         "defaultContentType": "application/json",
         "channels": channels,

@@ -171,6 +171,9 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
 
     async def _trigger_event(self, event: str, *args: Any, **kwargs: Any) -> Any:
         if event == "message":
+            socket = self.sockets.get(args[0])
+            if socket is None or socket.closing or socket.closed:
+                return None  # it was on the way when the connection was cut
             try:
                 await self.handlers["message"](*args)
             except Exception as error:  # noqa: BLE001  handlers fail elsewhere; here it is the packet

@@ -1,7 +1,7 @@
 """How one event runs: what its handler needs, flat and in order. `analysis` makes plans, once per registration."""
 
 import asyncio
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -33,7 +33,6 @@ class Kind(Enum):
     """How a step gets its value."""
 
     ARGUMENT = auto()
-    REST = auto()
     COROUTINE = auto()
     INLINE = auto()
     THREAD = auto()
@@ -96,9 +95,8 @@ class Step:
     """The slots of its positional arguments."""
     rest: int | None = None
     """The slot of the further ones (`*args`)."""
-    names: tuple[str, ...] = ()
-    named: tuple[int, ...] = ()
-    """The slots of its keyword arguments."""
+    named: tuple[tuple[str, int], ...] = ()
+    """Its keyword arguments, and their slots."""
 
 
 Opened = tuple[Kind, Any]
@@ -142,20 +140,20 @@ class Plan:
     ) -> Any:
         """Return what the handler returned, serialised; raise `PayloadError` or what a step raised."""
         values = [sid, event, namespace, environ, auth, reason, connection, arguments]
-        values.extend(self.constants)
+        values += self.constants
         get = values.__getitem__
         opened: list[Opened] = []
         result: Any = None
         try:
             for step in self.steps:
                 kind = step.kind
-                if kind is Kind.ARGUMENT or kind is Kind.REST:
+                if kind is Kind.ARGUMENT:
                     values[step.slot] = step.call(arguments)
                     continue
-                positional: Iterator[Any] = map(get, step.positions)
+                positional: Iterable[Any] = map(get, step.positions)
                 if step.rest is not None:
                     positional = chain(positional, values[step.rest])
-                named = dict(zip(step.names, map(get, step.named), strict=True))
+                named = {name: values[slot] for name, slot in step.named} if step.named else {}
                 if kind is Kind.COROUTINE:
                     result = await step.call(*positional, **named)
                 elif kind is Kind.INLINE:

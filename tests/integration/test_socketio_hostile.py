@@ -196,6 +196,16 @@ async def test_a_flood_is_refused_and_then_dropped() -> None:
         await assert_unharmed(url)
 
 
+async def test_what_comes_after_the_cut_runs_nothing() -> None:
+    server = Server(Limits(rate=1, burst=5))
+    async with serving(server.sio) as url, raw(url) as client:
+        await client.send(*['42["echo",1]'] * 20, "40", "40/", "4abc")
+        await client.closed()
+    assert server.metrics.reasons == ["too fast"]
+    assert len(server.connects) == 1
+    assert server.disconnects == ["transport error"]
+
+
 async def test_a_refused_event_has_its_ack_completed() -> None:
     server = Server(Limits(rate=1, burst=3))
     async with serving(server.sio) as url, connected(url) as client:

@@ -137,6 +137,11 @@ async def test_a_payload_with_very_many_faults_is_described_briefly(
 
     assert data_of(await client.call("numbers", ["x"] * 1000)) == "numbers has 1000 errors"
 
+    @sio.event
+    async def named(numbers: dict[str, int]) -> None: ...
+
+    assert len(data_of(await client.call("named", {"x" * 10_000: "x"}))) == 2000
+
 
 async def test_a_validation_error_of_our_own_is_not_blamed_on_the_client(
     sio: AsyncServer, client: SocketTestClient
