@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 MAX_DETAILS = 20
-"""The most faults of one payload that are told one by one."""
+"""The most faults of one payload that are described one by one."""
 MAX_DETAIL = 2_000
 """Characters of them; a fault names keys, which are the client's."""
 
@@ -84,8 +84,8 @@ class PayloadError(SocketError):
         if error.error_count() > MAX_DETAILS:
             return cls(f"{name} has {error.error_count()} errors")
         details = error.errors(include_url=False, include_input=False, include_context=False)
-        told = "; ".join(_detail(each["loc"], each["msg"], name, is_only) for each in details)
-        return cls(told[:MAX_DETAIL])
+        data = "; ".join(_detail(each["loc"], each["msg"], name, is_only) for each in details)
+        return cls(data[:MAX_DETAIL])
 
 
 def _detail(loc: tuple[int | str, ...], message: str, name: str, is_only: bool) -> str:  # noqa: FBT001
