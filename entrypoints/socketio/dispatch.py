@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection
 
 from entrypoints.socketio.engine import Engine
 from entrypoints.socketio.errors import (
+    MAX_NAME,
     Code,
     Envelope,
     ExceptionHandlers,
@@ -22,15 +23,12 @@ from entrypoints.socketio.errors import (
 from entrypoints.socketio.handlers import PlannedHandler
 from entrypoints.socketio.limits import RESERVED, Client, Limits
 from entrypoints.socketio.metrics import Metrics
-from entrypoints.socketio.namespace import AsyncNamespace
+from entrypoints.socketio.namespace import PREFIX, AsyncNamespace
 from entrypoints.socketio.packets import BinaryData, StrictPacket
 from entrypoints.socketio.plan import Arguments
 from entrypoints.socketio.results import serialise
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("portico.socketio")
-
-_MAX_NAME = 200
-"""Characters of an event's name that errors repeat."""
 
 
 class Dispatcher(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio has no types
@@ -245,7 +243,6 @@ class Dispatcher(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio
         started = perf_counter()
         event: str = data[0]
         code: int | None = None
-        name = event
         try:
             if planned is not None:
                 arguments = (Arguments if type(data) is BinaryData else tuple)(data[1:])
@@ -253,7 +250,6 @@ class Dispatcher(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio
             else:
                 result = await self._trigger_event(event, namespace, sid, *data[1:])
                 if result is self.not_handled:
-                    name = "*"
                     raise SocketError(Code.UNSUPPORTED, "Unknown event")  # noqa: TRY301
                 result = serialise(result)
             if ack_id is not None:
@@ -261,17 +257,26 @@ class Dispatcher(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio
         except Exception as error:  # noqa: BLE001  it is logged unless somebody foresaw it
             failure = self._failure(error, event, sid, namespace)
             code = failure.code
-            await self._send_error(eio_sid, namespace, ack_id, envelope(event[:_MAX_NAME], failure))
+            await self._send_error(eio_sid, namespace, ack_id, envelope(event, failure))
+        name = event if planned is None else planned.registration.event
+        if planned is None and not self._is_registered(event, namespace):
+            name = "*"  # whatever clients may call it, the names that are counted are ours
         self.metrics.handled(namespace, name, perf_counter() - started, code)
+
+    def _is_registered(self, event: str, namespace: str) -> bool:
+        class_, _ = self._get_namespace_handler(namespace, ())
+        return any(event in self.handlers.get(name, ()) for name in (namespace, "*")) or hasattr(
+            class_, PREFIX + event
+        )
 
     def _planned(self, event: str, namespace: str) -> PlannedHandler | None:
         handler, _ = self._get_event_handler(event, namespace, ())
         if handler is None:
             class_, _ = self._get_namespace_handler(namespace, ())
             if isinstance(class_, AsyncNamespace):
-                return class_.planned.get(event)
-            if class_ is None and event == "connect":
-                return self._implicit_connect
+                handler = class_.planned.get(event)
+            if event == "connect" and not hasattr(class_, f"{PREFIX}connect"):
+                handler = handler or self._implicit_connect
         return handler if isinstance(handler, PlannedHandler) else None
 
     async def _trigger_event(self, event: str, namespace: str, *args: Any) -> Any:
@@ -334,7 +339,7 @@ class Dispatcher(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio
             return foreseen
         _log.error(
             "handler failed",
-            socket_event=event[:_MAX_NAME],
+            socket_event=event[:MAX_NAME],
             sid=sid,
             namespace=namespace,
             exc_info=error,

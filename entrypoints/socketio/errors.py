@@ -10,6 +10,8 @@ from starlette.exceptions import HTTPException
 
 MAX_DETAILS = 20
 """The most faults of one payload that are described one by one."""
+MAX_NAME = 200
+"""Characters of an event's name that an error repeats."""
 MAX_DETAIL = 2_000
 """Characters of them; a fault names keys, which are the client's."""
 
@@ -97,7 +99,7 @@ def envelope(event: str, error: SocketError) -> Envelope:
     """Return what the client gets for `error`."""
     return {
         "code": int(error.code),
-        "event": event,
+        "event": event[:MAX_NAME],
         "message": MESSAGES[error.code],
         "data": error.data,
     }

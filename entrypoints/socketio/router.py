@@ -26,14 +26,17 @@ class Route:
             self,
             event=self.event if is_fixed else prefix + self.event,
             namespace=self.namespace or namespace,
-            dependencies=(*dependencies, *self.dependencies),
+            dependencies=self.dependencies
+            if self.event == "disconnect"
+            else (*dependencies, *self.dependencies),
         )
 
 
 class SocketRouter:
     """Handlers with a prefix of their events, a namespace and dependencies in common.
 
-    The dependencies run before those of the handlers, and also for `connect` and `disconnect`, which get no prefix.
+    The dependencies run before those of the handlers, and before `connect` too, but not before `disconnect`: who leaves
+    cannot be refused. Neither of these two gets the prefix.
     """
 
     def __init__(

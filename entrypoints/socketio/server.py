@@ -51,7 +51,7 @@ class AsyncServer(Dispatcher):
         app: Any = None,
         **options: Any,
     ) -> None:
-        """`dependencies` run before every handler, and before a client is accepted.
+        """`dependencies` run before every handler but those of `disconnect`, and before a client is accepted.
 
         `ordered` lets the events of a client run one after another; otherwise each is a task. `app` is what
         `HTTPConnection.app` is for dependencies, since the FastAPI application is inside and has not been asked.
@@ -160,10 +160,14 @@ class AsyncServer(Dispatcher):
                 continue
             registration = Registration(name.removeprefix(PREFIX), namespace_handler.namespace)
             method = getattr(namespace_handler, name)
-            stored = self._stored(method, registration, dependencies, None)
+            guards = () if registration.event == "disconnect" else dependencies
+            stored = self._stored(method, registration, guards, None)
             if isinstance(stored, PlannedHandler):
                 planned[registration.event] = stored
         if isinstance(namespace_handler, AsyncNamespace):
+            if dependencies and not hasattr(namespace_handler, f"{PREFIX}connect"):
+                accept = Registration("connect", namespace_handler.namespace)
+                planned["connect"] = self._planned_handler(_accept, accept, dependencies, None)
             namespace_handler.planned = planned
         elif planned:
             raise InvalidHandler(
@@ -209,7 +213,7 @@ class AsyncServer(Dispatcher):
     ) -> Callable[..., Any]:
         if registration.event in RESERVED - {"connect", "disconnect"}:
             raise InvalidHandler(f"{registration}: the name is reserved, and no client can send it")
-        has_options = self.dependencies or dependencies or ordered is not None
+        has_options = self._guards_of(registration) or dependencies or ordered is not None
         if not has_options and is_plain(handler, registration):
             return handler
         if registration.event == "connect" and self.always_connect:
@@ -227,9 +231,13 @@ class AsyncServer(Dispatcher):
             handler,
             registration,
             self,
-            dependencies=(*self.dependencies, *dependencies),
+            dependencies=(*self._guards_of(registration), *dependencies),
             ordered=self.ordered if ordered is None else ordered,
         )
+
+    def _guards_of(self, registration: Registration) -> tuple[Depends, ...]:
+        # Nobody can be refused any more, and what the handler cleans up would stay.
+        return () if registration.event == "disconnect" else self.dependencies
 
     # --- sending ---
 

@@ -245,16 +245,16 @@ async def test_events_in_flight_are_bounded() -> None:
 
 async def test_who_reads_nothing_is_dropped_and_others_get_everything() -> None:
     server = Server(Limits(max_unsent_bytes=1_000_000))
-    text = secrets.token_hex(50_000)  # nothing that could be compressed
+    news = secrets.token_bytes(100_000)  # nothing that could be compressed
     async with (
-        serving(server.sio, ws_ping_interval=0.5, ws_ping_timeout=0.5) as url,
+        serving(server.sio) as url,
         raw(url, receive_buffer=4096) as lazy,
         connected(url) as reader,
     ):
         received = Received(reader, "news")
         lazy.connection.transport.pause_reading()
         for _ in range(100):
-            await server.sio.emit("news", text)
+            await server.sio.emit("news", news)
             await received.next()
             assert server.sio.unsent_bytes() <= 1_500_000
         assert server.metrics.reasons == ["slow reader"]
@@ -277,7 +277,6 @@ async def test_a_connection_that_reads_nothing_does_not_outlive_its_end(
         lazy.connection.transport.pause_reading()
         for _ in range(200):
             await server.sio.emit("news", secrets.token_bytes(100_000))
-        assert server.metrics.reasons == ["slow reader"]
         async with asyncio.timeout(5):
             while server.sio.connection_count or is_anything_served():  # noqa: ASYNC110
                 await asyncio.sleep(0.05)

@@ -9,7 +9,7 @@ from socketio import exceptions
 
 from entrypoints.socketio.errors import Code, SocketError
 from entrypoints.socketio.metrics import Metrics
-from entrypoints.socketio.parameters import SID, Environ, Reason
+from entrypoints.socketio.parameters import SID, Environ, Event, Reason
 from entrypoints.socketio.server import AsyncServer
 from entrypoints.socketio.testing import ConnectionRefused, SocketTestClient
 
@@ -254,13 +254,23 @@ async def test_what_happens_is_told_to_whoever_counts() -> None:
     @sio.event
     async def work(number: int) -> None: ...
 
+    @sio.event
+    async def plain(sid, number):  # type: ignore[no-untyped-def]
+        ...
+
+    @sio.on("*", namespace="/any")
+    async def anything(event: Event) -> None: ...
+
     async with SocketTestClient(sio) as client:
         assert sio.connection_count == 1
         await client.call("work", 1)
         await client.call("work", "x")
+        await client.call("plain", 1)
         await client.call("anything")
         await client.call("connect")
     await refused(sio, namespace="/nowhere")
+    async with SocketTestClient(sio, namespace="/any") as client:
+        await client.call("whatever")
 
     assert sio.connection_count == 0
     assert sio.unsent_bytes() == 0
@@ -268,8 +278,12 @@ async def test_what_happens_is_told_to_whoever_counts() -> None:
         ("connected", "/"),
         ("handled", "/", "work", None),
         ("handled", "/", "work", 1007),
+        ("handled", "/", "plain", None),
         ("handled", "/", "*", 1003),
         ("refused", "/", 1003),
         ("disconnected", "/", "transport close"),
         ("connection_refused", "*", 1003),
+        ("connected", "/any"),
+        ("handled", "/any", "*", None),
+        ("disconnected", "/any", "transport close"),
     ]

@@ -296,7 +296,64 @@ async def test_methods_of_a_namespace_are_handlers() -> None:
         assert (await client.call("send", {}))["error"]["code"] == 1007
         assert (await client.receive("error"))["event"] == "send"
         assert (await client.call("other"))["error"]["code"] == 1003
-    assert calls == ["guard", "connect", "guard", "guard", "guard", "transport close"]
+    assert calls == ["guard", "connect", "guard", "guard", "transport close"]
+
+
+async def test_dependencies_of_a_namespace_guard_who_joins_it_without_a_connect_too(
+    sio: AsyncServer,
+) -> None:
+    async def deny() -> None:
+        raise PermissionError
+
+    class Closed(AsyncNamespace):
+        dependencies = (Depends(deny),)
+
+        async def on_send(self, number: int) -> None: ...
+
+    sio.exception_handler(PermissionError)(lambda _: denied())
+    sio.register_namespace(Closed("/closed"))
+
+    with pytest.raises(ConnectionRefused):
+        async with SocketTestClient(sio, namespace="/closed"):
+            pass
+
+
+async def test_dependencies_of_the_server_guard_classes_without_a_connect() -> None:
+    async def deny() -> None:
+        raise PermissionError
+
+    class Chat(AsyncNamespace):
+        async def on_send(self, number: int) -> None: ...
+
+    sio = AsyncServer(dependencies=[Depends(deny)])
+    sio.exception_handler(PermissionError)(lambda _: denied())
+    sio.register_namespace(Chat("/chat"))
+
+    with pytest.raises(ConnectionRefused):
+        async with SocketTestClient(sio, namespace="/chat"):
+            pass
+
+
+async def test_a_guard_cannot_keep_a_disconnect_from_running() -> None:
+    is_expired = False
+    left: list[str] = []
+
+    async def not_expired() -> None:
+        if is_expired:
+            raise PermissionError
+
+    sio = AsyncServer(dependencies=[Depends(not_expired)])
+    router = SocketRouter(dependencies=[Depends(not_expired)])
+
+    @router.event
+    async def disconnect(reason: Reason) -> None:
+        left.append(reason)
+
+    sio.include_router(router)
+
+    async with SocketTestClient(sio):
+        is_expired = True
+    assert left == ["transport close"]
 
 
 async def test_wrong_methods_are_refused_by_name(sio: AsyncServer) -> None:
