@@ -1,6 +1,7 @@
 """What holds for every request, in plain ASGI."""
 
 import asyncio
+import logging
 import re
 import secrets
 import time
@@ -41,6 +42,8 @@ _HSTS = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("portico.http")
+# It knows the level too, and to ask it costs nothing; structlog would make a logger first.
+_level = logging.getLogger("portico.http")
 
 
 def middleware(settings: HttpSettings, *, auth_prefixes: tuple[str, ...]) -> list[Middleware]:
@@ -114,7 +117,8 @@ class RequestMiddleware:
         except asyncio.CancelledError as error:
             await _answer_error(error, scope, receive, send)
         finally:
-            _log_request(scope, method, context, time.perf_counter() - started)
+            if _level.isEnabledFor(logging.INFO):
+                _log_request(scope, method, context, time.perf_counter() - started)
 
 
 class FinishingSend:

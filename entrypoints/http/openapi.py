@@ -111,6 +111,8 @@ class DescribedAPI(FastAPI):
             servers=[{"url": "/", "description": "The host that serves this document."}],
             openapi_url=None,  # `docs` serves it, declared like every other route
             generate_unique_id_function=lambda route: to_camel(route.name),
+            # Else FastAPI looks at each request whether somebody has configured OpenTelemetry meanwhile.
+            telemetry={"tracing": False, "metrics": False, "logs": False},
             **options,
         )
         self.router.route_class = DeclaredRoute

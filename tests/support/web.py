@@ -1,5 +1,6 @@
 """The HTTP application over a world in memory, and a client that holds every response to what all of them promise."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Collection, Mapping, MutableMapping
 from contextlib import AsyncExitStack
@@ -79,6 +80,9 @@ class Web:
         self._documented = description(debug=settings.environment.debug)["paths"]
 
     async def __aenter__(self) -> Self:
+        level = logging.getLogger("portico.http").level
+        logging.getLogger("portico.http").setLevel(logging.INFO)
+        self._stack.callback(logging.getLogger("portico.http").setLevel, level)
         self.logs = self._stack.enter_context(
             structlog.testing.capture_logs([structlog.contextvars.merge_contextvars])
         )
