@@ -18,6 +18,7 @@ from domain.scheduling.errors import InvalidDefinition
 from domain.scheduling.fields import (
     Choice,
     FieldKind,
+    Fields,
     Flag,
     Instant,
     JsonList,
@@ -65,13 +66,16 @@ _SCHEMAS: Mapping[type, Callable[[Any], _Schema]] = {
 }
 
 
-def _described(kind: FieldKind | _Schema, description: str, example: object) -> Any:  # noqa: ANN401 - as `Field`
+_KINDS: Fields = {**drafts.FIELDS, **codec.FIELDS, **CHANGE_FIELDS, **PREVIEW_FIELDS}
+
+
+def _described(name: str, description: str, *, example: object) -> Any:  # noqa: ANN401 - as `Field`
     """Describe a field that accepts any JSON; the domain checks the value."""
     return Field(
         default_factory=lambda: None,
         description=description,
         examples=[example],
-        json_schema_extra=kind if isinstance(kind, dict) else _schema(kind),
+        json_schema_extra=_schema(_KINDS[name]) if name in _KINDS else _SCHEDULE,
     )
 
 
@@ -114,61 +118,58 @@ _SCHEDULES = [
 ]
 
 
+_SCHEDULE: _Schema = {"anyOf": [{"type": "object", "oneOf": _SCHEDULES}, {"type": "string"}]}
+
+
 class DefinitionFields(ApiModel):
     """The fields of a periodic task that users set."""
 
-    name: Any = _described(drafts.FIELDS["name"], "Unique, on one line.", "Tidy up")
-    description: Any = _described(drafts.FIELDS["description"], "Free text.", "Removes old runs.")
+    name: Any = _described("name", "Unique, on one line.", example="Tidy up")
+    description: Any = _described("description", "Free text.", example="Removes old runs.")
     task: Any = _described(
-        drafts.FIELDS["task"],
-        "The name of a task that `GET /tasks` lists.",
-        "portico.prune_runs",
+        "task", "The name of a task that `GET /tasks` lists.", example="portico.prune_runs"
     )
-    kind: Any = _described(codec.FIELDS["kind"], "The kind of schedule.", "crontab")
+    kind: Any = _described("kind", "The kind of schedule.", example="crontab")
     schedule: Any = _described(
-        {"anyOf": [{"type": "object", "oneOf": _SCHEDULES}, {"type": "string"}]},
+        "schedule",
         "When the task runs. A string is a crontab in one line (`*/15 8-17 * * mon-fri`, `@daily`), in UTC.",
-        {"minute": "*/15", "timezone": "America/New_York"},
+        example={"minute": "*/15", "timezone": "America/New_York"},
     )
-    args: Any = _described(drafts.FIELDS["args"], "Positional arguments.", [])
-    kwargs: Any = _described(drafts.FIELDS["kwargs"], "Keyword arguments.", {})
+    args: Any = _described("args", "Positional arguments.", example=[])
+    kwargs: Any = _described("kwargs", "Keyword arguments.", example={})
     options: Any = _described(
-        drafts.FIELDS["options"],
+        "options",
         "Options of Celery's `apply_async`: `queue`, `priority`, `expires` (in seconds), `headers` and others.",
-        {"queue": "portico", "expires": 600},
+        example={"queue": "portico", "expires": 600},
     )
     start_at: Any = _described(
-        drafts.FIELDS["start_at"], "No slot is before this time.", "2026-01-01T00:00:00Z"
+        "start_at", "No slot is before this time.", example="2026-01-01T00:00:00Z"
     )
     end_at: Any = _described(
-        drafts.FIELDS["end_at"], "No slot is after this time.", "2036-01-01T00:00:00Z"
+        "end_at", "No slot is after this time.", example="2036-01-01T00:00:00Z"
     )
-    one_off: Any = _described(drafts.FIELDS["one_off"], "Whether the task runs only once.", False)  # noqa: FBT003 - an example
+    one_off: Any = _described("one_off", "Whether the task runs only once.", example=False)
     max_runs: Any = _described(
-        drafts.FIELDS["max_runs"], "The task ends after this number of runs.", 10_000
+        "max_runs", "The task ends after this number of runs.", example=10_000
     )
     max_running: Any = _described(
-        drafts.FIELDS["max_running"],
+        "max_running",
         "How many runs may be active at once. Further slots are skipped; with `misfire: run_all` they wait until a run "
         "ends.",
-        1,
+        example=1,
     )
     jitter: Any = _described(
-        drafts.FIELDS["jitter"],
-        "A random delay after the slot: at most this number of seconds.",
-        0.0,
+        "jitter", "A random delay after the slot: at most this number of seconds.", example=0.0
     )
     misfire: Any = _described(
-        drafts.FIELDS["misfire"],
+        "misfire",
         "Which missed slots run afterwards: none, the last one, or all.",
-        "run_once",
+        example="run_once",
     )
     misfire_grace: Any = _described(
-        drafts.FIELDS["misfire_grace"],
-        "How many seconds late a run may be; null means any.",
-        3600.0,
+        "misfire_grace", "How many seconds late a run may be; null means any.", example=3600.0
     )
-    enabled: Any = _described(CHANGE_FIELDS["enabled"], "False while the task is paused.", True)  # noqa: FBT003 - an example
+    enabled: Any = _described("enabled", "False while the task is paused.", example=True)
 
 
 class WrittenBody(DefinitionFields):
@@ -209,9 +210,9 @@ class ChangeBody(WrittenBody):
     model_config = ConfigDict(json_schema_extra={"additionalProperties": False})
 
     catch_up: Any = _described(
-        CHANGE_FIELDS["catch_up"],
+        "catch_up",
         "With `enabled: true`: whether the slots of the pause count as missed. Then `misfire` applies to them.",
-        True,  # noqa: FBT003 - an example
+        example=True,
     )
 
 
@@ -223,14 +224,10 @@ class PreviewBody(WrittenBody):
     )
 
     after: Any = _described(
-        PREVIEW_FIELDS["after"],
-        "Return slots after this time. The default is now.",
-        "2026-11-01T04:00:00Z",
+        "after", "Return slots after this time. The default is now.", example="2026-11-01T04:00:00Z"
     )
     count: Any = _described(
-        PREVIEW_FIELDS["count"],
-        f"How many slots to return. The default is {PREVIEWED}.",
-        3,
+        "count", f"How many slots to return. The default is {PREVIEWED}.", example=3
     )
 
 
