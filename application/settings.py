@@ -268,10 +268,6 @@ class KeyRing:
     next: str | None = field(default=None, repr=False)
     retired: tuple[RetiredKey, ...] = ()
 
-    def pems(self) -> tuple[str, ...]:
-        """Return every key of the ring, the active one first."""
-        return tuple(p for p in (self.active, self.next) if p) + tuple(k.pem for k in self.retired)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeySettings:

@@ -445,14 +445,18 @@ def test_two_rotations_in_one_second_lose_no_key(tmp_path: Path) -> None:
     assert len(after.access.retired) == 2
 
 
+def pems(ring: KeyRing) -> set[str]:
+    return {key for key in (ring.active, ring.next, *(key.pem for key in ring.retired)) if key}
+
+
 def test_who_reads_during_a_rotation_finds_both_the_old_and_the_new_key(tmp_path: Path) -> None:
     make_keys(tmp_path)
-    before = read_key_dir(tmp_path).access.pems()
+    before = pems(read_key_dir(tmp_path).access)
 
     with ThreadPoolExecutor(1) as threads:
         rotation = threads.submit(rotate_keys, tmp_path, SETTINGS, A_MOMENT)
         while not rotation.done():
-            assert set(before) <= set(read_key_dir(tmp_path).access.pems())
+            assert before <= pems(read_key_dir(tmp_path).access)
 
 
 def test_a_purpose_without_a_next_key_is_given_one_before_it_is_rotated(tmp_path: Path) -> None:

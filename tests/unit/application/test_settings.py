@@ -156,11 +156,6 @@ def test_the_audience_of_refresh_tokens_is_one_that_no_other_service_has() -> No
     assert SAFE.sessions.refresh_audience != SAFE.sessions.audience
 
 
-def test_a_ring_lists_the_key_in_use_first() -> None:
-    assert KeyRing(active="one", next="two").pems() == ("one", "two")
-    assert KeyRing().pems() == ()
-
-
 def test_the_error_is_one_line_per_problem() -> None:
     error = UnsafeSettings((Problem("PORTICO_A", "must be a"), Problem("PORTICO_B", "must be b")))
     assert str(error) == "PORTICO_A must be a\nPORTICO_B must be b"

@@ -294,14 +294,6 @@ def test_without_a_limit_a_task_goes_on() -> None:
     assert a_periodic_task().runs_left(ScheduleState(runs=10**9)) is None
 
 
-def test_a_task_that_is_still_running_may_not_start_too_often() -> None:
-    task = a_periodic_task(max_running=2)
-
-    assert task.may_start(running=1)
-    assert not task.may_start(running=2)
-    assert a_periodic_task().may_start(running=1000)
-
-
 def test_a_message_expires_at_the_next_slot_unless_configured_otherwise() -> None:
     daily = a_periodic_task(created_at=at("00:00"), schedule=cron("0 12 * * *"))
     told = a_periodic_task(options=PublishingOptions({"expires": 90}), misfire=Misfire.RUN_ALL)
