@@ -1,4 +1,4 @@
-"""A bounded memory of this process, for what is costly to find out again."""
+"""A bounded cache of this process, for values that are costly to find again."""
 
 from collections import OrderedDict
 from collections.abc import Hashable

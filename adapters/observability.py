@@ -1,4 +1,4 @@
-"""What the service says about itself: one logger configuration for our code and every library's.
+"""Logs: one configuration for our code and every library.
 
 Lines of our own loggers are formed and written by structlog alone; a record of `logging` and a second formatter would
 cost a request more than its handler. What libraries log comes through `logging`, in the same form.
@@ -130,7 +130,7 @@ class LineLogger:
 
 
 def _leave_out_what_tasks_carry(record: logging.LogRecord) -> bool:
-    """Keep which task it was, and drop what it was given and what it returned: that may be anything."""
+    """Keep the name and id of the task; drop its arguments and its result, which may be secret."""
     if not record.name.startswith("celery."):
         return True
     data = record.__dict__.pop("data", None)
@@ -175,7 +175,7 @@ def _as_text(*, colors: bool) -> list[Processor]:
 
 
 def clean(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Mask what is secret, and escape what would break out of its line or command a terminal."""
+    """Mask secrets, and escape line breaks and terminal control sequences."""
     event.pop("color_message", None)  # uvicorn says everything twice
     return {
         key: value if key == "exc_info" else _cleaned(key, value) for key, value in event.items()

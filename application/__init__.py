@@ -1,1 +1,1 @@
-"""What Portico can do: use cases, and the ports they need. Knows the domain, nothing else."""
+"""Use cases, and the ports they need. The application knows the domain and nothing else."""

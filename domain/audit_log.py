@@ -34,11 +34,11 @@ class AuditOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """Who did what, to what, from where, when, and with which result. Never changed, never holds a secret.
+    """One action: its actor, target, address, time and result. It never changes and never holds a secret.
 
-    Every store can hold every entry, so that none of them is lost or keeps others waiting: texts are cut,
-    characters that cannot be stored are replaced, and details become JSON values. Of details that exceed
-    `LARGEST_DETAILS` remain `{"excerpt": <how their JSON begins>, "bytes": <how long it was>}`.
+    Every store can hold every entry, so no entry is lost and none holds up others: long texts are cut, characters
+    that cannot be stored are replaced, and details become JSON values. Details larger than `LARGEST_DETAILS` are
+    replaced by `{"excerpt": <the beginning of their JSON>, "bytes": <its length>}`.
     """
 
     id: AuditId
@@ -73,10 +73,10 @@ class AuditEntry:
 
 
 def parts_of(details: Mapping[str, object]) -> Sequence[Mapping[str, object]]:
-    """Return details that one entry can hold as they are, and others in parts, each with its number and how many.
+    """Return `details` unchanged if one entry can hold them, else in numbered parts.
 
-    Nothing is left out, so that nobody hides one value behind many others: objects and lists are divided. A single
-    text that exceeds `LARGEST_DETAILS` is alone in its part.
+    No value is left out, so nobody can hide one behind many others: objects and lists are divided. A single text
+    larger than `LARGEST_DETAILS` has a part of its own.
     """
     storable = _storable_object(cast("Mapping[object, object]", details), depth=1)
     if _size(storable) <= LARGEST_DETAILS:

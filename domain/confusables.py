@@ -18,7 +18,7 @@ _WRITTEN_TOGETHER = {
 
 
 def is_of_one_script(text: str) -> bool:
-    """Tell whether there is a script that has all characters of `text` (UTS 39 §5.1: single-script).
+    """Return whether one script has all characters of `text` (UTS 39 §5.1: single-script).
 
     Digits, punctuation, symbols and most marks are common to all scripts. Chinese with Bopomofo, Japanese with its
     three scripts and Korean with Chinese characters are one.
@@ -36,7 +36,7 @@ def is_of_one_script(text: str) -> bool:
 
 
 def skeleton(text: str) -> str:
-    """Return what `text` has in common with all texts that look like it (UTS 39 §4); nothing to be shown."""
+    """Return the skeleton of `text` (UTS 39 §4): equal for texts that look alike. Never show it."""
     prototypes = _prototypes()
     mapped = "".join(prototypes.get(c, c) for c in unicodedata.normalize("NFD", text))
     return unicodedata.normalize("NFD", mapped)
@@ -66,7 +66,7 @@ def _script_ranges() -> tuple[list[int], list[tuple[int, frozenset[str]]]]:
 
 @cache
 def _prototypes() -> Mapping[str, str]:
-    """Return what each confusable character is taken for."""
+    """Return the character that each confusable one looks like."""
     return {
         chr(int(source, 16)): "".join(chr(int(point, 16)) for point in target)
         for target, sources in _entries(CONFUSABLES)

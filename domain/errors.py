@@ -19,7 +19,7 @@ class NotFound(PorticoError):
 
 
 class Conflict(PorticoError):
-    """The change contradicts what is stored."""
+    """The change conflicts with stored data."""
 
 
 class Unauthenticated(PorticoError):

@@ -39,10 +39,10 @@ class Permission:
 
 
 class PermissionChangeKind(StrEnum):
-    """What became of a permission."""
+    """How a permission changed."""
 
     ADDED = "added"
-    """There is a route now: a new one, or one that has returned."""
+    """Its route is new, or has returned."""
     REMOVED = "removed"
     REWORDED = "reworded"
 
@@ -56,7 +56,7 @@ class PermissionChange:
 
     @property
     def kind(self) -> PermissionChangeKind:
-        """What became of it."""
+        """How it changed."""
         if self.after.removed_at is not None:
             return PermissionChangeKind.REMOVED
         if self.before is None or self.before.removed_at is not None:
@@ -67,7 +67,7 @@ class PermissionChange:
 def reconcile(
     known: Iterable[Permission], routes: Sequence[Route], *, ids: Sequence[UUID], at: datetime
 ) -> Sequence[PermissionChange]:
-    """Return what changes in the catalogue of the `known` permissions so that it is `routes`.
+    """Return the changes that turn the `known` permissions into those of `routes`.
 
     A new one gets the id at its place in `ids`; what has vanished is removed at `at`.
     """

@@ -1,4 +1,4 @@
-"""The version of what is changed by id: the moment of its last change, which no two versions share."""
+"""The version of an object is the time of its last change; no two versions of it share one."""
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
@@ -7,10 +7,10 @@ from typing import TypeAlias
 from domain.errors import PreconditionFailed
 
 Versions: TypeAlias = Collection[datetime]
-"""The versions that a caller accepts, of whatever they want to change."""
+"""The versions of an object that a caller is willing to change."""
 
 _TICK = timedelta(microseconds=1)
-"""What every store keeps of an instant."""
+"""The precision with which every store keeps an instant."""
 
 
 def check_version(updated_at: datetime, expected: Versions | None) -> None:
@@ -20,5 +20,5 @@ def check_version(updated_at: datetime, expected: Versions | None) -> None:
 
 
 def next_version(updated_at: datetime, now: datetime) -> datetime:
-    """Return when a locked thing changes now: later than its last change, whatever the clocks of the hosts say."""
+    """Return the time of a change made now: always later than the last change, even if the clocks of hosts differ."""
     return max(now, updated_at + _TICK)

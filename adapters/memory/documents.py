@@ -34,14 +34,14 @@ class MemoryCollection:
 
 @dataclass(slots=True)
 class _View:
-    """The documents of one collection when a transaction first looked, and what it has written since."""
+    """The documents of one collection at the first access of a transaction, and its writes since."""
 
     seen: dict[DocumentId, _Document]
     written: dict[DocumentId, _Document | None] = field(default_factory=dict)
 
 
 class DocumentTransaction:
-    """What one transaction sees and has written. Of two that write the same document, the later one fails."""
+    """The view and the writes of one transaction. Of two that write the same document, the later one fails."""
 
     def __init__(self) -> None:
         self._views: dict[MemoryCollection, _View] = {}
@@ -60,7 +60,7 @@ class DocumentTransaction:
         self._view(collection).written.update(writes)
 
     def commit(self) -> None:
-        """Show everybody what was written, or raise `Unavailable` and change nothing."""
+        """Publish the writes, or raise `Unavailable` and change nothing."""
         for collection, view in self._views.items():
             if self.failed or any(
                 collection.committed.get(one) is not view.seen.get(one) for one in view.written
@@ -77,7 +77,7 @@ class DocumentTransaction:
 
 @asynccontextmanager
 async def document_transaction() -> AsyncIterator[DocumentTransaction]:
-    """Do what the block does together at its end, or not at all if an error leaves the block."""
+    """Apply all writes of the block at its end, or none if it raises."""
     transaction = DocumentTransaction()
     yield transaction
     transaction.commit()

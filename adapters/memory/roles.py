@@ -189,5 +189,5 @@ def _by_code(role: Role) -> str:
 
 
 def _locks(role_ids: Collection[RoleId]) -> list[tuple[str, RoleId]]:
-    # Whoever locks several does so in the same order: two never wait for each other.
+    # All lock in the same order, so that two transactions never wait for each other.
     return [("role", role_id) for role_id in sorted(set(role_ids))]

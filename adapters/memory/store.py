@@ -34,7 +34,7 @@ class UserRoles(frozenset[RoleId]):
 
 
 class DeletedPeriodicTask:
-    """That a periodic task was deleted, by its id."""
+    """The id of a deleted periodic task."""
 
 
 class ReadingProblem(str):
@@ -87,7 +87,7 @@ class MemoryStore:
             self._listeners.remove(listener)
 
     def notify(self) -> None:
-        """Wake everybody who waits for a commit."""
+        """Wake all tasks that wait for a commit."""
         for listener in self._listeners:
             if not listener.done():
                 listener.set_result(None)
@@ -143,7 +143,7 @@ class MemoryTransaction:
         return table
 
     async def lock(self, *what: Hashable) -> None:
-        """Exclude everybody else from each of these, until the end."""
+        """Lock each of these until the end of the transaction."""
         self.raise_failure()
         for each in what:
             if each not in self._locked:
@@ -152,11 +152,11 @@ class MemoryTransaction:
                 self._locked[each] = lock
 
     def is_free(self, what: Hashable) -> bool:
-        """Tell whether nobody else has locked this."""
+        """Return whether no other transaction has locked this."""
         return what in self._locked or not self._store.lock(what).locked()
 
     async def wait_for(self, *what: Hashable) -> None:
-        """Wait until nobody else has locked one of these."""
+        """Wait until no other transaction has locked any of these."""
         for each in what:
             if each not in self._locked:
                 async with self._store.lock(each):
@@ -180,7 +180,7 @@ class MemoryTransaction:
             self._locked.popitem()[1].release()
 
     def raise_failure(self) -> None:
-        """Raise the error that a write met before."""
+        """Raise the error of an earlier write."""
         if self.failure is not None:
             raise self.failure
 
@@ -209,7 +209,7 @@ class MemoryTable(Generic[K, V]):
         return None if row is None else copy(row)
 
     def where(self, condition: Callable[[V], bool] = lambda _: True) -> list[V]:
-        """Return the rows of which the condition holds."""
+        """Return the rows that meet the condition."""
         self._transaction.raise_failure()
         visible = (self._committed | self._written).values()
         return [copy(row) for row in visible if row is not None and condition(row)]
@@ -264,5 +264,5 @@ def sorted_by(
 
 
 def page_of(found: Sequence[V], page: PageRequest) -> Page[V]:
-    """Return one page of everything that was found."""
+    """Return one page of the found rows."""
     return Page(found[page.offset : page.offset + page.size], total=min(len(found), MOST_COUNTED))

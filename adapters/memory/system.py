@@ -1,4 +1,4 @@
-"""What every use case may need from the machine, without one."""
+"""The schema of the store in memory."""
 
 from pathlib import Path
 

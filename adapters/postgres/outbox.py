@@ -20,7 +20,7 @@ audit_outbox = Table(
     Column("at", DateTime(timezone=True), nullable=False),
     Column("action", Text, nullable=False),
     Column("outcome", Text, nullable=False),
-    Column("actor", Uuid),  # no foreign key: what users did outlives them
+    Column("actor", Uuid),  # no foreign key: entries outlive users
     Column("target", Text, nullable=False),
     Column("address", Text, nullable=False),
     Column("agent", Text, nullable=False),

@@ -62,11 +62,11 @@ class Documents(Protocol[T, F_contra]):
         ...
 
     async def update(self, entity: T) -> None:
-        """Replace what is stored under its id; raise `DocumentNotFound`."""
+        """Replace the document with its id; raise `DocumentNotFound`."""
         ...
 
     async def update_many(self, entities: Sequence[T]) -> None:
-        """Replace what is stored under their ids; raise `DocumentNotFound` with the ids that do not exist.
+        """Replace the documents with their ids; raise `DocumentNotFound` with the ids that do not exist.
 
         The others are replaced all the same, unless this happens in a transaction that is left by the error.
         """

@@ -1,4 +1,4 @@
-"""What readiness and operators ask of each dependency."""
+"""Checks of each dependency, for readiness and for operators."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,14 +27,14 @@ class Concern(Enum):
 
     NONE = auto()
     WARNING = auto()
-    """It works, and may not do what somebody expects."""
+    """It works, but differently from what an operator may expect."""
     WRONG = auto()
     """Something will be lost or refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """What there is to say about one side of a dependency: `about` is a word, `text` says what it means."""
+    """A remark on one side of a dependency: `about` is a word, `text` explains it."""
 
     about: str
     text: str
@@ -53,7 +53,7 @@ class Inspection(Protocol):
 
 
 def clock_remark(ahead: float, *, tolerated: float) -> Remark:
-    """Return what a server's clock means that is `ahead` seconds before ours; tokens bear fewer than `tolerated`."""
+    """Return a remark on a server clock that is `ahead` seconds before ours; tokens tolerate fewer than `tolerated`."""
     if abs(ahead) < _SAME_TIME:
         return Remark("clock", "is that of this host")
     difference = f"is {abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} that of this host"

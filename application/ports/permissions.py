@@ -1,4 +1,4 @@
-"""What the catalogue of routes needs from the store."""
+"""The stored catalogue of routes."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime

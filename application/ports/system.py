@@ -1,4 +1,4 @@
-"""What every use case may need from the machine."""
+"""Clock, ids and secrets of the machine, and the schema of the store."""
 
 from datetime import datetime
 from pathlib import Path
@@ -49,9 +49,9 @@ class Schema(Protocol):
         ...
 
     async def is_current(self) -> bool:
-        """Tell whether the store has all that this code needs; raise `MigrationsRefused` if it never can."""
+        """Return whether the store has the newest schema; raise `MigrationsRefused` if it never can have it."""
         ...
 
     async def write_migration(self, message: str) -> Path | None:
-        """Write a migration from the store to what this code needs; return its file, or None if nothing differs."""
+        """Write a migration from the store to the tables of this code; return its file, or None if they are equal."""
         ...

@@ -42,7 +42,7 @@ class UnitOfWork(Protocol):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Undo what was not committed and give the connection back."""
+        """Roll back and return the connection."""
         ...
 
     async def commit(self) -> None:

@@ -58,7 +58,7 @@ class DeliverAudit:
     deliver: DeliverOutbox
 
     async def __call__(self) -> int:
-        """Return how many entries were delivered; raise what `DeliverOutbox` raises."""
+        """Return how many entries were delivered; raise the errors of `DeliverOutbox`."""
         await self.deliver.log.prepare()
         delivered = 0
         while count := await self.deliver():

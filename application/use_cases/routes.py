@@ -1,4 +1,4 @@
-"""The catalogue of routes: what the HTTP entrypoint offers, as permissions."""
+"""The catalogue of routes: a permission for each route of the HTTP entrypoint."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from domain.routes import Permission, PermissionChange, PermissionChangeKind, Ro
 
 @dataclass(frozen=True, slots=True)
 class SyncRoutes:
-    """Make the catalogue what the application offers; any number of workers may do so at once."""
+    """Make the catalogue equal to the routes of the application; many workers may do so at once."""
 
     uow: UnitOfWorkFactory
     clock: Clock
@@ -32,7 +32,7 @@ class SyncRoutes:
 
 
 def _codes(changes: Sequence[PermissionChange]) -> dict[str, object]:
-    """Return by kind the codes of what changed."""
+    """Return the codes of changed permissions by kind of change."""
     codes = {
         kind: sorted(change.after.route.code.value for change in changes if change.kind is kind)
         for kind in PermissionChangeKind

@@ -1,4 +1,4 @@
-"""When a schedule fires next. All of it happens on the UTC timeline; a zone only says what its clocks show then."""
+"""When a schedule fires next. All instants are in UTC; a zone says which wall-clock time they have there."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -11,11 +11,11 @@ Sun = Callable[[Solar, datetime], datetime | None]
 instant (aware, UTC), or None if there is none within a year."""
 
 RESOLUTION = timedelta(microseconds=1)
-"""The shortest time there is between two instants."""
+"""The shortest time between two instants."""
 
 
 def no_sun(solar: Solar, _after: datetime) -> datetime | None:
-    """Stand in where no astronomy is at hand: refuse every solar schedule."""
+    """Refuse every solar schedule: the stand-in where there is no astronomy."""
     raise InvalidDefinition({"kind": f"cannot be {solar.kind} here: no astronomy is installed"})
 
 
@@ -49,7 +49,7 @@ _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
 _NO_OFFSET = timedelta(0)
 _MOST_GAPS = 100
-"""A crontab whose times so many gaps in a row have skipped (2-2/1 on the second Sunday of March) never fires."""
+"""A crontab whose times are skipped by so many gaps in a row (2-2/1 on the second Sunday of March) never fires."""
 
 
 def _next_multiple(length: timedelta, after: datetime, anchor: datetime) -> datetime | None:
@@ -59,7 +59,7 @@ def _next_multiple(length: timedelta, after: datetime, anchor: datetime) -> date
 
 def _next_event(solar: Solar, after: datetime, sun: Sun) -> datetime | None:
     # Astronomy is iterative: asked from another instant it answers milliseconds differently, and a slot is its
-    # instant. So the events of a day are always computed from its midnight on, whoever asks, and when.
+    # instant. So the events of a day are always computed from its midnight on.
     start = _midnight(after)
     while True:
         event = sun(solar, start)
@@ -105,7 +105,7 @@ def _next_on_the_clock(crontab: Crontab, after: datetime) -> datetime | None:
         before, since = _offsets(zone, wall)
         if not (crontab.repeats and before < since):
             return _instant(zone, wall, after)
-        # The clocks skip it, and nothing is made up for: go on with what they show after the gap.
+        # The clocks skip it, and the run is not made up for: go on with the wall-clock time after the gap.
         gap_ends_at = _gap_end(zone, wall, before, since)
         wall = crontab.table.next_match(_whole_minute(_wall(gap_ends_at, since)))
     return None

@@ -1,4 +1,4 @@
-"""JSON: what arguments, headers and options are, because a message carries them and a `jsonb` column holds them."""
+"""JSON values. Arguments, headers and options are JSON: a message carries them and a `jsonb` column holds them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,22 +13,22 @@ _DEEPEST = 20
 
 
 def is_object(value: object) -> TypeGuard[dict[object, object]]:
-    """Tell whether `value` may be a JSON object; what its names and values are is another question."""
+    """Return whether `value` is a dict. Its names and values may still be no JSON."""
     return isinstance(value, dict)
 
 
 def is_list(value: object) -> TypeGuard[Sequence[object]]:
-    """Tell whether `value` may be a JSON list."""
+    """Return whether `value` is a list. Its items may still be no JSON."""
     return isinstance(value, list | tuple)
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Tell whether `value` is a number; to Python, true is one too."""
+    """Return whether `value` is a number; a bool is not one here."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def problem_with_json(value: object, *, depth: int = 0) -> str | None:
-    """Say what keeps `value` from being sent and stored, or None."""
+    """Return why `value` cannot be sent and stored, or None."""
     if is_list(value) or is_object(value):
         if depth == _DEEPEST:
             return f"is nested more than {_DEEPEST} levels deep"

@@ -27,7 +27,7 @@ class Due:
     """The answer for one task at one moment."""
 
     slots: tuple[datetime, ...]
-    """What to run now, oldest first."""
+    """The slots to run now, oldest first."""
     handled_until: datetime
     """Every slot up to here runs or is skipped; the next call starts here."""
     next_slot: datetime | None
@@ -47,9 +47,9 @@ def due_slots(
 ) -> Due:
     """Return which slots after `handled_until` are to run at `now`: at most `limit` (one or more) in one answer.
 
-    A slot's time lasts from its instant to the end of its jitter. What was over before `up_since`, when a beat
-    came up that has stood ready ever since, was missed: `misfire` decides. All later slots run, so that a change
-    of leader loses none. No slot runs later than `grace` after its time (None: however late).
+    A slot lasts from its instant to the end of its jitter. A slot that was over before `up_since`, since when a
+    beat has been running without a break, was missed: `misfire` decides. All later slots run, so a change of leader
+    loses none. No slot runs later than `grace` after its time (None: no limit).
     """
     missed_until = min(up_since, now) - jitter.longest - RESOLUTION
     after = handled_until

@@ -1,4 +1,4 @@
-"""Periodic tasks: what runs, when, how it is published, and what may be changed about it."""
+"""Periodic tasks: their definition, their schedule and its state, and how they change."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -69,7 +69,7 @@ class Definition:
 
     @property
     def waits_when_full(self) -> bool:
-        """Whether all slots run, those that find too many runs going on as soon as one of these has ended."""
+        """Whether a slot waits for the end of a run when `max_running` is reached, instead of being skipped."""
         return self.max_running is not None and self.misfire is Misfire.RUN_ALL
 
     def _problems(self) -> Iterator[tuple[str, str | None]]:
@@ -150,7 +150,7 @@ class StoredTask:
     created_at: datetime
     updated_at: datetime
     reset_at: datetime | None = None
-    """When it began anew: what it did before does not count."""
+    """When it was reset; earlier runs do not count."""
 
     def pause(self, *, at: datetime) -> None:
         """Run no more until resumed."""
@@ -254,13 +254,13 @@ class PeriodicTask(StoredTask):
         return None if slot is None else slot + self.jitter().delay(slot)
 
     def next_slots(self, state: ScheduleState, *, now: datetime, sun: Sun) -> Iterator[datetime]:
-        """Yield the slots to come, in order, each computed when it is asked for; none while the task is paused."""
+        """Yield future slots in order, lazily; none while the task is paused."""
         if self.enabled:
             handled_until = max(self._handled_until(state), now)
             yield from islice(self.slots_after(handled_until, sun=sun), self.runs_left(state))
 
     def slots_after(self, moment: datetime, *, sun: Sun) -> Iterator[datetime]:
-        """Yield the slots of the trigger after `moment`, in order, each computed when it is asked for."""
+        """Yield the slots of the trigger after `moment` in order, lazily."""
         trigger = self.trigger(sun)
         slot = trigger.next_after(moment)
         while slot is not None:
@@ -272,7 +272,7 @@ class PeriodicTask(StoredTask):
         if state.handled_until is None:
             return None
         trigger = self.trigger(sun)
-        # Most have one in the last days, and to find it there takes far less looking at the sky.
+        # Most have one in the last days, and finding it there needs far less astronomy.
         lately = max(self.enabled_at, state.handled_until - timedelta(days=2))
         return trigger.last_between(lately, state.handled_until) or trigger.last_between(
             self.enabled_at, state.handled_until
@@ -297,7 +297,7 @@ class PeriodicTask(StoredTask):
 
 @dataclass(slots=True, kw_only=True)
 class UnreadableTask(StoredTask):
-    """A stored definition that breaks the rules because it was written past them: shown with its reason, never run."""
+    """A stored definition that breaks the rules, for somebody wrote it by hand: shown with the reason, never run."""
 
     name: str
     stored: Mapping[str, Json] = field(hash=False)

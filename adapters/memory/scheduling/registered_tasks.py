@@ -12,7 +12,7 @@ _REMEMBERED = timedelta(days=7)
 
 
 class MemoryRegisteredTaskRepository(RegisteredTaskRepository):
-    """What workers offer, seen through one transaction."""
+    """The tasks that workers offer, as one transaction sees them."""
 
     def __init__(self, transaction: MemoryTransaction) -> None:
         self._offers: MemoryTable[str, MemoryOffer] = transaction.table(MemoryOffer)

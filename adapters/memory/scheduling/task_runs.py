@@ -1,4 +1,4 @@
-"""Runs in memory: as people see them, and as workers note them."""
+"""Runs in memory: as users see them, and as workers record them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -78,7 +78,7 @@ def _cursor(run: Run) -> Cursor:
 
 
 class MemoryRunLog(RunLog):
-    """What becomes of runs, seen by everybody at once."""
+    """The outcomes of runs, visible to all at once."""
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store

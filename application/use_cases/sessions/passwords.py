@@ -76,8 +76,8 @@ class CheckPassword:
         async with self.uow() as uow:
             user = await uow.users.find_by_login(reservation.attempt.name)
         believable = user is not None and password is not None and not reservation.locked
-        # Verify even when nobody has this name, and even what could not be decrypted: otherwise
-        # the response time tells an attacker which it was.
+        # Verify even if no user has this name, and even if the password could not be decrypted:
+        # otherwise the response time tells an attacker which it was.
         matches = await self.hasher.verify(
             password or Password(""), user.password_hash if user and believable else None
         )
