@@ -86,7 +86,7 @@ def measure(contender: Contender, wanted: Order) -> None:
         seconds, scheduler = _timed(contender.start)
         starts.append(seconds)
     assert scheduler is not None  # noqa: S101 - there is at least one round
-    idle = [_cpu_of(lambda: _tick_and_sleep(scheduler)) for _ in range(wanted.rounds * 20)]
+    idle = [_cpu_of(scheduler.tick) for _ in range(wanted.rounds * 20)]
     refreshes = []
     for _ in range(wanted.rounds):
         contender.change_one()
@@ -133,11 +133,6 @@ def _storm(contender: Contender) -> tuple[list[float], int, int]:
     lateness = sorted(moment - at.timestamp() for moment in published.values())[:DUE]
     missing = DUE - len(lateness)
     return lateness + [LONGEST_WAIT] * missing, len(lateness), statements
-
-
-def _tick_and_sleep(scheduler: Scheduler) -> None:
-    """Sleep at least a millisecond besides: a scheduler may work in other threads than the one that ticks."""
-    time.sleep(min(max(scheduler.tick() or 0, 0), 0.001))
 
 
 def _timed(act: Callable[[], Any]) -> tuple[float, Any]:

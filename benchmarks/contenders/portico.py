@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import time
 from datetime import datetime
 
 import psycopg
@@ -54,7 +53,7 @@ class Portico:
         scheduler = DatabaseScheduler(app=app)
         scheduler.max_interval = 0.001
         while len(scheduler.engine.queue) < self._tasks or not scheduler.engine.leads:
-            time.sleep(scheduler.tick())
+            scheduler.tick()
         return scheduler
 
     def change_one(self) -> None:
@@ -66,7 +65,7 @@ class Portico:
         assert self._changed is not None  # noqa: S101 - something was changed
         wanted = {"changed": self._changes}
         while True:
-            time.sleep(scheduler.tick())
+            scheduler.tick()
             entry = scheduler.engine.queue.find(self._changed[0])
             task = entry.task if entry else None
             if isinstance(task, PeriodicTask) and task.definition.kwargs == wanted:
