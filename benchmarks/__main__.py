@@ -6,18 +6,20 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import beat, guarded, log_in, report, tasks
+from benchmarks import beat, guarded, log_in, report, socket_events, tasks
 from benchmarks.servers import servers
 
 _PARTS = {
     "guarded": guarded.measure,
     "log-in": log_in.measure,
+    "socket": socket_events.measure,
     "tasks": tasks.measure,
     "beat": beat.measure,
 }
 _ROWS = {
     "guarded": {1},
     "log-in": {2},
+    "socket": {5},
     "tasks": {6, 7},
     "beat": {8, 9, 10, 11, 12, 16},
 }

@@ -188,6 +188,10 @@ class _Analysis:
             raise InvalidHandler(
                 f"{self.registration}: {where}: Depends() without a callable or a class"
             )
+        if getattr(marker, "max_concurrency", None) is not None:
+            raise InvalidHandler(
+                f"{self.registration}: {name_of(dependency)}: max_concurrency is of HTTP alone"
+            )
         call = self.overrides.get(dependency, dependency)
         if call in self.path:
             cycle = " → ".join(map(name_of, [*self.path[self.path.index(call) :], call]))

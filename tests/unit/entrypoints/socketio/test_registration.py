@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
+import fastapi
 import pytest
 from fastapi import BackgroundTasks, Cookie, Header, Query, Request, Response, WebSocket
 from pydantic import BaseModel
@@ -125,6 +126,16 @@ def test_an_annotation_that_is_not_defined_is_refused(sio: AsyncServer) -> None:
 def test_a_class_that_does_not_tell_its_parameters_is_no_dependency(sio: AsyncServer) -> None:
     with pytest.raises(InvalidHandler, match="int does not tell"):
         sio.on("chat.send", no_callable)
+
+
+def test_a_limit_that_would_not_be_kept_is_refused(sio: AsyncServer) -> None:
+    limited = fastapi.params.Depends(unlimited, max_concurrency=1)
+
+    with pytest.raises(InvalidHandler, match="unlimited: max_concurrency"):
+        sio.on("chat.send", plain, dependencies=[limited])
+
+
+async def unlimited() -> None: ...
 
 
 def test_generators_are_no_handlers_and_decorated_ones_no_dependencies(sio: AsyncServer) -> None:
