@@ -5,7 +5,8 @@ BIN := .venv/bin
 UV_VERSION := 0.13.9
 T ?= tests
 # Files are spread over workers in the order of tests/conftest.py; what one file has started is shared by its tests.
-PYTEST := $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+WORKERS ?= auto
+PYTEST := $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # Who sets it (images of containers do) would wait seconds for every command: all its modules are compiled again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -85,7 +86,7 @@ dead-code: .venv/ready ## Advisory: code that nothing seems to use
 audit: .venv/ready ## Advisory: known vulnerabilities in the locked dependencies
 	-$(BIN)/pip-audit --require-hashes -r requirements.lock
 
-##@ Test (T=path narrows each)
+##@ Test (T=path narrows each, WORKERS=2 limits the processes)
 test-unit: .venv/ready ## Unit tests: no server, seconds
 	$(BIN)/pytest --hypothesis-profile=fast -p no:schemathesis -p no:valkey tests/unit
 

@@ -212,10 +212,6 @@ class PeriodicTask(StoredTask):
         most = 1 if self.definition.one_off else self.definition.max_runs
         return None if most is None else max(0, most - state.runs)
 
-    def may_start(self, *, running: int) -> bool:
-        """Tell whether one more run may begin while `running` others are going on."""
-        return self.definition.max_running is None or running < self.definition.max_running
-
     def due(self, state: ScheduleState, *, now: datetime, up_since: datetime, sun: Sun) -> Due:
         """Return the slots to run at `now`, at most `MOST_SLOTS_AT_ONCE`, and until when slots are handled after them.
 
