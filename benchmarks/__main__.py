@@ -6,11 +6,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import beat, guarded, log_in, report, socket_events, tasks
+from benchmarks import beat, callers, guarded, log_in, report, socket_events, tasks
 from benchmarks.servers import servers
 
 _PARTS = {
     "guarded": guarded.measure,
+    "callers": callers.measure,
     "log-in": log_in.measure,
     "socket": socket_events.measure,
     "tasks": tasks.measure,
@@ -18,6 +19,7 @@ _PARTS = {
 }
 _ROWS = {
     "guarded": {1},
+    "callers": {3, 4, 13},
     "log-in": {2},
     "socket": {5},
     "tasks": {6, 7},

@@ -5,21 +5,24 @@ per second do not.
 """
 
 import asyncio
-import json
-import os
 import statistics
-import sys
-import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
+from benchmarks.processes import answer, cpu_seconds, environment_of_portico, process
 from benchmarks.report import Figure
 from benchmarks.servers import Servers
 
 CONNECTIONS = 64
 _REQUESTS = 5_000
-_OPTIMISATIONS: tuple[str, ...] = ("a frozen heap", "the route table", "joined writes")
+_OPTIMISATIONS: tuple[str, ...] = (
+    "a frozen heap",
+    "the route table",
+    "joined writes",
+    "remembered tokens",
+    "a kept connection",
+)
 """Each is measured by doing without it: `portico_http.WITHOUT`."""
 
 
@@ -45,7 +48,7 @@ async def measure(servers: Servers, rounds: int, say: Callable[[str], None]) -> 
     """Return the figures; all contenders take turns, and the first round warms up and does not count."""
     async with AsyncExitStack() as stack:
         contenders = await _contenders(servers, stack)
-        load = await stack.enter_async_context(_process("benchmarks.load", {}))
+        load = await stack.enter_async_context(process("benchmarks.load", {}))
         for number in range(rounds + 1):
             say(f"guarded: round {number} of {rounds}")
             for name, contender in contenders.items():
@@ -67,28 +70,14 @@ async def _contenders(servers: Servers, stack: AsyncExitStack) -> dict[str, Cont
         **{f"without {name}": ("portico_http", {}, (name,)) for name in _OPTIMISATIONS},
     }
     for number, (name, (module, variables, arguments)) in enumerate(wanted.items(), start=1):
-        environment = {
-            "ENVIRONMENT": "LOCAL",
-            "PORTICO_POSTGRES_URL": await servers.new_database(f"bench_http_{number}"),
-            "PORTICO_REDIS_URL": servers.redis_database(number),
-            "PORTICO_LOG_LEVEL": "WARNING",
-            # A busy machine is slow, which is not the question.
-            "PORTICO_REDIS_TIMEOUT": "30s",
-            "PORTICO_POSTGRES_TIMEOUT": "30s",
-            # Never asked here.
-            "PORTICO_MONGO_URL": "mongodb://127.0.0.1:9",
-            "PORTICO_S3_URL": "http://127.0.0.1:9",
-            "PORTICO_S3_ACCESS_KEY": "unused",
-            "PORTICO_S3_SECRET_KEY": "unused-unused",
-            **variables,
-        }
-        process = await stack.enter_async_context(
-            _process(f"benchmarks.contenders.{module}", environment, *arguments)
+        environment = await environment_of_portico(servers, f"bench_http_{number}", number)
+        started = await stack.enter_async_context(
+            process(f"benchmarks.contenders.{module}", environment | variables, *arguments)
         )
-        served = json.loads(await _line(process))
+        served = await answer(started)
         for route, requests in served["requests"].items():
             key = name if route == "page" else f"{name}, {route}"
-            found[key] = Contender(process.pid, served["port"], requests)
+            found[key] = Contender(started.pid, served["port"], requests)
     return found
 
 
@@ -99,15 +88,13 @@ async def _round(load: asyncio.subprocess.Process, name: str, contender: Contend
         "requests": _REQUESTS,
         "connections": CONNECTIONS,
     }
-    assert load.stdin is not None  # noqa: S101 - it is a pipe
-    before = _cpu(contender.pid)
-    load.stdin.write(json.dumps(order).encode() + b"\n")
-    answer = json.loads(await _line(load))
-    spent = _cpu(contender.pid) - before
-    if answer["failures"] or answer["successes"] != _REQUESTS:
-        raise RuntimeError(f"{name}: not every answer is a success: {answer}")
+    before = cpu_seconds(contender.pid)
+    result = await answer(load, order)
+    spent = cpu_seconds(contender.pid) - before
+    if result["failures"] or result["successes"] != _REQUESTS:
+        raise RuntimeError(f"{name}: not every answer is a success: {result}")
     contender.cpu.append(spent / _REQUESTS * 1e6)
-    contender.rate.append(_REQUESTS / answer["seconds"])
+    contender.rate.append(_REQUESTS / result["seconds"])
 
 
 def _figures(contenders: Mapping[str, Contender]) -> list[Figure]:
@@ -163,36 +150,3 @@ def _figures(contenders: Mapping[str, Contender]) -> list[Figure]:
             for name in _OPTIMISATIONS
         ),
     ]
-
-
-def _cpu(pid: int) -> float:
-    """Return the seconds of CPU that a process has used, user and system, to the microsecond (Linux)."""
-    # What clock_getcpuclockid(3) returns; /proc counts in hundredths of a second.
-    return time.clock_gettime((~pid << 3) | 2)
-
-
-async def _line(process: asyncio.subprocess.Process) -> bytes:
-    assert process.stdout is not None  # noqa: S101 - it is a pipe
-    line = await process.stdout.readline()
-    if not line:
-        raise RuntimeError("a contender ended; its reason is above")
-    return line
-
-
-@asynccontextmanager
-async def _process(
-    module: str, variables: Mapping[str, str], *arguments: str
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a module of ours until the block ends."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module, *arguments),
-        env={**os.environ, **variables},  # noqa: TID251 - handed on to a child, not read
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=2**20,
-    )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        await process.wait()

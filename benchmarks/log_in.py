@@ -1,4 +1,4 @@
-"""Of row 2: how soon an API of one process answers others while a crowd logs in."""
+"""Row 2: how many log in per second beside raw argon2, what else that costs, and how soon others are answered."""
 
 import asyncio
 import base64
@@ -8,19 +8,28 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
 
+import argon2
 import httpx
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from application.settings import PasswordSettings
+from benchmarks.connections import Connections
+from benchmarks.processes import cpu_seconds, with_descendants
 from benchmarks.report import Figure
 from benchmarks.servers import Servers
 
 _CROWD = 100
+_LOG_INS = 150
+"""In a round."""
 _THROTTLES = ("ACCOUNT", "ADDRESS", "GLOBAL", "PUBLIC")
 """What would turn a crowd from one address away."""
 _USERNAME, _PASSWORD = "crowd", "only to be measured with 7"
@@ -28,16 +37,40 @@ _USERNAME, _PASSWORD = "crowd", "only to be measured with 7"
 
 async def measure(_servers: Servers, rounds: int, say: Callable[[str], None]) -> list[Figure]:
     """Return the figure; the first round warms up and does not count."""
-    say("log-in: /livez while 100 clients log in")
+    say("log-in: beside raw argon2, and /livez while 100 clients log in")
     async with (
-        _portico() as api,
+        _portico() as (api, pids),
         # Two, or who asks would wait for a connection that the crowd has.
         httpx.AsyncClient(base_url=api, timeout=60) as crowd,
         httpx.AsyncClient(base_url=api, timeout=60) as other,
     ):
         found = [await _slowest(crowd, other) for _ in range(rounds + 1)][1:]
         alone = await _alone(other)
+        key = (await other.get("/api/v1/auth/keys/public")).json()["data"]
+        request, verifying = _request(api, key), _Argon2()
+        raw, log_ins = list[_Spent](), list[_Spent]()
+        for _ in range(rounds + 1):
+            raw.append(await asyncio.to_thread(verifying.spend))
+            log_ins.append(await _log_ins(api, request, pids))
+    argon2_cpu = statistics.median(each.cpu for each in raw[1:])
     return [
+        Figure(
+            row=2,
+            what="log-in",
+            unit="/s",
+            ours=statistics.median(each.rate for each in log_ins[1:]),
+            reference=statistics.median(each.rate for each in raw[1:]),
+            reference_name="raw argon2 on all cores",
+            ratio_target=0.65,
+            more_is_better=True,
+        ),
+        Figure(
+            row=2,
+            what="CPU per log-in besides argon2, all processes and servers",
+            unit="ms",
+            ours=(statistics.median(each.cpu for each in log_ins[1:]) - argon2_cpu) * 1000,
+            target=8,
+        ),
         Figure(
             row=2,
             what="/livez while 100 clients log in, p99",
@@ -46,8 +79,56 @@ async def measure(_servers: Servers, rounds: int, say: Callable[[str], None]) ->
             reference=alone * 1000,
             reference_name="when nobody logs in",
             target=50,
-        )
+        ),
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Spent:
+    rate: float
+    """Per second."""
+    cpu: float
+    """Seconds each."""
+
+
+class _Argon2:
+    """Verifications of the default parameters, on all cores at once."""
+
+    def __init__(self) -> None:
+        settings = PasswordSettings()
+        self._hasher = argon2.PasswordHasher(
+            time_cost=settings.argon2_time_cost,
+            memory_cost=settings.argon2_memory_kib,
+            parallelism=settings.argon2_parallelism,
+        )
+        self._hash = self._hasher.hash(_PASSWORD)
+
+    def spend(self) -> _Spent:
+        """Verify so many passwords."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            for verified in [
+                threads.submit(self._hasher.verify, self._hash, _PASSWORD) for _ in range(_LOG_INS)
+            ]:
+                verified.result()
+        return _Spent(
+            _LOG_INS / (time.perf_counter() - wall), (time.process_time() - cpu) / _LOG_INS
+        )
+
+
+async def _log_ins(api: str, request: bytes, pids: Sequence[int]) -> _Spent:
+    wall, cpu = time.perf_counter(), cpu_seconds(*pids)
+    async with Connections(urlsplit(api).port or 0, 16) as connections:
+        await connections.share(_LOG_INS, lambda _: request)
+    return _Spent(_LOG_INS / (time.perf_counter() - wall), (cpu_seconds(*pids) - cpu) / _LOG_INS)
+
+
+def _request(api: str, key: Mapping[str, str]) -> bytes:
+    body = json.dumps({"username": _USERNAME, "password": _sealed(key), "kid": key["kid"]})
+    return (
+        f"POST /api/v1/auth/login HTTP/1.1\r\nHost: {urlsplit(api).netloc}\r\nUser-Agent: bench/1\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    ).encode()
 
 
 async def _slowest(crowd: httpx.AsyncClient, other: httpx.AsyncClient) -> float:
@@ -86,8 +167,8 @@ def _sealed(key: Mapping[str, str]) -> str:
 
 
 @asynccontextmanager
-async def _portico() -> AsyncIterator[str]:
-    """Run everything with data of its own; return the address of the API."""
+async def _portico() -> AsyncIterator[tuple[str, Sequence[int]]]:
+    """Run everything with data of its own; return the address of the API, and all processes, servers included."""
     with tempfile.TemporaryDirectory(prefix="portico-bench-") as directory:
         environment = {
             **os.environ,  # noqa: TID251 - handed on to a child, not read
@@ -107,7 +188,8 @@ async def _portico() -> AsyncIterator[str]:
         )
         try:
             assert process.stdout is not None  # noqa: S101 - it is a pipe
-            yield json.loads(await process.stdout.readline())["api"]
+            api = json.loads(await process.stdout.readline())["api"]
+            yield api, with_descendants(process.pid)
         finally:
             process.terminate()
             await process.wait()

@@ -15,6 +15,7 @@ from dependency_injector import providers
 from fastapi import FastAPI
 
 import bootstrap
+from adapters.lru import LruCache
 from adapters.redis.access_versions import RedisAccessVersions
 from application.settings import Environment
 from benchmarks.contenders.http import USERS, Page, get, serve, show_page
@@ -46,10 +47,21 @@ def _without_joined_writes(_app: FastAPI) -> None:
     JoiningTransport.write = lambda self, data: self._transport.write(data)  # type: ignore[method-assign]
 
 
+def _without_remembered_tokens(app: FastAPI) -> None:
+    app.state.container.tokens()._accepted = LruCache(0)  # noqa: SLF001 - nobody else needs a way to be without
+
+
+def _without_a_kept_connection(app: FastAPI) -> None:
+    container = app.state.container
+    container.access_versions()._fetch._execute = container.redis().execute  # noqa: SLF001 - likewise
+
+
 WITHOUT: Mapping[str, Callable[[FastAPI], None]] = {
     "a frozen heap": _without_a_frozen_heap,
     "the route table": _without_the_route_table,
     "joined writes": _without_joined_writes,
+    "remembered tokens": _without_remembered_tokens,
+    "a kept connection": _without_a_kept_connection,
 }
 
 
@@ -109,6 +121,15 @@ async def _access_token(container: bootstrap.Container, user: User) -> str:
     return token
 
 
+async def settle_access(container: bootstrap.Container) -> None:
+    """Return when access is cached; a new Redis is taken for one that has lost changes in progress."""
+    versions = RedisAccessVersions(container.redis(), dirty_ttl=timedelta(seconds=1))
+    container.access_versions.override(providers.Object(versions))
+    anybody = UUID(int=1)
+    while not (await versions.fetch(UserId(anybody), SessionId(anybody))).stable:  # noqa: ASYNC110 - nothing tells
+        await asyncio.sleep(0.5)
+
+
 async def _main() -> None:
     settings = bootstrap.load_settings()
     # Its lines are those of production; its keys need not be.
@@ -116,12 +137,7 @@ async def _main() -> None:
     container = bootstrap.build(settings)
     await container.schema().upgrade()
     requests = await _requests(container)
-    # A new Redis is taken for one that has lost changes in progress, and for a time nobody's access is cached.
-    versions = RedisAccessVersions(container.redis(), dirty_ttl=timedelta(seconds=1))
-    container.access_versions.override(providers.Object(versions))
-    anybody = UUID(int=1)
-    while not (await versions.fetch(UserId(anybody), SessionId(anybody))).stable:  # noqa: ASYNC110 - nothing tells
-        await asyncio.sleep(0.5)
+    await settle_access(container)
     app = create_app(container=container, routers=[router])
     app.state.owns_process = True
     for name in sys.argv[1:]:

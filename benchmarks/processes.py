@@ -1,0 +1,79 @@
+"""Processes that are measured: started as modules of ours, asked over pipes, charged for their CPU time."""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.servers import Servers
+
+
+@asynccontextmanager
+async def process(
+    module: str, variables: Mapping[str, str], *arguments: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a module until the block ends."""
+    started = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module, *arguments),
+        env={**os.environ, **variables},  # noqa: TID251 - handed on to a child, not read
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=2**20,
+    )
+    try:
+        yield started
+    finally:
+        if started.returncode is None:
+            started.terminate()
+        await started.wait()
+
+
+async def answer(started: asyncio.subprocess.Process, order: object = None) -> dict[str, Any]:
+    """Return the next line of JSON that a process prints, after `order` was sent to it if there is one."""
+    assert started.stdin is not None  # noqa: S101 - pipes
+    assert started.stdout is not None  # noqa: S101
+    if order is not None:
+        started.stdin.write(json.dumps(order).encode() + b"\n")
+    line = await started.stdout.readline()
+    if not line:
+        raise RuntimeError("a process that is measured ended; its reason is above")
+    answered: dict[str, Any] = json.loads(line)
+    return answered
+
+
+def cpu_seconds(*pids: int) -> float:
+    """Return the seconds of CPU that processes have used, user and system, to the microsecond (Linux)."""
+    # What clock_getcpuclockid(3) returns; /proc counts in hundredths of a second.
+    return sum(time.clock_gettime((~pid << 3) | 2) for pid in pids)
+
+
+def with_descendants(pid: int) -> list[int]:
+    """Return a process, its children, theirs, and so on (Linux)."""
+    pids = [pid]
+    for parent in pids:
+        for children in Path(f"/proc/{parent}/task").glob("*/children"):
+            pids += map(int, children.read_text().split())
+    return pids
+
+
+async def environment_of_portico(servers: Servers, name: str, number: int) -> dict[str, str]:
+    """Return the variables of one that serves HTTP, with a new database, and Redis's database of this number."""
+    return {
+        "ENVIRONMENT": "LOCAL",
+        "PORTICO_POSTGRES_URL": await servers.new_database(name),
+        "PORTICO_REDIS_URL": servers.redis_database(number),
+        "PORTICO_LOG_LEVEL": "WARNING",
+        # Never asked here.
+        "PORTICO_MONGO_URL": "mongodb://127.0.0.1:9",
+        "PORTICO_S3_URL": "http://127.0.0.1:9",
+        "PORTICO_S3_ACCESS_KEY": "unused",
+        "PORTICO_S3_SECRET_KEY": "unused-unused",
+        # On a busy machine, too, a figure is of requests that succeed.
+        "PORTICO_POSTGRES_TIMEOUT": "30s",
+        "PORTICO_REDIS_TIMEOUT": "30s",
+    }
