@@ -103,6 +103,7 @@ coverage: .venv/ready
 	$(BIN)/coverage erase
 	$(PYTEST) --cov --cov-report= $(T)
 	$(BIN)/coverage report
+	@echo -n 'Of domain, application and adapters: '; $(BIN)/coverage report --include='domain/*,application/*,adapters/*' --format=total --fail-under=95
 
 ##@ Measure
 bench: .venv/bench-ready ## Each figure beside its reference (ROW=1 for one row, ARGS="beat --json" for a part)
