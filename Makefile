@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 run reset migrate migration: export ENVIRONMENT ?= LOCAL
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock run reset format lint types contracts test test-unit test-contract test-integration test-e2e check migration migrate dead-code audit bench
+.PHONY: help setup lock run reset format lint types contracts test test-unit test-contract test-integration test-e2e test-oldest check migration migrate dead-code audit bench
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -98,6 +98,13 @@ test-integration: .venv/ready ## Adapters and HTTP against real servers
 
 test-e2e: .venv/ready ## Real processes, real sockets
 	$(PYTEST) tests/e2e
+
+# HTTP uses private names of these; `test_internals` names them.
+OLDEST := $(shell sed -nE 's/^ *"(fastapi|starlette|uvicorn)(\[[a-z]+\])?>=([0-9.]+)".*/\1==\3/p' pyproject.toml)
+
+test-oldest: .venv/ready ## HTTP with the oldest FastAPI, Starlette and uvicorn that pyproject.toml allows
+	@eval "$$($(BIN)/python .ci/uv_environment.py)" && $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target .oldest $(OLDEST)
+	PYTHONPATH=.oldest $(PYTEST) tests/unit/entrypoints/http tests/integration/test_http_server.py
 
 coverage: .venv/ready
 	$(BIN)/coverage erase
