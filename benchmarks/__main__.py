@@ -6,12 +6,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import beat, callers, guarded, log_in, report, socket_events, tasks
+from benchmarks import beat, callers, guarded, log_in, report, socket_events, start, tasks
 from benchmarks.servers import servers
 
 _PARTS = {
     "guarded": guarded.measure,
     "callers": callers.measure,
+    "start": start.measure,
     "log-in": log_in.measure,
     "socket": socket_events.measure,
     "tasks": tasks.measure,
@@ -20,6 +21,7 @@ _PARTS = {
 _ROWS = {
     "guarded": {1},
     "callers": {3, 4, 13},
+    "start": {15},
     "log-in": {2},
     "socket": {5},
     "tasks": {6, 7},
