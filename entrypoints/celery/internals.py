@@ -18,10 +18,12 @@ from celery.app.task import Context
 from celery.app.trace import TraceInfo, trace_ok_t
 from celery.exceptions import ImproperlyConfigured
 from celery.local import maybe_evaluate
+from celery.result import denied_join_result
 from celery.schedules import crontab
 from celery.utils.serialization import get_pickleable_exception
 from celery.utils.threads import _LocalStack
 from celery.worker.request import Request
+from kombu.common import ignore_errors
 from kombu.transport import TRANSPORT_ALIASES, pyamqp
 
 P = ParamSpec("P")
@@ -127,6 +129,14 @@ def trace_failure(task: Task[..., Any], headers: dict[str, Any], error: BaseExce
     """Do what a tracer does when a task fails: store it, call its hooks. Raise what these raise."""
     failure = TraceInfo(states.FAILURE, error)
     return trace_ok_t(failure.handle_error_state(task, Context(headers)), failure, 0.0, None)
+
+
+# --- publishing ---------------------------------------------------------------------------------
+
+without_results = denied_join_result
+"""Within this context Celery does not subscribe to the results of messages."""
+ignore_connection_errors = ignore_errors
+"""Call a function of a connection, and ignore that the connection is lost."""
 
 
 # --- requests: messages in the process that supervises a pool -----------------------------------

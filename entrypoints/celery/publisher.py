@@ -6,9 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from celery.beat import Scheduler, SchedulingError
-from celery.result import denied_join_result
 from kombu import Connection
-from kombu.common import ignore_errors
 from kombu.exceptions import OperationalError
 from kombu.transport.pyamqp import Transport as RabbitMQ
 
@@ -16,6 +14,7 @@ from application.ports.publisher import BrokerAway, Message, Publisher
 from domain.scheduling.periodic_tasks import PeriodicTask
 from domain.scheduling.task_runs import Run
 from entrypoints.celery.headers import SLOT_HEADER, TASK_HEADER
+from entrypoints.celery.internals import ignore_connection_errors, without_results
 
 _BROKER_WITHIN = 2
 """Seconds that the broker may take to answer."""
@@ -69,7 +68,7 @@ class CeleryPublisher(Publisher):
         """Close the connection; the next message opens another."""
         connection, self._connection, self._producer = self._connection, None, None
         if connection is not None:
-            ignore_errors(connection, connection.collect)
+            ignore_connection_errors(connection, connection.collect)
 
     def _publish(self, due: DueEntry) -> None:
         entry: Any = replace(due, options=due.options | {"headers": {**due.options["headers"]}})
@@ -77,7 +76,7 @@ class CeleryPublisher(Publisher):
             if self._producer is None:
                 self._producer = self._connect()
             # Else Celery subscribes to the result of each message, on a connection that may hang; nobody waits for it.
-            with denied_join_result():
+            with without_results():
                 self._scheduler.apply_async(entry, producer=self._producer, advance=False)
         except Exception as error:  # noqa: BLE001 - raised again, as what it is
             reason = (error.__context__ if isinstance(error, SchedulingError) else None) or error

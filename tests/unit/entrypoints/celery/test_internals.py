@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -50,11 +51,13 @@ IMPORTED = [
     Private("celery.app.trace:TraceInfo", "state retval"),
     Private("celery.app.trace:trace_ok_t", "retval info runtime retstr"),
     Private("celery.local:maybe_evaluate", "obj"),
+    Private("celery.result:denied_join_result"),
     Private("celery.utils.serialization:get_pickleable_exception", "exc"),
     Private(
         "celery.utils.threads:_LocalStack",
         members="push pop stack top __ident_func__ __release_local__",
     ),
+    Private("kombu.common:ignore_errors", "conn fun"),
     Private("kombu.transport:TRANSPORT_ALIASES", members="__setitem__"),
 ]
 METHODS = [
@@ -135,15 +138,24 @@ def tree(source: str) -> ast.Module:
 
 
 def imported_names(source: str) -> set[str]:
-    """Return what a file imports of the libraries and is private: by its name, or by being in the list."""
+    """Return what a file imports of the libraries and is private: by its name, by `__all__`, or from the list."""
     known = {private.name for private in IMPORTED}
     return {
         alias.name
         for node in ast.walk(tree(source))
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in LIBRARIES
         for alias in node.names
-        if alias.name in known or is_private(alias.name) or "._" in f"{node.module}.{alias.name}"
+        if alias.name in known
+        or is_private(alias.name)
+        or "._" in f"{node.module}.{alias.name}"
+        or is_unlisted(importlib.import_module(node.module or ""), alias.name)
     }
+
+
+def is_unlisted(module: ModuleType, name: str) -> bool:
+    """Tell whether the module says what it exports, and this is no part of it (submodules never are)."""
+    exported = getattr(module, "__all__", (name,))
+    return name not in exported and not inspect.ismodule(getattr(module, name))
 
 
 def used_names(source: str) -> set[str]:
