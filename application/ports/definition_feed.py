@@ -58,7 +58,7 @@ class DefinitionFeed(Protocol):
     async def changed(self) -> None:
         """Return as soon as a definition changes, a run is requested, or a leader releases the lease.
 
-        A hint only: it may return for nothing, or not at all while the store is away. Poll `changes` as well.
+        A hint only: it may return for nothing, or not at all while the database is away. Poll `changes` as well.
         """
         ...
 

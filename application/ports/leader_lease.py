@@ -1,4 +1,4 @@
-"""Leader election among beats, by a lease in the store."""
+"""Leader election among beats, by a lease in the database."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ class Leadership:
 
 
 CLOCK_TOLERANCE = timedelta(seconds=5)
-"""How far the clock of a beat may be from that of the store."""
+"""How far the clock of a beat may be from that of the database."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class SchedulerStatus:
     """The last report of the last leader, or a later one of a beat that cannot lead; None if there was none yet."""
     epoch: int
     leads: bool
-    """Whether the lease is valid, by the clock of the store."""
+    """Whether the lease is valid, by the clock of the database."""
     leads_until: datetime | None
     """The end of the lease unless it is renewed."""
     invalid: int
@@ -71,11 +71,11 @@ class NotLeading(Exception):
 class LeaderLease(Protocol):
     """The lease that one beat at a time holds. All raise `Unavailable`.
 
-    The clock of the store alone measures it, and decides what is the future.
+    The clock of the database alone measures it, and decides what is the future.
     """
 
     async def now(self) -> datetime:
-        """Return the time by the clock of the store."""
+        """Return the time by the clock of the database."""
         ...
 
     async def lead(

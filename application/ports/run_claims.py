@@ -56,7 +56,7 @@ class RunClaims(Protocol):
         All or nothing, in one statement. Slots beyond `max_running` become `SKIPPED` runs, which are not returned;
         those of a task that `waits_when_full` stay due.
         `handled_until` never goes back and is stored even without slots; each run is counted once. If it is more
-        than `CLOCK_TOLERANCE` ahead of the store's clock, raise `NotLeading`.
+        than `CLOCK_TOLERANCE` ahead of the database's clock, raise `NotLeading`.
 
         If the answer is lost, call again: runs that the same leadership has claimed and not recorded as published are
         returned once more. Raise `NotLeading`.
@@ -88,7 +88,7 @@ class RunClaims(Protocol):
     async def record_unclaimed(
         self, due_slots: Sequence[DueSlots], published: Sequence[Published]
     ) -> None:
-        """Store what was published while the store was away: runs that are missing, and schedule states.
+        """Store what was published while the database was away: runs that are missing, and schedule states.
 
         `handled_until` is never later than now.
         """

@@ -1,4 +1,4 @@
-"""Background loops on the event loop, one per concern; each retries when the store is unavailable."""
+"""Background loops on the event loop, one per concern; each retries when the database is unavailable."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 RETRY_AFTER = 0.5
-"""Seconds until a store that did not answer is called again."""
+"""Seconds until a database that did not answer is called again."""
 _FAILURE_PAUSE = 5.0
 """Seconds until a loop retries after an unexpected error."""
 _SLICE = 0.01
@@ -25,13 +25,13 @@ _SLICE = 0.01
 
 @dataclass(slots=True)
 class StoreConnection:
-    """Whether the store is available, shared by all background loops."""
+    """Whether the database is available, shared by all background loops."""
 
     is_lost: bool = False
     _loops: list["BackgroundLoop"] = field(default_factory=list["BackgroundLoop"])
 
     def wake_when_back(self, background_loop: "BackgroundLoop") -> None:
-        """Wake `background_loop` when the store answers again."""
+        """Wake `background_loop` when the database answers again."""
         self._loops.append(background_loop)
 
     async def call(self, question: Awaitable[T]) -> T:
@@ -95,7 +95,7 @@ class BackgroundLoop(ABC):
 
 
 async def in_slices(items: Iterable[T]) -> AsyncIterator[T]:
-    """Yield the items, and let others use the event loop every some milliseconds."""
+    """Yield the items, and let others use the event loop every few milliseconds."""
     give_way_at = time.monotonic() + _SLICE
     for item in items:
         yield item

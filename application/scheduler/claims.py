@@ -1,4 +1,4 @@
-"""Due → claimed: due slots are claimed as runs; while the store is away, only those that are safe without it."""
+"""Due → claimed: due slots are claimed as runs; while the database is away, only those that are safe without it."""
 
 import logging
 from collections import Counter, deque
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 _BATCH = 500
 """Slots in one statement, more or less."""
 _MAX_PENDING = 2000
-"""The maximum of slots that wait for the store and runs that wait for the broker; other slots stay due."""
+"""The maximum of slots that wait for the database and runs that wait for the broker; other slots stay due."""
 _FULL_PAUSE = 0.1
 """Seconds until more slots are claimed when there are that many."""
 _LONGEST_PAUSE = 5.0
@@ -47,8 +47,8 @@ _MOST_NAMED = 10
 class SlotClaimer(BackgroundLoop):
     """Claims runs for due slots, in the order in which they became due.
 
-    While the store is away and the lease is valid, no other beat can have claimed them: then they are published without
-    a claim. Only tasks with `max_running` wait, because the store alone knows how many runs are active.
+    While the database is away and the lease is valid, no other beat can have claimed them: then they are published
+    without a claim. Only tasks with `max_running` wait, because the database alone knows how many runs are active.
     """
 
     claims: RunClaims
@@ -135,7 +135,7 @@ class SlotClaimer(BackgroundLoop):
         seconds = (self.queue.next_due_at - self.clock.now()).total_seconds()
         return min(seconds + _ROUNDING, _LONGEST_PAUSE) if seconds > 0 else 0.0
 
-    # --- with the store ---
+    # --- with the database ---
 
     async def _claim(self, leadership: Leadership) -> None:
         due_slots = self._first()
@@ -187,7 +187,7 @@ class SlotClaimer(BackgroundLoop):
         return states
 
     def _return_refused(self, runs: Iterable[Run], due_slots: Iterable[DueSlots]) -> None:
-        """Do not count the slots that the store skipped: their tasks had reached `max_running`."""
+        """Do not count the slots that the database skipped: their tasks had reached `max_running`."""
         refused = Counter[PeriodicTaskId]()
         for due in due_slots:
             refused[due.task_id] += 0 if due.waits_when_full else len(due.slots)
@@ -213,7 +213,7 @@ class SlotClaimer(BackgroundLoop):
             self._resume({due.task_id: None})
         self.queue.problems[due.task_id] = f"cannot be claimed: {error}"
 
-    # --- without it ---
+    # --- without the database ---
 
     def _claim_offline(self) -> None:
         if self.is_stopping or not self.lease.holds:

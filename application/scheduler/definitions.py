@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 _REQUESTED_BATCH = 500
 _MANY_CHANGES = 1000
-"""So many new definitions are worth a word to the garbage collector."""
+"""From this many new definitions on, they are excluded from garbage collection."""
 
 
 @dataclass(kw_only=True, eq=False)

@@ -45,7 +45,7 @@ class PublishingHealth:
         return PublishingProblem(since=self._since, error=self._error)
 
     def succeeded(self) -> None:
-        """Take on that the broker took a message."""
+        """Record that the broker took a message."""
         if self._is_broker_away:
             _log.info("the broker takes messages again")
             self._logged_at.pop(None, None)
@@ -55,14 +55,14 @@ class PublishingHealth:
         self._since = None
 
     def failed(self, run: Run, error: Exception) -> None:
-        """Take on that a message cannot be sent, now or ever."""
+        """Record that a message cannot be sent, now or ever."""
         self._failing.add(run.task_id)
         self._record(error)
         if self._is_to_be_logged(run.task_id):
             _log.error("run %s cannot be published", run.id, exc_info=error)
 
     def broker_is_away(self, error: Exception, *, waiting: int) -> None:
-        """Take on that the broker took no message; so many wait."""
+        """Record that the broker took no message, and that `waiting` of them wait."""
         self._is_broker_away = True
         self._record(error)
         if self._is_to_be_logged(None):

@@ -71,7 +71,7 @@ class LeaderElection(BackgroundLoop):
         if not self.watcher.is_loaded:
             return None  # only a beat that is ready should lead
         if self._had_no_answer and self.lease.leadership is None:
-            # The former leader may have published runs that the store does not know yet.
+            # The former leader may have published runs that the database does not know yet.
             await self.connection.call(self.leases.status())
             self._had_no_answer = False
             return _YIELD_AFTER_OUTAGE
@@ -127,13 +127,16 @@ class LeaderElection(BackgroundLoop):
         return report
 
     async def _ahead(self) -> timedelta:
-        """Return by how much the clock is ahead of the store's, at least: nothing if the answer came in between."""
+        """Return how far the clock is certainly ahead (negative: behind).
+
+        Zero if the database's time lies between the two readings.
+        """
         before = self.clock.now()
-        store_time = await self.connection.call(self.leases.now())
+        database_time = await self.connection.call(self.leases.now())
         after = self.clock.now()
-        if store_time < before:
-            return before - store_time
-        return min(after - store_time, timedelta(0))
+        if database_time < before:
+            return before - database_time
+        return min(after - database_time, timedelta(0))
 
     async def _stand_by(self, report: BeatReport) -> None:
         """Release the lease, and report why."""

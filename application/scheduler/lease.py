@@ -1,4 +1,4 @@
-"""The lease of this beat, by its own monotonic clock: what it may do without calling the store."""
+"""The lease of this beat, by its own monotonic clock: what it may do without calling the database."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ class Lease:
     _safe_until: float = 0.0
 
     def extend(self, leadership: Leadership, *, asked_at: float) -> None:
-        """Take a lease that the store gave at `asked_at`, or later, by the monotonic clock."""
+        """Take a lease that the database gave at `asked_at`, or later, by the monotonic clock."""
         self._safe_until = asked_at + self.length.total_seconds() * (1 - _MARGIN)
         if self.leadership != leadership:
             self.leadership = leadership

@@ -1,4 +1,4 @@
-"""Published → recorded: the outcomes of runs are recorded in batches, until the store has them."""
+"""Published → recorded: the outcomes of runs are recorded in batches, until the database has them."""
 
 import asyncio
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ class Outcomes:
     unclaimed: list[tuple[DueSlots, Published]] = field(
         default_factory=list[tuple[DueSlots, Published]]
     )
-    """Published while the store was away and could not be asked to claim them."""
+    """Published while the database was away and could not be asked to claim them."""
     failed: list[Finished] = field(default_factory=list[Finished])
 
 

@@ -37,7 +37,7 @@ class ClaimedRun:
 
     run: Run
     handled_until: datetime | None = None
-    """The state of its task afterwards, if the store is away and does not know the run."""
+    """The state of its task afterwards, if the database is away and does not know the run."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -101,7 +101,7 @@ class RunPublisher(BackgroundLoop):
     # --- on the event loop ---
 
     def add(self, claimed: Iterable[ClaimedRun]) -> None:
-        """Publish these runs, once each, even if the store has returned them twice."""
+        """Publish these runs, once each, even if the database has returned them twice."""
         unrecorded = self.recorder.unrecorded
         new = [each for each in claimed if each.run.id not in unrecorded]
         unrecorded.update(each.run.id for each in new)

@@ -80,7 +80,7 @@ class ScheduleQueue:
     problems: dict[PeriodicTaskId, str] = field(default_factory=dict[PeriodicTaskId, str])
     """Why tasks cannot be read, scheduled or claimed, until their definition changes."""
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """For those who define or restore many tasks, and let others work meanwhile."""
+    """Held while many tasks are defined or restored, which yields to other loops."""
     _entries: dict[PeriodicTaskId, Entry] = field(default_factory=dict)
     _heap: list[tuple[datetime, int, PeriodicTaskId]] = field(default_factory=list)
     _generations: Iterator[int] = field(default_factory=lambda: count(1))
@@ -102,7 +102,7 @@ class ScheduleQueue:
 
     @property
     def next_due_at(self) -> datetime | None:
-        """When something is due, or when something was that has changed since; None if there is nothing."""
+        """The earliest time in the heap, None if it is empty; it may be that of a stale item."""
         first = next(iter(self._heap), None)  # other threads ask too, while the last item may go
         return None if first is None else first[0]
 
@@ -228,7 +228,7 @@ class ScheduleQueue:
             heapify(self._heap)
 
     def _unseen(self) -> ScheduleState:
-        # The slots of a configured task begin with the beat that sees it first, not with the epoch.
+        # The slots of a configured task begin with the beat that sees it first, not in 1970.
         return ScheduleState(handled_until=self.up_since)
 
     def _take(self, entry: Entry, now: datetime) -> DueSlots | None:

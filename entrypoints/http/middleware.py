@@ -42,7 +42,7 @@ _HSTS = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("portico.http")
-# It knows the level too, and to ask it costs nothing; structlog would make a logger first.
+# The standard logger tells the level cheaply; structlog would first build a logger.
 _level = logging.getLogger("portico.http")
 
 

@@ -1,8 +1,8 @@
 """The route of a request, found in one look-up.
 
 FastAPI asks every included router in turn, which tries its routes, and then the chosen router once more: the last of
-fifty routes costs more than all the rest of a small request. The table can be slow, but never wrong: it has the routes
-whose place it understands, in FastAPI's order, and leaves every other request to FastAPI.
+fifty routes costs more than all the rest of a small request. The table holds only
+routes whose order it can prove; FastAPI answers the rest.
 """
 
 from collections import defaultdict

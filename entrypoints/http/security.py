@@ -54,7 +54,7 @@ async def user_agent(request: Request) -> str | None:
 
 
 async def client_info(request: Request) -> ClientInfo:
-    """Return where the request comes from; a `Caller` has it too."""
+    """Return where the request comes from. Use `caller.client` where there is a caller."""
     return _client_info(request)
 
 
