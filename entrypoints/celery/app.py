@@ -14,7 +14,7 @@ from celery.signals import beat_init, celeryd_after_setup, setup_logging
 
 import bootstrap
 from application.settings import Settings, UnsafeSettings
-from entrypoints import collector
+from entrypoints import garbage_collection
 from entrypoints.celery import offers, rabbitmq
 from entrypoints.celery.configuration import configuration
 from entrypoints.celery.heartbeat import WorkerHeartbeat
@@ -74,7 +74,7 @@ def _log_as_we_do(loglevel: int | None = None, logfile: str | None = None, **_: 
 
 @celeryd_after_setup.connect
 def _freeze_heap(**_: object) -> None:
-    collector.freeze_heap()
+    garbage_collection.freeze_heap()
 
 
 @celeryd_after_setup.connect

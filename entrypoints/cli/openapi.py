@@ -6,12 +6,12 @@ from pathlib import Path
 from application.settings import HttpSettings
 from entrypoints.cli import console
 from entrypoints.cli.errors import Refused
-from entrypoints.http.app import application
+from entrypoints.http.app import described_app
 
 
 def write(file: Path | None) -> None:
     """Write the document of a deployed API; raise `Refused` if the file cannot be written."""
-    document = json.dumps(application(HttpSettings(), debug=False).openapi(), indent=2)
+    document = json.dumps(described_app(HttpSettings(), debug=False).openapi(), indent=2)
     if file is None:
         console.show(document)
         return

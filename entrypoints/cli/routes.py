@@ -4,13 +4,13 @@ from application.settings import HttpSettings, Stores
 from entrypoints.cli import console
 from entrypoints.cli.connection import connected
 from entrypoints.cli.errors import MemoryNotKept, MigrationsMissing
-from entrypoints.http.app import application
+from entrypoints.http.app import described_app
 from entrypoints.http.routes import guarded_routes
 
 
 async def sync(*, patience: float, json: bool) -> None:
     """Make the catalogue of permissions what this version serves; raise `MigrationsMissing` or `MemoryNotKept`."""
-    routes = [*guarded_routes(application(HttpSettings(), debug=False).routes)]
+    routes = [*guarded_routes(described_app(HttpSettings(), debug=False).routes)]
     async with connected(patience=patience) as container:
         if container.settings().stores is Stores.MEMORY:
             raise MemoryNotKept("the API updates its own catalogue when it starts")

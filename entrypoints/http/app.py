@@ -8,7 +8,7 @@ from fastapi import APIRouter, FastAPI
 import bootstrap
 from application.settings import HttpSettings, Settings
 from bootstrap import Container
-from entrypoints import collector
+from entrypoints import garbage_collection
 from entrypoints.http import docs, health, v1
 from entrypoints.http.middleware import middleware
 from entrypoints.http.openapi import DescribedAPI
@@ -38,13 +38,13 @@ def create_app(
         bootstrap.configure_logging(settings)
         container = bootstrap.build(settings)
     settings = container.settings()
-    app = application(settings.http, debug=settings.environment.debug, routers=routers)
+    app = described_app(settings.http, debug=settings.environment.debug, routers=routers)
     attach(app.state, container)
     app.state.owns_process = owns_process
     return app
 
 
-def application(
+def described_app(
     http: HttpSettings, *, debug: bool, routers: Iterable[APIRouter] = ()
 ) -> DescribedAPI:
     """Return the application without a container: enough to describe it, not to serve it."""
@@ -79,5 +79,5 @@ async def _lifespan(app: DescribedAPI) -> AsyncIterator[None]:
         await register_process(container, [*guarded_routes(app.routes)])
         async with container.outbox_relay().running():
             if app.state.owns_process:
-                collector.freeze_heap()
+                garbage_collection.freeze_heap()
             yield

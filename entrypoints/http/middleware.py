@@ -19,7 +19,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from application.settings import HttpSettings
 from entrypoints.http.compression import compressed, may_be_compressed
 from entrypoints.http.errors import problem_response
-from entrypoints.http.heads import check_head
 from entrypoints.http.request_bodies import BodyLimits, BoundedReceive
 from entrypoints.http.request_context import (
     RequestContext,
@@ -29,6 +28,7 @@ from entrypoints.http.request_context import (
     request_context,
     route_template,
 )
+from entrypoints.http.request_head import check_head
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 SECURITY_HEADERS = (

@@ -25,7 +25,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from application.settings import HttpSettings
-from entrypoints.http.app import application
+from entrypoints.http.app import described_app
 from tests.e2e.fleet import ADMINISTRATOR, PASSWORD, Fleet, fleet, log_in, made, sealed
 from tests.support.servers import Servers
 
@@ -185,7 +185,7 @@ CHECKS = [
 ]
 OPERATIONS = [
     (method.upper(), path)
-    for path, methods in application(HttpSettings(), debug=True).openapi()["paths"].items()
+    for path, methods in described_app(HttpSettings(), debug=True).openapi()["paths"].items()
     for method in methods
 ]
 

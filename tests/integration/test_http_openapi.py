@@ -10,7 +10,7 @@ import jsonschema_rs
 import pytest
 
 from application.settings import Environment, HttpSettings
-from entrypoints.http.app import application
+from entrypoints.http.app import described_app
 from entrypoints.http.envelope import ApiModel, CreatedEnvelope, Envelope
 from entrypoints.http.routing import Router
 from entrypoints.http.security import (
@@ -291,7 +291,7 @@ def test_a_route_documents_how_to_authenticate_without_its_author(
 
 @cache
 def described_fakes() -> Mapping[str, Any]:
-    app = application(HttpSettings(), debug=False, routers=[public, closed])
+    app = described_app(HttpSettings(), debug=False, routers=[public, closed])
     paths: Mapping[str, Any] = app.openapi()["paths"]
     return paths
 

@@ -16,7 +16,7 @@ from fastapi.routing import RouteContext, iter_route_contexts
 from application.settings import HttpSettings
 from application.use_cases.caller import ClientInfo
 from domain.identity import User
-from entrypoints.http.app import application, create_app
+from entrypoints.http.app import create_app, described_app
 from entrypoints.http.routes import guarded_routes
 from entrypoints.http.wiring import attach
 from tests.support.world import LAPTOP, PASSWORD, World
@@ -44,7 +44,7 @@ _MEMBERS_OF_A_PROBLEM = {
 @cache
 def description(*, debug: bool = True) -> Mapping[str, Any]:
     """Return what OpenAPI says of the application."""
-    described: Mapping[str, Any] = application(HttpSettings(), debug=debug).openapi()
+    described: Mapping[str, Any] = described_app(HttpSettings(), debug=debug).openapi()
     return described
 
 

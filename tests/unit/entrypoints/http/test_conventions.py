@@ -26,7 +26,7 @@ from domain.errors import (
     Unauthenticated,
     Unavailable,
 )
-from entrypoints.http.app import application
+from entrypoints.http.app import described_app
 from entrypoints.http.envelope import ApiModel, CreatedEnvelope, Envelope, Text
 from entrypoints.http.paging import Page, PageQuery
 from entrypoints.http.routing import Router
@@ -302,7 +302,7 @@ async def test_a_template_keeps_its_methods_everywhere_else(fake_web: Web) -> No
 
 def fixed_and_templates() -> Iterator[tuple[str, str, str]]:
     """Yield each method that only a template beside a fixed path has, the path, and what it allows."""
-    routes = [*iter_route_contexts(application(HttpSettings(), debug=True).routes)]
+    routes = [*iter_route_contexts(described_app(HttpSettings(), debug=True).routes)]
     allowed: dict[str, set[str]] = {}
     for route in routes:
         if "{" not in str(route.path):

@@ -3,7 +3,7 @@
 import pytest
 
 from application.settings import CorsSettings, HttpSettings
-from entrypoints.http.app import application
+from entrypoints.http.app import described_app
 from tests.support.builders import a_periodic_task, a_role, a_user
 from tests.support.web import Web, description
 
@@ -155,7 +155,7 @@ async def test_what_was_made_is_where_the_answer_says(admin_web: Web) -> None:
 
 def test_browsers_may_read_and_send_versions() -> None:
     settings = HttpSettings(cors=CorsSettings(origins=("https://app.example.org",)))
-    layers = application(settings, debug=False).user_middleware
+    layers = described_app(settings, debug=False).user_middleware
     (cors,) = (str(layer.kwargs) for layer in layers if "allow_headers" in layer.kwargs)
 
     for name in ("If-Match", "ETag", "Location"):

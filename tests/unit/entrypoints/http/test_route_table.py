@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from starlette.routing import Match
 
 from application.settings import HttpSettings
-from entrypoints.http.app import application
+from entrypoints.http.app import described_app
 from entrypoints.http.route_table import RouteTable
 from entrypoints.http.routing import Router
 from entrypoints.http.security import PublicRoute
 
-APP = application(HttpSettings(), debug=True)
+APP = described_app(HttpSettings(), debug=True)
 PATHS = sorted(
     {
         form

@@ -15,7 +15,7 @@ from fastapi.staticfiles import StaticFiles
 
 from application.settings import Environment, HttpSettings
 from domain.identity import UserStatus
-from entrypoints.http.app import application, create_app
+from entrypoints.http.app import create_app, described_app
 from entrypoints.http.envelope import Envelope
 from entrypoints.http.routes import guarded_routes
 from entrypoints.http.routing import Router, UndeclaredRoute, declarations_of
@@ -177,7 +177,7 @@ async def test_a_route_that_was_added_later_keeps_the_application_from_starting(
 
 def closed_routes() -> Iterator[tuple[str, str]]:
     """Yield method and path of each route that wants a caller."""
-    for route in iter_route_contexts(application(HttpSettings(), debug=True).routes):
+    for route in iter_route_contexts(described_app(HttpSettings(), debug=True).routes):
         if public not in declarations_of(route):
             for method in sorted(route.methods or ()):
                 yield method, re.sub(r"{\w+}", str(UUID(int=0)), str(route.path))
@@ -190,7 +190,7 @@ GUARDED_ROUTES = [
     (method, re.sub(r"{\w+}", str(UUID(int=0)), path))
     for method, path in (
         (route.method, route.path)
-        for route in guarded_routes(application(HttpSettings(), debug=True).routes)
+        for route in guarded_routes(described_app(HttpSettings(), debug=True).routes)
     )
 ]
 JSON = {"Content-Type": "application/json"}

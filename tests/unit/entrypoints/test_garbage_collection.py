@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from entrypoints import collector
+from entrypoints import garbage_collection
 from entrypoints.http.app import create_app
 from tests.support.world import World
 
@@ -19,7 +19,7 @@ def _as_before() -> Iterator[None]:
 
 
 def test_what_is_loaded_is_looked_at_no_more() -> None:
-    collector.freeze_heap()
+    garbage_collection.freeze_heap()
 
     assert gc.get_freeze_count() > 0
     assert gc.get_threshold()[0] >= 10_000
