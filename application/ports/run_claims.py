@@ -85,7 +85,7 @@ class RunClaims(Protocol):
         """Record that claimed runs ended before they began: their messages cannot be published, now or ever."""
         ...
 
-    async def record_unclaimed(
+    async def record_published_offline(
         self, due_slots: Sequence[DueSlots], published: Sequence[Published]
     ) -> None:
         """Store what was published while the database was away: runs that are missing, and schedule states.

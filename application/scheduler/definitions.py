@@ -77,7 +77,7 @@ class DefinitionWatcher(BackgroundLoop):
         self._mark = changes.mark
         self._reconciled_at = self.monotonic()
         self.gc_policy.freeze()
-        self.lease.campaign.set()
+        self.lease.acquire_now.set()
         _log.info("this beat is ready, with %d periodic tasks", len(self._versions))
 
     async def _poll(self, mark: Mark) -> None:

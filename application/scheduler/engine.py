@@ -17,7 +17,7 @@ from application.scheduler.background import RETRY_AFTER, BackgroundLoop, StoreC
 from application.scheduler.claims import SlotClaimer
 from application.scheduler.definitions import DefinitionWatcher
 from application.scheduler.gc_policy import GcPolicy
-from application.scheduler.leadership import LeaderElection
+from application.scheduler.leader_election import LeaderElection
 from application.scheduler.lease import Lease
 from application.scheduler.outcomes import OutcomeRecorder
 from application.scheduler.publishing import RunPublisher
@@ -175,4 +175,4 @@ class Engine:
                 await asyncio.sleep(RETRY_AFTER)
             self.watcher.wake()
             if self.lease.leadership is None:
-                self.lease.campaign.set()
+                self.lease.acquire_now.set()

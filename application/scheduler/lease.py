@@ -22,7 +22,7 @@ class Lease:
     monotonic: Callable[[], float]
     leadership: Leadership | None = None
     """The same object for as long as it lasts."""
-    campaign: asyncio.Event = field(default_factory=asyncio.Event)
+    acquire_now: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when this beat should try at once to acquire the lease."""
     _safe_until: float = 0.0
 
@@ -41,7 +41,7 @@ class Lease:
         if self.leadership is not None:
             _log.warning("this beat has lost the lease")
             self.leadership = None
-            self.campaign.set()
+            self.acquire_now.set()
 
     @property
     def holds(self) -> bool:

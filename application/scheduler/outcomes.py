@@ -19,7 +19,7 @@ class Outcomes:
     """What became of claimed runs."""
 
     published: list[Published] = field(default_factory=list[Published])
-    unclaimed: list[tuple[DueSlots, Published]] = field(
+    published_offline: list[tuple[DueSlots, Published]] = field(
         default_factory=list[tuple[DueSlots, Published]]
     )
     """Published while the database was away and could not be asked to claim them."""
@@ -39,14 +39,14 @@ class OutcomeRecorder(BackgroundLoop):
     def add(self, outcomes: Outcomes) -> None:
         """Queue outcomes of runs."""
         self._outcomes.published.extend(outcomes.published)
-        self._outcomes.unclaimed.extend(outcomes.unclaimed)
+        self._outcomes.published_offline.extend(outcomes.published_offline)
         self._outcomes.failed.extend(outcomes.failed)
         self.wake()
 
     async def step(self) -> float | None:
         """Record the outcomes of the last half second."""
         waiting = self._outcomes
-        if waiting.published or waiting.unclaimed or waiting.failed:
+        if waiting.published or waiting.published_offline or waiting.failed:
             await asyncio.sleep(_GATHER)
             await self.flush()
         return None
@@ -55,10 +55,10 @@ class OutcomeRecorder(BackgroundLoop):
         """Record everything; raise `Unavailable` and keep what is not recorded."""
         waiting = self._outcomes
         async with self._writing:
-            while unclaimed := waiting.unclaimed[:_BATCH]:
-                due_slots, runs = [due for due, _ in unclaimed], [run for _, run in unclaimed]
-                await self.connection.call(self.claims.record_unclaimed(due_slots, runs))
-                del waiting.unclaimed[: len(unclaimed)]
+            while offline := waiting.published_offline[:_BATCH]:
+                due_slots, runs = [due for due, _ in offline], [run for _, run in offline]
+                await self.connection.call(self.claims.record_published_offline(due_slots, runs))
+                del waiting.published_offline[: len(offline)]
                 self._have_recorded(runs)
             while published := waiting.published[:_BATCH]:
                 await self.connection.call(self.claims.record_published(published))

@@ -189,7 +189,7 @@ class RunPublisher(BackgroundLoop):
                 slots=(run.scheduled_for,),
                 handled_until=claimed_run.handled_until,
             )
-            outcomes.unclaimed.append((due, published))
+            outcomes.published_offline.append((due, published))
 
     def _send(self, run: Run) -> datetime | None:
         """Give the message to the broker; return when it expires."""

@@ -421,7 +421,7 @@ async def test_what_was_published_without_a_claim_is_recorded_and_counted_once(
     published = [Published(run_id=run_id(TASK, s), at=s, deadline=None) for s in slots(3)]
 
     for _ in range(2):
-        await harness.beat.record_unclaimed([due], published)
+        await harness.beat.record_published_offline([due], published)
 
     assert [run.state for run in await harness.runs()] == [
         RunState.PUBLISHED,
@@ -438,7 +438,7 @@ async def test_a_batch_that_is_recorded_with_each_of_its_runs_counts_once(
     due_slots = [a_due(first, second), a_due(first, second), a_due(third)]
     published = [Published(run_id=run_id(TASK, s), at=s, deadline=None) for s in slots(3)]
 
-    await harness.beat.record_unclaimed(due_slots, published)
+    await harness.beat.record_published_offline(due_slots, published)
 
     assert {run.state for run in await harness.runs()} == {RunState.PUBLISHED}
     assert (await harness.beat.schedule_states())[TASK] == ScheduleState(
@@ -450,7 +450,7 @@ async def test_there_may_be_nothing_to_claim_or_to_record(harness: BeatStoreHarn
     leadership = await harness.lead()
 
     assert not await harness.beat.claim(leadership, [])
-    await harness.beat.record_unclaimed([], [])
+    await harness.beat.record_published_offline([], [])
     await harness.beat.record_published([])
     await harness.beat.record_failed([])
     await harness.beat.record_problems({})

@@ -157,7 +157,7 @@ async def test_a_problem_changes_no_schedule_state(
 ) -> None:
     task = a_periodic_task()
     await scheduling.define(task)
-    await beat.record_unclaimed(
+    await beat.record_published_offline(
         [DueSlots(task_id=task.id, slots=[A_MOMENT], handled_until=A_MOMENT)], []
     )
     before = await beat.schedule_states()

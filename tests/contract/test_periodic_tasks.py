@@ -262,7 +262,7 @@ async def test_a_deleted_task_takes_its_own_state_and_runs_with_it(
     due_slots = [
         DueSlots(task_id=task.id, slots=[slot], handled_until=slot) for task in (gone, stays)
     ]
-    await scheduling.beat().record_unclaimed(due_slots, [])
+    await scheduling.beat().record_published_offline(due_slots, [])
 
     await scheduling.delete(gone.id)
 
@@ -280,7 +280,7 @@ async def test_a_task_that_was_made_again_begins_anew(scheduling: SchedulingBack
     task = a_periodic_task()
     await scheduling.define(task)
     slot = scheduling.now()
-    await scheduling.beat().record_unclaimed(
+    await scheduling.beat().record_published_offline(
         [DueSlots(task_id=task.id, slots=[slot], handled_until=slot)], []
     )
     await scheduling.delete(task.id)
@@ -315,7 +315,7 @@ async def test_a_task_comes_with_where_it_stands(scheduling: SchedulingBackend) 
     task, fresh = a_periodic_task(name="a"), a_periodic_task(name="b")
     await scheduling.define(task, fresh)
     slot = scheduling.now()
-    await scheduling.beat().record_unclaimed(
+    await scheduling.beat().record_published_offline(
         [DueSlots(task_id=task.id, slots=[slot], handled_until=slot)], []
     )
     schedule_state = ScheduleState(handled_until=slot, runs=1)

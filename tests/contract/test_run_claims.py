@@ -383,7 +383,7 @@ async def test_a_recorded_slot_does_not_handle_the_future(
 ) -> None:
     ahead = scheduling.now() + timedelta(days=29_200)
 
-    await beat.record_unclaimed(
+    await beat.record_published_offline(
         [DueSlots(task_id=task_id, slots=(ahead,), handled_until=ahead)], []
     )
 

@@ -29,7 +29,7 @@ def beginning(task_id: PeriodicTaskId, slot: datetime = A_MOMENT, **facts: Any) 
 
 
 async def claimed(scheduling: SchedulingBackend, task_id: PeriodicTaskId, *slots: datetime) -> None:
-    await scheduling.beat().record_unclaimed(
+    await scheduling.beat().record_published_offline(
         [DueSlots(task_id=task_id, slots=slots, handled_until=max(slots))], []
     )
 
@@ -132,7 +132,7 @@ async def test_a_run_that_the_store_does_not_know_yet_begins(
 ) -> None:
     """A beat may publish while the store is away, and record that later: the worker's word stays."""
     assert await scheduling.run_log.begin(beginning(task_id))
-    await scheduling.beat().record_unclaimed(
+    await scheduling.beat().record_published_offline(
         [DueSlots(task_id=task_id, slots=[A_MOMENT], handled_until=A_MOMENT)],
         [Published(run_id=run_id(task_id, A_MOMENT), at=A_MOMENT, deadline=A_MOMENT)],
     )

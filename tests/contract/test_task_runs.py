@@ -43,7 +43,7 @@ async def publish(
     *slots: datetime,
     deadline: datetime | None = None,
 ) -> None:
-    await scheduling.beat().record_unclaimed(
+    await scheduling.beat().record_published_offline(
         [DueSlots(task_id=task_id, slots=slots, handled_until=max(slots))],
         [Published(run_id=run_id(task_id, s), at=s, deadline=deadline) for s in slots],
     )
@@ -164,7 +164,7 @@ async def test_a_run_that_is_going_on_is_not_pruned_however_old(
     await request(scheduling, a_request(task_id))
     await publish(scheduling, task_id, A_MOMENT + MINUTE)
     await begin(scheduling, task_id, A_MOMENT + 2 * MINUTE)
-    await scheduling.beat().record_unclaimed(
+    await scheduling.beat().record_published_offline(
         [DueSlots(task_id=task_id, slots=[A_MOMENT + 3 * MINUTE], handled_until=A_MOMENT)], []
     )
 

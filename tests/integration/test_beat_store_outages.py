@@ -101,7 +101,7 @@ async def test_whatever_a_frozen_database_is_asked_it_is_unavailable_before_long
         beat.versions(),
         beat.schedule_states(),
         beat.claim(leadership, due_slots),
-        beat.record_unclaimed(due_slots, []),
+        beat.record_published_offline(due_slots, []),
         beat.changed(),
         PostgresRunLog(linked).begin(begun),
         return_exceptions=True,

@@ -155,7 +155,7 @@ class Crowd:
 
     async def _record(self) -> None:
         due_slots = self._due_slots()
-        await self._beat.record_unclaimed(due_slots, self._published(due_slots))
+        await self._beat.record_published_offline(due_slots, self._published(due_slots))
 
     async def _begin(self) -> None:
         task, slot = self._dice.choice(self._tasks), self._dice.choice(SLOTS)
@@ -219,7 +219,7 @@ async def test_a_run_that_two_beats_record_at_once_counts_once(
     task = a_periodic_task()
     due = DueSlots(task_id=task.id, slots=SLOTS, handled_until=SLOTS[-1])
 
-    await asyncio.gather(*(beat.record_unclaimed([due], []) for _ in range(8)))
+    await asyncio.gather(*(beat.record_published_offline([due], []) for _ in range(8)))
 
     assert (await beat.schedule_states())[task.id].runs == len(SLOTS)
 

@@ -142,11 +142,12 @@ class ShakyBeatStore(BeatStore):
     async def record_failed(self, runs: Sequence[Finished]) -> None:
         await self._ask("record_failed", lambda: self._store.record_failed(runs))
 
-    async def record_unclaimed(
+    async def record_published_offline(
         self, due_slots: Sequence[DueSlots], published: Sequence[Published]
     ) -> None:
         await self._ask(
-            "record_unclaimed", lambda: self._store.record_unclaimed(due_slots, published)
+            "record_published_offline",
+            lambda: self._store.record_published_offline(due_slots, published),
         )
 
     async def record_problems(self, problems: Mapping[PeriodicTaskId, str | None]) -> None:

@@ -99,7 +99,7 @@ class MemoryRunClaims(RunClaims):
                     run, state=RunState.FAILED, finished_at=failed.at, error=failed.error or ""
                 )
 
-    async def record_unclaimed(
+    async def record_published_offline(
         self, due_slots: Sequence[DueSlots], published: Sequence[Published]
     ) -> None:
         for due in due_slots:

@@ -70,7 +70,7 @@ class PostgresRunClaims(RunClaims):
         if runs:
             await execute(self._engine, statements.RECORD_FAILED, **finished_columns(runs))
 
-    async def record_unclaimed(
+    async def record_published_offline(
         self, due_slots: Sequence[DueSlots], published: Sequence[Published]
     ) -> None:
         columns = _columns(due_slots)

@@ -50,7 +50,7 @@ class LeaderElection(BackgroundLoop):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.woken = self.lease.campaign
+        self.woken = self.lease.acquire_now
 
     def report(self) -> BeatReport:
         """Return what this beat tells operators; any thread may call this."""
@@ -76,12 +76,12 @@ class LeaderElection(BackgroundLoop):
             self._had_no_answer = False
             return _YIELD_AFTER_OUTAGE
         try:
-            return await self._campaign()
+            return await self._try_to_lead()
         except Unavailable:
             self._had_no_answer = True
             return RETRY_AFTER
 
-    async def _campaign(self) -> float:
+    async def _try_to_lead(self) -> float:
         report = await self._examine()
         if report.problem is not None:
             await self._stand_by(report)
@@ -92,12 +92,12 @@ class LeaderElection(BackgroundLoop):
         )
         self._had_no_answer = False
         third = self.lease.length.total_seconds() / 3
-        if leadership is not None and await self._leads(leadership, asked_at):
+        if leadership is not None and await self._extend_or_take_over(leadership, asked_at):
             return third
         self.lease.lose()
         return min(_STANDBY_PAUSE, third)
 
-    async def _leads(self, leadership: Leadership, asked_at: float) -> bool:
+    async def _extend_or_take_over(self, leadership: Leadership, asked_at: float) -> bool:
         """Extend the lease; take over first if it is a new one. Return False if it is lost meanwhile."""
         if leadership == self.lease.leadership:
             self.lease.extend(leadership, asked_at=asked_at)
