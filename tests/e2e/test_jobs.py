@@ -173,7 +173,7 @@ def test_a_run_whose_second_attempt_expires_has_failed(jobs: Portico) -> None:
 
 def test_a_run_that_is_revoked_while_it_waits_has_failed(jobs: Portico, tmp_path: Path) -> None:
     """By an operator, with Celery's remote control."""
-    task = jobs.make(task="test.try_again", args=[5], maxRuns=1)
+    task = jobs.make(task="test.try_again", args=[12], maxRuns=1)
     (run,) = wait_until(lambda: [run for run in jobs.runs(task) if run["startedAt"]])
 
     jobs.python(f"app.control.revoke({run['id']!r})", tmp_path)
