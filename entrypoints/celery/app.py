@@ -23,12 +23,12 @@ from entrypoints.celery.typed import TypedCelery
 from local_stack.errors import LocalStackError
 
 rabbitmq.use()
-offers.use()
 app = TypedCelery(
     "portico",
     events="entrypoints.celery.events:WorkerEvents",
     task_cls="entrypoints.celery.recording:RecordedTask",
 )
+offers.use(app)
 app.steps["consumer"].add(WorkerHeartbeat)
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Coroutine
 from threading import Event, Thread
 from typing import Any
 
-from celery import Celery
-from celery.signals import celeryd_after_setup, worker_ready, worker_shutdown
+from celery import Celery, bootsteps
+from celery.signals import worker_shutdown
 
 import bootstrap
 from bootstrap import Container
@@ -59,14 +59,11 @@ class _Worker:
         self._thread: RepeatingThread | None = None
 
     def begin(self, name: str, app: Celery) -> None:
-        """Register for the first time, before there are children."""
+        """Register the tasks now, and from time to time."""
         self._name, self._app = f"{name}:{os.getpid()}", app
-        self._offer()
-
-    def go_on(self) -> None:
-        """Register again from time to time."""
         self._thread = RepeatingThread(self._offer, every=REGISTER_EVERY)
         self._thread.start()
+        self._offer()
 
     def end(self) -> None:
         """Withdraw the tasks."""
@@ -101,19 +98,20 @@ async def _with_container(call: Callable[[Container], Coroutine[Any, Any, None]]
 _worker = _Worker()
 
 
-def use() -> None:
-    """Let the workers of this process register their tasks."""
-    celeryd_after_setup.connect(_begin)
-    worker_ready.connect(_go_on)
+class TaskRegistration(bootsteps.StartStopStep):
+    """Registers the tasks once Celery handles signals, so that a worker that is stopped withdraws them."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def start(self, worker: Any) -> None:
+        """Register before the worker takes messages."""
+        _worker.begin(worker.hostname, worker.app)
+
+
+def use(app: Celery) -> None:
+    """Let the workers of `app` register their tasks."""
+    app.steps["worker"].add(TaskRegistration)
     worker_shutdown.connect(_end)
-
-
-def _begin(sender: str, instance: Any, **_: object) -> None:
-    _worker.begin(sender, instance.app)
-
-
-def _go_on(**_: object) -> None:
-    _worker.go_on()
 
 
 def _end(**_: object) -> None:
