@@ -14,5 +14,5 @@ class MemorySchema(Schema):
     async def is_current(self) -> bool:
         return True
 
-    async def write_migration(self, message: str) -> Path | None:  # noqa: ARG002
+    async def write_migration(self, message: str) -> Path | None:  # noqa: ARG002 - memory has no schema to migrate
         return None

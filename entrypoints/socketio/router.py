@@ -87,7 +87,10 @@ class SocketRouter:
             self.routes.append(route.below(self.prefix, self.namespace, self.dependencies))
             return handler
 
-        return add if handler is None else (add(handler), None)[1]
+        if handler is None:
+            return add
+        add(handler)
+        return None
 
     @overload
     def event(self, handler: F) -> F: ...

@@ -113,7 +113,10 @@ class AsyncServer(Dispatcher):
             self.handlers.setdefault(registration.namespace, {})[event] = stored
             return handler
 
-        return register if handler is None else (register(handler), None)[1]
+        if handler is None:
+            return register
+        register(handler)
+        return None
 
     @overload
     def event(self, handler: F) -> F: ...

@@ -73,7 +73,7 @@ class MemoryPeriodicTaskRepository(PeriodicTaskRepository):
     async def delete(self, task_id: PeriodicTaskId) -> None:
         await self.lock(task_id)
         self._tasks.remove(task_id)
-        self._deleted.write(task_id, True)  # noqa: FBT003 - that it is
+        self._deleted.write(task_id, True)  # noqa: FBT003 - only the key counts
 
     async def page(self, criteria: PeriodicTaskFilter, page: PageRequest) -> Page[ScheduledTask]:
         matches = _matching(criteria)

@@ -98,7 +98,7 @@ def _shared(check_options: OptionsCheck, *shared: Any) -> Mapping[str, Any]:  # 
 
 
 @lru_cache(maxsize=4096)
-def _remembered(check_options: OptionsCheck, *shared: Any) -> Mapping[str, Any]:  # noqa: ANN401
+def _remembered(check_options: OptionsCheck, *shared: Any) -> Mapping[str, Any]:  # noqa: ANN401 - as above
     values = {
         column: json.loads(value) if column in _JSON else value
         for column, value in zip(_SHARED, shared, strict=True)
@@ -133,7 +133,7 @@ def _unreadable(row: Sequence[Any], check_options: OptionsCheck) -> UnreadableTa
     )
 
 
-def _shown(value: Any, stored: Any) -> Any:  # noqa: ANN401
+def _shown(value: Any, stored: Any) -> Any:  # noqa: ANN401 - any value of JSON
     if isinstance(value, datetime):
         return value.isoformat()
     return value if problem_with_json(value) is None else str(stored)

@@ -1,34 +1,34 @@
-"""What a worker tells again and again."""
+"""How a worker registers its tasks again and again."""
 
 from threading import Event
 
 from entrypoints.celery.offers import RepeatingThread
 
 
-def test_a_worker_tells_again_and_again_until_it_ends() -> None:
-    told: list[None] = []
+def test_the_call_is_repeated_until_the_thread_is_stopped() -> None:
+    calls: list[None] = []
     thrice = Event()
 
-    def tell() -> None:
-        told.append(None)
-        if len(told) == 3:
+    def register() -> None:
+        calls.append(None)
+        if len(calls) == 3:
             thrice.set()
 
-    teller = RepeatingThread(tell, every=0.001)
-    teller.start()
+    thread = RepeatingThread(register, every=0.001)
+    thread.start()
 
     assert thrice.wait(10)
-    teller.stop()
-    number = len(told)
+    thread.stop()
+    number = len(calls)
     assert not Event().wait(0.02)
-    assert len(told) == number
+    assert len(calls) == number
 
 
-def test_a_worker_that_ends_before_it_is_time_tells_nothing_more() -> None:
-    told: list[None] = []
-    teller = RepeatingThread(lambda: told.append(None), every=3600)
-    teller.start()
+def test_a_thread_that_is_stopped_before_its_interval_calls_nothing() -> None:
+    calls: list[None] = []
+    thread = RepeatingThread(lambda: calls.append(None), every=3600)
+    thread.start()
 
-    teller.stop()
+    thread.stop()
 
-    assert not told
+    assert not calls
