@@ -72,7 +72,7 @@ def configure_logging(
     handler = (
         logging.StreamHandler(sys.stderr)
         if file is None
-        else WatchedFileHandler(file, encoding="utf-8")
+        else WatchedFileHandler(file, encoding="utf-8", errors="backslashreplace")
     )
     rendering = (
         _as_json()

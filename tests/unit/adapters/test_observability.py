@@ -337,3 +337,16 @@ def test_a_stack_and_an_exception_are_told_when_they_are_asked_for(
     broken, here = lines(capsys)
     assert (broken["level"], broken["exception"][0]["exc_value"]) == ("error", "the cause")
     assert "test_observability" in here["stack"]
+
+
+def test_a_line_that_is_no_valid_unicode_is_written_to_a_file_all_the_same(tmp_path: Path) -> None:
+    log = tmp_path / "portico.log"
+    configure_logging(LOCAL, file=str(log))
+
+    structlog.get_logger("portico.x").warning("half \ud800 a character")
+    logging.getLogger("portico.y").warning("half \ud800 another")
+
+    logging.getLogger().handlers[0].close()
+    lines = log.read_text("utf-8")
+    assert "half \\ud800 a character" in lines
+    assert "half \\ud800 another" in lines
