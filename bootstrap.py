@@ -64,7 +64,7 @@ from adapters.system import SystemClock, SystemSecrets, Uuid7Generator
 from application.outbox_relay import OutboxRelay
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import PostgresSettings, Settings, UnsafeSettings
-from application.use_cases import health, routes
+from application.use_cases import health, permissions
 from application.use_cases.access.change import CommitAccessChange
 from application.use_cases.access.guard import Authorize, Guard
 from application.use_cases.access.roles import (
@@ -337,9 +337,9 @@ class Container(containers.DeclarativeContainer):
     list_own_roles = providers.Factory(ListOwnRoles)
     list_role_users = providers.Factory(ListRoleUsers)
 
-    # --- use cases: routes ---
-    sync_routes = providers.Factory(routes.SyncRoutes)
-    list_permissions = providers.Factory(routes.ListPermissions)
+    # --- use cases: permissions ---
+    sync_routes = providers.Factory(permissions.SyncRoutes)
+    list_permissions = providers.Factory(permissions.ListPermissions)
 
     # --- use cases: scheduling ---
     task_changes = providers.Factory(TaskChanges)

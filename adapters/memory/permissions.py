@@ -6,7 +6,7 @@ from uuid import UUID
 
 from adapters.memory.store import MemoryTable, MemoryTransaction
 from application.ports.permissions import PermissionRepository
-from domain.routes import Permission, PermissionChange, PermissionId, Route, reconcile
+from domain.permissions import Permission, PermissionChange, PermissionId, Route, reconcile
 
 
 class MemoryPermissionRepository(PermissionRepository):

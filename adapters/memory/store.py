@@ -16,8 +16,8 @@ from application.ports.system import Clock
 from domain.audit_log import AuditEntry, AuditId
 from domain.errors import PorticoError
 from domain.identity import User, UserId
+from domain.permissions import Permission, PermissionId
 from domain.roles import Role, RoleId
-from domain.routes import Permission, PermissionId
 from domain.scheduling.periodic_tasks import PeriodicTask, ScheduleState, UnreadableTask
 from domain.scheduling.registered_tasks import RegisteredTask
 from domain.scheduling.slots import PeriodicTaskId

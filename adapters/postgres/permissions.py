@@ -11,7 +11,7 @@ from adapters.postgres.table_gateway import OrderBy, TableGateway
 from adapters.postgres.tables import AdvisoryLock, Key, metadata
 from adapters.postgres.transaction import Transaction
 from application.ports.permissions import PermissionRepository
-from domain.routes import Permission, PermissionChange, PermissionId, Route, reconcile
+from domain.permissions import Permission, PermissionChange, PermissionId, Route, reconcile
 
 permissions = Table(
     "permissions",

@@ -1,10 +1,10 @@
 """Versions of access in Redis.
 
-- `auth:version`: hash, everything that decides whether cached access is still valid. `run` names the run of the
-  server that wrote it (`run_id` of INFO), `nonce` is everyone's version and the field `<user_id>` one user's, `changes`
-  has a line per change in progress. It is one key, so that it can only be lost as a whole, which is noticed: a server
-  that was restarted, emptied, restored from a backup or replaced by its replica never revives a version, nor forgets
-  a change in progress.
+- `auth:version`: hash, everything that decides whether cached access is still valid. `run` is the
+  `run_id` of the server that wrote it (INFO), `nonce` is everyone's version and the field `<user_id>` one user's,
+  `changes` has a line per change in progress. It is one key, so that it can only be lost as a whole, which is
+  noticed: a server that was restarted, emptied, restored from a backup or replaced by its replica never revives a
+  version, nor forgets a change in progress.
 
 Outside of this is a server that was replaced without its knowledge and is still asked. An account of Redis with few
 rights needs INFO besides reading, writing and scripts.
@@ -41,7 +41,7 @@ _Question = tuple[UserId, SessionId]
 class RedisAccessVersions(AccessVersions):
     """A script per step. Concurrent callers of `fetch` share one, over a connection that is kept for it.
 
-    Each answer names the run of the server that gave it. So nothing has to be known of the connection: whatever answers
+    Each answer has the run id of its server. So nothing has to be known of the connection: whatever answers
     over it, after a reconnect or behind a proxy, is believed only if it is the server that the versions are of.
     """
 
@@ -55,10 +55,12 @@ class RedisAccessVersions(AccessVersions):
         self._client = client
         self._dirty_ttl = dirty_ttl // _MILLISECOND
         self._version_ttl = version_ttl // _MILLISECOND
-        self._take_over = Script(client, "run", "versions", "take_over")
-        self._mark_dirty = Script(client, "run", "versions", "mark_dirty")
-        self._clear_dirty = Script(client, "run", "versions", "clear_dirty")
-        self._fetch = Script(client, "run", "fetch", held=True)
+        self._take_over = Script(client, "run_id", "access_versions", "access_versions_take_over")
+        self._mark_dirty = Script(client, "run_id", "access_versions", "access_versions_mark_dirty")
+        self._clear_dirty = Script(
+            client, "run_id", "access_versions", "access_versions_clear_dirty"
+        )
+        self._fetch = Script(client, "run_id", "access_versions_fetch", held=True)
         self._fetched = Batch(self._snapshots)
 
     async def fetch(self, user_id: UserId, session_id: SessionId) -> AccessSnapshot:
@@ -73,12 +75,12 @@ class RedisAccessVersions(AccessVersions):
     async def _snapshots(self, questions: Sequence[_Question]) -> list[AccessSnapshot]:
         keys = [session_key(*question) for question in questions]
         users = [str(user_id) for user_id, _ in questions]
-        run, known_run, now, everyones, alive, versions, stable = await self._fetch(
+        run_id, known_run_id, now, everyones, alive, versions, stable = await self._fetch(
             [_VERSIONS, *keys], *users
         )
-        is_lost = known_run != run
+        is_lost = known_run_id != run_id
         if is_lost:
-            await self._record_loss(run)
+            await self._record_loss(run_id)
         return [
             AccessSnapshot(
                 session_alive=bool(session_alive),
@@ -90,12 +92,12 @@ class RedisAccessVersions(AccessVersions):
             )
         ]
 
-    async def _record_loss(self, run: str) -> None:
-        """Mark everyone dirty, for the server of `run` lost what it knew."""
+    async def _record_loss(self, run_id: str) -> None:
+        """Mark everyone dirty, for the server with `run_id` lost what it knew."""
         # If it is a server from before, the next question goes where new connections go.
         await self._client.release_held()
         (taken_over,) = await self._take_over([_VERSIONS], *self._operands())
-        if taken_over != run:
+        if taken_over != run_id:
             # Another server than the one that answered. That one's sessions may be out of date.
             raise Unavailable("Redis")
 

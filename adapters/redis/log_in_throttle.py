@@ -39,10 +39,10 @@ class RedisLogInThrottle(LogInThrottle):
         self._settings = settings
         self._name_key = name_key
         self._locks = lock_ladder(first=settings.first_lock, longest=settings.longest_lock)
-        self._reserve = Script(client, "time", "keep", "gcra", "reserve")
-        self._succeeded = Script(client, "time", "keep", "succeeded")
-        self._failed = Script(client, "time", "keep", "failed")
-        self._forget_devices = Script(client, "forget_devices")
+        self._reserve = Script(client, "time", "keep", "gcra", "log_in_throttle_reserve")
+        self._succeeded = Script(client, "time", "keep", "log_in_throttle_succeeded")
+        self._failed = Script(client, "time", "keep", "log_in_throttle_failed")
+        self._forget_devices = Script(client, "log_in_throttle_forget_devices")
 
     async def reserve(self, attempt: LogInAttempt) -> Reservation:
         limits = self._settings

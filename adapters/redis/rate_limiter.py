@@ -17,7 +17,7 @@ class RedisRateLimiter(RateLimiter):
     """One script, one round trip."""
 
     def __init__(self, client: RedisClient) -> None:
-        self._hit = Script(client, "time", "gcra", "hit")
+        self._hit = Script(client, "time", "gcra", "rate_limiter_hit")
 
     async def hit(
         self, bucket: str, address: str, limit: Limit, *, device: str | None = None

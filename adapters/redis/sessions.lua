@@ -1,4 +1,4 @@
--- What the scripts of one user's sessions share, after `run.lua`. KEYS[1] is always that user's set, `auth:sessions:<{user_id}>`.
+-- What the scripts of one user's sessions share, after `run_id.lua`. KEYS[1] is always that user's set, `auth:sessions:<{user_id}>`.
 --
 -- A session names its current token and the set names the sessions, so their keys are known only once these have
 -- been read, inside the atomic step; they cannot be declared in KEYS. That is sound on a Redis Cluster too: they
@@ -14,10 +14,10 @@ local function refresh_key(token_id)
   return 'auth:refresh:' .. user .. ':<{' .. token_id .. '}>'
 end
 
--- A session belongs to the run of the server that wrote it. A server that was restarted, restored from a copy or
--- replaced by its replica may have forgotten that the session was ended, so in another run the session is over.
+-- A session has the run id of the server that wrote it. A server that was restarted, restored from a copy or
+-- replaced by its replica may have forgotten that the session was ended, so under another run id the session is over.
 local function is_alive(session_id)
-  return redis.call('HGET', session_key(session_id), 'run') == run
+  return redis.call('HGET', session_key(session_id), 'run') == run_id
 end
 
 -- End a session: its hash, its token, its place in the set. Return 1 if it was alive, else 0.

@@ -35,13 +35,15 @@ class RedisSessionStore(SessionStore):
     """One script per decision; each is one round trip."""
 
     def __init__(self, client: RedisClient) -> None:
-        self._open = Script(client, "time", "keep", "run", "sessions", "open")
-        self._find = Script(client, "run", "sessions", "find")
-        self._rotate = Script(client, "time", "keep", "gcra", "run", "sessions", "rotate")
-        self._list = Script(client, "run", "sessions", "list")
-        self._end = Script(client, "run", "sessions", "end")
-        self._end_all = Script(client, "run", "sessions", "end_all")
-        self._end_others = Script(client, "run", "sessions", "end_others")
+        self._open = Script(client, "time", "keep", "run_id", "sessions", "sessions_open")
+        self._find = Script(client, "run_id", "sessions", "sessions_find")
+        self._rotate = Script(
+            client, "time", "keep", "gcra", "run_id", "sessions", "sessions_rotate"
+        )
+        self._list = Script(client, "run_id", "sessions", "sessions_list")
+        self._end = Script(client, "run_id", "sessions", "sessions_end")
+        self._end_all = Script(client, "run_id", "sessions", "sessions_end_all")
+        self._end_others = Script(client, "run_id", "sessions", "sessions_end_others")
 
     async def open(
         self, new: NewSession, *, idle: timedelta, absolute: timedelta, cap: int

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from domain.routes import Permission, PermissionChange, Route
+from domain.permissions import Permission, PermissionChange, Route
 
 
 class PermissionRepository(Protocol):

@@ -27,7 +27,7 @@ class Caller:
     client: ClientInfo
     permission: str | None = None
     """The permission that the route requires; None if it requires only a session."""
-    password_may_be_due: bool = False
+    accepts_one_time_password: bool = False
     """Whether the route accepts a user who must change a one-time password first."""
 
 

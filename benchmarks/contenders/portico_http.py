@@ -27,7 +27,7 @@ from entrypoints.cli.api import options
 from entrypoints.http.app import create_app
 from entrypoints.http.protocol import JoiningTransport
 from entrypoints.http.route_table import RouteTable
-from entrypoints.http.routing import Router
+from entrypoints.http.router import Router
 from entrypoints.http.security import GuardedRoute, PublicRoute
 
 router = Router(prefix="/api/v1/bench")

@@ -296,7 +296,7 @@ def sync_routes(*, wait: Wait = 30, json: Json = False) -> None:
 
     The API does this when it starts; use the command for roles that must exist earlier.
     """
-    from entrypoints.cli.routes import sync
+    from entrypoints.cli.permissions import sync
 
     asyncio.run(sync(patience=wait, json=json))
 

@@ -37,7 +37,7 @@ from entrypoints.http.identity.bodies import ListedUserBody, RoleCodeField, Sort
 from entrypoints.http.paging import Keyword, Page, PageQuery
 from entrypoints.http.preconditions import ConditionalChangeDep, VersionedChangeDep, tag
 from entrypoints.http.query_types import Flag
-from entrypoints.http.routing import Router
+from entrypoints.http.router import Router
 from entrypoints.http.security import (
     AuthenticatedRoute,
     CallerDep,

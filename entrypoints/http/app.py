@@ -12,9 +12,9 @@ from entrypoints import garbage_collection
 from entrypoints.http import docs, health, v1
 from entrypoints.http.middleware import middleware
 from entrypoints.http.openapi import DescribedAPI
+from entrypoints.http.permissions import guarded_routes
 from entrypoints.http.route_table import RouteTable
-from entrypoints.http.routes import guarded_routes
-from entrypoints.http.routing import check_declared
+from entrypoints.http.router import check_declared
 from entrypoints.http.sessions import keys
 from entrypoints.http.startup import ready, register_process
 from entrypoints.http.wiring import attach

@@ -16,7 +16,7 @@ from domain.identity import UserId
 from entrypoints.http.envelope import ApiModel, Envelope, MayBeLeftOut, Text
 from entrypoints.http.paging import Slice, SliceQuery
 from entrypoints.http.query_types import Instant
-from entrypoints.http.routing import Router
+from entrypoints.http.router import Router
 from entrypoints.http.security import AuthenticatedRoute, CallerDep, GuardedRoute
 from entrypoints.http.wiring import use_case
 

@@ -17,7 +17,7 @@ from starlette.responses import (
     Response,
 )
 
-from entrypoints.http.routing import Router
+from entrypoints.http.router import Router
 from entrypoints.http.security import DebugOnlyDep, PublicRoute
 
 router = Router(include_in_schema=False, dependencies=[PublicRoute])

@@ -10,7 +10,7 @@ from application.use_cases.health import CheckReadiness
 from bootstrap import Container
 from entrypoints.http.envelope import ApiModel, Envelope
 from entrypoints.http.errors import NotReady
-from entrypoints.http.routing import Router
+from entrypoints.http.router import Router
 from entrypoints.http.security import PublicRoute
 from entrypoints.http.wiring import use_case
 

@@ -21,7 +21,7 @@ from entrypoints.http.errors import PROBLEM_JSON, SLUG_OF_STATUS, Problem, title
 from entrypoints.http.internals import with_exit_stack
 from entrypoints.http.preconditions import conditional_change, versioned_change
 from entrypoints.http.route_table import RouteTable, TabledRouter
-from entrypoints.http.routing import DeclaredRoute, declarations_of
+from entrypoints.http.router import DeclaredRoute, declarations_of
 from entrypoints.http.v1 import PREFIX, TAGS, Tag
 from entrypoints.http.wiring import Provided
 
@@ -91,9 +91,9 @@ _HEADERS_OF_STATUS = {401: ("WWW-Authenticate",), 429: ("Retry-After",), 503: ("
 
 
 _CALLERS = (
-    security.permitted_caller,
+    security.verify_permission,
     security.caller,
-    security.caller_with_any_password,
+    security.caller_even_with_one_time_password,
     security.access_claims,
 )
 _WITH_ACCESS_TOKEN = (*_CALLERS, security.access_token)
@@ -184,7 +184,7 @@ class RouteFacts:
         self._route, self._method = route, method
         self._calls = {*_calls(route.dependant), *declarations_of(route)}
         self._fields = _fields_of_data(route)
-        self.is_guarded = security.permitted_caller in self._calls
+        self.is_guarded = security.verify_permission in self._calls
         self.is_created = route.status_code == HTTPStatus.CREATED
         self.is_versioned = "updated_at" in self._fields and (
             self.is_created or bool(route.dependant.path_params)

@@ -1,6 +1,6 @@
 """Authentication and authorization: the dependencies of routes for the caller, and the declaration of who may call.
 
-`routing` runs the declaration before anything else of a route.
+`router` runs the declaration before anything else of a route.
 """
 
 from functools import cache
@@ -101,12 +101,12 @@ async def caller(request: Request) -> Caller:
     return await _caller(request)
 
 
-async def caller_with_any_password(request: Request) -> Caller:
+async def caller_even_with_one_time_password(request: Request) -> Caller:
     """Return the caller, even if they must change their password first."""
-    return await _caller(request, password_may_be_due=True)
+    return await _caller(request, accepts_one_time_password=True)
 
 
-async def permitted_caller(request: Request) -> Caller:
+async def verify_permission(request: Request) -> Caller:
     """Return the caller if one of their roles grants the permission of this route; else raise `PermissionDenied`."""
     return await _caller(request, permission=permission_of(request.scope))
 
@@ -122,8 +122,8 @@ async def refreshing_caller(request: Request, token: HeaderRefreshTokenDep) -> C
 
 
 CallerDep = Annotated[Caller, Depends(caller)]
-AnyPasswordCallerDep = Annotated[Caller, Depends(caller_with_any_password)]
-VerifyPermissionDep = Annotated[Caller, Depends(permitted_caller)]
+OneTimePasswordCallerDep = Annotated[Caller, Depends(caller_even_with_one_time_password)]
+VerifyPermissionDep = Annotated[Caller, Depends(verify_permission)]
 
 _GetProfileDep = Annotated[GetProfile, Depends(use_case(Container.get_profile))]
 
@@ -154,11 +154,11 @@ async def debug_only(request: Request) -> None:
 
 PublicRoute = Depends(public)
 AuthenticatedRoute = Depends(caller)
-GuardedRoute = Depends(permitted_caller)
-OneTimePasswordRoute = Depends(caller_with_any_password)
+GuardedRoute = Depends(verify_permission)
+OneTimePasswordRoute = Depends(caller_even_with_one_time_password)
 DebugOnlyDep = Annotated[None, Depends(debug_only)]
 
-DECLARATIONS = frozenset({public, caller, permitted_caller, caller_with_any_password})
+DECLARATIONS = frozenset({public, caller, verify_permission, caller_even_with_one_time_password})
 
 
 class UnknownTemplate(RuntimeError):
@@ -180,11 +180,13 @@ def _code(method: str, template: str) -> str:
 
 
 async def _caller(
-    request: Request, *, permission: str | None = None, password_may_be_due: bool = False
+    request: Request, *, permission: str | None = None, accepts_one_time_password: bool = False
 ) -> Caller:
     context = request_context(request.scope)
     found = context.caller
-    if found is not None and _is_enough(found, permission, password_may_be_due=password_may_be_due):
+    if found is not None and _is_enough(
+        found, permission, accepts_one_time_password=accepts_one_time_password
+    ):
         return found
     token = _bearer_token(request)
     if token is None:
@@ -195,7 +197,7 @@ async def _caller(
             token,
             _client_info(request),
             permission=permission,
-            password_may_be_due=password_may_be_due,
+            accepts_one_time_password=accepts_one_time_password,
         )
     except (PermissionDenied, PasswordChangeRequired) as refusal:
         _record_user(request, refusal.user_id)  # for the log
@@ -205,10 +207,10 @@ async def _caller(
     return found
 
 
-def _is_enough(found: Caller, permission: str | None, *, password_may_be_due: bool) -> bool:
+def _is_enough(found: Caller, permission: str | None, *, accepts_one_time_password: bool) -> bool:
     """Return whether a caller was checked for as much as this, or more."""
     return permission in {None, found.permission} and (
-        password_may_be_due or not found.password_may_be_due
+        accepts_one_time_password or not found.accepts_one_time_password
     )
 
 

@@ -8,7 +8,7 @@ import structlog
 from application.ports.system import MigrationsRefused
 from bootstrap import Container
 from domain.errors import Unavailable
-from domain.routes import Route
+from domain.permissions import Route
 
 # Half a minute in total: enough for servers that start together with this process.
 PATIENCE = (1.0, 2.0, 4.0, 8.0, 15.0)

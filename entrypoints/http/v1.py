@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
 
-from entrypoints.http import access, audit_log, routes
+from entrypoints.http import access, audit_log, permissions
 from entrypoints.http.identity import account, users
 from entrypoints.http.scheduling import periodic_tasks, scheduler
 from entrypoints.http.sessions import devices, keys, log_in
@@ -33,7 +33,7 @@ TAGS = (
         debug_routers=[log_in.debug_router],
     ),
     Tag("identity", "Users, accounts and passwords.", [account.router, users.router]),
-    Tag("access", "Roles and their permissions.", [access.router, routes.router]),
+    Tag("access", "Roles and their permissions.", [access.router, permissions.router]),
     Tag(
         "audit",
         "The audit log: what was done, by whom, and from which address.",

@@ -17,7 +17,7 @@ from starlette.websockets import WebSocket
 
 from entrypoints.socketio.errors import InvalidHandler
 from entrypoints.socketio.parameters import Payload, Special
-from entrypoints.socketio.plan import FIRST_SLOT, Argument, Kind, Plan, Step
+from entrypoints.socketio.plan import FIRST_CELL, Argument, Kind, Plan, Step
 from entrypoints.socketio.signatures import (
     Call,
     Read,
@@ -118,19 +118,19 @@ class _Analysis:
         plain = _plain_parameters(self.registration, reads)
         count = sum(self._is_argument(read) for read in reads if read.name not in plain)
         arguments: list[Read] = []
-        slots: dict[str, int] = {}
+        cells: dict[str, int] = {}
         # Arguments are validated before dependencies run; what those do may be costly.
         for read in sorted(reads, key=lambda read: not self._is_argument(read)):
             if read.name in plain:
-                slots[read.name] = plain[read.name]
+                cells[read.name] = plain[read.name]
             elif self._is_argument(read):
                 marked = read.marker and read.marker.index
                 index = len(arguments) if marked is None else marked
-                slots[read.name] = self._argument(handler, read, index, is_only=count == 1)
+                cells[read.name] = self._argument(handler, read, index, is_only=count == 1)
                 arguments.append(read)
             else:
-                slots[read.name] = self._given(handler, read, ())
-        self._call(handler, kind, reads, slots)
+                cells[read.name] = self._given(handler, read, ())
+        self._call(handler, kind, reads, cells)
 
     def _is_argument(self, read: Read) -> bool:
         if read.marker is not None:
@@ -138,7 +138,7 @@ class _Analysis:
         return not read.is_a(HTTPConnection, SecurityScopes, *_OF_HTTP)
 
     def _given(self, owner: Call, read: Read, scopes: tuple[str, ...]) -> int:
-        """Return the slot of a parameter that is no argument of the client."""
+        """Return the cell of a parameter that is no argument of the client."""
         match read.marker:
             case params.Depends() as marker:
                 return self._dependency(marker, marker.dependency or read.bare, scopes, owner, read)
@@ -160,7 +160,7 @@ class _Analysis:
             self.needs_connection = True
             return int(Special.CONNECTION)
         if read.is_a(SecurityScopes):
-            return self._slot(SecurityScopes(list(scopes)))
+            return self._cell(SecurityScopes(list(scopes)))
         raise self._refusal(
             owner,
             read,
@@ -203,17 +203,17 @@ class _Analysis:
             return self.cached[key]
         self.path.append(call)
         reads = read_signature(call, str(self.registration))
-        slots: dict[str, int] = {}
+        cells: dict[str, int] = {}
         for each in reads:
             if isinstance(each.marker, Payload):
-                slots[each.name] = self._argument(call, each, each.marker.index or 0, is_only=True)
+                cells[each.name] = self._argument(call, each, each.marker.index or 0, is_only=True)
             elif each.marker is not None or each.default is Parameter.empty:
-                slots[each.name] = self._given(call, each, scopes)
-        slot = self._call(call, kind_of(call), reads, slots)
+                cells[each.name] = self._given(call, each, scopes)
+        cell = self._call(call, kind_of(call), reads, cells)
         self.path.pop()
         if marker.use_cache:
-            self.cached[key] = slot
-        return slot
+            self.cached[key] = cell
+        return cell
 
     def _uses_scopes(self, call: Call, seen: tuple[Call, ...]) -> bool:
         if call in seen:
@@ -254,39 +254,39 @@ class _Analysis:
             is_only=is_only,
             is_rest=kind is Parameter.VAR_POSITIONAL,
         )
-        slot = self._slot(None)
+        cell = self._cell(None)
         read_it = argument.read_rest if argument.is_rest else argument.read
-        self.steps.append(Step(Kind.ARGUMENT, slot, read_it))
+        self.steps.append(Step(Kind.ARGUMENT, cell, read_it))
         self.arguments.append(argument)
-        return slot
+        return cell
 
-    def _call(self, call: Call, kind: Kind, reads: Iterable[Read], slots: Mapping[str, int]) -> int:
+    def _call(self, call: Call, kind: Kind, reads: Iterable[Read], cells: Mapping[str, int]) -> int:
         positions: list[int] = []
         names: list[str] = []
         rest: int | None = None
         by_position = True
         for read in reads:
             match read.parameter.kind:
-                case _ if read.name not in slots:
+                case _ if read.name not in cells:
                     by_position = False
                 case Parameter.VAR_POSITIONAL:
-                    rest = slots[read.name]
+                    rest = cells[read.name]
                 case Parameter.POSITIONAL_ONLY | Parameter.POSITIONAL_OR_KEYWORD if by_position:
-                    positions.append(slots[read.name])
+                    positions.append(cells[read.name])
                 case Parameter.POSITIONAL_ONLY:
                     raise self._refusal(
                         call, read, "it is positional only, after one that keeps its default"
                     )
                 case _:
                     names.append(read.name)
-        slot = self._slot(None)
-        named = tuple((name, slots[name]) for name in names)
-        self.steps.append(Step(kind, slot, call, tuple(positions), rest, named))
-        return slot
+        cell = self._cell(None)
+        named = tuple((name, cells[name]) for name in names)
+        self.steps.append(Step(kind, cell, call, tuple(positions), rest, named))
+        return cell
 
-    def _slot(self, value: Any) -> int:
+    def _cell(self, value: Any) -> int:
         self.constants.append(value)
-        return FIRST_SLOT + len(self.constants) - 1
+        return FIRST_CELL + len(self.constants) - 1
 
     def _refusal(self, owner: Call, read: Read, reason: str) -> InvalidHandler:
         where = f"{self.registration}: parameter {read.name!r} of {name_of(owner)}"
@@ -294,7 +294,7 @@ class _Analysis:
 
 
 def _plain_parameters(registration: Registration, reads: Iterable[Read]) -> dict[str, int]:
-    """Return the slots of parameters that are what python-socketio gives, by name, as in `(sid, environ, auth)`."""
+    """Return the cells of parameters that are what python-socketio gives, by name, as in `(sid, environ, auth)`."""
     expected = {special.name.lower(): special for special in registration.plain_names()}
     found: dict[str, int] = {}
     for read in reads:

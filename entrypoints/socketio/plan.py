@@ -86,24 +86,24 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One call, with the values of earlier steps, whose value is kept in a slot."""
+    """One call, with the values of earlier steps, whose value is kept in a cell."""
 
     kind: Kind
-    slot: int
+    cell: int
     call: Callable[..., Any]
     positions: tuple[int, ...] = ()
-    """The slots of its positional arguments."""
+    """The cells of its positional arguments."""
     rest: int | None = None
-    """The slot of the further ones (`*args`)."""
+    """The cell of the further ones (`*args`)."""
     named: tuple[tuple[str, int], ...] = ()
-    """Its keyword arguments, and their slots."""
+    """Its keyword arguments, and their cells."""
 
 
 Opened = tuple[Kind, Any]
 """How a generator runs, and the generator."""
 
-FIRST_SLOT = len(Special) + 1
-"""The slot after those of `Special` and the arguments of the client."""
+FIRST_CELL = len(Special) + 1
+"""The cell after those of `Special` and the arguments of the client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class Plan:
     handler: Callable[..., Any]
     steps: tuple[Step, ...]
     constants: tuple[Any, ...]
-    """What the slots from `FIRST_SLOT` on hold before the first step."""
+    """What the cells from `FIRST_CELL` on hold before the first step."""
     needs_connection: bool
     dependencies: tuple[Depends, ...] = ()
     """Those that were declared for the registration rather than asked for by a parameter; they run first."""
@@ -148,12 +148,12 @@ class Plan:
             for step in self.steps:
                 kind = step.kind
                 if kind is Kind.ARGUMENT:
-                    values[step.slot] = step.call(arguments)
+                    values[step.cell] = step.call(arguments)
                     continue
                 positional: Iterable[Any] = map(get, step.positions)
                 if step.rest is not None:
                     positional = chain(positional, values[step.rest])
-                named = {name: values[slot] for name, slot in step.named} if step.named else {}
+                named = {name: values[cell] for name, cell in step.named} if step.named else {}
                 if kind is Kind.COROUTINE:
                     result = await step.call(*positional, **named)
                 elif kind is Kind.INLINE:
@@ -164,7 +164,7 @@ class Plan:
                     generator = step.call(*positional, **named)
                     opened.append((kind, generator))
                     result = await _open(kind, generator)
-                values[step.slot] = result
+                values[step.cell] = result
             result = serialise(result)
         except BaseException as error:
             if not opened:

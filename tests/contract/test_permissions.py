@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from application.ports.unit_of_work import UnitOfWorkFactory
-from domain.routes import Permission, PermissionChange, PermissionId, Route
+from domain.permissions import Permission, PermissionChange, PermissionId, Route
 from tests.support.builders import A_MOMENT, a_uuid
 from tests.support.waiting import waits
 

@@ -27,7 +27,7 @@ from bootstrap import Container
 from domain.roles import RoleId
 from entrypoints.http.app import create_app
 from entrypoints.http.envelope import Envelope
-from entrypoints.http.routing import Router
+from entrypoints.http.router import Router
 from entrypoints.http.security import GuardedRoute, VerifyPermissionDep
 from tests.support.access_changes import changing
 from tests.support.builders import a_role, a_user

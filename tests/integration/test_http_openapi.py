@@ -12,7 +12,7 @@ import pytest
 from application.settings import Environment, HttpSettings
 from entrypoints.http.app import described_app
 from entrypoints.http.envelope import ApiModel, CreatedEnvelope, Envelope
-from entrypoints.http.routing import Router
+from entrypoints.http.router import Router
 from entrypoints.http.security import (
     AuthenticatedRoute,
     CallerDep,

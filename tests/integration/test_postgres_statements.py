@@ -14,7 +14,7 @@ from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from application.paging import PageRequest
 from application.ports.users import UserFilter
 from application.settings import PostgresSettings
-from domain.routes import Route
+from domain.permissions import Route
 from domain.scheduling.registered_tasks import RegisteredTask
 from tests.support.builders import A_MOMENT, a_role, a_user
 from tests.support.statements import statements

@@ -460,7 +460,7 @@ async def test_a_server_that_is_restored_from_a_copy_revives_nothing(
 
     assert await client.exists(session_key(ada.id, caller.session_id))
     with pytest.raises(InvalidToken):
-        await world.authenticate(thiefs, password_may_be_due=True)
+        await world.authenticate(thiefs, accepts_one_time_password=True)
     with pytest.raises(InvalidToken):
         await world.refresh(thiefs)
     assert await world.sessions(ada) == []
@@ -487,7 +487,7 @@ async def test_a_server_that_is_thrown_back_while_it_runs_refreshes_nothing_that
     with pytest.raises(InvalidToken):
         await world.refresh(thiefs)
     with pytest.raises(InvalidToken):
-        await world.authenticate(thiefs, password_may_be_due=True)
+        await world.authenticate(thiefs, accepts_one_time_password=True)
     await client.aclose()
 
 

@@ -17,7 +17,7 @@ from application.settings import HttpSettings
 from application.use_cases.caller import ClientInfo
 from domain.identity import User
 from entrypoints.http.app import create_app, described_app
-from entrypoints.http.routes import guarded_routes
+from entrypoints.http.permissions import guarded_routes
 from entrypoints.http.wiring import attach
 from tests.support.world import LAPTOP, PASSWORD, World
 

@@ -26,8 +26,8 @@ from bootstrap import Container
 from domain.audit_log import AuditEntry
 from domain.identity import Password, User, UserId
 from domain.password_transport import SealedPassword
+from domain.permissions import Route
 from domain.roles import Role
-from domain.routes import Route
 from domain.scheduling.periodic_tasks import PeriodicTask
 from domain.sessions import Session
 from tests.support.access_changes import changing
@@ -213,7 +213,7 @@ class World:
     async def log_in_as(self, user: User, client: ClientInfo = LAPTOP) -> tuple[Caller, TokenPair]:
         """Log in with `PASSWORD`; return the caller of the requests that follow, and their tokens."""
         tokens = (await self.log_in(user.username.value, client=client)).tokens
-        caller = await self.authenticate(tokens, password_may_be_due=True, client=client)
+        caller = await self.authenticate(tokens, accepts_one_time_password=True, client=client)
         return caller, tokens
 
     async def authenticate(
@@ -221,14 +221,14 @@ class World:
         tokens: TokenPair,
         *,
         permission: str | None = None,
-        password_may_be_due: bool = False,
+        accepts_one_time_password: bool = False,
         client: ClientInfo = LAPTOP,
     ) -> Caller:
         return await self.container.guard()(
             tokens.access_token,
             client,
             permission=permission,
-            password_may_be_due=password_may_be_due,
+            accepts_one_time_password=accepts_one_time_password,
         )
 
     async def refresh(self, tokens: TokenPair, client: ClientInfo = LAPTOP) -> TokenPair:

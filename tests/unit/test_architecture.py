@@ -29,6 +29,9 @@ NOTHING_TO_STAND_IN_FOR = {
     "UnitOfWorkFactory": "the class of the units of work is one",
 }
 
+# Lua that belongs to no capability, because the scripts of several begin with it.
+SHARED_LUA = {"gcra", "keep", "run_id", "time"}
+
 # Modules of ports whose adapters and contract tests have other file names.
 OTHER_FILE_NAMES = {
     "health": "every technology has its own probes",
@@ -188,6 +191,19 @@ def test_a_port_its_adapters_and_its_contract_test_share_a_file_name(name: str) 
     assert "memory" in technologies
     assert technologies - {"memory"}
     assert (ROOT / "tests" / "contract" / f"test_{name}.py").exists()
+
+
+def test_a_lua_script_is_named_for_the_module_that_runs_it() -> None:
+    redis = ROOT / "adapters" / "redis"
+    modules = {path.stem for path in redis.glob("*.py")}
+    scripts = {path.stem for path in redis.glob("*.lua")}
+
+    owned = {
+        script
+        for script in scripts
+        if any(script == module or script.startswith(f"{module}_") for module in modules)
+    }
+    assert scripts - owned == SHARED_LUA
 
 
 def test_the_files_of_a_port_are_found_as_the_readme_says() -> None:

@@ -35,7 +35,7 @@ class Guard:
         client: ClientInfo,
         *,
         permission: str | None = None,
-        password_may_be_due: bool = False,
+        accepts_one_time_password: bool = False,
     ) -> Caller:
         """Return the caller of a route that requires `permission`, or only a session if that is None.
 
@@ -50,7 +50,7 @@ class Guard:
             access=await self._access(claims.user_id, claims.session_id),
             client=client,
             permission=permission,
-            password_may_be_due=password_may_be_due,
+            accepts_one_time_password=accepts_one_time_password,
         )
         _check(caller)
         return caller
@@ -125,7 +125,7 @@ def _of_active(access: Access | None) -> Access:
 
 
 def _check(caller: Caller) -> None:
-    if caller.access.must_change_password and not caller.password_may_be_due:
+    if caller.access.must_change_password and not caller.accepts_one_time_password:
         raise PasswordChangeRequired(caller.user_id)
     if caller.permission is not None and not caller.access.allows(caller.permission):
         raise PermissionDenied(caller.permission, caller.user_id)

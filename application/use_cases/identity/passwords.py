@@ -99,7 +99,7 @@ class ChangePassword:
                 caller.client,
                 failure_action="users.password_change_failed",
                 actor=caller.user_id,
-                may_be_used_up=True,  # by the log-in that opened this session
+                accepts_one_time_password=True,  # by the log-in that opened this session
             )
         except InvalidCredentials:
             raise WrongPassword from None

@@ -67,11 +67,11 @@ class CheckPassword:
         *,
         failure_action: str = "sessions.log_in_failed",
         actor: UserId | None = None,
-        may_be_used_up: bool = False,
+        accepts_one_time_password: bool = False,
     ) -> User:
         """Return the active user; raise `InvalidCredentials` after the failure is counted and recorded.
 
-        A one-time password that was used or has expired is a wrong one, unless it `may_be_used_up`.
+        A one-time password that was used or has expired is a wrong one, unless it `accepts_one_time_password`.
         """
         async with self.uow() as uow:
             user = await uow.users.find_by_login(reservation.attempt.name)
@@ -81,7 +81,7 @@ class CheckPassword:
         matches = await self.hasher.verify(
             password or Password(""), user.password_hash if user and believable else None
         )
-        may_log_in = may_be_used_up or (
+        may_log_in = accepts_one_time_password or (
             user is not None and user.password_logs_in(at=self.clock.now())
         )
         if user is None or not matches or not user.is_active or not may_log_in:

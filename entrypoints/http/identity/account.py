@@ -21,13 +21,13 @@ from entrypoints.http.identity.bodies import (
     UsernameField,
 )
 from entrypoints.http.preconditions import tag
-from entrypoints.http.routing import Router
+from entrypoints.http.router import Router
 from entrypoints.http.security import (
-    AnyPasswordCallerDep,
     AuthenticatedRoute,
     CallerDep,
     ClientInfoDep,
     DeviceTokenDep,
+    OneTimePasswordCallerDep,
     OneTimePasswordRoute,
     PublicRoute,
 )
@@ -89,7 +89,7 @@ async def register(
 
 @router.get("/user/info", dependencies=[OneTimePasswordRoute])
 async def get_user_info(
-    caller: AnyPasswordCallerDep, get_profile: GetProfileDep
+    caller: OneTimePasswordCallerDep, get_profile: GetProfileDep
 ) -> Envelope[UserBody]:
     """Get the caller's profile and permissions."""
     found = await get_profile(caller)
@@ -108,7 +108,7 @@ async def update_profile(
 @router.post("/password", dependencies=[OneTimePasswordRoute])
 async def change_password(
     body: ChangePasswordBody,
-    caller: AnyPasswordCallerDep,
+    caller: OneTimePasswordCallerDep,
     change_password: ChangePasswordDep,
     device: DeviceTokenDep,
 ) -> Envelope[None]:

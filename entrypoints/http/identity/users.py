@@ -38,7 +38,7 @@ from entrypoints.http.identity.bodies import (
 )
 from entrypoints.http.paging import Keyword, Page, PageQuery
 from entrypoints.http.preconditions import ConditionalChangeDep, tag
-from entrypoints.http.routing import Router
+from entrypoints.http.router import Router
 from entrypoints.http.security import GuardedRoute, VerifyPermissionDep
 from entrypoints.http.wiring import use_case
 

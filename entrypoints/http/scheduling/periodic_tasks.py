@@ -44,7 +44,7 @@ from entrypoints.http.envelope import (
 from entrypoints.http.paging import Keyword, Page, PageQuery, Slice, SliceQuery
 from entrypoints.http.preconditions import ConditionalChangeDep, tag
 from entrypoints.http.query_types import Flag, Number
-from entrypoints.http.routing import Router
+from entrypoints.http.router import Router
 from entrypoints.http.scheduling.bodies import (
     PeriodicTaskBody,
     RunBody,

@@ -9,7 +9,7 @@ from application.use_cases.scheduling.registered_tasks import ListTasks
 from application.use_cases.scheduling.scheduler import GetSchedulerStatus
 from bootstrap import Container
 from entrypoints.http.envelope import Envelope
-from entrypoints.http.routing import Router
+from entrypoints.http.router import Router
 from entrypoints.http.scheduling.bodies import RegisteredTaskBody, SchedulerBody
 from entrypoints.http.security import GuardedRoute
 from entrypoints.http.wiring import use_case

@@ -14,7 +14,7 @@ from bootstrap import Container
 from domain.identity import UserId
 from domain.sessions import Session, SessionId
 from entrypoints.http.envelope import ApiModel, Envelope
-from entrypoints.http.routing import Router
+from entrypoints.http.router import Router
 from entrypoints.http.security import (
     AuthenticatedRoute,
     CallerDep,

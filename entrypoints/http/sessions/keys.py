@@ -14,7 +14,7 @@ from application.ports.password_transport import TransportKey
 from application.use_cases.sessions.keys import GetPublicKeys, GetTransportKey
 from bootstrap import Container
 from entrypoints.http.envelope import ApiModel, Envelope
-from entrypoints.http.routing import Router
+from entrypoints.http.router import Router
 from entrypoints.http.security import ClientInfoDep, DeviceTokenDep, PublicRoute
 from entrypoints.http.wiring import ClockDep, use_case
 

@@ -19,16 +19,16 @@ from domain.password_transport import SealedPassword
 from domain.sessions import NotAuthenticated
 from entrypoints.http.envelope import ApiModel, Envelope, Text
 from entrypoints.http.identity.bodies import Ciphertext, KeyId, UserBody
-from entrypoints.http.routing import Router
+from entrypoints.http.router import Router
 from entrypoints.http.security import (
     DEVICE_COOKIE,
-    AnyPasswordCallerDep,
     ClientInfoDep,
     DebugOnlyDep,
     DeviceTokenDep,
     HeaderAccessTokenDep,
     HeaderRefreshTokenDep,
     NoRefreshToken,
+    OneTimePasswordCallerDep,
     OneTimePasswordRoute,
     PublicRoute,
 )
@@ -211,7 +211,7 @@ async def log_out(
 
 @router.post("/logout/all", dependencies=[OneTimePasswordRoute])
 async def log_out_everywhere(
-    caller: AnyPasswordCallerDep, log_out_everywhere: LogOutEverywhereDep
+    caller: OneTimePasswordCallerDep, log_out_everywhere: LogOutEverywhereDep
 ) -> Envelope[None]:
     """End all sessions of the caller, including this one."""
     await log_out_everywhere(caller)

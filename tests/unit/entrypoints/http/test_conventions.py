@@ -29,7 +29,7 @@ from domain.errors import (
 from entrypoints.http.app import described_app
 from entrypoints.http.envelope import ApiModel, CreatedEnvelope, Envelope, Text
 from entrypoints.http.paging import Page, PageQuery
-from entrypoints.http.routing import Router
+from entrypoints.http.router import Router
 from entrypoints.http.security import ClientInfoDep, HeaderUserAgentDep, PublicRoute
 from tests.support.builders import a_user
 from tests.support.web import Web, description

@@ -13,7 +13,7 @@ from application.ports.health import Probe
 from application.settings import CorsSettings, HttpSettings, UnsafeSettings
 from application.use_cases.health import CheckReadiness
 from domain.errors import Unavailable
-from domain.routes import Route
+from domain.permissions import Route
 from entrypoints.http.app import create_app
 from entrypoints.http.startup import DependencyDown, SchemaNotCurrent, ready, register_process
 from tests.support.audit_log import everything_in

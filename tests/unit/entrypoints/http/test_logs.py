@@ -15,7 +15,7 @@ from adapters.observability import configure_logging
 from application.settings import Environment
 from domain.errors import Unavailable
 from entrypoints.http.envelope import Envelope
-from entrypoints.http.routing import Router
+from entrypoints.http.router import Router
 from entrypoints.http.security import PublicRoute
 from tests.support.builders import a_user
 from tests.support.web import Web

@@ -14,7 +14,7 @@ from starlette.routing import Match
 from application.settings import HttpSettings
 from entrypoints.http.app import described_app
 from entrypoints.http.route_table import RouteTable
-from entrypoints.http.routing import Router
+from entrypoints.http.router import Router
 from entrypoints.http.security import PublicRoute
 
 APP = described_app(HttpSettings(), debug=True)

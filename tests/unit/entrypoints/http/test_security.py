@@ -17,10 +17,9 @@ from application.settings import Environment, HttpSettings
 from domain.identity import UserStatus
 from entrypoints.http.app import create_app, described_app
 from entrypoints.http.envelope import Envelope
-from entrypoints.http.routes import guarded_routes
-from entrypoints.http.routing import Router, UndeclaredRoute, declarations_of
+from entrypoints.http.permissions import guarded_routes
+from entrypoints.http.router import Router, UndeclaredRoute, declarations_of
 from entrypoints.http.security import (
-    AnyPasswordCallerDep,
     AuthenticatedRoute,
     CallerDep,
     DebugOnlyDep,
@@ -28,6 +27,7 @@ from entrypoints.http.security import (
     HeaderAccessTokenDep,
     HeaderRefreshTokenDep,
     HeaderUserAgentDep,
+    OneTimePasswordCallerDep,
     OneTimePasswordRoute,
     PublicRoute,
     UserAccessJWTDep,
@@ -75,7 +75,7 @@ async def show_guarded(thing_id: str, caller: VerifyPermissionDep) -> Envelope[U
 
 
 @router.get("/any-password", dependencies=[OneTimePasswordRoute])
-async def show_any_caller(caller: AnyPasswordCallerDep) -> Envelope[UUID]:
+async def show_any_caller(caller: OneTimePasswordCallerDep) -> Envelope[UUID]:
     return Envelope(data=caller.user_id)
 
 

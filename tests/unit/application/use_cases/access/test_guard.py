@@ -235,7 +235,7 @@ async def test_who_has_a_one_time_password_can_do_nothing_but_change_it(
     tokens = await harness.given(a_user(must_change_password=True, is_admin=True))
     with pytest.raises(PasswordChangeRequired):
         await harness.here(tokens.access_token, LAPTOP, permission=READ)
-    caller = await harness.here(tokens.access_token, LAPTOP, password_may_be_due=True)
+    caller = await harness.here(tokens.access_token, LAPTOP, accepts_one_time_password=True)
     assert caller.access.must_change_password
 
 

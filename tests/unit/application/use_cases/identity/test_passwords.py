@@ -67,7 +67,7 @@ async def test_a_one_time_password_is_done_with_once_another_is_chosen(world: Wo
     logged_in = await world.log_in(ada.username.value, "k7f3p-2m9xq")
     assert logged_in.user.must_change_password
 
-    caller = await world.authenticate(logged_in.tokens, password_may_be_due=True)
+    caller = await world.authenticate(logged_in.tokens, accepts_one_time_password=True)
     await world.change_password(caller, "k7f3p-2m9xq", NEW)
 
     await world.authenticate(logged_in.tokens)

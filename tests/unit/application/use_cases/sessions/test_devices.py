@@ -19,7 +19,7 @@ async def test_the_caller_is_known_as_they_are_now(world: World) -> None:
 
     with pytest.raises(PasswordChangeRequired):
         await world.authenticate(tokens)
-    assert (await world.authenticate(tokens, password_may_be_due=True)).access.is_admin
+    assert (await world.authenticate(tokens, accepts_one_time_password=True)).access.is_admin
 
 
 async def test_an_access_token_expires(world: World) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from domain.routes import Permission, PermissionChange, PermissionId, Route, reconcile
+from domain.permissions import Permission, PermissionChange, PermissionId, Route, reconcile
 from tests.support.builders import A_MOMENT
 from tests.support.world import World
 

@@ -1,9 +1,9 @@
 -- What the guard asks: whether each session lives, and the version of its user's access. It writes nothing.
 -- KEYS: the hash of adapters/redis/access_versions.py, then sessions. ARGV: the user of each session.
--- Returns {run of this server, run that the hash names, now in milliseconds, everyone's version, alive, versions, stable};
+-- Returns {run id of this server, run id in the hash, now in milliseconds, everyone's version, alive, versions, stable};
 -- the last three have one value per session: 0 or 1, the user's version or nil, 0 or 1.
 local stored = redis.call('HMGET', KEYS[1], 'run', 'nonce', 'changes', unpack(ARGV))
-local known_run, everyones, changes = unpack(stored, 1, 3)
+local known_run_id, everyones, changes = unpack(stored, 1, 3)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -19,8 +19,8 @@ end
 
 local alive, versions, stable = {}, {}, {}
 for i, user in ipairs(ARGV) do
-  alive[i] = redis.call('HGET', KEYS[i + 1], 'run') == run and 1 or 0
+  alive[i] = redis.call('HGET', KEYS[i + 1], 'run') == run_id and 1 or 0
   versions[i] = stored[i + 3]
   stable[i] = (dirty['*'] or dirty[user]) and 0 or 1
 end
-return { run, known_run, now, everyones, alive, versions, stable }
+return { run_id, known_run_id, now, everyones, alive, versions, stable }

@@ -1,4 +1,4 @@
--- Shared by the scripts that write versions, after `run.lua`. Each first handles a loss of data, here, and calls `save` at the end.
+-- Shared by the scripts that write versions, after `run_id.lua`. Each first handles a loss of data, here, and calls `save` at the end.
 -- KEYS[1] is the hash of adapters/redis/access_versions.py. ARGV: a nonce that was never used, the milliseconds after which
 -- a dirty mark expires, then the arguments of the script itself.
 local nonce, dirty_ttl = ARGV[1], ARGV[2]
@@ -31,7 +31,7 @@ end
 
 local function move_everyone()
   redis.call('DEL', KEYS[1])
-  redis.call('HSET', KEYS[1], 'run', run, 'nonce', nonce)
+  redis.call('HSET', KEYS[1], 'run', run_id, 'nonce', nonce)
 end
 
 local function move(users)
@@ -46,9 +46,9 @@ local function move(users)
   end
 end
 
--- Another run of the server, or another server, may lack the last writes of the one before. Everyone is dirty until
--- the changes that were in progress then are over.
-if redis.call('HGET', KEYS[1], 'run') ~= run then
+-- With another run id, the server was restarted or is another one: it may lack the last writes of the one before.
+-- Everyone is dirty until the changes that were in progress then are over.
+if redis.call('HGET', KEYS[1], 'run') ~= run_id then
   move_everyone()
-  mark(run, '*')
+  mark(run_id, '*')
 end

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from entrypoints.http.envelope import Envelope
-from entrypoints.http.routes import guarded_routes
-from entrypoints.http.routing import Router
+from entrypoints.http.permissions import guarded_routes
+from entrypoints.http.router import Router
 from entrypoints.http.security import AuthenticatedRoute, GuardedRoute, PublicRoute
 from tests.support.builders import a_user
 from tests.support.web import Web

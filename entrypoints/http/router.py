@@ -29,7 +29,7 @@ class UndeclaredRoute(RuntimeError):
 
     def __init__(self, routes: Sequence[str]) -> None:
         super().__init__(
-            "These routes must be made by entrypoints.http.routing.Router and have exactly one of PublicRoute, "
+            "These routes must be made by entrypoints.http.router.Router and have exactly one of PublicRoute, "
             "AuthenticatedRoute, GuardedRoute and OneTimePasswordRoute in their `dependencies`: "
             f"{', '.join(routes)}"
         )

@@ -7,7 +7,7 @@ local cap, idle, absolute = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[
 if not is_alive(session_id) then
   -- Whole seconds, as in its tokens.
   local opened_at, lifetime = now - now % 1000000, math.min(idle, absolute)
-  redis.call('HSET', KEYS[2], 'run', run, 'current', current, 'fingerprint', fingerprint, 'issued_at', opened_at,
+  redis.call('HSET', KEYS[2], 'run', run_id, 'current', current, 'fingerprint', fingerprint, 'issued_at', opened_at,
     'created_at', opened_at, 'last_seen_at', opened_at, 'ends_at', opened_at + absolute, unpack(ARGV, 7))
   keep(KEYS[2], lifetime)
   redis.call('HSET', KEYS[3], 'session', session_id, 'agent', fingerprint, 'created_at', opened_at)

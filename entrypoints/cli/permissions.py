@@ -5,7 +5,7 @@ from entrypoints.cli import console
 from entrypoints.cli.connection import connected
 from entrypoints.cli.errors import MemoryNotKept, MigrationsMissing
 from entrypoints.http.app import described_app
-from entrypoints.http.routes import guarded_routes
+from entrypoints.http.permissions import guarded_routes
 
 
 async def sync(*, patience: float, json: bool) -> None:

@@ -7,7 +7,7 @@ from application.ports.system import Clock, IdGenerator
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.use_cases.audit_log import RecordAudit
 from application.use_cases.caller import ClientInfo
-from domain.routes import Permission, PermissionChange, PermissionChangeKind, Route
+from domain.permissions import Permission, PermissionChange, PermissionChangeKind, Route
 
 
 @dataclass(frozen=True, slots=True)

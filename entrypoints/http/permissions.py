@@ -11,12 +11,12 @@ from fastapi.routing import iter_route_contexts
 from pydantic import Field
 from starlette.routing import BaseRoute
 
-from application.use_cases.routes import ListPermissions
+from application.use_cases.permissions import ListPermissions
 from bootstrap import Container
-from domain.routes import Permission, Route
+from domain.permissions import Permission, Route
 from entrypoints.http.envelope import ApiModel, Envelope
-from entrypoints.http.routing import Router, declarations_of
-from entrypoints.http.security import GuardedRoute, permitted_caller
+from entrypoints.http.router import Router, declarations_of
+from entrypoints.http.security import GuardedRoute, verify_permission
 from entrypoints.http.wiring import use_case
 
 router = Router(prefix="/router")
@@ -71,7 +71,7 @@ async def list_permissions(
 def guarded_routes(routes: Sequence[BaseRoute]) -> Iterator[Route]:
     """Yield the routes of an application that require a permission, with their names and descriptions."""
     for route in iter_route_contexts(routes):
-        if permitted_caller in declarations_of(route):
+        if verify_permission in declarations_of(route):
             for method in sorted(route.methods or ()):
                 yield Route(
                     method=method,
