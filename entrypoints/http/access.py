@@ -44,7 +44,7 @@ from entrypoints.http.security import (
     GuardedRoute,
     VerifyPermissionDep,
 )
-from entrypoints.http.wiring import use_case
+from entrypoints.wiring import use_case
 
 router = Router(prefix="/roles")
 

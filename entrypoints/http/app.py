@@ -17,7 +17,7 @@ from entrypoints.http.route_table import RouteTable
 from entrypoints.http.router import check_declared
 from entrypoints.http.sessions import keys
 from entrypoints.http.startup import ready, register_process
-from entrypoints.http.wiring import attach
+from entrypoints.wiring import attach
 
 
 def create_app(

@@ -18,7 +18,7 @@ from entrypoints.http.paging import Slice, SliceQuery
 from entrypoints.http.query_types import Instant
 from entrypoints.http.router import Router
 from entrypoints.http.security import AuthenticatedRoute, CallerDep, GuardedRoute
-from entrypoints.http.wiring import use_case
+from entrypoints.wiring import use_case
 
 router = Router()
 

@@ -12,7 +12,7 @@ from entrypoints.http.envelope import ApiModel, Envelope
 from entrypoints.http.errors import NotReady
 from entrypoints.http.router import Router
 from entrypoints.http.security import PublicRoute
-from entrypoints.http.wiring import use_case
+from entrypoints.wiring import use_case
 
 router = Router(tags=["health"])
 

@@ -17,13 +17,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from application.settings import HttpSettings
+from entrypoints.client_address import client_of
 from entrypoints.http.compression import compressed, may_be_compressed
 from entrypoints.http.errors import problem_response
 from entrypoints.http.request_bodies import BodyLimits, BoundedReceive
 from entrypoints.http.request_context import (
     RequestContext,
     begin_request,
-    client_of,
     quoted_path,
     request_context,
     route_template,

@@ -23,7 +23,7 @@ from entrypoints.http.preconditions import conditional_change, versioned_change
 from entrypoints.http.route_table import RouteTable, TabledRouter
 from entrypoints.http.router import DeclaredRoute, declarations_of
 from entrypoints.http.v1 import PREFIX, TAGS, Tag
-from entrypoints.http.wiring import Provided
+from entrypoints.wiring import Provided
 
 Schema = dict[str, Any]
 

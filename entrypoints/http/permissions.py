@@ -17,7 +17,7 @@ from domain.permissions import Permission, Route
 from entrypoints.http.envelope import ApiModel, Envelope
 from entrypoints.http.router import Router, declarations_of
 from entrypoints.http.security import GuardedRoute, verify_permission
-from entrypoints.http.wiring import use_case
+from entrypoints.wiring import use_case
 
 router = Router(prefix="/router")
 

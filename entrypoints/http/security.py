@@ -23,7 +23,7 @@ from domain.identity import PasswordChangeRequired, User, UserId
 from domain.sessions import AccessClaims, NotAuthenticated, RefreshClaims
 from entrypoints.http.internals import route_of
 from entrypoints.http.request_context import header, request_context
-from entrypoints.http.wiring import settings_of, use_case
+from entrypoints.wiring import settings_of, use_case
 
 DEVICE_COOKIE = "portico_device"
 """The cookie that a log-in sets; its path limits it to the authentication routes."""

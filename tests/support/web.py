@@ -18,7 +18,7 @@ from application.use_cases.caller import ClientInfo
 from domain.identity import User
 from entrypoints.http.app import create_app, described_app
 from entrypoints.http.permissions import guarded_routes
-from entrypoints.http.wiring import attach
+from entrypoints.wiring import attach
 from tests.support.world import LAPTOP, PASSWORD, World
 
 _ON_EVERY_RESPONSE = {

@@ -31,7 +31,7 @@ from entrypoints.http.security import (
     OneTimePasswordRoute,
     PublicRoute,
 )
-from entrypoints.http.wiring import use_case
+from entrypoints.wiring import use_case
 
 router = Router(prefix="/auth")
 

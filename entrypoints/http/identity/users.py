@@ -40,7 +40,7 @@ from entrypoints.http.paging import Keyword, Page, PageQuery
 from entrypoints.http.preconditions import ConditionalChangeDep, tag
 from entrypoints.http.router import Router
 from entrypoints.http.security import GuardedRoute, VerifyPermissionDep
-from entrypoints.http.wiring import use_case
+from entrypoints.wiring import use_case
 
 router = Router(prefix="/users")
 

@@ -53,7 +53,7 @@ from entrypoints.http.scheduling.bodies import (
 )
 from entrypoints.http.scheduling.definitions import ChangeBody, PreviewBody, WrittenBody
 from entrypoints.http.security import GuardedRoute, VerifyPermissionDep
-from entrypoints.http.wiring import use_case
+from entrypoints.wiring import use_case
 
 router = Router(prefix="/periodic-tasks")
 

@@ -12,7 +12,7 @@ from entrypoints.http.envelope import Envelope
 from entrypoints.http.router import Router
 from entrypoints.http.scheduling.bodies import RegisteredTaskBody, SchedulerBody
 from entrypoints.http.security import GuardedRoute
-from entrypoints.http.wiring import use_case
+from entrypoints.wiring import use_case
 
 router = Router()
 

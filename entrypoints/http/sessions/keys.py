@@ -16,7 +16,7 @@ from bootstrap import Container
 from entrypoints.http.envelope import ApiModel, Envelope
 from entrypoints.http.router import Router
 from entrypoints.http.security import ClientInfoDep, DeviceTokenDep, PublicRoute
-from entrypoints.http.wiring import ClockDep, use_case
+from entrypoints.wiring import ClockDep, use_case
 
 router = Router(prefix="/auth")
 well_known_router = Router(prefix="/.well-known", tags=["sessions"])

@@ -32,7 +32,7 @@ from entrypoints.http.security import (
     OneTimePasswordRoute,
     PublicRoute,
 )
-from entrypoints.http.wiring import settings_of, use_case
+from entrypoints.wiring import settings_of, use_case
 
 router = Router(prefix="/auth")
 debug_router = Router(prefix="/auth")

@@ -1,4 +1,4 @@
-"""Injects use cases into routes: `Annotated[LogIn, Depends(use_case(Container.log_in))]`."""
+"""Injects use cases into routes and events: `Annotated[LogIn, Depends(use_case(Container.log_in))]`."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from dependency_injector.providers import Provider
 from fastapi import Depends
 from starlette.datastructures import State
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from application.ports.log_in_throttle import LogInThrottle
 from application.ports.rate_limiter import RateLimiter
@@ -39,15 +39,15 @@ def attach(state: State, container: Container) -> None:
     state.use_cases = UseCases(container)
 
 
-def settings_of(request: Request) -> Settings:
-    """Return the settings of the application that serves `request`."""
-    settings: Settings = request.app.state.settings
+def settings_of(connection: HTTPConnection) -> Settings:
+    """Return the settings of the application that serves `connection`."""
+    settings: Settings = connection.app.state.settings
     return settings
 
 
-async def clock(request: Request) -> Clock:
-    """Return the clock of the application that serves `request`."""
-    container: Container = request.app.state.container
+async def clock(connection: HTTPConnection) -> Clock:
+    """Return the clock of the application that serves `connection`."""
+    container: Container = connection.app.state.container
     return container.clock()
 
 
@@ -62,12 +62,12 @@ class Provided(Generic[T]):
     is_limited: bool
     """Whether it may raise 429: one of its fields is a limiter."""
 
-    async def __call__(self, request: Request) -> T:
-        return self.of(request)
+    async def __call__(self, connection: HTTPConnection) -> T:
+        return self.of(connection)
 
-    def of(self, request: Request) -> T:
-        """Return it for the application that serves `request`."""
-        use_cases: UseCases = request.app.state.use_cases
+    def of(self, connection: HTTPConnection) -> T:
+        """Return it for the application that serves `connection`."""
+        use_cases: UseCases = connection.app.state.use_cases
         provided: T = use_cases[self.name]
         return provided
 
