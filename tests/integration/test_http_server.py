@@ -655,30 +655,35 @@ async def test_what_is_around_a_body_is_bounded(port: int, first: bytes, then: b
     assert await sends_on(port, chunked + first, then * (50_000 // len(then))) < 50
 
 
-async def test_nobody_waits_for_a_connection_that_sends_all_the_time() -> None:
-    """In uvloop, which `portico api` has: it reads one connection as often as it can."""
+async def test_a_connection_that_sends_all_the_time_is_read_in_turn_with_the_others() -> None:
+    """In uvloop, which `portico api` has: it reads one connection up to 32 times in a row, 256 kB each time."""
     head = b"POST /nothing HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunks = b"8\r\n        \r\n" * 10_000
+    sent = 0
 
     def flood(port: int, is_over: threading.Event) -> None:
+        nonlocal sent
         with socket.create_connection(("127.0.0.1", port)) as sending:
             sending.sendall(head)
             while not is_over.is_set():
-                sending.sendall(b"8\r\n        \r\n" * 10_000)
+                sending.sendall(chunks)
+                sent += len(chunks)
 
-    async def longest_wait() -> float:
-        longest = 0.0
+    async def most_bytes_read_during_another_request() -> int:
+        during = []
         async with serving(create_app(container=World().container), IN_MEMORY) as port:
             is_over = threading.Event()
             flooding = asyncio.create_task(asyncio.to_thread(flood, port, is_over))
-            for _ in range(20):
-                started = time.monotonic()
+            for _ in range(6):
+                before = sent
                 assert statuses(await exchange(port, LAST)) == [200]
-                longest = max(longest, time.monotonic() - started)
+                during.append(sent - before)
             is_over.set()
             await flooding
-        return longest
+        return max(during[1:])  # the first also fills the buffers of the system
 
-    assert await asyncio.to_thread(uvloop.run, longest_wait()) < 1
+    # Not seconds: those depend on the machine. It is 1.7 MB in turn, and 40 MB without turns.
+    assert await asyncio.to_thread(uvloop.run, most_bytes_read_during_another_request()) < 8e6
 
 
 async def test_a_body_may_come_in_the_smallest_chunks(reading_port: int) -> None:

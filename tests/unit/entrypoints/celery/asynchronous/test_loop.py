@@ -205,9 +205,10 @@ def test_a_coroutine_that_is_slow_to_end_is_reported_and_waited_for(
     thread = LoopThread(patience=0.01)
     with raising_on_sigusr1(SoftTimeLimitExceeded()):
         assert thread.run(slow_to_end(), Execution()) == "done"
+    reported = [*reports.lines]  # the end of the loop may take longer than its patience, too
     thread.stop()
 
-    assert reports.lines == ["a coroutine was told to end 0.01 s ago and still runs"]
+    assert reported == ["a coroutine was told to end 0.01 s ago and still runs"]
 
 
 def test_a_process_that_ends_leaves_behind_what_does_not(reports: Reports) -> None:
