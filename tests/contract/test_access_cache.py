@@ -43,7 +43,7 @@ def cache(backend: Backend) -> AccessCache:
         access(*(f"GET:/api/v1/things-{number}/{{id}}" for number in range(1000))),
     ],
 )
-async def test_what_was_put_is_got_as_it_was(cache: AccessCache, stored: Access) -> None:
+async def test_a_value_is_read_as_it_was_written(cache: AccessCache, stored: Access) -> None:
     await cache.put(ADA, "v1", stored)
     assert await cache.get(ADA, "v1") == stored
 
@@ -55,7 +55,7 @@ async def test_it_counts_for_its_user_and_its_version_alone(cache: AccessCache) 
         assert await cache.get(ADA, version) is None
 
 
-async def test_what_is_put_takes_the_place_of_what_was_there(cache: AccessCache) -> None:
+async def test_a_new_value_replaces_the_old_one(cache: AccessCache) -> None:
     await cache.put(ADA, "v1", access("GET:/a"))
     await cache.put(ADA, "v2", access("GET:/b"))
     assert await cache.get(ADA, "v1") is None

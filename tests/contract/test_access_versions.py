@@ -139,7 +139,7 @@ async def test_a_change_of_everyone_is_one_of_each(harness: VersionsHarness) -> 
         assert len(versions) == 3
 
 
-async def test_a_change_of_nobody_marks_nobody_dirty(harness: VersionsHarness) -> None:
+async def test_a_change_of_no_user_marks_no_user_dirty(harness: VersionsHarness) -> None:
     before = await harness.fetch()
     change = await harness.begun()
     assert await harness.fetch() == before

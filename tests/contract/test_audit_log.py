@@ -131,7 +131,7 @@ ANYTHING = st.recursive(
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-async def test_every_entry_can_be_stored_whatever_it_was_made_of(
+async def test_an_entry_of_any_values_can_be_stored(
     log: AuditLog, details: dict[str, object], agent: str
 ) -> None:
     """One that no store takes would stay in the outbox for ever."""

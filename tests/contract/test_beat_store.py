@@ -68,7 +68,7 @@ async def test_nothing_to_load_is_no_change(harness: BeatStoreHarness) -> None:
     assert not (await harness.beat.changes(loaded.mark)).defined
 
 
-async def test_what_is_new_changed_or_gone_is_seen_and_nothing_else(
+async def test_a_beat_sees_new_changed_and_removed_tasks_and_nothing_else(
     harness: BeatStoreHarness,
 ) -> None:
     same, changed, gone = (a_periodic_task() for _ in range(3))
@@ -178,7 +178,7 @@ async def test_claimed_slots_become_runs_and_the_task_stands_after_them(
     }
 
 
-async def test_a_slot_is_claimed_once_whoever_asks(harness: BeatStoreHarness) -> None:
+async def test_a_slot_is_claimed_once_by_any_number_of_beats(harness: BeatStoreHarness) -> None:
     """Even by those who believe that they lead at the same time."""
     due = a_due(*slots(20))
     first = await harness.lead(lease=SHORT)
@@ -238,7 +238,7 @@ async def test_a_task_may_have_several_batches_in_one_claim(harness: BeatStoreHa
     )
 
 
-async def test_what_was_published_is_not_claimed_again(harness: BeatStoreHarness) -> None:
+async def test_a_published_slot_is_not_claimed_again(harness: BeatStoreHarness) -> None:
     leadership = await harness.lead()
     (run,) = await harness.beat.claim(leadership, [a_due(A_MOMENT)])
     await harness.beat.record_published([Published(run_id=run.id, at=A_MOMENT, deadline=None)])
@@ -258,7 +258,9 @@ async def test_a_schedule_state_never_goes_back(harness: BeatStoreHarness) -> No
 
 
 @pytest.mark.parametrize("ended", ["lapsed", "handed over", "taken over", "never"])
-async def test_who_does_not_lead_claims_nothing(harness: BeatStoreHarness, ended: str) -> None:
+async def test_a_beat_that_does_not_lead_claims_nothing(
+    harness: BeatStoreHarness, ended: str
+) -> None:
     run = await harness.request()
     leadership = await harness.lead(lease=SHORT if ended in {"lapsed", "taken over"} else LONG)
     if ended == "handed over":
@@ -341,7 +343,7 @@ async def test_runs_that_were_asked_for_are_claimed_oldest_first(harness: BeatSt
     assert not await harness.beat.schedule_states(), "the schedule does not move"
 
 
-async def test_who_begins_to_lead_takes_over_what_was_not_published(
+async def test_a_new_leader_takes_over_unpublished_runs(
     harness: BeatStoreHarness,
 ) -> None:
     asked = await harness.request(OTHER)
@@ -395,7 +397,7 @@ async def test_a_worker_may_be_faster_than_the_record_of_publishing(
     )
 
 
-async def test_what_cannot_be_published_has_failed(harness: BeatStoreHarness) -> None:
+async def test_a_run_that_cannot_be_published_has_failed(harness: BeatStoreHarness) -> None:
     leadership = await harness.lead()
     (run,) = await harness.beat.claim(leadership, [a_due(A_MOMENT)])
 
@@ -409,7 +411,7 @@ async def test_what_cannot_be_published_has_failed(harness: BeatStoreHarness) ->
     assert await harness.beat.claim_abandoned(leadership) == []
 
 
-async def test_what_was_published_without_a_claim_is_recorded_and_counted_once(
+async def test_a_run_published_without_a_claim_is_recorded_and_counted_once(
     harness: BeatStoreHarness,
 ) -> None:
     """Whether a worker has noted it already, or somebody has claimed it meanwhile, or it was recorded before."""

@@ -14,7 +14,7 @@ def common(request: pytest.FixtureRequest) -> CommonPasswords:
 
 
 @pytest.mark.parametrize("password", ["password", "123456", "qwerty", "letmein"])
-def test_what_everybody_tries_first_is_common(common: CommonPasswords, password: str) -> None:
+def test_the_first_guesses_of_attackers_are_common(common: CommonPasswords, password: str) -> None:
     assert password in common
 
 

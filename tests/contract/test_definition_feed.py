@@ -42,7 +42,7 @@ def beat(scheduling: SchedulingBackend) -> BeatStore:
 # --- changes ---
 
 
-async def test_what_is_not_committed_is_no_change(
+async def test_an_uncommitted_change_is_no_change(
     scheduling: SchedulingBackend, beat: BeatStore
 ) -> None:
     loaded = await beat.load()
@@ -54,7 +54,7 @@ async def test_what_is_not_committed_is_no_change(
     assert news(await beat.changes(during.mark), loaded) == {}
 
 
-async def test_who_begins_first_and_commits_last_is_not_missed(
+async def test_a_writer_that_begins_first_and_commits_last_is_not_missed(
     scheduling: SchedulingBackend, beat: BeatStore
 ) -> None:
     """Neither what it added nor what it removed."""
@@ -76,7 +76,7 @@ async def test_who_begins_first_and_commits_last_is_not_missed(
     assert news(after, known) == {slow.id: slow, gone.id: None}
 
 
-async def test_who_was_at_it_when_a_beat_loaded_is_not_missed(
+async def test_a_writer_in_progress_while_a_beat_loads_is_not_missed(
     scheduling: SchedulingBackend, beat: BeatStore
 ) -> None:
     slow = a_periodic_task()
@@ -127,7 +127,7 @@ async def test_versions_are_those_of_what_is_stored(
     assert await beat.versions() == {each.task.id: each.version for each in loaded.defined}
 
 
-async def test_a_definition_that_nobody_can_read_keeps_no_other_from_being_loaded(
+async def test_an_unreadable_definition_keeps_no_other_from_being_loaded(
     scheduling: SchedulingBackend, beat: BeatStore
 ) -> None:
     sound = a_periodic_task()

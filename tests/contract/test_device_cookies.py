@@ -27,7 +27,7 @@ def test_every_token_is_another_one_and_fits_into_a_cookie(cookies: DeviceCookie
 @pytest.mark.parametrize(
     "token", [None, "", ".", "a", "a.b", "\ud800", "\ud800.\ud800", "é." + "0" * 64, "x" * 10_000]
 )
-def test_what_was_made_up_is_not_ours(cookies: DeviceCookies, token: str | None) -> None:
+def test_a_forged_token_is_not_ours(cookies: DeviceCookies, token: str | None) -> None:
     assert not cookies.is_ours(token)
 
 

@@ -87,13 +87,13 @@ def ids(found: object) -> tuple[DocumentId, ...]:
 # --- create and get -----------------------------------------------------------------------------
 
 
-async def test_what_was_created_is_got_as_it_was(notes: Notes) -> None:
+async def test_a_created_document_is_read_as_it_was(notes: Notes) -> None:
     note = a_note(1, owner='"кот"\0\n', tags=["a", "b"], importance=2**40)
     await notes.create(note)
     assert await notes.get(note.id) == note
 
 
-async def test_what_was_never_created_is_not_found(notes: Notes) -> None:
+async def test_an_absent_document_is_not_found(notes: Notes) -> None:
     with pytest.raises(DocumentNotFound) as refused:
         await notes.get(MISSING)
     assert ids(refused.value) == (MISSING,)
@@ -109,7 +109,7 @@ async def test_many_are_got_in_the_order_of_their_ids_without_those_that_do_not_
     assert list(await notes.get_many([])) == []
 
 
-async def test_what_is_handed_in_and_out_are_copies(notes: Notes) -> None:
+async def test_documents_are_copied_in_and_out(notes: Notes) -> None:
     note = a_note(1, tags=["mine"])
     await notes.create(note)
     note.tags.append("changed")
@@ -216,7 +216,7 @@ async def test_an_update_replaces_what_is_stored(notes: Notes) -> None:
     assert list(await notes.get_many([UUID(int=1), UUID(int=2)])) == [changed, a_note(2)]
 
 
-async def test_what_does_not_exist_is_not_updated(notes: Notes) -> None:
+async def test_an_absent_document_is_not_updated(notes: Notes) -> None:
     with pytest.raises(DocumentNotFound):
         await notes.update(a_note(1))
     assert await notes.count(ALL) == 0
@@ -241,7 +241,7 @@ async def test_updating_none_is_nothing_and_the_last_of_two_updates_counts(notes
 # --- delete -------------------------------------------------------------------------------------
 
 
-async def test_what_was_deleted_is_gone(notes: Notes) -> None:
+async def test_a_deleted_document_is_gone(notes: Notes) -> None:
     await notes.create_many([a_note(1), a_note(2)])
     await notes.delete(UUID(int=1))
     with pytest.raises(DocumentNotFound):
@@ -267,7 +267,7 @@ async def test_the_id_of_a_deleted_one_is_free(notes: Notes) -> None:
 # --- transactions -------------------------------------------------------------------------------
 
 
-async def test_nobody_sees_what_a_transaction_does_before_its_end(store: Store) -> None:
+async def test_a_transaction_is_invisible_to_others_before_its_end(store: Store) -> None:
     await store.notes.create_many([a_note(1), a_note(2)])
     async with store.transaction() as notes:
         await notes.create(a_note(3))

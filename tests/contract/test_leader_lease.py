@@ -53,7 +53,7 @@ async def test_when_the_lease_is_over_another_beat_leads_in_another_epoch(
     assert await harness.beat.lead(FIRST_BEAT, lease=LONG, report=REPORT) is None
 
 
-async def test_who_comes_back_after_a_pause_leads_in_another_epoch(
+async def test_a_beat_that_comes_back_after_a_pause_leads_in_another_epoch(
     harness: BeatStoreHarness,
 ) -> None:
     first = await harness.lead(lease=SHORT)
@@ -64,7 +64,9 @@ async def test_who_comes_back_after_a_pause_leads_in_another_epoch(
     assert again.epoch > first.epoch
 
 
-async def test_who_hands_over_does_not_make_the_next_one_wait(harness: BeatStoreHarness) -> None:
+async def test_a_leader_that_hands_over_does_not_make_the_next_one_wait(
+    harness: BeatStoreHarness,
+) -> None:
     leadership = await harness.lead()
 
     await harness.beat.release(leadership)
@@ -72,7 +74,7 @@ async def test_who_hands_over_does_not_make_the_next_one_wait(harness: BeatStore
     assert await harness.other.lead(SECOND_BEAT, lease=LONG, report=REPORT) is not None
 
 
-async def test_nobody_can_hand_over_what_is_no_longer_theirs(harness: BeatStoreHarness) -> None:
+async def test_a_former_leader_cannot_hand_over(harness: BeatStoreHarness) -> None:
     first = await harness.lead()
     await harness.beat.release(first)
     second = await harness.other.lead(SECOND_BEAT, lease=LONG, report=REPORT)
@@ -107,7 +109,9 @@ async def lead(store: BeatStore, beat: BeatId) -> Leadership | None:
     return await store.lead(beat, lease=LEASE, report=BeatReport(name="a beat"))
 
 
-async def test_who_renews_its_lease_goes_on(scheduling: SchedulingBackend, beat: BeatStore) -> None:
+async def test_a_leader_that_renews_its_lease_goes_on(
+    scheduling: SchedulingBackend, beat: BeatStore
+) -> None:
     first, second = BeatId(a_uuid()), BeatId(a_uuid())
     leadership = await lead(beat, first)
     for _ in range(5):
@@ -122,7 +126,7 @@ async def test_the_store_tells_its_time(scheduling: SchedulingBackend, beat: Bea
     assert before - SECOND <= await beat.now() <= scheduling.now() + SECOND
 
 
-async def test_a_standby_beat_may_say_why_it_does_not_lead_while_nobody_leads(
+async def test_a_standby_beat_may_report_while_no_beat_leads(
     scheduling: SchedulingBackend, beat: BeatStore
 ) -> None:
     me = BeatId(a_uuid())

@@ -461,7 +461,7 @@ async def test_a_success_without_a_token_to_hand_out_makes_no_device_known(
     assert not (await harness.reserve()).known_device
 
 
-async def test_nobody_behind_the_same_address_locks_a_known_device_out(
+async def test_others_behind_the_same_address_do_not_lock_a_known_device_out(
     harness: ThrottleHarness,
 ) -> None:
     """Not even with the same browser: a colleague, or everybody else behind a carrier's address."""
@@ -521,7 +521,7 @@ async def test_the_devices_of_a_user_are_forgotten_but_the_one_to_keep(
 
 
 @pytest.mark.parametrize("keep", [None, "", "unknown"])
-async def test_what_is_not_known_is_not_kept_either(
+async def test_an_unknown_device_token_is_not_kept(
     harness: ThrottleHarness, keep: str | None
 ) -> None:
     await harness.throttle.forget_devices(ADA, keep=keep)

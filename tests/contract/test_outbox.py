@@ -116,7 +116,7 @@ async def test_an_id_that_many_add_at_once_is_kept_once(uow: UnitOfWorkFactory) 
     assert await waiting(uow) == [entry]
 
 
-async def test_what_one_has_taken_others_pass_by(uow: UnitOfWorkFactory) -> None:
+async def test_entries_taken_by_one_relay_are_skipped_by_others(uow: UnitOfWorkFactory) -> None:
     """Without waiting."""
     first, second, third, fourth = entries(4)
     await given(uow, first, second, third, fourth)
@@ -130,7 +130,7 @@ async def test_what_one_has_taken_others_pass_by(uow: UnitOfWorkFactory) -> None
     assert await waiting(uow) == [first, second, third, fourth]
 
 
-async def test_what_was_removed_is_gone_once_that_is_committed(uow: UnitOfWorkFactory) -> None:
+async def test_removed_entries_are_gone_after_the_commit(uow: UnitOfWorkFactory) -> None:
     first, second = entries(2)
     await given(uow, first, second)
     async with uow() as work:

@@ -45,7 +45,7 @@ def encrypt(key: TransportKey, plaintext: bytes) -> SealedPassword:
     return SealedPassword(b64encode(public.encrypt(plaintext, scheme)).decode(), key.key_id)
 
 
-async def test_what_was_sealed_with_the_public_key_opens(case: Case) -> None:
+async def test_a_password_encrypted_with_the_public_key_is_decrypted(case: Case) -> None:
     opened = await case.transport.open(case.seal(b"correct horse"))
 
     assert opened is not None
@@ -82,7 +82,7 @@ async def test_the_digest_tells_a_copy_from_the_same_password_sealed_again(case:
 
 
 @pytest.mark.parametrize("ciphertext", ["", "AAAA", "correct horse", "\N{SNOWMAN}", "A" * 10_000])
-async def test_what_was_not_sealed_does_not_open(case: Case, ciphertext: str) -> None:
+async def test_a_text_that_was_not_encrypted_is_not_decrypted(case: Case, ciphertext: str) -> None:
     assert await case.transport.open(SealedPassword(ciphertext)) is None
 
 

@@ -82,7 +82,7 @@ async def test_a_task_that_was_not_added_does_not_exist(scheduling: SchedulingBa
             await work.periodic_tasks.lock(a_task_id())
 
 
-async def test_what_is_handed_out_is_a_copy(scheduling: SchedulingBackend) -> None:
+async def test_the_store_hands_out_copies(scheduling: SchedulingBackend) -> None:
     task = a_periodic_task()
     async with scheduling.uow() as work:
         await work.periodic_tasks.add(task)
@@ -441,7 +441,7 @@ async def test_a_definition_that_breaks_the_rules_is_shown_with_the_reason(
     assert await names(scheduling) == ["broken", "sound"]
 
 
-async def test_what_a_beat_could_not_read_can_be_listed(scheduling: SchedulingBackend) -> None:
+async def test_unreadable_tasks_can_be_listed(scheduling: SchedulingBackend) -> None:
     task_id = await scheduling.write_unreadable("broken")
     await scheduling.define(a_periodic_task(name="sound"))
     await scheduling.beat().record_problems({task_id: "schedule.minute is wrong"})

@@ -60,7 +60,9 @@ async def test_the_catalogue_is_what_was_handed_over(uow: UnitOfWorkFactory) -> 
     ]
 
 
-async def test_what_is_known_keeps_its_id_and_takes_the_new_words(uow: UnitOfWorkFactory) -> None:
+async def test_a_known_permission_keeps_its_id_and_gets_the_new_texts(
+    uow: UnitOfWorkFactory,
+) -> None:
     await sync(uow, LIST, MAKE)
     (known, other) = await catalogue(uow)
     reworded = replace(LIST, name="all_users", description="Other words", tag="people")
@@ -70,7 +72,9 @@ async def test_what_is_known_keeps_its_id_and_takes_the_new_words(uow: UnitOfWor
     assert await catalogue(uow) == [replace(known, route=reworded), other]
 
 
-async def test_what_has_vanished_is_marked_and_kept(uow: UnitOfWorkFactory) -> None:
+async def test_the_permission_of_a_vanished_route_is_marked_and_kept(
+    uow: UnitOfWorkFactory,
+) -> None:
     await sync(uow, LIST, MAKE)
     (kept, vanished) = await catalogue(uow)
 
@@ -80,7 +84,7 @@ async def test_what_has_vanished_is_marked_and_kept(uow: UnitOfWorkFactory) -> N
     assert await catalogue(uow) == [kept, replace(vanished, removed_at=LATER)]
 
 
-async def test_what_has_returned_is_what_it_was_before(uow: UnitOfWorkFactory) -> None:
+async def test_a_route_that_returns_has_its_old_permission(uow: UnitOfWorkFactory) -> None:
     await sync(uow, LIST, MAKE)
     before = await catalogue(uow)
     await sync(uow, LIST, at=LATER)
@@ -116,7 +120,7 @@ async def test_without_routes_everything_is_removed(uow: UnitOfWorkFactory) -> N
     assert [permission.removed_at for permission in await catalogue(uow)] == [LATER, LATER]
 
 
-async def test_what_is_not_committed_is_not_stored(uow: UnitOfWorkFactory) -> None:
+async def test_uncommitted_changes_are_not_stored(uow: UnitOfWorkFactory) -> None:
     await sync(uow, LIST)
     before = await catalogue(uow)
     async with uow() as work:

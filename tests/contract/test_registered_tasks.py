@@ -47,7 +47,7 @@ async def found(uow: UnitOfWorkFactory, name: str) -> Sequence[RegisteredTask]:
         return list(await work.registered_tasks.find(name))
 
 
-async def test_what_workers_offer_is_known_ordered_by_name(uow: UnitOfWorkFactory) -> None:
+async def test_the_tasks_of_workers_are_listed_by_name(uow: UnitOfWorkFactory) -> None:
     await offer(uow, SEND, LAST)
     await offer(uow, SEND, ANYTHING, worker="two")
 

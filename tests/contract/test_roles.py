@@ -119,7 +119,7 @@ async def test_changing_an_object_changes_nothing_in_the_store(uow: UnitOfWorkFa
     assert await stored(uow, role) == as_stored
 
 
-async def test_what_is_not_committed_is_not_stored(uow: UnitOfWorkFactory) -> None:
+async def test_uncommitted_changes_are_not_stored(uow: UnitOfWorkFactory) -> None:
     kept, added, user = a_role(), a_role(), a_user()
     await given(uow, kept, user)
     async with uow() as work, uow() as other:
@@ -220,7 +220,7 @@ async def test_locked_roles_come_in_the_order_of_their_codes(uow: UnitOfWorkFact
         assert list(await work.roles.lock([])) == []
 
 
-async def test_what_is_not_there_can_be_neither_locked_nor_saved(uow: UnitOfWorkFactory) -> None:
+async def test_an_absent_role_can_be_neither_locked_nor_saved(uow: UnitOfWorkFactory) -> None:
     role, gone = a_role(), a_role()
     await given(uow, role)
     async with uow() as work:
@@ -638,7 +638,7 @@ async def test_a_user_who_does_not_exist_has_no_access(uow: UnitOfWorkFactory) -
 
 
 @pytest.mark.parametrize(("first", "second"), [(True, True), (True, False), (False, True)])
-async def test_what_anybody_may_do_is_not_changed_while_somebody_decides_by_it(
+async def test_locked_access_does_not_change(
     uow: UnitOfWorkFactory, *, first: bool, second: bool
 ) -> None:
     async def decide() -> None:
@@ -652,7 +652,7 @@ async def test_what_anybody_may_do_is_not_changed_while_somebody_decides_by_it(
     await deciding
 
 
-async def test_who_has_locked_access_sees_what_was_changed_before(uow: UnitOfWorkFactory) -> None:
+async def test_after_locking_access_earlier_changes_are_visible(uow: UnitOfWorkFactory) -> None:
     user = a_user(is_admin=True)
     await given(uow, user)
 
@@ -678,7 +678,7 @@ async def test_who_has_locked_access_sees_what_was_changed_before(uow: UnitOfWor
 # --- how much ---
 
 
-async def test_what_roles_give_together_is_counted(uow: UnitOfWorkFactory) -> None:
+async def test_the_grants_of_several_roles_are_counted(uow: UnitOfWorkFactory) -> None:
     some = a_role("GET:/a", "GET:/b", "*:/c/**", code="some", buttons=frozenset("xyz"))
     more = a_role("GET:/a", "GET:/d/*", "*:**", code="more", routers=frozenset({"/r"}))
     await given(uow, some, more, a_role("GET:/e"))

@@ -143,7 +143,7 @@ async def test_a_thousand_slots_of_a_thousand_tasks_are_claimed_at_once(
 # --- each slot once ---
 
 
-async def test_what_a_former_leader_claimed_its_successor_does_not_claim(
+async def test_a_successor_does_not_claim_slots_of_the_former_leader_again(
     scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
 ) -> None:
     await beat.claim(await leads(beat), [a_due(task_id, *slots[:3])])
@@ -170,7 +170,7 @@ async def test_of_two_leaders_the_former_claims_nothing(
     assert slots_of(answers[1]) == slots
 
 
-async def test_nobody_claims_before_anybody_leads(
+async def test_a_beat_claims_nothing_before_there_is_a_leader(
     beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
 ) -> None:
     nobody = Leadership(beat=BeatId(UUID(int=1)), epoch=1)
@@ -302,7 +302,7 @@ async def test_a_request_that_is_not_committed_is_not_claimed(
 # --- what a dead leader left behind ---
 
 
-async def test_who_takes_over_may_do_so_again(
+async def test_a_leader_may_take_over_twice(
     scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
 ) -> None:
     """It may die before it publishes, or its answer may get lost; its own claims are among them."""
@@ -316,7 +316,7 @@ async def test_who_takes_over_may_do_so_again(
     assert sorted(slots_of(await beat.claim_abandoned(third))) == slots[:2]
 
 
-async def test_what_was_taken_over_is_in_the_hands_of_the_new_leader(
+async def test_runs_that_were_taken_over_belong_to_the_new_leader(
     scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
 ) -> None:
     await beat.claim(await leads(beat), [a_due(task_id, slots[0])])

@@ -358,7 +358,7 @@ async def test_without_a_grace_period_the_previous_token_is_reuse_at_once(
     assert rotation.outcome is RotationOutcome.REUSED
 
 
-async def test_a_call_whose_answer_was_lost_can_be_repeated_whatever_the_grace_period(
+async def test_a_call_whose_answer_was_lost_can_be_repeated_with_any_grace_period(
     harness: SessionsHarness,
 ) -> None:
     session = await harness.log_in()

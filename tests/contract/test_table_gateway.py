@@ -160,7 +160,7 @@ async def test_a_column_may_have_one_of_any_number_of_values(begin: Begin) -> No
 
 
 @pytest.mark.parametrize("text", ["%", "_", "\\", "'", "100%", "王", " ", "{}", "$1", ":title"])
-async def test_a_text_is_found_in_a_column_whatever_its_characters(begin: Begin, text: str) -> None:
+async def test_a_text_of_any_characters_is_found_in_a_column(begin: Begin, text: str) -> None:
     there = note(1, f"before{text}after")
     await given(begin, there, note(2, "beforeafter"), note(3, "before.after"))
 

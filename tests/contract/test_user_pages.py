@@ -211,7 +211,7 @@ async def test_a_keyword_is_any_part_of_a_username_an_email_or_a_name(
     ],
     ids=lambda keyword: f"{len(keyword)} characters: {keyword[:9]!a}",
 )
-async def test_a_keyword_without_a_match_finds_nobody(
+async def test_a_keyword_without_a_match_finds_no_user(
     uow: UnitOfWorkFactory, keyword: str, others: int
 ) -> None:
     """No character means anything but itself, and no text is an error."""

@@ -58,7 +58,7 @@ async def test_a_user_is_found_exactly_as_stored(uow: UnitOfWorkFactory) -> None
     assert await stored(uow, user.id) == user
 
 
-async def test_an_instant_comes_back_aware_whatever_its_offset_was(uow: UnitOfWorkFactory) -> None:
+async def test_an_instant_of_any_offset_comes_back_aware(uow: UnitOfWorkFactory) -> None:
     tokyo = datetime(2026, 3, 1, 21, 0, tzinfo=timezone(timedelta(hours=9)))
     user = a_user(created_at=tokyo)
     await given(uow, user)
@@ -70,7 +70,7 @@ async def test_an_instant_comes_back_aware_whatever_its_offset_was(uow: UnitOfWo
     assert found.last_login_at is None
 
 
-async def test_nobody_is_found_by_an_id_that_nobody_has(uow: UnitOfWorkFactory) -> None:
+async def test_an_unknown_id_finds_no_user(uow: UnitOfWorkFactory) -> None:
     await given(uow, a_user())
 
     assert await stored(uow, NOBODY) is None
@@ -141,7 +141,7 @@ async def test_changing_an_object_changes_nothing_in_the_store(uow: UnitOfWorkFa
 # --- units of work ---
 
 
-async def test_what_is_not_committed_is_not_stored(uow: UnitOfWorkFactory) -> None:
+async def test_uncommitted_changes_are_not_stored(uow: UnitOfWorkFactory) -> None:
     """Leaving the block without `commit` undoes everything."""
     ada, grace = a_user(), a_user(name="Grace")
     await given(uow, grace)
@@ -169,7 +169,7 @@ async def test_an_error_undoes_everything_and_is_passed_on(uow: UnitOfWorkFactor
     assert await stored(uow, user.id) is None
 
 
-async def test_nobody_else_sees_what_is_not_committed(uow: UnitOfWorkFactory) -> None:
+async def test_uncommitted_changes_are_invisible_to_others(uow: UnitOfWorkFactory) -> None:
     user = a_user(username="lovelace", is_admin=True)
     async with uow() as work, uow() as other:
         await work.users.add(user)
@@ -395,7 +395,7 @@ async def test_a_user_is_found_by_username_or_email_however_it_is_written(
     ],
     ids=lambda name: f"{len(name)} characters: {name[:9]!a}",
 )
-async def test_nobody_is_found_by_text_that_names_nobody(uow: UnitOfWorkFactory, name: str) -> None:
+async def test_an_unknown_name_finds_no_user(uow: UnitOfWorkFactory, name: str) -> None:
     """And no text is an error: whatever was typed, the answer is that nobody is called so."""
     await given(uow, a_user(username="lovelace", email="ada@example.org"))
 
@@ -641,7 +641,7 @@ async def test_a_login_and_its_audit_entry_are_recorded_together_or_not_at_all(
     assert await entries(uow) == [entry]
 
 
-async def test_nobody_logs_in_as_a_user_who_is_gone(uow: UnitOfWorkFactory) -> None:
+async def test_a_deleted_user_cannot_log_in(uow: UnitOfWorkFactory) -> None:
     async with uow() as work:
         assert not await work.users.record_login(
             a_user(), rehashed=None, at=LATER, entry=an_audit_entry()

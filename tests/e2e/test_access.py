@@ -198,7 +198,7 @@ def schema(processes: Fleet) -> BaseSchema:
 
 @pytest.mark.parametrize("caller", ["nobody", "a user", "an administrator"])
 @pytest.mark.parametrize(("method", "path"), OPERATIONS, ids=str)
-async def test_whatever_is_sent_gets_an_answer_that_openapi_describes(
+async def test_any_request_gets_a_response_that_openapi_describes(
     clients: Sequence[httpx.AsyncClient], schema: BaseSchema, method: str, path: str, caller: str
 ) -> None:
     """Allowed and not allowed by the description, about things that exist and things that do not."""

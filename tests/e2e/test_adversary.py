@@ -169,7 +169,7 @@ async def test_a_role_manager_changes_no_role_that_gives_more_or_that_they_have(
 # --- users --------------------------------------------------------------------------------------
 
 
-async def test_a_user_manager_gets_at_nobody_who_may_do_more(company: Company) -> None:
+async def test_a_user_manager_cannot_change_a_user_who_may_do_more(company: Company) -> None:
     _, mallory = await company.somebody(*USER_MANAGER)
     disabled_role = await company.role(*AUDITOR, status="disabled")
     victims = [
@@ -200,7 +200,7 @@ async def test_a_user_manager_gets_at_nobody_who_may_do_more(company: Company) -
         assert await made(await company.ask(company.administrator, "GET", path)) == before
 
 
-async def test_a_user_manager_makes_nobody_who_may_do_more(company: Company) -> None:
+async def test_a_user_manager_cannot_create_a_user_who_may_do_more(company: Company) -> None:
     me, mallory = await company.somebody(*USER_MANAGER)
     puppet = await company.user()
     path = f"{USERS}/{puppet['id']}"

@@ -56,7 +56,7 @@ async def flooded(client: httpx.AsyncClient) -> list[asyncio.Task[httpx.Response
     return guesses
 
 
-async def test_who_is_disabled_while_hashes_are_queued_makes_no_administrator(
+async def test_a_user_disabled_while_hashes_are_queued_makes_no_administrator(
     client: httpx.AsyncClient,
 ) -> None:
     root = await log_in(client, ADMINISTRATOR)

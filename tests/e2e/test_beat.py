@@ -240,7 +240,7 @@ async def test_a_beat_on_a_host_whose_clock_is_wrong_stands_by_until_it_is_right
     assert schedule_state["handled_until"] <= now + 5 * SECOND
 
 
-async def test_every_committed_change_is_seen_whoever_made_it_and_however(stage: Stage) -> None:
+async def test_every_committed_change_is_seen_from_any_writer_in_any_way(stage: Stage) -> None:
     """Raw SQL, in bulk, by a transaction that began first and committed last, by a clock that is wrong."""
     transaction = stage.database.transaction()
     late = await stage.define("other", enabled=False)
@@ -339,7 +339,7 @@ async def test_the_configuration_wins_over_the_database_and_its_options_arrive(
     assert len(await stage.runs(configured)) == count
 
 
-async def test_what_passes_while_no_beat_is_there_is_a_matter_of_misfire_and_grace(
+async def test_misfire_and_grace_decide_about_slots_missed_without_a_beat(
     stage: Stage,
 ) -> None:
     beat = stage.beat()

@@ -319,7 +319,7 @@ def test_the_first_administrator_is_made_once(
     assert (second.code, second.json["created"]) == (0, False)
 
 
-def test_production_makes_no_password_that_nobody_would_learn(
+def test_production_generates_no_password(
     command: Command, servers: Servers, postgres_url: str, keys: Path
 ) -> None:
     variables = addresses(
@@ -584,7 +584,7 @@ def test_the_doctor_names_wrong_settings(command: Command) -> None:
     assert "✗ settings     PORTICO_HTTP_PORT must be a port" in result.out
 
 
-def test_the_doctor_tells_our_api_from_whatever_else_has_its_port(
+def test_the_doctor_distinguishes_our_api_from_others_on_its_port(
     command: Command, port: int, keys: Path
 ) -> None:
     """It publishes our keys."""

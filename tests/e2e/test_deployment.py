@@ -78,7 +78,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return programs
 
 
-def test_whatever_the_code_imports_is_in_the_production_lock(deployed: Path) -> None:
+def test_every_import_of_the_code_is_in_the_production_lock(deployed: Path) -> None:
     """Not only what a start imports: also what a function does when it is called, and what a setting names."""
     wanted = sorted({*_modules(), *_imported_anywhere(), *BY_NAME})
 

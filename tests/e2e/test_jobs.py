@@ -361,7 +361,7 @@ def test_a_worker_with_other_tasks_hides_none_and_takes_its_own_with_it(
     assert "test.note" in offered(jobs)
 
 
-def test_what_no_worker_could_run_is_refused_over_the_wire(jobs: Portico) -> None:
+def test_a_task_that_no_worker_could_run_is_refused_over_the_wire(jobs: Portico) -> None:
     wait_until(lambda: offered(jobs))
 
     def refused(**fields: Any) -> list[list[str]]:

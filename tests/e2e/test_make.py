@@ -31,7 +31,7 @@ py-modules = ["small"]
 """
 
 
-def test_what_is_half_made_or_was_moved_is_mended_by_the_next_make(tmp_path: Path) -> None:
+def test_a_partial_or_moved_installation_is_repaired_by_the_next_make(tmp_path: Path) -> None:
     clone = tmp_path / "clöne of mine"
     clone.mkdir()
     ours_to(clone)

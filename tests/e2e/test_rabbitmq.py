@@ -116,7 +116,7 @@ def test_a_broker_that_dies_and_comes_back_is_used_again_and_has_lost_nothing(
     assert "the broker takes messages again" in jobs.stack.said()
 
 
-def test_a_broker_that_is_out_of_memory_holds_up_no_caller_whatever_a_task_says(
+def test_a_broker_that_is_out_of_memory_delays_no_caller_of_any_task(
     jobs: Portico, node: RabbitMQ | None, tmp_path: Path
 ) -> None:
     """It takes connections and no messages. The beat says so, leads all the time, and publishes what is owed later."""

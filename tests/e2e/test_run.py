@@ -103,7 +103,7 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert "Traceback" not in refused.stderr
 
 
-def test_what_an_earlier_start_left_damaged_is_named(tmp_path: Path) -> None:
+def test_data_damaged_by_an_earlier_start_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "stack.json").write_text('{"secret": ')
 

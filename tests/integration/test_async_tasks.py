@@ -236,9 +236,7 @@ def test_errors_that_cannot_be_pickled_are_failures_too(workers: Workers, pool: 
 
 
 @in_every_pool
-def test_what_is_hardly_ever_raised_fails_its_task_and_no_worker(
-    workers: Workers, pool: str
-) -> None:
+def test_a_rare_exception_fails_its_task_and_no_worker(workers: Workers, pool: str) -> None:
     results = {
         (task.name, odd): workers.publish(pool, task, odd)
         for task in (tasks.raise_oddly, tasks.raise_oddly_later)

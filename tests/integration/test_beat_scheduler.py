@@ -241,7 +241,7 @@ def test_a_result_store_that_is_away_holds_up_no_message(
     assert not task_join_will_block()
 
 
-def test_what_changes_is_published_at_once_though_no_tick_ends(
+def test_a_changed_task_is_published_at_once_though_no_tick_ends(
     store: SharedStore, scheduler: DatabaseScheduler
 ) -> None:
     tick_until(scheduler, lambda: scheduler.engine.leads)

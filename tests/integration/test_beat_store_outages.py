@@ -81,7 +81,7 @@ async def define(engine: AsyncEngine) -> None:
         await work.commit()
 
 
-async def test_whatever_a_frozen_database_is_asked_it_is_unavailable_before_long(
+async def test_every_call_to_a_frozen_database_is_unavailable_before_long(
     beat: PostgresBeatStore, linked: AsyncEngine, link: Link
 ) -> None:
     leadership = await beat.lead(
@@ -114,7 +114,7 @@ async def test_whatever_a_frozen_database_is_asked_it_is_unavailable_before_long
     assert len(await beat.claim(leadership, due_slots)) == 1
 
 
-async def test_where_no_database_is_nobody_hears_anything(
+async def test_without_a_database_there_are_no_notifications(
     linked: AsyncEngine, settings: PostgresSettings, unused_tcp_port: int
 ) -> None:
     nowhere = replace(settings, url=f"postgresql://nobody@127.0.0.1:{unused_tcp_port}/x")
@@ -123,7 +123,7 @@ async def test_where_no_database_is_nobody_hears_anything(
         await PostgresBeatStore(linked, nowhere).changed()
 
 
-async def test_who_hears_learns_that_the_database_hung_up_and_hears_again(
+async def test_a_listener_notices_a_lost_connection_and_listens_again(
     beat: PostgresBeatStore, engine: AsyncEngine, link: Link
 ) -> None:
     hint = await hearing(beat)

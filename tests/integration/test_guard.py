@@ -745,7 +745,7 @@ async def test_a_change_may_be_made_although_redis_lost_everything_right_before_
 
 
 @pytest.mark.server
-async def test_a_commit_that_comes_too_late_finds_nobody(
+async def test_a_commit_that_comes_too_late_finds_no_user(
     redis_url: str, postgres_url: str, stack: AsyncExitStack
 ) -> None:
     """`AccessVersions` counts on it. Here the database waits for 0.3 seconds, and not for 30."""

@@ -187,7 +187,7 @@ async def test_a_change_of_a_role_costs_one_read_and_is_warm_again(service: Serv
 # --- when something is down ---------------------------------------------------------------------
 
 
-async def test_while_redis_is_down_nobody_is_let_in(service: Service) -> None:
+async def test_while_redis_is_down_no_caller_is_let_in(service: Service) -> None:
     await service.to_redis.close()
 
     response = await service.client.get("/fake/guarded", headers=service.bearer)
@@ -209,7 +209,7 @@ async def test_while_postgresql_is_down_those_who_are_remembered_go_on(service: 
 
 
 @pytest.mark.parametrize("store", ["redis", "postgres"])
-async def test_whatever_stands_still_the_answer_is_503_within_two_seconds(
+async def test_with_any_server_frozen_the_response_is_503_within_two_seconds(
     service: Service, store: str
 ) -> None:
     """However many ask at once, and with the time-outs that nobody has set."""

@@ -151,7 +151,7 @@ def test_the_list_has_every_kind_of_route() -> None:
 
 
 @every_closed_route
-async def test_nobody_gets_in_without_a_token(scene: Scene, operation: Operation) -> None:
+async def test_a_request_without_a_token_is_refused(scene: Scene, operation: Operation) -> None:
     response = await scene.send(operation, {})
 
     assert response.status_code == 401
@@ -207,7 +207,7 @@ async def test_an_administrator_may_use_every_route(scene: Scene, operation: Ope
 
 
 @every_guarded_route
-async def test_who_may_not_call_learns_nothing_about_what_is_wrong_with_the_request(
+async def test_an_unauthorized_caller_learns_no_errors_of_the_request(
     scene: Scene, operation: Operation
 ) -> None:
     path = scene.path_of(
@@ -317,7 +317,7 @@ WITH_IDS = [(operation, name) for operation in CLOSED for name in operation.para
 
 
 @pytest.mark.parametrize(("operation", "name"), WITH_IDS, ids=str)
-async def test_what_is_no_id_is_refused(
+async def test_a_malformed_id_is_refused(
     administrated: Scene, operation: Operation, name: str
 ) -> None:
     for value in ("x", "\0", "%", str(NOTHING)[:-1], TOO_LONG):
@@ -367,7 +367,9 @@ WITH_BODY = [operation for operation in CLOSED if operation.body]
 
 
 @pytest.mark.parametrize("operation", WITH_BODY, ids=str)
-async def test_what_is_no_object_is_refused(administrated: Scene, operation: Operation) -> None:
+async def test_a_body_that_is_no_object_is_refused(
+    administrated: Scene, operation: Operation
+) -> None:
     for body in ("[]", "null", "1", '""', "{}x", "", "\0"):
         response = await administrated.web.client.request(
             operation.method,

@@ -73,7 +73,7 @@ def test_no_two_operations_have_the_same_id() -> None:
 
 
 @every_operation
-def test_every_operation_says_how_to_authenticate_even_if_nobody_has_to(
+def test_every_operation_says_how_to_authenticate_even_public_ones(
     method: str, path: str, operation: Mapping[str, Any]
 ) -> None:
     schemes = description()["components"]["securitySchemes"]
@@ -199,7 +199,7 @@ def test_a_field_that_may_be_left_out_is_not_described_as_nullable() -> None:
     assert "default" not in fields["name"]
 
 
-def test_what_fastapi_would_say_about_validation_is_gone() -> None:
+def test_openapi_has_no_validation_errors_of_fastapi() -> None:
     assert "HTTPValidationError" not in description()["components"]["schemas"]
 
 

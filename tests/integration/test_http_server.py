@@ -115,7 +115,9 @@ async def test_a_chunked_body_is_cut_off_at_the_limit(port: int) -> None:
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"] == "http.too_large"
 
 
-async def test_a_client_that_goes_away_in_the_middle_of_its_body_harms_nobody(port: int) -> None:
+async def test_a_client_that_disconnects_in_the_middle_of_its_body_harms_no_other(
+    port: int,
+) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(
         b"POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -186,14 +188,18 @@ HEAD = (
     [b"G", HEAD[:60], HEAD, HEAD + b"{", HEAD + b"{}".ljust(100) + b"GET /li"],
     ids=["a letter", "half a head", "no body", "half a body", "half of the next head"],
 )
-async def test_who_sends_a_part_of_a_request_is_cut_off(hurried_port: int, sent: bytes) -> None:
+async def test_a_client_that_sends_part_of_a_request_is_disconnected(
+    hurried_port: int, sent: bytes
+) -> None:
     answer = await exchange(hurried_port, sent)
 
     last = b"HTTP/1.1 408" + answer.rpartition(b"HTTP/1.1 408")[2]
     assert_problem(last, 408, "http.request_timeout")
 
 
-async def test_who_connects_and_asks_nothing_is_cut_off_without_a_word(hurried_port: int) -> None:
+async def test_a_client_that_sends_nothing_is_disconnected_without_a_response(
+    hurried_port: int,
+) -> None:
     assert await exchange(hurried_port) == b""
 
 
@@ -252,7 +258,9 @@ async def test_a_change_to_another_protocol_is_refused_like_anything_else(
 
 
 @pytest.mark.parametrize("rest", [b"", b"\r\nCont"], ids=["nothing more", "half a header"])
-async def test_who_sends_half_a_handshake_is_cut_off(hurried_port: int, rest: bytes) -> None:
+async def test_a_client_that_sends_half_a_handshake_is_disconnected(
+    hurried_port: int, rest: bytes
+) -> None:
     answer = await exchange(hurried_port, (UPGRADE % b"websocket").rstrip() + rest)
 
     assert_problem(answer, 408, "http.request_timeout")
@@ -290,7 +298,7 @@ async def test_a_hundred_requests_may_wait_in_line(port: int) -> None:
     assert statuses(await exchange(port, LIVEZ * 100 + LAST)) == [200] * 101
 
 
-async def test_who_sends_more_at_once_is_answered_up_to_there(port: int) -> None:
+async def test_a_client_that_pipelines_too_much_is_answered_up_to_the_limit(port: int) -> None:
     answers = await exchange(port, LIVEZ * 2000)
 
     assert statuses(answers) == [200] * 101 + [429]
@@ -307,7 +315,7 @@ class Counting(TimeoutProtocol):
         Counting.deepest = max(self.deepest, len(self.pipeline))
 
 
-async def test_who_sends_faster_than_they_are_answered_has_to_wait() -> None:
+async def test_a_client_that_sends_faster_than_it_is_answered_has_to_wait() -> None:
     """However much they send, no more waits in memory than what came in one piece."""
     request = LIVEZ[:-2] + b"X-Filler: %b\r\n\r\n" % (b"x" * 4000)
     app = create_app(container=World().container)
@@ -359,7 +367,9 @@ GATED = b"POST /fake/gated HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
     ],
     ids=["requests behind a stream", "a body"],
 )
-async def test_what_waits_in_line_is_not_read(gated_port: int, first: bytes, then: bytes) -> None:
+async def test_a_pipelined_request_is_not_read_before_its_turn(
+    gated_port: int, first: bytes, then: bytes
+) -> None:
     """So that memory does not grow with what a client can send; what the system keeps for us is bounded."""
     _, writer = await asyncio.open_connection("127.0.0.1", gated_port)
     writer.transport.set_write_buffer_limits(high=0)
@@ -398,7 +408,9 @@ async def test_a_request_that_holds_up_a_stop_for_too_long_is_cancelled_with_an_
     assert_problem(await answer, 503, "http.service_unavailable")
 
 
-async def test_who_waits_in_line_is_answered_in_order(gated_port: int, gate: asyncio.Event) -> None:
+async def test_pipelined_requests_are_answered_in_order(
+    gated_port: int, gate: asyncio.Event
+) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", gated_port)
     large = b" " * 300_000
     writer.write(GATED % 2 + b"{}" + LIVEZ + GATED % len(large) + large + LIVEZ + LAST)
@@ -507,7 +519,7 @@ MUCH = b"GET /fake/much%b HTTP/1.1\r\nHost: x\r\n%b\r\n"
     ],
     ids=["at once", "at once, and closed", "bit by bit", "ten times"],
 )
-async def test_who_does_not_read_the_answer_is_cut_off(asked: bytes) -> None:
+async def test_a_client_that_does_not_read_the_response_is_disconnected(asked: bytes) -> None:
     async with serving_much(20_000_000) as port:
         loop = asyncio.get_running_loop()
         with slow_socket(port) as slow:
@@ -633,7 +645,7 @@ async def test_a_large_body_in_one_piece_with_its_head_is_no_large_head(reading_
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["data"] == [500_000, None]
 
 
-async def test_what_comes_after_the_body_is_no_header(reading_port: int) -> None:
+async def test_a_trailer_is_no_header(reading_port: int) -> None:
     answer = await exchange(
         reading_port,
         READ + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n",
@@ -648,7 +660,7 @@ async def test_what_comes_after_the_body_is_no_header(reading_port: int) -> None
     [(b"0\r\nX-Late: ", b"a"), (b"0\r\n", b"X-Late: a\r\n"), (b"1;", b"a"), (b"", b"0")],
     ids=["a trailer", "trailers", "an extension", "a size"],
 )
-async def test_what_is_around_a_body_is_bounded(port: int, first: bytes, then: bytes) -> None:
+async def test_the_framing_of_a_body_is_bounded(port: int, first: bytes, then: bytes) -> None:
     """A trailer would be collected in memory, and all of it would earn time."""
     chunked = HEAD.replace(b"Content-Length: 100", b"Transfer-Encoding: chunked")
 
@@ -707,7 +719,7 @@ async def test_a_body_may_come_in_the_smallest_chunks(reading_port: int) -> None
     ],
     ids=["TLS", "no version of HTTP", "no method", "no length", "no chunk"],
 )
-async def test_what_is_no_http_is_a_problem_like_any_other(port: int, sent: bytes) -> None:
+async def test_invalid_http_gets_a_problem_like_any_other(port: int, sent: bytes) -> None:
     assert_problem(await exchange(port, sent), 400, "http.malformed")
 
 
@@ -739,7 +751,7 @@ POST = b"POST /fake/read HTTP/1.%d\r\nHost: x\r\nConnection: close\r\nTransfer-E
     ],
     ids=lambda sent: repr(sent.replace(b"Connection: close\r\n", b""))[2:90],
 )
-async def test_what_http_says_must_be_refused_is_refused(reading_port: int, sent: bytes) -> None:
+async def test_requests_that_http_forbids_are_refused(reading_port: int, sent: bytes) -> None:
     assert_problem(await exchange(reading_port, sent), 400, "http.malformed")
 
 
@@ -753,7 +765,7 @@ async def test_what_http_says_must_be_refused_is_refused(reading_port: int, sent
     ],
     ids=["1.0", "white space", "the absolute form", "chunks"],
 )
-async def test_what_http_allows_is_taken(reading_port: int, sent: bytes) -> None:
+async def test_valid_http_is_accepted(reading_port: int, sent: bytes) -> None:
     assert statuses(await exchange(reading_port, sent)) == [200]
 
 

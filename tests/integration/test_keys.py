@@ -449,7 +449,7 @@ def pems(ring: KeyRing) -> set[str]:
     return {key for key in (ring.active, ring.next, *(key.pem for key in ring.retired)) if key}
 
 
-def test_who_reads_during_a_rotation_finds_both_the_old_and_the_new_key(tmp_path: Path) -> None:
+def test_a_reader_during_a_rotation_finds_both_the_old_and_the_new_key(tmp_path: Path) -> None:
     make_keys(tmp_path)
     before = pems(read_key_dir(tmp_path).access)
 

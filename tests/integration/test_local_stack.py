@@ -43,7 +43,7 @@ pytestmark = pytest.mark.server
 # --- what is kept, and what is left ---------------------------------------------------------------
 
 
-async def test_what_was_stored_survives_kill_9_of_everything(tmp_path: Path) -> None:
+async def test_stored_data_survives_kill_9_of_everything(tmp_path: Path) -> None:
     """Whatever a client was told is stored stays, and so do addresses and passwords."""
     with a_holder(tmp_path) as first:
         await store(first.variables, "kept")
@@ -231,7 +231,7 @@ async def test_the_directory_may_be_called_anything(tmp_path: Path) -> None:
         assert await stored(stack.variables) == dict.fromkeys(SERVERS, "kept")
 
 
-async def test_nobody_else_on_the_machine_gets_in(tmp_path: Path) -> None:
+async def test_other_users_of_the_machine_get_no_access(tmp_path: Path) -> None:
     """Whoever does not know the secret, which only the owner of the directory reads."""
     async with a_stack(tmp_path, *SERVERS) as stack:
         await store(stack.variables, "secret")

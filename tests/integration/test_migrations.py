@@ -205,7 +205,7 @@ async def test_patterns_that_are_refused_today_are_taken_from_roles_and_recorded
     assert removed == {"GET:/**/b", *costly}
 
 
-async def test_names_that_looked_alike_before_stay_and_no_new_one_joins_them(
+async def test_confusable_names_from_before_stay_and_no_new_one_joins_them(
     empty: PostgresSettings,
 ) -> None:
     """Their password can still be changed, say, and whoever the version before adds is let in, too."""
@@ -284,7 +284,7 @@ async def test_any_number_of_processes_may_upgrade_at_once(empty: PostgresSettin
     assert await PostgresSchema(empty).is_current()
 
 
-async def test_nobody_waits_forever_for_others_to_migrate(empty: PostgresSettings) -> None:
+async def test_waiting_for_another_migration_ends(empty: PostgresSettings) -> None:
     schema = PostgresSchema(empty, patience_with_others=timedelta(milliseconds=200))
     async with connection_to(empty) as other:
         await other.execute(text(f"SELECT pg_advisory_lock({AdvisoryLock.MIGRATIONS})"))

@@ -163,7 +163,7 @@ async def test_an_index_of_that_name_that_is_something_else_is_left_alone(
 # --- what the server refuses ----------------------------------------------------------------------
 
 
-async def test_what_the_server_refuses_to_append_is_raised_and_the_rest_is_stored(
+async def test_a_refused_entry_is_raised_and_the_rest_is_stored(
     database: Database,
 ) -> None:
     """Only that an entry is there already is no error."""
@@ -178,7 +178,7 @@ async def test_what_the_server_refuses_to_append_is_raised_and_the_rest_is_store
     assert {entry.id for entry in stored} == {there.id, fine.id}
 
 
-async def test_what_only_one_may_have_is_taken_once(database: Database) -> None:
+async def test_a_unique_value_is_taken_once(database: Database) -> None:
     """A unique index conflicts as an id does, when something is created and when it is changed."""
     repository = notes(database)
     await repository.collection.create_index("owner", unique=True)
@@ -191,7 +191,7 @@ async def test_what_only_one_may_have_is_taken_once(database: Database) -> None:
     assert (created.value.ids, updated.value.ids) == ((UUID(int=3),), (UUID(int=2),))
 
 
-async def test_what_the_server_refuses_to_store_is_raised(database: Database) -> None:
+async def test_a_refused_document_is_raised(database: Database) -> None:
     await database.client[database.settings.database].create_collection(
         "notes", validator={"owner": {"$ne": "ada"}}
     )
@@ -257,7 +257,7 @@ async def test_the_connection_recovers_when_the_server_was_killed_and_is_back(
         assert {entry.id for entry in await everything_in(log)} == {e.id for e in entries}
 
 
-async def test_what_a_transaction_did_is_undone_when_the_server_dies_before_its_end(
+async def test_a_transaction_is_undone_when_the_server_dies_before_its_end(
     own_server: Mongo,
 ) -> None:
     settings = MongoSettings(url=own_server.url, timeout=timedelta(seconds=5))
@@ -284,7 +284,7 @@ NOT_NOW = [13, 18, 24, 50, 64, 91, 112, 189, 251, 11600, 14031]
 
 
 @pytest.mark.parametrize("code", NOT_NOW)
-def test_what_the_operator_or_time_will_mend_is_unavailable(code: int) -> None:
+def test_temporary_errors_and_errors_of_operation_are_unavailable(code: int) -> None:
     with pytest.raises(Unavailable), unavailable_when_down():
         raise OperationFailure("", code)
     for where in ("writeErrors", "writeConcernErrors"):

@@ -212,7 +212,7 @@ async def test_relays_of_several_processes_deliver_every_entry_once(
         assert [process.reports for process in four] == [[], [], [], []]
 
 
-async def test_an_entry_arrives_as_it_was_recorded_whatever_it_was_made_of(
+async def test_an_entry_of_any_values_arrives_as_it_was_recorded(
     postgres_url: str, shared: MongoSettings
 ) -> None:
     async with processes(1, postgres_url, shared) as (process,):

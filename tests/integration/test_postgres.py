@@ -237,7 +237,7 @@ async def test_writing_costs_one_round_trip_more_at_the_start_and_at_the_end(
         "ngrams(ARRAY[username_key, email_key, name_key]) @> '{r-5}'",
     ],
 )
-async def test_what_is_asked_often_finds_an_index(engine: AsyncEngine, statement: str) -> None:
+async def test_frequent_queries_use_an_index(engine: AsyncEngine, statement: str) -> None:
     async with aclosing(await connect(engine)) as connection:
         await connection.execute(text(_MANY_USERS))
         await connection.execute(text("ANALYZE users"))
@@ -300,7 +300,7 @@ async def test_a_statement_that_takes_too_long_is_cancelled_and_costs_no_connect
     assert await value(engine, "SELECT pg_backend_pid()") == session
 
 
-async def test_nobody_waits_for_a_lock_longer_than_for_an_answer(
+async def test_waiting_for_a_lock_ends_with_the_time_out(
     settings: PostgresSettings, engines: AsyncExitStack
 ) -> None:
     engine = engine_of(replace(settings, timeout=IMPATIENT), engines)
@@ -624,7 +624,7 @@ SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 """
 
 
-async def test_what_is_stored_of_a_role_and_no_grant_today_gives_nothing(
+async def test_a_stored_grant_that_is_invalid_today_gives_nothing(
     engine: AsyncEngine,
 ) -> None:
     """What stricter rules make of it is less, never more, and nobody is locked out for it."""

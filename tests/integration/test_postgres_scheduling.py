@@ -326,7 +326,7 @@ async def test_pages_show_tasks_with_instants_beyond_our_calendar(
     ['["\\u0000"]', '["\\ud800"]', '{"\\udfff": 1}', "[1e400]", "[" * 25 + "]" * 25],
     ids=["NUL", "half a character", "half a character in a name", "huge", "deep"],
 )
-async def test_what_json_can_say_and_no_answer_can_is_shown_as_it_is_written(
+async def test_json_that_no_response_can_hold_is_shown_as_it_is_written(
     beat: PostgresBeatStore, by_hand: "asyncpg.Connection[asyncpg.Record]", args: str
 ) -> None:
     await write_many(by_hand, 1)
@@ -338,7 +338,7 @@ async def test_what_json_can_say_and_no_answer_can_is_shown_as_it_is_written(
     assert defined.task.stored["args"] == args
 
 
-async def test_a_reason_can_be_shown_whatever_it_names(
+async def test_a_reason_can_be_shown_with_any_name_in_it(
     beat: PostgresBeatStore, by_hand: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     await write_many(by_hand, 1)

@@ -29,7 +29,7 @@ async def engine(postgres_url: str) -> AsyncIterator[AsyncEngine]:
     await engine.dispose()
 
 
-async def test_what_a_user_may_do_and_the_roles_of_many_are_one_statement_each(
+async def test_the_access_of_a_user_and_the_roles_of_many_are_one_statement_each(
     engine: AsyncEngine,
 ) -> None:
     users, roles = [a_user() for _ in range(5)], [a_role("GET:/a", "*:/b/**") for _ in range(5)]

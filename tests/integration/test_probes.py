@@ -153,9 +153,7 @@ async def test_closing_a_client_ends_its_connections(probes: Probes, kind: str, 
 # --- S3 ---
 
 
-async def test_what_is_put_into_the_bucket_comes_out_of_it(
-    probes: Probes, s3_settings: S3Settings
-) -> None:
+async def test_an_object_in_the_bucket_can_be_read(probes: Probes, s3_settings: S3Settings) -> None:
     s3 = probes.s3(s3_settings)
     client = await s3.get()
 
@@ -178,9 +176,7 @@ async def test_nothing_on_this_machine_is_asked_through_a_proxy(
         await probes.probe(kind, probes.urls[kind]).check()
 
 
-async def test_all_use_one_s3_client_whoever_asks_first(
-    probes: Probes, s3_settings: S3Settings
-) -> None:
+async def test_all_use_one_s3_client(probes: Probes, s3_settings: S3Settings) -> None:
     """Also if whoever asked first did not want to wait."""
     s3 = probes.s3(s3_settings)
     impatient = asyncio.create_task(s3.get())
@@ -193,7 +189,7 @@ async def test_all_use_one_s3_client_whoever_asks_first(
     assert impatient.cancelled()
 
 
-async def test_an_s3_client_that_nobody_used_can_be_closed(s3_settings: S3Settings) -> None:
+async def test_an_unused_s3_client_can_be_closed(s3_settings: S3Settings) -> None:
     await S3Client(s3_settings).aclose()
 
 

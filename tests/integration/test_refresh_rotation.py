@@ -327,7 +327,7 @@ async def test_a_server_that_was_restarted_logs_everybody_out_without_alarm(
     await refreshed(store, again)
 
 
-async def test_what_another_run_has_left_is_cleared_away_and_counts_for_nothing(
+async def test_keys_left_by_another_run_of_redis_are_deleted_and_count_for_nothing(
     server: Valkey, store: RedisSessionStore
 ) -> None:
     for _ in range(3):

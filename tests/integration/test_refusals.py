@@ -241,7 +241,7 @@ async def test_mongo_says_why(opened: AsyncExitStack, mongo_url: str, unused_tcp
     }
 
 
-async def test_mongo_that_lets_nobody_in_without_a_password_is_down(
+async def test_mongo_that_requires_a_password_is_down_without_one(
     opened: AsyncExitStack, tmp_path: Path
 ) -> None:
     """Though it answers a ping."""

@@ -142,7 +142,7 @@ async def test_a_row_written_by_hand_needs_only_the_task_and_the_schedule(
     ],
     ids=["bulk", "clock behind", "clock ahead", "forged", "no change", "none", "many", "upsert"],
 )
-async def test_every_committed_change_is_seen_whoever_made_it(
+async def test_every_committed_change_is_seen_from_any_writer(
     engine: AsyncEngine, beat: PostgresBeatStore, sql: str, seen: list[str]
 ) -> None:
     for name in "abc":

@@ -196,7 +196,7 @@ async def test_a_flood_is_refused_and_then_dropped() -> None:
         await assert_unharmed(url)
 
 
-async def test_what_comes_after_the_cut_runs_nothing() -> None:
+async def test_an_event_after_the_disconnect_runs_nothing() -> None:
     server = Server(Limits(rate=1, burst=5))
     async with serving(server.sio) as url, raw(url) as client:
         await client.send(*['42["echo",1]'] * 20, "40", "40/", "4abc")
@@ -243,7 +243,7 @@ async def test_events_in_flight_are_bounded() -> None:
     assert most == 5
 
 
-async def test_who_reads_nothing_is_dropped_and_others_get_everything() -> None:
+async def test_a_client_that_reads_nothing_is_dropped_and_others_get_everything() -> None:
     server = Server(Limits(max_unsent_bytes=1_000_000))
     news = secrets.token_bytes(100_000)  # nothing that could be compressed
     async with (

@@ -185,7 +185,7 @@ async def test_outside_of_fastapi_a_poll_has_one_cors_header() -> None:
                 assert answer.headers.getall("Access-Control-Allow-Origin") == [origin]
 
 
-async def test_every_teardown_runs_whatever_clients_do() -> None:
+async def test_every_teardown_runs_however_clients_disconnect() -> None:
     sio = AsyncServer(limits=Limits(rate=1e6, burst=10**6, max_in_flight=10**6))
     opened = closed = joined = left = 0
 

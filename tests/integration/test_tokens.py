@@ -199,7 +199,7 @@ def test_an_access_token_is_no_refresh_token_and_the_other_way_round() -> None:
     [{"client_id": "other"}, {"nbf": NOW - 1}, {"nbf": NOW + 1}, {"auth_time": NOW + 31}],
     ids=str,
 )
-def test_what_only_access_tokens_have_is_checked_too(changes: dict[str, object]) -> None:
+def test_the_claims_of_access_tokens_alone_are_checked_too(changes: dict[str, object]) -> None:
     forger = an_access_forger()
 
     refusal_of(tokens_with().verify_access, forger.token(payload=forger.payload | changes))
@@ -245,7 +245,7 @@ def test_no_json_makes_verifying_fail_in_another_way(
 
 
 @given(st.dictionaries(st.sampled_from(("sub", "jti", "iat", "exp", "auth_time", "aud")), JSON))
-def test_what_is_read_is_what_was_signed(changes: dict[str, object]) -> None:
+def test_the_claims_are_the_signed_ones(changes: dict[str, object]) -> None:
     """Our own key signed it, so that only the checks of the claims are left."""
     forger = an_access_forger()
     payload = forger.payload | changes
@@ -278,7 +278,7 @@ def keys_after() -> Keys:
     return keys_with(access=ring("access"), refresh=ring("refresh"))
 
 
-def test_a_rotation_logs_nobody_out() -> None:
+def test_a_rotation_logs_no_user_out() -> None:
     """Tokens of the old key are accepted, and processes not yet restarted accept those of the new one."""
     old = tokens_with(keys_before())
     new = tokens_with(keys_after())

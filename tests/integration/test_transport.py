@@ -67,7 +67,7 @@ def key_id(name: str) -> str:
 # --- what opens ---------------------------------------------------------------------------------
 
 
-async def test_what_was_encrypted_with_the_public_key_opens(
+async def test_a_text_encrypted_with_the_public_key_is_decrypted(
     transport: RsaPasswordTransport,
 ) -> None:
     ciphertext = encrypt(b"a password")
@@ -114,7 +114,9 @@ async def test_every_key_of_the_ring_opens_what_names_it(
     assert opened.plaintext == b"a password"
 
 
-async def test_what_names_no_key_is_for_the_active_one(transport: RsaPasswordTransport) -> None:
+async def test_a_password_without_a_key_id_is_for_the_active_key(
+    transport: RsaPasswordTransport,
+) -> None:
     assert await transport.open(SealedPassword(text(encrypt(b"x")))) is not None
     assert await transport.open(SealedPassword(text(encrypt(b"x", key="next transport")))) is None
 
@@ -182,7 +184,7 @@ def unreadable() -> Iterator[tuple[str, SealedPassword]]:
         yield f"kid {kid}", SealedPassword(encoded, kid)
 
 
-async def test_whatever_is_wrong_nothing_opens(
+async def test_no_damaged_ciphertext_is_decrypted(
     transport: RsaPasswordTransport, subtests: pytest.Subtests
 ) -> None:
     for name, sealed in unreadable():

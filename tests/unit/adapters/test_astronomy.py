@@ -44,7 +44,7 @@ def test_when_the_sun_does_not_set_for_weeks_the_next_sunset_is_after_them() -> 
 
 
 @pytest.mark.parametrize("latitude", [90.0, -90.0])
-def test_what_does_not_happen_within_a_year_is_none(latitude: float) -> None:
+def test_an_event_that_does_not_happen_within_a_year_is_none(latitude: float) -> None:
     assert sun(Solar(SolarEvent.SUNRISE, latitude, 0.0), MIDSUMMER) is None
     assert (
         next_fire(Solar(SolarEvent.SUNRISE, latitude, 0.0), MIDSUMMER, anchor=MIDSUMMER, sun=sun)

@@ -390,7 +390,7 @@ def test_an_address_of_postgres_may_name_a_driver(scheme: str) -> None:
     assert settings.postgres.url == "postgresql://ada:p%40ss@db:5432/portico"
 
 
-def test_what_platforms_call_an_address_is_taken_if_ours_is_not_set(
+def test_the_variables_of_platforms_count_if_ours_are_not_set(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of several the process environment, then `.env.<environment>`, then `.env`; ours win wherever they are."""

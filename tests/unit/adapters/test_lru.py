@@ -3,7 +3,7 @@
 from adapters.lru import LruCache
 
 
-def test_what_was_put_is_got_until_something_else_takes_its_place() -> None:
+def test_a_value_is_found_until_another_replaces_it() -> None:
     cache = LruCache[str, int](2)
     assert cache.get("a") is None
     cache.put("a", 1)
@@ -11,7 +11,7 @@ def test_what_was_put_is_got_until_something_else_takes_its_place() -> None:
     assert cache.get("a") == 2
 
 
-def test_what_was_not_used_for_the_longest_time_is_forgotten() -> None:
+def test_the_least_recently_used_value_is_forgotten() -> None:
     cache = LruCache[str, int](2)
     cache.put("a", 1)
     cache.put("b", 2)

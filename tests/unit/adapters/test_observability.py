@@ -103,7 +103,7 @@ def test_configuring_twice_writes_nothing_twice(capsys: pytest.CaptureFixture[st
 
 
 @EVERYWHERE
-def test_what_is_bound_to_the_request_is_in_every_line(
+def test_the_context_of_the_request_is_in_every_line(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure_logging(settings)
@@ -161,7 +161,7 @@ def test_libraries_that_log_what_they_send_do_not(
         "api_key",
     ],
 )
-def test_a_key_that_looks_secret_is_masked_however_deep(
+def test_a_key_named_like_a_secret_is_masked_however_deep(
     settings: Settings, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure_logging(settings)
@@ -195,7 +195,7 @@ def test_tokens_and_passwords_in_addresses_are_masked_wherever_they_are(
 
 
 @EVERYWHERE
-def test_what_a_task_is_given_and_returns_is_its_own_affair(
+def test_arguments_and_results_of_tasks_are_not_logged(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Celery writes both into its lines; which task it was is all there is to know."""
@@ -281,7 +281,7 @@ def test_a_message_of_an_exception_does_not_pass_for_a_line_of_text(
     assert "\x1b" not in "".join(others)
 
 
-def test_what_is_no_text_is_written_as_python_shows_it(
+def test_a_value_that_is_no_text_is_written_as_python_shows_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     configure_logging(DEPLOYED)
@@ -305,7 +305,7 @@ class FullDisk(io.StringIO):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_line_that_cannot_be_written_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_that_cannot_be_written_raises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", FullDisk())
     configure_logging(DEPLOYED)
 
@@ -323,7 +323,7 @@ def test_a_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
     assert json.loads(log.read_text())["message"] == "new"
 
 
-def test_a_stack_and_an_exception_are_told_when_they_are_asked_for(
+def test_a_stack_and_an_exception_are_logged_on_request(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     configure_logging(DEPLOYED)

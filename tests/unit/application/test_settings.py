@@ -94,7 +94,7 @@ def test_everything_that_is_wrong_is_said_at_once_in_production() -> None:
         ("PORTICO_ISSUER", {"sessions": SessionSettings()}),
     ],
 )
-def test_what_is_convenient_on_a_laptop_is_refused_where_people_rely_on_it(
+def test_settings_for_a_laptop_are_refused_when_deployed(
     environment: Environment, variable: str, change: dict[str, object]
 ) -> None:
     settings = replace(SAFE, environment=environment, **change)  # type: ignore[arg-type]
@@ -132,7 +132,9 @@ def test_what_is_convenient_on_a_laptop_is_refused_where_people_rely_on_it(
         ),
     ],
 )
-def test_what_cannot_work_is_refused_everywhere(variable: str, change: dict[str, object]) -> None:
+def test_settings_that_cannot_work_are_refused_everywhere(
+    variable: str, change: dict[str, object]
+) -> None:
     for environment in Environment:
         settings = replace(SAFE, environment=environment, **change)  # type: ignore[arg-type]
         assert [name.startswith(variable) for name in refused(settings)] == [True]

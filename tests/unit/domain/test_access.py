@@ -224,7 +224,7 @@ def test_however_many_patterns_there_are_a_code_is_matched_in_steps_of_its_lengt
     assert steps < 2 * (200 * 7 + 2 * 200) * 2
 
 
-def test_what_is_stored_and_no_grant_today_gives_nothing() -> None:
+def test_a_stored_grant_that_is_invalid_today_gives_nothing() -> None:
     """Rules became stricter; whoever had `GET:/**/b` has less, and not by mistake `GET:/**`."""
     stored = ["GET:/a", "GET:/**/b", "*:/c/**", "GET:" + "/*" * 17]
     assert [grant.value for grant in stored_grants(stored)] == ["GET:/a", "*:/c/**"]
@@ -276,13 +276,13 @@ def test_an_administrator_may_use_everything() -> None:
 # --- the ceiling --------------------------------------------------------------------------------
 
 
-def test_nobody_gives_a_code_they_do_not_hold() -> None:
+def test_users_cannot_give_a_code_they_do_not_hold() -> None:
     with pytest.raises(BeyondOwnAccess) as refusal:
         check_ceiling(somebody("GET:/a"), [a_role("GET:/a", "PUT:/a"), a_role("DELETE:/a")])
     assert refusal.value.beyond == ("DELETE:/a", "PUT:/a")
 
 
-def test_nobody_gives_a_button_or_a_router_they_do_not_hold() -> None:
+def test_users_cannot_give_a_button_or_a_router_they_do_not_hold() -> None:
     """Opaque to us, they may well open something in the front end."""
     role = a_role(buttons=frozenset({"create", "delete"}), routers=frozenset({"/users", "/roles"}))
     held = a_role(buttons=frozenset({"create"}), routers=frozenset({"/users"}))
@@ -296,12 +296,12 @@ def test_nobody_gives_a_button_or_a_router_they_do_not_hold() -> None:
     check_ceiling(somebody(is_admin=True), [role])
 
 
-def test_what_was_given_before_may_stay() -> None:
+def test_grants_from_before_may_stay() -> None:
     role = a_role("PUT:/a", buttons=frozenset("b"), routers=frozenset("r"))
     check_ceiling(somebody(), [role], already=[role])
 
 
-def test_who_holds_a_pattern_gives_any_part_of_it_but_not_more() -> None:
+def test_the_holder_of_a_pattern_gives_any_part_of_it_but_not_more() -> None:
     caller = somebody("*:/a/**")
     check_ceiling(caller, [a_role("GET:/a/b", "PUT:/a/*", "*:/a/b/**")])
     for more in ("*:**", "GET:**", "*:/*", "GET:/**"):
@@ -314,7 +314,7 @@ def test_an_administrator_gives_anything() -> None:
 
 
 @given(held=st.lists(GRANTS, max_size=4), wanted=st.lists(GRANTS, max_size=4), code=CODES)
-def test_whatever_is_given_the_receiver_can_do_no_more_than_the_giver(
+def test_a_receiver_can_do_no_more_than_the_giver(
     held: list[str], wanted: list[str], code: str
 ) -> None:
     try:

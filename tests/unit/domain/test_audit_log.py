@@ -48,12 +48,12 @@ def test_json_values_stay_as_they_are() -> None:
         (b"bytes", "b'bytes'"),
     ],
 )
-def test_what_json_has_no_word_for_becomes_text(given: object, kept: object) -> None:
+def test_values_that_json_lacks_become_text(given: object, kept: object) -> None:
     value = an_audit_entry(details={"value": given}).details["value"]
     assert (value, type(value)) == (kept, type(kept))
 
 
-def test_what_is_nested_too_deep_is_left_out() -> None:
+def test_values_nested_too_deep_are_left_out() -> None:
     details: dict[str, object] = {"inner": "treasure"}
     for _ in range(5_000):
         details = {"inner": details}

@@ -60,7 +60,7 @@ def test_a_username_cannot_break_a_line_or_turn_its_direction(text: str) -> None
     "invisible",
     ["\u200b", "\u200d", "\u00ad", "\ufeff", "\u3164", "\ufe0f", "\u2060", "\U000e0041"],
 )
-def test_a_username_does_not_differ_from_another_by_what_nobody_sees(invisible: str) -> None:
+def test_a_username_does_not_differ_from_another_by_invisible_characters(invisible: str) -> None:
     with pytest.raises(InvalidUsername, match="invisible"):
         Username(f"admin{invisible}istrator")
 
@@ -95,7 +95,7 @@ def test_a_username_does_not_mix_scripts(text: str) -> None:
         "\u5f20\u3105",
     ],
 )
-def test_what_is_written_together_is_one_script(text: str) -> None:
+def test_scripts_that_are_written_together_count_as_one(text: str) -> None:
     """Japanese has three, Korean and Chinese two."""
     assert Username(text).value == text
 
@@ -114,12 +114,12 @@ def test_what_is_written_together_is_one_script(text: str) -> None:
         ("\u13aa\u13bf", "A\u13bf"),
     ],
 )
-def test_usernames_that_look_alike_have_one_skeleton(one: str, other: str) -> None:
+def test_confusable_usernames_have_one_skeleton(one: str, other: str) -> None:
     """UTS 39 §4, as typed and in small letters."""
     assert Username(one, is_new=False).skeleton == Username(other, is_new=False).skeleton
 
 
-def test_usernames_that_do_not_look_alike_differ() -> None:
+def test_usernames_that_are_not_confusable_differ() -> None:
     names = ["ada", "ben", "\u5f20\u4f1f", "\u738b\u4f1f", "user-10", "user-2", "jose", "jos\u00e9"]
     assert len({Username(name).skeleton for name in names}) == len(names)
 
@@ -218,7 +218,7 @@ def test_an_email_has_something_before_and_after_one_at_sign(text: str) -> None:
         "admin\uffff@example.org",
     ],
 )
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_a_malformed_address_is_refused(text: str) -> None:
     with pytest.raises(InvalidEmail):
         Email(text)
 
@@ -236,7 +236,7 @@ def test_each_part_of_an_address_may_have_an_alphabet_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("dot", "\u3002\uff0e\uff61")
-def test_whatever_a_domain_has_between_its_labels_is_a_dot(dot: str) -> None:
+def test_any_dot_of_unicode_separates_the_labels_of_a_domain(dot: str) -> None:
     assert Email(f"ada@example{dot}org") == Email("ada@example.org")
     with pytest.raises(InvalidEmail):
         Email(f"ada@example{dot}{dot}org")
@@ -259,7 +259,7 @@ def test_a_domain_in_unicode_and_in_punycode_is_one_mailbox(unicode: str, punyco
     "domain",
     ["xn--", "xn--abc-", "xn--999999999999", "xn--p-8sbkgc5ag7bhce", "xn--\u00fc"],
 )
-def test_what_claims_to_be_punycode_and_is_not_or_hides_two_scripts_is_refused(domain: str) -> None:
+def test_false_punycode_or_one_that_hides_two_scripts_is_refused(domain: str) -> None:
     with pytest.raises(InvalidEmail):
         Email(f"ada@{domain}.example")
 
@@ -324,7 +324,7 @@ def test_a_name_that_is_accepted_is_accepted_again_as_it_was_stored(text: str) -
 
 
 @given(st.text(max_size=120))
-def test_whatever_case_a_name_is_typed_in_it_names_the_same_user(text: str) -> None:
+def test_a_name_in_any_case_names_the_same_user(text: str) -> None:
     name = login_name(text)
     if name is not None:
         typed = login_name(name.key)
@@ -405,7 +405,7 @@ def test_a_one_time_password_logs_in_for_24_hours() -> None:
     assert not user.password_logs_in(at=LATER)
 
 
-def test_whatever_ends_sessions_is_later_than_what_ended_sessions_before() -> None:
+def test_each_end_of_sessions_is_later_than_the_one_before() -> None:
     """Also by a host whose clock is behind."""
     user = a_user()
     moments = [user.sessions_valid_from]

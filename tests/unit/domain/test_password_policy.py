@@ -47,7 +47,7 @@ def verdict(
         "x" * 64 + "y" * 63 + "z",
     ],
 )
-def test_any_text_of_12_to_128_characters_that_nobody_would_guess_is_accepted(text: str) -> None:
+def test_any_text_of_12_to_128_characters_that_is_hard_to_guess_is_accepted(text: str) -> None:
     assert verdict(text) is None
 
 

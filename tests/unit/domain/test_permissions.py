@@ -25,7 +25,7 @@ IDS = [UUID(int=11), UUID(int=12)]
     [([], []), ([KNOWN], [LIST]), ([REMOVED], [])],
     ids=["nothing", "as it was", "gone before"],
 )
-def test_what_is_as_it_was_does_not_change(known: list[Permission], routes: list[Route]) -> None:
+def test_an_equal_route_does_not_change(known: list[Permission], routes: list[Route]) -> None:
     assert reconcile(known, routes, ids=IDS[: len(routes)], at=LATER) == []
 
 

@@ -179,12 +179,12 @@ def test_a_plaintext_may_say_when_it_was_sealed() -> None:
         b"[" * 100_000,
     ],
 )
-def test_what_is_not_exactly_that_frame_is_a_bare_password(plaintext: bytes) -> None:
+def test_anything_but_that_exact_frame_is_a_bare_password(plaintext: bytes) -> None:
     """A person may have a password that looks like JSON; a broken frame fails like any wrong password."""
     assert parse_plaintext(plaintext) == UnsealedPassword(Password(plaintext.decode()), None)
 
 
-def test_what_is_no_text_is_no_password() -> None:
+def test_bytes_that_are_no_text_are_no_password() -> None:
     assert parse_plaintext(b"\xff\xfe") is None
 
 

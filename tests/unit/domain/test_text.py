@@ -19,7 +19,7 @@ from domain.text import casefold_key, is_storable, search_key, storable_text
         ("a" * 254, "a" * 254),
     ],
 )
-def test_a_keyword_is_folded_like_what_it_is_looked_for_in(keyword: str, form: str) -> None:
+def test_a_keyword_is_folded_like_the_text_that_is_searched(keyword: str, form: str) -> None:
     assert search_key(keyword) == form
     assert form in casefold_key(f"before {keyword} after")
 
@@ -27,7 +27,7 @@ def test_a_keyword_is_folded_like_what_it_is_looked_for_in(keyword: str, form: s
 @pytest.mark.parametrize(
     "keyword", ["\0", "ada\n", "\ud800", "\u202eada", "\u2028", "a" * 255, "a" * 10_000]
 )
-def test_what_no_name_can_hold_is_not_looked_for(keyword: str) -> None:
+def test_text_that_no_name_can_hold_is_not_searched(keyword: str) -> None:
     assert search_key(keyword) is None
 
 

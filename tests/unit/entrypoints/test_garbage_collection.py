@@ -18,7 +18,7 @@ def _as_before() -> Iterator[None]:
     gc.set_threshold(*before)
 
 
-def test_what_is_loaded_is_looked_at_no_more() -> None:
+def test_loaded_objects_are_not_traversed_again() -> None:
     garbage_collection.freeze_heap()
 
     assert gc.get_freeze_count() > 0

@@ -20,7 +20,7 @@ def data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_who_beats_is_there_with_what_it_said_last(data: Path) -> None:
+def test_a_live_process_is_listed_with_its_last_report(data: Path) -> None:
     heart = Heartbeat(data, "worker celery")
     heart.beat(worker="old")
     heart.beat(worker="celery@host")
@@ -88,7 +88,7 @@ def test_checks_are_answered_by_heartbeats(data: Path, capsys: pytest.CaptureFix
         [],
     ],
 )
-def test_whatever_no_heartbeat_answers_is_for_the_whole_command(
+def test_a_check_that_no_heartbeat_answers_is_for_the_whole_command(
     data: Path, arguments: list[str]
 ) -> None:
     """A beat that stands by knows nothing of the one that leads."""

@@ -40,7 +40,7 @@ async def test_the_shared_cache_is_asked_once_for_each_version() -> None:
     assert shared.asked == [(ADA, "v1"), (ADA, "v2"), (ADA, "v1")]
 
 
-async def test_what_nobody_knows_is_asked_for_again() -> None:
+async def test_an_unknown_access_is_requested_again() -> None:
     shared = Shared()
     cache = LocalAccessCache(shared, 9)
     for _ in range(2):
@@ -48,7 +48,7 @@ async def test_what_nobody_knows_is_asked_for_again() -> None:
     assert len(shared.asked) == 2
 
 
-async def test_what_the_shared_cache_does_not_take_is_kept_here() -> None:
+async def test_an_access_that_the_shared_cache_refuses_is_kept_in_memory() -> None:
     shared = Shared()
     shared.is_up = False
     cache = LocalAccessCache(shared, 9)

@@ -119,7 +119,7 @@ async def test_a_change_moves_no_other_task_and_not_the_next_time_either(
     assert broker.slots(hourly.id) == [A_MOMENT + HOUR]
 
 
-async def test_what_a_change_makes_overdue_runs_once_not_as_often_as_it_would_have(
+async def test_slots_that_a_change_makes_overdue_run_once(
     store: SharedStore, broker: Broker, beat: Beat
 ) -> None:
     daily = a_task(store, schedule=Interval(1, Period.DAYS))
@@ -312,7 +312,7 @@ def unreadable(task_id: PeriodicTaskId, reason: str = "schedule.minute is wrong"
     )
 
 
-async def test_a_definition_that_nobody_can_read_is_flagged_and_stops_no_other(
+async def test_an_unreadable_definition_is_flagged_and_stops_no_other(
     store: SharedStore, broker: Broker, beat: Beat
 ) -> None:
     good, broken = a_task(store), a_task(store)
@@ -465,7 +465,7 @@ async def test_a_leader_that_stops_hands_over_at_once(
     assert store.lease.epoch == 2
 
 
-async def test_what_a_leader_claimed_before_it_died_is_published_by_the_next(
+async def test_runs_claimed_by_a_leader_that_died_are_published_by_the_next(
     store: SharedStore, broker: Broker, beat: Beat
 ) -> None:
     task, other = a_task(store), Beat(store, broker)
@@ -642,7 +642,7 @@ async def test_a_poll_that_fails_drops_nothing(
     assert len(beat.engine.queue) == len(tasks)
 
 
-async def test_what_the_changes_do_not_tell_is_found_by_comparing_everything(
+async def test_a_change_without_a_notification_is_found_by_comparing_everything(
     store: SharedStore, broker: Broker, beat: Beat
 ) -> None:
     """As after a restored backup, whose transactions are those of another database."""
@@ -807,7 +807,7 @@ async def test_a_broker_that_is_away_is_reported_with_its_reason_until_it_is_bac
     assert [r.message for r in caplog.records].count("the broker takes messages again") == 1
 
 
-async def test_a_beat_that_never_sent_a_message_says_why_whatever_the_reason(
+async def test_a_beat_that_never_sent_a_message_reports_any_reason(
     store: SharedStore, broker: Broker, beat: Beat, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As when a package is missing."""

@@ -50,7 +50,7 @@ async def test_a_process_without_dependencies_is_ready(clock: MovableClock) -> N
     assert await readiness(clock)() == Readiness(up=(), down=())
 
 
-async def test_what_is_down_is_named(clock: MovableClock) -> None:
+async def test_a_dependency_that_is_down_is_named(clock: MovableClock) -> None:
     answer = await readiness(clock, AProbe("postgres"), AProbe("redis", fail))()
 
     assert answer == Readiness(up=("postgres",), down=("redis",))
@@ -82,7 +82,7 @@ async def test_why_something_is_down_is_known_unless_it_might_be_a_secret(
     assert answer.reasons == {"postgres": "the database does not exist", "redis": "ValueError"}
 
 
-async def test_a_dependency_that_hangs_is_down_and_holds_up_nobody_for_long(
+async def test_a_dependency_that_hangs_is_down_and_delays_no_client_for_long(
     clock: MovableClock,
 ) -> None:
     probes = (AProbe("postgres", hang), AProbe("redis", hang), AProbe("mongo"))
@@ -121,7 +121,7 @@ async def test_however_many_ask_at_once_each_dependency_is_asked_once(
     assert probe.asked == 1
 
 
-async def test_who_hangs_up_while_dependencies_are_asked_leaves_the_next_one_an_answer(
+async def test_a_client_that_disconnects_during_the_check_leaves_the_next_one_an_answer(
     clock: MovableClock,
 ) -> None:
     asked = asyncio.Event()

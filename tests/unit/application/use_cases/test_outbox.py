@@ -108,7 +108,7 @@ async def test_an_entry_says_who_did_what_from_where_and_when(harness: OutboxHar
     )
 
 
-async def test_what_is_undone_leaves_no_entry(harness: OutboxHarness) -> None:
+async def test_a_change_that_is_rolled_back_leaves_no_entry(harness: OutboxHarness) -> None:
     async with harness.uow() as uow:
         await harness.record(uow, "users.disabled", CLIENT)
     assert not harness.waiting
@@ -117,7 +117,7 @@ async def test_what_is_undone_leaves_no_entry(harness: OutboxHarness) -> None:
 # --- one delivery -------------------------------------------------------------------------------
 
 
-async def test_what_is_delivered_is_no_longer_in_the_outbox(harness: OutboxHarness) -> None:
+async def test_delivered_entries_are_no_longer_in_the_outbox(harness: OutboxHarness) -> None:
     one, two = an_audit_entry(), an_audit_entry(at=A_MOMENT + timedelta(seconds=1))
     await harness.given(one, two)
     assert await harness.deliver() == 2
@@ -182,7 +182,7 @@ async def test_an_entry_that_the_log_refuses_holds_no_other_up(harness: OutboxHa
 # --- the relay --------------------------------------------------------------------------------
 
 
-async def test_what_is_recorded_in_this_process_is_delivered_without_waiting_for_a_round(
+async def test_entries_of_this_process_are_delivered_without_waiting_for_a_round(
     harness: OutboxHarness,
 ) -> None:
     async with harness.relay.running(harness.report):
@@ -192,7 +192,7 @@ async def test_what_is_recorded_in_this_process_is_delivered_without_waiting_for
     assert not harness.reports
 
 
-async def test_what_is_recorded_long_before_its_commit_is_delivered_within_a_round(
+async def test_an_entry_recorded_long_before_its_commit_is_delivered_within_a_round(
     harness: OutboxHarness,
 ) -> None:
     async with replace(harness.relay, every=SOON).running(harness.report), harness.uow() as uow:
@@ -202,7 +202,7 @@ async def test_what_is_recorded_long_before_its_commit_is_delivered_within_a_rou
         await harness.log.has(*harness.store.outbox.values())
 
 
-async def test_what_another_process_left_is_delivered_within_a_round(
+async def test_entries_of_another_process_are_delivered_within_a_round(
     harness: OutboxHarness,
 ) -> None:
     async with replace(harness.relay, every=SOON).running(harness.report):

@@ -86,7 +86,7 @@ def test_every_field_can_be_written() -> None:
         Clocked(datetime(2026, 11, 1, 5, tzinfo=UTC)),
     ],
 )
-def test_what_is_said_of_a_definition_makes_the_same_definition(schedule: Any) -> None:
+def test_the_description_of_a_definition_makes_the_same_definition(schedule: Any) -> None:
     definition = a_definition(
         schedule=schedule,
         args=(1, [2]),
@@ -165,7 +165,7 @@ def test_every_bad_field_of_a_crontab_is_named() -> None:
     }
 
 
-def test_what_is_missing_is_named() -> None:
+def test_missing_fields_are_named() -> None:
     assert read_draft({}).problems == dict.fromkeys(
         ("name", "task", "kind", "schedule"), "is missing"
     )
@@ -193,7 +193,7 @@ def test_what_is_missing_is_named() -> None:
         ("crontab", None, "schedule"),
     ],
 )
-def test_what_is_wrong_with_a_schedule_is_named(kind: object, schedule: object, named: str) -> None:
+def test_errors_of_a_schedule_are_named(kind: object, schedule: object, named: str) -> None:
     assert [*problems(kind=kind, schedule=schedule)] == [named]
 
 
@@ -225,7 +225,7 @@ def test_a_value_that_cannot_be_is_named(field: str, value: object) -> None:
 @pytest.mark.parametrize(
     "field", ["start_at", "end_at", "max_runs", "max_running", "misfire_grace"]
 )
-def test_what_nothing_limits_may_be_null(field: str) -> None:
+def test_limits_that_are_not_set_may_be_null(field: str) -> None:
     assert not problems(**{field: None})
 
 
@@ -255,7 +255,7 @@ def test_fields_beside_the_definition_are_read_and_named_with_the_others() -> No
 SEND = RegisteredTask(name="reports.send", parameters=(Parameter(name="to"),))
 
 
-def test_a_task_that_nobody_knows_is_named_with_all_else_that_is_wrong() -> None:
+def test_an_unknown_task_is_named_with_all_other_errors() -> None:
     draft = read_draft({**LEAST, "jitter": -1}).check_signature([])
 
     assert draft.problems.keys() == {"task", "jitter"}
@@ -275,7 +275,7 @@ def test_of_arguments_that_are_none_it_is_not_said_that_they_do_not_suit() -> No
     }
 
 
-def test_a_task_without_a_name_is_looked_for_no_further() -> None:
+def test_a_task_without_a_name_is_not_searched() -> None:
     assert read_draft({**LEAST, "task": ""}).check_signature([]).problems.keys() == {"task"}
 
 

@@ -147,7 +147,7 @@ def test_a_clock_that_is_set_back_to_before_the_beat_came_up_runs_nothing_early(
         (Misfire.RUN_ALL, (at("01:00"), at("02:00"), at("03:00"), at("04:00"), at("05:00"))),
     ],
 )
-def test_what_was_missed_is_skipped_run_once_or_run_in_full(
+def test_missed_slots_are_skipped_run_once_or_run_in_full(
     misfire: Misfire, slots: tuple[datetime, ...]
 ) -> None:
     answer = due(at("05:30"), up_since=at("05:30"), misfire=misfire)

@@ -48,7 +48,7 @@ def written(parameters: list[Parameter]) -> str:
     st.lists(st.integers(), max_size=4),
     st.dictionaries(st.sampled_from("abcdef"), st.integers(), max_size=4),
 )
-def test_what_python_would_not_call_has_a_problem_and_nothing_else_has(
+def test_only_arguments_that_python_would_refuse_have_a_problem(
     parameters: list[Parameter], args: list[int], kwargs: dict[str, int]
 ) -> None:
     task = RegisteredTask(name="t", parameters=tuple(parameters))

@@ -285,7 +285,7 @@ def test_equal_schedules_hash_alike_and_survive_a_copy(schedule: Schedule) -> No
     assert copies == {schedule}
 
 
-def test_what_a_crontab_does_not_say_is_any_time_in_utc() -> None:
+def test_the_default_of_a_crontab_is_any_time_in_utc() -> None:
     assert read_schedule("crontab", {}) == cron("* * * * *", "UTC")
 
 

@@ -23,7 +23,7 @@ def locked(name: str) -> ZoneInfo:
         return ZoneInfo.from_file(file)
 
 
-def test_the_locked_rules_count_whatever_zones_the_machine_has(tmp_path: Path) -> None:
+def test_the_locked_rules_count_and_not_the_zones_of_the_machine(tmp_path: Path) -> None:
     """As on a host whose own database is older: its file is found first, and says something else."""
     (tmp_path / "America").mkdir()
     other = resources.files("tzdata").joinpath("zoneinfo", "Asia", "Tokyo").read_bytes()
@@ -73,7 +73,7 @@ def test_every_zone_is_the_locked_one() -> None:
         "",
     ],
 )
-def test_what_only_some_copies_of_the_database_have_is_no_zone(name: str) -> None:
+def test_a_name_that_only_some_copies_of_the_database_have_is_no_zone(name: str) -> None:
     with pytest.raises(LookupError):
         find_zone(name)
 

@@ -104,7 +104,7 @@ def test_encrypted_connections_are_to_whom_they_claim_to_be() -> None:
         ("ssl_cert_reqs=none&ssl_check_hostname=true", {"cert_reqs": CERT_NONE}),
     ],
 )
-def test_what_an_address_of_rabbitmq_says_about_certificates_counts(
+def test_certificate_parameters_of_a_rabbitmq_url_count(
     parameters: str, told: dict[str, object]
 ) -> None:
     configured = with_jobs(broker_url=f"amqps://u:p@rabbit:5671//?{parameters}&heartbeat=20")
@@ -297,7 +297,7 @@ def test_any_error_of_a_run_is_recorded_and_its_message_has_failed(
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["def", "async def"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt("no"), SystemExit(1)])
-def test_what_would_end_the_worker_of_another_pool_than_prefork_is_a_failure(
+def test_an_exception_that_would_end_a_worker_without_prefork_is_a_failure(
     app: TypedCelery, store: MemoryStore, error: BaseException, *, is_async: bool
 ) -> None:
     """Threads cannot end it, and lose the message; solo would take the worker down."""
@@ -556,7 +556,7 @@ def test_every_other_message_is_no_run(
 # --- what workers tell of themselves ------------------------------------------------------------
 
 
-def test_what_a_worker_tells_monitors_never_keeps_it_from_ending(app: TypedCelery) -> None:
+def test_events_for_monitors_never_keep_a_worker_from_ending(app: TypedCelery) -> None:
     """Without a broker Celery would go on telling its heartbeat, and hold the lock that its end needs."""
     retries: list[bool] = []
 

@@ -76,7 +76,7 @@ def test_schedules_of_celery_are_read(given: object, ours: object) -> None:
     ],
     ids=["own class", "own clock", "nothing", "text", "flag", "missing", "no task"],
 )
-def test_what_cannot_be_read_says_why_and_stops_no_other(
+def test_an_unreadable_entry_is_explained_and_stops_no_other(
     entry: dict[str, Any], problem: str
 ) -> None:
     broken, good = read_configuration(
@@ -224,7 +224,7 @@ def test_a_message_is_retried_by_its_beat_and_expires_with_the_next_slot() -> No
     assert entry.options["task_id"] == str(a_run(task).id)
 
 
-def test_what_a_definition_says_about_its_messages_is_what_is_published() -> None:
+def test_the_message_options_of_a_definition_are_published() -> None:
     options: dict[str, Json] = {
         "queue": "slow",
         "priority": 5,

@@ -121,7 +121,7 @@ def test_a_private_attribute_holds_what_it_held(name: str) -> None:
     assert suits(getattr(make(), name))
 
 
-def test_what_an_override_takes_is_in_the_order_of_the_original() -> None:
+def test_parameters_of_an_override_have_the_order_of_the_original() -> None:
     for private in METHODS:
         if len(private.parameters.split()) > 3:
             found = [*inspect.signature(private.found()).parameters]

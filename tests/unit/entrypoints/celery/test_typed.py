@@ -70,7 +70,7 @@ def test_a_configuration_that_cannot_be_had_is_asked_for_again(app: TypedCelery)
 # --- options ---
 
 
-def test_what_a_decorator_does_not_say_is_left_to_the_configuration(app: TypedCelery) -> None:
+def test_options_missing_from_a_decorator_come_from_the_configuration(app: TypedCelery) -> None:
     app.conf.update(
         task_acks_late=True,
         task_track_started=True,
@@ -88,7 +88,7 @@ def test_what_a_decorator_does_not_say_is_left_to_the_configuration(app: TypedCe
     assert (work.priority, work.soft_time_limit, work.rate_limit) == (7, 30, "5/s")
 
 
-def test_what_a_decorator_says_wins_over_the_configuration(app: TypedCelery) -> None:
+def test_options_of_a_decorator_win_over_the_configuration(app: TypedCelery) -> None:
     app.conf.update(task_acks_late=True, task_soft_time_limit=30)
 
     @app.task(acks_late=False, soft_time_limit=1.5)

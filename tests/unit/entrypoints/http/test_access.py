@@ -154,7 +154,7 @@ async def test_a_name_or_a_code_that_is_taken_is_a_conflict(admin_web: Web) -> N
     assert (await admin_web.client.get(f"{ROLES}/{made['id']}")).json()["data"] == made
 
 
-async def test_nobody_gives_what_they_do_not_hold(web: Web) -> None:
+async def test_users_cannot_give_permissions_that_they_do_not_hold(web: Web) -> None:
     caller = await web.world.given(a_user(), a_role(WRITE, READ))
     bearer = await web.bearer(caller)
 
@@ -174,7 +174,7 @@ async def test_nobody_gives_what_they_do_not_hold(web: Web) -> None:
     assert "*:**" in beyond.json()["detail"]
 
 
-async def test_nobody_edits_or_deletes_a_role_that_they_have(web: Web) -> None:
+async def test_users_cannot_edit_or_delete_a_role_that_they_have(web: Web) -> None:
     own = a_role("*:**")
     bearer = await web.bearer(await web.world.given(a_user(), own))
 
@@ -286,7 +286,7 @@ async def test_a_user_without_permissions_sees_their_own_roles_and_no_others(web
     assert {response.status_code for response in others} == {403}
 
 
-async def test_who_has_a_role_is_listed_in_pages(admin_web: Web) -> None:
+async def test_the_users_of_a_role_are_listed_in_pages(admin_web: Web) -> None:
     role = a_role(code="editor")
     for username in ("ada.lovelace", "ben.turing"):
         await admin_web.world.given(a_user(username=username), role)
@@ -303,7 +303,7 @@ async def test_who_has_a_role_is_listed_in_pages(admin_web: Web) -> None:
 # --- in force at the next request ---------------------------------------------------------------
 
 
-async def test_what_a_role_gives_is_in_force_at_the_next_request(admin_web: Web) -> None:
+async def test_grants_of_a_role_are_in_force_at_the_next_request(admin_web: Web) -> None:
     made = await make(admin_web, permissions=[READ])
     ada = await admin_web.world.given(
         a_user(), admin_web.world.store.roles[next(iter(admin_web.world.store.roles))]

@@ -28,7 +28,7 @@ async def listed(web: Web, path: str = AUDIT, **params: Any) -> list[dict[str, A
         params["cursor"] = data["nextCursor"]
 
 
-async def test_what_was_done_is_listed_the_newest_first(admin_web: Web) -> None:
+async def test_changes_are_listed_with_the_newest_first(admin_web: Web) -> None:
     world = admin_web.world
     ada = await world.given(a_user())
     await world.pass_time(minutes=1)
@@ -97,7 +97,7 @@ async def test_a_cursor_goes_on_where_the_slice_before_ended(admin_web: Web) -> 
     assert in_slices == whole
 
 
-async def test_what_is_added_meanwhile_does_not_shift_the_slices(admin_web: Web) -> None:
+async def test_entries_added_meanwhile_do_not_shift_the_slices(admin_web: Web) -> None:
     for _ in range(4):
         await admin_web.bearer(await admin_web.world.given(a_user()))
     before = await listed(admin_web)

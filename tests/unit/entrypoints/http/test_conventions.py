@@ -329,7 +329,7 @@ def test_there_are_fixed_paths_beside_templates() -> None:
 
 
 @pytest.mark.parametrize(("method", "path", "allow"), FIXED_AND_TEMPLATES)
-async def test_what_only_a_template_has_is_a_wrong_method_of_a_fixed_path(
+async def test_a_method_that_only_a_template_has_is_wrong_for_a_fixed_path(
     web: Web, method: str, path: str, allow: str
 ) -> None:
     response = await web.client.request(method, path)
@@ -481,7 +481,7 @@ async def test_a_field_in_both_cases_at_once_is_refused(fake_web: Web) -> None:
     ],
     ids=lambda body: repr(body[:40]),
 )
-async def test_what_parsers_could_read_differently_is_malformed(web: Web, body: bytes) -> None:
+async def test_json_that_parsers_could_read_differently_is_malformed(web: Web, body: bytes) -> None:
     response = await web.client.post(LOG_IN, content=body, headers=JSON)
 
     assert response.status_code == 400
@@ -779,7 +779,9 @@ async def test_large_json_is_compressed_for_those_who_ask(fake_web: Web, accepte
 @pytest.mark.parametrize(
     "accepted", ["identity", "", "br", "gzip;q=0", "gzip; q=0.000", "gzipped", "not-gzip"]
 )
-async def test_nobody_gets_what_they_do_not_read(fake_web: Web, accepted: str) -> None:
+async def test_an_encoding_that_the_client_does_not_accept_is_not_sent(
+    fake_web: Web, accepted: str
+) -> None:
     response = await fake_web.client.get(
         "/fake/text", params={"length": 5000}, headers={"Accept-Encoding": accepted}
     )
@@ -859,9 +861,7 @@ async def test_vary_is_complete_with_cors(cors_web: Web) -> None:
 
 async def test_head_has_the_length_of_what_get_would_send(fake_web: Web) -> None:
     get, head = [
-        await fake_web.client.request(
-            method, "/fake/constant", headers={"Accept-Encoding": "gzip"}
-        )
+        await fake_web.client.request(method, "/fake/constant", headers={"Accept-Encoding": "gzip"})
         for method in ("GET", "HEAD")
     ]
 
@@ -947,7 +947,7 @@ async def test_another_origin_may_not_call(cors_web: Web) -> None:
         assert "access-control-allow-origin" not in answer.headers
 
 
-async def test_without_configured_origins_nobody_elsewhere_may_call(web: Web) -> None:
+async def test_without_configured_origins_no_other_origin_may_call(web: Web) -> None:
     preflight = await web.client.options(LOG_IN, headers=PREFLIGHT)
 
     assert preflight.status_code == 405
@@ -976,7 +976,7 @@ async def address(
     return told
 
 
-async def test_nobody_reports_an_address_unless_they_are_trusted() -> None:
+async def test_forwarded_addresses_count_only_from_trusted_proxies() -> None:
     assert await address(["198.51.100.7"], trusted=()) == "192.0.2.1"
     assert await address(["198.51.100.7"], peer="203.0.113.1") == "203.0.113.1"
 

@@ -194,7 +194,7 @@ async def test_a_process_whose_routes_cannot_be_known_does_not_start() -> None:
         await register_process(starting_with(busy=2).container, [A_ROUTE], patience=(0,))
 
 
-async def test_what_is_recorded_while_it_serves_is_in_the_audit_log_when_it_stops(
+async def test_entries_recorded_while_it_serves_are_in_the_audit_log_when_it_stops(
     admin_web: Web,
 ) -> None:
     async with admin_web.app.router.lifespan_context(admin_web.app):

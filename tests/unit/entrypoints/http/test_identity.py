@@ -255,7 +255,7 @@ async def test_a_new_password_lifts_what_a_one_time_password_forbids(web: Web) -
         (PASSWORD, PASSWORD, "newPassword", "unchanged"),
     ],
 )
-async def test_what_is_wrong_with_a_change_of_password_is_named(
+async def test_errors_of_a_change_of_password_are_named(
     web: Web, old: str, new: str, field: str, kind: str
 ) -> None:
     bearer = await web.bearer(await web.world.given(a_user()))

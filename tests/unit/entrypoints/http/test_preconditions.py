@@ -99,7 +99,7 @@ async def test_weak_foreign_and_absurd_versions_match_nothing(admin_web: Web, qu
 
 
 @pytest.mark.parametrize("text", ["", "1", '"1', '"1" "2"', '"a" W/b', "*, *", '"\x7f"'])
-async def test_what_is_no_list_of_versions_is_malformed(admin_web: Web, text: str) -> None:
+async def test_a_value_that_is_no_list_of_versions_is_malformed(admin_web: Web, text: str) -> None:
     path = (await paths(admin_web))["role"]
 
     response = await admin_web.client.put(path, json=EDITOR, headers={"If-Match": text})
@@ -145,7 +145,7 @@ def test_every_change_by_id_takes_a_version() -> None:
     }
 
 
-async def test_what_was_made_is_where_the_answer_says(admin_web: Web) -> None:
+async def test_a_created_resource_is_at_its_location(admin_web: Web) -> None:
     response = await admin_web.client.post("/api/v1/roles", json=EDITOR)
 
     shown = await admin_web.client.get(response.headers["Location"])

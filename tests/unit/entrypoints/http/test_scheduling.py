@@ -527,7 +527,7 @@ async def test_a_chosen_name_is_not_repeated(admin_web: Web) -> None:
     assert "battery" not in (await admin_web.client.post(TASKS, json={"battery horse": 1})).text
 
 
-async def test_what_is_sent_for_an_emoji_is_kept(admin_web: Web) -> None:
+async def test_an_emoji_is_kept(admin_web: Web) -> None:
     made = await make(admin_web, name="🦀 crabs", kwargs={"🙂": "🙃"})
 
     assert (made["name"], made["kwargs"]) == ("🦀 crabs", {"🙂": "🙃"})

@@ -139,7 +139,7 @@ def test_a_route_of_another_kind_of_router_keeps_the_application_from_starting(
 
 
 @pytest.mark.parametrize("declarations", [[], [PublicRoute, AuthenticatedRoute]])
-async def test_a_route_that_does_not_say_who_may_call_answers_nobody(
+async def test_a_route_without_an_access_declaration_answers_no_client(
     web: Web, declarations: list[Depends]
 ) -> None:
     app = create_app(container=web.world.container)
@@ -234,9 +234,7 @@ NOT_WHITE_SPACE = ["\u00a0", "\u0085", "\u001c", "\u00ad"]
 @pytest.mark.parametrize(
     "form", ["Bearer {1}{0}", "Bearer {0}{1}", "Bearer{1}{0}", "{1}Bearer {0}"]
 )
-async def test_what_only_looks_like_white_space_does_not_go_with_a_token(
-    web: Web, form: str, space: str
-) -> None:
+async def test_only_real_white_space_may_be_around_a_token(web: Web, form: str, space: str) -> None:
     bearer = await web.bearer(await web.world.given(a_user()))
     token = bearer["Authorization"].removeprefix("Bearer ")
     authorization = form.format(token, space).encode("latin-1")
@@ -280,7 +278,7 @@ async def test_a_disabled_user_is_cut_off_at_the_next_request(web: Web) -> None:
     assert response.json()["error"] == "sessions.invalid_token"
 
 
-async def test_who_may_not_call_learns_nothing_about_what_is_wrong_with_the_request(
+async def test_an_unauthorized_caller_learns_no_errors_of_the_request(
     web: Web,
 ) -> None:
     for method, path in (("DELETE", f"{SESSIONS}/no-uuid"), ("PATCH", USER_INFO)):
@@ -347,7 +345,7 @@ async def test_a_route_whose_template_is_not_known_reads_no_body(world: World) -
     assert response.status_code == 500
 
 
-async def test_who_is_cut_off_while_they_send_a_body_slowly_has_sent_it_for_nothing(
+async def test_the_body_of_a_client_that_is_disconnected_has_no_effect(
     web: Web,
 ) -> None:
     """Otherwise a body that never seems to end would keep rights that were taken."""
@@ -451,7 +449,7 @@ async def test_one_route_under_two_prefixes_needs_two_permissions(world: World) 
 @pytest.mark.parametrize(
     "path", ["/fake/guarded/..%2f1", "/fake/guarded/%2e%2e", "/fake/guarded/1?x"]
 )
-async def test_what_is_in_the_path_does_not_change_the_permission(fake_web: Web, path: str) -> None:
+async def test_values_in_the_path_do_not_change_the_permission(fake_web: Web, path: str) -> None:
     other = await fake_web.world.given(
         a_user(), a_role("GET:/fake/guarded/1", "GET:/fake/guarded/..%2f1")
     )
@@ -461,7 +459,7 @@ async def test_what_is_in_the_path_does_not_change_the_permission(fake_web: Web,
     assert response.status_code in {403, 404}
 
 
-async def test_a_route_without_a_template_from_fastapi_lets_nobody_in(world: World) -> None:
+async def test_a_route_without_a_template_from_fastapi_lets_no_caller_in(world: World) -> None:
     """One that stands in no router; not even an administrator gets in by guessing."""
     app = create_app(container=world.container)
 
@@ -569,7 +567,7 @@ async def test_two_devices_of_one_user_are_two_callers(fake_web: Web) -> None:
 
 
 @pytest.mark.parametrize("environment", list(Environment))
-async def test_what_is_for_debugging_is_not_there_when_deployed(environment: Environment) -> None:
+async def test_debugging_routes_do_not_exist_when_deployed(environment: Environment) -> None:
     world = World(replace(IN_MEMORY, environment=environment))
     async with Web(world, routers=[router]) as web:
         response = await web.client.get("/fake/debug")

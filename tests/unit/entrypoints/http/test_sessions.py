@@ -50,7 +50,7 @@ async def test_the_public_key_comes_with_all_that_web_crypto_needs_and_may_be_ca
     }
 
 
-async def test_too_many_requests_for_the_public_key_are_told_when_to_retry() -> None:
+async def test_too_many_requests_for_the_public_key_get_retry_after() -> None:
     often = replace(IN_MEMORY, throttle=ThrottleSettings(public=Limit(1, 60)))
     async with Web(World(often)) as web:
         await web.client.get("/api/v1/auth/keys/public")
@@ -112,7 +112,7 @@ async def test_the_session_records_the_address_and_the_agent_of_the_request(web:
     assert (session.address, session.agent) == (LAPTOP.address, LAPTOP.agent)
 
 
-async def test_whatever_is_wrong_with_a_log_in_the_answer_is_the_same(web: Web) -> None:
+async def test_every_failed_log_in_gets_the_same_response(web: Web) -> None:
     ada = await web.world.given(a_user())
     gone = await web.world.given(a_user())
     await web.world.change(gone, status=UserStatus.DISABLED)
@@ -209,7 +209,7 @@ async def test_a_device_that_shows_its_token_cannot_be_locked_out(web: Web, wher
     assert response.json()["data"]["deviceToken"] == token
 
 
-async def test_the_cookie_of_a_device_is_not_sent_where_nobody_asks_for_it(web: Web) -> None:
+async def test_the_cookie_of_a_device_is_sent_only_under_auth(web: Web) -> None:
     ada = await web.world.given(a_user())
     await web.client.post(LOG_IN, json=body_of_log_in(web, ada))
 
@@ -463,7 +463,7 @@ async def test_the_caller_ends_one_of_their_sessions(web: Web) -> None:
     assert (await web.client.get(SESSIONS, headers=laptop)).status_code == 200
 
 
-async def test_nobody_ends_the_session_of_somebody_else(web: Web) -> None:
+async def test_users_cannot_end_the_session_of_another_user(web: Web) -> None:
     ada, eve = await web.world.given(a_user()), await web.world.given(a_user())
     await web.bearer(ada)
     (session,) = await web.world.sessions(ada)

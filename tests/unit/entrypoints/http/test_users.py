@@ -96,7 +96,7 @@ async def test_a_one_time_password_opens_the_change_of_password_and_then_everyth
     assert (await web.client.get(USERS, headers=bearer)).status_code == 200
 
 
-async def test_what_a_user_may_do_is_what_their_active_roles_give(admin_web: Web) -> None:
+async def test_the_access_of_a_user_is_the_sum_of_their_active_roles(admin_web: Web) -> None:
     ada = await admin_web.world.given(
         a_user(),
         a_role("GET:**", "GET:/a", code="b-role", buttons=frozenset({"x", "y"})),
@@ -244,7 +244,7 @@ async def test_a_user_who_is_disabled_is_cut_off_at_their_next_request(admin_web
     assert (await admin_web.client.get(USER_INFO, headers=bearer)).status_code == 401
 
 
-async def test_nobody_changes_their_own_roles(admin_web: Web) -> None:
+async def test_users_cannot_change_their_own_roles(admin_web: Web) -> None:
     await admin_web.world.given_role(a_role(code="editor"))
     own = (await admin_web.client.get(USER_INFO)).json()["data"]["id"]
 
@@ -267,7 +267,7 @@ async def test_the_last_administrator_stays(admin_web: Web) -> None:
     }
 
 
-async def test_nobody_gets_at_a_user_who_may_do_more_than_they_do(web: Web) -> None:
+async def test_users_cannot_change_a_user_who_may_do_more(web: Web) -> None:
     administrator = await web.world.given(a_user(is_admin=True))
     caller = await web.world.given(a_user(), a_role("*:/api/v1/users/**", "*:/api/v1/users"))
     bearer = await web.bearer(caller)

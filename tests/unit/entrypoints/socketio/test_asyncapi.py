@@ -81,7 +81,7 @@ def test_several_arguments_are_an_array() -> None:
     assert found["channels"]["game"]["address"] == "/game"
 
 
-def test_what_the_server_sends_is_there_and_errors_are_in_every_namespace() -> None:
+def test_emitted_events_are_described_and_errors_in_every_namespace() -> None:
     found = document()
 
     assert found["operations"]["send_default_chat_receive"]["action"] == "send"
@@ -91,7 +91,7 @@ def test_what_the_server_sends_is_there_and_errors_are_in_every_namespace() -> N
         ]
 
 
-def test_whoever_connects_sends_no_event() -> None:
+def test_a_handler_of_connect_is_no_event() -> None:
     found = document()
 
     assert not [name for name in found["operations"] if "connect" in name]

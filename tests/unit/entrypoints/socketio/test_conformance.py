@@ -74,7 +74,7 @@ async def test_connect_refuses_by_false_and_by_exception(sio: AsyncServer) -> No
         assert refused.value.data == message
 
 
-async def test_catch_all_handlers_are_told_what_they_caught(sio: AsyncServer) -> None:
+async def test_catch_all_handlers_get_the_event_or_the_namespace(sio: AsyncServer) -> None:
     @sio.on("*")
     async def any_event(event, sid, *args):  # type: ignore[no-untyped-def]
         return [event, *args]

@@ -200,7 +200,7 @@ async def test_an_override_takes_the_place_of_a_dependency_wherever_it_is(
     assert await call(sio, "who") == "user of True"
 
 
-async def test_dependencies_of_a_registration_run_before_the_payload_is_looked_at(
+async def test_dependencies_of_a_registration_run_before_the_payload_is_validated(
     sio: AsyncServer,
 ) -> None:
     async def deny() -> None:

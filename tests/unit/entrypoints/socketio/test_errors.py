@@ -229,7 +229,7 @@ async def test_a_disconnect_that_fails_runs_once_and_is_logged(
     assert not sio.manager.rooms
 
 
-async def test_what_happens_is_told_to_whoever_counts() -> None:
+async def test_metrics_are_reported() -> None:
     told: list[Any] = []
 
     class Told(Metrics):

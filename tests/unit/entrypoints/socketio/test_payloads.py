@@ -79,7 +79,7 @@ async def test_a_wrong_payload_is_exactly_the_documented_error(
         (bytes | None, b"x", "x", "bytes"),
     ],
 )
-async def test_a_payload_may_be_whatever_pydantic_validates(  # noqa: PLR0917
+async def test_a_payload_may_be_any_type_that_pydantic_validates(  # noqa: PLR0917
     sio: AsyncServer,
     client: SocketTestClient,
     annotation: Any,
@@ -186,7 +186,7 @@ async def test_a_plain_sid_may_stand_beside_the_payload(
     assert await client.call("say", {"text": "hi", "room": "r"}) == [True, "hi"]
 
 
-async def test_what_the_client_sent_to_authenticate_is_validated(sio: AsyncServer) -> None:
+async def test_the_auth_payload_of_a_client_is_validated(sio: AsyncServer) -> None:
     class LogIn(BaseModel):
         token: str
 
@@ -243,7 +243,7 @@ async def test_results_are_serialised_and_acknowledged(
     assert await client.call("plain", 1) == ack
 
 
-async def test_what_is_emitted_is_serialised(sio: AsyncServer, client: SocketTestClient) -> None:
+async def test_emitted_values_are_serialised(sio: AsyncServer, client: SocketTestClient) -> None:
     await sio.emit("receipt", RECEIPT, to=client.sid)
     await sio.emit("receipt", (RECEIPT, [RECEIPT]), to=client.sid)
 

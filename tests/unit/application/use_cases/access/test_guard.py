@@ -197,7 +197,7 @@ async def test_a_permission_is_had_by_its_code_or_by_a_pattern(
     assert await harness.may(harness.here, tokens)
 
 
-async def test_without_the_permission_nobody_gets_through_but_an_administrator(
+async def test_without_the_permission_only_administrators_are_let_through(
     harness: GuardHarness,
 ) -> None:
     tokens = await harness.given(a_user(), a_role(WRITE))
@@ -218,7 +218,7 @@ async def test_a_route_that_needs_no_permission_needs_a_session(harness: GuardHa
             await guard(tokens.access_token, LAPTOP)
 
 
-async def test_a_token_that_is_not_ours_or_has_expired_gets_nobody_through(
+async def test_a_foreign_or_expired_token_is_refused(
     harness: GuardHarness,
 ) -> None:
     tokens = await harness.given(a_user(is_admin=True))
@@ -229,7 +229,7 @@ async def test_a_token_that_is_not_ours_or_has_expired_gets_nobody_through(
         await harness.here(tokens.access_token, LAPTOP)
 
 
-async def test_who_has_a_one_time_password_can_do_nothing_but_change_it(
+async def test_a_user_with_a_one_time_password_can_only_change_it(
     harness: GuardHarness,
 ) -> None:
     tokens = await harness.given(a_user(must_change_password=True, is_admin=True))
@@ -240,7 +240,7 @@ async def test_who_has_a_one_time_password_can_do_nothing_but_change_it(
 
 
 @pytest.mark.parametrize("with_refresh_token", [False, True])
-async def test_who_is_disabled_or_gone_gets_nowhere(
+async def test_a_disabled_or_deleted_user_may_do_nothing(
     harness: GuardHarness, *, with_refresh_token: bool
 ) -> None:
     async def asks(tokens: TokenPair) -> Caller:
@@ -321,7 +321,7 @@ async def test_a_change_of_a_users_roles_is_in_force_at_their_next_request(
 # --- cost ---------------------------------------------------------------------------------------
 
 
-async def test_who_is_remembered_is_served_without_the_database(harness: GuardHarness) -> None:
+async def test_a_cached_user_is_served_without_the_database(harness: GuardHarness) -> None:
     tokens = await harness.given(a_user(), a_role(READ))
     assert await harness.may(harness.here, tokens)
     harness.database.is_down = True
@@ -331,7 +331,7 @@ async def test_who_is_remembered_is_served_without_the_database(harness: GuardHa
     assert await harness.may(harness.there, tokens)
 
 
-async def test_nobody_is_let_through_on_a_guess(harness: GuardHarness) -> None:
+async def test_no_caller_is_let_through_on_a_guess(harness: GuardHarness) -> None:
     """While a change is under way the database decides; without it, nobody does."""
     user = a_user()
     tokens = await harness.given(user, a_role(READ))
@@ -342,7 +342,9 @@ async def test_nobody_is_let_through_on_a_guess(harness: GuardHarness) -> None:
         await harness.here(tokens.access_token, LAPTOP)
 
 
-async def test_without_the_store_of_versions_nobody_is_let_through(harness: GuardHarness) -> None:
+async def test_without_the_store_of_versions_no_caller_is_let_through(
+    harness: GuardHarness,
+) -> None:
     tokens = await harness.given(a_user(is_admin=True))
     assert await harness.may(harness.here, tokens)
     harness.versions.is_up = False
@@ -410,7 +412,7 @@ async def test_without_the_store_of_versions_nothing_is_changed(harness: GuardHa
     assert await harness.may(harness.here, tokens)
 
 
-async def test_a_change_may_take_long_and_marks_nobody_dirty_before_its_commit(
+async def test_a_change_may_take_long_and_marks_no_user_dirty_before_its_commit(
     harness: GuardHarness,
 ) -> None:
     """Whoever waits for a lock, say, costs others nothing."""

@@ -285,7 +285,7 @@ async def test_no_two_roles_have_the_same_name_or_code(
     ],
     ids=str,
 )
-async def test_nobody_gives_what_they_do_not_hold(
+async def test_users_cannot_give_permissions_that_they_do_not_hold(
     world: World, held: list[str], wanted: list[str], beyond: tuple[str, ...]
 ) -> None:
     caller = await logged_in(world, a_user(), a_role(*held))
@@ -299,7 +299,7 @@ async def test_nobody_gives_what_they_do_not_hold(
     assert error.value.beyond == beyond
 
 
-async def test_nobody_gives_a_button_or_a_router_that_they_do_not_hold(world: World) -> None:
+async def test_users_cannot_give_a_button_or_a_router_that_they_do_not_hold(world: World) -> None:
     caller = await logged_in(
         world, a_user(), a_role(buttons=frozenset({"save"}), routers=frozenset({"/notes"}))
     )
@@ -360,7 +360,7 @@ async def test_a_role_that_is_replaced_by_itself_is_not_changed_and_nothing_is_r
     assert await versions.fetch(ada.id, session) == before
 
 
-async def test_nobody_edits_or_deletes_a_role_that_they_have(world: World) -> None:
+async def test_users_cannot_edit_or_delete_a_role_that_they_have(world: World) -> None:
     own, other = a_role("*:**"), await world.given_role(a_role())
     caller = await logged_in(world, a_user(is_admin=True), own)
 
@@ -515,7 +515,7 @@ async def test_a_user_sees_their_own_roles_disabled_ones_too(world: World) -> No
     assert [role.code.value for role in roles] == ["a-role", "b-role"]
 
 
-async def test_who_has_a_role_is_listed_with_all_their_roles(world: World) -> None:
+async def test_the_users_of_a_role_are_listed_with_all_their_roles(world: World) -> None:
     role, another = a_role(), a_role()
     ada = await world.given(a_user(username="ada.lovelace"), role, another)
     ben = await world.given(a_user(username="ben.turing"), role)
@@ -556,7 +556,7 @@ async def test_a_role_that_gives_too_much_is_refused(world: World, draft: RoleDr
     assert world.store.roles.keys() == {role.id}
 
 
-async def test_nobody_is_given_roles_that_give_too_much_together(world: World) -> None:
+async def test_no_user_is_given_roles_that_give_too_much_together(world: World) -> None:
     many = [a_role(*patterns(f"r{n}", 50), code=f"many-{n}") for n in range(4)]
     one_more = a_role("GET:/x/**", code="one-more")
     ada = await world.given(a_user(), *many)
@@ -580,7 +580,7 @@ async def test_nobody_is_given_roles_that_give_too_much_together(world: World) -
     assert world.roles_of(ada) == {role.code.value for role in many}
 
 
-async def test_who_has_more_than_is_allowed_today_can_be_given_less(world: World) -> None:
+async def test_a_user_with_more_than_is_allowed_today_can_be_given_less(world: World) -> None:
     many = [a_role(*patterns(f"r{n}", 50), code=f"many-{n}") for n in range(6)]
     ada = await world.given(a_user(), *many)
     caller = await logged_in(world, a_user(is_admin=True))
@@ -611,7 +611,7 @@ async def test_a_role_does_not_grow_beyond_what_those_may_have_who_have_it(world
     assert world.store.roles[again.id].grants == frozenset()
 
 
-async def test_two_administrators_at_once_give_nobody_too_much(world: World) -> None:
+async def test_two_administrators_at_once_do_not_give_too_much_together(world: World) -> None:
     """One gives a user a role, the other makes another role of theirs larger: either alone would be allowed."""
     many = [a_role(*patterns(f"r{n}", 50)) for n in range(3)]
     role, spare = a_role(code="growing"), a_role(*patterns("s", 30), code="spare")

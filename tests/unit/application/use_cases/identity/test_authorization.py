@@ -238,7 +238,7 @@ REVOCATIONS: list[Revocation] = [disable, delete, end_session, take_role, empty_
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-async def test_who_may_do_it_does_it(scene: Scene, action: Action) -> None:
+async def test_an_authorized_caller_succeeds(scene: Scene, action: Action) -> None:
     """Otherwise the tests below would show nothing."""
     before, sessions = scene.state(), await scene.world.sessions(scene.victim)
 
@@ -282,7 +282,7 @@ async def test_a_permission_that_is_taken_during_a_wait_no_longer_counts_when_it
     "action", [create_user, create_user_with_password, reset_password, change_own_password]
 )
 @pytest.mark.parametrize("revoke", REVOCATIONS)
-async def test_what_is_taken_while_a_password_is_hashed_is_theirs_no_more(
+async def test_a_permission_taken_away_while_a_password_is_hashed_does_not_count(
     scene: Scene, action: Action, revoke: Revocation
 ) -> None:
     scene.hasher.queued.clear()
@@ -321,7 +321,7 @@ async def test_an_administrator_who_was_disabled_makes_no_administrator_afterwar
     assert "mallory" not in {user.username.value for user in world.store.users.values()}
 
 
-async def test_who_was_demoted_meanwhile_makes_no_administrator(scene: Scene) -> None:
+async def test_a_caller_who_was_demoted_meanwhile_makes_no_administrator(scene: Scene) -> None:
     """They are let in by a role as well, so that the demotion alone is what stops it."""
     world = scene.world
     ada = await world.given(a_user(is_admin=True), scene.role)

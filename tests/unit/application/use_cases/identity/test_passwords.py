@@ -200,7 +200,7 @@ async def test_guesses_in_a_stolen_session_lock_no_device_that_the_owner_has_log
     await world.log_in(ada.username.value, client=PHONE, device=phones)
 
 
-async def test_guesses_at_the_log_in_keep_nobody_from_changing_the_password_on_a_known_device(
+async def test_guesses_at_the_log_in_do_not_block_a_change_of_password_on_a_known_device(
     world: World,
 ) -> None:
     ada = await world.given(a_user())

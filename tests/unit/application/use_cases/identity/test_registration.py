@@ -80,7 +80,7 @@ async def test_registration_is_closed_unless_it_is_opened(world: World) -> None:
     assert world.store.users == {}
 
 
-async def test_names_and_addresses_are_taken_whatever_their_case() -> None:
+async def test_names_and_addresses_are_taken_in_any_case() -> None:
     world = World(OPEN)
     await register(world)
 
@@ -231,7 +231,7 @@ async def test_a_one_time_password_is_not_measured_by_the_policy() -> None:
         (FirstAdministrator(username="r"), InvalidUsername),
     ],
 )
-async def test_what_the_operator_chooses_must_be_good(
+async def test_the_password_that_an_operator_chooses_must_be_strong(
     world: World, wanted: FirstAdministrator, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
@@ -322,6 +322,6 @@ async def test_a_password_that_is_set_must_be_good(world: World) -> None:
     assert (await world.log_in("grace.hopper")).user.id == grace.id
 
 
-async def test_nobody_of_that_name_gets_no_password(world: World) -> None:
+async def test_an_unknown_name_gets_no_password(world: World) -> None:
     with pytest.raises(UserNotFound, match="no user grace"):
         await world.container.set_password()("grace.hopper", Password("purple elephants at noon"))

@@ -131,7 +131,7 @@ async def test_a_user_is_not_made_with_roles_that_do_not_exist(world: World) -> 
         (a_user(email="GRACE@example.org"), EmailTaken),
     ],
 )
-async def test_names_and_addresses_are_taken_whatever_their_case(
+async def test_names_and_addresses_are_taken_in_any_case(
     world: World, present: User, error: type[Exception]
 ) -> None:
     await world.given(present)
@@ -141,7 +141,7 @@ async def test_names_and_addresses_are_taken_whatever_their_case(
         await world.container.create_user()(caller, a_draft())
 
 
-async def test_nobody_makes_a_user_who_may_do_more_than_they_do(world: World) -> None:
+async def test_users_cannot_create_a_user_who_may_do_more(world: World) -> None:
     await world.given_role(a_role(WRITE, code="editor"))
     await world.given_role(a_role(READ, code="reader"))
     caller = await logged_in(world, a_user(), a_role("GET:**"))
@@ -240,7 +240,7 @@ async def test_roles_are_given_and_taken(world: World) -> None:
     assert world.audit_entries()[-1].details == {"roles": {"from": ["reader"], "to": ["editor"]}}
 
 
-async def test_nobody_changes_their_own_roles(world: World) -> None:
+async def test_users_cannot_change_their_own_roles(world: World) -> None:
     await world.given_role(a_role(code="editor"))
     caller = await an_administrator(world)
     change = world.container.change_user()
@@ -252,7 +252,7 @@ async def test_nobody_changes_their_own_roles(world: World) -> None:
     assert world.store.users[caller.user_id].name == PersonName("Ada")
 
 
-async def test_nobody_gives_a_role_whose_permissions_they_do_not_hold(world: World) -> None:
+async def test_users_cannot_give_a_role_whose_permissions_they_do_not_hold(world: World) -> None:
     ada = await world.given(a_user())
     await world.given_role(a_role(WRITE, code="editor"))
     caller = await logged_in(world, a_user(), a_role(READ))
@@ -277,7 +277,7 @@ async def test_only_administrators_make_administrators(world: World) -> None:
     assert world.stored(ada).is_admin
 
 
-async def test_nobody_gets_at_a_user_who_may_do_more_than_they_do(world: World) -> None:
+async def test_users_cannot_change_a_user_who_may_do_more(world: World) -> None:
     """Who resets a password can log in with it; who changes an email could have it reset."""
     administrator = await world.given(a_user(is_admin=True))
     editor = await world.given(a_user(), a_role(WRITE))
@@ -298,7 +298,7 @@ async def test_nobody_gets_at_a_user_who_may_do_more_than_they_do(world: World) 
         assert world.stored(target) == target
 
 
-async def test_nobody_gets_at_a_user_who_has_a_button_or_a_router_more_than_they_do(
+async def test_users_cannot_change_a_user_who_has_another_button_or_router(
     world: World,
 ) -> None:
     caller = await logged_in(world, a_user(), a_role("*:**", buttons=frozenset("b")))
@@ -328,7 +328,7 @@ async def test_grants_of_a_disabled_role_count_when_its_user_is_managed(
     assert world.stored(ada).name == ada.name
 
 
-async def test_nobody_resets_their_own_password(world: World) -> None:
+async def test_users_cannot_reset_their_own_password(world: World) -> None:
     """A stolen session would become an account: the change of password asks for the old one."""
     caller = await an_administrator(world)
 

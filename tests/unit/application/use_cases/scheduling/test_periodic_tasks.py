@@ -163,7 +163,7 @@ async def test_arguments_must_suit_the_task(world: World, caller: Caller) -> Non
     await made(world, caller, task="reports.send", kwargs={"to": "ada"})
 
 
-async def test_what_any_worker_that_lives_offers_is_known(world: World, caller: Caller) -> None:
+async def test_the_tasks_of_every_live_worker_are_known(world: World, caller: Caller) -> None:
     """Two workers may have different modules; the last one to start does not hide the tasks of the others."""
     offer = world.container.offer_tasks()
     await offer("one", [SEND])
@@ -404,7 +404,7 @@ async def test_a_task_whose_code_is_gone_can_be_paused_and_described_but_not_poi
         await change(world, caller, task.id, args=[1])
 
 
-async def test_what_does_not_exist_is_neither_shown_nor_changed_nor_run(
+async def test_an_absent_task_is_neither_shown_nor_changed_nor_run(
     world: World, caller: Caller
 ) -> None:
     container = world.container
@@ -452,7 +452,7 @@ async def test_a_task_that_a_wrong_clock_has_handled_for_decades_can_be_reset(
     assert reset.next_run_at == world.clock.now() + timedelta(hours=1)
 
 
-async def test_what_cannot_be_read_can_be_reset(world: World, caller: Caller) -> None:
+async def test_an_unreadable_task_can_be_reset(world: World, caller: Caller) -> None:
     task_id = given_unreadable(world)
 
     await world.container.reset_periodic_task()(caller, task_id)
@@ -499,7 +499,7 @@ async def test_catching_up_goes_with_resuming(world: World, caller: Caller) -> N
 # --- what cannot be read ------------------------------------------------------------------------
 
 
-async def test_what_cannot_be_read_is_shown_with_its_reason(world: World) -> None:
+async def test_an_unreadable_task_is_shown_with_the_reason(world: World) -> None:
     task_id = given_unreadable(world)
 
     seen = await show(world, task_id)
@@ -510,7 +510,7 @@ async def test_what_cannot_be_read_is_shown_with_its_reason(world: World) -> Non
     assert await world.container.list_next_runs()(task_id, limit=3) == []
 
 
-async def test_what_cannot_be_read_is_paused_mended_and_replaced(
+async def test_an_unreadable_task_can_be_paused_corrected_and_replaced(
     world: World, caller: Caller
 ) -> None:
     task_id = given_unreadable(world)
@@ -525,7 +525,7 @@ async def test_what_cannot_be_read_is_paused_mended_and_replaced(
     assert readable(replaced).enabled
 
 
-async def test_what_cannot_be_read_cannot_be_run(world: World, caller: Caller) -> None:
+async def test_an_unreadable_task_cannot_be_run(world: World, caller: Caller) -> None:
     with pytest.raises(UnreadableDefinition, match="by hand"):
         await world.container.run_now()(caller, given_unreadable(world))
 

@@ -158,7 +158,7 @@ async def test_while_the_store_is_away_tasks_run_and_only_the_first_waits_for_it
         log.is_away = False
 
 
-async def test_what_happened_while_the_store_was_away_is_recorded_when_it_is_back(
+async def test_events_during_an_outage_of_the_store_are_recorded_afterwards(
     store: MemoryStore, log: MortalRunLog, recorder: RunRecorder
 ) -> None:
     run_id = publish(store)

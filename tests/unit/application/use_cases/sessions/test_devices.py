@@ -95,7 +95,7 @@ async def test_a_user_ends_one_of_their_sessions(world: World) -> None:
         await world.container.end_session()(caller, lost.session_id)
 
 
-async def test_nobody_ends_a_session_of_somebody_else(world: World) -> None:
+async def test_users_cannot_end_a_session_of_another_user(world: World) -> None:
     caller, _ = await world.log_in_as(await world.given(a_user()))
     other, other_tokens = await world.log_in_as(await world.given(a_user()))
 

@@ -67,7 +67,7 @@ async def message_of_log_in(
 # --- who gets in --------------------------------------------------------------------------------
 
 
-async def test_a_user_logs_in_with_their_name_or_their_email_whatever_the_case(
+async def test_a_user_logs_in_with_their_name_or_their_email_in_any_case(
     world: World,
 ) -> None:
     ada = await world.given(a_user(username="Ada.Lovelace", email="Ada@Example.org"))
@@ -368,7 +368,7 @@ async def test_a_throttled_attempt_may_be_repeated_with_the_same_ciphertext() ->
     await world.log_in(ada.username.value, sealed)
 
 
-async def test_an_address_takes_thirty_attempts_in_five_minutes_whatever_the_names(
+async def test_an_address_has_thirty_attempts_in_five_minutes_for_all_names(
     world: World,
 ) -> None:
     ada = await world.given(a_user())
@@ -483,7 +483,7 @@ async def test_a_colleague_at_the_same_address_cannot_lock_the_owner_out_of_a_kn
     await world.log_in(ada.username.value, device=token)
 
 
-async def test_who_has_a_whole_site_of_addresses_locks_nobody_out(world: World) -> None:
+async def test_an_attacker_with_a_whole_site_of_addresses_locks_no_user_out(world: World) -> None:
     ada = await world.given(a_user())
     token = await known_device(world, ada)
     for number in range(1700):
@@ -656,7 +656,7 @@ async def test_a_log_in_that_cannot_be_recorded_leaves_no_session(world: World) 
     assert await world.sessions(ada) == []
 
 
-async def test_without_the_session_store_nobody_logs_in(world: World) -> None:
+async def test_without_the_session_store_no_user_logs_in(world: World) -> None:
     class StoreThatIsDown(MemorySessionStore):
         async def open(
             self, new: NewSession, *, idle: timedelta, absolute: timedelta, cap: int

@@ -126,7 +126,7 @@ async def test_another_kind_of_device_ends_the_session(world: World) -> None:
     assert await world.sessions(ada) == []
 
 
-async def test_an_update_of_the_browser_or_another_network_logs_nobody_out(world: World) -> None:
+async def test_an_update_of_the_browser_or_another_network_logs_no_user_out(world: World) -> None:
     _, tokens = await world.log_in_as(await world.given(a_user()), LAPTOP)
 
     await world.refresh(tokens, LAPTOP_AFTER_AN_UPDATE)
@@ -244,7 +244,7 @@ async def test_one_session_that_is_throttled_is_no_obstacle_for_another(world: W
 
 
 @pytest.mark.parametrize("token", ["", "garbage", "a.b.c"])
-async def test_what_is_no_token_of_ours_is_refused(world: World, token: str) -> None:
+async def test_a_foreign_token_is_refused(world: World, token: str) -> None:
     with pytest.raises(InvalidToken):
         await world.container.refresh_session()(token, LAPTOP)
     with pytest.raises(InvalidToken):

@@ -373,7 +373,7 @@ def test_a_resource_that_could_not_be_opened_is_tried_again(
     assert use() == "database"
 
 
-def test_what_a_resource_starts_does_not_belong_to_the_task_that_came_first(
+def test_coroutines_of_a_resource_do_not_belong_to_the_task_that_came_first(
     app: TypedCelery,
 ) -> None:
     @Resource

@@ -112,7 +112,7 @@ def test_the_current_app_is_that_of_the_task(app: TypedCelery) -> None:
     assert ask() == "test"
 
 
-def test_what_a_task_leaves_running_belongs_to_no_task_any_more(app: TypedCelery) -> None:
+def test_coroutines_that_a_task_leaves_running_belong_to_no_task(app: TypedCelery) -> None:
     seen: list[Any] = []
     proceed, done = threading.Event(), threading.Event()
 
@@ -294,7 +294,9 @@ WAYS: dict[str, Callable[[int], Any]] = {
 
 @pytest.mark.parametrize("ignore_result", [True, False])
 @pytest.mark.parametrize("way", WAYS)
-def test_what_a_task_returns_is_awaited(app: TypedCelery, way: str, *, ignore_result: bool) -> None:
+def test_the_awaitable_that_a_task_returns_is_awaited(
+    app: TypedCelery, way: str, *, ignore_result: bool
+) -> None:
     task = app.task(name=way, ignore_result=ignore_result)(WAYS[way])
 
     assert task(2) == 4
@@ -304,13 +306,15 @@ def test_what_a_task_returns_is_awaited(app: TypedCelery, way: str, *, ignore_re
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_what_a_task_returns_is_awaited_by_acall(app: TypedCelery, way: str) -> None:
+async def test_the_awaitable_that_a_task_returns_is_awaited_by_acall(
+    app: TypedCelery, way: str
+) -> None:
     task = app.task(name=way)(WAYS[way])
 
     assert await task.acall(2) == 4
 
 
-def test_what_a_decorated_task_raises_is_tried_again(app: TypedCelery) -> None:
+def test_an_exception_of_a_decorated_task_is_retried(app: TypedCelery) -> None:
     attempts: list[int] = []
 
     @app.task(bind=True, autoretry_for=[ConnectionError], retry_kwargs={"countdown": 0})
@@ -453,7 +457,7 @@ def a_request(task: Task[..., Any], message_id: str) -> AsyncRequest:
     return request
 
 
-def test_who_supervises_processes_gets_no_loop_by_revoking(app: TypedCelery) -> None:
+def test_a_supervisor_of_processes_gets_no_loop_by_revoking(app: TypedCelery) -> None:
     """Each later fork would copy it."""
 
     class Processes(BasePool):
@@ -583,7 +587,7 @@ def test_acall_composes_tasks(app: TypedCelery) -> None:
     assert result.get() == [((1,), 1), ((2,), 2), result.id, outer.name]
 
 
-def test_what_acall_publishes_descends_from_the_message_that_is_executed(app: TypedCelery) -> None:
+def test_messages_published_by_acall_descend_from_the_executed_one(app: TypedCelery) -> None:
     @app.task
     async def publish() -> None:
         await child.adelay()
