@@ -2,10 +2,8 @@
 
 import asyncio
 import dataclasses
-from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
 
 from dependency_injector import containers, providers
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -61,9 +59,11 @@ from adapters.security.password_transport import RsaPasswordTransport
 from adapters.security.pool import HashingPool
 from adapters.security.tokens import JoseTokens
 from adapters.system import SystemClock, SystemSecrets, Uuid7Generator
+from adapters.wiring import UnresolvedFields, wire
 from application.outbox_relay import OutboxRelay
 from application.ports.unit_of_work import UnitOfWorkFactory
-from application.settings import PostgresSettings, Settings, UnsafeSettings
+from application.setting_problems import UnsafeSettings, problems_of
+from application.settings import PostgresSettings, Settings
 from application.use_cases import health, permissions
 from application.use_cases.access.change import CommitAccessChange
 from application.use_cases.access.guard import Authorize, Guard
@@ -131,7 +131,6 @@ from domain.scheduling.firing import Sun
 
 __all__ = [
     "Container",
-    "UnresolvedFields",
     "build",
     "build_without_keys",
     "configure_logging",
@@ -140,7 +139,6 @@ __all__ = [
     "names_environment",
     "rotate_keys",
     "running",
-    "wire",
 ]
 
 
@@ -384,61 +382,6 @@ class Container(containers.DeclarativeContainer):
     check_readiness = providers.Singleton(health.CheckReadiness, probes=probes)
 
 
-def wire(
-    container: type[containers.DeclarativeContainer], given: Mapping[Any, providers.Provider[Any]]
-) -> tuple[str, ...]:
-    """Give each use case what its fields are annotated with; return what is missing or ambiguous.
-
-    A provider provides its class and the ports which that class inherits; a selector, what all its choices inherit.
-    `given` has the providers of types that no class inherits. Fields that have a default or a keyword are left alone.
-    """
-    found: dict[Any, list[tuple[str, providers.Provider[Any]]]] = defaultdict(list)
-    for type_, provider in given.items():
-        found[type_].append((str(type_), provider))
-    for name, provider in container.providers.items():
-        for type_ in _provided_types(provider):
-            found[type_].append((name, provider))
-    problems = []
-    for use_case, field in _unfilled_fields(container):
-        candidates = found[field.type]
-        if len(candidates) == 1:
-            use_case.add_kwargs(**{field.name: candidates[0][1]})
-            continue
-        type_name = getattr(field.type, "__name__", field.type)
-        names = " and ".join(name for name, _ in candidates) or "nothing"
-        problems.append(f"{use_case.cls.__name__}.{field.name}: {type_name} is provided by {names}")
-    return tuple(problems)
-
-
-def _provided_types(provider: providers.Provider[Any]) -> set[type]:
-    if isinstance(provider, providers.Selector):
-        return set.intersection(*map(_provided_types, provider.providers.values()))
-    if isinstance(provider, providers.Factory | providers.BaseSingleton):
-        return set(getattr(provider.cls, "__mro__", ()))
-    return set()
-
-
-def _unfilled_fields(
-    container: type[containers.DeclarativeContainer],
-) -> Iterator[
-    tuple[providers.Factory[Any] | providers.BaseSingleton[Any], "dataclasses.Field[Any]"]
-]:
-    for provider in container.providers.values():
-        use_case = getattr(provider, "cls", None)
-        if (
-            isinstance(provider, providers.Factory | providers.BaseSingleton)
-            and isinstance(use_case, type)
-            and use_case.__module__.startswith("application.use_cases.")
-        ):
-            for field in dataclasses.fields(use_case):
-                has_default = (
-                    field.default is not dataclasses.MISSING
-                    or field.default_factory is not dataclasses.MISSING
-                )
-                if not has_default and field.name not in provider.kwargs:
-                    yield provider, field
-
-
 _UNRESOLVED = wire(
     Container,
     {
@@ -453,13 +396,6 @@ _UNRESOLVED = wire(
 )
 
 
-class UnresolvedFields(TypeError):
-    """Fields of use cases for which the container has no provider, or more than one."""
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("; ".join(problems))
-
-
 def build(settings: Settings) -> Container:
     """Return the container of these settings; raise `UnsafeSettings` with everything that is wrong with them.
 
@@ -467,7 +403,7 @@ def build(settings: Settings) -> Container:
     lacks a repository.
     """
     keys, key_problems = load_keys(settings.keys, settings.environment)
-    problems = tuple(dict.fromkeys((*settings.problems(), *key_problems)))
+    problems = tuple(dict.fromkeys((*problems_of(settings), *key_problems)))
     if problems or keys is None:
         raise UnsafeSettings(problems)
     return _container(settings, providers.Object(keys))
@@ -479,7 +415,7 @@ def build_without_keys(settings: Settings) -> Container:
     To read and check the keys takes as long as all else that a worker or a beat does before it is ready. Here it is
     done, and `UnsafeSettings` raised because of them, when something that needs one is asked for.
     """
-    if problems := settings.problems():
+    if problems := problems_of(settings):
         raise UnsafeSettings(problems)
     return _container(settings, providers.Singleton(_load_keys, settings))
 

@@ -1,6 +1,5 @@
 """Every setting, described once, and which choices are unsafe. `adapters.environment` reads them."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
@@ -41,8 +40,8 @@ from domain.identity import PasswordPolicy
 from domain.sessions import AgentBinding
 
 # OWASP Password Storage Cheat Sheet: the least argon2id is worth having with.
-_LEAST_ARGON2_MEMORY_KIB = 19456
-_LEAST_ARGON2_TIME = 2
+LEAST_ARGON2_MEMORY_KIB = 19456
+LEAST_ARGON2_TIME = 2
 
 _POLICY = PasswordPolicy()
 
@@ -327,9 +326,9 @@ class PasswordSettings:
 
     PREFIX: ClassVar = ""
 
-    argon2_memory_kib: Memory = _LEAST_ARGON2_MEMORY_KIB
+    argon2_memory_kib: Memory = LEAST_ARGON2_MEMORY_KIB
     """Memory of one password hash, in KiB. STAGING and PRODUCTION require 19456 or more (OWASP)."""
-    argon2_time_cost: Count = _LEAST_ARGON2_TIME
+    argon2_time_cost: Count = LEAST_ARGON2_TIME
     """Passes of one password hash. STAGING and PRODUCTION require 2 or more (OWASP)."""
     argon2_parallelism: Lanes = 1
     """Parallel lanes of one password hash."""
@@ -432,119 +431,3 @@ class Settings:
     def result_url(self) -> str | None:
         """The address of the store of results; None if there is none."""
         return self.jobs.result_url or self.redis.url
-
-    def problems(self) -> tuple["Problem", ...]:
-        """Return every choice that must not be run with, in the order of the fields."""
-        problems = [*self._problems_anywhere()]
-        if self.environment.deployed:
-            problems += self._problems_when_deployed()
-        return tuple(problems)
-
-    def _problems_anywhere(self) -> Iterator["Problem"]:
-        if self.http.cors.credentials and "*" in self.http.cors.origins:
-            yield Problem(
-                "PORTICO_CORS_ORIGINS",
-                "must name origins: `*` together with credentials lets every site act for its visitors",
-            )
-        if self.stores is Stores.SERVERS:
-            for variable, url in (
-                ("PORTICO_POSTGRES_URL", self.postgres.url),
-                ("PORTICO_REDIS_URL", self.redis.url),
-                ("PORTICO_MONGO_URL", self.mongo.url),
-                ("PORTICO_S3_URL", self.s3.url),
-            ):
-                if url is None:
-                    yield Problem(
-                        variable, "must be set (`portico run` starts servers of its own instead)"
-                    )
-
-        if self.stores is Stores.MEMORY and self.http.workers > 1:
-            yield Problem(
-                "PORTICO_HTTP_WORKERS",
-                "must be 1 with PORTICO_STORES=memory: processes do not share their memory",
-            )
-        yield from self._contradictions()
-
-    def _contradictions(self) -> Iterator["Problem"]:
-        if bool(self.s3.access_key) != bool(self.s3.secret_key):
-            yield Problem("PORTICO_S3_ACCESS_KEY, PORTICO_S3_SECRET_KEY", "must be set together")
-        lifetimes = self.sessions
-        if not lifetimes.access_lifetime <= lifetimes.refresh_idle <= lifetimes.refresh_absolute:
-            yield Problem(
-                "PORTICO_REFRESH_IDLE",
-                "must lie between PORTICO_ACCESS_LIFETIME and PORTICO_REFRESH_ABSOLUTE",
-            )
-        if self.passwords.password_max_length < self.passwords.password_min_length:
-            yield Problem(
-                "PORTICO_PASSWORD_MAX_LENGTH", "must be at least PORTICO_PASSWORD_MIN_LENGTH"
-            )
-        if self.throttle.longest_lock < self.throttle.first_lock:
-            yield Problem(
-                "PORTICO_THROTTLE_LONGEST_LOCK", "must be at least PORTICO_THROTTLE_FIRST_LOCK"
-            )
-
-    def _problems_when_deployed(self) -> Iterator["Problem"]:
-        if self.stores is Stores.MEMORY:
-            yield Problem(
-                "PORTICO_STORES",
-                f"must be `servers` in {self.environment}: memory forgets everything",
-            )
-        for variable, ring in (
-            ("PORTICO_ACCESS_KEY", self.keys.access),
-            ("PORTICO_REFRESH_KEY", self.keys.refresh),
-            ("PORTICO_TRANSPORT_KEY", self.keys.transport),
-        ):
-            if ring.active is None:
-                yield missing_key(variable, self.environment)
-        if self.keys.names is None:
-            yield missing_name_key(self.environment)
-        if (
-            self.passwords.argon2_memory_kib < _LEAST_ARGON2_MEMORY_KIB
-            or self.passwords.argon2_time_cost < _LEAST_ARGON2_TIME
-        ):
-            yield Problem(
-                "PORTICO_ARGON2_MEMORY_KIB, PORTICO_ARGON2_TIME_COST",
-                f"must be at least {_LEAST_ARGON2_MEMORY_KIB} and {_LEAST_ARGON2_TIME} in {self.environment} (OWASP)",
-            )
-        if not self.sessions.issuer.startswith("https://") or self.sessions.issuer.endswith(
-            "portico.local"
-        ):
-            yield Problem(
-                "PORTICO_ISSUER",
-                f"must be the https:// address of this service in {self.environment}",
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One variable and what it should have been. Never the value: it may be a secret."""
-
-    variable: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.variable} {self.message}"
-
-
-def missing_key(variable: str, environment: Environment) -> Problem:
-    """Return what is wrong when a purpose has no key in use."""
-    return Problem(
-        variable,
-        f"must be set in {environment}: an RSA private key (PEM) or a file; `portico make-keys` makes one",
-    )
-
-
-def missing_name_key(environment: Environment) -> Problem:
-    """Return what is wrong when there is nothing to hash names under."""
-    return Problem(
-        "PORTICO_NAME_KEY",
-        f"must be set in {environment}: a random secret or a file; `portico make-keys` makes one",
-    )
-
-
-class UnsafeSettings(Exception):
-    """The service must not start with these settings; `problems` says all that is wrong at once."""
-
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
-        self.problems = problems

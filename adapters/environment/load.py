@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from adapters.environment.sources import read
 from adapters.environment.variables import VARIABLES, KeyVariables, is_section, variable_of
-from application.settings import Problem, Settings, UnsafeSettings
+from application.setting_problems import Problem, UnsafeSettings
+from application.settings import Settings
 
 
 def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - each value has the type of its variable
@@ -16,7 +17,7 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - each value ha
 
     `overrides` are variables in lower case without their prefix (`http_port=0`), and beat them all. Raise
     `UnsafeSettings` with every variable that is misspelt or wrong. Whether the whole is safe to run with is for
-    `Settings.problems` to say.
+    `problems_of` to say.
     """
     given, problems = read(overrides.get("environment"))
     given |= {variable_of(key): value for key, value in overrides.items()}

@@ -9,7 +9,8 @@ from typing import Any
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource
 
 from adapters.environment.variables import FALLBACKS, PREFIX, SECRET_FILES, VARIABLES
-from application.settings import Environment, Problem
+from application.setting_problems import Problem
+from application.settings import Environment
 
 _PREFIX_OF_TESTS = "PORTICO_TEST_"
 

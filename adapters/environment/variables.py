@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, TypeAlias, get_type_hints
 from pydantic import AfterValidator, BeforeValidator
 
 from adapters.environment.values import kind_of, reader_of
-from adapters.security.keys import read_key_dir
+from adapters.key_files import read_key_dir
 from application.setting_types import Kind
 from application.settings import KeyRing, KeySettings, RetiredKey, Settings
 

@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
+from adapters.postgres.role_rows import SUMMARY_COLUMNS, summary_to_row, to_role, to_row, to_summary
 from adapters.postgres.table_gateway import OrderBy, TableGateway, any_of, contains
 from adapters.postgres.tables import AdvisoryLock
 from adapters.postgres.transaction import Transaction
@@ -64,7 +65,7 @@ class PostgresRoleRepository(RoleRepository):
         self._gateway = TableGateway(transaction, roles, to_row=to_row, of_row=to_role)
         self._users = user_gateway(transaction)
         self._summaries = TableGateway(
-            transaction, roles, to_row=summary_to_row, of_row=to_summary, columns=_SUMMARY
+            transaction, roles, to_row=summary_to_row, of_row=to_summary, columns=SUMMARY_COLUMNS
         )
 
     async def add(self, role: Role) -> None:
@@ -207,62 +208,6 @@ class PostgresRoleRepository(RoleRepository):
         )
 
 
-def to_row(role: Role) -> dict[str, Any]:
-    """Return the columns that hold `role`."""
-    return {
-        **summary_to_row(role.summary()),
-        "grants": sorted(grant.value for grant in role.grants),
-        "buttons": sorted(role.buttons),
-        "routers": sorted(role.routers),
-    }
-
-
-def summary_to_row(role: RoleSummary) -> dict[str, Any]:
-    """Return the columns of `role` without its permissions."""
-    return {
-        "id": role.id,
-        "code": role.code.value,
-        "name": role.name,
-        "name_key": role.name_key,
-        "description": role.description,
-        "status": role.status.value,
-        "created_at": role.created_at,
-        "updated_at": role.updated_at,
-    }
-
-
-def to_role(row: Row[Any]) -> Role:
-    """Return the role that a row of `roles` holds."""
-    return Role(
-        id=RoleId(row.id),
-        code=RoleCode(row.code),
-        name=row.name,
-        description=row.description,
-        status=RoleStatus(row.status),
-        grants=frozenset(stored_grants(row.grants)),
-        buttons=frozenset(row.buttons),
-        routers=frozenset(row.routers),
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-    )
-
-
-def to_summary(row: Row[Any]) -> RoleSummary:
-    """Return the summary of the role in a row of `roles`."""
-    return RoleSummary(
-        id=RoleId(row.id),
-        code=RoleCode(row.code),
-        name=row.name,
-        description=row.description,
-        status=RoleStatus(row.status),
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-    )
-
-
-_SUMMARY = tuple(c for c in roles.c if c.name not in {"grants", "buttons", "routers"})
-
-
 # The statements of log-ins and of the guard. SQLAlchemy takes longer to build one than to execute it.
 def _of_these_users(*columns: ColumnElement[Any]) -> Select[Any]:
     user_ids = bindparam("user_ids", type_=ARRAY(Uuid))
@@ -275,7 +220,7 @@ def _of_these_users(*columns: ColumnElement[Any]) -> Select[Any]:
 
 
 _ROLES_OF = _of_these_users(*roles.c)
-_SUMMARIES_OF = _of_these_users(*_SUMMARY)
+_SUMMARIES_OF = _of_these_users(*SUMMARY_COLUMNS)
 _ACCESS_OF = (
     select(
         *(users.c.status, users.c.is_admin, users.c.must_change_password),

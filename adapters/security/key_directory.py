@@ -1,13 +1,10 @@
-"""The directory of key files that `portico make-keys` makes and rotates; `keys` reads it.
+"""Makes and rotates the files of `adapters.key_files`, for `portico make-keys`.
 
-For each purpose it has `<purpose>.active.pem`, `<purpose>.next.pem` and, after a rotation,
-`<purpose>.retired-<unix time>.pem`, whose tokens have all expired at that time. `names.key` is a random secret that no
-rotation touches. Every step leaves a directory that a process can start from, whatever becomes of the step after it.
+After every step a process can start from the directory, even if the next step fails.
 """
 
 import fcntl
 import os
-import re
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +14,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from adapters.key_files import NAME_KEY_FILE, active_file, next_file, retired_until
 from application.settings import SessionSettings
 
 # 2048 bits sign the tokens, which is what NIST SP 800-57 asks for until 2030; with 3072 every request
@@ -24,29 +22,8 @@ from application.settings import SessionSettings
 # long passphrase with its frame does not fit into fewer.
 _BITS = {"access": 2048, "refresh": 2048, "transport": 3072}
 
-NAME_KEY_FILE = "names.key"
-
 _ROLL_OUT = timedelta(days=1)
 """How long a process that was not restarted may go on using what was the active key."""
-
-
-_RETIRED = re.compile(r"([a-z]+)\.retired-([0-9]{1,11})\.pem")
-
-
-def active_file(purpose: str) -> str:
-    """Return the name of the file with the key in use."""
-    return f"{purpose}.active.pem"
-
-
-def next_file(purpose: str) -> str:
-    """Return the name of the file with the key that the next rotation puts in use."""
-    return f"{purpose}.next.pem"
-
-
-def retired_until(purpose: str, name: str) -> int | None:
-    """Return until when (unix seconds) the key in the file `name` is accepted; None if it is no retired key."""
-    match = _RETIRED.fullmatch(name)
-    return int(match[2]) if match and match[1] == purpose else None
 
 
 def make_keys(

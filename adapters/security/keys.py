@@ -12,22 +12,10 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from adapters.security.key_directory import (
-    NAME_KEY_FILE,
-    active_file,
-    make_keys,
-    next_file,
-    retired_until,
-)
-from application.settings import (
-    Environment,
-    KeyRing,
-    KeySettings,
-    Problem,
-    RetiredKey,
-    missing_key,
-    missing_name_key,
-)
+from adapters.key_files import read_key_dir
+from adapters.security.key_directory import make_keys
+from application.setting_problems import Problem, missing_key, missing_name_key
+from application.settings import Environment, KeyRing, KeySettings
 
 _LEAST_BITS = 2048  # NIST SP 800-131A
 _LEAST_EXPONENT = 65537  # NIST SP 800-56B §6.2
@@ -85,19 +73,6 @@ class Keys:
 
     A secret of its own: a rotation of the keys of tokens forgets no lock.
     """
-
-
-def read_key_dir(directory: Path) -> KeySettings:
-    """Return what is in a directory of `key_directory`; what is not there is absent from its ring.
-
-    Raise `OSError` if the directory or a file in it cannot be read.
-    """
-    return KeySettings(
-        access=_read_ring(directory, "access"),
-        refresh=_read_ring(directory, "refresh"),
-        transport=_read_ring(directory, "transport"),
-        names=(_read(directory / NAME_KEY_FILE) or "").strip() or None,
-    )
 
 
 def load_keys(
@@ -160,25 +135,6 @@ def _completed(settings: KeySettings, directory: Path) -> KeySettings:
         transport=settings.transport if settings.transport.active else made.transport,
         names=settings.names or made.names,
     )
-
-
-def _read_ring(directory: Path, purpose: str) -> KeyRing:
-    # In this order, whatever `rotate_keys` does meanwhile, the key that it puts in use is among those read.
-    following = _read(directory / next_file(purpose))
-    active = _read(directory / active_file(purpose))
-    retired = []
-    for path in sorted(directory.iterdir()):
-        until = retired_until(purpose, path.name)
-        if until is not None and (pem := _read(path)):
-            retired.append(RetiredKey(pem=pem, until_unix=until))
-    return KeyRing(active=active, next=following, retired=tuple(retired))
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="ascii", errors="replace")
-    except FileNotFoundError:
-        return None
 
 
 def _load_ring(

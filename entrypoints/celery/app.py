@@ -13,7 +13,8 @@ from celery import bootsteps
 from celery.signals import beat_init, celeryd_after_setup, setup_logging
 
 import bootstrap
-from application.settings import Settings, UnsafeSettings
+from application.setting_problems import UnsafeSettings
+from application.settings import Settings
 from entrypoints import garbage_collection
 from entrypoints.celery import offers, rabbitmq
 from entrypoints.celery.configuration import configuration

@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager
 from functools import cache
 
 import bootstrap
-from application.settings import Problem, Settings, Stores, UnsafeSettings
+from application.setting_problems import Problem, UnsafeSettings, problems_of
+from application.settings import Settings, Stores
 from bootstrap import Container
 from entrypoints.celery.asynchronous.resources import Resource
 from entrypoints.server_addresses import settings_here
@@ -15,7 +16,7 @@ from entrypoints.server_addresses import settings_here
 def process_settings() -> Settings:
     """Return the settings, read once, with the addresses of a running local stack; raise `UnsafeSettings`."""
     settings, _ = settings_here()
-    problems = settings.problems()
+    problems = problems_of(settings)
     if settings.stores is Stores.MEMORY:
         problems = (*problems, Problem("PORTICO_STORES", "must be servers: memory has no broker"))
     if problems:

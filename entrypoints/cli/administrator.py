@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from application.settings import Problem, Settings, Stores, UnsafeSettings
+from application.setting_problems import Problem, UnsafeSettings
+from application.settings import Settings, Stores
 from application.use_cases.identity.registration import NewAdministrator
 from bootstrap import Container
 from domain.errors import Invalid

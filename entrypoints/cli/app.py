@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from application.settings import UnsafeSettings, WorkerPool
+from application.setting_problems import UnsafeSettings
+from application.settings import WorkerPool
 from domain.errors import PorticoError, Unavailable
 from entrypoints.cli import console
 from entrypoints.cli.errors import DependencyDown, ExitCode, Refused

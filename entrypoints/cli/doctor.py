@@ -11,7 +11,8 @@ from http.client import HTTPConnection, HTTPException
 import bootstrap
 from application.ports.health import Concern
 from application.ports.system import MigrationsRefused
-from application.settings import Settings, Stores, UnsafeSettings
+from application.setting_problems import UnsafeSettings
+from application.settings import Settings, Stores
 from bootstrap import Container
 from domain.errors import Unavailable
 from domain.scheduling.zones import zone_rules_version

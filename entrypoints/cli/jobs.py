@@ -10,7 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import bootstrap
 from application.ports.system import Schema
-from application.settings import Settings, Stores, UnsafeSettings
+from application.setting_problems import UnsafeSettings, problems_of
+from application.settings import Settings, Stores
 from domain.errors import Unavailable
 from entrypoints.cli import console
 from entrypoints.cli.api import export_to_environment
@@ -64,7 +65,7 @@ def beat(*, patience: float) -> None:
 def check_worker(name: str, *, json: bool) -> None:
     """Raise `NoWorkerAnswers` unless the worker of that name on this host answers."""
     settings = _with_addresses({})
-    if problems := settings.problems():
+    if problems := problems_of(settings):
         raise UnsafeSettings(problems)
     node = f"{name}@{socket.gethostname()}"
     asked = subprocess.run(  # noqa: S603 - ours

@@ -17,7 +17,8 @@ from typing import Any
 import httpx
 import pytest
 
-from adapters.security.keys import Keys, load_keys, read_key_dir
+from adapters.key_files import read_key_dir
+from adapters.security.keys import Keys, load_keys
 from application.settings import Environment
 from entrypoints.http.protocol import TimeoutProtocol
 from tests.e2e.client import FIREFOX, Client, log_in_in_javascript, sealed_by_openssl

@@ -14,19 +14,19 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 import bootstrap
+from adapters.key_files import read_key_dir
 from adapters.security.key_directory import make_keys, rotate_keys
-from adapters.security.keys import RsaKeyRing, load_keys, read_key_dir, thumbprint
+from adapters.security.keys import RsaKeyRing, load_keys, thumbprint
+from application.setting_problems import Problem, UnsafeSettings, problems_of
 from application.settings import (
     Environment,
     HttpSettings,
     KeyRing,
     KeySettings,
-    Problem,
     RetiredKey,
     SessionSettings,
     Settings,
     Stores,
-    UnsafeSettings,
 )
 from tests.support.builders import A_MOMENT
 from tests.support.forgery import base64url, decoded
@@ -146,7 +146,7 @@ def test_a_missing_key_is_one_problem_of_the_settings_as_a_whole() -> None:
     """`Settings` knows it too, and says it in the same words."""
     settings = Settings(environment=Environment.PRODUCTION)
 
-    assert set(problems_with(settings.keys)) < set(settings.problems())
+    assert set(problems_with(settings.keys)) < set(problems_of(settings))
 
 
 # --- what is loaded -----------------------------------------------------------------------------

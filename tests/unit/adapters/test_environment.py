@@ -18,6 +18,7 @@ from pydantic import ByteSize
 
 from adapters.environment.load import load_settings
 from adapters.environment.variables import FALLBACKS, VARIABLES, KeyVariables, Variable, variable_of
+from application.setting_problems import UnsafeSettings, problems_of
 from application.settings import (
     CorsSettings,
     Environment,
@@ -31,7 +32,6 @@ from application.settings import (
     Settings,
     Stores,
     ThrottleSettings,
-    UnsafeSettings,
 )
 from domain.sessions import AgentBinding
 from tests.support.keys import a_pem
@@ -507,7 +507,7 @@ def test_every_variable_that_a_problem_names_exists() -> None:
     in_memory = Settings(stores=Stores.MEMORY, http=HttpSettings(workers=2))
     named = {
         name
-        for problem in (*wrong.problems(), *in_memory.problems())
+        for problem in (*problems_of(wrong), *problems_of(in_memory))
         for name in problem.variable.split(", ")
     }
     assert len(named) == 19
@@ -571,7 +571,7 @@ def required(name: str) -> list[str]:
     where = [
         environment.value
         for environment in Environment
-        if name in {problem.variable for problem in Settings(environment=environment).problems()}
+        if name in {problem.variable for problem in problems_of(Settings(environment=environment))}
     ]
     if len(where) == len(Environment):
         return [""]

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from application.setting_problems import Problem, UnsafeSettings, problems_of
 from application.settings import (
     CorsSettings,
     Environment,
@@ -15,14 +16,12 @@ from application.settings import (
     MongoSettings,
     PasswordSettings,
     PostgresSettings,
-    Problem,
     RedisSettings,
     S3Settings,
     SessionSettings,
     Settings,
     Stores,
     ThrottleSettings,
-    UnsafeSettings,
 )
 
 SAFE = Settings(
@@ -43,7 +42,7 @@ LOCAL_DEMO = Settings(environment=Environment.LOCAL, stores=Stores.MEMORY)
 
 def refused(settings: Settings) -> list[str]:
     """Return the variables that are refused."""
-    return [problem.variable for problem in settings.problems()]
+    return [problem.variable for problem in problems_of(settings)]
 
 
 def test_the_environment_is_production_unless_something_else_is_said() -> None:
@@ -99,7 +98,7 @@ def test_settings_for_a_laptop_are_refused_when_deployed(
 ) -> None:
     settings = replace(SAFE, environment=environment, **change)  # type: ignore[arg-type]
 
-    (problem,) = settings.problems()
+    (problem,) = problems_of(settings)
     assert problem.variable.startswith(variable)
     assert environment in problem.message
     assert refused(replace(settings, environment=Environment.LOCAL)) == []

@@ -10,7 +10,8 @@ from adapters.memory.store import MemoryStore
 from adapters.memory.system import MemorySchema
 from adapters.memory.unit_of_work import MemoryUnitOfWork
 from application.ports.health import Probe
-from application.settings import CorsSettings, HttpSettings, UnsafeSettings
+from application.setting_problems import UnsafeSettings
+from application.settings import CorsSettings, HttpSettings
 from application.use_cases.health import CheckReadiness
 from domain.errors import Unavailable
 from domain.permissions import Route
