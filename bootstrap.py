@@ -15,7 +15,10 @@ from adapters.environment.sources import names_environment
 from adapters.memory.access_cache import LocalAccessCache, MemoryAccessCache
 from adapters.memory.access_versions import MemoryAccessVersions
 from adapters.memory.audit_log import MemoryAuditLog
+from adapters.memory.connections import MemoryConnectionRegistry
+from adapters.memory.event_emitter import MemoryEventEmitter
 from adapters.memory.log_in_throttle import MemoryLogInThrottle
+from adapters.memory.messages import MemoryMessageHistory
 from adapters.memory.rate_limiter import MemoryRateLimiter
 from adapters.memory.scheduling.definition_feed import MemoryDefinitionFeed
 from adapters.memory.scheduling.leader_lease import MemoryLeaderLease
@@ -29,6 +32,7 @@ from adapters.memory.unit_of_work import MemoryUnitOfWork
 from adapters.mongo.audit_log import MongoAuditLog
 from adapters.mongo.client import mongo_client
 from adapters.mongo.health import MongoProbe
+from adapters.mongo.messages import MongoMessageHistory
 from adapters.observability import configure_logging
 from adapters.postgres.engine import postgres_engine
 from adapters.postgres.health import PostgresProbe, SchemaProbe
@@ -42,6 +46,8 @@ from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from adapters.redis.access_cache import RedisAccessCache
 from adapters.redis.access_versions import RedisAccessVersions
 from adapters.redis.client import redis_client
+from adapters.redis.connections import RedisConnectionRegistry
+from adapters.redis.event_emitter import RedisEventEmitter
 from adapters.redis.health import RedisProbe
 from adapters.redis.inspection import RedisInspection
 from adapters.redis.log_in_throttle import RedisLogInThrottle
@@ -91,6 +97,27 @@ from application.use_cases.identity.users import (
     ResetPassword,
 )
 from application.use_cases.outbox import DeliverAudit, DeliverOutbox
+from application.use_cases.realtime.connections import (
+    CloseAllConnections,
+    CloseConnection,
+    EndConnection,
+    JoinRoom,
+    LeaveRoom,
+    ListConnections,
+    ListPresent,
+    OpenConnection,
+    RenewConnections,
+)
+from application.use_cases.realtime.events import Notify
+from application.use_cases.realtime.messages import ReadHistory, SendMessage, ShowTyping
+from application.use_cases.realtime.rooms import (
+    AddMember,
+    CreateRoom,
+    GetRoom,
+    ListMembers,
+    ListRooms,
+    RemoveMember,
+)
 from application.use_cases.scheduling.changes import (
     ChangePeriodicTask,
     CreatePeriodicTask,
@@ -235,6 +262,21 @@ class Container(containers.DeclarativeContainer):
             settings.provided.audit_log.retention,
         ),
     )
+    message_history = providers.Selector(
+        stores,
+        memory=providers.Singleton(MemoryMessageHistory),
+        servers=providers.Singleton(MongoMessageHistory, mongo, settings.provided.mongo),
+    )
+    connection_registry = providers.Selector(
+        stores,
+        memory=providers.Singleton(MemoryConnectionRegistry, clock),
+        servers=providers.Singleton(RedisConnectionRegistry, redis),
+    )
+    event_emitter = providers.Selector(
+        stores,
+        memory=providers.Singleton(MemoryEventEmitter),
+        servers=providers.Singleton(RedisEventEmitter, redis),
+    )
     probes = providers.Selector(
         stores,
         memory=providers.List(),
@@ -377,6 +419,27 @@ class Container(containers.DeclarativeContainer):
     reset_password = providers.Factory(ResetPassword)
     list_user_sessions = providers.Factory(ListUserSessions)
     end_user_sessions = providers.Factory(EndUserSessions)
+
+    # --- use cases: real time ---
+    notify = providers.Factory(Notify)
+    create_room = providers.Factory(CreateRoom)
+    get_room = providers.Factory(GetRoom)
+    list_rooms = providers.Factory(ListRooms)
+    list_members = providers.Factory(ListMembers)
+    add_member = providers.Factory(AddMember)
+    remove_member = providers.Factory(RemoveMember)
+    send_message = providers.Factory(SendMessage)
+    read_history = providers.Factory(ReadHistory)
+    show_typing = providers.Factory(ShowTyping)
+    open_connection = providers.Factory(OpenConnection)
+    close_connection = providers.Factory(CloseConnection)
+    close_all_connections = providers.Factory(CloseAllConnections)
+    renew_connections = providers.Factory(RenewConnections)
+    join_room = providers.Factory(JoinRoom)
+    leave_room = providers.Factory(LeaveRoom)
+    list_present = providers.Factory(ListPresent)
+    list_connections = providers.Factory(ListConnections)
+    end_connection = providers.Factory(EndConnection)
 
     # --- use cases: health ---
     check_readiness = providers.Singleton(health.CheckReadiness, probes=probes)

@@ -232,6 +232,26 @@ class JobSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RealtimeSettings:
+    """Rooms, messages, and the connections of users."""
+
+    PREFIX: ClassVar = ""
+
+    message_length: Count = 4000
+    """Largest number of characters of a message."""
+    rooms_per_user: Count = 100
+    """Largest number of rooms that a user may create."""
+    members_per_room: Count = 1000
+    """Largest number of members of a private room."""
+    connections_per_user: Count = 20
+    """Largest number of connections of a user at once."""
+    rooms_per_connection: Count = 100
+    """Largest number of rooms that a connection may be in at once."""
+    connection_lease: Interval = timedelta(seconds=15)
+    """Time after which the connections of a killed process are no longer counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class S3Settings:
     """An S3-compatible store."""
 
@@ -414,6 +434,7 @@ class Settings:
     audit_log: AuditLogSettings = AuditLogSettings()
     s3: S3Settings = S3Settings()
     jobs: JobSettings = JobSettings()
+    realtime: RealtimeSettings = RealtimeSettings()
     keys: KeySettings = KeySettings()
     sessions: SessionSettings = SessionSettings()
     passwords: PasswordSettings = PasswordSettings()

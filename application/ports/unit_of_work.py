@@ -8,6 +8,7 @@ from application.ports.periodic_tasks import PeriodicTaskRepository
 from application.ports.permissions import PermissionRepository
 from application.ports.registered_tasks import RegisteredTaskRepository
 from application.ports.roles import RoleRepository
+from application.ports.rooms import RoomRepository
 from application.ports.task_runs import RunRepository
 from application.ports.users import UserRepository
 
@@ -31,6 +32,7 @@ class UnitOfWork(Protocol):
     periodic_tasks: PeriodicTaskRepository = repository()
     runs: RunRepository = repository()
     registered_tasks: RegisteredTaskRepository = repository()
+    rooms: RoomRepository = repository()
 
     async def __aenter__(self) -> Self:
         """Begin; raise `Unavailable` if the store is down."""

@@ -8,6 +8,7 @@ from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
 from domain.audit_log import AuditEntry, AuditId, AuditOutcome
+from domain.connections import Connection, ConnectionId, ProcessId
 from domain.grants import Grant
 from domain.identity import (
     ONE_TIME_PASSWORD_LIFETIME,
@@ -18,10 +19,13 @@ from domain.identity import (
     Username,
     UserStatus,
 )
+from domain.messages import Draft, MessageId
 from domain.roles import Role, RoleCode, RoleId, RoleStatus
+from domain.rooms import Person, Room, RoomId, RoomKind, RoomName
 from domain.scheduling.periodic_tasks import Definition, PeriodicTask
 from domain.scheduling.schedules import Crontab
 from domain.scheduling.slots import PeriodicTaskId
+from domain.sessions import SessionId
 
 A_MOMENT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -164,3 +168,61 @@ def a_periodic_task(*, created_at: datetime = A_MOMENT, **changes: Any) -> Perio
         created_at=created_at,
         updated_at=created_at,
     )
+
+
+def a_room_id() -> RoomId:
+    """Return the id of a room that does not exist."""
+    return RoomId(a_uuid())
+
+
+def a_room(
+    name: str | None = None,
+    *,
+    owner: UserId | None = None,
+    kind: RoomKind = RoomKind.OPEN,
+    created_at: datetime = A_MOMENT,
+) -> Room:
+    """Return a room whose id no other room has."""
+    number = next(_numbers)
+    return Room(
+        id=RoomId(UUID(int=number)),
+        name=RoomName(name or f"Room {number}"),
+        kind=kind,
+        owner=owner,
+        created_at=created_at,
+    )
+
+
+def a_person(name: str = "Somebody") -> Person:
+    """Return a user as others see them, whose id nobody else has."""
+    return Person(id=UserId(a_uuid()), name=name)
+
+
+_SOMEBODY = a_person()
+
+
+def a_draft(room: RoomId, *, text: str = "Hello", author: Person = _SOMEBODY) -> Draft:
+    """Return a message to be sent, whose id no other has."""
+    return Draft(id=MessageId(a_uuid()), room=room, author=author, text=text, at=A_MOMENT)
+
+
+class ConnectionChanges(TypedDict, total=False):
+    """What else may differ from a connection to a process."""
+
+    process: ProcessId
+    address: str
+    agent: str
+
+
+def a_connection(user: Person, **changes: Unpack[ConnectionChanges]) -> Connection:
+    """Return a connection whose id no other has."""
+    connection = Connection(
+        id=ConnectionId(f"sid-{next(_numbers)}"),
+        user=user,
+        session_id=SessionId(a_uuid()),
+        process=ProcessId("a process"),
+        address="192.0.2.1",
+        agent="a browser",
+        since=A_MOMENT,
+    )
+    return replace(connection, **changes)
