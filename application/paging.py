@@ -8,7 +8,7 @@ from uuid import UUID
 
 T = TypeVar("T")
 
-MOST_COUNTED = 5_000
+MOST_COUNTED = 1_000
 """Counting stops here, or the first page of a million records would cost a look at every one of them."""
 
 

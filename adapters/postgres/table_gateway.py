@@ -62,13 +62,13 @@ class TableGateway(Generic[T]):
         self._transaction = transaction
         self._table = table
         self._to_row = to_row
-        self._of_row = of_row
+        self.of_row = of_row
         self._columns = columns or table.c
 
     async def find(self, *conditions: ColumnElement[bool]) -> T | None:
         """Return the one matching record, or None."""
         row = (await self._transaction.read(self._select(conditions))).one_or_none()
-        return None if row is None else self._of_row(row)
+        return None if row is None else self.of_row(row)
 
     async def all(self, *conditions: ColumnElement[bool], order_by: OrderBy) -> Sequence[T]:
         """Return every matching record in order."""
@@ -76,7 +76,7 @@ class TableGateway(Generic[T]):
 
     async def select(self, statement: Select[Any]) -> Sequence[T]:
         """Return the records that `statement` selects; it must select all columns of the table."""
-        return [self._of_row(row) for row in await self._transaction.read(statement)]
+        return [self.of_row(row) for row in await self._transaction.read(statement)]
 
     async def lock(self, *conditions: ColumnElement[bool], references: bool = True) -> Sequence[T]:
         """Lock every matching record until the transaction ends, and return them.
@@ -90,7 +90,7 @@ class TableGateway(Generic[T]):
             .order_by(self._table.c.id)
             .with_for_update(key_share=references)
         )
-        return [self._of_row(row) for row in rows]
+        return [self.of_row(row) for row in rows]
 
     async def select_page(
         self,
@@ -146,6 +146,8 @@ def any_of(column: ColumnElement[T], values: Collection[T]) -> ColumnElement[boo
     return column == any_(literal(list(values), ARRAY(column.type)))
 
 
-def contains(columns: Collection[ColumnElement[str]], text: str) -> ColumnElement[bool]:
+def contains(
+    columns: Collection[ColumnElement[str]], text: str | ColumnElement[str]
+) -> ColumnElement[bool]:
     """Return the condition that one of the columns contains `text`; no character is a wildcard."""
     return or_(*(func.strpos(column, text) > 0 for column in columns))

@@ -2,32 +2,49 @@
 
 The index on n-grams finds all users with a keyword, unordered: it has to fetch and sort every match. Reading
 the users in order finds common keywords quickly and rare ones late. The planner cannot tell common from rare,
-because it takes the n-grams of a word for independent. So a sample of users decides.
+because it takes the n-grams of a word for independent. So a sample of users decides; the length of a keyword
+does not matter.
 
-Only counting still grows with the matches, up to `MOST_COUNTED`: among a million users, a page for a keyword
-of one in a hundred or one in ten takes 11 and 19 ms (4 and 6 ms among ten thousand); rarer keywords take no
-longer than before.
+What stays slow: a keyword of one in twenty, all of whose users come late in the order, because their usernames
+begin with it. Then every match is fetched.
 """
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import ColumnElement, Double, cast, column, func, select, table
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    column,
+    func,
+    select,
+    table,
+)
 from sqlalchemy.dialects.postgresql import REGCLASS
 
-from adapters.postgres.table_gateway import OrderBy, TableGateway, any_of, contains
+from adapters.postgres.table_gateway import OrderBy, TableGateway, contains
 from adapters.postgres.transaction import Transaction
 from adapters.postgres.user_tables import SEARCHED, ngrams_of_user, users
 from application.paging import MOST_COUNTED, Page, PageRequest
-from domain.identity import User, UserId
+from domain.identity import User
 
 # Any LIMIT keeps the planner from reading in order where it should use the index.
 _ALL = 2**62
 
 _pg_class = table("pg_class", column("oid"), column("reltuples"))
 
-_SAMPLE = 1_000
-_COMMON = 0.1
-"""Above this share of matching users, a sequential scan counts faster than the index."""
+# What ways of searching cost, in users read in order.
+_FIND = 0.7
+"""To find a match in the index."""
+_FETCH = 1.3
+"""To fetch it: matches are all over the table."""
+_FETCHED_PER_COUNTED = 10
+"""So many times what is counted is fetched before a keyword that the sample showed as rare is taken for common."""
 
 
 class UserSearch:
@@ -56,55 +73,56 @@ class UserSearch:
         self._by_index = (*self._found, ngrams_of_user.contains(_ngrams(needle)))
 
     async def page(self, page: PageRequest) -> Page[User]:
-        """Return one page in order; three statements if the keyword is rare."""
+        """Return one page in order; two statements if the keyword is rare."""
         share, everybody = await self._sample()
-        if share < _COMMON:
-            ids, total = await self._sort(page, limit=self._limit)
-            if total < self._limit:
-                return Page(await self._users(ids), total)
-        else:
-            total = await self._gateway.count(*self._found, limit=self._limit)
+        matches = share * everybody
+        counting_by_index = _FIND * matches + _FETCH * min(matches, self._limit)
+        # So many users are expected to be read until all are counted, and until the page is full.
+        counting = min(everybody, self._limit / share) if share else math.inf
+        reading = (page.offset + page.size) / share if share else math.inf
+        most = self._limit * _FETCHED_PER_COUNTED
+        if (_FIND + _FETCH) * matches <= min(
+            counting, counting_by_index
+        ) + reading and matches < most:
+            records, total = await self._sort(page, limit=most)
+            if total < most:
+                return Page(records, min(total, self._limit))
+        total = await self._gateway.count(
+            *(self._found if counting < counting_by_index else self._by_index), limit=self._limit
+        )
         # As many rows as the index would fetch: users whose names start with the keyword are neighbours in order.
-        scanned = max(self._limit, round(share * everybody))
-        records = await self._scan(page, scanned)
+        records = await self._scan(page, max(self._limit, round(matches)))
         is_complete = total < self._limit and page.offset + len(records) >= total
         if len(records) < page.size and not is_complete:
-            ids, _ = await self._sort(page)
-            records = await self._users(ids)
+            records, _ = await self._sort(page)
         return Page(records, total)
 
     async def _sample(self) -> tuple[float, float]:
         """Return the share of sampled users with the keyword, and the estimated number of all users."""
-        sample = select(*SEARCHED).limit(_SAMPLE).subquery()
-        matches = func.count().filter(contains(list(sample.c), self._needle))
-        share = func.coalesce(cast(matches, Double) / func.nullif(func.count(), 0), 0.0)
-        everybody = select(_pg_class.c.reltuples).where(
-            _pg_class.c.oid == cast(users.name, REGCLASS)
-        )
-        statement = select(
-            share.label("share"), everybody.scalar_subquery().label("everybody")
-        ).select_from(sample)
-        row = (await self._transaction.read(statement)).one()
+        row = (await self._transaction.read(_SAMPLE, needle=self._needle)).one()
         return row.share, row.everybody
 
-    async def _sort(self, page: PageRequest, *, limit: int = _ALL) -> tuple[Sequence[UserId], int]:
-        """Return the ids of a page of the first `limit` matches of the index, and the number of these matches."""
+    async def _sort(self, page: PageRequest, *, limit: int = _ALL) -> tuple[Sequence[User], int]:
+        """Return a page of the first `limit` matches of the index, and the number of these matches."""
         columns = {users.c.id, *self._order_by.columns}
         found = select(*columns).where(*self._by_index).limit(limit).subquery()
+        ids = (
+            select(found.c.id, func.count().over().label("total"))
+            .order_by(*self._order_by.within(found))
+            .limit(page.size)
+            .offset(page.offset)
+            .subquery()
+        )
         rows = (
             await self._transaction.read(
-                select(found.c.id, func.count().over().label("total"))
-                .order_by(*self._order_by.within(found))
-                .limit(page.size)
-                .offset(page.offset)
+                select(*users.c, ids.c.total)
+                .join(ids, users.c.id == ids.c.id)
+                .order_by(*self._order_by.within(users))
             )
         ).all()
         if rows:
-            return [UserId(row.id) for row in rows], rows[0].total
+            return [self._gateway.of_row(row) for row in rows], rows[0].total
         return [], await self._gateway.count(*self._by_index, limit=limit) if page.offset else 0
-
-    async def _users(self, ids: Sequence[UserId]) -> Sequence[User]:
-        return await self._gateway.all(any_of(users.c.id, ids), order_by=self._order_by)
 
     async def _scan(self, page: PageRequest, scanned: int) -> Sequence[User]:
         """Return the part of a page that is among the first `scanned` users in order."""
@@ -117,6 +135,27 @@ class UserSearch:
             .limit(page.size)
             .offset(page.offset)
         )
+
+
+def _sample(users_in_it: int = 1_000) -> Select[Any]:
+    everybody = (
+        select(_pg_class.c.reltuples)
+        .where(_pg_class.c.oid == cast(users.name, REGCLASS))
+        .scalar_subquery()
+    )
+    # Of pages all over the table: the oldest users may be unlike all others.
+    percent = func.least(100, 100 * users_in_it / func.greatest(everybody, 1))
+    pages = users.tablesample(func.system(percent))
+    # A table that was never analyzed has no estimate, and all its pages are asked for.
+    found = select(*(pages.c[each.name] for each in SEARCHED)).limit(2 * users_in_it).subquery()
+    matches = func.count().filter(contains(list(found.c), bindparam("needle", type_=Text)))
+    share = func.coalesce(cast(matches, Double) / func.nullif(func.count(), 0), 0.0)
+    return select(
+        share.label("share"), func.greatest(everybody, func.count()).label("everybody")
+    ).select_from(found)
+
+
+_SAMPLE = _sample()
 
 
 def _ngrams(needle: str) -> list[str]:

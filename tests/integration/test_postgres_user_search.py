@@ -20,7 +20,7 @@ from domain.identity import User
 MOST = 60
 """What is counted here; then 2000 users are many."""
 
-# The first 1000 are the sample. Usernames begin with a letter, which says where in the order they stand.
+# About 1000 are the sample. Usernames begin with a letter, which says where in the order they stand.
 _MANY_USERS = """
 INSERT INTO users SELECT gen_random_uuid(), name, name, name || '@example.org', name || '@example.org',
        'Somebody', '$', CASE n % 5 WHEN 0 THEN 'disabled' ELSE 'active' END, false, false,
@@ -30,10 +30,17 @@ INSERT INTO users SELECT gen_random_uuid(), name, name, name || '@example.org', 
               || CASE WHEN n % 2 = 0 THEN 'half' ELSE '' END
               || CASE WHEN n % 20 = 1 THEN 'spread' ELSE '' END
               || CASE WHEN n >= 1880 THEN 'late' ELSE '' END
-              || CASE WHEN n % 100 = 3 THEN 'few' ELSE '' END AS name
+              || CASE WHEN n % 100 = 3 THEN 'few' ELSE '' END
+              || CASE WHEN n >= 1200 THEN 'last' ELSE '' END AS name
       FROM generate_series(0, 1999) AS n
   ) AS named
  ORDER BY hashint4(n)
+"""
+
+_NEW_USERS = """
+INSERT INTO users SELECT gen_random_uuid(), name, name, name || '@example.org', name || '@example.org',
+       'Somebody', '$', 'active', false, false, now(), now(), now(), NULL, 'somebody'
+  FROM (SELECT 'newcomer' || n AS name FROM generate_series(1, 6000) AS n) AS named
 """
 
 KEYWORDS = {
@@ -42,6 +49,7 @@ KEYWORDS = {
     "one in twenty": "spread",
     "one in twenty, all of them at the end": "late",
     "one in a hundred": "few",
+    "two in five, all of them at the end": "last",
     "one": "z1993",
     "those that start alike, at the end": "z",
     "those that start alike, at the beginning": "a0",
@@ -59,12 +67,32 @@ async def engine(postgres_url: str) -> AsyncIterator[AsyncEngine]:
     await engine.dispose()
 
 
+class SearchForRare(UserSearch):
+    """Its sample says that nobody has the keyword."""
+
+    share = 0.0
+
+    async def _sample(self) -> tuple[float, float]:
+        return self.share, 2_000.0
+
+
+class SearchForCommon(SearchForRare):
+    """Its sample says that everybody has the keyword."""
+
+    share = 1.0
+
+
 async def search(
-    transaction: Transaction, keyword: str, page: PageRequest, *, only_active: bool
+    transaction: Transaction,
+    keyword: str,
+    page: PageRequest,
+    *,
+    only_active: bool,
+    by: type[UserSearch] = UserSearch,
 ) -> Page[User]:
     conditions = [users.c.status == "active"] if only_active else []
     records, order_by = user_gateway(transaction), order_of_users(page)
-    found = UserSearch(transaction, records, keyword, conditions, order_by=order_by, limit=MOST)
+    found = by(transaction, records, keyword, conditions, order_by=order_by, limit=MOST)
     return await found.page(page)
 
 
@@ -92,3 +120,32 @@ async def test_every_way_of_searching_finds_the_same(
                 assert await search(transaction, keyword, page, only_active=only_active) == Page(
                     expected[page.offset : page.offset + size], min(len(expected), MOST)
                 ), f"{case}, page {number} of {size}"
+
+
+@pytest.mark.parametrize("by", [SearchForRare, SearchForCommon])
+async def test_a_sample_that_misleads_changes_no_page(
+    engine: AsyncEngine, by: type[UserSearch]
+) -> None:
+    async with aclosing(await connect(engine)) as connection:
+        transaction = Transaction(connection)
+        for case, keyword in KEYWORDS.items():
+            for number, size in ((1, 10), (2, 100), (20, 100)):
+                page = PageRequest(number=number, size=size)
+                right = await search(transaction, keyword, page, only_active=False)
+                misled = await search(transaction, keyword, page, only_active=False, by=by)
+                assert misled == right, f"{case}, page {number} of {size}"
+
+
+async def test_the_sample_is_of_the_newest_users_too(engine: AsyncEngine) -> None:
+    """Or a name that all new users have would be taken for rare, and each of them would be fetched."""
+    async with aclosing(await connect(engine)) as connection:
+        await connection.execute(text(_NEW_USERS))
+        await connection.execute(text("ANALYZE users"))
+        transaction, page = Transaction(connection), PageRequest()
+        newcomers = UserSearch(
+            transaction, user_gateway(transaction), "newcomer", [], order_by=order_of_users(page)
+        )
+        share, everybody = await newcomers._sample()
+
+    assert everybody == 8_000
+    assert 0.5 < share < 0.95
