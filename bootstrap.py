@@ -9,6 +9,7 @@ from dependency_injector import containers, providers
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.astronomy import sun
+from adapters.autowiring import UnresolvedFields, wire
 from adapters.celery.publishing_options import CeleryPublishingOptionsPolicy
 from adapters.environment.load import load_settings
 from adapters.environment.sources import names_environment
@@ -65,7 +66,6 @@ from adapters.security.password_transport import RsaPasswordTransport
 from adapters.security.pool import HashingPool
 from adapters.security.tokens import JoseTokens
 from adapters.system import SystemClock, SystemSecrets, Uuid7Generator
-from adapters.wiring import UnresolvedFields, wire
 from application.outbox_relay import OutboxRelay
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.setting_problems import UnsafeSettings, problems_of

@@ -45,7 +45,7 @@ def read_key_dir(directory: Path) -> KeySettings:
 
 
 def _read_ring(directory: Path, purpose: str) -> KeyRing:
-    # In this order, whatever `rotate_keys` does meanwhile, the key that it puts in use is among those read.
+    # In this order, the key that a concurrent `rotate_keys` activates is among those read.
     following = _read(directory / next_file(purpose))
     active = _read(directory / active_file(purpose))
     retired = []

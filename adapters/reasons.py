@@ -24,7 +24,7 @@ UNKNOWN_HOST = "its host name is not known to DNS"
 
 
 def network_reason(error: BaseException) -> str | None:
-    """Return what the network, TLS or the time-out did, whatever a driver has wrapped it in; None if neither."""
+    """Return the error of the network, of TLS or the time-out inside an error of a driver; None if there is none."""
     for read in (_of, _in):
         for each in chain(error):
             if reason := read(each):

@@ -1,4 +1,4 @@
-"""What makes settings unsafe or contradictory; `adapters.environment` finds what is wrong with single variables."""
+"""The check for unsafe or contradictory settings; `adapters.environment` checks single variables."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

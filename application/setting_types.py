@@ -1,4 +1,4 @@
-"""What the value of a setting may be: `adapters.environment` checks it, errors and the documentation say it."""
+"""The types of settings: `adapters.environment` checks them; errors and the documentation describe them."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,14 +10,14 @@ _SECOND, _MINUTE, _DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(d
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a value must be, beyond its type."""
+    """The rule for a value, beyond its type."""
 
     expects: str
     """The end of the sentence "must be …"."""
     least: int | timedelta | None = None
     most: int | timedelta | None = None
     pattern: str | None = None
-    """What a text, or each of several, must match as a whole."""
+    """The pattern that a text, or each of several, must match as a whole."""
     schemes: tuple[str, ...] = ()
     """How an address may begin."""
     in_bytes: bool = False

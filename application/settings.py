@@ -73,7 +73,7 @@ class Stores(StrEnum):
 
 
 class WorkerPool(StrEnum):
-    """What a worker runs tasks in."""
+    """The pool in which a worker runs tasks."""
 
     PREFORK = "prefork"
     """Processes: a task that hangs or crashes is alone."""
@@ -113,7 +113,7 @@ LogLevel: TypeAlias = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorsSettings:
-    """What pages of other sites may do with the API."""
+    """The access of pages of other sites to the API (CORS)."""
 
     PREFIX: ClassVar = "CORS_"
 
@@ -296,7 +296,7 @@ class KeySettings:
     refresh: KeyRing = KeyRing()
     transport: KeyRing = KeyRing()
     names: str | None = field(default=None, repr=False)
-    """What the names and devices of log-in attempts are hashed under."""
+    """The secret that hashes the names and devices of log-in attempts."""
     generate_in: Path | None = None
     """Where missing keys are made, once; only debug environments have it."""
 
@@ -326,7 +326,7 @@ class SessionSettings:
     sessions_per_user: Count = 20
     """Largest number of sessions of a user. A new session beyond it ends the oldest one."""
     agent_binding: AgentBinding = AgentBinding.FAMILY
-    """What a refresh must have in common with the log-in: the browser family, or exactly the same User-Agent."""
+    """What a refresh must share with the log-in: the browser family, or exactly the same User-Agent."""
     require_fresh_ciphertext: bool | None = None
     """Whether an encrypted password must contain its time of encryption. Default: on in STAGING and PRODUCTION."""
     ciphertext_window: Lifetime = timedelta(seconds=120)

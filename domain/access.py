@@ -26,7 +26,7 @@ class Access:
 def check_ceiling(caller: Access, wanted: Iterable[Role], *, already: Iterable[Role] = ()) -> None:
     """Raise `BeyondOwnAccess` if the `wanted` roles, enabled or not, grant more than the caller has.
 
-    This covers permissions, buttons and routers. Whatever `already` granted may stay.
+    This covers permissions, buttons and routers. Grants of the roles in `already` may stay.
     """
     if caller.is_admin:
         return

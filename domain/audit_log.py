@@ -75,7 +75,7 @@ class AuditEntry:
 def parts_of(details: Mapping[str, object]) -> Sequence[Mapping[str, object]]:
     """Return `details` unchanged if one entry can hold them, else in numbered parts.
 
-    No value is left out, so nobody can hide one behind many others: objects and lists are divided. A single text
+    No value is left out, so a user cannot hide one behind many others: objects and lists are divided. A single text
     larger than `LARGEST_DETAILS` has a part of its own.
     """
     storable = _storable_object(cast("Mapping[object, object]", details), depth=1)

@@ -55,7 +55,7 @@ class Username:
 
 _ADDRESS = re.compile(r"[^\s@]{1,64}@[^\s@.]+(\.[^\s@.]+)*")
 
-# What IDNA takes for a dot between two labels, too (UTS 46 §2.3).
+# Characters that IDNA reads as a dot between two labels (UTS 46 §2.3).
 _DOTS = str.maketrans(dict.fromkeys("\u3002\uff0e\uff61", "."))
 
 
@@ -85,7 +85,7 @@ class Email:
             raise InvalidEmail("is not an email address")
         if is_new:
             parts = [local, *map(_label, domain.split("."))]
-            # What is no Punycode after all, or stands for what cannot be typed, is no name of IDNA.
+            # Invalid Punycode, or Punycode of characters that cannot be typed, is no name of IDNA.
             if any(not part or has_invisible(part) or problem_with(part, 1, 254) for part in parts):
                 raise InvalidEmail("has a domain that is no domain name")
             if not all(map(is_of_one_script, parts)):
@@ -274,7 +274,7 @@ class PasswordPolicy:
     ) -> None:
         """Raise `PasswordRejected` with the first rule that `password` breaks.
 
-        `most_bytes` is what a client can encrypt: nobody could log in with more.
+        `most_bytes` is the most that a client can encrypt: a longer password could not log in.
         """
         text = password.value
         if len(text) < self.shortest:

@@ -125,7 +125,7 @@ def fingerprint(user_agent: str | None, binding: AgentBinding) -> str:
     """Return 32 hex digits that stand for the device class, or for the exact header if `binding` is strict.
 
     A point release of a browser keeps its fingerprint. A missing header is a class of its own. This detects theft
-    but does not prevent it: whoever can copy a token can copy a header.
+    but does not prevent it: a thief who can copy a token can copy a header.
     """
     if user_agent is None:
         device = "none"

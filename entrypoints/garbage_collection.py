@@ -8,7 +8,7 @@ def freeze_heap() -> None:
 
     A request that waits for a server outlives the youngest generation. Many of them set off collections of the
     whole heap, and nothing in a million objects of imported code is garbage: that took half of a request's time.
-    What is frozen before a fork stays in pages that the processes share.
+    Objects that are frozen before a fork stay in pages that the processes share.
     """
     gc.collect()
     gc.freeze()

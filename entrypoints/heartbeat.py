@@ -20,7 +20,7 @@ _FRESH_FOR = 10.0
 class Heartbeat:
     """The heartbeat of this process under a name of its own on this host.
 
-    A data directory that cannot be written is no failure: whoever asks finds no heartbeat, and asks the long way.
+    A data directory that cannot be written is no failure: without a heartbeat, a check asks the process itself.
     """
 
     def __init__(self, data_dir: Path, name: str) -> None:

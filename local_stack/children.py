@@ -1,4 +1,4 @@
-"""Child processes that end when this process ends, for whatever reason."""
+"""Child processes that end when this process ends, also when it crashes."""
 
 import asyncio
 import os

@@ -2,7 +2,7 @@
 
     launcher.py --parent PID [--orphan-signal N] [--user UID --path PATH …] -- PROGRAM ARGUMENT…
 
-It replaces itself with PROGRAM, so whoever started it holds the pid of PROGRAM itself.
+It replaces itself with PROGRAM, so its parent has the pid of PROGRAM itself.
 """
 
 import argparse

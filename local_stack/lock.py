@@ -14,7 +14,7 @@ _LEFTOVERS_END_WITHIN = 30.0
 
 @asynccontextmanager
 async def locked(directory: Path) -> AsyncIterator[int]:
-    """Own the directory; raise `AlreadyRunning` if another process does, `DirectoryUnusable` if nobody can.
+    """Own the directory; raise `AlreadyRunning` if another process does, `DirectoryUnusable` if it cannot be locked.
 
     Yields the descriptor of the lock. Children that inherit it keep the directory owned until the last
     of them has ended, so nothing is started beside what a killed process left behind.
@@ -32,7 +32,7 @@ async def locked(directory: Path) -> AsyncIterator[int]:
 
 
 def owner(directory: Path) -> int | None:
-    """Return the pid of the process that owns the directory, or None if nobody does."""
+    """Return the pid of the process that owns the directory, or None if no process does."""
     try:
         descriptor = os.open(_lock_file(directory), os.O_RDONLY)
     except (FileNotFoundError, NotADirectoryError):

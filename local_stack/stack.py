@@ -96,7 +96,7 @@ async def local_stack(
 ) -> AsyncIterator[Stack]:
     """Start the named servers in the directory that `lock` (see `locked`) owns; stop them on the way out.
 
-    `report` is told the name of each server that is ready. Raises `ServerFailed`,
+    `report` gets the name of each server that is ready. Raises `ServerFailed`,
     `WheelMissing` or `StateUnreadable`.
     """
     state = _read(directory) or _State()

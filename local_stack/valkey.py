@@ -22,7 +22,7 @@ class Valkey(Server):
         lines = {
             "bind": HOST,
             "port": str(self.port),
-            "dir": "redis",  # relative, and so whatever the directory is called
+            "dir": "redis",  # relative, so the name of the directory does not matter
             "requirepass": self._place.secret,
             "databases": "64",
             "save": "",

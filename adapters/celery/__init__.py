@@ -1,1 +1,1 @@
-"""What Portico must know of Celery where Celery is not loaded: the API never imports it."""
+"""Facts about Celery for processes that do not load it: the API never imports it."""

@@ -131,10 +131,10 @@ class Variable:
 
     @property
     def kind(self) -> Kind:
-        """What its value must be."""
+        """The rule for its value."""
         return kind_of(self.hint)
 
-    def read(self, value: object) -> Any:  # noqa: ANN401 - whatever the setting is
+    def read(self, value: object) -> Any:  # noqa: ANN401 - as many types as settings
         """Return the value of the setting; raise `pydantic.ValidationError` if it is not of its kind."""
         if value is None and self.default is None:
             return None

@@ -31,7 +31,7 @@ class MemoryAccessCache(AccessCache):
 
 
 class LocalAccessCache(AccessCache):
-    """What this process has read of the shared cache, or put there; of at most `limit` users.
+    """The entries that this process has read from the shared cache, or put there; of at most `limit` users.
 
     It is asked first, and keeps what the shared cache has no room for. It needs no clock: a version lasts for
     `VERSION_TTL`, and what was read under it is used no longer.

@@ -36,7 +36,7 @@ class PostgresProbe(Probe):
 class SchemaProbe(Probe):
     """Asks where the database is, and compares that with the code when it is somewhere else than before.
 
-    Where it is at first, whoever starts the process has compared: that takes longer than a probe may.
+    The start of the process has compared the first place: that takes longer than a probe may.
     """
 
     name = "schema"

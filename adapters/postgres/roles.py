@@ -156,7 +156,7 @@ class PostgresRoleRepository(RoleRepository):
         )
 
     async def assign(self, user_id: UserId, role_ids: Collection[RoleId]) -> None:
-        # From here on nobody can delete them; this waits for a delete in progress.
+        # From here on they cannot be deleted; this waits for a delete in progress.
         locked = await self._transaction.write(
             select(roles.c.id)
             .where(any_of(roles.c.id, role_ids))

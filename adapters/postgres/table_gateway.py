@@ -81,7 +81,7 @@ class TableGateway(Generic[T]):
     async def lock(self, *conditions: ColumnElement[bool], references: bool = True) -> Sequence[T]:
         """Lock every matching record until the transaction ends, and return them.
 
-        Nobody else can lock, change or delete them. Without `references`, nobody can insert a row that
+        Other transactions cannot lock, change or delete them. Without `references`, they cannot insert a row that
         references one of them either.
         """
         rows = await self._transaction.write(

@@ -214,7 +214,7 @@ def to_user(row: Row[Any]) -> User:
 
 
 def _login_of(name: str) -> tuple[Column[Any], str]:
-    """Return the column that has this name, and how it has it; nobody has an empty one."""
+    """Return the column that holds this name, and its key there; no user has an empty key."""
     match login_name(name):
         case Username(key=key):
             return users.c.username_key, key

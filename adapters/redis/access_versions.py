@@ -41,8 +41,8 @@ _Question = tuple[UserId, SessionId]
 class RedisAccessVersions(AccessVersions):
     """A script per step. Concurrent callers of `fetch` share one, over a connection that is kept for it.
 
-    Each answer has the run id of its server. So nothing has to be known of the connection: whatever answers
-    over it, after a reconnect or behind a proxy, is believed only if it is the server that the versions are of.
+    Each answer has the run id of its server. So an answer over any connection, after a reconnect or
+    behind a proxy, is believed only if it comes from the server that has the versions.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ class Batch(Generic[Question, Answer]):
                 for (_, future), answer in zip(sent, answers, strict=True):
                     if not future.done():  # the caller may have gone
                         future.set_result(answer)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised where it was asked for
+        except Exception as error:  # noqa: BLE001 - the callers that wait raise it
             for _, future in sent + self._asked:
                 if not future.done():
                     future.set_exception(error)

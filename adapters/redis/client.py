@@ -44,7 +44,7 @@ class RedisClient(Redis):
     """`Redis` whose commands answer within `timeout`, or raise `Unavailable`.
 
     That is the time for all of it: waiting for a connection, connecting, the command. The driver's pipelines and
-    subscriptions do not go this way; whoever uses one sets its deadline, with `asyncio.timeout` inside
+    subscriptions do not go this way; code that uses one sets its deadline, with `asyncio.timeout` inside
     `unavailable_when_down`.
     """
 

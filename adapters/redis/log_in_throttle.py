@@ -9,8 +9,8 @@ bucket of everyone is one key and almost every attempt pays there, so one node s
 - `throttle:{log-in}:devices:<hmac>`: sorted set, the known devices of an account by when they are forgotten
 - `throttle:{log-in}:network:<address, /64 or /48>`, `throttle:{log-in}:everyone`: buckets
 
-Names, and the tokens of devices, are stored as an HMAC: whoever reads Redis learns of nobody that they have an
-account, and cannot show a token.
+Names, and the tokens of devices, are stored as an HMAC: a reader of Redis does not learn who has an account,
+and cannot show a token.
 """
 
 import hashlib

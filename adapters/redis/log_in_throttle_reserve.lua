@@ -4,7 +4,7 @@
 -- Returns {wait, locked, known}; nothing was paid if there is a wait.
 local device, failures_before_lock, first_lock = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
--- A known device pays in buckets of its own and in no other, so that nobody else can empty them.
+-- A known device pays in buckets of its own and in no other, so that others cannot empty them.
 local known = (tonumber(redis.call('ZSCORE', KEYS[1], device)) or 0) > now
 local account = known and KEYS[3] or KEYS[2]
 local account_full_at, failures, locked_until =

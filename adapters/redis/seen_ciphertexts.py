@@ -10,7 +10,7 @@ from application.ports.seen_ciphertexts import SeenCiphertexts
 
 
 class RedisSeenCiphertexts(SeenCiphertexts):
-    """A key per ciphertext, set by whoever comes first."""
+    """A key per ciphertext; the first to set it has used the ciphertext."""
 
     def __init__(self, client: RedisClient) -> None:
         self._client = client

@@ -1,4 +1,4 @@
--- What the scripts of one user's sessions share, after `run_id.lua`. KEYS[1] is always that user's set, `auth:sessions:<{user_id}>`.
+-- The shared part of the scripts of one user's sessions, after `run_id.lua`. KEYS[1] is always that user's set, `auth:sessions:<{user_id}>`.
 --
 -- A session names its current token and the set names the sessions, so their keys are known only once these have
 -- been read, inside the atomic step; they cannot be declared in KEYS. That is sound on a Redis Cluster too: they

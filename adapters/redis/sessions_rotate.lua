@@ -54,7 +54,7 @@ if shown == previous and (current == successor or now - tonumber(rotated_at) < g
 end
 
 -- Only older tokens of this session are in circulation, so a later one means that the server went back in time.
--- Nobody stole anything, but the token it takes for current was used up long ago: it must not work again.
+-- Nothing was stolen, but the token that it takes for the current one was used long ago and must not work again.
 if shown_issued_at > issued_at then
   return ended('unknown')
 end

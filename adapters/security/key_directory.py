@@ -52,8 +52,8 @@ def make_keys(
 def rotate_keys(directory: Path, settings: SessionSettings, now: datetime) -> tuple[Path, ...]:
     """Retire the active keys, put the next ones in their place, make new next ones. Return the changed files.
 
-    Nobody is logged out, provided that every process was restarted since the last rotation: one that was
-    knows the next key already. A purpose without a next key is only given one, for the same reason.
+    No user is logged out, provided that every process was restarted since the last rotation and so
+    knows the next key. A purpose without a next key is only given one, for the same reason.
     Retired keys whose tokens have all expired are deleted. Raise `OSError` if the directory is missing
     or cannot be written.
     """

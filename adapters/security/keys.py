@@ -69,7 +69,7 @@ class Keys:
     refresh: RsaKeyRing
     transport: RsaKeyRing
     name_key: bytes = field(repr=False)
-    """What account names and devices are hashed under, so that no store of attempts tells who has an account.
+    """The secret that hashes account names and devices, so that no store of attempts tells who has an account.
 
     A secret of its own: a rotation of the keys of tokens forgets no lock.
     """
@@ -115,7 +115,7 @@ def thumbprint(public: rsa.RSAPublicNumbers) -> str:
 
 
 class _Unfit(Exception):
-    """What is wrong with a key, in words that follow the name of its variable."""
+    """The problem of a key, in words that follow the name of its variable."""
 
 
 def _completed(settings: KeySettings, directory: Path) -> KeySettings:

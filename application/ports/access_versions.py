@@ -52,7 +52,7 @@ class AccessVersions(Protocol):
     3. K was stable, so at K the mark had disappeared although it was not cleared. There are two ways:
        - It had expired: K came at least `DIRTY_TTL` after the mark. By then the commit had happened or could not
          happen any more (`UnitOfWork.commit`), so the read after K contains the change.
-       - It was lost with data of the store. Whoever finds that the store lost data, or may have lost it (it was
+       - It was lost with data of the store. A process that finds that the store lost data, or may have lost it (it was
          restarted, emptied, restored or replaced), moves everyone's version and marks everyone dirty for
          `DIRTY_TTL`. K came after that, so the argument for an expired mark holds here too.
 

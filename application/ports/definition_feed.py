@@ -8,7 +8,7 @@ from domain.scheduling.periodic_tasks import PeriodicTask, UnreadableTask
 from domain.scheduling.slots import PeriodicTaskId
 
 Version = NewType("Version", int)
-"""The version of a stored definition. Every change gives it a new one, whoever makes it."""
+"""The version of a stored definition. Every change gives it a new one, also a change by hand."""
 
 Mark = NewType("Mark", int)
 """A point in the history of definitions: everything committed before it has been read."""

@@ -31,7 +31,7 @@ class PublishingProblem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BeatReport:
-    """What a beat reports to operators."""
+    """The report of a beat to operators."""
 
     name: str
     """Host and process."""

@@ -1,4 +1,4 @@
-"""What sends the messages of runs to the broker."""
+"""The port that sends the messages of runs to the broker."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from domain.scheduling.task_runs import Run
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a task of the configuration publishes: arguments and options, in the objects of the configuration."""
+    """The arguments and options of a task of the configuration, as the configuration has them."""
 
     args: Iterable[Any] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -30,7 +30,7 @@ class Publisher(Protocol):
     ) -> None:
         """Give the message of a run to the broker, the same at every attempt.
 
-        `message` replaces what the definition says. Raise `BrokerAway`, or whatever keeps this one message from ever
-        being sent.
+        `message` replaces what the definition says. Raise `BrokerAway`, or another error if this message can never be
+        sent.
         """
         ...

@@ -21,7 +21,7 @@ class OfferedTask:
 class RegisteredTaskRepository(Protocol):
     """The tasks that workers know, in one unit of work: each worker says what it offers, again and again.
 
-    What a worker offered is remembered for a week after it said so for the last time.
+    The offer of a worker is remembered for a week after its last renewal.
     """
 
     async def offer(

@@ -51,7 +51,7 @@ class RunClaims(Protocol):
         ...
 
     async def claim(self, leadership: Leadership, due_slots: Sequence[DueSlots]) -> Sequence[Run]:
-        """Turn slots that nobody has claimed into runs, store `handled_until`, and return those runs.
+        """Turn slots that are not claimed yet into runs, store `handled_until`, and return those runs.
 
         All or nothing, in one statement. Slots beyond `max_running` become `SKIPPED` runs, which are not returned;
         those of a task that `waits_when_full` stay due.

@@ -31,7 +31,7 @@ class Finished:
     run_id: RunId
     at: datetime
     error: str | None = None
-    """What it raised, or None if it succeeded."""
+    """The error that it raised, or None if it succeeded."""
 
 
 class RunLog(Protocol):

@@ -26,12 +26,12 @@ class IdGenerator(Protocol):
     """Fresh ids."""
 
     def new(self) -> UUID:
-        """Return a UUID (version 7) that nobody has seen before; later ones sort after earlier ones."""
+        """Return a new UUID (version 7); later ones sort after earlier ones."""
         ...
 
 
 class Secrets(Protocol):
-    """Secrets that nobody can guess."""
+    """Makes secrets that cannot be guessed."""
 
     def one_time_password(self) -> str:
         """Return a password of at least 96 bits that is easy to read aloud."""

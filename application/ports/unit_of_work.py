@@ -21,7 +21,7 @@ def repository() -> Any:  # noqa: ANN401 - of the type that the field has
 class UnitOfWork(Protocol):
     """A transaction. Leaving the block without `commit` undoes everything.
 
-    Whatever needs the store raises `Unavailable` if it is down, too slow, or gave up on a deadlock. After
+    Every access to the store raises `Unavailable` if it is down, too slow, or gave up on a deadlock. After
     an error of the store, conflicts included, the transaction is over: everything raises that error again.
     """
 

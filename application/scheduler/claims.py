@@ -33,7 +33,7 @@ _MAX_PENDING = 2000
 _FULL_PAUSE = 0.1
 """Seconds until more slots are claimed when there are that many."""
 _LONGEST_PAUSE = 5.0
-"""Seconds after which the clock is read again: somebody may have set it."""
+"""Seconds after which the clock is read again: an operator may have set it."""
 _ROUNDING = 0.001
 """Seconds to which event loops round: a loop that wakes up before the slot is due wakes up twice."""
 _SPARE_TIME = 0.5
@@ -148,7 +148,7 @@ class SlotClaimer(BackgroundLoop):
         except Unavailable:
             if self.lease.leadership is leadership:
                 self._claim_offline()
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with one task, the others go on
+        except Exception as error:  # noqa: BLE001 - an error of one task does not stop the others
             if self.lease.leadership is leadership:
                 self._isolate_failure(due_slots, error)
         else:

@@ -136,7 +136,7 @@ class Engine:
         self._listener = asyncio.create_task(self._listen(), name="beat listener")
 
     async def close(self) -> None:
-        """Publish what was claimed, record it, and release the lease; within seconds, whatever is away."""
+        """Publish what was claimed, record it, and release the lease. It takes seconds, even if servers are down."""
         if self._listener is not None:
             self._listener.cancel()
         stages = (self.watcher, self.election, self.claimer, self.recorder)

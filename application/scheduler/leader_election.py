@@ -33,7 +33,7 @@ _YIELD_AFTER_OUTAGE = 2.0
 
 @dataclass(kw_only=True, eq=False)
 class LeaderElection(BackgroundLoop):
-    """Acquires the lease when nobody holds it, and renews it as long as possible."""
+    """Acquires the lease when it is free, and renews it as long as possible."""
 
     leases: LeaderLease
     beat: BeatId

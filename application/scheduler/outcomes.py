@@ -16,7 +16,7 @@ _GATHER = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """What became of claimed runs."""
+    """The outcomes of claimed runs."""
 
     published: list[Published] = field(default_factory=list[Published])
     published_offline: list[tuple[DueSlots, Published]] = field(

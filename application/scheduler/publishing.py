@@ -56,7 +56,7 @@ class RunPublisher(BackgroundLoop):
     """How many messages the broker took so far."""
     _pending: deque[ClaimedRun] = field(default_factory=deque[ClaimedRun], init=False)
     _batch: Sequence[ClaimedRun] = field(default=(), init=False)
-    """What the thread publishes."""
+    """The runs that the thread publishes."""
     _busy_since: float | None = field(default=None, init=False)
     """When the thread gave its last sign of life, while it publishes."""
     _publishing: str = field(default="", init=False)

@@ -48,7 +48,7 @@ class Entry:
     ready_since: datetime | None
     """Since when the beat knows the schedule of the task; None means since it started."""
     message: Message | None = None
-    """What to publish instead of what the definition says, for a task of the configuration."""
+    """The message of a task of the configuration, which replaces that of the definition."""
     due_at: datetime | None = None
     """When its next slot comes to run; None if none will."""
     generation: int = 0
@@ -240,7 +240,7 @@ class ScheduleQueue:
             due = task.due(state, now=now, up_since=up_since, sun=self.sun)
             following = due.next_slot
             due_at = None if following is None else following + task.jitter().delay(following)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with one task, the others go on
+        except Exception as error:  # noqa: BLE001 - an error of one task does not stop the others
             self._exclude(entry, error)
             return None
         entry.state = ScheduleState(
@@ -265,7 +265,7 @@ class ScheduleQueue:
         ):
             try:
                 due_at = task.next_run(entry.state, sun=self.sun)
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with one task, the others go on
+            except Exception as error:  # noqa: BLE001 - an error of one task does not stop the others
                 self._exclude(entry, error)
                 return
             if due_at is not None and entry.not_before is not None:

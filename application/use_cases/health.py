@@ -72,6 +72,6 @@ class CheckReadiness:
             return error.detail
         except TimeoutError:
             return f"no answer within {self.timeout.total_seconds():g} s"
-        except Exception as error:  # noqa: BLE001 - whatever it is, the dependency does not answer
+        except Exception as error:  # noqa: BLE001 - with any error, the dependency does not answer
             return type(error).__name__  # its text may hold anything
         return None

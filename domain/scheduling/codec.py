@@ -105,7 +105,7 @@ def schedule_data(schedule: Schedule) -> dict[str, str | int | float]:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleField:
-    """What a field of a schedule may hold, and what it is if it is left out (`MISSING`: it must not be)."""
+    """The values that a field of a schedule accepts, and its default (`MISSING` if it has none)."""
 
     kind: FieldKind
     default: object

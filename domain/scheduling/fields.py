@@ -17,7 +17,7 @@ class InvalidValue(ValueError):
 
 
 class FieldKind(Protocol):
-    """What a field may hold. Limits are those that the owner of the field checks."""
+    """The values that a field accepts. The owner of the field checks the limits."""
 
     def read(self, value: object, /) -> Any:  # noqa: ANN401 - each kind has its own
         """Return what plain data says; raise `InvalidValue` or `InvalidDefinition`."""
@@ -167,7 +167,7 @@ class JsonObject:
 
 @dataclass(frozen=True, slots=True)
 class OrNull:
-    """What another kind may hold, or null."""
+    """The values of another kind, or null."""
 
     kind: FieldKind
 

@@ -30,7 +30,7 @@ MOST_SLOTS_AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
-    """What users decide about a periodic task. A change makes another one (`dataclasses.replace`), and checks it."""
+    """The part of a periodic task that users set. A change makes a new one (`dataclasses.replace`) and checks it."""
 
     name: str
     """Unique, on one line."""
@@ -293,7 +293,7 @@ class PeriodicTask(StoredTask):
 
 @dataclass(slots=True, kw_only=True)
 class UnreadableTask(StoredTask):
-    """A stored definition that breaks the rules, for somebody wrote it by hand: shown with the reason, never run."""
+    """A stored definition, written by hand, that breaks the rules. It is shown with the reason, and never runs."""
 
     name: str
     stored: Mapping[str, Json] = field(hash=False)

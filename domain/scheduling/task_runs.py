@@ -92,7 +92,7 @@ class Run:
         return again and self.state is not RunState.SUCCEEDED
 
 
-NO_END = "its time was up, and nobody had noted its end: its worker died, or took too long"
+NO_END = "its time was up, and its end was not recorded: its worker died, or took too long"
 """The error shown for a run that is past its deadline."""
 
 ACTIVE_STATES = (RunState.CLAIMED, RunState.PUBLISHED, RunState.STARTED)

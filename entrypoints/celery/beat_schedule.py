@@ -78,7 +78,7 @@ def _scheduling_options(options: Mapping[str, Any]) -> PublishingOptions:
 
 
 def _schedule(given: object, timezone: str) -> Schedule:
-    """Return Celery's schedule as ours. A class of somebody's own decides for itself when it is due: not here."""
+    """Return Celery's schedule as ours. A schedule of another class decides itself when it is due, and is refused."""
     kind = type(given)
     if getattr(given, "nowfun", None) is not None:
         raise InvalidDefinition({"schedule": "has a clock of its own (nowfun)"})

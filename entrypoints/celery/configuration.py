@@ -113,7 +113,7 @@ def _redis_tls(url: str | None) -> dict[str, Any] | None:
 def _broker(url: str | None) -> tuple[str | None, dict[str, Any] | None]:
     """Return the address of the broker, and how it is identified.
 
-    What an `amqps://` address says about that is taken out of it: Kombu would hand it to `amqp` under the names that
+    The TLS options of an `amqps://` address are taken out of it: Kombu would hand it to `amqp` under the names that
     Redis has for it, and instead of the rest.
     """
     if url is None or not url.startswith("amqps://"):

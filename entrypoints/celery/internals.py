@@ -81,9 +81,9 @@ class CeleryHooks(Celery):
 
 
 Traced: TypeAlias = trace_ok_t
-"""What became of a message: its value, and the `info` (`state` and `retval`) unless it succeeded."""
+"""The outcome of a message: its value, and the `info` (`state` and `retval`) unless it succeeded."""
 Tracer: TypeAlias = Callable[..., Traced]
-"""What Celery does with a message in the process that runs it: id, arguments, and the message's headers."""
+"""Celery's tracer, which runs a message: it takes the id, the arguments, and the headers of the message."""
 
 
 class TaskHooks(Task[P, R_co]):
@@ -169,7 +169,7 @@ class RequestHooks(Request):
             self.on_revoked(reason, terminated=terminated, expired=expired)
 
     def on_revoked(self, reason: str, *, terminated: bool, expired: bool) -> None:
-        """Act on its revocation: while it ran (`terminated`), or because nobody began it in time (`expired`)."""
+        """Act on its revocation: while it ran (`terminated`), or because it was not begun in time (`expired`)."""
 
 
 # --- schedules ----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What a process that runs tasks, or publishes them by schedule, has: settings, and a container on its event loop."""
+"""The settings and the container (on the event loop) of a worker or a beat."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

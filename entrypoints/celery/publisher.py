@@ -29,7 +29,7 @@ _BROKER_LIMITS = (
 
 @dataclass(frozen=True, slots=True)
 class DueEntry:
-    """What `celery.beat.Scheduler.apply_async` takes."""
+    """The argument of `celery.beat.Scheduler.apply_async`."""
 
     name: str
     task: str
@@ -75,7 +75,7 @@ class CeleryPublisher(Publisher):
         try:
             if self._producer is None:
                 self._producer = self._connect()
-            # Else Celery subscribes to the result of each message, on a connection that may hang; nobody waits for it.
+            # Otherwise Celery subscribes to the result of each message, on a connection that may hang.
             with without_results():
                 self._scheduler.apply_async(entry, producer=self._producer, advance=False)
         except Exception as error:  # noqa: BLE001 - raised again, as what it is
@@ -99,9 +99,8 @@ class CeleryPublisher(Publisher):
 def _is_of_message(error: Exception) -> bool:
     """Tell whether the message is at fault, though Kombu says the connection is: no other message is to wait for it.
 
-    With Redis, Kombu takes every `KeyError` for a lost connection, also that of an unknown compression; and every
-    refusal, also that to put a message where something else is than a queue. With RabbitMQ, it takes a queue that
-    is somebody else's for one.
+    With Redis, Kombu takes every `KeyError` for a lost connection, also that of an unknown compression, and every
+    refusal, also that of a key which is no queue. With RabbitMQ, it takes a queue of another connection for one.
     """
     cause = error.__cause__
     return isinstance(cause, (KeyError, *RabbitMQ.channel_errors)) or "WRONGTYPE" in str(cause)
@@ -110,7 +109,7 @@ def _is_of_message(error: Exception) -> bool:
 _NOT_FOR_TASKS = frozenset(
     {"retry_policy", "timeout", "confirm_timeout", "connection", "producer", "publisher"}
 )
-"""Options that say how long to wait for the broker, or that bring a connection of their own, which nobody bounds."""
+"""Options that say how long to wait for the broker, or that bring a connection of their own, which has no time-out."""
 
 
 def due_entry(
@@ -118,8 +117,8 @@ def due_entry(
 ) -> DueEntry:
     """Return what to publish. The id is that of the run, so that a message that comes twice is known to be one.
 
-    What the definition says about publishing stays as it is, but for what would make the beat wait: whatever cannot be
-    published now is tried again by the beat itself, and holds up no other message.
+    The options of the definition stay, except those that would make the beat wait: the beat itself retries a message
+    that cannot be published now, and it holds up no other message.
     """
     definition = task.definition
     stored = Message(definition.args, definition.kwargs, definition.options.given)

@@ -85,7 +85,7 @@ class Connection(pyamqp.Connection):
 
 
 class Transport(pyamqp.Transport):
-    """What Kombu takes for `amqp://` once `use` was called."""
+    """Kombu's transport for `amqp://` once `use` was called."""
 
     Connection = Connection
 
@@ -101,4 +101,4 @@ class Transport(pyamqp.Transport):
 
 
 class SSLTransport(Transport, pyamqp.SSLTransport):
-    """What it takes for `amqps://`."""
+    """The one for `amqps://`."""

@@ -127,7 +127,7 @@ class _RecordingTracer:
         try:
             if run.begin(request, self.task.time_limit):
                 return None
-        except Exception as error:  # noqa: BLE001 - whatever it is, this message has failed
+        except Exception as error:  # noqa: BLE001 - with any error, this message has failed
             failed = self._failed(error, request)
             run.finish_as(failed)
             return failed
@@ -286,7 +286,7 @@ class _Run:
                 PeriodicTaskId(UUID(str(headers[TASK_HEADER]))),
                 datetime.fromisoformat(headers[SLOT_HEADER]),
             )
-        except (KeyError, TypeError, ValueError):  # somebody else's headers
+        except (KeyError, TypeError, ValueError):  # headers of another program
             return None
 
     @property
@@ -339,7 +339,7 @@ def _text_of(error: BaseException) -> str:
     name = type(error).__name__
     try:
         text = f"{name}: {error}"
-    except Exception as another:  # noqa: BLE001 - whatever its author's code raises
+    except Exception as another:  # noqa: BLE001 - code of the task's author
         text = f"{name}, whose text cannot be had ({type(another).__name__})"
     return storable_text(text[:_LONGEST_ERROR])
 

@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 _OPEN_WITHIN = 30.0
 _CLOSE_WITHIN = 12.0
-"""Seconds; the engine takes less, whatever is away."""
+"""Seconds; the engine takes less, even if servers are down."""
 _LONGEST_WAIT = 5.0
 
 
@@ -52,7 +52,7 @@ class DatabaseScheduler(Scheduler):
 
     @property
     def info(self) -> str:
-        """What `celery beat` says when it starts about where tasks are."""
+        """The place of the schedule, which `celery beat` shows at its start."""
         return "    . periodic tasks -> database"
 
     def setup_schedule(self) -> None:
@@ -81,7 +81,7 @@ class DatabaseScheduler(Scheduler):
         return 0.0
 
     def close(self) -> None:
-        """Publish what was claimed, record it, and release the lease; within seconds, whatever is down."""
+        """Publish what was claimed, record it, and release the lease. It takes seconds, even if servers are down."""
         if self._is_open:
             self._is_open = False
             self._heartbeat.end()
@@ -137,4 +137,4 @@ _BACKEND_CLEANUP = {
     "schedule": crontab("0", "4", "*"),
     "options": {"expires": 12 * 3600},
 }
-"""What Celery adds to every schedule when results do not expire by themselves."""
+"""The task that Celery adds to every schedule when results do not expire by themselves."""

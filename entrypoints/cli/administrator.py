@@ -41,7 +41,7 @@ async def create(wanted: Mapping[str, str], *, patience: float, json: bool) -> N
 async def first_administrator(container: Container) -> NewAdministrator | None:
     """Make the administrator that the settings describe, or return None if there is an active one.
 
-    Raise `UnsafeSettings` if nobody would learn the password, or if a value is refused.
+    Raise `UnsafeSettings` if the password would be lost, or if a value is refused.
     """
     settings = container.settings()
     if not can_make_administrator(settings):
@@ -63,5 +63,5 @@ async def first_administrator(container: Container) -> NewAdministrator | None:
 
 
 def can_make_administrator(settings: Settings) -> bool:
-    """Tell whether somebody would know the password: deployed environments print none."""
+    """Return whether the operator would know the password: deployed environments print none."""
     return settings.environment.debug or settings.first_administrator.password is not None

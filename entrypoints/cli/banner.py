@@ -20,7 +20,7 @@ class Credentials:
 
 
 async def credentials(container: Container) -> Credentials:
-    """Make the first administrator if there is none yet and somebody would know the password."""
+    """Make the first administrator if there is none yet and the operator would know the password."""
     settings = container.settings()
     wanted = settings.first_administrator
     if not can_make_administrator(settings):

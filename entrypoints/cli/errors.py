@@ -1,4 +1,4 @@
-"""Why a command cannot do what it was asked."""
+"""The errors of commands."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What scripts can rely on."""
+    """The exit codes that scripts can rely on."""
 
     FAILED = 1
     WRONG_SETTINGS = 2
@@ -71,7 +71,7 @@ class MemoryNotShared(Refused):
 
 
 class MemoryNotKept(Refused):
-    """What a command stores in memory is lost when it ends."""
+    """A command would store data in memory, which is lost when it ends."""
 
     def __init__(self, instead: str) -> None:
         super().__init__(

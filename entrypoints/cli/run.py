@@ -33,7 +33,7 @@ from local_stack.servers import choose_ports, is_free
 from local_stack.stack import SERVERS, Running, local_stack
 
 _ORPHAN_SIGNALS = {
-    # The worker must stop its pool processes, at once: nobody waits for their tasks any more.
+    # The worker must stop its pool processes at once: no client waits for their tasks any more.
     "worker": signal.SIGQUIT,
     "beat": signal.SIGTERM,
 }

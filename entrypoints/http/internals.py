@@ -1,4 +1,4 @@
-"""What FastAPI keeps to itself and we use all the same; `test_internals` fails by name when an upgrade moves it."""
+"""The private parts of FastAPI that we use; `test_internals` fails by name when an upgrade moves one."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What holds for every request, in plain ASGI."""
+"""The layers around every request, in plain ASGI."""
 
 import asyncio
 import logging

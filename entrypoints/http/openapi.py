@@ -111,7 +111,7 @@ class DescribedAPI(FastAPI):
             servers=[{"url": "/", "description": "The host that serves this document."}],
             openapi_url=None,  # `docs` serves it, declared like every other route
             generate_unique_id_function=lambda route: to_camel(route.name),
-            # Else FastAPI looks at each request whether somebody has configured OpenTelemetry meanwhile.
+            # Otherwise FastAPI checks at each request whether OpenTelemetry was configured.
             telemetry={"tracing": False, "metrics": False, "logs": False},
             **options,
         )
@@ -178,7 +178,7 @@ class DescribedAPI(FastAPI):
 
 
 class RouteFacts:
-    """What the declaration of a route says about its security and its responses."""
+    """The security and the responses of a route, derived from its declaration."""
 
     def __init__(self, route: RouteContext, method: str) -> None:
         self._route, self._method = route, method

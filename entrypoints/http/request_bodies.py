@@ -31,7 +31,7 @@ class BodyLimits:
 
 
 class BoundedReceive:
-    """Reads a body; raises 413 once it is larger than its limit, whatever length it claims to have."""
+    """Reads a body; raises 413 once it is larger than its limit, even if its declared length is smaller."""
 
     __slots__ = ("_left", "_limits", "_receive", "_scope")
 

@@ -1,4 +1,4 @@
-"""What the layers of the HTTP entrypoint share about one request and its response."""
+"""The data about one request and its response that the layers of the HTTP entrypoint share."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -2,7 +2,7 @@
 
 Every route is made by a `Router` and declares in its `dependencies` who may call it: `PublicRoute`,
 `AuthenticatedRoute`, `GuardedRoute`, or `OneTimePasswordRoute` for the few that accept a one-time password.
-`check_declared` stops an application from starting where one does not, and such a route answers nobody.
+`check_declared` stops an application from starting if one does not, and such a route never answers.
 """
 
 import time

@@ -162,7 +162,7 @@ DECLARATIONS = frozenset({public, caller, verify_permission, caller_even_with_on
 
 
 class UnknownTemplate(RuntimeError):
-    """The full path template of a guarded route is unknown; nobody may call it."""
+    """The full path template of a guarded route is unknown, so the route refuses every caller."""
 
 
 def permission_of(scope: Scope) -> str:

@@ -40,7 +40,7 @@ _ONLY_IN = {
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What a handler is registered for."""
+    """The event and namespace of a handler."""
 
     event: str
     namespace: str

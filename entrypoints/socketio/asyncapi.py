@@ -23,7 +23,7 @@ _ERROR = create_model("Error", **_FIELDS)
 
 @dataclass(frozen=True, slots=True)
 class _Message:
-    """What goes one way with an event, or with its ack."""
+    """The payload of an event, or of its ack."""
 
     namespace: str
     event: str
@@ -44,7 +44,7 @@ class _Message:
 
 
 def asyncapi(sio: AsyncServer, *, title: str, version: str, description: str = "") -> Schema:
-    """Return the document of the handlers that have plans, and of what `register_emit` was told.
+    """Return the document of the handlers that have plans, and of the events that `register_emit` declared.
 
     Each namespace is a channel. The payload of an event is its argument if it has one, and an array of them otherwise;
     that of an ack is what the handler returns, or the error under `error`.

@@ -1,4 +1,4 @@
-"""What happens to connections and events: limits, plans, acks and errors. `server` adds what is called from outside."""
+"""Handles connections and events: limits, plans, acks and errors. `server` adds the public methods."""
 
 import asyncio
 from collections.abc import Callable
@@ -318,7 +318,7 @@ class Dispatcher(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio
     async def _run_disconnect(
         self, planned: PlannedHandler | None, namespace: str, sid: str, reason: str
     ) -> Any:
-        """Run a disconnect handler; what it raises is logged, since nobody is left to be told."""
+        """Run a disconnect handler; what it raises is logged, since the client is gone."""
         self.metrics.disconnected(namespace, reason)
         try:
             if planned is None:
@@ -330,7 +330,7 @@ class Dispatcher(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio
     # --- errors ---
 
     def _failure(self, error: Exception, event: str, sid: str, namespace: str) -> SocketError:
-        """Return what the client gets for `error`, and log it if it is nobody's but ours."""
+        """Return what the client gets for `error`, and log it if it is a fault of ours."""
         try:
             foreseen = self._exception_handlers(error)
         except Exception as raised:  # noqa: BLE001

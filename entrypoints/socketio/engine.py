@@ -79,9 +79,9 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio has no types
         abort: bool = False,  # noqa: FBT001, FBT002
         reason: str | None = None,
     ) -> None:
-        """End the connection, and whatever still writes to it or waits in a poll.
+        """End the connection, and every task that still writes to it or waits in a poll.
 
-        Nobody waits until the client has read everything: it may never do so.
+        It does not wait until the client has read everything, which may never happen.
         """
         await super().close(wait=False, abort=abort, reason=reason)
         self.queue.end(discard=abort)
@@ -164,7 +164,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
         await self.drop(sid, "invalid packet", discard=True)
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work` in a task that nobody waits for."""
+        """Run `work` in a task without waiting for it."""
         task = asyncio.ensure_future(work)
         _running.add(task)
         task.add_done_callback(_running.discard)

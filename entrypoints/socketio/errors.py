@@ -17,7 +17,7 @@ MAX_DETAIL = 2_000
 
 
 class Code(IntEnum):
-    """What kind of error it is; the numbers are those of WebSocket (RFC 6455 §7.4.1, IANA)."""
+    """The kinds of errors; the numbers are those of WebSocket (RFC 6455 §7.4.1, IANA)."""
 
     UNSUPPORTED = 1003
     """A shape or an event that the server does not know."""
@@ -115,7 +115,7 @@ def from_http_exception(error: HTTPException) -> SocketError:
 
 def internal_error() -> SocketError:
     """Return the error that says nothing of its cause."""
-    return SocketError(Code.INTERNAL, "The server failed; it has been noted")
+    return SocketError(Code.INTERNAL, "The server failed; the error is logged")
 
 
 ExceptionHandler = Callable[[Any], SocketError]
@@ -136,7 +136,7 @@ class ExceptionHandlers:
         self._handlers[kind] = handler
 
     def __call__(self, error: Exception) -> SocketError | None:
-        """Return what the client gets; None if nobody foresaw `error`."""
+        """Return what the client gets; None if no handler of exceptions knows `error`."""
         for kind in type(error).__mro__:
             if handler := self._handlers.get(kind):
                 return handler(error)

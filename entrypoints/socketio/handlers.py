@@ -11,7 +11,7 @@ from entrypoints.socketio.plan import Plan
 
 
 class Host(Protocol):
-    """What a handler needs of the server it is registered with."""
+    """The parts of its server that a handler needs."""
 
     dependency_overrides: dict[Callable[..., Any], Callable[..., Any]]
 
@@ -21,7 +21,7 @@ class Host(Protocol):
 
 
 class PlannedHandler:
-    """What python-socketio stores, and calls, in the place of a handler that needs a plan."""
+    """The function that python-socketio stores and calls in place of a handler that needs a plan."""
 
     def __init__(
         self,

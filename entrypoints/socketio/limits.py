@@ -13,7 +13,7 @@ RESERVED = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one connection may cost. Who goes beyond is refused with 1013 first, and then dropped."""
+    """The limits of one connection. A client beyond them is refused with 1013 first, and then dropped."""
 
     connect_timeout: float = 20.0
     """Seconds until a connection must have joined a namespace, and after it has left its last one."""
@@ -26,7 +26,7 @@ class Limits:
     max_in_flight: int = 100
     """Events that may be handled at the same time."""
     max_unsent_bytes: int = 4_000_000
-    """What may wait to be sent; a client that reads too slowly is dropped."""
+    """The most that may wait to be sent; a client that reads too slowly is dropped."""
 
 
 class Client:

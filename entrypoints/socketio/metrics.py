@@ -1,4 +1,4 @@
-"""Where a server says what happens, for whoever counts it."""
+"""The hooks of a server for metrics."""
 
 
 class Metrics:

@@ -19,7 +19,7 @@ class AsyncNamespace(socketio.AsyncNamespace):  # type: ignore[misc]  # python-s
     """
 
     dependencies: ClassVar[Sequence[Depends]] = ()
-    """What runs before a client is accepted and before every handler of the class, but not before `on_disconnect`."""
+    """The dependencies that run before a client is accepted and before every handler but `on_disconnect`."""
 
     if TYPE_CHECKING:
         namespace: str

@@ -1,4 +1,4 @@
-"""Packets as the protocol has them (Socket.IO 5), and nothing else: whatever differs raises `ValueError`."""
+"""Packets as the protocol has them (Socket.IO 5), and nothing else: any other raises `ValueError`."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the parameters of a handler or a dependency may be, besides payload.
+"""The parameters of a handler or a dependency, besides payload.
 
 `Depends` is FastAPI's own, and so are `Security` and `SecurityScopes`: a dependency of an HTTP route serves a Socket.IO
 event too, as long as it asks for nothing that only HTTP has.
@@ -52,7 +52,7 @@ Namespace = Annotated[str, Special.NAMESPACE]
 Environ = Annotated[dict[str, Any], Special.ENVIRON]
 """The WSGI environment of the handshake. In `connect` alone."""
 Auth = Annotated[Any, Special.AUTH]
-"""What the client sent to authenticate, unverified and unvalidated; None if nothing. In `connect` alone.
+"""The data that the client sent to authenticate, unverified and unvalidated; None if nothing. In `connect` alone.
 
 A parameter of `connect` that is annotated with a type of its own (`auth: LogIn`) gets it validated."""
 Reason = Annotated[str, Special.REASON]

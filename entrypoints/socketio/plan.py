@@ -122,7 +122,7 @@ class Plan:
     dependencies: tuple[Depends, ...] = ()
     """Those that were declared for the registration rather than asked for by a parameter; they run first."""
     arguments: tuple[Argument, ...] = ()
-    """What the client sends, as the handler has it."""
+    """The payload of the client, as parameters of the handler."""
     returns: Any = Parameter.empty
     """The annotation of what the handler returns."""
 

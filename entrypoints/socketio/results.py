@@ -1,4 +1,4 @@
-"""What handlers return and servers emit, as what a packet can carry."""
+"""Turns results of handlers, and emitted values, into values that a packet can carry."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ def serialise(value: Any) -> Any:
     """Return `value` as JSON types and `bytes`.
 
     Tuples stay tuples (several arguments), and bytes in lists, tuples and dicts stay binary. Models, dataclasses,
-    dates, UUIDs and whatever else Pydantic knows become JSON as Pydantic writes it, with aliases. Raise
+    dates, UUIDs and all other types that Pydantic knows become JSON as Pydantic writes it, with aliases. Raise
     `PydanticSerializationError` for the rest.
     """
     kind = type(value)

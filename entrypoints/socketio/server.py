@@ -104,7 +104,7 @@ class AsyncServer(Dispatcher):
     ) -> Any:
         """Register a handler, and return it as it is; raise `InvalidHandler` if it could never run.
 
-        `dependencies` run first, whatever the client sent, in the order given; `ordered` overrides that of the server.
+        `dependencies` run first, before the payload is validated, in the given order; `ordered` overrides the server's.
         """
         registration = Registration(event, namespace or "/")
 
@@ -239,7 +239,7 @@ class AsyncServer(Dispatcher):
         )
 
     def _guards_of(self, registration: Registration) -> tuple[Depends, ...]:
-        # Nobody can be refused any more, and what the handler cleans up would stay.
+        # It is too late to refuse the client, and the handler must clean up.
         return () if registration.event == "disconnect" else self.dependencies
 
     # --- sending ---

@@ -3,8 +3,8 @@
 import pytest
 
 import bootstrap
+from adapters.autowiring import UnresolvedFields
 from adapters.repositories import UnresolvedRepositories, repositories_in
-from adapters.wiring import UnresolvedFields
 from application.ports.system import Clock
 from application.ports.unit_of_work import UnitOfWork
 from tests.support.world import IN_MEMORY

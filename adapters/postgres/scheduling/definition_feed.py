@@ -115,7 +115,7 @@ class PostgresDefinitionFeed(DefinitionFeed):
             self._listener = await listener(self._settings)
             self._listener.add_termination_listener(self._notify)
             await self._listener.add_listener(SCHEDULING_CHANNEL, self._notify)
-            # Something may have changed while nobody listened.
+            # Definitions may have changed before we listened.
             self._notified.set()
         return self._listener
 

@@ -155,7 +155,7 @@ _COLUMNS: list[ColumnElement[Any]] = [
 
 
 def _to_row(task: PeriodicTask | UnreadableTask) -> dict[str, object]:
-    assert isinstance(task, PeriodicTask)  # noqa: S101 - nobody stores what cannot be read
+    assert isinstance(task, PeriodicTask)  # noqa: S101 - an unreadable task is never stored
     return to_row(task)
 
 

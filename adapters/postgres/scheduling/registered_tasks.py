@@ -74,7 +74,7 @@ _FIND = text(
 
 
 class PostgresRegisteredTaskRepository(RegisteredTaskRepository):
-    """What workers offer, seen through one transaction. Times are those of the database."""
+    """The offers of workers in one transaction. Times are those of the database."""
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
@@ -91,7 +91,7 @@ class PostgresRegisteredTaskRepository(RegisteredTaskRepository):
             .values(expires_at=expires_at)
         )
         if not known.rowcount:
-            # So that nobody forgets an offer that another one has just found to be known.
+            # Otherwise another worker could delete an offer that this one has just found.
             lock = func.pg_advisory_xact_lock(AdvisoryLock.REGISTERED_TASKS)
             await self._transaction.write(select(lock))
             statement = upsert(task_workers).values(

@@ -25,7 +25,7 @@ _SHARED = (
     *("task", "kind", "schedule", "options", "start_at", "end_at"),
     *("one_off", "max_runs", "max_running", "jitter", "misfire", "misfire_grace"),
 )
-"""What many definitions have in common."""
+"""Values that many definitions share."""
 _JSON = frozenset({"schedule", "args", "kwargs", "options"})
 _MOMENTS = frozenset({"start_at", "end_at", *_LIFE[2:]})
 LONGEST_PROBLEM = 2_000
@@ -34,7 +34,7 @@ _WORTH_REMEMBERING = 2_000
 
 
 def _selected(column: str) -> str:
-    """Return the SQL that reads a column, whatever somebody has written there."""
+    """Return the SQL that reads a column, also one with invalid values that were written by hand."""
     if column in _JSON:
         return f"{column}::text"  # it may be JSON that Python cannot decode
     if column in _MOMENTS:  # the driver fails at years that Python does not have
@@ -48,7 +48,7 @@ def _selected(column: str) -> str:
 COLUMNS: Mapping[str, str] = MappingProxyType(
     {column: _selected(column) for column in (*_LIFE, *_OWN, *_SHARED)}
 )
-"""What `to_task` reads, in this order: columns of `periodic_tasks`, and the SQL for each."""
+"""The columns that `to_task` reads, in this order, and the SQL for each."""
 
 
 def to_row(task: PeriodicTask) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def to_task(
             kwargs=json.loads(kwargs),
             **_shared(check_options, *shared),
         )
-    except Exception:  # noqa: BLE001 - whatever it is, the tasks in other rows go on
+    except Exception:  # noqa: BLE001 - an error in one row does not stop the tasks of others
         return _unreadable(row, check_options)
     moments = (enabled_at, created_at, updated_at, reset_at)
     if not all(moment is None or BEGINNING <= moment <= END for moment in moments):

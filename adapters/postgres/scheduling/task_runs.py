@@ -160,7 +160,7 @@ def _in_state(state: RunState | None, at: datetime) -> Sequence[ColumnElement[bo
 
 
 class PostgresRunLog(RunLog):
-    """Each note is a statement of its own, over a connection of the pool."""
+    """Each record is a statement of its own, over a connection of the pool."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine

@@ -23,7 +23,7 @@ async def get_manageable_user(
 async def lock_manageable_user(
     uow: UnitOfWork, authorize: Authorize, caller: Caller, user_id: UserId
 ) -> tuple[Caller, User, Sequence[Role]]:
-    """Lock a user who has no more access than the caller: whoever resets a password can log in with it.
+    """Lock a user who has no more access than the caller: who resets a password can log in with it.
 
     Return the caller with current access, the user and their roles; raise as
     `get_manageable_user` and `Authorize` do.

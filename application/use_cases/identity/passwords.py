@@ -120,7 +120,7 @@ class ChangePassword:
             user = await lock_caller(uow, caller)
             await self.authorize(uow, caller)
             if user.password_hash != checked.password_hash:
-                raise WrongPassword  # changed by somebody else while we were hashing
+                raise WrongPassword  # another request changed it while we were hashing
             user.change_password(chosen, at=self.clock.now())
             await uow.users.save(user)
             await self.audit(

@@ -30,7 +30,7 @@ from domain.versions import Versions, check_version
 
 @dataclass(frozen=True, slots=True)
 class TaskChanges:
-    """What every change of a periodic task has in common: the caller may make it, and the audit log says it."""
+    """The common part of all changes of periodic tasks: it checks the caller and adds the audit entry."""
 
     authorize: Authorize
     audit: RecordAudit

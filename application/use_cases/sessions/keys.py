@@ -27,7 +27,7 @@ class GetTransportKey:
     async def __call__(self, client: ClientInfo, *, device: str | None = None) -> TransportKey:
         """Raise `Throttled` when one address, or one known device, asks too often.
 
-        Nobody can log in without the key, so a known device has a bucket that others cannot empty.
+        A log-in needs the key, so a known device has a bucket that others cannot empty.
         """
         device = device if self.device_cookies.is_ours(device) else None
         await self.limiter.hit("transport-key", client.address, self.throttle.public, device=device)

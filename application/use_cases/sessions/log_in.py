@@ -31,7 +31,7 @@ class LoggedIn:
     user: User
     roles: Sequence[Role]
     device_token: str | None = field(repr=False)
-    """What the device shows at later log-ins to be known; None if it could not be stored."""
+    """The token by which later log-ins know the device; None if it could not be stored."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ class RefreshSession:
             case RotationOutcome.REUSED | RotationOutcome.AGENT_CHANGED:
                 with suppress(
                     Unavailable
-                ):  # noted or not, the session is over, and that is the answer
+                ):  # recorded or not, the session is over, and that is the answer
                     await self._record_theft(shown, rotation.outcome, client)
                 raise SessionCompromised(shown.user_id, shown.session_id, rotation.outcome)
             case RotationOutcome.THROTTLED:

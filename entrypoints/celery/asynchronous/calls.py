@@ -26,7 +26,7 @@ _GLANCE = 0.2
 class Call(Generic[R]):
     """Runs a coroutine on an event loop for a thread, in the context of that thread, while the thread waits.
 
-    What a signal handler raises in the waiting thread reaches the coroutine: an `Exception`, such as
+    An exception of a signal handler in the waiting thread reaches the coroutine: an `Exception`, such as
     `SoftTimeLimitExceeded`, is raised at the `await` where the coroutine stands; anything else, such as `SystemExit`,
     cancels it, and it is left behind if it has not ended after `patience` seconds.
     """
@@ -91,7 +91,7 @@ class Call(Generic[R]):
                 if raised is None:
                     self._wait(inf)
                 elif not self._wait(self._patience):
-                    _log.warning("%s was told to end %s s ago and still runs", self, self._patience)
+                    _log.warning("%s still runs %s s after it was cancelled", self, self._patience)
                     if not isinstance(raised, Exception):
                         break
                     self._wait(inf)

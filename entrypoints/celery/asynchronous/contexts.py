@@ -16,7 +16,7 @@ Manager = Callable[[], AbstractAsyncContextManager[T]]
 
 
 class EnteredContexts:
-    """What has been entered on one loop, in the order in which that succeeded."""
+    """The contexts that were entered on one loop, in the order in which that succeeded."""
 
     def __init__(self) -> None:
         self._entered: dict[Manager[Any], _Entered[Any]] = {}

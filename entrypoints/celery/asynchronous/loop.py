@@ -37,7 +37,7 @@ class EventLoopEnded(RuntimeError):
 class LoopThread:
     """An event loop in a thread of its own, the calls that run on it, and the contexts that are entered on it.
 
-    `patience` is how many seconds a coroutine that was told to end, and the loop that was told to stop, may take.
+    `patience` is how many seconds a coroutine may take to end, and the loop to stop.
     """
 
     def __init__(self, *, patience: float = 5.0) -> None:
@@ -90,7 +90,7 @@ class LoopThread:
                 self._calls.discard(call)
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run `coroutine` while nobody waits for it, except for `stop`; what it raises is logged."""
+        """Run `coroutine` without waiting for it; only `stop` waits. An error is logged."""
         self.loop.call_soon_threadsafe(self._start, coroutine)
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -115,13 +115,13 @@ class LoopThread:
     def stop(self) -> None:
         """Cancel what runs, wait for what was started aside, leave the contexts (the last first), and end the loop.
 
-        What has not ended when `patience` is over ends with the process.
+        Coroutines that still run after `patience` end with the process.
         """
         with suppress(RuntimeError):  # it has crashed and is closed
             self.loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(self._patience)
         if self._thread.is_alive():
-            _log.warning("the event loop was told to stop %s s ago and still runs", self._patience)
+            _log.warning("the event loop still runs %s s after it was stopped", self._patience)
 
     def _serve(self) -> None:
         _here.thread = self
@@ -160,7 +160,7 @@ class LoopThread:
 async def _logged(coroutine: Coroutine[Any, Any, None]) -> None:
     try:
         await coroutine
-    except Exception:  # noqa: BLE001  nobody waits for it
+    except Exception:  # noqa: BLE001  no caller waits for it
         _log.exception("%r failed", coroutine)
 
 

@@ -1,4 +1,4 @@
-"""What async tasks share: the container, and with it engines and clients, which belong to one event loop."""
+"""Objects that async tasks share: the container, with its engines and clients, which belong to one event loop."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

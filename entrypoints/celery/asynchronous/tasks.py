@@ -217,7 +217,7 @@ _soft_limits = _SoftLimits()
 
 
 class AsyncWorker(bootsteps.Step):
-    """What a worker must know to run async tasks. Raises `ImproperlyConfigured` for pools of greenlets."""
+    """The step of a worker that runs async tasks. Raises `ImproperlyConfigured` for pools of greenlets."""
 
     def __init__(self, worker: Any, **options: object) -> None:
         super().__init__(worker, **options)

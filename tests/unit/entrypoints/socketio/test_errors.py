@@ -17,7 +17,7 @@ GENERIC = {
     "code": 1011,
     "event": "work",
     "message": "Internal Error.",
-    "data": "The server failed; it has been noted",
+    "data": "The server failed; the error is logged",
 }
 
 

@@ -208,7 +208,7 @@ def test_a_coroutine_that_is_slow_to_end_is_reported_and_waited_for(
     reported = [*reports.lines]  # the end of the loop may take longer than its patience, too
     thread.stop()
 
-    assert reported == ["a coroutine was told to end 0.01 s ago and still runs"]
+    assert reported == ["a coroutine still runs 0.01 s after it was cancelled"]
 
 
 def test_a_process_that_ends_leaves_behind_what_does_not(reports: Reports) -> None:
@@ -226,8 +226,8 @@ def test_a_process_that_ends_leaves_behind_what_does_not(reports: Reports) -> No
     thread.stop()
 
     assert reports.lines == [
-        "a coroutine was told to end 0.01 s ago and still runs",
-        "the event loop was told to stop 0.01 s ago and still runs",
+        "a coroutine still runs 0.01 s after it was cancelled",
+        "the event loop still runs 0.01 s after it was stopped",
     ]
     let_go.set()
 

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from dependency_injector import containers, providers
 
+from adapters.autowiring import wire
 from adapters.system import SystemClock, Uuid7Generator
-from adapters.wiring import wire
 from application.ports.audit_log import AuditLog
 from application.ports.system import Clock, IdGenerator
 from tests.support.clock import MovableClock
