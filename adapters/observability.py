@@ -107,6 +107,9 @@ def configure_logging(
     )
 
 
+_unless_it_cannot_be_written = suppress(OSError, ValueError)
+
+
 class LineLogger:
     """Writes lines that are complete, with the lock and to the stream of a handler of `logging`."""
 
@@ -119,12 +122,12 @@ class LineLogger:
     def write(self, line: str) -> None:
         """Write one line. One that cannot be written, on a full disk or a closed pipe, is lost, as `logging` has it."""
         handler = self._handler
-        with handler.lock or nullcontext(), suppress(OSError, ValueError):
+        with handler.lock or nullcontext(), _unless_it_cannot_be_written:
             if isinstance(handler, WatchedFileHandler):
                 handler.reopenIfNeeded()
             if handler.stream is not None:
                 handler.stream.write(f"{line}\n")
-                handler.flush()
+                handler.stream.flush()
 
     debug = info = warning = error = critical = write
 
@@ -160,7 +163,7 @@ def _as_json() -> list[Processor]:
 
 
 # json.dumps would make one for each line.
-_encoder = json.JSONEncoder(sort_keys=True)
+_encoder = json.JSONEncoder(sort_keys=True, check_circular=False)
 
 
 def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
@@ -188,12 +191,12 @@ def _cleaned(key: str, value: object) -> object:
     match value:
         case str() | Enum() | UUID() | PurePath() | datetime():
             return _printable(str(value))
+        case bool() | int() | float() | None:  # before Mapping, a slow question
+            return value
         case Mapping():
             return {str(k): _cleaned(str(k), v) for k, v in value.items()}
         case list() | tuple() | set() | frozenset():
             return [_cleaned("", v) for v in value]
-        case bool() | int() | float() | None:
-            return value
         case _:
             return _printable(repr(value))
 

@@ -1,7 +1,6 @@
 """The layers around every request, in plain ASGI."""
 
 import asyncio
-import logging
 import re
 import secrets
 import time
@@ -22,13 +21,11 @@ from entrypoints.http.compression import compressed, may_be_compressed
 from entrypoints.http.errors import problem_response
 from entrypoints.http.request_bodies import BodyLimits, BoundedReceive
 from entrypoints.http.request_context import (
-    RequestContext,
     begin_request,
-    quoted_path,
     request_context,
-    route_template,
 )
 from entrypoints.http.request_head import check_head
+from entrypoints.http.request_log import RequestLog
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 SECURITY_HEADERS = (
@@ -40,10 +37,6 @@ SECURITY_HEADERS = (
 _HSTS = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
-
-_log: structlog.stdlib.BoundLogger = structlog.get_logger("portico.http")
-# The standard logger tells the level cheaply; structlog would first build a logger.
-_level = logging.getLogger("portico.http")
 
 
 def middleware(settings: HttpSettings, *, auth_prefixes: tuple[str, ...]) -> list[Middleware]:
@@ -89,6 +82,7 @@ class RequestMiddleware:
         self._app = app
         self._trusted_proxies = settings.trusted_proxies
         self._limits = BodyLimits(settings, auth_prefixes)
+        self._log = RequestLog()
         # Over plain HTTP, Strict-Transport-Security has no effect and must not be sent (RFC 6797 §7.2).
         self._headers = {
             "http": SECURITY_HEADERS,
@@ -117,8 +111,7 @@ class RequestMiddleware:
         except asyncio.CancelledError as error:
             await _answer_error(error, scope, receive, send)
         finally:
-            if _level.isEnabledFor(logging.INFO):
-                _log_request(scope, method, context, time.perf_counter() - started)
+            self._log.add(scope, method, context, time.perf_counter() - started)
 
 
 class FinishingSend:
@@ -161,20 +154,6 @@ class FinishingSend:
             *(header for header in self._headers if header[0] not in names),
             (b"x-request-id", self._context.request_id.encode("ascii")),
         ]
-
-
-def _log_request(scope: Scope, method: str, context: RequestContext, seconds: float) -> None:
-    route = route_template(scope)
-    _log.info(
-        "request",
-        method=method,
-        route=route,
-        **({} if route else {"path": quoted_path(scope)}),
-        status=context.status,
-        duration_ms=round(seconds * 1000, 2),
-        client=context.client,
-        **context.log_fields(),
-    )
 
 
 def _request_id(headers: Mapping[bytes, bytes]) -> str:

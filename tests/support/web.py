@@ -1,5 +1,6 @@
 """The HTTP application over a world in memory, and a client that holds every response to what all of them promise."""
 
+import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Collection, Mapping, MutableMapping
@@ -131,6 +132,7 @@ class Web:
 
     async def _check(self, response: httpx.Response) -> None:
         await response.aread()
+        await asyncio.sleep(0)  # log lines are written when the turn of the event loop has ended
         for name, value in _ON_EVERY_RESPONSE.items():
             assert response.headers[name] == value
         assert "content-security-policy" in response.headers
