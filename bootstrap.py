@@ -26,6 +26,7 @@ from adapters.memory.scheduling.leader_lease import MemoryLeaderLease
 from adapters.memory.scheduling.run_claims import MemoryRunClaims
 from adapters.memory.scheduling.task_runs import MemoryRunLog
 from adapters.memory.seen_ciphertexts import MemorySeenCiphertexts
+from adapters.memory.sequences import MemorySequences
 from adapters.memory.sessions import MemorySessionStore
 from adapters.memory.store import MemoryStore
 from adapters.memory.system import MemorySchema
@@ -34,6 +35,7 @@ from adapters.mongo.audit_log import MongoAuditLog
 from adapters.mongo.client import mongo_client
 from adapters.mongo.health import MongoProbe
 from adapters.mongo.messages import MongoMessageHistory
+from adapters.mongo.sequences import MongoSequences
 from adapters.observability import configure_logging
 from adapters.postgres.engine import postgres_engine
 from adapters.postgres.health import PostgresProbe, SchemaProbe
@@ -142,6 +144,12 @@ from application.use_cases.scheduling.task_runs import (
     PruneRuns,
     RunNow,
     SearchRuns,
+)
+from application.use_cases.sequences import (
+    DeleteSequence,
+    GetSequence,
+    ResetSequence,
+    TakeNumbers,
 )
 from application.use_cases.sessions.devices import (
     EndSession,
@@ -278,6 +286,11 @@ class Container(containers.DeclarativeContainer):
         memory=providers.Singleton(MemoryEventEmitter),
         servers=providers.Singleton(RedisEventEmitter, redis),
     )
+    sequences = providers.Selector(
+        stores,
+        memory=providers.Singleton(MemorySequences),
+        servers=providers.Singleton(MongoSequences, mongo, settings.provided.mongo),
+    )
     probes = providers.Selector(
         stores,
         memory=providers.List(),
@@ -404,6 +417,12 @@ class Container(containers.DeclarativeContainer):
     withdraw_tasks = providers.Factory(WithdrawTasks)
     list_tasks = providers.Factory(ListTasks)
     get_scheduler_status = providers.Factory(GetSchedulerStatus)
+
+    # --- use cases: sequences ---
+    take_numbers = providers.Factory(TakeNumbers)
+    get_sequence = providers.Factory(GetSequence)
+    reset_sequence = providers.Factory(ResetSequence)
+    delete_sequence = providers.Factory(DeleteSequence)
 
     # --- use cases: identity ---
     choose_password = providers.Factory(ChoosePassword, policy=settings.provided.passwords.policy)

@@ -4,6 +4,7 @@ They prevent lost updates when two people change the same resource.
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -34,9 +35,14 @@ IfMatchHeader = Annotated[
 ]
 
 
+def etag_of_number(version: int) -> str:
+    """Return the entity tag of a version that is a number."""
+    return f'"{version:x}"'
+
+
 def etag_of(updated_at: datetime) -> str:
     """Return the entity tag of a version."""
-    return f'"{(updated_at - _EPOCH) // _MICROSECOND:x}"'
+    return etag_of_number((updated_at - _EPOCH) // _MICROSECOND)
 
 
 def tag(response: Response, updated_at: datetime) -> None:
@@ -52,9 +58,20 @@ class ConditionalChange:
     """None: any version."""
     _response: Response
 
+    @property
+    def expected_numbers(self) -> Collection[int] | None:
+        """The expected versions of a resource whose version is a number; None: any version."""
+        if self.expected is None:
+            return None
+        return {(version - _EPOCH) // _MICROSECOND for version in self.expected}
+
     def tag(self, updated_at: datetime) -> None:
         """Set the `ETag` of the new version."""
         tag(self._response, updated_at)
+
+    def tag_number(self, version: int) -> None:
+        """Set the `ETag` of the new version, which is a number."""
+        self._response.headers["ETag"] = etag_of_number(version)
 
 
 async def conditional_change(

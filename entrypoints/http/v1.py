@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
 
-from entrypoints.http import access, audit_log, permissions
+from entrypoints.http import access, audit_log, permissions, sequences
 from entrypoints.http.identity import account, users
 from entrypoints.http.scheduling import periodic_tasks, scheduler
 from entrypoints.http.sessions import devices, keys, log_in
@@ -44,6 +44,7 @@ TAGS = (
         "Periodic tasks, their runs, and the scheduler.",
         [periodic_tasks.router, scheduler.router],
     ),
+    Tag("sequences", "Named counters: no two callers get the same number.", [sequences.router]),
 )
 
 

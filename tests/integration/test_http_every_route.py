@@ -17,11 +17,13 @@ from domain.identity import User
 from domain.roles import Role
 from domain.scheduling.periodic_tasks import PeriodicTask
 from domain.scheduling.task_runs import Run, RunId, RunState
+from domain.sequences import SequenceKey, SequenceName
 from tests.support.builders import a_periodic_task, a_role, a_user
 from tests.support.web import Web, description
 from tests.support.world import PHONE
 
 NOTHING = UUID(int=0)
+SEQUENCE = SequenceKey(SequenceName("orders"), {"shop": "456"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ class Scene:
             "session_id": self.bens_session,
             "task_id": self.task.id,
             "run_id": self.run.id,
+            "name": SEQUENCE.name.value,
         }
         return operation.path.format_map(existing | ids)
 
@@ -136,6 +139,8 @@ async def scene(web: Web) -> Scene:
         requested=True,
     )
     web.world.store.runs[run.id] = run
+    for key in (SEQUENCE, SequenceKey(SEQUENCE.name)):
+        await web.world.container.sequences().next(key)
     return Scene(web, ben, spare, caller.session_id, task, run)
 
 
@@ -255,6 +260,7 @@ BAD = {
     "enabled": ["perhaps", "1", "True", "", "\0"],
     "invalid": ["perhaps", "0", "False", "\0"],
     "count": ["0", "-1", "101", "1.0", "9" * 5000, "x", ""],
+    "condition": ["x", "", "\0:1", "shop:", "shop:\0", f"shop:{TOO_LONG}", f"{TOO_LONG}:1"],
     "unknown": ["x"],
 }
 LITERAL = ("%", "_", "\\", "' OR 1=1 --", "\u202e", "\u0130", "🙂", "a" * 254)
@@ -313,7 +319,13 @@ async def test_a_page_past_the_end_is_empty_however_far(
 
 # --- what is wrong with an id -------------------------------------------------------------------
 
-WITH_IDS = [(operation, name) for operation in CLOSED for name in operation.parameters("path")]
+WITH_IDS = [
+    (operation, name)
+    for operation in CLOSED
+    for name in operation.parameters("path")
+    if name.endswith("_id")
+]
+WITH_NAMES = [operation for operation in CLOSED if "name" in operation.parameters("path")]
 
 
 @pytest.mark.parametrize(("operation", "name"), WITH_IDS, ids=str)
@@ -341,6 +353,19 @@ async def test_the_id_of_nothing_is_not_found(
     response = await administrated.web.client.request(operation.method, path, json=body)
 
     assert response.status_code == 404
+
+
+@pytest.mark.parametrize("operation", WITH_NAMES, ids=str)
+async def test_what_is_no_name_is_refused(administrated: Scene, operation: Operation) -> None:
+    for value in ("\0", "%", "-x", "a b", "\u0130", TOO_LONG):
+        path = administrated.path_of(operation, name=quote(value, safe=""))
+
+        response = await administrated.web.client.request(
+            operation.method, path, json=operation.body
+        )
+
+        assert response.status_code == 422, value
+        assert ["path", "name"] in [error["loc"] for error in response.json()["errors"]]
 
 
 async def test_a_session_of_somebody_else_is_not_found(scene: Scene) -> None:
