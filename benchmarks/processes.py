@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from redis.asyncio import Redis
+
 from benchmarks.servers import Servers
 
 
@@ -62,7 +64,9 @@ def with_descendants(pid: int) -> list[int]:
 
 
 async def environment_of_portico(servers: Servers, name: str, number: int) -> dict[str, str]:
-    """Return the variables of one that serves HTTP, with a new database, and Redis's database of this number."""
+    """Return the variables of one that serves HTTP, with a new database, and an empty database of Redis."""
+    async with Redis.from_url(servers.redis_database(number)) as redis:
+        await redis.flushdb()
     return {
         "ENVIRONMENT": "LOCAL",
         "PORTICO_POSTGRES_URL": await servers.new_database(name),

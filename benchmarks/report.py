@@ -23,6 +23,8 @@ class Figure:
     target: float | None = None
     """What `ours` must be."""
     more_is_better: bool = False
+    size: int | None = None
+    """How many tasks, users or callers, where the cost might grow with them."""
 
     @property
     def ratio(self) -> float | None:
@@ -51,7 +53,7 @@ def as_json(figures: Sequence[Figure]) -> str:
 def as_table(figures: Sequence[Figure]) -> str:
     """Return the figures as a table for people."""
     head = ("#", "figure", "ours", "reference", "ratio", "target", "")
-    lines = [head, *(_cells(figure) for figure in figures)]
+    lines = [head, *(cells(figure) for figure in figures)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -59,7 +61,8 @@ def as_table(figures: Sequence[Figure]) -> str:
     )
 
 
-def _cells(figure: Figure) -> tuple[str, ...]:
+def cells(figure: Figure) -> tuple[str, ...]:
+    """Return the cells of a figure's line, as text."""
     reference = ratio = ""
     more = ">" if figure.at_least else ""
     if figure.reference is not None:

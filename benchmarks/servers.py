@@ -14,10 +14,11 @@ from local_stack.stack import local_stack
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """A PostgreSQL and a Redis that nobody else uses."""
+    """A PostgreSQL, a Redis and a document store that nobody else uses."""
 
     postgres: str
     redis: str
+    mongo: str
 
     async def new_database(self, name: str) -> str:
         """Return the address of an empty database."""
@@ -39,7 +40,11 @@ async def servers(directory: Path) -> AsyncIterator[Servers]:
     """Start the servers with their data in `directory`, as `make run` does, and stop them in the end."""
     async with (
         locked(directory) as lock,
-        local_stack(directory, lock, start={"postgres", "redis"}) as stack,
+        local_stack(directory, lock, start={"postgres", "redis", "mongo"}) as stack,
     ):
         variables = stack.variables
-        yield Servers(variables["PORTICO_POSTGRES_URL"], variables["PORTICO_REDIS_URL"])
+        yield Servers(
+            variables["PORTICO_POSTGRES_URL"],
+            variables["PORTICO_REDIS_URL"],
+            variables["PORTICO_MONGO_URL"],
+        )

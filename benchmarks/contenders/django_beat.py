@@ -1,7 +1,7 @@
 """django-celery-beat."""
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from urllib.parse import unquote, urlsplit
 
 import django
@@ -86,9 +86,14 @@ class DjangoBeat:
 
     def make_due(self, tasks: int, at: datetime) -> None:
         models = self._models
-        schedule = models.CrontabSchedule.objects.create(minute=str(at.minute), hour="*")
+        schedule = models.IntervalSchedule.objects.create(every=3600, period="seconds")
         models.PeriodicTask.objects.bulk_create(
-            models.PeriodicTask(name=f"due {n}", task="bench.noop", crontab=schedule)
+            models.PeriodicTask(
+                name=f"due {n}",
+                task="bench.noop",
+                interval=schedule,
+                last_run_at=at - timedelta(hours=1),
+            )
             for n in range(tasks)
         )
 

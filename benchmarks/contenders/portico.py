@@ -26,8 +26,8 @@ SELECT 'task ' || n, 'bench.noop',
   FROM generate_series(0, %s - 1) AS n
 """
 _MAKE_DUE = """
-INSERT INTO periodic_tasks (name, task, kind, schedule)
-SELECT 'due ' || n, 'bench.noop', 'crontab', jsonb_build_object('minute', %s::text)
+INSERT INTO periodic_tasks (name, task, kind, schedule, start_at)
+SELECT 'due ' || n, 'bench.noop', 'interval', jsonb_build_object('every', 3600, 'period', 'seconds'), %s
   FROM generate_series(0, %s - 1) AS n
 """
 _CHANGE = "UPDATE periodic_tasks SET kwargs = %s WHERE name = 'task 1' RETURNING id, changed_in"
@@ -72,7 +72,7 @@ class Portico:
                 return
 
     def make_due(self, tasks: int, at: datetime) -> None:
-        self._connection.execute(_MAKE_DUE, [at.minute, tasks])
+        self._connection.execute(_MAKE_DUE, [at, tasks])
         self._tasks += tasks
 
     def statements(self) -> int:

@@ -96,12 +96,13 @@ async def _requests(container: bootstrap.Container) -> list[str]:
             await uow.roles.assign(user.id, [reader.id])
         await uow.commit()
     return [
-        get("/api/v1/bench/page", Authorization=f"Bearer {await _access_token(container, user)}")
+        get("/api/v1/bench/page", Authorization=f"Bearer {await access_token(container, user)}")
         for user in users
     ]
 
 
-async def _access_token(container: bootstrap.Container, user: User) -> str:
+async def access_token(container: bootstrap.Container, user: User) -> str:
+    """Open a session of a user."""
     settings = container.settings().sessions
     opened = await container.session_store().open(
         NewSession(

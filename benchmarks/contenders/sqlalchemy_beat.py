@@ -1,7 +1,7 @@
 """sqlalchemy-celery-beat."""
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from celery import Celery
 from sqlalchemy import event
@@ -71,11 +71,13 @@ class SqlalchemyBeat:
 
     def make_due(self, tasks: int, at: datetime) -> None:
         with self._session() as session:
-            schedule = models.CrontabSchedule(minute=str(at.minute), hour="*", timezone="UTC")
+            schedule = models.IntervalSchedule(every=3600, period=models.Period.SECONDS)
             session.add(schedule)
             session.flush()
+            last_run = {"last_run_at": at - timedelta(hours=1)}
             session.bulk_insert_mappings(
-                models.PeriodicTask, [self._row(f"due {n}", schedule) for n in range(tasks)]
+                models.PeriodicTask,
+                [self._row(f"due {n}", schedule) | last_run for n in range(tasks)],
             )
             session.commit()
 
