@@ -75,7 +75,6 @@ from application.settings import PostgresSettings, Settings
 from application.use_cases import health, permissions
 from application.use_cases.access.change import CommitAccessChange
 from application.use_cases.access.guard import Authorize, Guard
-from application.use_cases.access.recheck import RecheckCallers
 from application.use_cases.access.roles import (
     CreateRole,
     DeleteRoles,
@@ -381,7 +380,6 @@ class Container(containers.DeclarativeContainer):
     # --- use cases: access ---
     guard = providers.Singleton(Guard)
     authorize = providers.Factory(Authorize)
-    recheck_callers = providers.Singleton(RecheckCallers)
     commit_access = providers.Factory(CommitAccessChange)
     create_role = providers.Factory(CreateRole)
     replace_role = providers.Factory(ReplaceRole)

@@ -1,17 +1,34 @@
-"""`make bench`: measure, print one table, or with `--json` one document. Progress goes to standard error."""
+"""`make bench`: measure, and print one table. Progress goes to standard error.
+
+With `--record` the figures also replace those of the same rows in `docs/performance.json`, and the documents that show
+them are written anew. A part that fails keeps its old figures; the others are measured all the same.
+"""
 
 import argparse
 import asyncio
 import sys
 import tempfile
+import time
 from pathlib import Path
 
-from benchmarks import beat, callers, guarded, log_in, report, socket_events, start, tasks
+from benchmarks import (
+    beat,
+    callers,
+    document,
+    guarded,
+    lists,
+    log_in,
+    report,
+    socket_events,
+    start,
+    tasks,
+)
 from benchmarks.servers import servers
 
 _PARTS = {
     "guarded": guarded.measure,
     "callers": callers.measure,
+    "lists": lists.measure,
     "start": start.measure,
     "log-in": log_in.measure,
     "socket": socket_events.measure,
@@ -21,36 +38,58 @@ _PARTS = {
 _ROWS = {
     "guarded": {1},
     "callers": {3, 4, 13},
+    "lists": {14},
     "start": {15},
     "log-in": {2},
     "socket": {5},
     "tasks": {6, 7},
     "beat": {8, 9, 10, 11, 12, 16},
 }
+_LONGEST = 900.0
+"""Seconds of one part."""
 
 
 def main() -> None:
-    """Measure what the arguments name."""
+    """Measure what the arguments name; exit with 1 if a part failed."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*_PARTS, []], help="default: all")
     parser.add_argument("--row", type=int, help="only this row of the table")
     parser.add_argument("--rounds", type=int, default=5, help="medians are of so many rounds")
     parser.add_argument("--json", action="store_true", help="print JSON in place of a table")
+    parser.add_argument("--record", action="store_true", help="write docs/performance.*")
     given = parser.parse_args()
     parts = given.parts or [part for part in _PARTS if given.row in {None, *_ROWS[part]}]
-    figures = asyncio.run(_measure(parts, given.rounds))
+    figures, failed = asyncio.run(_measure(parts, given.rounds))
     if given.row is not None:
         figures = [figure for figure in figures if figure.row == given.row]
     print(report.as_json(figures) if given.json else report.as_table(figures))  # noqa: T201 - the result
+    if given.record:
+        document.record(figures)
+    if failed:
+        sys.exit(f"These could not be measured: {', '.join(failed)}.")
 
 
-async def _measure(parts: list[str], rounds: int) -> list[report.Figure]:
+async def _measure(parts: list[str], rounds: int) -> tuple[list[report.Figure], list[str]]:
     figures: list[report.Figure] = []
+    failed = []
+    for part in parts:
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(_LONGEST):
+                figures += await _measure_alone(part, rounds)
+        except Exception as error:  # noqa: BLE001 - the others are measured all the same
+            failed.append(part)
+            _say(f"{part}: FAILED: {error!r}")
+        _say(f"{part}: {time.monotonic() - began:.0f} s")
+    return sorted(figures, key=lambda figure: figure.row), failed
+
+
+async def _measure_alone(part: str, rounds: int) -> list[report.Figure]:
+    """Measure one part with servers of its own: what another left behind would cost memory and vacuuming."""
     with tempfile.TemporaryDirectory(prefix="portico-bench-") as directory:
         async with servers(Path(directory)) as started:
-            for part in parts:
-                figures += await _PARTS[part](started, rounds, _say)
-    return figures
+            measured: list[report.Figure] = await _PARTS[part](started, rounds, _say)
+            return measured
 
 
 def _say(text: str) -> None:

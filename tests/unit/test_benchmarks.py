@@ -1,10 +1,13 @@
 """What `make bench` says of a figure: how many times better it is, and whether that is enough."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks import __main__ as bench
+from benchmarks import document
 from benchmarks.report import Figure, as_json, as_table
 
 
@@ -46,3 +49,41 @@ def test_the_table_and_the_document_say_the_same() -> None:
 
     assert "MISS" in as_table([missed])
     assert json.loads(as_json([missed]))["figures"][0]["passes"] is False
+
+
+def test_the_documents_show_the_recorded_figures() -> None:
+    """`python -m benchmarks.document` writes them anew."""
+    for name, text in document.documents().items():
+        assert (Path(__file__).parents[2] / name).read_text() == text
+
+
+def test_a_recorded_row_replaces_the_older_figures_of_that_row_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("README.md", "README.zh-CN.md"):
+        (tmp_path / name).write_text("# Title\n<!-- figures -->\nold\n<!-- /figures -->\n")
+    (tmp_path / "docs").mkdir()
+    monkeypatch.setattr(document, "_ROOT", tmp_path)
+    log_in = a_figure(row=2, what="log-in", unit="/s", ours=40, reference=80, more_is_better=True)
+    document.record([log_in, a_figure(row=8), a_figure(row=8, what="of another size", target=0.05)])
+    document.record([a_figure(row=8, target=0.1)])
+
+    page = (tmp_path / "docs/performance.md").read_text()
+    assert "| 8 | idle tick | 0.1 ms |  |  | ≤ 0.1 ms | holds |" in page
+    assert "of another size" not in page
+    assert "| 2 | log-in | 40 /s | 80 /s () | 0.5 x |" in page
+    assert "- 40 log-ins a second: 50 % of" in (tmp_path / "README.md").read_text()
+    assert "old" not in (tmp_path / "README.zh-CN.md").read_text()
+
+
+async def test_a_part_that_fails_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def measure(part: str, _rounds: int) -> list[Figure]:
+        if part == "lists":
+            raise RuntimeError("not every answer is a success")
+        return [a_figure(what=part)]
+
+    monkeypatch.setattr(bench, "_measure_alone", measure)
+    figures, failed = await bench._measure(["guarded", "lists", "beat"], 1)
+
+    assert [figure.what for figure in figures] == ["guarded", "beat"]
+    assert failed == ["lists"]

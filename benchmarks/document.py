@@ -1,0 +1,283 @@
+"""`docs/performance.json`, and what is made of it: `docs/performance.md`, and the lines about it in both READMEs.
+
+`python -m benchmarks.document` writes the documents anew from the figures that are there.
+"""
+
+# ruff: noqa: RUF001 - Chinese punctuation
+
+import json
+import os
+import platform
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import Figure, cells
+
+_ROOT = Path(__file__).parents[1]
+_FIGURES = "docs/performance.json"
+_PAGE = "docs/performance.md"
+_READMES = {"README.md": "en", "README.zh-CN.md": "zh"}
+_BLOCK = re.compile(r"(?<=<!-- figures -->\n).*?(?=<!-- /figures -->)", re.DOTALL)
+
+_PACKAGES = {
+    "FastAPI": "fastapi",
+    "Starlette": "starlette",
+    "uvicorn": "uvicorn",
+    "SQLAlchemy": "sqlalchemy",
+    "redis-py": "redis",
+    "Celery": "celery",
+    "python-socketio": "python-socketio",
+}
+_TOPICS: Mapping[str, Sequence[int]] = {
+    "Requests": (1, 4, 13),
+    "Log-in and refresh": (2, 3),
+    "Lists": (14,),
+    "Socket.IO": (5,),
+    "Tasks": (6, 7),
+    "The beat": (8, 9, 10, 11, 12),
+    "Start and memory": (15, 16),
+}
+_HEAD = """# Performance
+
+Written by `make bench-docs`; do not edit it by hand. Each figure was measured beside its reference in one run, in
+turns: machines differ, so what counts is the ratio, of which more is better. Figures are medians of three to five
+rounds after one that does not count (peers with 100,000 tasks: of one round), under a load from a process of its own.
+CPU is user and system time of the server's processes. A target is what we want; **MISS** says that we do not have it.
+`make bench ROW=14` measures one row.
+"""
+
+
+def record(figures: Iterable[Figure]) -> None:
+    """Replace the recorded figures of the same rows, and write the documents."""
+    path = _ROOT / _FIGURES
+    recorded = json.loads(path.read_text())["figures"] if path.exists() else []
+    today = datetime.now(UTC).date().isoformat()  # noqa: TID251 - the date of the run
+    measured = [asdict(figure) | {"measured": today} for figure in figures]
+    rows = {each["row"] for each in measured}
+    kept = [each for each in recorded if each["row"] not in rows]
+    found = {"machine": _machine(), "figures": sorted(kept + measured, key=lambda f: f["row"])}
+    path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    write()
+
+
+def write() -> None:
+    """Write every document that shows the recorded figures."""
+    for name, text in documents().items():
+        (_ROOT / name).write_text(text)
+
+
+def documents() -> dict[str, str]:
+    """Return how each document is to read, by its path."""
+    recorded = json.loads((_ROOT / _FIGURES).read_text())
+    figures = [_figure(each) for each in recorded["figures"]]
+    dates = [each["measured"] for each in recorded["figures"]]
+    pages = {_PAGE: _page(recorded["machine"], figures, dates)}
+    for name, language in _READMES.items():
+        lines = "".join(f"- {line}\n" for line in _headlines(figures, language))
+        pages[name] = _BLOCK.sub(lambda _, new=lines: new, (_ROOT / name).read_text())  # type: ignore[misc]
+    return pages
+
+
+def _figure(recorded: Mapping[str, Any]) -> Figure:
+    return Figure(**{field.name: recorded[field.name] for field in fields(Figure)})
+
+
+def _page(machine: Mapping[str, str], figures: Sequence[Figure], dates: Sequence[str]) -> str:
+    parts = [_HEAD]
+    parts.append("".join(f"- {name}: {text}\n" for name, text in machine.items()))
+    for topic, rows in _TOPICS.items():
+        shown = [(f, date) for f, date in zip(figures, dates, strict=True) if f.row in rows]
+        if not shown:
+            continue
+        parts.append(f"## {topic}\n")
+        parts.append(_table(shown))
+        parts += _CHARTS[topic]([figure for figure, _ in shown]) if topic in _CHARTS else []
+    return "\n".join(parts)
+
+
+def _table(shown: Sequence[tuple[Figure, str]]) -> str:
+    lines: list[tuple[str, ...]] = [
+        ("row", "figure", "ours", "reference", "ratio", "target", "", "measured"),
+        ("---",) * 8,
+    ]
+    for figure, date in shown:
+        *most, verdict = cells(figure)
+        has_target = figure.target is not None or figure.ratio_target is not None
+        verdict = {"pass": "holds", "MISS": "**MISS**"}[verdict] if has_target else ""
+        lines.append((*most, verdict, date))
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+# --- growth, drawn ---
+
+
+def _callers(figures: Sequence[Figure]) -> list[str]:
+    shown = [f for f in figures if f.row == 13 and f.size]  # noqa: PLR2004 - the row
+    return _chart(
+        "CPU of a guarded request by the number of callers in a circle (µs)",
+        [f"{f.size:,}" for f in shown],
+        [[f.ours for f in shown]],
+    )
+
+
+def _lists(figures: Sequence[Figure]) -> list[str]:
+    shown = [f for f in figures if "keyword" in f.what and f.ratio_target]
+    named = [f.what.partition("keyword ")[2].partition(":")[0].removeprefix("of ") for f in shown]
+    return _chart(
+        "p95 of a page of users by the share that a keyword hits (ms): bars of 1,000,000 users, line of 10,000",
+        [name.replace(",", "") for name in named],
+        [[f.ours for f in shown], [f.reference or 0 for f in shown]],
+    )
+
+
+def _beat(figures: Sequence[Figure]) -> list[str]:
+    """Draw how many times as much 100,000 tasks cost as 10,000."""
+    of: dict[str, list[Figure]] = {}
+    for figure in figures:
+        if figure.size and figure.reference:
+            of.setdefault(figure.what.partition(": ")[2], []).append(figure)
+    pairs = {what: pair for what, pair in of.items() if len(pair) == 2}  # noqa: PLR2004 - sizes
+    return _chart(
+        "Cost with 100,000 tasks by the cost with 10,000 (times): bars ours, line the better peer",
+        [what.replace(",", "") for what in pairs],
+        [
+            [large.ours / small.ours for small, large in pairs.values()],
+            [(large.reference or 0) / (small.reference or 1) for small, large in pairs.values()],
+        ],
+    )
+
+
+_CHARTS: Mapping[str, Callable[[Sequence[Figure]], list[str]]] = {
+    "Requests": _callers,
+    "Lists": _lists,
+    "The beat": _beat,
+}
+
+
+def _chart(title: str, labels: Sequence[str], series: Sequence[Sequence[float]]) -> list[str]:
+    if not labels:
+        return []
+    top = max(max(values) for values in series) * 1.1
+    names = ", ".join(f'"{label}"' for label in labels)
+    drawn = [
+        f"  {kind} [{', '.join(f'{value:.3g}' for value in values)}]"
+        for kind, values in zip(("bar", "line"), series, strict=False)
+    ]
+    chart = [
+        "xychart-beta",
+        f'  title "{title}"',
+        f"  x-axis [{names}]",
+        f"  y-axis 0 --> {top:.3g}",
+    ]
+    return ["\n".join(["```mermaid", *chart, *drawn, "```", ""])]
+
+
+# --- the lines of the READMEs ---
+
+
+def _headlines(figures: Sequence[Figure], language: str) -> Iterable[str]:
+    """Yield the headlines whose figures are there."""
+    for row, begins, texts in _HEADLINES:
+        for figure in figures:
+            if figure.row == row and figure.what.startswith(begins):
+                values = {
+                    "ours": _short(figure.ours),
+                    "reference": _short(figure.reference or 0),
+                    "ratio": _short(figure.ratio or 0),
+                    "times": _short(1 / (figure.ratio or 1)),
+                    "percent": f"{(figure.ratio or 0) * 100:.0f}",
+                }
+                yield texts[language].format(**values)
+                break
+    pages = [f.ours for f in figures if f.row == 14 and f.target]  # noqa: PLR2004 - the row
+    if pages:
+        yield _PAGES[language].format(ours=_short(max(pages)))
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"  # noqa: PLR2004 - digits
+
+
+_HEADLINES: Sequence[tuple[int, str, Mapping[str, str]]] = (
+    (
+        1,
+        "guarded GET at WARNING, CPU",
+        {
+            "en": "A guarded request takes {times} times the CPU of the same handler in bare FastAPI"
+            " ({ours} µs by {reference}); Redis is asked each time.",
+            "zh": "受保护的请求耗费的 CPU 是裸 FastAPI 中同一处理函数的 {times} 倍"
+            "（{ours} µs 对 {reference} µs），且每次都向 Redis 查询。",
+        },
+    ),
+    (
+        1,
+        "guarded GET beside the best peer",
+        {
+            "en": "The better of two simple guards as templates have them costs {ratio} times as much.",
+            "zh": "两种常见模板里的简单守卫，较快的一种也要耗费 {ratio} 倍。",
+        },
+    ),
+    (
+        2,
+        "log-in",
+        {
+            "en": "{ours} log-ins a second: {percent} % of what the cores can verify of raw argon2.",
+            "zh": "每秒 {ours} 次登录：达到全部核心纯 argon2 校验速度的 {percent} %。",
+        },
+    ),
+    (
+        6,
+        "async no-op tasks, prefork",
+        {
+            "en": "An async Celery task runs at {percent} % of the rate of a plain sync one.",
+            "zh": "异步 Celery 任务的速率是普通同步任务的 {percent} %。",
+        },
+    ),
+    (
+        8,
+        "beat, 100,000 tasks",
+        {
+            "en": "A beat with 100,000 periodic tasks takes {ours} ms of CPU in an idle second"
+            " (the better peer: {reference}).",
+            "zh": "管理 100,000 个周期任务的 beat，空闲时每秒用 {ours} ms CPU（较好的同类：{reference} ms）。",
+        },
+    ),
+    (
+        11,
+        "beat, 100,000 tasks",
+        {
+            "en": "1,000 of 100,000 periodic tasks, due at once, are published within {ours} s"
+            " (p99; peers: more than {reference} s).",
+            "zh": "100,000 个周期任务中有 1,000 个同时到期，{ours} 秒内全部发布（p99；同类超过 {reference} 秒）。",
+        },
+    ),
+)
+_PAGES = {
+    "en": "Among 1,000,000 users a page of a search takes at most {ours} ms (p95),"
+    " whatever share of them the keyword hits.",
+    "zh": "在 1,000,000 个用户中搜索，无论关键词命中多少，一页最多 {ours} ms（p95）。",
+}
+
+
+def _machine() -> dict[str, str]:
+    """Return what the figures were measured on."""
+    processor = re.search(r"^model name\s*: (.+)$", _text("/proc/cpuinfo"), re.MULTILINE)
+    return {
+        "Processor": f"{processor[1] if processor else platform.machine()}, {os.cpu_count()} cores",
+        "Python": platform.python_version(),
+        "Packages": ", ".join(f"{name} {version(package)}" for name, package in _PACKAGES.items()),
+    }
+
+
+def _text(path: str) -> str:
+    file = Path(path)
+    return file.read_text() if file.exists() else ""
+
+
+if __name__ == "__main__":
+    write()
