@@ -4,8 +4,8 @@ import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
-from dependency_injector import containers, providers
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.astronomy import sun
@@ -13,6 +13,7 @@ from adapters.autowiring import UnresolvedFields, wire
 from adapters.celery.publishing_options import CeleryPublishingOptionsPolicy
 from adapters.environment.load import load_settings
 from adapters.environment.sources import names_environment
+from adapters.injection import Later, containers, providers
 from adapters.memory.access_cache import LocalAccessCache, MemoryAccessCache
 from adapters.memory.access_versions import MemoryAccessVersions
 from adapters.memory.audit_log import MemoryAuditLog
@@ -31,11 +32,6 @@ from adapters.memory.sessions import MemorySessionStore
 from adapters.memory.store import MemoryStore
 from adapters.memory.system import MemorySchema
 from adapters.memory.unit_of_work import MemoryUnitOfWork
-from adapters.mongo.audit_log import MongoAuditLog
-from adapters.mongo.client import mongo_client
-from adapters.mongo.health import MongoProbe
-from adapters.mongo.messages import MongoMessageHistory
-from adapters.mongo.sequences import MongoSequences
 from adapters.observability import configure_logging
 from adapters.postgres.engine import postgres_engine
 from adapters.postgres.health import PostgresProbe, SchemaProbe
@@ -48,7 +44,7 @@ from adapters.postgres.schema import PostgresSchema
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from adapters.redis.access_cache import RedisAccessCache
 from adapters.redis.access_versions import RedisAccessVersions
-from adapters.redis.client import redis_client
+from adapters.redis.client import RedisClient, redis_client
 from adapters.redis.connections import RedisConnectionRegistry
 from adapters.redis.event_emitter import RedisEventEmitter
 from adapters.redis.health import RedisProbe
@@ -63,15 +59,26 @@ from adapters.security.common_passwords import ZxcvbnCommonPasswords
 from adapters.security.device_cookies import HmacDeviceCookies
 from adapters.security.key_directory import make_keys, rotate_keys
 from adapters.security.keys import Keys, load_keys
-from adapters.security.password_hasher import Argon2PasswordHasher
-from adapters.security.password_transport import RsaPasswordTransport
 from adapters.security.pool import HashingPool
-from adapters.security.tokens import JoseTokens
 from adapters.system import SystemClock, SystemSecrets, Uuid7Generator
 from application.outbox_relay import OutboxRelay
+from application.ports.audit_log import AuditLog
+from application.ports.health import Probe
+from application.ports.messages import MessageHistory
+from application.ports.password_hasher import PasswordHasher
+from application.ports.password_transport import PasswordTransport
+from application.ports.sequences import Sequences
+from application.ports.tokens import Tokens
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.setting_problems import UnsafeSettings, problems_of
-from application.settings import PostgresSettings, Settings
+from application.settings import (
+    MongoSettings,
+    PasswordSettings,
+    PostgresSettings,
+    RedisSettings,
+    S3Settings,
+    Settings,
+)
 from application.use_cases import health, permissions
 from application.use_cases.access.change import CommitAccessChange
 from application.use_cases.access.guard import Authorize, Guard
@@ -164,6 +171,9 @@ from application.use_cases.sessions.refresh import RefreshSession
 from application.use_cases.sessions.tokens import IssueTokens
 from domain.scheduling.firing import Sun
 
+if TYPE_CHECKING:
+    from adapters.mongo.client import MongoClient
+
 __all__ = [
     "Container",
     "build",
@@ -177,9 +187,53 @@ __all__ = [
 ]
 
 
-def _direct_engine(engine: AsyncEngine, settings: PostgresSettings) -> AsyncEngine:
+# --- what is opened at its first use; `opened` closes it at the end ---
+
+
+def _engine(opened: AsyncExitStack, settings: PostgresSettings) -> AsyncEngine:
+    engine = postgres_engine(settings)
+    opened.push_async_callback(engine.dispose)
+    return engine
+
+
+def _direct_engine(
+    opened: AsyncExitStack, engine: AsyncEngine, settings: PostgresSettings
+) -> AsyncEngine:
     """Return the engine for what needs connections that stay the same: the one for everything, if it has them."""
-    return engine if settings.direct_url is None else postgres_engine(settings.direct)
+    return engine if settings.direct_url is None else _engine(opened, settings.direct)
+
+
+def _redis_client(opened: AsyncExitStack, settings: RedisSettings) -> RedisClient:
+    client = redis_client(settings)
+    opened.push_async_callback(client.aclose)
+    return client
+
+
+def _mongo_client(opened: AsyncExitStack, settings: MongoSettings) -> "MongoClient":
+    from adapters.mongo.client import mongo_client  # noqa: PLC0415 - see `Later`
+
+    client = mongo_client(settings)
+    # It says goodbye over blocking sockets.
+    opened.push_async_callback(asyncio.to_thread, client.close)
+    return client
+
+
+def _s3_client(opened: AsyncExitStack, settings: S3Settings) -> S3Client:
+    client = S3Client(settings)
+    opened.push_async_callback(client.aclose)
+    return client
+
+
+def _hashing_pool(opened: AsyncExitStack, settings: PasswordSettings) -> HashingPool:
+    pool = HashingPool(settings)
+    opened.callback(pool.close)
+    return pool
+
+
+def _definition_feed(opened: AsyncExitStack, *parts: Any, **named: Any) -> PostgresDefinitionFeed:  # noqa: ANN401
+    feed = PostgresDefinitionFeed(*parts, **named)
+    opened.push_async_callback(feed.aclose)
+    return feed
 
 
 class Container(containers.DeclarativeContainer):
@@ -197,13 +251,14 @@ class Container(containers.DeclarativeContainer):
     secrets = providers.Singleton(SystemSecrets)
     sun = providers.Object(sun)
 
-    # --- what is opened once and closed at the end ---
-    hashing_pool = providers.Singleton(HashingPool, settings.provided.passwords)
-    engine = providers.Singleton(postgres_engine, settings.provided.postgres)
-    direct_engine = providers.Singleton(_direct_engine, engine, settings.provided.postgres)
-    redis = providers.Singleton(redis_client, settings.provided.redis)
-    mongo = providers.Singleton(mongo_client, settings.provided.mongo)
-    s3 = providers.Singleton(S3Client, settings.provided.s3)
+    # --- what is opened once, and closed at the end if it was ---
+    opened: providers.Singleton[AsyncExitStack[Any]] = providers.Singleton(AsyncExitStack)
+    hashing_pool = providers.Singleton(_hashing_pool, opened, settings.provided.passwords)
+    engine = providers.Singleton(_engine, opened, settings.provided.postgres)
+    direct_engine = providers.Singleton(_direct_engine, opened, engine, settings.provided.postgres)
+    redis = providers.Singleton(_redis_client, opened, settings.provided.redis)
+    mongo = providers.Singleton(_mongo_client, opened, settings.provided.mongo)
+    s3 = providers.Singleton(_s3_client, opened, settings.provided.s3)
 
     # --- adapters ---
     publishing_options = providers.Singleton(CeleryPublishingOptionsPolicy)
@@ -264,7 +319,7 @@ class Container(containers.DeclarativeContainer):
         stores,
         memory=providers.Singleton(MemoryAuditLog, settings.provided.audit_log.retention, clock),
         servers=providers.Singleton(
-            MongoAuditLog,
+            Later(AuditLog, "adapters.mongo.audit_log:MongoAuditLog"),
             mongo,
             settings.provided.mongo,
             settings.provided.audit_log.retention,
@@ -273,7 +328,11 @@ class Container(containers.DeclarativeContainer):
     message_history = providers.Selector(
         stores,
         memory=providers.Singleton(MemoryMessageHistory),
-        servers=providers.Singleton(MongoMessageHistory, mongo, settings.provided.mongo),
+        servers=providers.Singleton(
+            Later(MessageHistory, "adapters.mongo.messages:MongoMessageHistory"),
+            mongo,
+            settings.provided.mongo,
+        ),
     )
     connection_registry = providers.Selector(
         stores,
@@ -288,7 +347,11 @@ class Container(containers.DeclarativeContainer):
     sequences = providers.Selector(
         stores,
         memory=providers.Singleton(MemorySequences),
-        servers=providers.Singleton(MongoSequences, mongo, settings.provided.mongo),
+        servers=providers.Singleton(
+            Later(Sequences, "adapters.mongo.sequences:MongoSequences"),
+            mongo,
+            settings.provided.mongo,
+        ),
     )
     probes = providers.Selector(
         stores,
@@ -297,8 +360,10 @@ class Container(containers.DeclarativeContainer):
             providers.Singleton(PostgresProbe, engine, settings.provided.postgres),
             providers.Singleton(SchemaProbe, engine, schema),
             providers.Singleton(RedisProbe, redis),
-            providers.Singleton(MongoProbe, mongo, settings.provided.mongo),
-            providers.Singleton(S3Probe, s3),
+            providers.Singleton(
+                Later(Probe, "adapters.mongo.health:MongoProbe"), mongo, settings.provided.mongo
+            ),
+            providers.Singleton(S3Probe, settings.provided.s3, clock),
         ),
     )
     inspections = providers.Selector(
@@ -327,7 +392,8 @@ class Container(containers.DeclarativeContainer):
         stores,
         memory=providers.Singleton(MemoryDefinitionFeed, memory_store),
         servers=providers.Singleton(
-            PostgresDefinitionFeed,
+            _definition_feed,
+            opened,
             direct_engine,
             settings.provided.postgres.direct,
             check_options=publishing_options.provided.problems,
@@ -339,12 +405,24 @@ class Container(containers.DeclarativeContainer):
         servers=providers.Singleton(PostgresRunLog, engine),
     )
     device_cookies = providers.Singleton(HmacDeviceCookies, keys.provided.name_key)
-    hasher = providers.Singleton(Argon2PasswordHasher, hashing_pool, settings.provided.passwords)
+    hasher = providers.Singleton(
+        Later(PasswordHasher, "adapters.security.password_hasher:Argon2PasswordHasher"),
+        hashing_pool,
+        settings.provided.passwords,
+    )
     common_passwords = providers.Singleton(ZxcvbnCommonPasswords)
     tokens = providers.Singleton(
-        JoseTokens, keys.provided.access, keys.provided.refresh, settings.provided.sessions, clock
+        Later(Tokens, "adapters.security.tokens:JoseTokens"),
+        keys.provided.access,
+        keys.provided.refresh,
+        settings.provided.sessions,
+        clock,
     )
-    transport = providers.Singleton(RsaPasswordTransport, keys.provided.transport, hashing_pool)
+    transport = providers.Singleton(
+        Later(PasswordTransport, "adapters.security.password_transport:RsaPasswordTransport"),
+        keys.provided.transport,
+        hashing_pool,
+    )
 
     keys_in_use = providers.Dict(
         access=keys.provided.access.active.id,
@@ -520,15 +598,5 @@ def _load_keys(settings: Settings) -> Keys:
 @asynccontextmanager
 async def running(container: Container) -> AsyncIterator[Container]:
     """Close on the way out what was opened on the way, in reverse."""
-    async with AsyncExitStack() as stack:
-        hashing_pool = container.hashing_pool()
-        stack.callback(hashing_pool.close)
-        if container.settings().stores == "servers":
-            stack.push_async_callback(container.engine().dispose)
-            stack.push_async_callback(container.direct_engine().dispose)
-            stack.push_async_callback(container.definition_feed().aclose)
-            stack.push_async_callback(container.redis().aclose)
-            # It says goodbye over blocking sockets.
-            stack.push_async_callback(asyncio.to_thread, container.mongo().close)
-            stack.push_async_callback(container.s3().aclose)
+    async with container.opened():
         yield container

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from dependency_injector import containers, providers
+from adapters.injection import Later, containers, providers
 
 
 class UnresolvedFields(TypeError):
@@ -45,7 +45,8 @@ def _provided_types(provider: providers.Provider[Any]) -> set[type]:
     if isinstance(provider, providers.Selector):
         return set.intersection(*map(_provided_types, provider.providers.values()))
     if isinstance(provider, providers.Factory | providers.BaseSingleton):
-        return set(getattr(provider.cls, "__mro__", ()))
+        made: object = provider.cls
+        return set(getattr(made.provides if isinstance(made, Later) else made, "__mro__", ()))
     return set()
 
 

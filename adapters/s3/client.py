@@ -59,14 +59,15 @@ def _prepare(settings: S3Settings) -> "tuple[Session, AioConfig]":
         retries={"mode": "standard", "total_max_attempts": 2},
         signature_version="s3v4",
         # A proxy cannot reach this machine; None: as the environment says.
-        proxies={} if _is_this_machine(settings.url) else None,
+        proxies={} if is_this_machine(settings.url) else None,
         s3={"addressing_style": "path"},  # what every compatible store understands
         request_checksum_calculation="when_required",  # many of them do not know the newer checksums
         response_checksum_validation="when_required",
     )
 
 
-def _is_this_machine(url: str | None) -> bool:
+def is_this_machine(url: str | None) -> bool:
+    """Return whether an address is of this machine, which no proxy can reach."""
     host = urlsplit(url or "").hostname or ""
     try:
         return ip_address(host).is_loopback

@@ -29,39 +29,66 @@ class Readiness:
 
 
 @dataclass(slots=True)
+class _Check:
+    """The last answer of one dependency, and the question that is on its way."""
+
+    probe: Probe
+    reason: str | None = None
+    """Why it cannot be used."""
+    answered_at: datetime | None = None
+    asking: asyncio.Task[None] | None = None
+
+    @property
+    def must_answer(self) -> bool:
+        """Whether its last answer cannot stand in for the next one."""
+        return self.probe.required or self.answered_at is None
+
+
+@dataclass(slots=True)
 class CheckReadiness:
-    """Ask every dependency at once. One per process: it remembers the answer for `cached_for`."""
+    """Ask every dependency, side by side. One per process: it remembers each answer for `cached_for`.
+
+    A dependency that not every request needs is waited for no longer than `grace` once it has answered; until it does,
+    its last answer stands, and the question goes on in the background.
+    """
 
     probes: Sequence[Probe]
     clock: Clock
     cached_for: timedelta = timedelta(seconds=1)
     timeout: timedelta = timedelta(seconds=1.5)
-    _answer: Readiness | None = field(default=None, init=False)
-    _answered_at: datetime | None = field(default=None, init=False)
-    _asking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    grace: timedelta = timedelta(seconds=0.1)
+    _checks: Sequence[_Check] = field(default=(), init=False)
+
+    def __post_init__(self) -> None:
+        self._checks = [_Check(probe) for probe in self.probes]
 
     async def __call__(self) -> Readiness:
-        async with self._asking:
-            now = self.clock.now()
-            if (
-                self._answer is None
-                or self._answered_at is None
-                or now - self._answered_at >= self.cached_for
-            ):
-                answers = await asyncio.gather(*(self._ask(probe) for probe in self.probes))
-                names = [probe.name for probe in self.probes]
-                reasons = {n: why for n, why in zip(names, answers, strict=True) if why is not None}
-                required = {probe.name for probe in self.probes if probe.required}
-                self._answer = Readiness(
-                    up=tuple(name for name in names if name not in reasons),
-                    down=tuple(name for name in reasons if name in required),
-                    degraded=tuple(name for name in reasons if name not in required),
-                    reasons=reasons,
-                )
-                self._answered_at = self.clock.now()
-            return self._answer
+        now = self.clock.now()
+        for check in self._checks:
+            is_old = check.answered_at is None or now - check.answered_at >= self.cached_for
+            if check.asking is None and is_old:
+                check.asking = asyncio.create_task(self._ask(check))
+        # Whoever asks may leave; the tasks end all the same.
+        if needed := [c.asking for c in self._checks if c.asking and c.must_answer]:
+            await asyncio.wait(needed)
+        if others := [c.asking for c in self._checks if c.asking]:
+            await asyncio.wait(others, timeout=self.grace.total_seconds())
+        down = [check for check in self._checks if check.reason is not None]
+        return Readiness(
+            up=tuple(check.probe.name for check in self._checks if check.reason is None),
+            down=tuple(check.probe.name for check in down if check.probe.required),
+            degraded=tuple(check.probe.name for check in down if not check.probe.required),
+            reasons={check.probe.name: str(check.reason) for check in down},
+        )
 
-    async def _ask(self, probe: Probe) -> str | None:
+    async def _ask(self, check: _Check) -> None:
+        try:
+            check.reason = await self._reason(check.probe)
+            check.answered_at = self.clock.now()
+        finally:
+            check.asking = None
+
+    async def _reason(self, probe: Probe) -> str | None:
         """Return why the dependency cannot be used, or None if it can."""
         try:
             async with asyncio.timeout(self.timeout.total_seconds()):

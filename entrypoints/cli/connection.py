@@ -64,6 +64,7 @@ async def wait_for(
         clock=container.clock(),
         cached_for=timedelta(0),
         timeout=_ANSWER_WITHIN,
+        grace=_ANSWER_WITHIN,
     )
     loop = asyncio.get_running_loop()
     end, pause = loop.time() + patience, _FIRST_PAUSE

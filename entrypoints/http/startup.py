@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 import structlog
 
 from application.ports.system import MigrationsRefused
+from application.use_cases.health import CheckReadiness
 from bootstrap import Container
 from domain.errors import Unavailable
 from domain.permissions import Route
@@ -40,8 +42,14 @@ class SchemaNotCurrent(StartRefused):
 
 async def ready(container: Container, *, patience: Sequence[float] = PATIENCE) -> None:
     """Wait until the process can start, `patience` seconds between attempts; raise `StartRefused` if it cannot."""
+    check = CheckReadiness(
+        # The others would hold up the start while they are down, and change nothing.
+        probes=[probe for probe in container.probes() if probe.required],
+        clock=container.clock(),
+        cached_for=timedelta(0),
+    )
     for seconds in (*patience, None):
-        readiness = await container.check_readiness()()
+        readiness = await check()
         if set(readiness.down) <= {"schema"}:  # checked below; waiting does not help
             break
         if seconds is None:

@@ -57,7 +57,7 @@ class Probes:
                 self.opened.push_async_callback(asyncio.to_thread, mongo.close)
                 return MongoProbe(mongo, settings)
             case _:
-                return S3Probe(self.s3(replace(self._s3, url=url, timeout=timeout)))
+                return S3Probe(replace(self._s3, url=url, timeout=timeout), SystemClock())
 
     def s3(self, settings: S3Settings) -> S3Client:
         client = S3Client(settings)

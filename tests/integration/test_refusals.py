@@ -21,7 +21,6 @@ from adapters.postgres.engine import connect, postgres_engine
 from adapters.postgres.health import PostgresProbe
 from adapters.redis.client import redis_client
 from adapters.redis.health import RedisProbe
-from adapters.s3.client import S3Client
 from adapters.s3.health import S3Probe
 from adapters.system import SystemClock
 from application.ports.health import Probe
@@ -263,9 +262,7 @@ async def test_mongo_that_requires_a_password_is_down_without_one(
 # --- S3 -----------------------------------------------------------------------------------------
 
 
-async def test_s3_says_why(
-    opened: AsyncExitStack, s3_settings: S3Settings, unused_tcp_port: int
-) -> None:
+async def test_s3_says_why(s3_settings: S3Settings, unused_tcp_port: int) -> None:
     url = urlsplit(s3_settings.url or "")
     said = {
         "port": replace(s3_settings, url=f"http://127.0.0.1:{unused_tcp_port}"),
@@ -278,9 +275,7 @@ async def test_s3_says_why(
 
     reasons: dict[str, str] = {}
     for name, settings in said.items():
-        client = S3Client(settings)
-        opened.push_async_callback(client.aclose)
-        reasons[name] = await reason(S3Probe(client))
+        reasons[name] = await reason(S3Probe(settings, SystemClock()))
 
     assert reasons == {
         "port": REFUSED,

@@ -121,6 +121,33 @@ async def test_however_many_ask_at_once_each_dependency_is_asked_once(
     assert probe.asked == 1
 
 
+async def test_optional_dependencies_delay_readiness_only_until_their_first_answer(
+    clock: MovableClock,
+) -> None:
+    """Its last answer stands until the next one has come."""
+    answer_now = asyncio.Event()
+
+    async def fail_later() -> None:
+        await answer_now.wait()
+        raise ConnectionRefusedError
+
+    redis, mongo = AProbe("redis"), AProbe("mongo", required=False)
+    check = readiness(clock, redis, mongo)
+    check.grace = timedelta(0)
+    assert (await check()).degraded == ()
+
+    mongo.behaviour = fail_later
+    await clock.pass_time(timedelta(seconds=1))
+    assert (await check()).degraded == ()
+    await clock.pass_time(timedelta(seconds=1))
+    assert (await check()).degraded == ()
+    assert (redis.asked, mongo.asked) == (3, 2)
+
+    answer_now.set()
+    await asyncio.sleep(0)
+    assert (await check()).degraded == ("mongo",)
+
+
 async def test_a_client_that_disconnects_during_the_check_leaves_the_next_one_an_answer(
     clock: MovableClock,
 ) -> None:

@@ -12,7 +12,6 @@ from adapters.memory.unit_of_work import MemoryUnitOfWork
 from application.ports.health import Probe
 from application.setting_problems import UnsafeSettings
 from application.settings import CorsSettings, HttpSettings
-from application.use_cases.health import CheckReadiness
 from domain.errors import Unavailable
 from domain.permissions import Route
 from entrypoints.http.app import create_app
@@ -46,9 +45,7 @@ class OldSchema(MemorySchema):
 
 def world_with(*dependencies: Dependency) -> World:
     world = World()
-    world.container.check_readiness.override(
-        providers.Object(CheckReadiness(probes=dependencies, clock=world.clock))
-    )
+    world.container.probes.override(providers.Object(dependencies))
     return world
 
 
@@ -123,16 +120,22 @@ async def test_an_application_starts_and_stops(web: Web) -> None:
 
 async def test_a_process_waits_for_what_comes_up_late_and_says_so() -> None:
     postgres = Dependency("postgres", answers_at=3)
-    world = World()
-    world.container.check_readiness.override(
-        providers.Factory(CheckReadiness, probes=[postgres], clock=world.clock)
-    )
+    world = world_with(postgres)
 
     with structlog.testing.capture_logs() as logs:
         await ready(world.container, patience=(0, 0, 0))
 
     assert [line["down"] for line in logs] == [("postgres",)] * 2
     assert postgres.asked == 3
+
+
+async def test_a_process_starts_without_what_only_a_part_needs() -> None:
+    """And does not even ask for it: that took a second and a half of the start while it was down."""
+    mongo = Dependency("mongo", 1000, required=False)
+
+    await ready(world_with(Dependency("postgres"), mongo).container, patience=())
+
+    assert mongo.asked == 0
 
 
 async def test_a_process_gives_up_on_what_never_comes_up() -> None:

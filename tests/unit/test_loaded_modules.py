@@ -1,0 +1,51 @@
+"""No process loads what it does not use: memory, and the time of its start."""
+
+import subprocess
+import sys
+from collections.abc import Iterable
+
+import pytest
+
+from adapters.injection import Later
+from bootstrap import Container
+
+HTTP = {"fastapi", "starlette", "uvicorn"}
+CELERY = {"celery", "kombu"}
+DOCUMENTS = {"motor", "pymongo", "bson"}
+FILES = {"aioboto3", "aiobotocore", "boto3", "botocore", "aiohttp"}
+HASHES = {"argon2", "zxcvbn"}
+TESTS = {"werkzeug", "pytest"}
+WORKER = "celery.__main__, entrypoints.celery.app"
+
+
+@pytest.mark.parametrize(
+    ("modules", "unused"),
+    [
+        (f"{WORKER}, entrypoints.celery.tasks", HTTP | DOCUMENTS | FILES | HASHES | TESTS),
+        (f"{WORKER}, entrypoints.celery.scheduler", HTTP | DOCUMENTS | FILES | HASHES | TESTS),
+        ("entrypoints.cli.api, entrypoints.http.app", CELERY | FILES | TESTS | {"zxcvbn"}),
+        ("entrypoints.cli.main", HTTP | CELERY | DOCUMENTS | FILES | HASHES | {"sqlalchemy"}),
+        ("entrypoints.cli.app", HTTP | CELERY | DOCUMENTS | FILES | HASHES | {"sqlalchemy"}),
+    ],
+)
+def test_a_process_loads_only_what_it_uses(modules: str, unused: set[str]) -> None:
+    code = (
+        f"import sys; import {modules}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    )
+    loaded = subprocess.run(  # noqa: S603 - ours
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.split()
+
+    assert unused & {*loaded} == set()
+
+
+def later_ones() -> list[Later]:
+    """Return what the container imports at its first use."""
+    providers: Iterable[object] = Container.traverse()  # type: ignore[call-overload]  # its types want an argument
+    made = (getattr(provider, "cls", None) for provider in providers)
+    return [each for each in made if isinstance(each, Later)]
+
+
+@pytest.mark.parametrize("later", later_ones(), ids=lambda later: later.name)
+def test_what_is_imported_later_is_there_and_provides_its_type(later: Later) -> None:
+    assert later.provides in later.made.__mro__
