@@ -82,6 +82,7 @@ from application.settings import (
 from application.use_cases import health, permissions
 from application.use_cases.access.change import CommitAccessChange
 from application.use_cases.access.guard import Authorize, Guard
+from application.use_cases.access.recheck import RecheckCallers
 from application.use_cases.access.roles import (
     CreateRole,
     DeleteRoles,
@@ -458,6 +459,7 @@ class Container(containers.DeclarativeContainer):
     # --- use cases: access ---
     guard = providers.Singleton(Guard)
     authorize = providers.Factory(Authorize)
+    recheck_callers = providers.Singleton(RecheckCallers)
     commit_access = providers.Factory(CommitAccessChange)
     create_role = providers.Factory(CreateRole)
     replace_role = providers.Factory(ReplaceRole)

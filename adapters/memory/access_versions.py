@@ -1,7 +1,7 @@
 """Versions of access in memory, with the semantics of `adapters.redis.access_versions`."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -39,6 +39,11 @@ class MemoryAccessVersions(AccessVersions):
                 change.everyone or user_id in change.user_ids for change in self._changes()
             ),
         )
+
+    async def fetch_many(
+        self, callers: Sequence[tuple[UserId, SessionId]]
+    ) -> Sequence[AccessSnapshot]:
+        return [await self.fetch(*caller) for caller in callers]
 
     async def mark_dirty(self, change: Change) -> None:
         self._under_way = {c.id: self._under_way[c.id] for c in self._changes()}

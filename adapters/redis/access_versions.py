@@ -66,6 +66,11 @@ class RedisAccessVersions(AccessVersions):
     async def fetch(self, user_id: UserId, session_id: SessionId) -> AccessSnapshot:
         return await self._fetched((user_id, session_id))
 
+    async def fetch_many(
+        self, callers: Sequence[tuple[UserId, SessionId]]
+    ) -> Sequence[AccessSnapshot]:
+        return await self._fetched.many(callers)
+
     async def mark_dirty(self, change: Change) -> None:
         await self._mark_dirty([_VERSIONS], *self._operands(change))
 

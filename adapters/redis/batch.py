@@ -24,12 +24,19 @@ class Batch(Generic[Question, Answer]):
 
     async def __call__(self, question: Question) -> Answer:
         """Return the answer, or raise the error of the batch."""
+        return await self._put(question)
+
+    async def many(self, questions: Sequence[Question]) -> list[Answer]:
+        """Return the answers in the order of the questions, or raise the error of a batch."""
+        return await asyncio.gather(*map(self._put, questions))
+
+    def _put(self, question: Question) -> asyncio.Future[Answer]:
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._asked.append((question, answer))
         if self._answering is None:
             # It starts after the tasks that are ready now, and collects all their questions.
             self._answering = asyncio.create_task(self._answer())
-        return await answer
+        return answer
 
     async def _answer(self) -> None:
         sent: list[tuple[Question, asyncio.Future[Answer]]] = []

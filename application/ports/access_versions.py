@@ -1,6 +1,6 @@
 """Versions of what users may do, by which every process knows when its copy is out of date."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
@@ -64,6 +64,12 @@ class AccessVersions(Protocol):
 
         The snapshot is never older than the call: a caller only shares a round trip that starts after it.
         """
+        ...
+
+    async def fetch_many(
+        self, callers: Sequence[tuple[UserId, SessionId]]
+    ) -> Sequence[AccessSnapshot]:
+        """Return a snapshot of each, as `fetch` does, in a round trip for hundreds of them together."""
         ...
 
     async def mark_dirty(self, change: Change) -> None:

@@ -24,7 +24,7 @@ from local_stack.stack import running_stack
 _log = logging.getLogger("portico.cli")
 
 # By name: entrypoints do not know each other, and every worker process loads it for itself.
-APPLICATION = "entrypoints.http.app:create_app"
+APPLICATION = "entrypoints.api:create_api"
 
 
 def serve(*, host: str | None, port: int | None, workers: int | None, patience: float) -> None:
@@ -59,7 +59,11 @@ def options(settings: Settings) -> dict[str, Any]:
         "log_config": None,
         "access_log": False,
         "proxy_headers": False,
-        "ws": "none",
+        "ws": "entrypoints.socketio.protocol:WebSocketProtocol",
+        "ws_max_size": settings.http.body_limit,
+        # A compressor for each connection would take most of its memory.
+        "ws_per_message_deflate": False,
+        "ws_ping_interval": None,  # Engine.IO has pings of its own
         "server_header": False,
         "timeout_graceful_shutdown": ceil(settings.http.stop_timeout.total_seconds()),
     }

@@ -1,13 +1,15 @@
 """The FastAPI application: routes, middleware, start and stop."""
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import Protocol
 
 from fastapi import APIRouter, FastAPI
 
 import bootstrap
 from application.settings import HttpSettings, Settings
 from bootstrap import Container
+from domain.permissions import Route
 from entrypoints import garbage_collection
 from entrypoints.http import docs, health, v1
 from entrypoints.http.middleware import middleware
@@ -18,6 +20,18 @@ from entrypoints.http.router import check_declared
 from entrypoints.http.sessions import keys
 from entrypoints.http.startup import ready, register_process
 from entrypoints.wiring import attach
+
+
+class Companion(Protocol):
+    """What the process serves beside the routes, with the same container."""
+
+    def permissions(self) -> Sequence[Route]:
+        """Return what it serves only to callers with a permission."""
+        ...
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """Serve while the block runs."""
+        ...
 
 
 def create_app(
@@ -40,6 +54,7 @@ def create_app(
     settings = container.settings()
     app = described_app(settings.http, debug=settings.environment.debug, routers=routers)
     attach(app.state, container)
+    app.state.companion = None
     app.state.owns_process = owns_process
     return app
 
@@ -76,8 +91,16 @@ async def _lifespan(app: DescribedAPI) -> AsyncIterator[None]:
     async with bootstrap.running(container):
         await ready(container)
         _check_routes(app)  # again: routes may have been added since
-        await register_process(container, [*guarded_routes(app.routes)])
-        async with container.outbox_relay().running():
+        companion: Companion | None = app.state.companion
+        permissions = [
+            *guarded_routes(app.routes),
+            *(companion.permissions() if companion else ()),
+        ]
+        await register_process(container, permissions)
+        async with (
+            container.outbox_relay().running(),
+            companion.running() if companion else nullcontext(),
+        ):
             if app.state.owns_process:
                 garbage_collection.freeze_heap()
             yield

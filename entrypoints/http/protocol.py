@@ -1,7 +1,8 @@
 """uvicorn's HTTP protocol with limits of time and size; invalid requests get a problem as the response.
 
 Every state of a connection is bounded: waiting for a head, reading a body, waiting behind earlier requests of the same
-connection (pipelining), and writing a response. No connection is upgraded to another protocol.
+connection (pipelining), and writing a response. The only protocol that a connection is upgraded to is WebSocket, at the
+path of Socket.IO.
 """
 
 import asyncio
@@ -25,9 +26,13 @@ from uvicorn.protocols.http.httptools_impl import (
 from entrypoints.http.errors import problem_response
 from entrypoints.http.middleware import SECURITY_HEADERS
 from entrypoints.http.request_context import begin_request
+from entrypoints.http.request_head import is_handshake
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
+
+SOCKET_PATH = "/socket.io/"
+"""Where Socket.IO is."""
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("portico.http")
 
@@ -62,6 +67,7 @@ class TimeoutProtocol(HttpToolsProtocol):
         self._running: RequestResponseCycle | None = None
         self._unsent: tuple[float, int] | None = None
         self._yields = False
+        self._is_handshake = False
         self._await_request()
         self._schedule_check()
 
@@ -96,6 +102,7 @@ class TimeoutProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._await_request()
         self._has_started = True
+        self._is_handshake = False
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -110,7 +117,18 @@ class TimeoutProtocol(HttpToolsProtocol):
             raise _Rejected
         if b"#" in self.url:
             raise _Rejected  # a request target has no fragment (RFC 9112 §3.2); uvicorn would drop it silently
+        self._is_handshake = (
+            self.ws_protocol_class is not None
+            and self.parser.get_method() == b"GET"
+            and self.url.partition(b"?")[0] == SOCKET_PATH.encode()
+            and self.parser.get_http_version() == "1.1"
+            # Behind an earlier request, the response to that one would be written into the other protocol.
+            and not (self.pipeline or self._is_answering())
+            and is_handshake(self.url, self.headers)
+        )
         super().on_headers_complete()
+        if self._is_handshake:
+            return
         self._is_in_head = False
         # Trailers land in this list, which nobody reads: the checks of the headers have not seen them.
         self.headers = []
@@ -148,12 +166,13 @@ class TimeoutProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _should_upgrade(self) -> bool:
-        """Return whether another protocol takes over the connection. None does: the request is an ordinary one.
+        """Return whether WebSocket takes over the connection; if not, the request is an ordinary one."""
+        return self._is_handshake
 
-        Socket.IO will return True here, for a GET of its path with a complete handshake and no body. The clock of the
-        head runs until then.
-        """
-        return False
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over; from now on the other protocol bounds it."""
+        self._watch.cancel()
+        super().handle_websocket_upgrade()
 
     def _unsupported_upgrade_warning(self) -> None:
         # The next bytes may belong to the other protocol, so this request is the last one; uvicorn drops the rest.

@@ -1,10 +1,13 @@
 """Checks of the head of a request, before anything acts on it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
 
 # uvicorn treats 2.0 and 0.9 as 1.1, although their framing differs.
 _VERSIONS = frozenset({"1.0", "1.1"})
@@ -21,30 +24,47 @@ def check_head(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
 
     `headers` has the first value of each header.
     """
-    if fault := _fault(scope, headers):
+    fault = _fault(scope["http_version"], scope["headers"], headers)
+    if fault is None and b"upgrade" in headers:
+        upgrade = b",".join(_values(scope["headers"], b"upgrade"))
+        if b"websocket" in upgrade.lower():
+            fault = "A WebSocket begins with a complete handshake, at the path of Socket.IO"
+    if fault is not None:
         raise HTTPException(400, fault, headers={"Connection": "close"})
 
 
-def _fault(scope: Scope, headers: Mapping[bytes, bytes]) -> str | None:
-    version: str = scope["http_version"]
+def is_handshake(url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Return whether a GET with these headers opens a WebSocket (RFC 6455 §4.2.1); their names are in lower case."""
+    if _fault("1.1", headers, dict(reversed(headers))) is not None:
+        return False
+    # As uvicorn's protocol will do it with the same bytes. That one neither answers nor closes what it cannot read.
+    protocol = ServerProtocol()
+    lines = [b"GET %b HTTP/1.1" % url, *(b"%b: %b" % header for header in headers), b"", b""]
+    protocol.receive_data(b"\r\n".join(lines))
+    return any(
+        protocol.accept(event).status_code == HTTPStatus.SWITCHING_PROTOCOLS
+        for event in protocol.events_received()
+        if isinstance(event, Request)
+    )
+
+
+def _fault(
+    version: str, sent: Sequence[tuple[bytes, bytes]], headers: Mapping[bytes, bytes]
+) -> str | None:
     if version not in _VERSIONS:
         return "This version of HTTP is not supported"
-    upgrade = headers.get(b"upgrade", b"")
-    if len(headers) < len(scope["headers"]):
+    if len(headers) < len(sent):
         for name in _SINGLE:
-            if len(_values(scope, name)) > 1:
+            if len(_values(sent, name)) > 1:
                 return f"The header {name.decode()} is repeated"
-        upgrade = b",".join(_values(scope, b"upgrade"))
     host = headers.get(b"host", b"none" if version == "1.0" else b"")
     if not _HOST.fullmatch(host.strip(b" \t")):
         return "The header host is missing or not valid"
     encoding = headers.get(b"transfer-encoding")
     if encoding is not None and (version == "1.0" or encoding.strip(b" \t").lower() != b"chunked"):
         return "The transfer encoding of the body is not supported"
-    if b"websocket" in upgrade.lower():
-        return "WebSocket is not supported"
     return None
 
 
-def _values(scope: Scope, name: bytes) -> list[bytes]:
-    return [value for key, value in scope["headers"] if key == name]
+def _values(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
+    return [value for key, value in headers if key == name]

@@ -1,6 +1,8 @@
 """uvicorn's WebSocket protocol, in which no connection outlives its end."""
 
 import asyncio
+import logging
+import random
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -9,13 +11,23 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """Cuts a connection `patience` seconds after it was to be closed.
 
-    uvicorn closes a transport, which then waits until everything is sent: for ever, if the client reads nothing.
+    uvicorn closes a transport, which then waits until everything is sent: for ever, if the client reads nothing. When
+    the server stops, it closes all connections at once; here they close one after the other, so that their clients do
+    not all connect to the next server in the same moment.
     """
 
     patience = 10.0
     """Seconds."""
+    closed_per_second = 500
+    """When the server stops; the last ones close after `longest_stop` seconds all the same."""
+    longest_stop = 10.0
 
     _cut: asyncio.TimerHandle | None = None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # The lines about handshakes have the query in them, in which some clients send secrets.
+        self.logger = logging.getLogger("uvicorn.access")
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._cut is not None:
@@ -23,8 +35,13 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
-        super().shutdown()
-        self._cut_in_time()
+        window = min(len(self.connections) / self.closed_per_second, self.longest_stop)
+        self.loop.call_later(random.uniform(0, window), self._stop)  # noqa: S311 - no secret
+
+    def _stop(self) -> None:
+        if not self.disconnected:
+            super().shutdown()  # with 1012, Service Restart
+            self._cut_in_time()
 
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()

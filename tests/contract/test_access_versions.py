@@ -251,3 +251,16 @@ async def test_a_caller_who_goes_away_takes_no_other_along(harness: VersionsHarn
     answers = await asyncio.gather(*fetches, return_exceptions=True)
     expected = await harness.fetch()
     assert answers[1::2] == [expected] * 5
+
+
+async def test_many_snapshots_are_those_of_each(harness: VersionsHarness) -> None:
+    await harness.begun(ADA)
+    callers = [(user_id, harness.session_of[user_id].id) for user_id in (ADA, GRACE_HOPPER)]
+    unknown = (ADA, harness.session_of[GRACE_HOPPER].id)
+
+    found = await harness.versions.fetch_many([*callers * 300, unknown])
+
+    assert found[:2] == [await harness.fetch(ADA), await harness.fetch(GRACE_HOPPER)]
+    assert list(found[:600]) == [*found[:2]] * 300
+    assert not found[600].session_alive
+    assert await harness.versions.fetch_many([]) == []

@@ -17,12 +17,11 @@ from typing import Any
 import httpx
 import pytest
 import structlog
-import uvicorn
 import uvloop
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
 import bootstrap
@@ -36,11 +35,11 @@ from application.settings import (
     S3Settings,
     Settings,
 )
-from entrypoints.cli.api import options
 from entrypoints.http.app import create_app
 from entrypoints.http.envelope import Envelope
 from entrypoints.http.protocol import TimeoutProtocol
 from entrypoints.http.security import PublicRoute
+from tests.support.http_server import assert_problem, exchange, serving
 from tests.support.keys import key_settings
 from tests.support.servers import Servers
 from tests.support.world import IN_MEMORY, World
@@ -52,37 +51,10 @@ NEW_PASSWORD = "purple elephants dance at noon"
 # --- over real sockets --------------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def serving(app: FastAPI, settings: Settings, **changes: Any) -> AsyncIterator[int]:
-    """Serve `app` as `portico api` does, but for `changes`; yield the port."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    port: int = listening.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(app, **(options(settings) | {"loop": "none"} | changes)))
-    task = asyncio.create_task(server.serve(sockets=[listening]))
-    try:
-        yield port  # whoever connects before the server has started waits in its backlog
-    finally:
-        server.should_exit = True
-        await task
-
-
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
     async with serving(create_app(container=World().container), IN_MEMORY) as port:
         yield port
-
-
-async def exchange(port: int, *sent: bytes) -> bytes:
-    """Send some pieces on one connection, then read until the server closes it."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        for piece in sent:
-            writer.write(piece)
-            await writer.drain()
-        async with asyncio.timeout(10):
-            return await reader.read()
-    finally:
-        writer.close()
 
 
 async def test_head_has_the_headers_of_get_and_nothing_after_them(port: int) -> None:
@@ -767,21 +739,6 @@ async def test_requests_that_http_forbids_are_refused(reading_port: int, sent: b
 )
 async def test_valid_http_is_accepted(reading_port: int, sent: bytes) -> None:
     assert statuses(await exchange(reading_port, sent)) == [200]
-
-
-def assert_problem(answer: bytes, status: int, error: str) -> None:
-    """Look for all that every error response has."""
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 %d " % status)
-    headers = dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:])
-    problem = json.loads(body)
-    assert headers[b"content-type"] == b"application/problem+json"
-    assert headers[b"connection"] == b"close"
-    assert headers[b"x-request-id"].decode() == problem["requestId"]
-    assert headers[b"x-content-type-options"] == b"nosniff"
-    assert headers[b"cache-control"] == b"no-store"
-    assert int(headers[b"content-length"]) == len(body)
-    assert (problem["status"], problem["error"]) == (status, error)
 
 
 # --- over real stores ---------------------------------------------------------------------------

@@ -228,6 +228,9 @@ class StepwiseVersions(AccessVersions):
     async def fetch(self, user_id: UserId, session_id: Any) -> AccessSnapshot:
         return await self._steps.carry(lambda: self._versions.fetch(user_id, session_id))
 
+    async def fetch_many(self, callers: Any) -> Any:
+        return await self._steps.carry(lambda: self._versions.fetch_many(callers))
+
     async def mark_dirty(self, change: Change) -> None:
         await self._steps.carry(lambda: self._versions.mark_dirty(change))
 

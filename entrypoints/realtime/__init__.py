@@ -1,0 +1,1 @@
+"""The product on Socket.IO: who may connect, who may send which event, and the events themselves."""
