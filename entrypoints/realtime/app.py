@@ -1,16 +1,24 @@
 """Socket.IO beside the routes of an application, in the same process and with the same container."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any
 
 from fastapi import FastAPI
 
 from bootstrap import Container
+from domain.connections import ProcessId
 from domain.permissions import Route
-from entrypoints.realtime.security import Principal, Principals, check_declared, guarded_events
+from entrypoints.realtime.connections import LocalConnections
+from entrypoints.realtime.documents import document
+from entrypoints.realtime.lease import ConnectionLease
+from entrypoints.realtime.rooms import leave_what_is_forbidden
+from entrypoints.realtime.security import check_declared, guarded_events
 from entrypoints.realtime.server import described_server
 from entrypoints.realtime.sweeper import Sweeper
+from entrypoints.socketio.manager import ChannelManager
 from entrypoints.socketio.metrics import Metrics
 from entrypoints.socketio.router import SocketRouter
 
@@ -30,27 +38,46 @@ class Realtime:
     ) -> None:
         """Serve our events and those of `routers` with the container of `app`; raise `UndeclaredEvent`."""
         container: Container = app.state.container
+        settings = container.settings()
         self.sio = described_server(
-            container.settings().http, routers=routers, metrics=metrics, app=app
+            settings.http,
+            routers=routers,
+            client_manager=ChannelManager(container.event_emitter()),
+            metrics=metrics,
+            app=app,
         )
-        self.principals = app.state.principals = Principals()
+        self.local = LocalConnections(self.sio, ProcessId(container.ids().new().hex))
+        app.state.local_connections = self.local
         self.sweeper = Sweeper(
-            self.sio,
-            self.principals,
+            self.local,
             clock=container.clock(),
             recheck=container.recheck_callers(),
-            on_changed=self._leave_rooms,
+            on_changed=partial(
+                leave_what_is_forbidden, self.local, leave_room=container.leave_room()
+            ),
+        )
+        self.lease = ConnectionLease(
+            self.local,
+            settings.realtime,
+            renew=container.renew_connections(),
+            close=container.close_connection(),
+            close_all=container.close_all_connections(),
         )
 
     def permissions(self) -> Sequence[Route]:
         """Return the events that require a permission."""
         return [*guarded_events(self.sio)]
 
+    def document(self) -> Mapping[str, Any]:
+        """Return the AsyncAPI document of all events."""
+        return document(self.sio)
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Check connections while the block runs; on the way out, let the handlers of the last ones end."""
+        """Hear other processes and check connections while the block runs; at its end let the last handlers end."""
         check_declared(self.sio)  # again: events may have been added since
-        sweeping = asyncio.create_task(self.sweeper.run())
+        self.sio.start_listening()
+        tasks = [asyncio.create_task(each.run()) for each in (self.sweeper, self.lease)]
         try:
             yield
         finally:
@@ -58,10 +85,8 @@ class Realtime:
                 async with asyncio.timeout(_LAST_HANDLERS):
                     while self.sio.connection_count:  # noqa: ASYNC110 - nobody says when it is 0
                         await asyncio.sleep(0.01)
-            sweeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await sweeping
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            await self.lease.end()
             await self.sio.shutdown()
-
-    async def _leave_rooms(self, principal: Principal) -> None:
-        pass

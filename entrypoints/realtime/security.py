@@ -5,7 +5,6 @@ Each event declares in its `dependencies` who may send it: `PublicEvent`, `Authe
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from inspect import cleandoc, getdoc
@@ -22,6 +21,7 @@ from domain.grants import PermissionCode
 from domain.permissions import Route
 from domain.sessions import NotAuthenticated
 from entrypoints.client_address import client_of
+from entrypoints.realtime.connections import Principal, local_connections
 from entrypoints.socketio.handlers import PlannedHandler
 from entrypoints.socketio.namespace import PREFIX
 from entrypoints.socketio.parameters import SID, Auth, Event, Namespace
@@ -35,32 +35,6 @@ _TAG = "realtime"
 
 _guard = use_case(Container.guard)
 _tokens = use_case(Container.tokens)
-
-
-@dataclass(slots=True)
-class Principal:
-    """Whose a connection to a namespace is, and until when."""
-
-    sid: str
-    namespace: str
-    checked: Checked
-    """As of the last check. Each event is checked again when it comes."""
-    expires_at: datetime
-
-    @property
-    def caller(self) -> Caller:
-        """The user with their session and client."""
-        return self.checked.caller
-
-
-class Principals(dict[str, Principal]):
-    """The principals of the connections of a server, by sid."""
-
-
-def principals_of(connection: HTTPConnection) -> Principals:
-    """Return the principals of the server that serves `connection`."""
-    principals: Principals = connection.app.state.principals
-    return principals
 
 
 # --- dependencies -------------------------------------------------------------------------------
@@ -79,7 +53,7 @@ async def authenticate(
     client = _client_info(connection, sid)
     checked, expires_at = await check_token(token, client, connection)
     _bind(checked.caller, sid)
-    principals = principals_of(connection)
+    principals = local_connections(connection).principals
     principals[sid] = principal = Principal(sid, namespace, checked, expires_at)
     try:
         yield principal
@@ -98,7 +72,7 @@ async def check_token(
 
 async def principal(sid: SID, connection: HTTPConnection) -> Principal:
     """Return whose the connection is; raise `NotAuthenticated` in a namespace that accepts everybody."""
-    found = principals_of(connection).get(sid)
+    found = local_connections(connection).principals.get(sid)
     if found is None:
         raise NotAuthenticated
     return found

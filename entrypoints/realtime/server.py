@@ -8,14 +8,23 @@ from fastapi import FastAPI
 
 from application.settings import HttpSettings
 from domain.errors import PorticoError
-from entrypoints.realtime import session
+from entrypoints.realtime import chat, rooms, session
 from entrypoints.realtime.errors import socket_error
 from entrypoints.realtime.security import check_declared
+from entrypoints.realtime.session import NotificationBody
 from entrypoints.socketio.metrics import Metrics
 from entrypoints.socketio.router import SocketRouter
 from entrypoints.socketio.server import AsyncServer
 
-ROUTERS = (session.router,)
+ROUTERS = (session.router, rooms.router, chat.router)
+
+EMITTED = {
+    "chat.receive": chat.MessageBody,
+    "chat.typing": chat.TypingBody,
+    "presence": rooms.PresenceBody,
+    "notification": NotificationBody,
+}
+"""What the server sends, besides `error`: the events and their data."""
 
 
 def described_server(
@@ -43,6 +52,8 @@ def described_server(
     sio.exception_handler(PorticoError)(socket_error)
     for router in (*ROUTERS, *routers):
         sio.include_router(router)
+    for event, data in EMITTED.items():
+        sio.register_emit(event, data)
     check_declared(sio)
     return sio
 

@@ -3,20 +3,31 @@
 from datetime import datetime
 from typing import Annotated
 
+from fastapi import Depends
 from pydantic import BaseModel, Field
 
+from application.ports.event_emitter import Audience
+from application.use_cases.realtime.connections import CloseConnection, OpenConnection
+from bootstrap import Container
+from domain.connections import ConnectionId
+from domain.errors import Unavailable
 from domain.sessions import InvalidToken
+from entrypoints.realtime.connections import Principal, local_connections
 from entrypoints.realtime.security import (
     AuthenticatedConnection,
     PrincipalDep,
     PublicEvent,
+    authenticate,
     check_token,
-    principals_of,
 )
 from entrypoints.socketio.parameters import SID, HTTPConnection
 from entrypoints.socketio.router import SocketRouter
+from entrypoints.wiring import use_case
 
 router = SocketRouter()
+
+OpenConnectionDep = Annotated[OpenConnection, Depends(use_case(Container.open_connection))]
+CloseConnectionDep = Annotated[CloseConnection, Depends(use_case(Container.close_connection))]
 
 
 class Credentials(BaseModel):
@@ -31,15 +42,37 @@ class Refreshed(BaseModel):
     expires_at: Annotated[datetime, Field(serialization_alias="expiresAt")]
 
 
+class NotificationBody(BaseModel, extra="allow"):
+    """What the server tells a user, on all their connections; further fields depend on the kind."""
+
+    kind: Annotated[str, Field(examples=["rooms.member_added"])]
+
+
 @router.on("connect", dependencies=[AuthenticatedConnection])
-async def connect() -> None:
-    """Accept a client with a valid access token."""
+async def connect(
+    sid: SID,
+    principal: Annotated[Principal, Depends(authenticate)],
+    connection: HTTPConnection,
+    open_connection: OpenConnectionDep,
+) -> None:
+    """Accept a client with a valid access token, and let it get what is sent to its user and its session."""
+    local, caller = local_connections(connection), principal.caller
+    await open_connection(caller, ConnectionId(sid), local.process)
+    for audience in (Audience.user(caller.user_id), Audience.session(caller.session_id)):
+        await local.enter(sid, audience)
 
 
 @router.on("disconnect")
-async def disconnect(sid: SID, connection: HTTPConnection) -> None:
-    """Forget whose the connection was."""
-    principals_of(connection).pop(sid, None)
+async def disconnect(
+    sid: SID, connection: HTTPConnection, close_connection: CloseConnectionDep
+) -> None:
+    """Forget the connection."""
+    local = local_connections(connection)
+    local.principals.pop(sid, None)
+    try:
+        await close_connection(ConnectionId(sid))
+    except Unavailable:
+        local.unclosed.add(ConnectionId(sid))
 
 
 @router.on("auth.refresh", dependencies=[PublicEvent])

@@ -8,10 +8,9 @@ import structlog
 from application.ports.system import Clock
 from application.use_cases.access.recheck import Checked, RecheckCallers
 from domain.errors import Unavailable
+from entrypoints.realtime.connections import LocalConnections, Principal
 from entrypoints.realtime.errors import socket_error
-from entrypoints.realtime.security import Principal, Principals
 from entrypoints.socketio.errors import Code, SocketError, envelope
-from entrypoints.socketio.server import AsyncServer
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("portico.realtime")
 
@@ -30,16 +29,15 @@ class Sweeper:
 
     def __init__(
         self,
-        sio: AsyncServer,
-        principals: Principals,
+        local: LocalConnections,
         *,
         clock: Clock,
         recheck: RecheckCallers,
         on_changed: Callable[[Principal], Awaitable[None]],
     ) -> None:
         """`on_changed` is awaited with each principal whose access may have changed, and who may stay connected."""
-        self._sio = sio
-        self._principals = principals
+        self._sio = local.sio
+        self._principals = local.principals
         self._clock = clock
         self._recheck = recheck
         self._on_changed = on_changed

@@ -9,6 +9,7 @@ async def handle(message: ChatMessage, user: Annotated[User, Depends(get_current
 app = socketio.ASGIApp(sio, other_asgi_app=fastapi_app)
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -292,7 +293,19 @@ class AsyncServer(Dispatcher):
         def session(
             self, sid: str, namespace: str | None = None
         ) -> AbstractAsyncContextManager[dict[str, Any]]: ...
-        async def shutdown(self) -> None: ...
+
+    def start_listening(self) -> None:
+        """Let the manager hear other processes now; otherwise it begins with the first client."""
+        if not self.manager_initialized:
+            self.manager_initialized: bool = True
+            self.manager.initialize()
+
+    async def shutdown(self) -> None:
+        """Stop the tasks of the server and of its manager; call it when all clients have gone."""
+        await super().shutdown()
+        if listening := getattr(self.manager, "thread", None):
+            listening.cancel()
+            await asyncio.wait([listening])
 
     async def disconnect(
         self,

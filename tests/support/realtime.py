@@ -1,7 +1,9 @@
 """The real-time API over a world in memory, and clients of it without a network."""
 
 from collections.abc import Iterable
-from typing import Any
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Self
 
 from fastapi import FastAPI
 
@@ -52,6 +54,19 @@ class Sockets:
         attach(app.state, world.container)
         self.realtime = Realtime(app, routers=routers)
         self.sio = self.realtime.sio
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self._stack.enter_async_context(self.realtime.running())
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stack.__aexit__(exc_type, exc, traceback)
 
     async def token(self, user: User) -> str:
         """Log in and return the access token."""

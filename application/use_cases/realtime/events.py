@@ -21,7 +21,7 @@ def message_data(message: Message) -> dict[str, object]:
         "seq": message.seq,
         "user": person_data(message.author),
         "text": message.text,
-        "at": message.at.isoformat(),
+        "at": message.at.isoformat().replace("+00:00", "Z"),
     }
 
 

@@ -1,3 +1,5 @@
+from collections.abc import AsyncIterator
+
 import pytest
 
 from tests.support.realtime import Sockets
@@ -5,6 +7,7 @@ from tests.support.world import World
 
 
 @pytest.fixture
-def sockets(world: World) -> Sockets:
+async def sockets(world: World) -> AsyncIterator[Sockets]:
     """Return the real-time API of the world, with events of this suite's own."""
-    return Sockets(world)
+    async with Sockets(world) as sockets:
+        yield sockets

@@ -76,7 +76,7 @@ async def test_nobody_connects_without_a_valid_token(sockets: Sockets, auth: Any
 
     assert refused.value.data["data"]["code"] == NOT_ALLOWED
     assert refused.value.data["data"]["event"] == "connect"
-    assert not sockets.realtime.principals
+    assert not sockets.realtime.local.principals
 
 
 async def test_who_is_disabled_cannot_connect(world: World, sockets: Sockets) -> None:
@@ -201,14 +201,14 @@ async def test_other_namespaces_authenticate_alike(world: World) -> None:
     async def new() -> int:
         return 1
 
-    sockets = Sockets(world, routers=[router])
     ada = await world.given(a_user(), a_role("EVENT:/other/new"))
-    client = await sockets.client(ada)
-    client.namespace = "/other"
-    async with client:
-        assert await client.call("new") == 1
-    await sockets.realtime.sweeper.sweep()
-    assert not sockets.realtime.principals
+    async with Sockets(world, routers=[router]) as sockets:
+        client = await sockets.client(ada)
+        client.namespace = "/other"
+        async with client:
+            assert await client.call("new") == 1
+        await sockets.realtime.sweeper.sweep()
+        assert not sockets.realtime.local.principals
 
 
 async def test_an_event_of_nobody_is_refused_where_everybody_may_connect(world: World) -> None:
@@ -221,10 +221,11 @@ async def test_an_event_of_nobody_is_refused_where_everybody_may_connect(world: 
     async def own() -> int:
         return 1
 
-    client = Sockets(world, routers=[router]).with_auth(None)
-    client.namespace = "/open"
-    async with client:
-        assert (await client.call("own"))["error"]["code"] == NOT_ALLOWED
+    async with Sockets(world, routers=[router]) as sockets:
+        client = sockets.with_auth(None)
+        client.namespace = "/open"
+        async with client:
+            assert (await client.call("own"))["error"]["code"] == NOT_ALLOWED
 
 
 @pytest.mark.parametrize(
@@ -253,8 +254,10 @@ async def test_the_kind_of_an_error_decides_its_code(
     async def fail() -> None:
         raise kind() if kind is PreconditionFailed else kind("why", **arguments.get(kind, {}))
 
-    sockets = Sockets(world, routers=[router])
-    async with await sockets.client(await world.given(a_user())) as client:
+    async with (
+        Sockets(world, routers=[router]) as sockets,
+        await sockets.client(await world.given(a_user())) as client,
+    ):
         ack = await client.call("fail")
 
     assert ack["error"]["code"] == code

@@ -38,7 +38,7 @@ async def test_a_connection_ends_with_its_token(world: World, sockets: Sockets, 
         await sockets.realtime.sweeper.sweep()
 
         await assert_ended(client, "The access token has expired")
-    assert not sockets.realtime.principals
+    assert not sockets.realtime.local.principals
 
 
 async def test_a_refreshed_token_lets_it_go_on(world: World, sockets: Sockets, ada: User) -> None:
@@ -108,11 +108,11 @@ async def test_a_connection_that_nothing_happened_to_costs_no_sql(
 ) -> None:
     async with await sockets.client(ada) as client:
         await sockets.realtime.sweeper.sweep()
-        before = sockets.realtime.principals[client.sid].checked
+        before = sockets.realtime.local.principals[client.sid].checked
         with world.container.uow.override(None):
             await sockets.realtime.sweeper.sweep()
 
-        assert sockets.realtime.principals[client.sid].checked is before
+        assert sockets.realtime.local.principals[client.sid].checked is before
 
 
 async def test_a_change_that_is_under_way_is_looked_for_until_it_is_over(

@@ -1,0 +1,118 @@
+"""Messages of rooms."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Self
+from uuid import UUID
+
+from fastapi import Depends
+from pydantic import BaseModel, Field
+
+from application.use_cases.realtime.messages import ReadHistory, SendMessage, ShowTyping
+from bootstrap import Container
+from domain.connections import ConnectionId
+from domain.messages import Message, MessageId
+from domain.rooms import RoomId
+from entrypoints.realtime.rooms import PersonBody, RoomReference
+from entrypoints.realtime.security import GuardedEvent, VerifyPermissionDep
+from entrypoints.socketio.parameters import SID
+from entrypoints.socketio.router import SocketRouter
+from entrypoints.wiring import use_case
+
+router = SocketRouter(prefix="chat.")
+
+SendMessageDep = Annotated[SendMessage, Depends(use_case(Container.send_message))]
+ReadHistoryDep = Annotated[ReadHistory, Depends(use_case(Container.read_history))]
+ShowTypingDep = Annotated[ShowTyping, Depends(use_case(Container.show_typing))]
+
+
+class NewMessage(BaseModel):
+    """A message for a room."""
+
+    room: UUID
+    text: str
+    id: UUID | None = Field(
+        default=None,
+        description="Chosen by the client, so that it can send the message again when no ack came.",
+    )
+
+
+class MessageBody(BaseModel):
+    """A message of a room."""
+
+    id: UUID
+    room: UUID
+    seq: int = Field(description="The number of the message in its room, from 1 and without gaps.")
+    user: PersonBody
+    text: str
+    at: datetime
+
+    @classmethod
+    def of(cls, message: Message) -> Self:
+        """Present `message`."""
+        return cls(
+            id=message.id,
+            room=message.room,
+            seq=message.seq,
+            user=PersonBody.of(message.author),
+            text=message.text,
+            at=message.at,
+        )
+
+
+class Sent(BaseModel):
+    """The stored message."""
+
+    message: MessageBody
+
+
+class HistoryQuery(BaseModel):
+    """Which messages of a room: those after a number, those before one, or the last ones."""
+
+    room: UUID
+    after: Annotated[int, Field(ge=0, le=2**53)] | None = None
+    before: Annotated[int, Field(ge=1, le=2**53)] | None = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 50
+
+
+class HistoryBody(BaseModel):
+    """Messages in ascending order."""
+
+    messages: Sequence[MessageBody]
+    more: bool = Field(description="Whether there are further ones in that direction.")
+
+
+class TypingBody(BaseModel):
+    """A user is typing in a room."""
+
+    room: UUID
+    user: PersonBody
+
+
+@router.on("send", dependencies=[GuardedEvent])
+async def send(
+    message: NewMessage, caller: VerifyPermissionDep, send_message: SendMessageDep
+) -> Sent:
+    """Store a message, and send it to everybody in the room."""
+    message_id = None if message.id is None else MessageId(message.id)
+    stored = await send_message(caller, RoomId(message.room), message.text, message_id=message_id)
+    return Sent(message=MessageBody.of(stored))
+
+
+@router.on("history", dependencies=[GuardedEvent])
+async def history(
+    query: HistoryQuery, caller: VerifyPermissionDep, read_history: ReadHistoryDep
+) -> HistoryBody:
+    """Read messages of a room again, for example those that were sent while the client was away."""
+    found = await read_history(
+        caller, RoomId(query.room), after=query.after, before=query.before, limit=query.limit
+    )
+    return HistoryBody(messages=[MessageBody.of(each) for each in found.messages], more=found.more)
+
+
+@router.on("typing", dependencies=[GuardedEvent])
+async def typing(
+    reference: RoomReference, sid: SID, caller: VerifyPermissionDep, show_typing: ShowTypingDep
+) -> None:
+    """Tell a room that the caller is typing; this connection must have joined it."""
+    await show_typing(caller, ConnectionId(sid), RoomId(reference.room))

@@ -1,0 +1,141 @@
+"""Rooms, as a connection joins and leaves them."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Annotated, Self
+from uuid import UUID
+
+from fastapi import Depends
+from pydantic import BaseModel
+
+from application.ports.event_emitter import Audience
+from application.use_cases.realtime.connections import JoinRoom, LeaveRoom, ListPresent
+from bootstrap import Container
+from domain.access import PermissionDenied
+from domain.connections import ConnectionId, PresenceState
+from domain.rooms import Person, Room, RoomId, RoomKind
+from entrypoints.realtime.connections import LocalConnections, Principal, local_connections
+from entrypoints.realtime.errors import socket_error
+from entrypoints.realtime.security import (
+    AuthenticatedEvent,
+    GuardedEvent,
+    PrincipalDep,
+    VerifyPermissionDep,
+    permission_of,
+)
+from entrypoints.socketio.errors import envelope
+from entrypoints.socketio.parameters import HTTPConnection
+from entrypoints.socketio.router import SocketRouter
+from entrypoints.wiring import use_case
+
+_PREFIX = "room."
+
+router = SocketRouter(prefix=_PREFIX)
+
+JoinRoomDep = Annotated[JoinRoom, Depends(use_case(Container.join_room))]
+LeaveRoomDep = Annotated[LeaveRoom, Depends(use_case(Container.leave_room))]
+ListPresentDep = Annotated[ListPresent, Depends(use_case(Container.list_present))]
+
+
+class RoomReference(BaseModel):
+    """The id of a room."""
+
+    room: UUID
+
+
+class PersonBody(BaseModel):
+    """A user as others in a room see them."""
+
+    id: UUID
+    name: str
+
+    @classmethod
+    def of(cls, person: Person) -> Self:
+        """Present `person`."""
+        return cls(id=person.id, name=person.name)
+
+
+class RoomBody(BaseModel):
+    """A room."""
+
+    id: UUID
+    name: str
+    kind: RoomKind
+
+    @classmethod
+    def of(cls, room: Room) -> Self:
+        """Present `room`."""
+        return cls(id=room.id, name=room.name.value, kind=room.kind)
+
+
+class Joined(BaseModel):
+    """The room, and who is present in it, the caller among them."""
+
+    room: RoomBody
+    present: Sequence[PersonBody]
+
+
+class PresenceBody(BaseModel):
+    """A user came to a room with their first connection, or left it with their last one."""
+
+    room: UUID
+    user: PersonBody
+    state: PresenceState
+
+
+@router.on("join", dependencies=[GuardedEvent])
+async def join(
+    reference: RoomReference,
+    *,
+    principal: PrincipalDep,
+    connection: HTTPConnection,
+    caller: VerifyPermissionDep,
+    join_room: JoinRoomDep,
+    list_present: ListPresentDep,
+) -> Joined:
+    """Join a room with this connection, to get its messages from now on."""
+    local, room_id = local_connections(connection), RoomId(reference.room)
+    sid, audience = principal.sid, Audience.room(room_id)
+    room = await join_room(
+        caller,
+        ConnectionId(sid),
+        room_id,
+        enter=partial(local.enter, sid, audience),
+        leave=partial(local.leave, sid, audience),
+    )
+    principal.rooms.add(room_id)
+    present = await list_present(caller, room_id)
+    return Joined(room=RoomBody.of(room), present=[PersonBody.of(each) for each in present])
+
+
+@router.on("leave", dependencies=[AuthenticatedEvent])
+async def leave(
+    reference: RoomReference,
+    principal: PrincipalDep,
+    connection: HTTPConnection,
+    leave_room: LeaveRoomDep,
+) -> None:
+    """Leave a room with this connection. To leave one that it is not in is no error."""
+    await _leave(local_connections(connection), principal, RoomId(reference.room), leave_room)
+
+
+async def leave_what_is_forbidden(
+    local: LocalConnections, principal: Principal, leave_room: LeaveRoom
+) -> None:
+    """Leave all rooms, and tell the client why, if its user may join none any more."""
+    permission = permission_of("/", f"{_PREFIX}join").value
+    if not principal.rooms or principal.caller.access.allows(permission):
+        return
+    for room_id in [*principal.rooms]:
+        await _leave(local, principal, room_id, leave_room)
+    refusal = socket_error(PermissionDenied(permission, principal.caller.user_id))
+    error = envelope(f"{_PREFIX}join", refusal)
+    await local.sio.emit("error", error, to=principal.sid, ignore_queue=True)
+
+
+async def _leave(
+    local: LocalConnections, principal: Principal, room_id: RoomId, leave_room: LeaveRoom
+) -> None:
+    await local.leave(principal.sid, Audience.room(room_id))
+    await leave_room(ConnectionId(principal.sid), room_id)
+    principal.rooms.discard(room_id)
