@@ -12,6 +12,9 @@ from domain.text import is_storable
 
 MessageId = NewType("MessageId", UUID)
 
+LONGEST_HISTORY = 100
+"""So many messages may be read at once."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
@@ -73,6 +76,15 @@ class InvalidMessage(Invalid):
 
     def __init__(self, problem: str) -> None:
         super().__init__(f"The text {problem}", field="text")
+
+
+class AmbiguousHistory(Invalid):
+    """Messages after one number and before another were asked for at once."""
+
+    code = "messages.ambiguous_history"
+
+    def __init__(self) -> None:
+        super().__init__("Ask for what came after a number or before one, not both", field="before")
 
 
 class MessageIdTaken(Conflict):

@@ -74,7 +74,8 @@ class MemoryRoomRepository(RoomRepository):
 
     async def members(self, room_id: RoomId, page: PageRequest) -> Page[Person]:
         ids = {member.user for member in self._members_of(room_id)}
-        users = sorted(self._users.where(lambda user: user.id in ids), key=lambda user: user.id)
+        found = self._users.where(lambda user: user.id in ids)
+        users = sorted_by(found, page.sort or Sort("name"), _SORTS_OF_MEMBERS)
         return page_of([Person(id=user.id, name=user.name.value) for user in users], page)
 
     async def count_members(self, room_id: RoomId) -> int:
@@ -102,4 +103,7 @@ class MemoryRoomRepository(RoomRepository):
 _SORTS: Mapping[str, Callable[[Room], Any]] = {
     "name": lambda room: (room.name.key, room.id),
     "created_at": lambda room: (room.created_at, room.id),
+}
+_SORTS_OF_MEMBERS: Mapping[str, Callable[[User], Any]] = {
+    "name": lambda user: (user.name.key, user.id)
 }

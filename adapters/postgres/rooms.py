@@ -127,11 +127,15 @@ class PostgresRoomRepository(RoomRepository):
         return removed.rowcount == 1
 
     async def members(self, room_id: RoomId, page: PageRequest) -> Page[Person]:
+        by_name = OrderBy(
+            (users.c.name_key, users.c.id),
+            descending=page.sort is not None and page.sort.descending,
+        )
         found = await self._transaction.read(
             select(users.c.id, users.c.name)
             .join(room_members, room_members.c.user_id == users.c.id)
             .where(room_members.c.room_id == room_id)
-            .order_by(room_members.c.user_id)
+            .order_by(*by_name.within(users))
             .limit(page.size)
             .offset(page.offset)
         )

@@ -39,7 +39,7 @@ class RoomRepository(Protocol):
         ...
 
     async def members(self, room_id: RoomId, page: PageRequest) -> Page[Person]:
-        """Return one page of the members, ordered by their ids."""
+        """Return one page of the members, ordered by name."""
         ...
 
     async def count_members(self, room_id: RoomId) -> int:

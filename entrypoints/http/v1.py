@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
 
-from entrypoints.http import access, audit_log, permissions, sequences
+from entrypoints.http import access, audit_log, permissions, rooms, sequences
 from entrypoints.http.identity import account, users
 from entrypoints.http.scheduling import periodic_tasks, scheduler
 from entrypoints.http.sessions import devices, keys, log_in
@@ -39,6 +39,7 @@ TAGS = (
         "The audit log: what was done, by whom, and from which address.",
         [audit_log.router],
     ),
+    Tag("rooms", "Rooms, their members, who is present, and messages.", [rooms.router]),
     Tag(
         "scheduling",
         "Periodic tasks, their runs, and the scheduler.",

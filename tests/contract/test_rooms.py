@@ -90,7 +90,7 @@ async def test_a_room_needs_an_owner_who_exists(uow: UnitOfWorkFactory) -> None:
             await work.rooms.add(a_room(owner=a_user().id))
 
 
-async def test_members_are_listed_by_id_in_pages(uow: UnitOfWorkFactory) -> None:
+async def test_members_are_listed_by_name_in_pages(uow: UnitOfWorkFactory) -> None:
     room = a_room(owner=BOB.id, kind=RoomKind.PRIVATE)
     await stored(uow, room)
 
@@ -99,10 +99,12 @@ async def test_members_are_listed_by_id_in_pages(uow: UnitOfWorkFactory) -> None
         await work.rooms.add_member(room.id, ADA.id)
         everyone = await work.rooms.members(room.id, A_PAGE)
         second = await work.rooms.members(room.id, PageRequest(number=2, size=2))
+        last = await work.rooms.members(room.id, PageRequest(1, 1, Sort("name", descending=True)))
 
     people = [Person(id=user.id, name=user.name.value) for user in (ADA, BOB, EVE)]
     assert (list(everyone.records), everyone.total) == (people, 3)
     assert (list(second.records), second.total) == (people[2:], 3)
+    assert list(last.records) == people[2:]
 
 
 async def test_a_deleted_user_is_no_owner_and_no_member(uow: UnitOfWorkFactory) -> None:

@@ -4,7 +4,7 @@ Nobody types the list: a new route is in it, and a new parameter of a query must
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -15,10 +15,11 @@ from pydantic.alias_generators import to_camel
 
 from domain.identity import User
 from domain.roles import Role
+from domain.rooms import Room, RoomKind
 from domain.scheduling.periodic_tasks import PeriodicTask
 from domain.scheduling.task_runs import Run, RunId, RunState
 from domain.sequences import SequenceKey, SequenceName
-from tests.support.builders import a_periodic_task, a_role, a_user
+from tests.support.builders import a_periodic_task, a_role, a_room, a_user
 from tests.support.web import Web, description
 from tests.support.world import PHONE
 
@@ -76,7 +77,7 @@ every_guarded_route = pytest.mark.parametrize("operation", GUARDED, ids=str)
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A user `ben` with a role and a session, a spare role, a periodic task and a run: what requests are about."""
+    """What requests are about: a user `ben` with a role and a session, a spare role, a periodic task, a run, a room."""
 
     web: Web
     ben: User
@@ -84,13 +85,16 @@ class Scene:
     bens_session: UUID
     task: PeriodicTask
     run: Run
+    room: Room
 
     async def caller(self, *roles: Role, is_admin: bool = False) -> dict[str, str]:
-        """Return the headers of somebody who has logged in."""
+        """Return the headers of somebody who has logged in, and owns the room from now on."""
         user = a_user(is_admin=is_admin)
         for role in roles:  # what the samples of roles give, so that the ceiling is no obstacle
             role.buttons, role.routers = frozenset({"user.create"}), frozenset({"/users"})
-        return await self.web.bearer(await self.web.world.given(user, *roles))
+        await self.web.world.given(user, *roles)
+        await self.web.world.given_room(replace(self.room, owner=user.id), self.ben)
+        return await self.web.bearer(user)
 
     async def send(self, operation: Operation, headers: Mapping[str, str]) -> httpx.Response:
         """Send what the operation expects, about things that exist."""
@@ -120,6 +124,7 @@ class Scene:
             "task_id": self.task.id,
             "run_id": self.run.id,
             "name": SEQUENCE.name.value,
+            "room_id": self.room.id,
         }
         return operation.path.format_map(existing | ids)
 
@@ -141,7 +146,8 @@ async def scene(web: Web) -> Scene:
     web.world.store.runs[run.id] = run
     for key in (SEQUENCE, SequenceKey(SEQUENCE.name)):
         await web.world.container.sequences().next(key)
-    return Scene(web, ben, spare, caller.session_id, task, run)
+    room = a_room(kind=RoomKind.PRIVATE)
+    return Scene(web, ben, spare, caller.session_id, task, run, room)
 
 
 def test_the_list_has_every_kind_of_route() -> None:
@@ -216,7 +222,7 @@ async def test_an_unauthorized_caller_learns_no_errors_of_the_request(
     scene: Scene, operation: Operation
 ) -> None:
     path = scene.path_of(
-        operation, user_id="x", role_id="x", session_id="x", task_id="x", run_id="x"
+        operation, user_id="x", role_id="x", session_id="x", task_id="x", run_id="x", room_id="x"
     )
 
     response = await scene.web.client.request(
@@ -259,6 +265,9 @@ BAD = {
     "taskId": ["x", "\0", f"{NOTHING}0", TOO_LONG],
     "enabled": ["perhaps", "1", "True", "", "\0"],
     "invalid": ["perhaps", "0", "False", "\0"],
+    "after": ["-1", str(2**63), "1.0", "+1", "x", ""],
+    "before": ["0", "-1", str(2**63), "1.0", "x", ""],
+    "limit": ["0", "-1", "101", "1.0", "x", ""],
     "count": ["0", "-1", "101", "1.0", "9" * 5000, "x", ""],
     "condition": ["x", "", "\0:1", "shop:", "shop:\0", f"shop:{TOO_LONG}", f"{TOO_LONG}:1"],
     "unknown": ["x"],

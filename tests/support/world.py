@@ -28,6 +28,7 @@ from domain.identity import Password, User, UserId
 from domain.password_transport import SealedPassword
 from domain.permissions import Route
 from domain.roles import Role
+from domain.rooms import Room
 from domain.scheduling.periodic_tasks import PeriodicTask
 from domain.sessions import Session
 from tests.support.access_changes import changing
@@ -131,6 +132,15 @@ class World:
             await uow.periodic_tasks.add(task)
             await uow.commit()
         return task
+
+    async def given_room(self, room: Room, *members: User) -> Room:
+        """Store a room, in place of one with its id, and its members."""
+        async with self.container.uow() as uow:
+            await uow.rooms.add(room)
+            for member in members:
+                await uow.rooms.add_member(room.id, member.id)
+            await uow.commit()
+        return room
 
     async def given_routes(self, *codes: str) -> None:
         """Offer guarded routes with these permission codes, and no others."""

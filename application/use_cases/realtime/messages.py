@@ -12,7 +12,7 @@ from application.use_cases.caller import Caller
 from application.use_cases.realtime.events import MESSAGE, TYPING, message_data, person_data
 from application.use_cases.realtime.rooms import room_for
 from domain.connections import ConnectionId
-from domain.messages import Draft, History, Message, MessageId, check_length
+from domain.messages import AmbiguousHistory, Draft, History, Message, MessageId, check_length
 from domain.rooms import Person, RoomId, RoomNotFound
 from domain.sessions import InvalidToken
 
@@ -85,7 +85,9 @@ class ReadHistory:
         before: int | None = None,
         limit: int,
     ) -> History:
-        """Raise `RoomNotFound`. `before` counts only without `after`."""
+        """Return at most `limit`. Raise `RoomNotFound`, or `AmbiguousHistory` if both numbers are given."""
+        if after is not None and before is not None:
+            raise AmbiguousHistory
         async with self.uow() as uow:
             await room_for(uow, caller, room_id)
         if after is not None:

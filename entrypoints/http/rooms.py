@@ -1,0 +1,264 @@
+"""Rooms: who may enter them, who is there, and what was said. Messages are sent over the socket."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from fastapi import Depends, Query
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from application.use_cases.realtime.connections import ListPresent
+from application.use_cases.realtime.messages import ReadHistory
+from application.use_cases.realtime.rooms import (
+    AddMember,
+    CreateRoom,
+    GetRoom,
+    ListMembers,
+    ListRooms,
+    RemoveMember,
+)
+from bootstrap import Container
+from domain.identity import UserId
+from domain.messages import LONGEST_HISTORY, History, Message
+from domain.rooms import Person, Room, RoomId, RoomKind, RoomName
+from entrypoints.http.envelope import (
+    ApiModel,
+    CreatedEnvelope,
+    Envelope,
+    MayBeLeftOut,
+    Parsed,
+    locate,
+)
+from entrypoints.http.paging import Page, PageQuery
+from entrypoints.http.query_types import Number
+from entrypoints.http.router import Router
+from entrypoints.http.security import GuardedRoute, VerifyPermissionDep
+from entrypoints.wiring import use_case
+
+router = Router(prefix="/rooms")
+
+CreateRoomDep = Annotated[CreateRoom, Depends(use_case(Container.create_room))]
+GetRoomDep = Annotated[GetRoom, Depends(use_case(Container.get_room))]
+ListRoomsDep = Annotated[ListRooms, Depends(use_case(Container.list_rooms))]
+ListMembersDep = Annotated[ListMembers, Depends(use_case(Container.list_members))]
+AddMemberDep = Annotated[AddMember, Depends(use_case(Container.add_member))]
+RemoveMemberDep = Annotated[RemoveMember, Depends(use_case(Container.remove_member))]
+ReadHistoryDep = Annotated[ReadHistory, Depends(use_case(Container.read_history))]
+ListPresentDep = Annotated[ListPresent, Depends(use_case(Container.list_present))]
+
+
+# --- bodies -------------------------------------------------------------------------------------
+
+NameField = Annotated[
+    RoomName,
+    Parsed(RoomName, RoomName.LENGTH),
+    Field(
+        description="1 to 100 characters on one line. Several rooms may have the same name.",
+        examples=["Lobby"],
+    ),
+]
+KindField = Annotated[
+    RoomKind,
+    Field(
+        description="Everybody may enter an open room. A private one exists only for its members.",
+        examples=["private"],
+    ),
+]
+
+_ROOM_ID = "0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b30"
+_USER_ID = "0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b21"
+# Messages have their numbers in 8 bytes.
+_LAST = 2**63 - 1
+
+
+class CreateRoomBody(ApiModel):
+    """A new room."""
+
+    name: NameField
+    kind: KindField = RoomKind.OPEN
+
+
+class RoomBody(ApiModel):
+    """A place where users talk."""
+
+    id: UUID = Field(examples=[_ROOM_ID])
+    name: str = Field(examples=["Lobby"])
+    kind: KindField
+    owner: UUID | None = Field(
+        description="The user who created it; null if they were deleted.", examples=[_USER_ID]
+    )
+    created_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
+
+    @classmethod
+    def of(cls, room: Room) -> Self:
+        """Present `room`."""
+        return cls(
+            id=room.id,
+            name=room.name.value,
+            kind=room.kind,
+            owner=room.owner,
+            created_at=room.created_at,
+        )
+
+
+class PersonBody(ApiModel):
+    """A user as others in a room see them."""
+
+    id: UUID = Field(examples=[_USER_ID])
+    name: str = Field(examples=["Ada Lovelace"])
+
+    @classmethod
+    def of(cls, person: Person) -> Self:
+        """Present `person`."""
+        return cls(id=person.id, name=person.name)
+
+
+class MessageBody(ApiModel):
+    """What a user said in a room; the event `chat.receive` has the same fields."""
+
+    id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b31"])
+    room: UUID = Field(examples=[_ROOM_ID])
+    seq: int = Field(
+        description="The number of the message in its room, from 1, without gaps.", examples=[1]
+    )
+    user: PersonBody
+    text: str = Field(examples=["Hello"])
+    at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
+
+    @classmethod
+    def of(cls, message: Message) -> Self:
+        """Present `message`."""
+        return cls(
+            id=message.id,
+            room=message.room,
+            seq=message.seq,
+            user=PersonBody.of(message.author),
+            text=message.text,
+            at=message.at,
+        )
+
+
+class HistoryBody(ApiModel):
+    """Messages of a room, in ascending order."""
+
+    messages: Sequence[MessageBody]
+    more: bool = Field(
+        description="Whether there are further messages in the direction that was asked for.",
+        examples=[False],
+    )
+
+    @classmethod
+    def of(cls, history: History) -> Self:
+        """Present `history`."""
+        return cls(
+            messages=[MessageBody.of(message) for message in history.messages], more=history.more
+        )
+
+
+class HistoryQuery(ApiModel):
+    """Which messages: the first ones after a number, the last ones before one, or the last ones of all."""
+
+    after: MayBeLeftOut[Number] = Field(
+        default=None, ge=0, le=_LAST, description="The `seq` of the last message that you have."
+    )
+    before: MayBeLeftOut[Number] = Field(
+        default=None, ge=1, le=_LAST, description="The `seq` of the first message that you have."
+    )
+    limit: Number = Field(
+        default=50, ge=1, le=LONGEST_HISTORY, description="The largest number of messages."
+    )
+
+
+RoomQuery = PageQuery[Literal["name", "-name", "createdAt", "-createdAt"]]
+MemberQuery = PageQuery[Literal["name", "-name"]]
+
+
+# --- routes -------------------------------------------------------------------------------------
+
+
+@router.get("", dependencies=[GuardedRoute])
+async def list_rooms(
+    query: Annotated[RoomQuery, Query()], caller: VerifyPermissionDep, list_rooms: ListRoomsDep
+) -> Envelope[Page[RoomBody]]:
+    """List the rooms that the caller may enter. The default order is by name."""
+    found = await list_rooms(caller, query.request())
+    return Envelope(data=Page.of(found, query, RoomBody.of))
+
+
+@router.post("", status_code=201, dependencies=[GuardedRoute])
+async def create_room(
+    body: CreateRoomBody,
+    caller: VerifyPermissionDep,
+    create_room: CreateRoomDep,
+    request: Request,
+    response: Response,
+) -> CreatedEnvelope[RoomBody]:
+    """Create a room. The caller is its owner, and its first member if it is private."""
+    room = await create_room(caller, body.name, body.kind)
+    locate(request, response, f"rooms/{room.id}")
+    return CreatedEnvelope(data=RoomBody.of(room))
+
+
+@router.get("/{room_id}", dependencies=[GuardedRoute])
+async def get_room(
+    room_id: UUID, caller: VerifyPermissionDep, get_room: GetRoomDep
+) -> Envelope[RoomBody]:
+    """Get a room that the caller may enter."""
+    return Envelope(data=RoomBody.of(await get_room(caller, RoomId(room_id))))
+
+
+@router.get("/{room_id}/members", dependencies=[GuardedRoute])
+async def list_members(
+    room_id: UUID,
+    query: Annotated[MemberQuery, Query()],
+    caller: VerifyPermissionDep,
+    list_members: ListMembersDep,
+) -> Envelope[Page[PersonBody]]:
+    """List the members of a private room, by name."""
+    found = await list_members(caller, RoomId(room_id), query.request())
+    return Envelope(data=Page.of(found, query, PersonBody.of))
+
+
+@router.put("/{room_id}/members/{user_id}", dependencies=[GuardedRoute])
+async def add_member(
+    room_id: UUID, user_id: UUID, caller: VerifyPermissionDep, add_member: AddMemberDep
+) -> Envelope[None]:
+    """Make a user a member of a private room. Every member may do this."""
+    await add_member(caller, RoomId(room_id), UserId(user_id))
+    return Envelope(data=None)
+
+
+@router.delete("/{room_id}/members/{user_id}", dependencies=[GuardedRoute])
+async def remove_member(
+    room_id: UUID, user_id: UUID, caller: VerifyPermissionDep, remove_member: RemoveMemberDep
+) -> Envelope[None]:
+    """End a membership of a private room. The owner may end every one, and each member their own."""
+    await remove_member(caller, RoomId(room_id), UserId(user_id))
+    return Envelope(data=None)
+
+
+@router.get("/{room_id}/presence", dependencies=[GuardedRoute])
+async def list_present(
+    room_id: UUID, caller: VerifyPermissionDep, list_present: ListPresentDep
+) -> Envelope[Sequence[PersonBody]]:
+    """List the users who have joined the room with a connection."""
+    return Envelope(
+        data=[PersonBody.of(person) for person in await list_present(caller, RoomId(room_id))]
+    )
+
+
+@router.get("/{room_id}/messages", dependencies=[GuardedRoute])
+async def read_history(
+    room_id: UUID,
+    query: Annotated[HistoryQuery, Query()],
+    caller: VerifyPermissionDep,
+    read_history: ReadHistoryDep,
+) -> Envelope[HistoryBody]:
+    """Read the messages of a room."""
+    found = await read_history(
+        caller, RoomId(room_id), after=query.after, before=query.before, limit=query.limit
+    )
+    return Envelope(data=HistoryBody.of(found))
