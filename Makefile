@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 run reset migrate migration: export ENVIRONMENT ?= LOCAL
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock run reset format lint types contracts test test-unit test-contract test-integration test-e2e test-oldest check migration migrate dead-code audit bench bench-docs
+.PHONY: help setup lock run reset format lint types contracts test test-unit test-contract test-integration test-e2e test-oldest check migration migrate dead-code audit bench bench-docs soak
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -118,6 +118,9 @@ bench: .venv/bench-ready ## Each figure beside its reference (ROW=1 for one row,
 
 bench-docs: .venv/bench-ready ## The same, recorded in docs/performance.json and shown in docs/performance.md and READMEs
 	@$(BIN)/python -m benchmarks --record $(if $(ROW),--row $(ROW)) $(ARGS)
+
+soak: .venv/ready ## An API under a load of everything; what it holds, each minute (MINUTES=60)
+	@$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),60)
 
 .venv/bench-ready: .venv/ready requirements-bench.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-bench.lock

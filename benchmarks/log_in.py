@@ -143,8 +143,8 @@ async def _slowest(crowd: httpx.AsyncClient, other: httpx.AsyncClient) -> float:
         seconds.append(await _livez(other))
         await asyncio.sleep(0.005)
     refused = [answer for log_in in log_ins if (answer := await log_in).is_error]
-    if len(refused) > _CROWD // 2:
-        raise RuntimeError(f"most log-ins were refused: {refused[0].text}")
+    if refused:
+        raise RuntimeError(f"{len(refused)} log-ins were refused: {refused[0].text}")
     return statistics.quantiles(seconds, n=100)[-1]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks import document
+from benchmarks import document, soak
 from benchmarks.report import Figure, as_json, as_table
 
 
@@ -87,3 +87,19 @@ async def test_a_part_that_fails_does_not_stop_the_others(monkeypatch: pytest.Mo
 
     assert [figure.what for figure in figures] == ["guarded", "beat"]
     assert failed == ["lists"]
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "faults"),
+    [
+        ([100, 170, 200, 200, 202, 201, 203, 204], []),
+        ([200, 200, 200, 204, 220, 240, 260, 280], ["MB rises: 202, in the end 270"]),
+        ([200, 210], ["Too short to say: there are fewer than four lines."]),
+    ],
+)
+def test_a_line_that_rises_after_the_first_quarter_is_a_fault(
+    megabytes: list[float], faults: list[str]
+) -> None:
+    same = {"files": 40.0, "tasks": 12.0, "threads": 9.0, "postgres": 8.0, "redis": 8.0}
+
+    assert soak.rising([{"MB": each, **same} for each in megabytes]) == faults

@@ -1,0 +1,42 @@
+"""Ours with its first administrator. It answers each line of its input with how many tasks its loop has."""
+
+import asyncio
+import json
+import sys
+import threading
+from dataclasses import replace
+
+import uvloop
+
+import bootstrap
+from application.settings import Environment
+from benchmarks.contenders.http import serve
+from entrypoints.cli.api import options
+from entrypoints.http.app import create_app
+
+
+def _answer(loop: asyncio.AbstractEventLoop) -> None:
+    for _ in sys.stdin:
+        counted = asyncio.run_coroutine_threadsafe(_count(), loop)
+        print(json.dumps({"tasks": counted.result()}), flush=True)  # noqa: T201 - the one who measures reads it
+
+
+async def _count() -> int:
+    return len(asyncio.all_tasks())
+
+
+async def _main() -> None:
+    settings = bootstrap.load_settings()
+    bootstrap.configure_logging(replace(settings, environment=Environment.PRODUCTION))
+    container = bootstrap.build(settings)
+    await container.schema().upgrade()
+    await container.create_first_administrator()(settings.first_administrator)
+    app = create_app(container=container)
+    app.state.owns_process = True
+    loop = asyncio.get_running_loop()
+    threading.Thread(target=_answer, args=(loop,), daemon=True).start()
+    await serve(app, {}, options(settings))
+
+
+if __name__ == "__main__":
+    uvloop.run(_main())
