@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Generic, TypeVar
 from uuid import UUID
 
+from domain.instants import from_microseconds, to_microseconds
+
 T = TypeVar("T")
 
 MOST_COUNTED = 1_000
@@ -49,6 +51,16 @@ class Cursor:
 
     at: datetime
     id: UUID
+
+    def __str__(self) -> str:
+        """Return the text that clients send back: microseconds since 1970, and the id."""
+        return f"{to_microseconds(self.at)}-{self.id}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Cursor":
+        """Return the cursor that `str` has written; raise `ValueError` for another text."""
+        microseconds, _, record = text.partition("-")
+        return cls(from_microseconds(int(microseconds)), UUID(record))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The audit log in MongoDB."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import pymongo
@@ -15,6 +15,7 @@ from application.paging import Cursor, Slice
 from application.ports.audit_log import AuditFilter, AuditLog
 from application.settings import MongoSettings
 from domain.audit_log import AuditEntry, AuditId, AuditOutcome
+from domain.instants import from_microseconds, to_microseconds
 
 # Every list is one equality, or none, and a range of places: the shape of one index.
 _INDEXES = (
@@ -132,8 +133,6 @@ def _prefixes(action: str) -> list[str]:
 # --- places: microseconds since 1970, 8 bytes, and the id, 16 bytes; they compare as (at, id) do ---
 # A time of BSON has milliseconds, and MongoDB compares no pairs: one value is one range of one index.
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _FIRST_ID = UUID(int=0)
 _FIRST, _END = (
     bytes(24),
@@ -142,8 +141,8 @@ _FIRST, _END = (
 
 
 def _place(at: datetime, entry_id: UUID = _FIRST_ID) -> bytes:
-    return max(0, (at - _EPOCH) // _MICROSECOND).to_bytes(8, "big") + entry_id.bytes
+    return max(0, to_microseconds(at)).to_bytes(8, "big") + entry_id.bytes
 
 
 def _time(place: bytes) -> datetime:
-    return _EPOCH + int.from_bytes(place[:8], "big") * _MICROSECOND
+    return from_microseconds(int.from_bytes(place[:8], "big"))

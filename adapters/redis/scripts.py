@@ -2,15 +2,15 @@
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from importlib.resources import files
 from typing import Any, cast
 
 from redis.exceptions import NoScriptError
 
 from adapters.redis.client import RedisClient
+from domain.instants import from_microseconds, to_microseconds
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -45,12 +45,12 @@ def microseconds(time: datetime | timedelta) -> int:
 
     Microseconds are what `datetime` resolves, so nothing is lost, and a Lua number holds them exactly until 2255.
     """
-    return (time - _EPOCH if isinstance(time, datetime) else time) // _MICROSECOND
+    return to_microseconds(time) if isinstance(time, datetime) else time // _MICROSECOND
 
 
 def instant(microseconds: str | int) -> datetime:
     """Return the instant that many microseconds after 1970."""
-    return _EPOCH + int(microseconds) * _MICROSECOND
+    return from_microseconds(int(microseconds))
 
 
 def duration(microseconds: str | int) -> timedelta:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from fastapi import Depends, Query
@@ -24,13 +24,14 @@ from application.use_cases.access.roles import (
 )
 from bootstrap import Container
 from domain.grants import Grant
-from domain.roles import Role, RoleId, RoleStatus, RoleSummary, RoleText
+from domain.roles import Role, RoleId, RoleStatus, RoleText
 from entrypoints.http.envelope import (
     ApiModel,
     CreatedEnvelope,
     Envelope,
     MayBeLeftOut,
     Parsed,
+    Plain,
     locate,
 )
 from entrypoints.http.identity.bodies import ListedUserBody, RoleCodeField, SortOfUsers
@@ -162,17 +163,12 @@ class ListedRoleBody(ApiModel):
     """A role without its permissions; `GET /roles/{role_id}` returns them."""
 
     id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b23"])
-    code: str = Field(examples=["editor"])
+    code: Plain = Field(examples=["editor"])
     name: str = Field(examples=["Editor"])
     description: str = Field(examples=["Writes and corrects."])
     status: RoleStatus = Field(description="A disabled role grants nothing.", examples=["active"])
     created_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
     updated_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
-
-    @classmethod
-    def of_listed(cls, role: RoleSummary) -> Self:
-        """Present `role`."""
-        return cls(**_of_role(role))
 
 
 class RoleBody(ListedRoleBody):
@@ -193,23 +189,11 @@ class RoleBody(ListedRoleBody):
     def of(cls, role: Role) -> Self:
         """Present `role`."""
         return cls(
-            **_of_role(role.summary()),
+            **dict(ListedRoleBody.present(role)),
             permissions=sorted(grant.value for grant in role.grants),
             button_permissions=sorted(role.buttons),
             router_permissions=sorted(role.routers),
         )
-
-
-def _of_role(role: RoleSummary) -> dict[str, Any]:
-    return {
-        "id": role.id,
-        "code": role.code.value,
-        "name": role.name,
-        "description": role.description,
-        "status": role.status,
-        "created_at": role.created_at,
-        "updated_at": role.updated_at,
-    }
 
 
 def _distinct(ids: Sequence[UUID]) -> Sequence[UUID]:
@@ -244,13 +228,13 @@ async def list_roles(
 ) -> Envelope[Page[ListedRoleBody]]:
     """List roles. The default order is by code."""
     found = await list_roles(query.filter(), query.request())
-    return Envelope(data=Page.of(found, query, ListedRoleBody.of_listed))
+    return Envelope(data=Page.of(found, query, ListedRoleBody.present))
 
 
 @router.get("/all", dependencies=[GuardedRoute])
 async def list_all_roles(list_all_roles: ListAllRolesDep) -> Envelope[Sequence[ListedRoleBody]]:
     """List all roles on one page, for selection lists."""
-    return Envelope(data=[ListedRoleBody.of_listed(role) for role in await list_all_roles()])
+    return Envelope(data=[ListedRoleBody.present(role) for role in await list_all_roles()])
 
 
 @router.get("/mine", dependencies=[AuthenticatedRoute])
@@ -258,7 +242,7 @@ async def list_own_roles(
     caller: CallerDep, list_own_roles: ListOwnRolesDep
 ) -> Envelope[Sequence[ListedRoleBody]]:
     """List the roles of the caller, including disabled ones."""
-    return Envelope(data=[ListedRoleBody.of_listed(role) for role in await list_own_roles(caller)])
+    return Envelope(data=[ListedRoleBody.present(role) for role in await list_own_roles(caller)])
 
 
 @router.get("/{role_id}", dependencies=[GuardedRoute])

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Query
@@ -11,7 +11,7 @@ from pydantic import Field
 from application.ports.audit_log import AuditFilter
 from application.use_cases.audit_log import ListAudit, ListOwnActivity
 from bootstrap import Container
-from domain.audit_log import AuditEntry, AuditOutcome
+from domain.audit_log import AuditOutcome
 from domain.identity import UserId
 from entrypoints.http.envelope import ApiModel, Envelope, MayBeLeftOut, Text
 from entrypoints.http.paging import Slice, SliceQuery
@@ -91,22 +91,6 @@ class AuditEntryBody(ApiModel):
         examples=[{"status": {"from": "active", "to": "disabled"}}],
     )
 
-    @classmethod
-    def of(cls, entry: AuditEntry) -> Self:
-        """Present `entry`."""
-        return cls(
-            id=entry.id,
-            at=entry.at,
-            action=entry.action,
-            outcome=entry.outcome,
-            actor=entry.actor,
-            target=entry.target,
-            address=entry.address,
-            agent=entry.agent,
-            request_id=entry.request_id,
-            details=entry.details,
-        )
-
 
 @router.get("/audit", dependencies=[GuardedRoute])
 async def list_audit(
@@ -114,7 +98,7 @@ async def list_audit(
 ) -> Envelope[Slice[AuditEntryBody]]:
     """List the entries of the audit log, newest first."""
     found = await list_audit(query.filter(), after=query.after(), limit=query.page_size)
-    return Envelope(data=Slice.of(found, AuditEntryBody.of))
+    return Envelope(data=Slice.of(found, AuditEntryBody.present))
 
 
 @router.get("/auth/activity", dependencies=[AuthenticatedRoute])
@@ -125,4 +109,4 @@ async def list_own_activity(
 ) -> Envelope[Slice[AuditEntryBody]]:
     """List the audit entries of the caller, newest first. Addresses of other users are hidden."""
     found = await list_own_activity(caller, after=query.after(), limit=query.page_size)
-    return Envelope(data=Slice.of(found, AuditEntryBody.of))
+    return Envelope(data=Slice.of(found, AuditEntryBody.present))

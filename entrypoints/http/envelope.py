@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Self, TypeVar
 from urllib.parse import quote, urljoin
 
 from pydantic import (
@@ -49,6 +49,11 @@ class ApiModel(BaseModel):
                 if field.alias != name and name in data and field.alias in data:
                     raise ValueError(f"{field.alias} is given twice, as {name} too")
         return data
+
+    @classmethod
+    def present(cls, thing: object) -> Self:
+        """Return the body whose fields have the values of the attributes of `thing` with the same names."""
+        return cls.model_validate(thing, from_attributes=True)
 
 
 class Envelope(ApiModel, Generic[T]):
@@ -115,6 +120,9 @@ class Parsed(Generic[T]):
 
 
 _TEXT = TypeAdapter[str](Text)
+
+Plain = Annotated[str, BeforeValidator(lambda value: getattr(value, "value", value))]
+"""Text in a response: that of a value object of the domain, or text as it is."""
 
 
 def _not_null(value: object) -> object:

@@ -1,9 +1,7 @@
 """Lists in responses: numbered pages, and slices with a cursor for lists that grow without bound."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Generic, Self, TypeVar
-from uuid import UUID
 
 from pydantic import Field, StringConstraints
 from pydantic.alias_generators import to_snake
@@ -82,7 +80,7 @@ class Slice(ApiModel, Generic[T]):
         """Present one slice."""
         return cls(
             records=[present(record) for record in found.records],
-            next_cursor=_to_text(found.next) if found.next else None,
+            next_cursor=str(found.next) if found.next else None,
         )
 
 
@@ -106,19 +104,4 @@ class SliceQuery(ApiModel):
 
     def after(self) -> paging.Cursor | None:
         """Return the record after which the slice starts."""
-        return None if self.cursor is None else _to_cursor(self.cursor)
-
-
-# --- cursors ------------------------------------------------------------------------------------
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
-
-def _to_text(cursor: paging.Cursor) -> str:
-    return f"{(cursor.at - _EPOCH) // _MICROSECOND}-{cursor.id}"
-
-
-def _to_cursor(text: str) -> paging.Cursor:
-    microseconds, _, record = text.partition("-")
-    return paging.Cursor(_EPOCH + int(microseconds) * _MICROSECOND, UUID(record))
+        return None if self.cursor is None else paging.Cursor.parse(self.cursor)

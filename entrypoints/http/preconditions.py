@@ -6,7 +6,7 @@ They prevent lost updates when two people change the same resource.
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated
 
@@ -14,10 +14,9 @@ from fastapi import Depends, Header
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from domain.instants import from_microseconds, to_microseconds
 from domain.versions import Versions
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _LONGEST = 1000
 _ENTITY_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _ENTITY_TAGS = re.compile(rf"{_ENTITY_TAG}(?:[ \t]*,[ \t]*{_ENTITY_TAG})*")
@@ -42,7 +41,7 @@ def etag_of_number(version: int) -> str:
 
 def etag_of(updated_at: datetime) -> str:
     """Return the entity tag of a version."""
-    return etag_of_number((updated_at - _EPOCH) // _MICROSECOND)
+    return etag_of_number(to_microseconds(updated_at))
 
 
 def tag(response: Response, updated_at: datetime) -> None:
@@ -63,7 +62,7 @@ class ConditionalChange:
         """The expected versions of a resource whose version is a number; None: any version."""
         if self.expected is None:
             return None
-        return {(version - _EPOCH) // _MICROSECOND for version in self.expected}
+        return {to_microseconds(version) for version in self.expected}
 
     def tag(self, updated_at: datetime) -> None:
         """Set the `ETag` of the new version."""
@@ -83,7 +82,7 @@ async def conditional_change(
         return ConditionalChange(None, response)
     if not _ENTITY_TAGS.fullmatch(text):
         raise HTTPException(400, "If-Match takes entity tags in double quotes, or *")
-    versions = {_EPOCH + int(ours, 16) * _MICROSECOND for ours in _OURS.findall(text)}
+    versions = {from_microseconds(int(ours, 16)) for ours in _OURS.findall(text)}
     return ConditionalChange(versions, response)
 
 

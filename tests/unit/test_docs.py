@@ -1,6 +1,8 @@
 """What the documentation says about the code is so."""
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support.readme import apply, blocks, place_of, readme
@@ -51,6 +53,28 @@ def test_the_readme_in_chinese_has_the_same_blocks_in_the_same_order() -> None:
     )
     assert "](README.zh-CN.md)" in english
     assert "](README.md)" in chinese
+
+
+def names_in(path: Path) -> set[str]:
+    """Return `Class.method` and `function` of Python, and the functions of Lua."""
+    if path.suffix == ".lua":
+        return set(re.findall(r"^local function (\w+)", path.read_text(), re.MULTILINE))
+    return set(_defined(ast.parse(path.read_text()), ""))
+
+
+def _defined(node: ast.AST, prefix: str) -> Iterator[str]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield f"{prefix}{child.name}"
+            yield from _defined(child, f"{prefix}{child.name}.")
+
+
+def test_the_functions_that_the_architecture_names_exist() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| .+ \| \[([\w/.]+)\]\(\.\./\1\) \| `([\w.]+)` \|$", page, re.MULTILINE)
+
+    assert len(rows) == page.count("](../") - page.count("](../README") - page.count("](../CONTRIB")
+    assert [(file, name) for file, name in rows if name not in names_in(ROOT / file)] == []
 
 
 def test_links_between_pages_lead_somewhere() -> None:

@@ -1,22 +1,26 @@
 """The bodies of responses about periodic tasks."""
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Self
+from datetime import datetime, timedelta
+from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from application.ports.leader_lease import SchedulerStatus
 from application.ports.periodic_tasks import ScheduledTask
 from application.ports.registered_tasks import OfferedTask
 from application.use_cases.scheduling.task_runs import RunOfTask
 from domain.scheduling.periodic_tasks import UnreadableTask
-from domain.scheduling.registered_tasks import Parameter, ParameterKind
-from domain.scheduling.task_runs import Run, RunState
+from domain.scheduling.registered_tasks import ParameterKind
+from domain.scheduling.task_runs import RunState
 from domain.scheduling.zones import zone_rules_version
 from entrypoints.http.envelope import ApiModel
 from entrypoints.http.scheduling.definitions import DefinitionFields, presented
+
+Seconds = Annotated[
+    float, BeforeValidator(lambda d: d.total_seconds() if isinstance(d, timedelta) else d)
+]
 
 
 class RunBody(ApiModel):
@@ -38,7 +42,7 @@ class RunBody(ApiModel):
     published_at: datetime | None = Field(examples=["2026-01-01T00:00:00.012Z"])
     started_at: datetime | None = Field(examples=["2026-01-01T00:00:00.015Z"])
     finished_at: datetime | None = Field(examples=["2026-01-01T00:00:00.090Z"])
-    lateness: float | None = Field(
+    lateness: Seconds | None = Field(
         description="Seconds from the slot to the publication.", examples=[0.012]
     )
     error: str = Field(description="The error of the task; empty if there was none.", examples=[""])
@@ -46,23 +50,6 @@ class RunBody(ApiModel):
         description="The worker that started the run; empty before the start.",
         examples=["celery@a"],
     )
-
-    @classmethod
-    def of(cls, run: Run) -> Self:
-        """Present a run."""
-        return cls(
-            id=run.id,
-            task_id=run.task_id,
-            scheduled_for=run.scheduled_for,
-            requested=run.requested,
-            state=run.state,
-            published_at=run.published_at,
-            started_at=run.started_at,
-            finished_at=run.finished_at,
-            lateness=None if run.lateness is None else run.lateness.total_seconds(),
-            error=run.error,
-            worker=run.worker,
-        )
 
 
 class PeriodicTaskBody(DefinitionFields):
@@ -105,7 +92,7 @@ class PeriodicTaskBody(DefinitionFields):
             runs=schedule_state.runs,
             next_run_at=seen.next_run_at,
             last_slot=seen.last_slot,
-            last_run=None if seen.last_run is None else RunBody.of(seen.last_run),
+            last_run=None if seen.last_run is None else RunBody.present(seen.last_run),
             problem=task.reason if isinstance(task, UnreadableTask) else None,
         )
 
@@ -121,7 +108,7 @@ class RunOfTaskBody(RunBody):
     @classmethod
     def of_task(cls, found: RunOfTask) -> Self:
         """Present a run and whose it is."""
-        return cls(**dict(RunBody.of(found.run)), task_name=found.task_name)
+        return cls(**dict(RunBody.present(found.run)), task_name=found.task_name)
 
 
 class SlotsBody(ApiModel):
@@ -142,16 +129,6 @@ class ParameterBody(ApiModel):
     annotation: str = Field(
         description="The annotation in the code; empty if there is none.", examples=["int"]
     )
-
-    @classmethod
-    def of(cls, parameter: Parameter) -> Self:
-        """Present a parameter."""
-        return cls(
-            name=parameter.name,
-            kind=parameter.kind,
-            required=parameter.required,
-            annotation=parameter.annotation,
-        )
 
 
 class RegisteredTaskBody(ApiModel):
@@ -177,7 +154,7 @@ class RegisteredTaskBody(ApiModel):
             is_offered=offered.is_offered,
             name=task.name,
             description=task.description,
-            parameters=[ParameterBody.of(parameter) for parameter in task.parameters],
+            parameters=[ParameterBody.present(parameter) for parameter in task.parameters],
             accepts_anything=task.accepts_anything,
         )
 

@@ -210,7 +210,7 @@ async def cancel_run(
     run_id: UUID, caller: VerifyPermissionDep, cancel_run: CancelRunDep
 ) -> Envelope[RunBody]:
     """Cancel a run that no worker has started. A run that has started is a conflict (409)."""
-    return Envelope(data=RunBody.of(await cancel_run(caller, RunId(run_id))))
+    return Envelope(data=RunBody.present(await cancel_run(caller, RunId(run_id))))
 
 
 @router.post("/preview", dependencies=[GuardedRoute])
@@ -283,7 +283,7 @@ async def run_periodic_task_now(
 ) -> CreatedEnvelope[RunBody]:
     """Run a periodic task once, as soon as possible, even if it is paused. Its schedule does not change."""
     locate(request, response, "runs")
-    return CreatedEnvelope(data=RunBody.of(await run_now(caller, PeriodicTaskId(task_id))))
+    return CreatedEnvelope(data=RunBody.present(await run_now(caller, PeriodicTaskId(task_id))))
 
 
 @router.post("/{task_id}/reset", dependencies=[GuardedRoute])
@@ -315,4 +315,4 @@ async def list_runs(
 ) -> Envelope[Slice[RunBody]]:
     """List the runs of a periodic task, newest first."""
     found = await list_runs(PeriodicTaskId(task_id), after=query.after(), limit=query.page_size)
-    return Envelope(data=Slice.of(found, RunBody.of))
+    return Envelope(data=Slice.of(found, RunBody.present))

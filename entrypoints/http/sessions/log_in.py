@@ -1,7 +1,7 @@
 """Log-in, token refresh and log-out."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from fastapi import Depends, Form
 from pydantic import BaseModel, Field
@@ -12,7 +12,6 @@ from starlette.responses import Response
 from application.use_cases.sessions.devices import LogOut, LogOutEverywhere
 from application.use_cases.sessions.log_in import LogIn
 from application.use_cases.sessions.refresh import RefreshSession
-from application.use_cases.sessions.tokens import TokenPair
 from bootstrap import Container
 from domain.identity import Password
 from domain.password_transport import SealedPassword
@@ -108,16 +107,6 @@ class TokensBody(ApiModel):
         description="Seconds until an unused refresh token expires.", examples=[604800]
     )
 
-    @classmethod
-    def of(cls, tokens: TokenPair) -> Self:
-        """Present `tokens`."""
-        return cls(
-            access_token=tokens.access_token,
-            refresh_token=tokens.refresh_token,
-            expires_in=tokens.expires_in,
-            refresh_expires_in=tokens.refresh_expires_in,
-        )
-
 
 class LoggedInBody(TokensBody):
     """The tokens of a new session, and its user."""
@@ -172,7 +161,7 @@ async def log_in(
     device.remember(logged_in.device_token)
     return Envelope(
         data=LoggedInBody(
-            **dict(TokensBody.of(logged_in.tokens)),
+            **dict(TokensBody.present(logged_in.tokens)),
             user=UserBody.of(logged_in.user, logged_in.roles),
             device_token=logged_in.device_token,
         )
@@ -190,7 +179,7 @@ async def refresh_session(
     token = _one_refresh_token(header, body)
     if token is None:
         raise NoRefreshToken
-    return Envelope(data=TokensBody.of(await refresh_session(token, client)))
+    return Envelope(data=TokensBody.present(await refresh_session(token, client)))
 
 
 @router.post("/logout", dependencies=[PublicRoute])
