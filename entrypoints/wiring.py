@@ -1,8 +1,8 @@
-"""Injects use cases into routes and events: `Annotated[LogIn, Depends(use_case(Container.log_in))]`."""
+"""Gives routes and events their use cases, by type: `async def log_in(body: LogInBody, log_in: UseCase[LogIn])`."""
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeAlias, TypeVar
 
 from dependency_injector.providers import Provider
 from fastapi import Depends
@@ -78,3 +78,22 @@ def use_case(provider: Provider[T]) -> Provided[T]:
     provided = getattr(provider, "cls", None)
     parts = dataclasses.fields(provided) if dataclasses.is_dataclass(provided) else ()
     return Provided(name, is_limited=any(part.type in _LIMITS for part in parts))
+
+
+if TYPE_CHECKING:
+    UseCase: TypeAlias = Annotated[T, "from the container of the application"]
+else:
+
+    class UseCase:
+        """`UseCase[LogIn]` is the annotation of a parameter that gets `LogIn` from the container of the application."""
+
+        def __class_getitem__(cls, wanted: type) -> Any:  # noqa: ANN401 - an `Annotated`
+            """Return the annotation; raise `LookupError` if the container does not provide exactly one."""
+            found = [
+                each
+                for each in Container.providers.values()
+                if getattr(each, "cls", None) is wanted
+            ]
+            if len(found) != 1:
+                raise LookupError(f"the container has {len(found)} providers of {wanted.__name__}")
+            return Annotated[wanted, Depends(use_case(found[0]))]

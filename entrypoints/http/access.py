@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from fastapi import Depends, Query
+from fastapi import Query
 from pydantic import AfterValidator, Field, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,7 +22,6 @@ from application.use_cases.access.roles import (
     ReplaceRole,
     RoleDraft,
 )
-from bootstrap import Container
 from domain.grants import Grant
 from domain.roles import Role, RoleId, RoleStatus, RoleText
 from entrypoints.http.envelope import (
@@ -45,18 +44,9 @@ from entrypoints.http.security import (
     GuardedRoute,
     VerifyPermissionDep,
 )
-from entrypoints.wiring import use_case
+from entrypoints.wiring import UseCase
 
 router = Router(prefix="/roles")
-
-CreateRoleDep = Annotated[CreateRole, Depends(use_case(Container.create_role))]
-ReplaceRoleDep = Annotated[ReplaceRole, Depends(use_case(Container.replace_role))]
-DeleteRolesDep = Annotated[DeleteRoles, Depends(use_case(Container.delete_roles))]
-GetRoleDep = Annotated[GetRole, Depends(use_case(Container.get_role))]
-ListRolesDep = Annotated[ListRoles, Depends(use_case(Container.list_roles))]
-ListAllRolesDep = Annotated[ListAllRoles, Depends(use_case(Container.list_all_roles))]
-ListOwnRolesDep = Annotated[ListOwnRoles, Depends(use_case(Container.list_own_roles))]
-ListRoleUsersDep = Annotated[ListRoleUsers, Depends(use_case(Container.list_role_users))]
 
 
 # --- bodies -------------------------------------------------------------------------------------
@@ -224,7 +214,7 @@ class DeleteRolesBody(ApiModel):
 
 @router.get("", dependencies=[GuardedRoute])
 async def list_roles(
-    query: Annotated[RoleQuery, Query()], list_roles: ListRolesDep
+    query: Annotated[RoleQuery, Query()], list_roles: UseCase[ListRoles]
 ) -> Envelope[Page[ListedRoleBody]]:
     """List roles. The default order is by code."""
     found = await list_roles(query.filter(), query.request())
@@ -232,21 +222,25 @@ async def list_roles(
 
 
 @router.get("/all", dependencies=[GuardedRoute])
-async def list_all_roles(list_all_roles: ListAllRolesDep) -> Envelope[Sequence[ListedRoleBody]]:
+async def list_all_roles(
+    list_all_roles: UseCase[ListAllRoles],
+) -> Envelope[Sequence[ListedRoleBody]]:
     """List all roles on one page, for selection lists."""
     return Envelope(data=[ListedRoleBody.present(role) for role in await list_all_roles()])
 
 
 @router.get("/mine", dependencies=[AuthenticatedRoute])
 async def list_own_roles(
-    caller: CallerDep, list_own_roles: ListOwnRolesDep
+    caller: CallerDep, list_own_roles: UseCase[ListOwnRoles]
 ) -> Envelope[Sequence[ListedRoleBody]]:
     """List the roles of the caller, including disabled ones."""
     return Envelope(data=[ListedRoleBody.present(role) for role in await list_own_roles(caller)])
 
 
 @router.get("/{role_id}", dependencies=[GuardedRoute])
-async def get_role(role_id: UUID, get_role: GetRoleDep, response: Response) -> Envelope[RoleBody]:
+async def get_role(
+    role_id: UUID, get_role: UseCase[GetRole], response: Response
+) -> Envelope[RoleBody]:
     """Get a role."""
     role = await get_role(RoleId(role_id))
     tag(response, role.updated_at)
@@ -257,7 +251,7 @@ async def get_role(role_id: UUID, get_role: GetRoleDep, response: Response) -> E
 async def create_role(
     body: RoleDraftBody,
     caller: VerifyPermissionDep,
-    create_role: CreateRoleDep,
+    create_role: UseCase[CreateRole],
     request: Request,
     response: Response,
 ) -> CreatedEnvelope[RoleBody]:
@@ -274,7 +268,7 @@ async def replace_role(
     body: RoleDraftBody,
     change: VersionedChangeDep,
     caller: VerifyPermissionDep,
-    replace_role: ReplaceRoleDep,
+    replace_role: UseCase[ReplaceRole],
 ) -> Envelope[RoleBody]:
     """Replace a role. The change applies from the next request of each user who has it."""
     role = await replace_role(caller, RoleId(role_id), body.draft(), expected=change.expected)
@@ -287,7 +281,7 @@ async def delete_role(
     role_id: UUID,
     change: ConditionalChangeDep,
     caller: VerifyPermissionDep,
-    delete_roles: DeleteRolesDep,
+    delete_roles: UseCase[DeleteRoles],
     force: Annotated[Flag, _FORCE, Query()] = False,  # noqa: FBT002 - a parameter of the query
 ) -> Envelope[None]:
     """Delete a role."""
@@ -297,7 +291,7 @@ async def delete_role(
 
 @router.delete("", dependencies=[GuardedRoute])
 async def delete_roles(
-    body: DeleteRolesBody, caller: VerifyPermissionDep, delete_roles: DeleteRolesDep
+    body: DeleteRolesBody, caller: VerifyPermissionDep, delete_roles: UseCase[DeleteRoles]
 ) -> Envelope[None]:
     """Delete roles: either all of them or none."""
     await delete_roles(caller, [RoleId(role_id) for role_id in body.ids], force=body.force)
@@ -308,7 +302,7 @@ async def delete_roles(
 async def list_role_users(
     role_id: UUID,
     query: Annotated[PageQuery[SortOfUsers], Query()],
-    list_role_users: ListRoleUsersDep,
+    list_role_users: UseCase[ListRoleUsers],
 ) -> Envelope[Page[ListedUserBody]]:
     """List the users who have a role. The default order is by username."""
     found, roles = await list_role_users(RoleId(role_id), query.request())

@@ -5,12 +5,11 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Depends, Query
+from fastapi import Query
 from pydantic import Field
 
 from application.ports.audit_log import AuditFilter
 from application.use_cases.audit_log import ListAudit, ListOwnActivity
-from bootstrap import Container
 from domain.audit_log import AuditOutcome
 from domain.identity import UserId
 from entrypoints.http.envelope import ApiModel, Envelope, MayBeLeftOut, Text
@@ -18,12 +17,9 @@ from entrypoints.http.paging import Slice, SliceQuery
 from entrypoints.http.query_types import Instant
 from entrypoints.http.router import Router
 from entrypoints.http.security import AuthenticatedRoute, CallerDep, GuardedRoute
-from entrypoints.wiring import use_case
+from entrypoints.wiring import UseCase
 
 router = Router()
-
-ListAuditDep = Annotated[ListAudit, Depends(use_case(Container.list_audit))]
-ListOwnActivityDep = Annotated[ListOwnActivity, Depends(use_case(Container.list_own_activity))]
 
 
 class AuditQuery(SliceQuery):
@@ -94,7 +90,7 @@ class AuditEntryBody(ApiModel):
 
 @router.get("/audit", dependencies=[GuardedRoute])
 async def list_audit(
-    query: Annotated[AuditQuery, Query()], list_audit: ListAuditDep
+    query: Annotated[AuditQuery, Query()], list_audit: UseCase[ListAudit]
 ) -> Envelope[Slice[AuditEntryBody]]:
     """List the entries of the audit log, newest first."""
     found = await list_audit(query.filter(), after=query.after(), limit=query.page_size)
@@ -105,7 +101,7 @@ async def list_audit(
 async def list_own_activity(
     query: Annotated[SliceQuery, Query()],
     caller: CallerDep,
-    list_own_activity: ListOwnActivityDep,
+    list_own_activity: UseCase[ListOwnActivity],
 ) -> Envelope[Slice[AuditEntryBody]]:
     """List the audit entries of the caller, newest first. Addresses of other users are hidden."""
     found = await list_own_activity(caller, after=query.after(), limit=query.page_size)

@@ -1,24 +1,18 @@
 """Liveness and readiness probes."""
 
-from typing import Annotated
-
 import structlog
-from fastapi import Depends
 from pydantic import Field
 
 from application.use_cases.health import CheckReadiness
-from bootstrap import Container
 from entrypoints.http.envelope import ApiModel, Envelope
 from entrypoints.http.errors import NotReady
 from entrypoints.http.router import Router
 from entrypoints.http.security import PublicRoute
-from entrypoints.wiring import use_case
+from entrypoints.wiring import UseCase
 
 router = Router(tags=["health"])
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("portico.http")
-
-CheckReadinessDep = Annotated[CheckReadiness, Depends(use_case(Container.check_readiness))]
 
 
 class ReadinessBody(ApiModel):
@@ -38,7 +32,7 @@ async def check_liveness() -> Envelope[None]:
 
 
 @router.get("/readyz", dependencies=[PublicRoute])
-async def check_readiness(check_readiness: CheckReadinessDep) -> Envelope[ReadinessBody]:
+async def check_readiness(check_readiness: UseCase[CheckReadiness]) -> Envelope[ReadinessBody]:
     """Return 200 if PostgreSQL, its schema and Redis are ready, else 503.
 
     Other dependencies that do not answer are listed in `degraded`. The result is at most a second old.

@@ -3,25 +3,21 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from inspect import cleandoc
-from typing import Annotated, Self
+from typing import Self
 from uuid import UUID
 
-from fastapi import Depends
 from fastapi.routing import iter_route_contexts
 from pydantic import Field
 from starlette.routing import BaseRoute
 
 from application.use_cases.permissions import ListPermissions
-from bootstrap import Container
 from domain.permissions import Permission, Route
 from entrypoints.http.envelope import ApiModel, Envelope
 from entrypoints.http.router import Router, declarations_of
 from entrypoints.http.security import GuardedRoute, verify_permission
-from entrypoints.wiring import use_case
+from entrypoints.wiring import UseCase
 
 router = Router(prefix="/router")
-
-ListPermissionsDep = Annotated[ListPermissions, Depends(use_case(Container.list_permissions))]
 
 
 class PermissionBody(ApiModel):
@@ -62,7 +58,7 @@ class PermissionBody(ApiModel):
 
 @router.get("/backend", dependencies=[GuardedRoute])
 async def list_permissions(
-    list_permissions: ListPermissionsDep,
+    list_permissions: UseCase[ListPermissions],
 ) -> Envelope[Sequence[PermissionBody]]:
     """List all permissions, removed ones too, ordered by path and method."""
     return Envelope(data=[PermissionBody.of(permission) for permission in await list_permissions()])

@@ -23,7 +23,7 @@ from domain.identity import PasswordChangeRequired, User, UserId
 from domain.sessions import AccessClaims, NotAuthenticated, RefreshClaims
 from entrypoints.http.internals import route_of
 from entrypoints.http.request_context import header, request_context
-from entrypoints.wiring import settings_of, use_case
+from entrypoints.wiring import UseCase, settings_of, use_case
 
 DEVICE_COOKIE = "portico_device"
 """The cookie that a log-in sets; its path limits it to the authentication routes."""
@@ -125,10 +125,8 @@ CallerDep = Annotated[Caller, Depends(caller)]
 OneTimePasswordCallerDep = Annotated[Caller, Depends(caller_even_with_one_time_password)]
 VerifyPermissionDep = Annotated[Caller, Depends(verify_permission)]
 
-_GetProfileDep = Annotated[GetProfile, Depends(use_case(Container.get_profile))]
 
-
-async def user(caller: CallerDep, get_profile: _GetProfileDep) -> User:
+async def user(caller: CallerDep, get_profile: UseCase[GetProfile]) -> User:
     """Return the stored user of the caller."""
     return (await get_profile(caller)).user
 

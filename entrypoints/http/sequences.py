@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Self
 
-from fastapi import Depends, Path, Query
+from fastapi import Path, Query
 from pydantic import AfterValidator, Field, StrictInt
 from starlette.responses import Response
 
@@ -13,7 +13,6 @@ from application.use_cases.sequences import (
     ResetSequence,
     TakeNumbers,
 )
-from bootstrap import Container
 from domain.errors import Invalid
 from domain.sequences import HIGHEST, LARGEST_RANGE, SequenceKey, SequenceName, SequenceState
 from entrypoints.http.envelope import ApiModel, Envelope, Text
@@ -24,14 +23,10 @@ from entrypoints.http.preconditions import (
 )
 from entrypoints.http.router import Router
 from entrypoints.http.security import GuardedRoute, VerifyPermissionDep
-from entrypoints.wiring import use_case
+from entrypoints.wiring import UseCase
 
 router = Router(prefix="/sequences/{name}")
 
-TakeNumbersDep = Annotated[TakeNumbers, Depends(use_case(Container.take_numbers))]
-GetSequenceDep = Annotated[GetSequence, Depends(use_case(Container.get_sequence))]
-ResetSequenceDep = Annotated[ResetSequence, Depends(use_case(Container.reset_sequence))]
-DeleteSequenceDep = Annotated[DeleteSequence, Depends(use_case(Container.delete_sequence))]
 
 Name = Annotated[
     str,
@@ -131,7 +126,7 @@ class ResetSequenceBody(ApiModel):
 
 @router.post("/next", dependencies=[GuardedRoute])
 async def take_numbers(
-    name: Name, body: TakeNumbersBody, take_numbers: TakeNumbersDep
+    name: Name, body: TakeNumbersBody, take_numbers: UseCase[TakeNumbers]
 ) -> Envelope[NumbersBody]:
     """Take the next numbers. Nobody gets the same one; a failed request may leave a gap."""
     taken = await take_numbers(SequenceKey(SequenceName(name), body.conditions), count=body.count)
@@ -141,7 +136,7 @@ async def take_numbers(
 @router.get("", dependencies=[GuardedRoute])
 async def get_sequence(
     name: Name,
-    get_sequence: GetSequenceDep,
+    get_sequence: UseCase[GetSequence],
     response: Response,
     conditions: ConditionsQuery = [],  # noqa: B006 - never changed
 ) -> Envelope[SequenceBody]:
@@ -157,7 +152,7 @@ async def reset_sequence(
     body: ResetSequenceBody,
     change: VersionedChangeDep,
     caller: VerifyPermissionDep,
-    reset_sequence: ResetSequenceDep,
+    reset_sequence: UseCase[ResetSequence],
 ) -> Envelope[SequenceBody]:
     """Let a sequence go on after another number; before its first number its `ETag` is `"0"`.
 
@@ -174,7 +169,7 @@ async def delete_sequence(
     name: Name,
     change: ConditionalChangeDep,
     caller: VerifyPermissionDep,
-    delete_sequence: DeleteSequenceDep,
+    delete_sequence: UseCase[DeleteSequence],
     conditions: ConditionsQuery = [],  # noqa: B006 - never changed
 ) -> Envelope[None]:
     """Delete a sequence. The next one who asks gets the number 1."""

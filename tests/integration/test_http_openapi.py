@@ -10,6 +10,7 @@ import jsonschema_rs
 import pytest
 
 from application.settings import Environment, HttpSettings
+from application.use_cases.sessions.keys import GetTransportKey
 from entrypoints.http.app import described_app
 from entrypoints.http.envelope import ApiModel, CreatedEnvelope, Envelope
 from entrypoints.http.router import Router
@@ -19,7 +20,7 @@ from entrypoints.http.security import (
     HeaderRefreshTokenDep,
     PublicRoute,
 )
-from entrypoints.http.sessions.keys import GetTransportKeyDep
+from entrypoints.wiring import UseCase
 from tests.support.web import Web, description
 from tests.support.world import IN_MEMORY, World
 
@@ -220,7 +221,7 @@ async def plain() -> Envelope[None]:
 
 
 @public.get("/limited")
-async def limited(_: GetTransportKeyDep) -> Envelope[None]:
+async def limited(_: UseCase[GetTransportKey]) -> Envelope[None]:
     return Envelope(data=None)
 
 

@@ -1,15 +1,11 @@
 """The caller's own account: registration, profile and password."""
 
-from typing import Annotated
-
-from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
 from application.use_cases.identity.passwords import ChangePassword
 from application.use_cases.identity.profile import GetProfile, UpdateProfile
 from application.use_cases.identity.registration import Register
-from bootstrap import Container
 from domain.password_transport import SealedPassword
 from entrypoints.http.envelope import ApiModel, CreatedEnvelope, Envelope, MayBeLeftOut, locate
 from entrypoints.http.identity.bodies import (
@@ -31,14 +27,9 @@ from entrypoints.http.security import (
     OneTimePasswordRoute,
     PublicRoute,
 )
-from entrypoints.wiring import use_case
+from entrypoints.wiring import UseCase
 
 router = Router(prefix="/auth")
-
-RegisterDep = Annotated[Register, Depends(use_case(Container.register))]
-GetProfileDep = Annotated[GetProfile, Depends(use_case(Container.get_profile))]
-UpdateProfileDep = Annotated[UpdateProfile, Depends(use_case(Container.update_profile))]
-ChangePasswordDep = Annotated[ChangePassword, Depends(use_case(Container.change_password))]
 
 
 class RegisterBody(ApiModel):
@@ -70,7 +61,7 @@ class ChangePasswordBody(ApiModel):
 async def register(
     body: RegisterBody,
     client: ClientInfoDep,
-    register: RegisterDep,
+    register: UseCase[Register],
     request: Request,
     response: Response,
 ) -> CreatedEnvelope[UserBody]:
@@ -89,7 +80,7 @@ async def register(
 
 @router.get("/user/info", dependencies=[OneTimePasswordRoute])
 async def get_user_info(
-    caller: OneTimePasswordCallerDep, get_profile: GetProfileDep
+    caller: OneTimePasswordCallerDep, get_profile: UseCase[GetProfile]
 ) -> Envelope[UserBody]:
     """Get the caller's profile and permissions."""
     found = await get_profile(caller)
@@ -98,7 +89,7 @@ async def get_user_info(
 
 @router.patch("/user/info", dependencies=[AuthenticatedRoute])
 async def update_profile(
-    body: UpdateProfileBody, caller: CallerDep, update_profile: UpdateProfileDep
+    body: UpdateProfileBody, caller: CallerDep, update_profile: UseCase[UpdateProfile]
 ) -> Envelope[UserBody]:
     """Change the caller's name or email."""
     changed = await update_profile(caller, name=body.name, email=body.email)
@@ -109,7 +100,7 @@ async def update_profile(
 async def change_password(
     body: ChangePasswordBody,
     caller: OneTimePasswordCallerDep,
-    change_password: ChangePasswordDep,
+    change_password: UseCase[ChangePassword],
     device: DeviceTokenDep,
 ) -> Envelope[None]:
     """Change the caller's password, end all their other sessions and forget their other known devices."""

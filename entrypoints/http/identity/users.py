@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Self
 from uuid import UUID
 
-from fastapi import Depends, Query
+from fastapi import Query
 from pydantic import Field, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,7 +21,6 @@ from application.use_cases.identity.users import (
     ResetPassword,
     UserDraft,
 )
-from bootstrap import Container
 from domain.identity import UserId, UserStatus
 from domain.password_transport import SealedPassword
 from entrypoints.http.envelope import ApiModel, CreatedEnvelope, Envelope, MayBeLeftOut, locate
@@ -40,16 +39,9 @@ from entrypoints.http.paging import Keyword, Page, PageQuery
 from entrypoints.http.preconditions import ConditionalChangeDep, tag
 from entrypoints.http.router import Router
 from entrypoints.http.security import GuardedRoute, VerifyPermissionDep
-from entrypoints.wiring import use_case
+from entrypoints.wiring import UseCase
 
 router = Router(prefix="/users")
-
-ListUsersDep = Annotated[ListUsers, Depends(use_case(Container.list_users))]
-GetUserDep = Annotated[GetUser, Depends(use_case(Container.get_user))]
-CreateUserDep = Annotated[CreateUser, Depends(use_case(Container.create_user))]
-ChangeUserDep = Annotated[ChangeUser, Depends(use_case(Container.change_user))]
-DeleteUserDep = Annotated[DeleteUser, Depends(use_case(Container.delete_user))]
-ResetPasswordDep = Annotated[ResetPassword, Depends(use_case(Container.reset_password))]
 
 
 # --- bodies -------------------------------------------------------------------------------------
@@ -158,7 +150,7 @@ class NewUserBody(UserBody):
 
 @router.get("", dependencies=[GuardedRoute])
 async def list_users(
-    query: Annotated[UserQuery, Query()], list_users: ListUsersDep
+    query: Annotated[UserQuery, Query()], list_users: UseCase[ListUsers]
 ) -> Envelope[Page[ListedUserBody]]:
     """List users. The default order is by username."""
     found = await list_users(query.filter(), query.request())
@@ -168,7 +160,9 @@ async def list_users(
 
 
 @router.get("/{user_id}", dependencies=[GuardedRoute])
-async def get_user(user_id: UUID, get_user: GetUserDep, response: Response) -> Envelope[UserBody]:
+async def get_user(
+    user_id: UUID, get_user: UseCase[GetUser], response: Response
+) -> Envelope[UserBody]:
     """Get a user with their roles and permissions."""
     found = await get_user(UserId(user_id))
     tag(response, found.user.updated_at)
@@ -179,7 +173,7 @@ async def get_user(user_id: UUID, get_user: GetUserDep, response: Response) -> E
 async def create_user(
     body: CreateUserBody,
     caller: VerifyPermissionDep,
-    create_user: CreateUserDep,
+    create_user: UseCase[CreateUser],
     request: Request,
     response: Response,
 ) -> CreatedEnvelope[NewUserBody]:
@@ -196,7 +190,7 @@ async def change_user(
     body: ChangeUserBody,
     change: ConditionalChangeDep,
     caller: VerifyPermissionDep,
-    change_user: ChangeUserDep,
+    change_user: UseCase[ChangeUser],
 ) -> Envelope[UserBody]:
     """Change a user's data, status or roles. The change applies from the user's next request."""
     changed = await change_user(caller, UserId(user_id), body.change(), expected=change.expected)
@@ -209,7 +203,7 @@ async def delete_user(
     user_id: UUID,
     change: ConditionalChangeDep,
     caller: VerifyPermissionDep,
-    delete_user: DeleteUserDep,
+    delete_user: UseCase[DeleteUser],
 ) -> Envelope[None]:
     """Delete a user and end their sessions. Their audit entries stay."""
     await delete_user(caller, UserId(user_id), expected=change.expected)
@@ -220,7 +214,7 @@ async def delete_user(
 async def reset_password(
     user_id: UUID,
     caller: VerifyPermissionDep,
-    reset_password: ResetPasswordDep,
+    reset_password: UseCase[ResetPassword],
     response: Response,
 ) -> Envelope[NewUserBody]:
     """Replace a user's password by a one-time password, and end their sessions."""

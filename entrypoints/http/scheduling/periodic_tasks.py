@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import Depends, Query
+from fastapi import Query
 from pydantic import Field, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -29,7 +29,6 @@ from application.use_cases.scheduling.task_runs import (
     RunNow,
     SearchRuns,
 )
-from bootstrap import Container
 from domain.scheduling.schedules import ScheduleKind
 from domain.scheduling.slots import PeriodicTaskId
 from domain.scheduling.task_runs import RunId, RunState
@@ -53,25 +52,9 @@ from entrypoints.http.scheduling.bodies import (
 )
 from entrypoints.http.scheduling.definitions import ChangeBody, PreviewBody, WrittenBody
 from entrypoints.http.security import GuardedRoute, VerifyPermissionDep
-from entrypoints.wiring import use_case
+from entrypoints.wiring import UseCase
 
 router = Router(prefix="/periodic-tasks")
-
-ListTasksDep = Annotated[ListPeriodicTasks, Depends(use_case(Container.list_periodic_tasks))]
-GetTaskDep = Annotated[GetPeriodicTask, Depends(use_case(Container.get_periodic_task))]
-CreateTaskDep = Annotated[CreatePeriodicTask, Depends(use_case(Container.create_periodic_task))]
-ChangeTaskDep = Annotated[ChangePeriodicTask, Depends(use_case(Container.change_periodic_task))]
-DeleteTaskDep = Annotated[DeletePeriodicTask, Depends(use_case(Container.delete_periodic_task))]
-ResetTaskDep = Annotated[ResetPeriodicTask, Depends(use_case(Container.reset_periodic_task))]
-RunNowDep = Annotated[RunNow, Depends(use_case(Container.run_now))]
-ListRunsDep = Annotated[ListRuns, Depends(use_case(Container.list_runs))]
-ListNextRunsDep = Annotated[ListNextRuns, Depends(use_case(Container.list_next_runs))]
-PreviewRunsDep = Annotated[PreviewRuns, Depends(use_case(Container.preview_runs))]
-
-
-SearchRunsDep = Annotated[SearchRuns, Depends(use_case(Container.search_runs))]
-CancelRunDep = Annotated[CancelRun, Depends(use_case(Container.cancel_run))]
-PauseOrResumeDep = Annotated[PauseOrResumeTasks, Depends(use_case(Container.pause_or_resume_tasks))]
 
 
 class PeriodicTaskQuery(
@@ -154,7 +137,7 @@ class NextQuery(ApiModel):
 
 @router.get("", dependencies=[GuardedRoute])
 async def list_periodic_tasks(
-    query: Annotated[PeriodicTaskQuery, Query()], list_tasks: ListTasksDep
+    query: Annotated[PeriodicTaskQuery, Query()], list_tasks: UseCase[ListPeriodicTasks]
 ) -> Envelope[Page[PeriodicTaskBody]]:
     """List periodic tasks. The default order is by name."""
     found = await list_tasks(query.filter(), query.request())
@@ -165,7 +148,7 @@ async def list_periodic_tasks(
 async def create_periodic_task(
     body: WrittenBody,
     caller: VerifyPermissionDep,
-    create_task: CreateTaskDep,
+    create_task: UseCase[CreatePeriodicTask],
     request: Request,
     response: Response,
 ) -> CreatedEnvelope[PeriodicTaskBody]:
@@ -178,7 +161,7 @@ async def create_periodic_task(
 
 @router.post("/pause", dependencies=[GuardedRoute])
 async def pause_periodic_tasks(
-    body: PauseBody, caller: VerifyPermissionDep, pause_or_resume: PauseOrResumeDep
+    body: PauseBody, caller: VerifyPermissionDep, pause_or_resume: UseCase[PauseOrResumeTasks]
 ) -> Envelope[ChangedBody]:
     """Pause periodic tasks: all of them, or none if one does not exist."""
     changed = await pause_or_resume(caller, [*map(PeriodicTaskId, body.ids)], enabled=False)
@@ -187,7 +170,7 @@ async def pause_periodic_tasks(
 
 @router.post("/resume", dependencies=[GuardedRoute])
 async def resume_periodic_tasks(
-    body: ResumeBody, caller: VerifyPermissionDep, pause_or_resume: PauseOrResumeDep
+    body: ResumeBody, caller: VerifyPermissionDep, pause_or_resume: UseCase[PauseOrResumeTasks]
 ) -> Envelope[ChangedBody]:
     """Resume periodic tasks from their next slots: all of them, or none if one does not exist."""
     changed = await pause_or_resume(
@@ -198,7 +181,7 @@ async def resume_periodic_tasks(
 
 @router.get("/runs", dependencies=[GuardedRoute])
 async def list_runs_of_all_tasks(
-    query: Annotated[RunQuery, Query()], search_runs: SearchRunsDep
+    query: Annotated[RunQuery, Query()], search_runs: UseCase[SearchRuns]
 ) -> Envelope[Slice[RunOfTaskBody]]:
     """List the runs of all periodic tasks, newest first."""
     found = await search_runs(query.filter(), after=query.after(), limit=query.page_size)
@@ -207,21 +190,23 @@ async def list_runs_of_all_tasks(
 
 @router.post("/runs/{run_id}/cancel", dependencies=[GuardedRoute])
 async def cancel_run(
-    run_id: UUID, caller: VerifyPermissionDep, cancel_run: CancelRunDep
+    run_id: UUID, caller: VerifyPermissionDep, cancel_run: UseCase[CancelRun]
 ) -> Envelope[RunBody]:
     """Cancel a run that no worker has started. A run that has started is a conflict (409)."""
     return Envelope(data=RunBody.present(await cancel_run(caller, RunId(run_id))))
 
 
 @router.post("/preview", dependencies=[GuardedRoute])
-async def preview_runs(body: PreviewBody, preview_runs: PreviewRunsDep) -> Envelope[SlotsBody]:
+async def preview_runs(
+    body: PreviewBody, preview_runs: UseCase[PreviewRuns]
+) -> Envelope[SlotsBody]:
     """Preview the slots of a definition without creating a task."""
     return Envelope(data=SlotsBody(runs=await preview_runs(body.written())))
 
 
 @router.get("/{task_id}", dependencies=[GuardedRoute])
 async def get_periodic_task(
-    task_id: UUID, get_task: GetTaskDep, response: Response
+    task_id: UUID, get_task: UseCase[GetPeriodicTask], response: Response
 ) -> Envelope[PeriodicTaskBody]:
     """Get a periodic task."""
     seen = await get_task(PeriodicTaskId(task_id))
@@ -235,7 +220,7 @@ async def replace_periodic_task(
     body: WrittenBody,
     change: ConditionalChangeDep,
     caller: VerifyPermissionDep,
-    change_task: ChangeTaskDep,
+    change_task: UseCase[ChangePeriodicTask],
 ) -> Envelope[PeriodicTaskBody]:
     """Replace a periodic task. Its next slot follows the last slot, not the time of the change."""
     seen = await change_task.replace(
@@ -251,7 +236,7 @@ async def change_periodic_task(
     body: ChangeBody,
     change: ConditionalChangeDep,
     caller: VerifyPermissionDep,
-    change_task: ChangeTaskDep,
+    change_task: UseCase[ChangePeriodicTask],
 ) -> Envelope[PeriodicTaskBody]:
     """Change some fields (RFC 7396): `{"enabled": false}` pauses, `{"enabled": true}` resumes from the next slot."""
     seen = await change_task.change(
@@ -266,7 +251,7 @@ async def delete_periodic_task(
     task_id: UUID,
     change: ConditionalChangeDep,
     caller: VerifyPermissionDep,
-    delete_task: DeleteTaskDep,
+    delete_task: UseCase[DeletePeriodicTask],
 ) -> Envelope[None]:
     """Delete a periodic task and its history. Started runs continue; waiting messages are dropped."""
     await delete_task(caller, PeriodicTaskId(task_id), expected=change.expected)
@@ -277,7 +262,7 @@ async def delete_periodic_task(
 async def run_periodic_task_now(
     task_id: UUID,
     caller: VerifyPermissionDep,
-    run_now: RunNowDep,
+    run_now: UseCase[RunNow],
     request: Request,
     response: Response,
 ) -> CreatedEnvelope[RunBody]:
@@ -288,7 +273,10 @@ async def run_periodic_task_now(
 
 @router.post("/{task_id}/reset", dependencies=[GuardedRoute])
 async def reset_periodic_task(
-    task_id: UUID, caller: VerifyPermissionDep, reset_task: ResetTaskDep, response: Response
+    task_id: UUID,
+    caller: VerifyPermissionDep,
+    reset_task: UseCase[ResetPeriodicTask],
+    response: Response,
 ) -> Envelope[PeriodicTaskBody]:
     """Reset a periodic task, as if it were created now.
 
@@ -302,7 +290,7 @@ async def reset_periodic_task(
 
 @router.get("/{task_id}/next", dependencies=[GuardedRoute])
 async def list_next_runs(
-    task_id: UUID, query: Annotated[NextQuery, Query()], list_next_runs: ListNextRunsDep
+    task_id: UUID, query: Annotated[NextQuery, Query()], list_next_runs: UseCase[ListNextRuns]
 ) -> Envelope[SlotsBody]:
     """List the next slots of a periodic task: none if it is paused, has ended, or is invalid."""
     runs = await list_next_runs(PeriodicTaskId(task_id), limit=query.count)
@@ -311,7 +299,7 @@ async def list_next_runs(
 
 @router.get("/{task_id}/runs", dependencies=[GuardedRoute])
 async def list_runs(
-    task_id: UUID, query: Annotated[SliceQuery, Query()], list_runs: ListRunsDep
+    task_id: UUID, query: Annotated[SliceQuery, Query()], list_runs: UseCase[ListRuns]
 ) -> Envelope[Slice[RunBody]]:
     """List the runs of a periodic task, newest first."""
     found = await list_runs(PeriodicTaskId(task_id), after=query.after(), limit=query.page_size)

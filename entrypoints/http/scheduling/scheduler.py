@@ -1,32 +1,25 @@
 """The tasks that can be scheduled, and the state of the scheduler."""
 
 from collections.abc import Sequence
-from typing import Annotated
-
-from fastapi import Depends
 
 from application.use_cases.scheduling.registered_tasks import ListTasks
 from application.use_cases.scheduling.scheduler import GetSchedulerStatus
-from bootstrap import Container
 from entrypoints.http.envelope import Envelope
 from entrypoints.http.router import Router
 from entrypoints.http.scheduling.bodies import RegisteredTaskBody, SchedulerBody
 from entrypoints.http.security import GuardedRoute
-from entrypoints.wiring import use_case
+from entrypoints.wiring import UseCase
 
 router = Router()
 
-ListTasksDep = Annotated[ListTasks, Depends(use_case(Container.list_tasks))]
-GetStatusDep = Annotated[GetSchedulerStatus, Depends(use_case(Container.get_scheduler_status))]
-
 
 @router.get("/tasks", dependencies=[GuardedRoute])
-async def list_tasks(list_tasks: ListTasksDep) -> Envelope[Sequence[RegisteredTaskBody]]:
+async def list_tasks(list_tasks: UseCase[ListTasks]) -> Envelope[Sequence[RegisteredTaskBody]]:
     """List the tasks that workers offer, or offered in the last week. Workers register their tasks when they start."""
     return Envelope(data=[RegisteredTaskBody.of(task) for task in await list_tasks()])
 
 
 @router.get("/scheduler", dependencies=[GuardedRoute])
-async def get_scheduler(get_status: GetStatusDep) -> Envelope[SchedulerBody]:
+async def get_scheduler(get_status: UseCase[GetSchedulerStatus]) -> Envelope[SchedulerBody]:
     """Get the leading beat and the state of the scheduler."""
     return Envelope(data=SchedulerBody.of(await get_status()))

@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Self
 from uuid import UUID
 
-from fastapi import Depends
 from pydantic import Field
 
 from application.use_cases.identity.sessions import EndUserSessions, ListUserSessions
 from application.use_cases.sessions.devices import EndSession, ListSessions
-from bootstrap import Container
 from domain.identity import UserId
 from domain.sessions import Session, SessionId
 from entrypoints.http.envelope import ApiModel, Envelope
@@ -21,14 +19,9 @@ from entrypoints.http.security import (
     GuardedRoute,
     VerifyPermissionDep,
 )
-from entrypoints.wiring import use_case
+from entrypoints.wiring import UseCase
 
 router = Router()
-
-ListSessionsDep = Annotated[ListSessions, Depends(use_case(Container.list_sessions))]
-EndSessionDep = Annotated[EndSession, Depends(use_case(Container.end_session))]
-ListUserSessionsDep = Annotated[ListUserSessions, Depends(use_case(Container.list_user_sessions))]
-EndUserSessionsDep = Annotated[EndUserSessions, Depends(use_case(Container.end_user_sessions))]
 
 
 class SessionBody(ApiModel):
@@ -68,7 +61,7 @@ class SessionBody(ApiModel):
 
 @router.get("/auth/sessions", dependencies=[AuthenticatedRoute])
 async def list_sessions(
-    caller: CallerDep, list_sessions: ListSessionsDep
+    caller: CallerDep, list_sessions: UseCase[ListSessions]
 ) -> Envelope[Sequence[SessionBody]]:
     """List the sessions of the caller, newest first."""
     return Envelope(
@@ -81,7 +74,7 @@ async def list_sessions(
 
 @router.delete("/auth/sessions/{session_id}", dependencies=[AuthenticatedRoute])
 async def end_session(
-    session_id: UUID, caller: CallerDep, end_session: EndSessionDep
+    session_id: UUID, caller: CallerDep, end_session: UseCase[EndSession]
 ) -> Envelope[None]:
     """End one session of the caller."""
     await end_session(caller, SessionId(session_id))
@@ -90,7 +83,7 @@ async def end_session(
 
 @router.get("/users/{user_id}/sessions", dependencies=[GuardedRoute])
 async def list_user_sessions(
-    user_id: UUID, caller: VerifyPermissionDep, list_user_sessions: ListUserSessionsDep
+    user_id: UUID, caller: VerifyPermissionDep, list_user_sessions: UseCase[ListUserSessions]
 ) -> Envelope[Sequence[SessionBody]]:
     """List the sessions of a user, newest first."""
     return Envelope(
@@ -103,7 +96,7 @@ async def list_user_sessions(
 
 @router.delete("/users/{user_id}/sessions", dependencies=[GuardedRoute])
 async def end_user_sessions(
-    user_id: UUID, caller: VerifyPermissionDep, end_user_sessions: EndUserSessionsDep
+    user_id: UUID, caller: VerifyPermissionDep, end_user_sessions: UseCase[EndUserSessions]
 ) -> Envelope[None]:
     """End all sessions of a user."""
     await end_user_sessions(caller, UserId(user_id))
@@ -115,7 +108,7 @@ async def end_user_session(
     user_id: UUID,
     session_id: UUID,
     caller: VerifyPermissionDep,
-    end_user_sessions: EndUserSessionsDep,
+    end_user_sessions: UseCase[EndUserSessions],
 ) -> Envelope[None]:
     """End one session of a user."""
     await end_user_sessions(caller, UserId(user_id), SessionId(session_id))

@@ -3,26 +3,21 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from fastapi import Depends
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from application.ports.password_transport import TransportKey
 from application.use_cases.sessions.keys import GetPublicKeys, GetTransportKey
-from bootstrap import Container
 from entrypoints.http.envelope import ApiModel, Envelope
 from entrypoints.http.router import Router
 from entrypoints.http.security import ClientInfoDep, DeviceTokenDep, PublicRoute
-from entrypoints.wiring import ClockDep, use_case
+from entrypoints.wiring import ClockDep, UseCase
 
 router = Router(prefix="/auth")
 well_known_router = Router(prefix="/.well-known", tags=["sessions"])
-
-GetTransportKeyDep = Annotated[GetTransportKey, Depends(use_case(Container.get_transport_key))]
-GetPublicKeysDep = Annotated[GetPublicKeys, Depends(use_case(Container.get_public_keys))]
 
 
 class TransportKeyBody(ApiModel):
@@ -73,7 +68,7 @@ async def get_transport_key(
     response: Response,
     client: ClientInfoDep,
     device: DeviceTokenDep,
-    get_transport_key: GetTransportKeyDep,
+    get_transport_key: UseCase[GetTransportKey],
     clock: ClockDep,
 ) -> Envelope[TransportKeyBody]:
     """Get the public key with which clients encrypt passwords."""
@@ -98,7 +93,7 @@ class JwkSetResponse(JSONResponse):
     },
     dependencies=[PublicRoute],
 )
-async def get_public_keys(request: Request, get_public_keys: GetPublicKeysDep) -> Response:
+async def get_public_keys(request: Request, get_public_keys: UseCase[GetPublicKeys]) -> Response:
     """Get the keys that verify access tokens: the next, the active, and retired ones still in use."""
     response = JwkSetResponse({"keys": [dict(key) for key in await get_public_keys()]})
     etag = f'"{hashlib.sha256(response.body).hexdigest()[:32]}"'

@@ -12,7 +12,6 @@ from starlette.responses import Response
 from application.use_cases.sessions.devices import LogOut, LogOutEverywhere
 from application.use_cases.sessions.log_in import LogIn
 from application.use_cases.sessions.refresh import RefreshSession
-from bootstrap import Container
 from domain.identity import Password
 from domain.password_transport import SealedPassword
 from domain.sessions import NotAuthenticated
@@ -31,15 +30,10 @@ from entrypoints.http.security import (
     OneTimePasswordRoute,
     PublicRoute,
 )
-from entrypoints.wiring import settings_of, use_case
+from entrypoints.wiring import UseCase, settings_of
 
 router = Router(prefix="/auth")
 debug_router = Router(prefix="/auth")
-
-LogInDep = Annotated[LogIn, Depends(use_case(Container.log_in))]
-RefreshSessionDep = Annotated[RefreshSession, Depends(use_case(Container.refresh_session))]
-LogOutDep = Annotated[LogOut, Depends(use_case(Container.log_out))]
-LogOutEverywhereDep = Annotated[LogOutEverywhere, Depends(use_case(Container.log_out_everywhere))]
 
 
 # --- the device -------------------------------------------------------------------------------
@@ -149,7 +143,7 @@ async def log_in(
     body: LogInBody,
     client: ClientInfoDep,
     device: DeviceDep,
-    log_in: LogInDep,
+    log_in: UseCase[LogIn],
 ) -> Envelope[LoggedInBody]:
     """Log in with a username or email and an encrypted password; get an access and a refresh token."""
     logged_in = await log_in(
@@ -171,7 +165,7 @@ async def log_in(
 @router.post("/token/refresh", dependencies=[PublicRoute])
 async def refresh_session(
     client: ClientInfoDep,
-    refresh_session: RefreshSessionDep,
+    refresh_session: UseCase[RefreshSession],
     header: HeaderRefreshTokenDep,
     body: RefreshTokenBody | None = None,
 ) -> Envelope[TokensBody]:
@@ -185,7 +179,7 @@ async def refresh_session(
 @router.post("/logout", dependencies=[PublicRoute])
 async def log_out(
     client: ClientInfoDep,
-    log_out: LogOutDep,
+    log_out: UseCase[LogOut],
     access_token: HeaderAccessTokenDep,
     header: HeaderRefreshTokenDep,
     body: RefreshTokenBody | None = None,
@@ -200,7 +194,7 @@ async def log_out(
 
 @router.post("/logout/all", dependencies=[OneTimePasswordRoute])
 async def log_out_everywhere(
-    caller: OneTimePasswordCallerDep, log_out_everywhere: LogOutEverywhereDep
+    caller: OneTimePasswordCallerDep, log_out_everywhere: UseCase[LogOutEverywhere]
 ) -> Envelope[None]:
     """End all sessions of the caller, including this one."""
     await log_out_everywhere(caller)
@@ -217,7 +211,7 @@ async def log_in_from_docs(
     form: Annotated[OAuth2Form, Form()],
     client: ClientInfoDep,
     device: DeviceDep,
-    log_in: LogInDep,
+    log_in: UseCase[LogIn],
 ) -> OAuth2TokenBody:
     """Log in from the docs page. The password is not encrypted, so deployed environments lack this route."""
     logged_in = await log_in(form.username, Password(form.password), client, device=device.token)
