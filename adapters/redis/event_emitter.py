@@ -15,8 +15,6 @@ from application.ports.event_emitter import LARGEST_GAP, Audience, EventEmitter
 from domain.connections import ConnectionId
 from domain.errors import Unavailable
 
-_CHANNEL = "portico:events"
-
 _NUMBERS_TTL = timedelta(days=1) // timedelta(milliseconds=1)
 
 _SILENCE = 5.0
@@ -31,6 +29,9 @@ class RedisEventEmitter(EventEmitter):
 
     def __init__(self, client: RedisClient) -> None:
         self._client = client
+        # Channels do not belong to a database, as keys do.
+        database = client.connection_pool.connection_kwargs.get("db") or 0
+        self._channel = f"portico:events:{database}"
         self._emit_numbered = Script(client, "event_emitter_emit_numbered")
 
     async def emit(self, event: str, data: Mapping[str, object], to: Audience) -> None:
@@ -45,7 +46,7 @@ class RedisEventEmitter(EventEmitter):
                 number,
                 LARGEST_GAP,
                 _NUMBERS_TTL,
-                _CHANNEL,
+                self._channel,
                 emit_message(event, data, to.name),
             )
         except Unavailable as error:
@@ -61,7 +62,7 @@ class RedisEventEmitter(EventEmitter):
 
     async def publish(self, message: str) -> None:
         try:
-            await self._client.execute("PUBLISH", _CHANNEL, message)
+            await self._client.execute("PUBLISH", self._channel, message)
         except Unavailable as error:
             _log_loss(error)
 
@@ -84,7 +85,7 @@ class RedisEventEmitter(EventEmitter):
         try:
             with unavailable_when_down():
                 async with asyncio.timeout(_SILENCE):
-                    await subscription.subscribe(_CHANNEL)
+                    await subscription.subscribe(self._channel)
                 yield None
                 asked = False
                 while True:

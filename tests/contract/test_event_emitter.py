@@ -10,8 +10,10 @@ import pytest
 from socketio.async_pubsub_manager import AsyncPubSubManager
 
 from adapters.memory.event_emitter import MemoryEventEmitter
+from adapters.redis.client import redis_client
 from adapters.redis.event_emitter import RedisEventEmitter
 from application.ports.event_emitter import LARGEST_GAP, Audience, EventEmitter
+from application.settings import RedisSettings
 from domain.connections import ConnectionId
 from domain.identity import UserId
 from domain.sessions import SessionId
@@ -154,3 +156,20 @@ async def test_a_gap_that_is_too_large_is_ignored(emitter: EventEmitter) -> None
     await emit_number(emitter, 1)
     assert await emit_number(emitter, 1 + LARGEST_GAP) == 1
     assert await emit_number(emitter, 2 + LARGEST_GAP) == 2 + LARGEST_GAP
+
+
+@pytest.mark.server
+async def test_installations_in_databases_of_one_server_do_not_hear_each_other(
+    redis_url: str,
+) -> None:
+    address, _, number = redis_url.rpartition("/")
+    clients = [
+        redis_client(RedisSettings(url=url)) for url in (redis_url, f"{address}/{int(number) ^ 1}")
+    ]
+    ours, theirs = [RedisEventEmitter(client) for client in clients]
+    async with listening(ours) as heard:
+        await theirs.emit("theirs", {}, ROOM)
+        await ours.emit("ours", {}, ROOM)
+        assert [each["event"] for each in await heard.until(1)] == ["ours"]
+    for client in clients:
+        await client.aclose()
