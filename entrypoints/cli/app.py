@@ -309,9 +309,21 @@ def openapi(
     ] = None,
 ) -> None:
     """Write the OpenAPI document of the API as JSON. Needs no settings and no server."""
-    from entrypoints.cli.openapi import write
+    from entrypoints.cli.documents import write_openapi
 
-    write(file)
+    write_openapi(file)
+
+
+@app.command()
+def asyncapi(
+    file: Annotated[
+        Path | None, typer.Argument(help="Where to write it. [default: standard output]")
+    ] = None,
+) -> None:
+    """Write the AsyncAPI document of the events of Socket.IO as JSON. Needs no settings and no server."""
+    from entrypoints.cli.documents import write_asyncapi
+
+    write_asyncapi(file)
 
 
 @app.command()

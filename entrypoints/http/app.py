@@ -1,17 +1,16 @@
 """The FastAPI application: routes, middleware, start and stop."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import Protocol
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, nullcontext
 
 from fastapi import APIRouter, FastAPI
 
 import bootstrap
 from application.settings import HttpSettings, Settings
 from bootstrap import Container
-from domain.permissions import Route
 from entrypoints import garbage_collection
 from entrypoints.http import docs, health, v1
+from entrypoints.http.companion import Companion
 from entrypoints.http.middleware import middleware
 from entrypoints.http.openapi import DescribedAPI
 from entrypoints.http.permissions import guarded_routes
@@ -20,18 +19,6 @@ from entrypoints.http.router import check_declared
 from entrypoints.http.sessions import keys
 from entrypoints.http.startup import ready, register_process
 from entrypoints.wiring import attach
-
-
-class Companion(Protocol):
-    """What the process serves beside the routes, with the same container."""
-
-    def permissions(self) -> Sequence[Route]:
-        """Return what it serves only to callers with a permission."""
-        ...
-
-    def running(self) -> AbstractAsyncContextManager[None]:
-        """Serve while the block runs."""
-        ...
 
 
 def create_app(

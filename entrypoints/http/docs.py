@@ -1,4 +1,4 @@
-"""The documentation pages of debug environments: Swagger UI and ReDoc, without internet access.
+"""The documentation pages of debug environments, without internet access: Swagger UI, ReDoc, and events.
 
 Their scripts are files, so the content security policy allows no inline script.
 """
@@ -17,6 +17,8 @@ from starlette.responses import (
     Response,
 )
 
+from entrypoints.http import asyncapi_page
+from entrypoints.http.companion import Companion
 from entrypoints.http.router import Router
 from entrypoints.http.security import DebugOnlyDep, PublicRoute
 
@@ -64,6 +66,12 @@ _REDOC = """<!doctype html>
 </html>
 """
 
+_WRITTEN = {
+    "start.js": (_START, "text/javascript"),
+    "asyncapi.js": (asyncapi_page.SCRIPT, "text/javascript"),
+    "asyncapi.css": (asyncapi_page.STYLE, "text/css"),
+}
+
 
 @router.get("/")
 async def start(_: DebugOnlyDep) -> Response:
@@ -89,11 +97,32 @@ async def redoc(_: DebugOnlyDep) -> Response:
     return HTMLResponse(_REDOC, headers={"Content-Security-Policy": _POLICY})
 
 
+@router.get("/asyncapi.json")
+async def asyncapi(request: Request, _: DebugOnlyDep) -> Response:
+    """Return the AsyncAPI document."""
+    return JSONResponse(_companion(request).document())
+
+
+@router.get("/asyncapi")
+async def events(request: Request, _: DebugOnlyDep) -> Response:
+    """Show the AsyncAPI document."""
+    _companion(request)
+    return HTMLResponse(asyncapi_page.PAGE, headers={"Content-Security-Policy": _POLICY})
+
+
+def _companion(request: Request) -> Companion:
+    companion: Companion | None = request.app.state.companion
+    if companion is None:
+        raise HTTPException(404)
+    return companion
+
+
 @router.get("/docs/assets/{name}")
 async def asset(name: str, _: DebugOnlyDep) -> Response:
     """Return a script, style sheet or image of the pages."""
-    if name == "start.js":
-        return Response(_START, media_type="text/javascript")
+    if name in _WRITTEN:
+        text, media_type = _WRITTEN[name]
+        return Response(text, media_type=media_type)
     if name not in _ASSETS:
         raise HTTPException(404)
     return FileResponse(_FILES / name, headers={"Cache-Control": "max-age=3600"})

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
 
-from entrypoints.http import access, audit_log, permissions, rooms, sequences
+from entrypoints.http import access, audit_log, connections, permissions, rooms, sequences
 from entrypoints.http.identity import account, users
 from entrypoints.http.scheduling import periodic_tasks, scheduler
 from entrypoints.http.sessions import devices, keys, log_in
@@ -40,6 +40,7 @@ TAGS = (
         [audit_log.router],
     ),
     Tag("rooms", "Rooms, their members, who is present, and messages.", [rooms.router]),
+    Tag("realtime", "The open connections of Socket.IO.", [connections.router]),
     Tag(
         "scheduling",
         "Periodic tasks, their runs, and the scheduler.",

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from application.use_cases.realtime.messages import ReadHistory, SendMessage, ShowTyping
 from bootstrap import Container
 from domain.connections import ConnectionId
-from domain.messages import Message, MessageId
+from domain.messages import LONGEST_HISTORY, Message, MessageId
 from domain.rooms import RoomId
 from entrypoints.realtime.rooms import PersonBody, RoomReference
 from entrypoints.realtime.security import GuardedEvent, VerifyPermissionDep
@@ -24,6 +24,9 @@ router = SocketRouter(prefix="chat.")
 SendMessageDep = Annotated[SendMessage, Depends(use_case(Container.send_message))]
 ReadHistoryDep = Annotated[ReadHistory, Depends(use_case(Container.read_history))]
 ShowTypingDep = Annotated[ShowTyping, Depends(use_case(Container.show_typing))]
+
+# Messages have their numbers in 8 bytes.
+_LAST = 2**63 - 1
 
 
 class NewMessage(BaseModel):
@@ -70,9 +73,9 @@ class HistoryQuery(BaseModel):
     """Which messages of a room: those after a number, those before one, or the last ones."""
 
     room: UUID
-    after: Annotated[int, Field(ge=0, le=2**53)] | None = None
-    before: Annotated[int, Field(ge=1, le=2**53)] | None = None
-    limit: Annotated[int, Field(ge=1, le=100)] = 50
+    after: Annotated[int, Field(ge=0, le=_LAST)] | None = None
+    before: Annotated[int, Field(ge=1, le=_LAST)] | None = None
+    limit: Annotated[int, Field(ge=1, le=LONGEST_HISTORY)] = 50
 
 
 class HistoryBody(BaseModel):

@@ -28,7 +28,8 @@ class _Message:
     namespace: str
     event: str
     payload: Schema
-    is_ack: bool = False
+    suffix: str = ""
+    """Distinguishes it from other messages with the event."""
 
     @property
     def channel(self) -> str:
@@ -36,7 +37,7 @@ class _Message:
 
     @property
     def key(self) -> str:
-        return _key(self.event) + ("_ack" if self.is_ack else "")
+        return _key(self.event) + self.suffix
 
     @property
     def reference(self) -> Schema:
@@ -69,7 +70,7 @@ def asyncapi(sio: AsyncServer, *, title: str, version: str, description: str = "
 
     for (namespace, event), plan in plans.items():
         message = _Message(namespace, event, schemas.arguments(plan))
-        ack = _Message(namespace, event, schemas.ack(plan), is_ack=True)
+        ack = _Message(namespace, event, schemas.ack(plan), "_ack")
         channel = {"$ref": f"#/channels/{message.channel}"}
         operations[f"receive_{message.channel}_{message.key}"] = {
             "action": "receive",
@@ -79,7 +80,8 @@ def asyncapi(sio: AsyncServer, *, title: str, version: str, description: str = "
             "reply": {"channel": channel, "messages": [add(ack)]},
         }
     for namespace, event in sorted(emits):
-        message = _Message(namespace, event, schemas.emitted(namespace, event))
+        suffix = "_emitted" if (namespace, event) in plans else ""
+        message = _Message(namespace, event, schemas.emitted(namespace, event), suffix)
         operations[f"send_{message.channel}_{message.key}"] = {
             "action": "send",
             "channel": {"$ref": f"#/channels/{message.channel}"},

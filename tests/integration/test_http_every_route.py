@@ -5,6 +5,7 @@ Nobody types the list: a new route is in it, and a new parameter of a query must
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -13,13 +14,14 @@ import httpx
 import pytest
 from pydantic.alias_generators import to_camel
 
+from domain.connections import Connection
 from domain.identity import User
 from domain.roles import Role
-from domain.rooms import Room, RoomKind
+from domain.rooms import Person, Room, RoomKind
 from domain.scheduling.periodic_tasks import PeriodicTask
 from domain.scheduling.task_runs import Run, RunId, RunState
 from domain.sequences import SequenceKey, SequenceName
-from tests.support.builders import a_periodic_task, a_role, a_room, a_user
+from tests.support.builders import a_connection, a_periodic_task, a_role, a_room, a_user
 from tests.support.web import Web, description
 from tests.support.world import PHONE
 
@@ -86,6 +88,7 @@ class Scene:
     task: PeriodicTask
     run: Run
     room: Room
+    connection: Connection
 
     async def caller(self, *roles: Role, is_admin: bool = False) -> dict[str, str]:
         """Return the headers of somebody who has logged in, and owns the room from now on."""
@@ -125,6 +128,7 @@ class Scene:
             "run_id": self.run.id,
             "name": SEQUENCE.name.value,
             "room_id": self.room.id,
+            "sid": self.connection.id,
         }
         return operation.path.format_map(existing | ids)
 
@@ -147,7 +151,10 @@ async def scene(web: Web) -> Scene:
     for key in (SEQUENCE, SequenceKey(SEQUENCE.name)):
         await web.world.container.sequences().next(key)
     room = a_room(kind=RoomKind.PRIVATE)
-    return Scene(web, ben, spare, caller.session_id, task, run, room)
+    connection = a_connection(Person(id=ben.id, name=ben.name.value))
+    registry = web.world.container.connection_registry()
+    await registry.open(connection, most=1, lease=timedelta(seconds=15))
+    return Scene(web, ben, spare, caller.session_id, task, run, room, connection)
 
 
 def test_the_list_has_every_kind_of_route() -> None:
@@ -243,6 +250,7 @@ BAD = {
     "role": ["Unknown!", "\0", TOO_LONG],
     "force": ["perhaps", "1", "yes", "on", "True", "", "\0"],
     "cursor": ["x", "-1", "1-2", f"{'9' * 30}-{NOTHING}", f"1-{NOTHING}0", "\0", TOO_LONG],
+    "user": ["me", "\0", f"{NOTHING}0"],
     "actor": ["me", "\0", f"{NOTHING}0"],
     "concerned": ["me", "\0", f"{NOTHING}0"],
     "action": ["\0", TOO_LONG],

@@ -217,7 +217,7 @@ class ConnectionChanges(TypedDict, total=False):
 def a_connection(user: Person, **changes: Unpack[ConnectionChanges]) -> Connection:
     """Return a connection whose id no other has."""
     connection = Connection(
-        id=ConnectionId(f"sid-{next(_numbers)}"),
+        id=ConnectionId(f"sid-{next(_numbers):016}"),
         user=user,
         session_id=SessionId(a_uuid()),
         process=ProcessId("a process"),

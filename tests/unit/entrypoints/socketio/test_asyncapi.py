@@ -95,3 +95,23 @@ def test_a_handler_of_connect_is_no_event() -> None:
     found = document()
 
     assert not [name for name in found["operations"] if "connect" in name]
+
+
+def test_an_event_of_both_sides_has_a_message_for_each() -> None:
+    sio = AsyncServer()
+
+    @sio.on("typing")
+    async def typing(room: str) -> None: ...
+
+    sio.register_emit("typing", Receipt)
+    found = asyncapi(sio, title="Chat", version="1.0")
+
+    messages = found["channels"]["default"]["messages"]
+    assert messages["typing"]["payload"] == {"type": "string"}
+    assert messages["typing_emitted"] == {
+        "name": "typing",
+        "payload": {"$ref": "#/components/schemas/Receipt"},
+    }
+    assert found["operations"]["send_default_typing_emitted"]["messages"] == [
+        {"$ref": "#/channels/default/messages/typing_emitted"}
+    ]
