@@ -138,11 +138,12 @@ def test_every_change_by_id_takes_a_version() -> None:
         and "412" not in operation["responses"]
     }
 
-    # Sessions and memberships do not change: they are there or not.
+    # Sessions, memberships and connections do not change: they are there or not.
     assert without == {
         "DELETE /api/v1/auth/sessions/{session_id}",
         "DELETE /api/v1/users/{user_id}/sessions/{session_id}",
         "DELETE /api/v1/rooms/{room_id}/members/{user_id}",
+        "DELETE /api/v1/realtime/connections/{sid}",
         "PUT /api/v1/rooms/{room_id}/members/{user_id}",
     }
 

@@ -43,7 +43,7 @@ async def test_a_message_reaches_the_room_with_all_that_clients_need(
                 "seq": 1,
                 "user": {"id": str(ada.user_id), "name": "Ada"},
                 "text": "Hello 🦊\n",
-                "at": "2026-03-01T12:00:00+00:00",
+                "at": "2026-03-01T12:00:00Z",
             },
         )
     ]
