@@ -30,7 +30,9 @@ reset: .venv/ready ## Remove all local data, once nothing runs (YES=1: without b
 test: .venv/ready ## Run every test against real servers
 	$(PYTEST) $(T)
 
-check: format-check lint types contracts coverage ## Everything CI runs
+check: .venv/ready ## Everything CI runs
+	@$(MAKE) --no-print-directory --jobs 2 mypy format-check lint pyright contracts
+	@$(MAKE) --no-print-directory coverage
 
 ##@ Set up
 setup: .venv/ready ## Make the virtual environment and install the locked dependencies
@@ -73,8 +75,13 @@ lint: .venv/ready ## Lint: ruff, codespell, unused dependencies, slots
 	$(BIN)/deptry .
 	$(BIN)/python -m slotscheck domain application
 
-types: .venv/ready ## Type-check: mypy strict, pyright strict on domain and application
+.PHONY: format-check mypy pyright
+types: mypy pyright ## Type-check: mypy strict, pyright strict on domain and application
+
+mypy: .venv/ready
 	$(BIN)/mypy
+
+pyright: .venv/ready
 	$(BIN)/basedpyright --level error
 
 contracts: .venv/ready ## Check the import contracts of the architecture

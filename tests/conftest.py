@@ -49,17 +49,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "servers" in getattr(item, "fixturenames", ()):
             item.add_marker("server")
+        if _is_slow_to_trace(item):
+            item.add_marker("no_cover")
     # Workers get one file after another. The slow ones come first, so that many quick ones are left to fill the
     # cores at the end.
     items.sort(key=_by_suite)
+
+
+def _is_slow_to_trace(item: pytest.Item) -> bool:
+    """Whether the test says little about coverage and is two to three times as slow under Python's tracer.
+
+    Hypothesis tries what examples have covered; e2e tests run the code in other processes, all but those of the
+    command line.
+    """
+    is_property = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+    return is_property or (_suite_of(item) == "e2e" and item.path.stem != "test_cli")
 
 
 _SUITES = ("e2e", "integration", "contract", "unit")
 
 
 def _by_suite(item: pytest.Item) -> int:
-    suite = item.path.relative_to(Path(__file__).parent).parts[0]
+    suite = _suite_of(item)
     return _SUITES.index(suite) if suite in _SUITES else len(_SUITES)
+
+
+def _suite_of(item: pytest.Item) -> str:
+    return item.path.relative_to(Path(__file__).parent).parts[0]
 
 
 def pytest_collection_finish() -> None:

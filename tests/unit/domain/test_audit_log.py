@@ -146,7 +146,7 @@ def test_parts_have_everything_between_them_and_each_fits(
     whole: dict[str, object] = {
         **{f"filler {n}": [text * 300] * 40 for n, text in enumerate(fillers)},
         **details,
-        "last": {"inner": ["treasure"] * 9000},
+        "last": {"inner": ["treasure" * 9] * 1000},  # several parts of one list
     }
 
     parts = parts_of(whole)
