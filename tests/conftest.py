@@ -18,7 +18,7 @@ from tests.support.servers import Servers, ServersOfTheRun, ask, redis_urls
 
 _RUN = pytest.StashKey[ServersOfTheRun]()
 
-# Hypothesis tries 100 examples of each property. `make test-unit`, which is for every save, takes `fast`; whatever
+# Hypothesis tries 100 examples of each property. `make test-unit`, which is for every save, takes `fast`; what
 # runs everything does not. How long an example takes depends on who else uses the machine.
 settings.register_profile("thorough", max_examples=100, deadline=None)
 settings.register_profile("fast", settings.get_profile("thorough"), max_examples=10)

@@ -184,7 +184,7 @@ async def test_steps_that_are_repeated_because_an_answer_was_lost_do_no_harm(
         assert (await harness.fetch()).stable
 
 
-# --- changes that nobody finishes ---------------------------------------------------------------
+# --- changes that are never finished ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("everyone", [False, True])

@@ -82,7 +82,7 @@ async def test_of_an_instant_in_another_time_zone_the_instant_is_kept(log: Audit
 
 
 async def test_an_entry_that_is_there_already_stays_as_it_is(log: AuditLog) -> None:
-    """Delivered twice is stored once, and nobody can rewrite history."""
+    """An entry that is delivered twice is stored once, and history cannot be rewritten."""
     entry, other = an_audit_entry(), an_audit_entry(at=A_MOMENT + SECOND)
     await log.append([entry])
     await log.append([replace(entry, action="forged"), other, replace(other, action="forged")])
@@ -170,7 +170,7 @@ async def test_entries_are_found_newest_first_and_by_their_ids_within_an_instant
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 30, 31, 1000])
 async def test_slices_of_any_size_give_every_entry_once(log: AuditLog, limit: int) -> None:
-    """Whatever the gaps between them: none, microseconds, years."""
+    """With any gaps between them: none, microseconds, years."""
     gaps = [timedelta(0), timedelta(microseconds=1), SECOND, 40 * SECOND, 9 * DAY, 900 * DAY]
     at, entries = A_MOMENT, []
     for gap in gaps * 5:

@@ -25,7 +25,7 @@ from tests.support.redis_clock import Backend
 LEASE = timedelta(seconds=15)
 ADA, BOB = a_person("Ada 🦊"), a_person("Bob")
 ROOM, OTHER = a_room_id(), a_room_id()
-NOBODY = ConnectionId("nobody")
+NO_USER = ConnectionId("nobody")
 
 
 @pytest.fixture
@@ -143,8 +143,8 @@ async def test_of_many_joins_at_once_one_is_the_first(registry: ConnectionRegist
 
 async def test_only_an_open_connection_joins_a_room(registry: ConnectionRegistry) -> None:
     with pytest.raises(ConnectionNotFound):
-        await registry.join(NOBODY, ROOM, most=10)
-    assert await registry.leave(NOBODY, ROOM) is None
+        await registry.join(NO_USER, ROOM, most=10)
+    assert await registry.leave(NO_USER, ROOM) is None
     assert await registry.present(ROOM) == []
 
 
@@ -170,7 +170,7 @@ async def test_it_is_known_which_connections_of_a_user_are_in_a_room(
     assert sorted(await registry.in_room(ROOM, ADA.id)) == sorted(each.id for each in inside)
     assert await registry.is_in(inside[0].id, ROOM)
     assert not await registry.is_in(outside.id, ROOM)
-    assert not await registry.is_in(NOBODY, ROOM)
+    assert not await registry.is_in(NO_USER, ROOM)
 
 
 # --- processes ----------------------------------------------------------------------------------

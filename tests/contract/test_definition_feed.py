@@ -22,7 +22,7 @@ def a_beat() -> BeatId:
     return BeatId(a_uuid())
 
 
-def news(changes: Changes, known: Changes) -> Mapping[PeriodicTaskId, object]:
+def differences(changes: Changes, known: Changes) -> Mapping[PeriodicTaskId, object]:
     """Return what a beat learns from `changes` that it did not know: tasks, or None for those that are gone."""
     versions = {each.task.id: each.version for each in known.defined}
     gone = versions.keys() & set(changes.deleted) - {each.task.id for each in changes.defined}
@@ -49,9 +49,9 @@ async def test_an_uncommitted_change_is_no_change(
     async with scheduling.uow() as work:
         await work.periodic_tasks.add(a_periodic_task())
         during = await beat.changes(loaded.mark)
-        assert news(during, loaded) == {}
+        assert differences(during, loaded) == {}
 
-    assert news(await beat.changes(during.mark), loaded) == {}
+    assert differences(await beat.changes(during.mark), loaded) == {}
 
 
 async def test_a_writer_that_begins_first_and_commits_last_is_not_missed(
@@ -68,12 +68,12 @@ async def test_a_writer_that_begins_first_and_commits_last_is_not_missed(
         await work.periodic_tasks.delete(gone.id)
         await scheduling.define(quick)
         during = await beat.changes(loaded.mark)
-        assert news(during, loaded) == {quick.id: quick}
+        assert differences(during, loaded) == {quick.id: quick}
         await work.commit()
 
     after = await beat.changes(during.mark)
     known = replace(loaded, defined=[*loaded.defined, *during.defined])
-    assert news(after, known) == {slow.id: slow, gone.id: None}
+    assert differences(after, known) == {slow.id: slow, gone.id: None}
 
 
 async def test_a_writer_in_progress_while_a_beat_loads_is_not_missed(
@@ -86,7 +86,7 @@ async def test_a_writer_in_progress_while_a_beat_loads_is_not_missed(
         loaded = await beat.load()
         await work.commit()
 
-    assert news(await beat.changes(loaded.mark), loaded) == {slow.id: slow}
+    assert differences(await beat.changes(loaded.mark), loaded) == {slow.id: slow}
 
 
 async def test_a_task_that_is_removed_and_made_again_is_there(
@@ -99,7 +99,7 @@ async def test_a_task_that_is_removed_and_made_again_is_there(
     await scheduling.delete(task.id)
     await scheduling.define(task)
 
-    assert news(await beat.changes(loaded.mark), loaded) == {task.id: task}
+    assert differences(await beat.changes(loaded.mark), loaded) == {task.id: task}
 
 
 async def test_a_task_that_was_made_and_removed_is_not_there(
@@ -110,7 +110,7 @@ async def test_a_task_that_was_made_and_removed_is_not_there(
     await scheduling.delete(task.id)
 
     later = await beat.changes(loaded.mark)
-    assert news(later, loaded) == {}
+    assert differences(later, loaded) == {}
     assert list(later.defined) == []
 
 

@@ -321,7 +321,7 @@ async def test_a_transaction_that_met_a_conflict_cannot_go_on(store: Store) -> N
 async def test_of_two_transactions_that_change_the_same_document_one_is_undone(
     store: Store,
 ) -> None:
-    """Whoever is refused starts again, and then sees what the other one has done."""
+    """A transaction that is refused starts again, and then sees the changes of the other one."""
     await store.notes.create_many([a_note(1), a_note(2)])
     both_have_read = asyncio.Barrier(2)
 

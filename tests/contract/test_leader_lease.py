@@ -96,11 +96,11 @@ async def test_of_many_that_want_to_lead_one_does(harness: BeatStoreHarness) -> 
 
 
 async def test_the_status_says_who_leads_and_what_it_reports(harness: BeatStoreHarness) -> None:
-    nobody = await harness.beat.status()
+    none = await harness.beat.status()
     leadership = await harness.lead()
     somebody = await harness.other.status()
 
-    assert (nobody.report, nobody.epoch, nobody.leads, nobody.leads_until) == (None, 0, False, None)
+    assert (none.report, none.epoch, none.leads, none.leads_until) == (None, 0, False, None)
     assert (somebody.report, somebody.epoch, somebody.leads) == (REPORT, leadership.epoch, True)
     assert somebody.leads_until is not None
 
@@ -133,7 +133,7 @@ async def test_a_standby_beat_may_report_while_no_beat_leads(
     report = BeatReport(name="me", problem="its clock is wrong\0\ud800")
 
     await beat.report_standby(me, report)
-    nobody = await beat.status()
+    none = await beat.status()
     leadership = await lead(scheduling.beat(), BeatId(a_uuid()))
     assert leadership is not None
     await beat.report_standby(me, report)
@@ -142,7 +142,7 @@ async def test_a_standby_beat_may_report_while_no_beat_leads(
     await beat.report_standby(me, report)
     over = await beat.status()
 
-    assert (nobody.leads, nobody.report and nobody.report.name) == (False, "me")
+    assert (none.leads, none.report and none.report.name) == (False, "me")
     assert (somebody.leads, somebody.report and somebody.report.name) == (True, "a beat")
     assert (over.leads, over.report and over.report.name) == (False, "me")
     assert over.epoch == leadership.epoch

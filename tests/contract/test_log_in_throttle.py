@@ -24,7 +24,7 @@ SECOND, MINUTE, HOUR, DAY = (
 )
 PLENTY = Limit(1_000_000, 1)
 OPEN = ThrottleSettings(account=PLENTY, address=PLENTY, global_=PLENTY)
-"""Limits that nobody reaches; a test sets the one that it is about."""
+"""Limits too high to matter; a test sets the one that it is about."""
 
 ADA = UserId(UUID(int=1))
 OWNER = LogInAttempt(name="ada.lovelace", user_id=ADA, address="192.0.2.1", device="a token")
@@ -110,11 +110,11 @@ async def test_spellings_of_one_name_are_one_account(
     harness: ThrottleHarness, spelling: str
 ) -> None:
     harness.configure(replace(OPEN, account=Limit(2, 300)))
-    nobody = replace(OWNER, user_id=None)
-    await harness.reserve(nobody)
-    await harness.reserve(replace(nobody, name=spelling))
-    await harness.wait_for(nobody)
-    assert await harness.attempts(replace(nobody, name="charles.babbage")) == 2
+    unknown = replace(OWNER, user_id=None)
+    await harness.reserve(unknown)
+    await harness.reserve(replace(unknown, name=spelling))
+    await harness.wait_for(unknown)
+    assert await harness.attempts(replace(unknown, name="charles.babbage")) == 2
 
 
 async def test_all_names_of_one_user_are_one_account_which_no_other_name_is(
@@ -126,10 +126,10 @@ async def test_all_names_of_one_user_are_one_account_which_no_other_name_is(
     await harness.reserve(by_email)
     await harness.wait_for(OWNER)
     await harness.wait_for(replace(OWNER, name="renamed.since"))
-    nobody = replace(OWNER, user_id=None)
-    assert await harness.attempts(nobody) == 2  # the same name when it is nobody's
+    unknown = replace(OWNER, user_id=None)
+    assert await harness.attempts(unknown) == 2  # the same name when no user has it
     assert await harness.attempts(replace(OWNER, user_id=UserId(UUID(int=2)))) == 2
-    assert await harness.attempts(replace(nobody, name=f"user {ADA}")) == 2
+    assert await harness.attempts(replace(unknown, name=f"user {ADA}")) == 2
 
 
 @pytest.mark.parametrize("name", ["", "\ud800", "a" * 5000, "no one@nowhere", "{log-in}", "a\x00b"])
@@ -201,11 +201,11 @@ async def test_a_refused_attempt_pays_in_no_bucket(harness: ThrottleHarness) -> 
     )
     for _ in range(50):
         await harness.attempts(OWNER)
-    nobody = replace(OWNER, user_id=None)
-    assert await harness.attempts(replace(nobody, name="another", address="198.51.100.1")) == 2
-    neighbour = [replace(nobody, name=f"user-{n}") for n in range(4)]
+    unknown = replace(OWNER, user_id=None)
+    assert await harness.attempts(replace(unknown, name="another", address="198.51.100.1")) == 2
+    neighbour = [replace(unknown, name=f"user-{n}") for n in range(4)]
     assert [await harness.attempts(n) for n in neighbour] == [2, 1, 0, 0]
-    assert await harness.attempts(replace(nobody, name="third", address="198.51.100.2")) == 2
+    assert await harness.attempts(replace(unknown, name="third", address="198.51.100.2")) == 2
 
 
 async def test_a_refusal_names_the_longest_wait(harness: ThrottleHarness) -> None:
@@ -400,9 +400,9 @@ async def test_an_attempt_without_an_outcome_locks_the_account_for_the_first_loc
 
 
 async def test_accounts_that_do_not_exist_are_locked_alike(harness: ThrottleHarness) -> None:
-    nobody = replace(OWNER, name="no such user at all", user_id=None)
-    await harness.fail(nobody, times=5)
-    assert await harness.is_locked(nobody)
+    unknown = replace(OWNER, name="no such user at all", user_id=None)
+    await harness.fail(unknown, times=5)
+    assert await harness.is_locked(unknown)
 
 
 # --- known devices ------------------------------------------------------------------------------
@@ -447,7 +447,7 @@ async def test_a_device_is_known_by_its_token_wherever_it_is_and_by_nothing_else
 async def test_a_device_is_known_by_the_token_that_it_was_handed_not_by_the_one_it_showed(
     harness: ThrottleHarness,
 ) -> None:
-    """Otherwise whoever can plant a cookie in a browser has a known device as soon as its owner logs in."""
+    """Otherwise an attacker who can plant a cookie in a browser has a known device as soon as its owner logs in."""
     planted = replace(OWNER, device="planted")
     await harness.throttle.succeeded(await harness.reserve(planted), device="handed out")
     assert not (await harness.reserve(planted)).known_device
@@ -488,9 +488,9 @@ async def test_one_site_with_all_its_networks_locks_no_known_device_out_and_leav
     await harness.succeed(OWNER)
     passed = 0
     for n in range(100):
-        nobody = LogInAttempt(name=f"nobody-{n}", user_id=None, address=f"2001:db8:0:{n:x}::1")
+        unknown = LogInAttempt(name=f"unknown-{n}", user_id=None, address=f"2001:db8:0:{n:x}::1")
         try:
-            await harness.reserve(nobody)
+            await harness.reserve(unknown)
         except Throttled:
             continue
         passed += 1

@@ -127,7 +127,7 @@ async def test_once_a_message_can_be_read_so_can_all_before_it(
     assert read == [*range(1, 41)]
 
 
-async def test_what_came_after_a_number_is_read_in_order_and_it_is_said_whether_there_is_more(
+async def test_messages_after_a_number_are_read_in_order_and_say_whether_there_are_more(
     history: MessageHistory,
 ) -> None:
     sent = await given_messages(history, 5)
@@ -138,7 +138,7 @@ async def test_what_came_after_a_number_is_read_in_order_and_it_is_said_whether_
     assert await history.after(ROOM, 4, limit=2) == History(sent[4:], more=False)
 
 
-async def test_what_came_before_a_number_is_read_in_order_and_it_is_said_whether_there_is_more(
+async def test_messages_before_a_number_are_read_in_order_and_say_whether_there_are_more(
     histories: Sequence[MessageHistory],
 ) -> None:
     sent = await given_messages(histories[0], 5)

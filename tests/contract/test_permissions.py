@@ -47,7 +47,7 @@ async def catalogue(uow: UnitOfWorkFactory) -> list[Permission]:
 
 
 async def test_the_catalogue_is_what_was_handed_over(uow: UnitOfWorkFactory) -> None:
-    """Ordered by path and method, whatever the order of the routes."""
+    """Ordered by path and method, for any order of the routes."""
     async with uow() as work:
         ids = fresh([SHOW, MAKE, LIST])
         await work.permissions.sync([SHOW, MAKE, LIST], ids=ids, at=A_MOMENT)

@@ -31,7 +31,7 @@ from tests.support.waiting import waits
 
 LATER = A_MOMENT + timedelta(days=1, microseconds=1)
 ALL = PageRequest(size=100)
-NOBODY = UserId(UUID(int=0))
+NO_USER = UserId(UUID(int=0))
 NOTHING = RoleId(UUID(int=0))
 
 
@@ -327,7 +327,7 @@ async def test_roles_of_many_users_are_found_at_once(uow: UnitOfWorkFactory) -> 
     await assign(uow, users[3], a)
 
     async with uow() as work:
-        found = await work.roles.of_users([user.id for user in users[:3]] + [NOBODY])
+        found = await work.roles.of_users([user.id for user in users[:3]] + [NO_USER])
         assert {user_id: list(roles) for user_id, roles in found.items()} == {
             users[0].id: [a, b],
             users[1].id: [b],
@@ -425,7 +425,7 @@ async def test_a_deletion_that_is_not_committed_deletes_nothing(uow: UnitOfWorkF
 
 
 async def test_a_role_that_is_deleted_meanwhile_is_not_given(uow: UnitOfWorkFactory) -> None:
-    """Whoever gives it waits for the end, and learns that it is gone."""
+    """The caller that gives it waits for the end, and learns that it is gone."""
     role, user = a_role(), a_user()
     await given(uow, role, user)
     async with uow() as work:
@@ -631,7 +631,7 @@ async def test_a_user_without_an_active_role_may_do_nothing(
 
 async def test_a_user_who_does_not_exist_has_no_access(uow: UnitOfWorkFactory) -> None:
     async with uow() as work:
-        assert await work.roles.access_of(NOBODY) is None
+        assert await work.roles.access_of(NO_USER) is None
 
 
 # --- when it is decided by ---

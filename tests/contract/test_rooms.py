@@ -65,7 +65,7 @@ async def test_a_member_who_is_removed_finds_the_room_no_more(uow: UnitOfWorkFac
         assert await work.rooms.find(room.id, seen_by=ADA.id) is None
 
 
-async def test_whoever_is_a_member_is_not_made_one_twice(uow: UnitOfWorkFactory) -> None:
+async def test_a_member_is_not_added_twice(uow: UnitOfWorkFactory) -> None:
     room = a_room(owner=ADA.id, kind=RoomKind.PRIVATE)
     await stored(uow, room)
 
@@ -75,7 +75,7 @@ async def test_whoever_is_a_member_is_not_made_one_twice(uow: UnitOfWorkFactory)
         assert await work.rooms.count_members(room.id) == 2
 
 
-async def test_nobody_is_made_a_member_who_is_no_user(uow: UnitOfWorkFactory) -> None:
+async def test_only_users_are_made_members(uow: UnitOfWorkFactory) -> None:
     room = a_room(owner=ADA.id, kind=RoomKind.PRIVATE)
     await stored(uow, room)
 
@@ -188,7 +188,7 @@ async def test_only_a_room_that_the_user_may_enter_can_be_locked(uow: UnitOfWork
                 await work.rooms.lock(room_id, seen_by=seen_by)
 
 
-async def test_whoever_was_removed_while_they_waited_for_the_lock_does_not_get_it(
+async def test_a_member_removed_while_waiting_for_the_lock_does_not_get_it(
     uow: UnitOfWorkFactory,
 ) -> None:
     room = a_room(owner=ADA.id, kind=RoomKind.PRIVATE)

@@ -70,7 +70,7 @@ async def leads(beat: BeatStore) -> Leadership:
 
 
 async def succeeds(scheduling: SchedulingBackend) -> Leadership:
-    """Let the lease of whoever leads end, and return the leadership of another beat."""
+    """Let the lease of the leader end, and return the leadership of another beat."""
     await scheduling.pass_time(LEASE + SECOND)
     return await leads(scheduling.beat())
 
@@ -173,10 +173,10 @@ async def test_of_two_leaders_the_former_claims_nothing(
 async def test_a_beat_claims_nothing_before_there_is_a_leader(
     beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
 ) -> None:
-    nobody = Leadership(beat=BeatId(UUID(int=1)), epoch=1)
+    stranger = Leadership(beat=BeatId(UUID(int=1)), epoch=1)
 
     with pytest.raises(NotLeading):
-        await beat.claim(nobody, [a_due(task_id, *slots)])
+        await beat.claim(stranger, [a_due(task_id, *slots)])
 
 
 # --- no more at once than wanted ---

@@ -1,4 +1,4 @@
-"""What `RunLog` promises about beginnings and ends that come late, twice, in masses, or say whatever they say."""
+"""What `RunLog` promises about beginnings and ends that come late, twice, in masses, or with any content."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -45,7 +45,7 @@ async def the_run(scheduling: SchedulingBackend, task_id: PeriodicTaskId) -> Run
 
 
 async def test_nothing_of_a_deleted_task_begins(scheduling: SchedulingBackend) -> None:
-    """Its message may wait for a worker for hours; whoever removes a task does not want it to run."""
+    """Its message may wait for a worker for hours, and a task that was removed must not run."""
     task, kept = a_periodic_task(), a_periodic_task()
     await scheduling.define(task, kept)
     await claimed(scheduling, task.id, A_MOMENT)
@@ -193,7 +193,7 @@ LOST, LATE, WELL = "WorkerLostError: lost", "TimeLimitExceeded: late", None
 
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize(
-    ("told", "kept"),
+    ("reported", "kept"),
     [
         ((LOST, LATE), LOST),
         ((LATE, LATE), LATE),
@@ -205,7 +205,7 @@ LOST, LATE, WELL = "WorkerLostError: lost", "TimeLimitExceeded: late", None
 async def test_an_end_that_is_reported_twice_is_recorded_once(
     scheduling: SchedulingBackend,
     task_id: PeriodicTaskId,
-    told: tuple[str | None, str | None],
+    reported: tuple[str | None, str | None],
     kept: str | None,
     *,
     together: bool,
@@ -214,7 +214,7 @@ async def test_an_end_that_is_reported_twice_is_recorded_once(
     await scheduling.run_log.begin(beginning(task_id))
     ends = [
         Finished(run_id=run_id(task_id, A_MOMENT), at=A_MOMENT + n * SECOND, error=error)
-        for n, error in enumerate(told)
+        for n, error in enumerate(reported)
     ]
 
     for batch in [ends] if together else [ends[:1], ends[1:]]:
@@ -223,7 +223,7 @@ async def test_an_end_that_is_reported_twice_is_recorded_once(
     found = await the_run(scheduling, task_id)
     assert found.error == (kept or "")
     assert found.state is (RunState.SUCCEEDED if kept is None else RunState.FAILED)
-    assert found.finished_at == A_MOMENT + told.index(kept) * SECOND
+    assert found.finished_at == A_MOMENT + reported.index(kept) * SECOND
 
 
 async def test_an_error_without_words_is_an_error(

@@ -56,7 +56,7 @@ class SessionsHarness:
         successor: TokenId | None = None,
         valid_from: datetime = A_MOMENT,
     ) -> Rotation:
-        """Show the token that whoever holds `holder` got last."""
+        """Show the token that the holder of `holder` got last."""
         return await self.store.rotate(
             token_of(holder),
             successor=successor or a_token_id(),
@@ -131,7 +131,7 @@ async def test_a_session_is_found_for_its_user_alone(harness: SessionsHarness) -
 
 
 async def test_opening_a_session_again_changes_nothing(harness: SessionsHarness) -> None:
-    """Whoever got no answer may ask again."""
+    """A client that got no answer may ask again."""
     session = await harness.log_in()
     await harness.clock.pass_time(SECOND)
     again = await harness.store.open(session, idle=IDLE, absolute=ABSOLUTE, cap=20)
@@ -273,7 +273,7 @@ async def test_a_session_that_is_to_be_kept_is_not_thereby_revived(
 async def test_a_session_from_before_its_user_ended_all_is_over_without_alarm(
     harness: SessionsHarness,
 ) -> None:
-    """Whatever its store was told: the moment comes from where users are kept."""
+    """The moment comes from the users, not from the store of sessions."""
     session, other = await harness.log_in(), await harness.log_in()
     later = A_MOMENT + timedelta(microseconds=1)
     refused = await harness.refresh(session, valid_from=later)

@@ -1,4 +1,4 @@
-"""What `TableGateway` promises to whoever makes a repository of it, shown with one of thirty lines."""
+"""What `TableGateway` promises to a repository that is made of it, shown with one of thirty lines."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

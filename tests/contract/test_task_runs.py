@@ -110,7 +110,7 @@ async def test_a_run_is_asked_for_exactly_if_the_unit_of_work_commits(
 async def test_slices_together_are_the_history_newest_first(
     scheduling: SchedulingBackend, limit: int
 ) -> None:
-    """Of one instant, the run with the greater id comes first; nobody else's are among them."""
+    """Of one instant, the run with the greater id comes first; runs of other tasks are not among them."""
     task_id, other = a_task_id(), a_task_id()
     runs = [a_request(task_id, A_MOMENT + n // 2 * MINUTE) for n in range(6)]
     await request(scheduling, *runs, a_request(other))

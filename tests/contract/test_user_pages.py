@@ -59,7 +59,7 @@ async def found(uow: UnitOfWorkFactory, which: UserFilter, page: PageRequest = A
 
 
 async def test_pages_go_through_the_users_by_username(uow: UnitOfWorkFactory) -> None:
-    """In the order of the characters that people see as the same, whatever language the server speaks."""
+    """In the order of the characters that people see as the same, in any locale of the server."""
     names = [
         "Ähnlich",
         "aaaaa",

@@ -27,7 +27,7 @@ from tests.support.given import given
 from tests.support.waiting import waits
 
 LATER = A_MOMENT + timedelta(days=1, microseconds=1)
-NOBODY = UserId(UUID(int=0))
+NO_USER = UserId(UUID(int=0))
 
 
 async def stored(uow: UnitOfWorkFactory, user_id: UserId) -> User | None:
@@ -73,7 +73,7 @@ async def test_an_instant_of_any_offset_comes_back_aware(uow: UnitOfWorkFactory)
 async def test_an_unknown_id_finds_no_user(uow: UnitOfWorkFactory) -> None:
     await given(uow, a_user())
 
-    assert await stored(uow, NOBODY) is None
+    assert await stored(uow, NO_USER) is None
 
 
 async def test_saving_stores_every_field(uow: UnitOfWorkFactory) -> None:
@@ -190,7 +190,7 @@ async def test_uncommitted_changes_are_invisible_to_others(uow: UnitOfWorkFactor
 
 async def test_a_unit_of_work_that_only_reads_may_commit(uow: UnitOfWorkFactory) -> None:
     async with uow() as work:
-        await work.users.find(NOBODY)
+        await work.users.find(NO_USER)
         await work.commit()
 
 
@@ -278,7 +278,7 @@ async def test_a_name_that_is_no_longer_used_can_be_taken(uow: UnitOfWorkFactory
 
 
 async def test_a_unit_of_work_that_met_a_conflict_is_over(uow: UnitOfWorkFactory) -> None:
-    """Even if somebody catches the conflict: it is raised again by whatever comes next, and nothing is stored."""
+    """Even if somebody catches the conflict: the next call raises it again, and nothing is stored."""
     taken, welcome = a_user(username="lovelace"), a_user()
     await given(uow, taken)
     async with uow() as work:
@@ -337,7 +337,7 @@ async def test_a_name_is_free_again_when_its_transaction_is_rolled_back(
     assert await stored(uow, second.id) == second
 
 
-# --- finding whoever logs in ---
+# --- finding the user of a log-in ---
 
 
 @pytest.mark.parametrize(
@@ -396,7 +396,7 @@ async def test_a_user_is_found_by_username_or_email_however_it_is_written(
     ids=lambda name: f"{len(name)} characters: {name[:9]!a}",
 )
 async def test_an_unknown_name_finds_no_user(uow: UnitOfWorkFactory, name: str) -> None:
-    """And no text is an error: whatever was typed, the answer is that nobody is called so."""
+    """And no text is an error: for any text, the answer is that no user has that name."""
     await given(uow, a_user(username="lovelace", email="ada@example.org"))
 
     async with uow() as work:
@@ -594,7 +594,7 @@ async def test_a_login_with_what_is_no_longer_true_changes_nothing(
 
 
 async def test_a_one_time_password_is_used_up_by_the_first_login(uow: UnitOfWorkFactory) -> None:
-    """Of many at once, too, whatever the clocks of their hosts say."""
+    """Of many at once, too, with any clocks on their hosts."""
     user = a_user(must_change_password=True)
     await given(uow, user)
 

@@ -130,14 +130,14 @@ class Stage:
             await asyncio.sleep(0.02)
 
     async def report(self) -> dict[str, Any]:
-        """Return what a beat has told last."""
+        """Return the last report of a beat."""
         (lease,) = await self.sql("SELECT report FROM beat_lease")
-        told: dict[str, Any] = json.loads(lease["report"])
-        return told
+        report: dict[str, Any] = json.loads(lease["report"])
+        return report
 
     async def until_somebody_leads(self) -> None:
         """Wait for a beat that is up."""
-        await self.until(self.leader, what="nobody leads")
+        await self.until(self.leader, what="no beat leads")
 
     def said(self) -> str:
         """Return what all processes wrote so far."""

@@ -97,7 +97,7 @@ class Started:
 def starting(
     *arguments: str, directory: Path, program: str = str(PORTICO), **variables: str
 ) -> Iterator[Started]:
-    """Start a command; end all of its processes afterwards, whatever became of them."""
+    """Start a command; end all of its processes afterwards, in any state."""
     stderr = directory / "stderr"
     with stderr.open("w") as output:
         process = subprocess.Popen(  # noqa: S603 - ours

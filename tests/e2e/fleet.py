@@ -51,7 +51,7 @@ def fleet(
 ) -> Iterator[Fleet]:
     """Start `size` processes on databases of their own, which are the `worker`'s; end them afterwards.
 
-    It is long ago that Redis was started, so everyone is settled. `more` are further variables of their environment.
+    It is long ago that Redis was started, so no user is dirty. `more` are further variables of their environment.
     """
     name = f"portico_fleet_{worker}"
     variables = addresses(
@@ -86,7 +86,7 @@ def fleet(
         for url, started in processes.items():
             started.wait_until(partial(_answers, url))
         fleet = Fleet(tuple(processes), variables["PORTICO_REDIS_URL"])
-        asyncio.run(_settle(fleet))
+        asyncio.run(_pass_dirty_ttl(fleet))
         yield fleet
 
 
@@ -121,7 +121,7 @@ async def made(response: httpx.Response) -> Any:
     return response.json()["data"]
 
 
-async def _settle(fleet: Fleet) -> None:
+async def _pass_dirty_ttl(fleet: Fleet) -> None:
     async with httpx.AsyncClient(base_url=fleet.urls[0]) as client:
         await client.get("/api/v1/roles/mine", headers=await log_in(client, ADMINISTRATOR))
     redis = redis_client(RedisSettings(url=fleet.redis_url))

@@ -48,7 +48,7 @@ class Portico:
     variables: dict[str, str]
 
     def make(self, **fields: Any) -> str:
-        """Make a periodic task that runs each second, unless told otherwise; return its path."""
+        """Make a periodic task that runs each second by default; return its path."""
         body = {"name": f"task {next(_numbers)}", "task": "test.note", **EACH_SECOND, **fields}
         return f"{TASKS}/{self.data(self.http.post(TASKS, json=body))['id']}"
 

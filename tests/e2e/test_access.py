@@ -174,7 +174,7 @@ async def test_500_changes_are_in_force_at_the_next_request_on_each_of_4_process
     assert processes.remembered() >= SUBJECTS
 
 
-# --- whatever is sent -----------------------------------------------------------------------------
+# --- any request --------------------------------------------------------------------------------
 
 CHECKS = [
     not_a_server_error,

@@ -39,17 +39,17 @@ class Company:
 
     clients: Sequence[httpx.AsyncClient]
     administrator: Headers
-    _turns: Iterator[httpx.AsyncClient] = field(init=False)
+    _round_robin: Iterator[httpx.AsyncClient] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._turns = itertools.cycle(self.clients)
+        self._round_robin = itertools.cycle(self.clients)
 
     async def ask(
         self, who: Headers, method: str, path: str, body: object = None, **query: str | int
     ) -> httpx.Response:
-        """Send a request through the next process; a PUT is meant for whatever version there is."""
+        """Send a request through the next process; a PUT is meant for any version."""
         headers = {**who, "If-Match": "*"} if method == "PUT" else who
-        return await next(self._turns).request(
+        return await next(self._round_robin).request(
             method, path, json=body, params=httpx.QueryParams(query), headers=headers
         )
 
@@ -80,7 +80,7 @@ class Company:
         return user, await self.log_in(user)
 
     async def log_in(self, user: Mapping[str, Any]) -> Headers:
-        return await log_in(next(self._turns), str(user["username"]))
+        return await log_in(next(self._round_robin), str(user["username"]))
 
     async def entries(self, **which: str) -> list[dict[str, Any]]:
         """Return the newest 100 entries of the audit log, once nothing new arrives."""

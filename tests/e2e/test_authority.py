@@ -45,7 +45,7 @@ def a_user(**more: object) -> dict[str, object]:
 
 
 async def flooded(client: httpx.AsyncClient) -> list[asyncio.Task[httpx.Response]]:
-    """Fill the queue of hashes with log-ins of names that nobody has; return as soon as they are on their way."""
+    """Fill the queue of hashes with log-ins of unknown names; return as soon as they are on their way."""
 
     async def guess() -> httpx.Response:
         body = {"username": f"nobody-{token_hex(6)}", "password": sealed(PASSWORD)}

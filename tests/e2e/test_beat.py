@@ -38,20 +38,20 @@ async def stage(servers: Servers, worker: int, tmp_path: Path) -> AsyncIterator[
         yield stage
 
 
-async def settled(stage: Stage, task_id: UUID) -> None:
-    """Stop a task and wait until whatever it still has to run has run."""
+async def stop_task(stage: Stage, task_id: UUID) -> None:
+    """Stop a task and wait until all its slots have run."""
     await stage.sql("UPDATE periodic_tasks SET enabled = false WHERE id = $1", task_id)
 
-    async def is_settled() -> bool:
+    async def is_stopped() -> bool:
         runs = await stage.runs(task_id, "claimed", "published", "started")
         return not runs
 
     await asyncio.sleep(1)
-    await stage.until(is_settled, what="runs go on")
+    await stage.until(is_stopped, what="runs go on")
 
 
 async def test_whichever_leader_is_killed_every_slot_runs_exactly_once(stage: Stage) -> None:
-    """Two beats, a task of each second; whoever leads is killed, and another one started."""
+    """Two beats, a task of each second; the leader is killed, and another beat started."""
     task_id = await stage.define("seconds")
     beats = [stage.beat(), stage.beat()]
     stage.worker()
@@ -69,10 +69,10 @@ async def test_whichever_leader_is_killed_every_slot_runs_exactly_once(stage: St
         before = len(stage.ran("seconds"))
         await stage.until(
             lambda before=before: len(stage.ran("seconds")) > before + 2,  # type: ignore[misc]
-            what="nobody took over",
+            what="no beat took over",
         )
 
-    await settled(stage, task_id)
+    await stop_task(stage, task_id)
 
     ran, runs = stage.ran("seconds"), await stage.runs(task_id)
     assert each_once(ran)
@@ -87,8 +87,8 @@ async def test_a_leader_that_gets_sigterm_is_replaced_within_two_seconds(stage: 
     task_id = await stage.define("tenths", every=0.1)
     leading = stage.beat(PORTICO_BEAT_LEASE="60s")
     await stage.until_somebody_leads()
-    standing_by = stage.beat(PORTICO_BEAT_LEASE="60s")
-    await stage.until(lambda: "is ready" in standing_by.said(), what="it does not come up")
+    standby = stage.beat(PORTICO_BEAT_LEASE="60s")
+    await stage.until(lambda: "is ready" in standby.said(), what="it does not come up")
 
     stopped_at = datetime.now(UTC)  # noqa: TID251 - a real clock is what is measured
     assert leading.terminate() == 0
@@ -97,7 +97,7 @@ async def test_a_leader_that_gets_sigterm_is_replaced_within_two_seconds(stage: 
     async def went_on() -> bool:
         return any(run["published_at"] > ended_at for run in await stage.runs(task_id, "published"))
 
-    await stage.until(went_on, what="nobody took over")
+    await stage.until(went_on, what="no beat took over")
     runs = await stage.runs(task_id, "published")
     longest = max(
         run["published_at"] - before["published_at"]
@@ -133,11 +133,11 @@ async def test_a_leader_that_hangs_while_it_publishes_is_replaced_and_says_what_
 
     stage.worker()
     stage.beat()
-    await stage.until(lambda: len(stage.ran("seconds")) > 10, what="nobody took over")
+    await stage.until(lambda: len(stage.ran("seconds")) > 10, what="no beat took over")
 
     assert (await stage.report())["problem"] is None
     assert hanging.process.poll() is None, "it still hangs"
-    await settled(stage, task_id)
+    await stop_task(stage, task_id)
     assert each_once(stage.ran("seconds"))
     assert stage.ran("seconds") == [run["scheduled_for"] for run in await stage.runs(task_id)]
 
@@ -233,7 +233,7 @@ async def test_a_beat_on_a_host_whose_clock_is_wrong_stands_by_until_it_is_right
     await stage.until(lambda: len(stage.ran("seconds")) > before + 2, what="it does not go on")
 
     assert beat.terminate() == 0
-    await settled(stage, task_id)
+    await stop_task(stage, task_id)
     now = datetime.now(UTC)  # noqa: TID251 - a real clock is what is measured
     assert all(run["scheduled_for"] <= now for run in await stage.runs(task_id))
     (schedule_state,) = await stage.sql("SELECT handled_until FROM schedule_states")
@@ -248,7 +248,7 @@ async def test_every_committed_change_is_seen_from_any_writer_in_any_way(stage: 
     await stage.sql("UPDATE periodic_tasks SET enabled = true WHERE id = $1", late)
     async with a_second_connection(stage) as second:
         beat = stage.beat()
-        await second.until(second.leader, what="nobody leads")
+        await second.until(second.leader, what="no beat leads")
         quick = await second.define("quick")
         await second.until(lambda: second.runs(quick), within=5, what="an insert")
         wrong = "2001-01-01T00:00:00Z"
@@ -366,7 +366,7 @@ async def test_misfire_and_grace_decide_about_slots_missed_without_a_beat(
         not_yet = asked_at
         return False
 
-    await stage.until(somebody_leads, what="nobody leads")
+    await stage.until(somebody_leads, what="no beat leads")
 
     async def ran_again() -> bool:
         slots = [run["scheduled_for"] for run in await stage.runs(skip, "published")]
@@ -429,7 +429,7 @@ async def test_a_beat_survives_a_database_that_is_away_at_its_start_and_later(
             await stage.until(goes_on, what="it does not recover")
         assert all(beat.process.poll() is None for beat in beats)
         stage.worker()
-        await settled(stage, task_id)
+        await stop_task(stage, task_id)
 
         ran = stage.ran("seconds")
         assert each_once(ran)

@@ -199,7 +199,7 @@ def test_a_server_that_does_not_answer_has_an_exit_code_of_its_own(
 def test_a_wrong_address_of_results_is_reported_before_a_worker_starts(
     command: Command, servers: Servers, postgres_url: str
 ) -> None:
-    """It would run tasks whose results nobody gets."""
+    """It would run tasks whose results are lost."""
     variables = addresses(
         servers, PORTICO_POSTGRES_URL=postgres_url, PORTICO_RESULT_URL=f"redis://{NOWHERE}/0"
     )
@@ -217,16 +217,16 @@ def test_a_wrong_address_of_results_is_reported_before_a_worker_starts(
 def test_a_wrong_password_is_reported_without_the_password(
     command: Command, servers: Servers, postgres_url: str
 ) -> None:
-    """By whatever asks the database: a command that starts something, one that changes something, the doctor."""
+    """By all that query the database: a command that starts something, one that changes something, the doctor."""
     split = urlsplit(postgres_url)
     place = split.netloc.rpartition("@")[2]
     wrong = split._replace(netloc=f"{split.username}:correct-horse@{place}").geturl()
     variables = addresses(servers, PORTICO_POSTGRES_URL=wrong)
 
-    told = [command(*c, "--wait", "0", **variables) for c in (("migrate",), ("beat",), ("api",))]
-    told.append(command("doctor", **variables))
+    results = [command(*c, "--wait", "0", **variables) for c in (("migrate",), ("beat",), ("api",))]
+    results.append(command("doctor", **variables))
 
-    for result in told:
+    for result in results:
         assert result.code == 3
         assert "password authentication failed for user" in result.out + result.err
         assert "correct-horse" not in result.out + result.err
@@ -423,7 +423,7 @@ def test_memory_has_no_password_that_another_process_could_set(
 def test_psql_talks_to_the_database_of_the_settings(
     servers: Servers, postgres_url: str, tmp_path: Path
 ) -> None:
-    """And it shows its password to nobody: neither in a list of processes, nor in an answer."""
+    """And it does not show its password: neither in a list of processes, nor in an answer."""
     variables = addresses(servers, PORTICO_POSTGRES_URL=postgres_url)
 
     asked = portico("psql", "-c", "SELECT 6 * 7 AS answer", directory=tmp_path, **variables)

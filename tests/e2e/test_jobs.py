@@ -269,7 +269,7 @@ def test_a_run_ends_though_its_result_cannot_be_stored(jobs: Portico, tmp_path: 
 def test_a_run_whose_task_its_worker_does_not_know_has_failed(
     jobs: Portico, tmp_path: Path
 ) -> None:
-    """The worker throws its message away, so nobody else will run it."""
+    """The worker throws its message away, so no other worker will run it."""
     task = jobs.make(args=["x"], maxRuns=1, options={"queue": "of-nobody", "expires": 3600})
     (run,) = wait_until(lambda: [run for run in jobs.runs(task) if run["state"] == "published"])
 
@@ -415,7 +415,7 @@ def test_a_check_without_a_database_does_not_wait_for_it(jobs: Portico, tmp_path
 
 @contextmanager
 def alone(*command: str, ready: str, directory: Path, **variables: str) -> Iterator[Started]:
-    """Start one command, on servers that nobody else uses."""
+    """Start one command, on servers of its own."""
     with starting(*command, directory=directory, **variables) as started:
         started.wait_until(lambda: ready in started.said())
         yield started

@@ -84,7 +84,7 @@ def test_uv_gets_the_configuration_of_pip(tmp_path: Path) -> None:
         f"cert = /etc/ours.pem\nfind-links = {tmp_path} /not/there\n"
         "[install]\nextra-index-url =\n  https://one.invalid/index\n  https://two.invalid/index\n"
     )
-    told = subprocess.check_output(  # noqa: S603 - ours
+    output = subprocess.check_output(  # noqa: S603 - ours
         [sys.executable, ROOT / ".ci" / "uv_environment.py"],
         env={
             "PIP_CONFIG_FILE": str(tmp_path / "pip.conf"),
@@ -94,7 +94,7 @@ def test_uv_gets_the_configuration_of_pip(tmp_path: Path) -> None:
         text=True,
     )
 
-    variables = dict(line.removeprefix("export ").split("=", 1) for line in told.splitlines())
+    variables = dict(line.removeprefix("export ").split("=", 1) for line in output.splitlines())
     variables.pop("UV_SYSTEM_CERTS", None)
     assert variables == {
         "UV_DEFAULT_INDEX": "https://closer.invalid/index",

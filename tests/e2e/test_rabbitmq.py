@@ -136,13 +136,13 @@ def test_a_broker_that_is_out_of_memory_delays_no_caller_of_any_task(
     before = wait_until(lambda: scheduler(publishes=True))
 
     node.limit_memory(0)
-    told = wait_until(lambda: scheduler(publishes=False))
+    result = wait_until(lambda: scheduler(publishes=False))
     checked = portico("beat", "--check", directory=tmp_path, **jobs.variables)
     node.limit_memory(0.9)
     after = wait_until(lambda: scheduler(publishes=True))
     jobs.change(each_second, enabled=False)
 
-    assert "RabbitMQ did not answer within 2 s" in told["publishing"]["error"]
+    assert "RabbitMQ did not answer within 2 s" in result["publishing"]["error"]
     assert checked.returncode == 1
     assert "RabbitMQ did not answer within 2 s" in checked.stderr
     assert after["epoch"] == before["epoch"], "it led all the time"
@@ -178,7 +178,7 @@ def test_a_refused_connection_is_reported_with_its_reason_and_without_the_passwo
     strange = broker_url.rstrip("/") + "/nowhere"
     secret = strange.replace("guest@", "s3cret@")
 
-    told = portico(
+    result = portico(
         "beat",
         "--wait",
         "0",
@@ -186,9 +186,9 @@ def test_a_refused_connection_is_reported_with_its_reason_and_without_the_passwo
         **addresses(servers, PORTICO_BROKER_URL=strange),
     )
 
-    assert told.returncode == 3
-    assert "vhost nowhere not found" in told.stderr
-    assert "PORTICO_BROKER_URL" in told.stderr
+    assert result.returncode == 3
+    assert "vhost nowhere not found" in result.stderr
+    assert "PORTICO_BROKER_URL" in result.stderr
     if secret != strange:
         refused = _ask(secret, addresses(servers), tmp_path)
         assert "Login was refused" in refused

@@ -57,7 +57,7 @@ class Portico:
         return client
 
     def keys(self) -> Keys:
-        """Return what nobody outside has."""
+        """Return the keys of the installation, the private ones too."""
         settings = read_key_dir(self.started.directory / "data" / "keys")
         keys, problems = load_keys(settings, Environment.TESTING)
         assert keys is not None, problems
@@ -101,7 +101,7 @@ def test_a_person_logs_in_with_openssl_and_lives_a_whole_session(
     assert client.data(client.http.get("/auth/user/info"))["username"] == "admin"
     time.sleep(GRACE.total_seconds() + 0.1)
     assert client.refresh(used).status_code == 401
-    # Somebody has a copy, so the whole session is over, whoever asks.
+    # Somebody has a copy, so the whole session is over, for both.
     assert client.refresh().status_code == 401
     assert client.http.get("/auth/user/info").status_code == 401
 
@@ -188,7 +188,7 @@ async def test_a_process_answers_others_while_100_clients_log_in(portico: Portic
             assert (await other.get("/livez")).status_code == 200
         statuses = Counter([(await log_in).status_code for log_in in log_ins])
 
-    assert statuses.keys() <= {200, 503}  # on a busy machine some are told to come again
+    assert statuses.keys() <= {200, 503}  # on a busy machine some have to come again
     assert statuses[200] >= 50
 
 
@@ -253,7 +253,7 @@ def _status_with(client: Client, token: str) -> int:
 # --- guessers -------------------------------------------------------------------------------------
 
 ATTEMPTS_BEFORE_A_LOCK = 4
-"""Whoever fails once more in a row is locked, and would no longer be wrong, unknown or disabled."""
+"""A user who fails once more in a row is locked, and would no longer be wrong, unknown or disabled."""
 
 
 class Guesser:

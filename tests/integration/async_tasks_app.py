@@ -192,7 +192,7 @@ async def _note(key: str, *values: object) -> None:
         await redis.rpush(key, *(str(value) for value in values))
 
 
-async def _work_until_told(key: str) -> None:
+async def _work_until_stopped(key: str) -> None:
     try:
         await _note(key, "begun", os.getpid())
         await asyncio.gather(asyncio.Event().wait(), asyncio.Event().wait())
@@ -204,14 +204,14 @@ async def _work_until_told(key: str) -> None:
 
 
 @app.task
-async def work_until_told(key: str) -> None:
-    await _work_until_told(key)
+async def work_until_stopped(key: str) -> None:
+    await _work_until_stopped(key)
 
 
 @app.task
-async def tidy_up_when_told(key: str) -> str:
+async def clean_up_on_request(key: str) -> str:
     with suppress(SoftTimeLimitExceeded):
-        await _work_until_told(key)
+        await _work_until_stopped(key)
     return "tidy"
 
 

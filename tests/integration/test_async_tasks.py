@@ -48,14 +48,14 @@ class Worker:
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
         self.lines: list[str] = []
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
         self._over = False
         threading.Thread(target=self._listen, daemon=True).start()
 
     def says(self, *texts: str) -> bool:
         """Wait until the worker has said all this; tell whether it has."""
-        with self._news:
-            self._news.wait_for(lambda: self._over or self._has_said(texts), timeout=WITHIN)
+        with self._changed:
+            self._changed.wait_for(lambda: self._over or self._has_said(texts), timeout=WITHIN)
             return self._has_said(texts)
 
     def stop(self) -> int:
@@ -69,12 +69,12 @@ class Worker:
     def _listen(self) -> None:
         assert self.process.stdout
         for line in self.process.stdout:
-            with self._news:
+            with self._changed:
                 self.lines.append(line)
-                self._news.notify_all()
-        with self._news:
+                self._changed.notify_all()
+        with self._changed:
             self._over = True
-            self._news.notify_all()
+            self._changed.notify_all()
 
 
 @contextmanager
@@ -286,14 +286,14 @@ def test_a_soft_time_limit_is_raised_inside_and_the_process_lives_on(
 ) -> None:
     workers[pool]
 
-    failed = tasks.work_until_told.options(queue=pool, soft_time_limit=0.3).delay(key)
+    failed = tasks.work_until_stopped.options(queue=pool, soft_time_limit=0.3).delay(key)
     assert take(redis, key) == "begun"
     pid = take(redis, key)
     assert [take(redis, key), take(redis, key)] == ["except", "finally"]
     with pytest.raises(SoftTimeLimitExceeded):
         failed.get(timeout=WITHIN)
 
-    tidy = tasks.tidy_up_when_told.options(queue=pool, soft_time_limit=0.3).delay(key)
+    tidy = tasks.clean_up_on_request.options(queue=pool, soft_time_limit=0.3).delay(key)
     assert tidy.get(timeout=WITHIN) == "tidy"
     assert str(workers.run(pool, tasks.where)["pid"]) == pid
 
@@ -302,7 +302,7 @@ def test_a_soft_time_limit_of_the_worker_is_kept_where_celery_keeps_none(
     workers: Workers, key: str
 ) -> None:
     with pytest.raises(SoftTimeLimitExceeded):
-        workers.run("solo", tasks.work_until_told, key)
+        workers.run("solo", tasks.work_until_stopped, key)
 
 
 def test_a_hard_time_limit_kills_the_process_of_a_prefork_pool(
@@ -321,7 +321,7 @@ def test_a_hard_time_limit_kills_the_process_of_a_prefork_pool(
 def test_revoking_interrupts_a_running_coroutine_and_the_process_lives_on(
     workers: Workers, redis: Redis, pool: str, key: str
 ) -> None:
-    result = workers.publish(pool, tasks.work_until_told, key)
+    result = workers.publish(pool, tasks.work_until_stopped, key)
     assert take(redis, key) == "begun"
     pid = take(redis, key)
 
@@ -334,7 +334,7 @@ def test_revoking_interrupts_a_running_coroutine_and_the_process_lives_on(
 def test_a_process_that_is_terminated_cancels_its_coroutine_first(
     workers: Workers, redis: Redis, key: str
 ) -> None:
-    result = workers.publish("prefork", tasks.work_until_told, key)
+    result = workers.publish("prefork", tasks.work_until_stopped, key)
     assert [take(redis, key), take(redis, key).isdigit()] == ["begun", True]
 
     tasks.app.control.revoke(result.id, terminate=True)

@@ -226,7 +226,7 @@ def test_nothing_that_a_task_says_about_publishing_makes_the_beat_wait(
 def test_a_result_store_that_is_away_holds_up_no_message(
     store: SharedStore, opened: None, app: Celery
 ) -> None:
-    """Celery would subscribe to the result of each message, though nobody here waits for one."""
+    """Celery would subscribe to the result of each message, though the beat never waits for one."""
     app.conf.update(result_backend="redis://127.0.0.1:1/0", task_ignore_result=False)
     a_task(store)
     scheduler = DatabaseScheduler(app)
@@ -351,7 +351,7 @@ def test_a_broker_that_is_not_there_holds_nothing_up_for_long(
 def test_a_message_that_redis_cannot_take_holds_up_no_other(
     store: SharedStore, opened: None, redis_url: str, options: dict[str, Any], problem: str
 ) -> None:
-    """As entries of the configuration may have it, whose options nobody looks at."""
+    """As entries of the configuration may have it, whose options are never validated."""
     app = Celery("beats", broker=redis_url, set_as_current=False)
     app.conf.task_ignore_result = True
     app.conf.beat_schedule = {"odd": {"task": "odd", "schedule": 0.1, "options": options}}

@@ -144,7 +144,7 @@ async def test_a_listener_notices_a_lost_connection_and_listens_again(
 async def test_a_connection_that_died_in_silence_is_found_out(
     beat: PostgresBeatStore, engine: AsyncEngine, link: Link
 ) -> None:
-    """As behind a router that forgot it: nothing comes, and nobody says that nothing will."""
+    """As behind a router that forgot it: nothing comes, and no error says so."""
     hint = await hearing(beat)
     link.freeze()
 
@@ -204,5 +204,5 @@ async def test_the_connection_of_hints_is_one_and_is_given_back(
     await beat.aclose()
 
     async with asyncio.timeout(SOON):
-        while await listening():  # noqa: ASYNC110 - it tells nobody by itself
+        while await listening():  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.01)

@@ -126,7 +126,7 @@ async def test_a_fetch_is_one_round_trip_alone_or_together_with_63_others(
 
 
 class Postman(RedisClient):
-    """Brings answers when it is told to."""
+    """Delivers answers on command."""
 
     def __init__(self, client: RedisClient) -> None:
         self.__dict__.update(vars(client), _held=None)
@@ -768,7 +768,7 @@ async def test_a_commit_that_comes_too_late_finds_no_user(
     changing = asyncio.create_task(change())
     await frozen.wait()
     async with near.uow() as uow:
-        await uow.users.lock(user.id)  # whoever had this lock is gone
+        await uow.users.lock(user.id)  # the holder of this lock is gone
     link.thaw()
     with pytest.raises(Unavailable):
         await changing
@@ -791,7 +791,7 @@ async def test_wherever_a_writer_is_killed_every_process_knows_what_is_committed
     guards.append(await another_process(postgres_url, redis_url, stack))
 
     async def all_are_right() -> None:
-        """Assert that everybody decides by what is committed, whatever happens meanwhile."""
+        """Assert that all decide by what is committed, in any order of events."""
         while True:
             before = (await processes[0].committed(user)).allows(CODE)
             decisions = [await may(token) for may in guards]
@@ -955,7 +955,7 @@ class MortalUnitOfWork(PostgresUnitOfWork):
 
     async def commit(self) -> None:
         committing = asyncio.ensure_future(super().commit())
-        await asyncio.sleep(0)  # it is sent, and nobody waits for the answer
+        await asyncio.sleep(0)  # it is sent, and no task waits for the answer
         self.mortal.reached("committing")
         await committing
 

@@ -24,7 +24,7 @@ async def run(
         await Processes(seed, versions, commit).run()
 
 
-async def test_in_no_order_of_steps_does_anybody_see_anything_but_what_is_committed() -> None:
+async def test_in_every_order_of_steps_readers_see_only_committed_changes() -> None:
     """With losses, deaths and late answers anywhere: see `tests.support.interleaving`."""
     await run(2000)
 
@@ -44,12 +44,12 @@ class DoesNotMoveAfterALoss(ForgetfulVersions):
         self._mark(Change(id=UUID(int=next(self._numbers)), everyone=True))
 
 
-class SettlesAfterALoss(ForgetfulVersions):
+class StableAfterALoss(ForgetfulVersions):
     def notice_loss(self) -> None:
         self._move(Change(id=UUID(int=0), everyone=True))
 
 
-class SaysSettled(ForgetfulVersions):
+class AlwaysStable(ForgetfulVersions):
     async def fetch(self, user_id: UserId, session_id: SessionId) -> AccessSnapshot:
         return replace(await super().fetch(user_id, session_id), stable=True)
 
@@ -84,8 +84,8 @@ class BeginsAfterwards(CommitAccessChange):
         (ForgetsToMarkDirty, CommitAccessChange),
         (ForgetsToMove, CommitAccessChange),
         (DoesNotMoveAfterALoss, CommitAccessChange),
-        (SettlesAfterALoss, CommitAccessChange),
-        (SaysSettled, CommitAccessChange),
+        (StableAfterALoss, CommitAccessChange),
+        (AlwaysStable, CommitAccessChange),
         (ForgetfulVersions, FinishesAnything),
         (ForgetfulVersions, BeginsAfterwards),
     ],

@@ -70,7 +70,7 @@ class Service:
 
 @pytest.fixture
 def redis_url(tmp_path: Path) -> Iterator[str]:
-    """Return the address of a server that nobody else uses: its commands are counted."""
+    """Return the address of a server of its own: its commands are counted."""
     with Valkey(tmp_path) as server:
         yield server.url
 
@@ -79,7 +79,7 @@ def redis_url(tmp_path: Path) -> Iterator[str]:
 async def service(
     postgres_url: str, redis_url: str, mongo_url: str, mongo_database: str, s3_settings: S3Settings
 ) -> AsyncIterator[Service]:
-    """Return a service whose users are settled, and which has answered a request before."""
+    """Return a service whose users are not dirty, and which has answered a request before."""
     async with AsyncExitStack() as stack:
         to_postgres = await stack.enter_async_context(link_to(postgres_url))
         to_redis = await stack.enter_async_context(link_to(redis_url))
@@ -212,7 +212,7 @@ async def test_while_postgresql_is_down_those_who_are_remembered_go_on(service: 
 async def test_with_any_server_frozen_the_response_is_503_within_two_seconds(
     service: Service, store: str
 ) -> None:
-    """However many ask at once, and with the time-outs that nobody has set."""
+    """However many ask at once, and with the default time-outs."""
     link = service.to_redis if store == "redis" else service.to_postgres
     # Everyone is dirty, so that every request needs both stores.
     await service.container.access_versions().mark_dirty(Change(id=UUID(int=1), everyone=True))

@@ -1,6 +1,6 @@
-"""Every route of OpenAPI against every kind of caller, and against whatever is wrong with a request.
+"""Every route of OpenAPI against every kind of caller, and with every kind of mistake in a request.
 
-Nobody types the list: a new route is in it, and a new parameter of a query must be in the table below.
+The list is not typed: a new route is in it, and a new parameter of a query must be in the table below.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -136,7 +136,7 @@ class Scene:
 @pytest.fixture
 async def scene(web: Web) -> Scene:
     ben = await web.world.given(a_user(username="ben.turing"), a_role())
-    web.client.headers["If-Match"] = "*"  # whatever version there is
+    web.client.headers["If-Match"] = "*"  # any version
     spare = await web.world.given_role(a_role(code="spare"))
     caller, _ = await web.world.log_in_as(ben, PHONE)
     task = await web.world.given_task(a_periodic_task())
@@ -373,7 +373,7 @@ async def test_the_id_of_nothing_is_not_found(
 
 
 @pytest.mark.parametrize("operation", WITH_NAMES, ids=str)
-async def test_what_is_no_name_is_refused(administrated: Scene, operation: Operation) -> None:
+async def test_a_malformed_name_is_refused(administrated: Scene, operation: Operation) -> None:
     for value in ("\0", "%", "-x", "a b", "\u0130", TOO_LONG):
         path = administrated.path_of(operation, name=quote(value, safe=""))
 

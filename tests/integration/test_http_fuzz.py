@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is one that OpenAPI describes, and never 500."""
+"""Any request gets a response that OpenAPI describes, and never 500."""
 
 import json
 from dataclasses import replace

@@ -131,7 +131,7 @@ async def test_a_stranger_is_refused_without_a_wait_for_their_body(port: int) ->
 async def test_a_stranger_who_asks_first_whether_to_send_a_body_is_refused_at_once(
     port: int,
 ) -> None:
-    """The connection ends with it: nobody can tell whether what follows is that body or another request."""
+    """The connection ends with it: what follows may be that body or another request."""
     answers = await exchange(port, STRANGER % (b"Expect: 100-continue\r\n", 4) + LIVEZ)
 
     assert_problem(answers, 401, "sessions.not_authenticated")
@@ -449,7 +449,7 @@ async def test_a_client_that_is_gone_is_gone_for_every_request_in_line() -> None
             await ended.wait()
 
 
-# --- answers that nobody reads ------------------------------------------------------------------
+# --- answers that are not read ------------------------------------------------------------------
 
 
 @asynccontextmanager
@@ -557,7 +557,7 @@ async def test_a_flood_of_empty_lines_is_no_head(port: int) -> None:
 
 
 async def test_a_body_that_is_answered_already_earns_no_time(hurried_port: int) -> None:
-    """Whoever was refused cannot go on for ever with what nobody reads."""
+    """A client that was refused cannot send for ever."""
     refused = HEAD.replace(b"/api/v1/auth/login", b"/nothing").replace(b": 100", b": 1000000000")
 
     for size in (1000, 1_000_000):
@@ -831,8 +831,8 @@ async def test_every_dependency_is_asked_whether_it_is_up(client: httpx.AsyncCli
 async def test_a_dependency_that_is_down_is_answered_503_within_two_seconds(
     settings: Settings,
 ) -> None:
-    nobody_there = replace(settings, redis=RedisSettings(url="redis://127.0.0.1:1/0"))
-    container = bootstrap.build(nobody_there)
+    unreachable = replace(settings, redis=RedisSettings(url="redis://127.0.0.1:1/0"))
+    container = bootstrap.build(unreachable)
     app = create_app(container=container)
     body = {"username": "ada.lovelace", "password": "x"}
     async with (

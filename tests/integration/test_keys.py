@@ -460,7 +460,7 @@ def test_a_reader_during_a_rotation_finds_both_the_old_and_the_new_key(tmp_path:
 
 
 def test_a_purpose_without_a_next_key_is_given_one_before_it_is_rotated(tmp_path: Path) -> None:
-    """Nobody knows a key that was made this moment: tokens signed with it would be refused elsewhere."""
+    """Other processes do not know a key that was made this moment: tokens signed with it would be refused elsewhere."""
     make_keys(tmp_path, with_next=False)
     before = load(read_key_dir(tmp_path))
 

@@ -44,7 +44,7 @@ pytestmark = pytest.mark.server
 
 
 async def test_stored_data_survives_kill_9_of_everything(tmp_path: Path) -> None:
-    """Whatever a client was told is stored stays, and so do addresses and passwords."""
+    """All that was confirmed to a client stays, and so do addresses and passwords."""
     with a_holder(tmp_path) as first:
         await store(first.variables, "kept")
         family = family_of(first.pid)
@@ -57,7 +57,7 @@ async def test_stored_data_survives_kill_9_of_everything(tmp_path: Path) -> None
 
 
 def test_servers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
-    """When that is killed nobody is left who could stop them, so the kernel does."""
+    """When that is killed no process is left that could stop them, so the kernel does."""
     with a_holder(tmp_path) as holder:
         family = family_of(holder.pid)
         os.kill(holder.pid, signal.SIGKILL)
@@ -151,7 +151,7 @@ ONLY_ROOT = pytest.mark.skipif(
 )
 
 
-def as_nobody(path: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+def as_unprivileged_user(path: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
     """Run a program that prints its own rights as `nobody`, who has to reach `path`."""
     user = str(pwd.getpwnam("nobody").pw_uid)
     options = ("--parent", str(os.getpid()), "--user", user, "--path", str(path))
@@ -177,7 +177,7 @@ def test_root_gives_up_all_of_its_rights(environment: dict[str, str]) -> None:
     user = str(pwd.getpwnam("nobody").pw_uid)
     no_capability = ["0" * 16]
 
-    assert rights(as_nobody(Path("/bin/cat"), **environment)) == {
+    assert rights(as_unprivileged_user(Path("/bin/cat"), **environment)) == {
         "Uid": [user] * 4,
         "Groups": [],
         "CapPrm": no_capability,
@@ -190,8 +190,8 @@ def test_the_one_right_that_is_kept_is_to_pass_through_a_private_home(tmp_path: 
     """Without setpriv none is kept, and the message says what to do."""
     (tmp_path / "home").mkdir(mode=0o700)
     (tmp_path / "home" / "data").mkdir()
-    kept = rights(as_nobody(tmp_path / "home" / "data"))
-    refused = as_nobody(tmp_path / "home" / "data", PATH="")
+    kept = rights(as_unprivileged_user(tmp_path / "home" / "data"))
+    refused = as_unprivileged_user(tmp_path / "home" / "data", PATH="")
 
     assert kept["CapPrm"] == kept["CapAmb"]
     assert int(kept["CapPrm"][0], 16).bit_count() == 1
@@ -232,7 +232,7 @@ async def test_the_directory_may_be_called_anything(tmp_path: Path) -> None:
 
 
 async def test_other_users_of_the_machine_get_no_access(tmp_path: Path) -> None:
-    """Whoever does not know the secret, which only the owner of the directory reads."""
+    """Those who do not know the secret, which only the owner of the directory reads."""
     async with a_stack(tmp_path, *SERVERS) as stack:
         await store(stack.variables, "secret")
         secret = stack.variables["PORTICO_S3_SECRET_KEY"]

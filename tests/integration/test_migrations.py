@@ -208,7 +208,7 @@ async def test_patterns_that_are_refused_today_are_taken_from_roles_and_recorded
 async def test_confusable_names_from_before_stay_and_no_new_one_joins_them(
     empty: PostgresSettings,
 ) -> None:
-    """Their password can still be changed, say, and whoever the version before adds is let in, too."""
+    """Their password can still be changed, say, and a user whom the version before adds is let in, too."""
     await alembic(empty, partial(command.upgrade, revision="5d0b1f6e8a37"))
     async with connection_to(empty) as connection:
         for key in ("admin", "adm\u0131n", "p\u0430ypal"):

@@ -204,7 +204,7 @@ async def test_a_refused_document_is_raised(database: Database) -> None:
 
 @pytest.fixture(scope="module")
 def deserted_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongo]:
-    """Return a server whose clients go away in the middle: a transaction that nobody ends stays open on it."""
+    """Return a server whose clients go away in the middle: an abandoned transaction stays open on it."""
     with Mongo(tmp_path_factory.mktemp("deserted")) as server:
         yield server
 

@@ -1,4 +1,4 @@
-"""From PostgreSQL's outbox to MongoDB: nothing is lost and nothing is doubled, whoever dies on the way.
+"""From PostgreSQL's outbox to MongoDB: nothing is lost and nothing is doubled, even if a process dies on the way.
 
 `python -m tests.integration.test_outbox_delivery` is a process that dies between the two.
 """
@@ -68,7 +68,7 @@ class Process:
         return target
 
     async def waiting(self) -> Sequence[AuditEntry]:
-        """Return what is in the outbox and in nobody's hands."""
+        """Return the entries in the outbox that no relay has taken."""
         async with self.uow() as uow:
             return await uow.outbox.take(100_000)
 
@@ -90,23 +90,23 @@ def targets(entries: Sequence[AuditEntry]) -> list[str]:
 
 
 class Changes:
-    """What was committed, by target; wakes whoever waits for something to be so."""
+    """The committed entries, by target; wakes those who wait for a condition."""
 
     def __init__(self, among: list[Process]) -> None:
         self.targets: list[str] = []
         self._processes = among
         self._numbers = count()
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
     async def go_on(self, process: Process) -> None:
         """Commit one more."""
         self.targets.append(await process.change(next(self._numbers)))
-        self._news.set()
+        self._changed.set()
 
     def report_of(self, process: Process) -> Report:
         def report(fact: Interrupted | Resumed) -> None:
             process.reports.append(fact)
-            self._news.set()
+            self._changed.set()
 
         return report
 
@@ -127,8 +127,8 @@ class Changes:
     async def _until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(60):
             while not condition():
-                await self._news.wait()
-                self._news.clear()
+                await self._changed.wait()
+                self._changed.clear()
 
 
 async def test_mongodb_killed_again_and_again_under_changes_gets_every_entry_exactly_once(
@@ -228,7 +228,7 @@ def _by_id(entry: AuditEntry) -> AuditId:
 
 
 class FatalAuditLog(MongoAuditLog):
-    """Ends its process when everything has arrived and nobody knows yet."""
+    """Ends its process when everything has arrived and is not yet acknowledged."""
 
     async def append(self, entries: Sequence[AuditEntry]) -> None:
         await super().append(entries)

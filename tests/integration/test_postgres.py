@@ -387,7 +387,7 @@ async def test_a_server_that_does_not_let_us_in_is_unavailable(
     with pytest.raises(Unavailable) as error:
         await value(engine, "SELECT 1")
 
-    assert isinstance(error.value.__cause__, DBAPIError)  # for whoever reads the log
+    assert isinstance(error.value.__cause__, DBAPIError)  # for the reader of the log
 
 
 async def test_a_server_that_takes_no_writes_is_unavailable_for_them(
@@ -627,7 +627,7 @@ SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 async def test_a_stored_grant_that_is_invalid_today_gives_nothing(
     engine: AsyncEngine,
 ) -> None:
-    """What stricter rules make of it is less, never more, and nobody is locked out for it."""
+    """Stricter rules make it less, never more, and no user is locked out for it."""
     role, user = a_role("GET:/a"), a_user()
     async with PostgresUnitOfWork(engine) as work:
         await work.roles.add(role)

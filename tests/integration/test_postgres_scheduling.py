@@ -77,7 +77,7 @@ def names(changes: Changes) -> list[str]:
     return sorted(each.task.name for each in changes.defined)
 
 
-# --- what beats of other versions have told ---
+# --- reports of beats of other versions ---
 
 
 async def test_a_report_of_a_beat_of_another_version_can_be_read(
@@ -88,9 +88,9 @@ async def test_a_report_of_a_beat_of_another_version_can_be_read(
         """UPDATE beat_lease SET report = '{"name": "other", "next_slot": null, "lag": 0.5, "new": 1}'"""
     )
 
-    told = (await beat.status()).report
+    report = (await beat.status()).report
 
-    assert told == BeatReport(name="other", lag=timedelta(seconds=0.5))
+    assert report == BeatReport(name="other", lag=timedelta(seconds=0.5))
 
 
 # --- at once ------------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ async def engine(postgres_url: str) -> AsyncIterator[AsyncEngine]:
 
 
 class SearchForRare(UserSearch):
-    """Its sample says that nobody has the keyword."""
+    """Its sample says that no user has the keyword."""
 
     share = 0.0
 

@@ -177,7 +177,7 @@ async def test_nothing_on_this_machine_is_asked_through_a_proxy(
 
 
 async def test_all_use_one_s3_client(probes: Probes, s3_settings: S3Settings) -> None:
-    """Also if whoever asked first did not want to wait."""
+    """Also if the first caller did not want to wait."""
     s3 = probes.s3(s3_settings)
     impatient = asyncio.create_task(s3.get())
     await asyncio.sleep(0)

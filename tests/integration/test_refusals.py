@@ -47,7 +47,7 @@ async def opened() -> AsyncIterator[AsyncExitStack]:
 
 
 def at(url: str, place: str, *, user: str = "somebody", **parts: str) -> str:
-    """Return the URL with a password that must not be told, and another place or other parts."""
+    """Return the URL with a password that must not be shown, and another place or other parts."""
     split = urlsplit(url)
     where = place or split.netloc.rpartition("@")[2]
     return split._replace(netloc=f"{user}:{SECRET}@{where}", **parts).geturl()
@@ -110,7 +110,7 @@ async def test_postgres_that_does_not_answer_is_said_not_to(
 async def test_missing_privileges_of_the_postgres_user_are_reported(
     opened: AsyncExitStack, postgres_url: str, worker: int
 ) -> None:
-    """It is no mistake of ours, and to wait for whoever mends it is all there is to do."""
+    """It is no mistake of ours, and all we can do is wait for an operator."""
     role = f"portico_reader_{worker}"
     admin = await asyncpg.connect(postgres_url)
     opened.push_async_callback(admin.close)

@@ -1,4 +1,4 @@
-"""Periodic tasks that are written past us: by hand, in bulk, with wrong clocks, with whatever columns can hold."""
+"""Periodic tasks that are written past us: by hand, in bulk, with wrong clocks, with any value of a column."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""Clients that do not keep to the protocol, over a real socket: they are refused or dropped, and harm nobody."""
+"""Clients that do not keep to the protocol, over a real socket: they are refused or dropped, and harm no other."""
 
 import asyncio
 import json

@@ -65,7 +65,7 @@ def a_user(
     name: str | None = None,
     **changes: Unpack[UserChanges],
 ) -> User:
-    """Return a user whose id, username and email nobody else has, unless they are given."""
+    """Return a user whose id, username and email no other has, unless they are given."""
     number = next(_numbers)
     user = User(
         id=UserId(UUID(int=number)),
@@ -160,7 +160,7 @@ def a_definition(**changes: Any) -> Definition:
 
 
 def a_periodic_task(*, created_at: datetime = A_MOMENT, **changes: Any) -> PeriodicTask:
-    """Return an enabled task that nobody changed since it was made, defined like `a_definition(**changes)`."""
+    """Return an enabled task that is unchanged since it was made, defined like `a_definition(**changes)`."""
     return PeriodicTask(
         id=a_task_id(),
         definition=a_definition(**changes),
@@ -194,7 +194,7 @@ def a_room(
 
 
 def a_person(name: str = "Somebody") -> Person:
-    """Return a user as others see them, whose id nobody else has."""
+    """Return a user as others see them, whose id no other has."""
     return Person(id=UserId(a_uuid()), name=name)
 
 

@@ -1,4 +1,4 @@
-"""The servers as containers, for whoever has an engine. Each yields the settings that lead to it."""
+"""The servers as containers, for machines with an engine. Each yields the settings that lead to it."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager

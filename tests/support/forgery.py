@@ -323,7 +323,7 @@ class Forger:
 
         longest = int(self.lifetime.total_seconds())
         nan = json.dumps(self.payload | {"more": float("nan")}).encode()
-        yield "NaN where nobody looks", self.token(payload=nan)
+        yield "NaN in an unread claim", self.token(payload=nan)
         yield "expired", lasting(-60, -1)
         yield "expiring this second", lasting(-60, 0)
         yield "issued in the future", lasting(31, 60)

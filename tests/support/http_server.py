@@ -21,7 +21,7 @@ async def serving(app: Any, settings: Settings, **changes: Any) -> AsyncIterator
     server = uvicorn.Server(uvicorn.Config(app, **(options(settings) | {"loop": "none"} | changes)))
     task = asyncio.create_task(server.serve(sockets=[listening]))
     try:
-        yield port  # whoever connects before the server has started waits in its backlog
+        yield port  # a client that connects before the server has started waits in its backlog
     finally:
         server.should_exit = True
         await task

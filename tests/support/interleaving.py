@@ -85,10 +85,10 @@ class Steps:
         self._dead.add(task)
 
     async def go_on(self) -> bool:
-        """Let one of those that wait take its step; return False if nobody does."""
+        """Let one of those that wait take its step; return False if none does."""
         for _ in range(
             4
-        ):  # whoever was let go comes to the next gate, be it through `asyncio.shield`
+        ):  # the one that was let go comes to the next gate, be it through `asyncio.shield`
             await asyncio.sleep(0)
         self._gates = [(g, t) for g, t in self._gates if not g.done() and t not in self._dead]
         if not self._gates:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 @dataclass(slots=True)
 class Link:
-    """Passes on what both ends say. Frozen, it takes everything and delivers nothing, and nobody is told."""
+    """Passes on what both ends say. Frozen, it takes everything and delivers nothing, without an error."""
 
     host: str
     port: int

@@ -26,7 +26,7 @@ def version() -> tuple[int, ...]:
 
 
 class PgBouncer:
-    """Pools connections to whatever database a client names; `mode` is `session` or `transaction`."""
+    """Pools connections to any database that a client names; `mode` is `session` or `transaction`."""
 
     def __init__(self, directory: Path, postgres_url: str, mode: str) -> None:
         self.directory = directory
@@ -53,9 +53,9 @@ class PgBouncer:
     def __enter__(self) -> Self:
         options: tuple[str, ...] = ()
         if os.geteuid() == 0:  # which it refuses to be
-            nobody = pwd.getpwnam("nobody")
+            unprivileged = pwd.getpwnam("nobody")
             for path in self._configuration.parent.iterdir():
-                os.chown(path, nobody.pw_uid, nobody.pw_gid)
+                os.chown(path, unprivileged.pw_uid, unprivileged.pw_gid)
             options = ("--user", "nobody")
         self._process = subprocess.Popen(  # noqa: S603 - ours
             [str(program()), *options, str(self._configuration)],

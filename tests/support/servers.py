@@ -51,7 +51,7 @@ class ServersOfTheRun:
         self._thread.start()
 
     def get(self) -> Servers:
-        """Return the servers; start them if nobody has asked yet."""
+        """Return the servers; the first call starts them."""
         return self._run(self._started())
 
     def listen(self) -> None:

@@ -1,4 +1,4 @@
-"""Sessions in a valid state, and the refresh tokens of whoever holds them."""
+"""Sessions in a valid state, and the refresh tokens of their holders."""
 
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -13,7 +13,7 @@ ADA, GRACE_HOPPER = UserId(UUID(int=1)), UserId(UUID(int=2))
 
 
 def a_token_id() -> TokenId:
-    """Return an id that nobody else has."""
+    """Return an id that no other has."""
     return TokenId(a_uuid())
 
 
@@ -41,7 +41,7 @@ def a_session(
 
 
 def token_of(holder: Session) -> RefreshClaims:
-    """Return the refresh token that whoever holds `holder` got last."""
+    """Return the refresh token that the holder of `holder` got last."""
     return RefreshClaims(
         user_id=holder.user_id,
         session_id=holder.id,

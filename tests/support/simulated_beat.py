@@ -39,11 +39,11 @@ class SharedStore(MemoryStore):
         self.clock = clock
         self.is_away = False
         self.loses_answers = False
-        """Whether what is asked is done, and nobody hears of it."""
+        """Whether requests are done but their answers are lost."""
         self.hides_changes = False
         """Whether changes are found by comparing everything only."""
         self.unclaimable: set[PeriodicTaskId] = set()
-        """Tasks over which a claim fails, for a reason that nobody thought of."""
+        """Tasks over which a claim fails, for a reason that was not foreseen."""
         self.asked: list[str] = []
 
     def define(self, task: PeriodicTask | UnreadableTask) -> None:

@@ -1,4 +1,4 @@
-"""A Socket.IO server on a real socket, and clients of both kinds: python-socketio's, and one that obeys nobody."""
+"""A Socket.IO server on a real socket, and clients of both kinds: python-socketio's, and one that keeps no protocol."""
 
 import asyncio
 import json
@@ -70,7 +70,7 @@ class Received:
 
 
 class RawClient:
-    """Sends whatever it is told to, and answers nothing by itself."""
+    """Sends what a test says, and answers nothing by itself."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
@@ -101,7 +101,7 @@ class RawClient:
 async def raw(
     url: str, *, join: bool = True, receive_buffer: int | None = None
 ) -> AsyncIterator[RawClient]:
-    """Connect by WebSocket alone; join the default namespace unless told not to.
+    """Connect by WebSocket alone; join the default namespace unless `join` is false.
 
     `receive_buffer` is how many bytes the machine takes for a client that does not read.
     """

@@ -99,7 +99,7 @@ class World:
         self.store: MemoryStore = self.container.memory_store()
 
     def end(self) -> None:
-        """Leave the container, as good as new, to a world that is yet to be; nobody may use this one any more."""
+        """Leave the container, as good as new, to a later world; this one may not be used any more."""
         for singleton in self._singletons:
             singleton.reset()
         self.container.reset_override()
@@ -120,7 +120,7 @@ class World:
         return user
 
     async def given_role(self, role: Role) -> Role:
-        """Store a role that nobody has."""
+        """Store a role that no user has."""
         async with self.container.uow() as uow:
             await uow.roles.add(role)
             await uow.commit()

@@ -137,14 +137,14 @@ async def move(point: Point) -> Point:
 
 
 @app.task(pydantic=True, bind=True, queue="q")
-def turn(self: Task[..., Any], point: Point) -> Point:
+def rotate(self: Task[..., Any], point: Point) -> Point:
     return point
 
 
 assert_type(move.delay(Point(x=1)), AsyncResult[Any])
-assert_type(turn.delay(point=Point(x=1)), AsyncResult[Any])
+assert_type(rotate.delay(point=Point(x=1)), AsyncResult[Any])
 move.delay(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-turn.delay()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+rotate.delay()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 # --- what can be awaited is, however it is made ---

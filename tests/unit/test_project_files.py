@@ -1,4 +1,4 @@
-"""The files that greet whoever opens the repository say what is so."""
+"""The files that greet a visitor of the repository are true."""
 
 import re
 from pathlib import Path

@@ -14,7 +14,8 @@ LAYERS = ("domain", "application", "adapters", "entrypoints", "local_stack")
 # What these words meant has a name in the field: see the glossary.
 PRIVATE_WORDS = {
     *("agenda", "clerk", "courier", "deposed", "exchange", "keeper", "look", "news", "noter"),
-    *("office", "reach", "settle", "settled", "sought", "standing", "told", "turn"),
+    *("nobody", "office", "reach", "settle", "settled", "sought", "standing", "told", "turn"),
+    *("whatever", "whoever"),
 }
 
 ALLOWED = {

@@ -43,7 +43,7 @@ TABLE = ROOT / "docs" / "configuration.md"
 
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Work in an empty directory, without the variables of whoever runs the tests."""
+    """Work in an empty directory, without the variables of the developer who runs the tests."""
     for name in [*os.environ]:  # noqa: TID251 - only to forget it
         if name.upper().startswith("PORTICO_") or name.upper() in {"ENVIRONMENT", *FALLBACKS}:
             monkeypatch.delenv(name)
@@ -416,7 +416,7 @@ def test_the_variables_of_platforms_count_if_ours_are_not_set(
 def test_the_address_of_another_kind_of_database_is_not_ours(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It belongs to a neighbour; that none is set is told where one is needed."""
+    """It belongs to a neighbour; that none is set is reported where one is needed."""
     monkeypatch.setenv("DATABASE_URL", "mysql://db/shop")
     monkeypatch.setenv("REDIS_URL", "memcached://cache")
 

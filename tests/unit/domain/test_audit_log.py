@@ -1,4 +1,4 @@
-"""What an audit entry holds, whatever it is made of."""
+"""What an audit entry holds, made of any values."""
 
 import json
 from collections import Counter
@@ -155,9 +155,9 @@ def test_parts_have_everything_between_them_and_each_fits(
         (n, len(parts)) for n in range(1, len(parts) + 1)
     ]
     assert all("excerpt" not in an_audit_entry(details=part).details for part in parts)
-    told = Counter(leaf for part in parts for leaf in leaves({**part, "part": 0, "parts": 0}))
-    del told[("part",), "0"], told[("parts",), "0"]
-    assert told == Counter(leaves(whole))
+    split = Counter(leaf for part in parts for leaf in leaves({**part, "part": 0, "parts": 0}))
+    del split[("part",), "0"], split[("parts",), "0"]
+    assert split == Counter(leaves(whole))
 
 
 def test_a_text_that_fits_nowhere_is_cut_alone() -> None:

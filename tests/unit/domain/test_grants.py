@@ -126,7 +126,7 @@ def test_a_grant_does_not_cover(grant: str, code: str) -> None:
     assert not covers(grant, code)
 
 
-# Few enough segments to try them all; `z` is in no pattern, so it stands for all those that nobody named.
+# Few enough segments to try them all; `z` is in no pattern, so it stands for all those that have no name.
 PATTERNS = st.tuples(
     st.lists(st.sampled_from(["a", "b", "*"]), max_size=4), st.sampled_from([[], ["**"]])
 ).map(lambda parts: parts[0] + parts[1])
@@ -197,7 +197,7 @@ def test_however_many_patterns_there_are_a_code_is_matched_in_steps_of_its_lengt
 
 
 def test_a_stored_grant_that_is_invalid_today_gives_nothing() -> None:
-    """Rules became stricter; whoever had `GET:/**/b` has less, and not by mistake `GET:/**`."""
+    """Rules became stricter; a user who had `GET:/**/b` has less, and not by mistake `GET:/**`."""
     stored = ["GET:/a", "GET:/**/b", "*:/c/**", "GET:" + "/*" * 17]
     assert [grant.value for grant in stored_grants(stored)] == ["GET:/a", "*:/c/**"]
 

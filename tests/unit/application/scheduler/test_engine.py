@@ -1,4 +1,4 @@
-"""The beat: what runs when, whoever leads, whatever is away."""
+"""The beat: what runs when, under any leader and in any outage."""
 
 import logging
 from dataclasses import replace
@@ -367,7 +367,7 @@ async def test_a_message_that_can_never_be_sent_fails_its_run_alone(
     )
 
 
-# --- time that nobody worked ---
+# --- time without a beat ---
 
 
 @pytest.mark.parametrize(
@@ -693,8 +693,8 @@ async def test_due_slots_that_cannot_be_claimed_are_dropped_alone(
 # --- a beat that hangs, cannot publish, or has a wrong clock ---
 
 
-def told(store: SharedStore) -> BeatReport:
-    """Return what a beat has told last."""
+def last_report(store: SharedStore) -> BeatReport:
+    """Return the last report of a beat."""
     assert store.lease is not None
     return store.lease.report
 
@@ -754,13 +754,13 @@ async def test_a_beat_that_hangs_says_so_and_leads_again_when_it_goes_on(
     beat.thread.hangs = True
     await beat.live(20, step=1)
     assert not (await beat.status()).leads
-    assert told(store).problem == "it has hung for 19 s"
+    assert last_report(store).problem == "it has hung for 19 s"
 
     beat.thread.go_on()
     await beat.live(2)
 
     assert (await beat.status()).leads
-    assert told(store).problem is None
+    assert last_report(store).problem is None
     assert broker.slots(task.id) == each_second(1, 25)
 
 
@@ -787,15 +787,15 @@ async def test_a_broker_that_is_away_is_reported_with_its_reason_until_it_is_bac
     caplog.set_level(logging.INFO)
     a_task(store)
     await beat.live(3)
-    assert told(store).publishing is None
+    assert last_report(store).publishing is None
     broker.is_away = True
 
     await beat.live(700, step=1)
 
-    assert told(store).publishing == PublishingProblem(
+    assert last_report(store).publishing == PublishingProblem(
         since=A_MOMENT + 4 * SECOND, error="connection refused"
     )
-    assert told(store).lag > 600 * SECOND
+    assert last_report(store).lag > 600 * SECOND
     logged = [r.message for r in caplog.records if "takes no messages" in r.message]
     assert len(logged) == 3, "at once, and every five minutes"
     assert all("connection refused" in line for line in logged)
@@ -803,7 +803,7 @@ async def test_a_broker_that_is_away_is_reported_with_its_reason_until_it_is_bac
     broker.is_away = False
     await beat.live(6)
 
-    assert told(store).publishing is None
+    assert last_report(store).publishing is None
     assert [r.message for r in caplog.records].count("the broker takes messages again") == 1
 
 
@@ -816,7 +816,7 @@ async def test_a_beat_that_never_sent_a_message_reports_any_reason(
 
     await beat.live(60, step=1)
 
-    assert told(store).publishing == PublishingProblem(
+    assert last_report(store).publishing == PublishingProblem(
         since=A_MOMENT + SECOND, error="no such serializer"
     )
     assert len([r for r in caplog.records if "cannot be published" in r.message]) == 1
@@ -828,12 +828,12 @@ async def test_one_task_that_cannot_be_sent_is_no_problem_of_the_beat_but_all_ar
     a_task(store, task="broken"), a_task(store)
     broker.refuses = {"broken"}
     await beat.live(20)
-    assert told(store).publishing is None
+    assert last_report(store).publishing is None
 
     broker.refuses = {"broken", "reports.send"}
     await beat.live(10)
 
-    assert told(store).publishing is not None
+    assert last_report(store).publishing is not None
 
 
 @pytest.mark.parametrize(
@@ -857,14 +857,14 @@ async def test_a_beat_whose_clock_is_wrong_does_not_lead_and_says_why(  # noqa: 
     await beat.live(10)
     assert broker.messages == []
     assert not (await beat.status()).leads
-    assert told(store).problem == problem
+    assert last_report(store).problem == problem
     assert [r.message for r in caplog.records].count(f"this beat cannot lead: {problem}") == 1
 
     beat.clock.ahead = timedelta(0)
     await beat.live(2)
 
     assert broker.slots(task.id)[-2:] == each_second(11, 12)
-    assert told(store).problem is None
+    assert last_report(store).problem is None
 
 
 async def test_a_beat_that_came_up_with_a_clock_that_is_ahead_is_as_any_other_once_it_is_right(
@@ -921,7 +921,7 @@ async def test_a_clock_that_is_wrong_for_a_moment_between_two_polls_loses_no_slo
 async def test_slots_that_a_wrong_clock_has_handled_in_the_future_are_reset(
     store: SharedStore, broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Tasks of the configuration too, which nobody can delete and make again."""
+    """Tasks of the configuration too, which cannot be deleted and made again."""
     task = a_task(store)
     configured = read_configuration(
         {"each second": {"task": "reports.send", "schedule": 1}}, timezone="UTC"

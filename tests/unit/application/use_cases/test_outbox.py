@@ -1,4 +1,4 @@
-"""How audit entries get from a unit of work into the audit log, whatever happens on the way."""
+"""How audit entries get from a unit of work into the audit log, through all that may fail on the way."""
 
 import asyncio
 from dataclasses import replace
@@ -52,7 +52,7 @@ class OutboxHarness:
         return {*self.store.outbox}
 
     async def given(self, *entries: AuditEntry) -> None:
-        """Leave entries in the outbox as another process would: nobody tells the relay."""
+        """Leave entries in the outbox as another process would: the relay is not notified."""
         async with self.uow() as uow:
             for entry in entries:
                 await uow.outbox.add(entry)

@@ -74,7 +74,7 @@ def utc(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-# --- crontabs, where the clocks stand still for nobody -----------------------------------------
+# --- crontabs, where clocks change ----------------------------------------------------------
 
 
 @pytest.mark.parametrize(

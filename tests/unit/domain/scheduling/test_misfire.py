@@ -29,7 +29,7 @@ def at(clock: str) -> datetime:
 
 
 class Situation(TypedDict, total=False):
-    """What may differ from: settled and up since midnight, run once, no grace, no jitter."""
+    """What may differ from: handled and up since midnight, run once, no grace, no jitter."""
 
     handled_until: datetime
     up_since: datetime
@@ -115,7 +115,7 @@ def test_a_handled_slot_does_not_run_again() -> None:
 
 @pytest.mark.parametrize("misfire", Misfire)
 def test_slots_that_pass_between_two_leaders_all_run(misfire: Misfire) -> None:
-    """The one that takes over stood by all the time: nothing was missed, whatever the policy."""
+    """The one that takes over stood by all the time: nothing was missed, under any policy."""
     taken_over_at = at("00:00:15.2")
 
     answer = due(taken_over_at, misfire=misfire, schedule=Interval(5, Period.SECONDS))
@@ -252,21 +252,21 @@ def test_however_often_a_beat_polls_no_slot_runs_twice_or_early_and_none_is_forg
     situation: Situation, missing: int, pauses: list[int]
 ) -> None:
     now = at("12:00:30")
-    settled = start = now - missing * MINUTE
+    handled = start = now - missing * MINUTE
     ran: list[datetime] = []
     for pause in [0, *pauses]:
         now += pause * MINUTE
-        situation["handled_until"] = settled
+        situation["handled_until"] = handled
         answer = due(now, **situation)
         ran += answer.slots
-        settled = answer.handled_until
+        handled = answer.handled_until
 
     jitter = Jitter(A_TASK, situation["jitter"])
     assert ran == sorted(set(ran))
     assert all(start < slot and slot + jitter.delay(slot) <= now for slot in ran)
     if situation["grace"] is None:
         every_minute = Trigger(schedule=situation["schedule"], anchor=MIDNIGHT)
-        assert set(every_minute.between(max(start, situation["up_since"]), settled)) <= set(ran)
+        assert set(every_minute.between(max(start, situation["up_since"]), handled)) <= set(ran)
 
 
 # --- slots ------------------------------------------------------------------------------------------

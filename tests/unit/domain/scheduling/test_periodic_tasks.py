@@ -296,10 +296,10 @@ def test_without_a_limit_a_task_goes_on() -> None:
 
 def test_a_message_expires_at_the_next_slot_unless_configured_otherwise() -> None:
     daily = a_periodic_task(created_at=at("00:00"), schedule=cron("0 12 * * *"))
-    told = a_periodic_task(options=PublishingOptions({"expires": 90}), misfire=Misfire.RUN_ALL)
+    expiring = a_periodic_task(options=PublishingOptions({"expires": 90}), misfire=Misfire.RUN_ALL)
 
     assert daily.lifetime(at("12:00"), sun=no_sun) == 24 * HOUR
-    assert told.lifetime(at("12:00"), sun=no_sun) == timedelta(seconds=90)
+    assert expiring.lifetime(at("12:00"), sun=no_sun) == timedelta(seconds=90)
 
 
 def test_a_message_that_must_run_or_has_no_successor_waits_for_ever() -> None:

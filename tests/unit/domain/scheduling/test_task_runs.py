@@ -37,7 +37,7 @@ def test_a_message_that_waits_for_ever_does_not_expire() -> None:
 
 
 def test_a_run_that_began_and_whose_time_is_up_is_seen_as_failed() -> None:
-    """Whoever ran it was killed with its whole worker, and nobody is left to say so."""
+    """The process that ran it was killed with its whole worker, and none is left to say so."""
     run = a_run(RunState.STARTED, deadline=A_MOMENT)
     later = A_MOMENT + timedelta(seconds=1)
 

@@ -1,4 +1,4 @@
-"""One database of time zones, whatever the machine has."""
+"""One database of time zones, independent of the machine's."""
 
 import os
 import subprocess
@@ -36,7 +36,7 @@ from domain.scheduling.schedules import Crontab
 for zone in Crontab(timezone={VANCOUVER!r}).zone, ZoneInfo({VANCOUVER!r}), early:
     print(moment.astimezone(zone).utcoffset())
 """
-    told = subprocess.run(  # noqa: S603 - ours
+    printed = subprocess.run(  # noqa: S603 - ours
         [sys.executable, "-c", script],
         cwd=ROOT,
         env={**os.environ, "PYTHONTZPATH": str(tmp_path)},  # noqa: TID251 - a child needs all of it
@@ -46,8 +46,8 @@ for zone in Crontab(timezone={VANCOUVER!r}).zone, ZoneInfo({VANCOUVER!r}), early
     ).stdout.splitlines()
 
     right = str(WINTER.astimezone(locked(VANCOUVER)).utcoffset())
-    assert told[:2] == [right, right]
-    assert told[2] == "9:00:00", "the machine's own file would have been found first"
+    assert printed[:2] == [right, right]
+    assert printed[2] == "9:00:00", "the machine's own file would have been found first"
 
 
 def test_every_zone_is_the_locked_one() -> None:

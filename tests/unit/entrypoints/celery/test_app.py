@@ -1,4 +1,4 @@
-"""Portico's Celery application: what Celery is told, which tasks the API learns of, and which messages are runs."""
+"""Portico's Celery application: its configuration, the tasks that the API learns of, and messages that are runs."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -64,31 +64,31 @@ def with_jobs(**jobs: Any) -> dict[str, Any]:
 
 
 def test_broker_and_results_are_where_everything_else_is_under_keys_of_their_own() -> None:
-    told = configuration(REDIS)
+    configured = configuration(REDIS)
 
-    assert told["broker_url"] == told["result_backend"] == "redis://redis:6379/0"
-    assert told["broker_transport_options"]["global_keyprefix"] == "portico:jobs:"
-    assert told["result_backend_transport_options"]["global_keyprefix"] == "portico:jobs:"
+    assert configured["broker_url"] == configured["result_backend"] == "redis://redis:6379/0"
+    assert configured["broker_transport_options"]["global_keyprefix"] == "portico:jobs:"
+    assert configured["result_backend_transport_options"]["global_keyprefix"] == "portico:jobs:"
 
 
 def test_rabbitmq_is_an_address() -> None:
-    told = with_jobs(broker_url="amqp://rabbit:5672//")
+    configured = with_jobs(broker_url="amqp://rabbit:5672//")
 
-    assert told["broker_url"] == "amqp://rabbit:5672//"
-    assert told["result_backend"] == "redis://redis:6379/0"
-    assert "global_keyprefix" not in told["broker_transport_options"]
+    assert configured["broker_url"] == "amqp://rabbit:5672//"
+    assert configured["result_backend"] == "redis://redis:6379/0"
+    assert "global_keyprefix" not in configured["broker_transport_options"]
 
 
 def test_encrypted_connections_are_to_whom_they_claim_to_be() -> None:
-    told = with_jobs(broker_url="amqps://rabbit", result_url="rediss://redis")
+    configured = with_jobs(broker_url="amqps://rabbit", result_url="rediss://redis")
 
-    assert told["broker_use_ssl"] == {"cert_reqs": CERT_REQUIRED, "server_hostname": "rabbit"}
-    assert told["redis_backend_use_ssl"] == {"ssl_cert_reqs": CERT_REQUIRED}
+    assert configured["broker_use_ssl"] == {"cert_reqs": CERT_REQUIRED, "server_hostname": "rabbit"}
+    assert configured["redis_backend_use_ssl"] == {"ssl_cert_reqs": CERT_REQUIRED}
     assert configuration(REDIS)["broker_use_ssl"] is None
 
 
 @pytest.mark.parametrize(
-    ("parameters", "told"),
+    ("parameters", "tls"),
     [
         (
             "ssl_ca_certs=/ca.pem&ssl_certfile=/c.pem&ssl_keyfile=/k.pem",
@@ -105,33 +105,35 @@ def test_encrypted_connections_are_to_whom_they_claim_to_be() -> None:
     ],
 )
 def test_certificate_parameters_of_a_rabbitmq_url_count(
-    parameters: str, told: dict[str, object]
+    parameters: str, tls: dict[str, object]
 ) -> None:
     configured = with_jobs(broker_url=f"amqps://u:p@rabbit:5671//?{parameters}&heartbeat=20")
 
-    assert configured["broker_use_ssl"] == told
+    assert configured["broker_use_ssl"] == tls
     assert configured["broker_url"] == "amqps://u:p@rabbit:5671//?heartbeat=20"
 
 
 def test_messages_are_data() -> None:
-    told = configuration(REDIS)
+    configured = configuration(REDIS)
 
-    assert told["accept_content"] == [told["task_serializer"]] == ["json"]
+    assert configured["accept_content"] == [configured["task_serializer"]] == ["json"]
 
 
 def test_no_message_comes_back_while_its_task_may_run() -> None:
-    told = configuration(REDIS)
+    configured = configuration(REDIS)
 
-    assert told["broker_transport_options"]["visibility_timeout"] > told["task_time_limit"]
+    assert (
+        configured["broker_transport_options"]["visibility_timeout"] > configured["task_time_limit"]
+    )
 
 
 def test_a_worker_is_as_large_as_said_and_knows_the_tasks_of_others() -> None:
-    told = with_jobs(
+    configured = with_jobs(
         worker_pool=WorkerPool.THREADS, worker_concurrency=7, task_modules=("shop.tasks",)
     )
 
-    assert (told["worker_pool"], told["worker_concurrency"]) == ("threads", 7)
-    assert told["include"] == ["entrypoints.celery.tasks", "shop.tasks"]
+    assert (configured["worker_pool"], configured["worker_concurrency"]) == ("threads", 7)
+    assert configured["include"] == ["entrypoints.celery.tasks", "shop.tasks"]
     assert configuration(REDIS)["worker_concurrency"] == "auto"
 
 
@@ -458,7 +460,7 @@ class OfTypedTask(TypedTask[..., Any]):
 
 
 class OfCelerysTask(Task[..., Any]):
-    """Derives from what Celery's manual says, and has hooks that call nobody else."""
+    """Derives from what Celery's manual says, and has hooks that do not call the original."""
 
     def before_start(self, *_: object) -> None: ...
 
@@ -565,12 +567,12 @@ def test_events_for_monitors_never_keep_a_worker_from_ending(app: TypedCelery) -
             retries.append(retry)
             raise ConnectionError
 
-    told = TypedCelery("lonely", events=portico.events_cls, set_as_current=False).events.Dispatcher(
-        app.connection_for_write(), hostname="worker@here", enabled=False
-    )
-    told.producer, told.enabled = NoBroker(), True
+    dispatcher = TypedCelery(
+        "lonely", events=portico.events_cls, set_as_current=False
+    ).events.Dispatcher(app.connection_for_write(), hostname="worker@here", enabled=False)
+    dispatcher.producer, dispatcher.enabled = NoBroker(), True
 
-    told.send("worker-heartbeat", retry=True)
+    dispatcher.send("worker-heartbeat", retry=True)
 
     assert retries == [False]
-    assert [event["type"] for event, _ in told._outbound_buffer] == ["worker-heartbeat"]
+    assert [event["type"] for event, _ in dispatcher._outbound_buffer] == ["worker-heartbeat"]

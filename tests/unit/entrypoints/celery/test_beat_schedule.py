@@ -171,7 +171,7 @@ def a_run(task: PeriodicTask) -> Run:
 
 
 def test_options_of_the_configuration_arrive_but_for_those_that_would_make_the_beat_wait() -> None:
-    """Whatever Celery takes, JSON or not. The beat itself tries again, on its own connection."""
+    """Any value that Celery takes, JSON or not. The beat itself tries again, on its own connection."""
     link = object()
     given = {
         "queue": "slow",

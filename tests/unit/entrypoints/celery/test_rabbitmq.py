@@ -20,7 +20,7 @@ def silent() -> tuple[Connection, socket.socket]:
     transport = connection.Transport("rabbit", connect_timeout=1)
     transport.sock, transport.connected = ours, True
     transport._read_buffer, transport._quick_recv = b"", ours.recv
-    connection.transport = transport  # type: ignore[misc]  # the stubs let nobody
+    connection.transport = transport  # type: ignore[misc]  # the stubs forbid it
     return connection, theirs
 
 

@@ -261,16 +261,16 @@ async def test_an_invalid_value_says_which_field_in_the_words_of_the_client(worl
 
 
 @pytest.mark.parametrize(
-    ("wait", "told"),
+    ("wait", "shown"),
     [(timedelta(0), "1"), (timedelta(milliseconds=1), "1"), (timedelta(seconds=2.2), "3")],
 )
 async def test_retry_after_is_in_whole_seconds_and_never_too_early(
-    world: World, wait: timedelta, told: str
+    world: World, wait: timedelta, shown: str
 ) -> None:
     async with Web(world, routers=[failing(RateLimited, "slow", retry_after=wait)]) as web:
         response = await web.client.get("/failing")
 
-    assert response.headers["retry-after"] == told
+    assert response.headers["retry-after"] == shown
 
 
 async def test_an_unknown_path_is_a_problem(web: Web) -> None:
@@ -832,7 +832,7 @@ def test_no_answer_that_may_be_compressed_has_a_secret() -> None:
             for inner in part:
                 yield from names(inner)
 
-    told = {
+    shown = {
         method: {
             name
             for path in document["paths"].values()
@@ -842,9 +842,9 @@ def test_no_answer_that_may_be_compressed_has_a_secret() -> None:
     }
 
     secrets = {"accessToken", "refreshToken", "oneTimePassword"}
-    assert secrets <= told["post"]
-    assert secrets.isdisjoint(told["get"])
-    assert not {name for name in told["get"] if "token" in name.lower()}
+    assert secrets <= shown["post"]
+    assert secrets.isdisjoint(shown["get"])
+    assert not {name for name in shown["get"] if "token" in name.lower()}
 
 
 async def test_vary_is_complete_with_cors(cors_web: Web) -> None:
@@ -972,8 +972,8 @@ async def address(
             response = await client.get(
                 "/fake/client", headers=[("X-Forwarded-For", value) for value in forwarded]
             )
-    told: str = response.json()["data"][0]
-    return told
+    shown: str = response.json()["data"][0]
+    return shown
 
 
 async def test_forwarded_addresses_count_only_from_trusted_proxies() -> None:
@@ -982,7 +982,7 @@ async def test_forwarded_addresses_count_only_from_trusted_proxies() -> None:
 
 
 @pytest.mark.parametrize(
-    ("forwarded", "told"),
+    ("forwarded", "shown"),
     [
         ([], "192.0.2.1"),
         (["198.51.100.7"], "198.51.100.7"),
@@ -1004,9 +1004,9 @@ async def test_forwarded_addresses_count_only_from_trusted_proxies() -> None:
     ids=str,
 )
 async def test_the_client_is_the_last_address_that_is_not_trusted(
-    forwarded: list[str], told: str
+    forwarded: list[str], shown: str
 ) -> None:
-    assert await address(forwarded) == told
+    assert await address(forwarded) == shown
 
 
 async def test_a_peer_without_an_address_is_this_machine() -> None:

@@ -156,7 +156,7 @@ async def test_a_process_does_not_start_on_an_old_schema(web: Web) -> None:
 
 
 class BusyStore:
-    """A relational store that is there for nobody until it was asked `busy` times."""
+    """A relational store that is unavailable until it was asked `busy` times."""
 
     def __init__(self, store: MemoryStore, busy: int) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""The table of routes: whatever it finds, FastAPI would have found."""
+"""The table of routes finds what FastAPI would find."""
 
 import re
 from collections.abc import Iterator

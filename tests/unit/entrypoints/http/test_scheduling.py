@@ -332,7 +332,7 @@ async def test_the_scheduler_says_who_leads_and_what_is_wrong(admin_web: Web) ->
         data: dict[str, Any] = (await admin_web.client.get("/api/v1/scheduler")).json()["data"]
         return data
 
-    nobody = await scheduler()
+    none = await scheduler()
     beat = admin_web.world.container.leader_lease()
     now, me = admin_web.world.clock.now(), BeatId(UUID(int=1))
     publishing = PublishingProblem(since=now, error="connection refused")
@@ -346,7 +346,7 @@ async def test_the_scheduler_says_who_leads_and_what_is_wrong(admin_web: Web) ->
     await beat.report_standby(me, BeatReport(name="host:1", problem="it has hung for 11 s"))
     hung = await scheduler()
 
-    assert (nobody["isLeading"], nobody["leader"], nobody["problem"]) == (False, None, None)
+    assert (none["isLeading"], none["leader"], none["problem"]) == (False, None, None)
     assert somebody["isLeading"]
     assert somebody["publishing"] == {
         "since": "2026-03-01T12:00:00Z",
@@ -486,7 +486,7 @@ async def test_a_field_that_is_wrong_is_named(
 
 
 async def test_a_field_in_both_spellings_is_refused(admin_web: Web) -> None:
-    """Which of them is meant nobody can tell; a name that is given twice is refused too."""
+    """Which of them is meant is unknown; a name that is given twice is refused too."""
     both = await admin_web.client.post(TASKS, json=LEAST | {"maxRunning": 1, "max_running": 2})
 
     assert both.status_code == 422

@@ -63,7 +63,7 @@ async def test_too_many_requests_for_the_public_key_get_retry_after() -> None:
 
 
 async def test_a_neighbour_who_asks_too_often_keeps_no_known_device_from_the_public_key() -> None:
-    """Without the key nobody logs in."""
+    """Without the key no user logs in."""
     often = replace(IN_MEMORY, throttle=ThrottleSettings(public=Limit(2, 60)))
     async with Web(World(often)) as web:
         token = (await web.log_in(await web.world.given(a_user())))["deviceToken"]

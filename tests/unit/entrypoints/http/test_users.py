@@ -15,7 +15,7 @@ USERS = "/api/v1/users"
 USER_INFO = "/api/v1/auth/user/info"
 NEW_PASSWORD = "purple elephants dance at noon"
 GRACE = {"username": "grace.hopper", "email": "grace@example.org", "name": "Grace Hopper"}
-NOBODY = UUID(int=0)
+NO_USER = UUID(int=0)
 
 
 async def make(web: Web, **changes: Any) -> dict[str, Any]:
@@ -383,10 +383,10 @@ async def test_no_answer_has_a_hash_of_a_password(admin_web: Web) -> None:
 
 
 async def test_a_made_up_id_finds_no_other_user(admin_web: Web) -> None:
-    response = await admin_web.client.get(f"{USERS}/{NOBODY}")
+    response = await admin_web.client.get(f"{USERS}/{NO_USER}")
 
     assert response.status_code == 404
-    assert response.json()["detail"] == f"There is no user {NOBODY}"
+    assert response.json()["detail"] == f"There is no user {NO_USER}"
 
 
 # --- the order of lists -------------------------------------------------------------------------

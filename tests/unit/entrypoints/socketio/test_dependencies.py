@@ -299,7 +299,7 @@ async def test_generators_end_in_reverse_order_and_one_that_fails_stops_none(
     assert log == ["c", "b", "a"]
     assert (
         ack["error"]["code"] == 1011
-    )  # the commit of b failed, so the client is not told that it is done
+    )  # the commit of b failed, so the ack does not say that it is done
 
 
 async def test_a_generator_cannot_hide_the_failure_from_the_client(sio: AsyncServer) -> None:

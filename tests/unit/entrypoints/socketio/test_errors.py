@@ -230,26 +230,26 @@ async def test_a_disconnect_that_fails_runs_once_and_is_logged(
 
 
 async def test_metrics_are_reported() -> None:
-    told: list[Any] = []
+    reported: list[Any] = []
 
-    class Told(Metrics):
+    class Reporting(Metrics):
         def connected(self, namespace: str) -> None:
-            told.append(("connected", namespace))
+            reported.append(("connected", namespace))
 
         def connection_refused(self, namespace: str, code: int) -> None:
-            told.append(("connection_refused", namespace, code))
+            reported.append(("connection_refused", namespace, code))
 
         def disconnected(self, namespace: str, reason: str) -> None:
-            told.append(("disconnected", namespace, reason))
+            reported.append(("disconnected", namespace, reason))
 
         def handled(self, namespace: str, event: str, seconds: float, code: int | None) -> None:
             assert seconds >= 0
-            told.append(("handled", namespace, event, code))
+            reported.append(("handled", namespace, event, code))
 
         def refused(self, namespace: str, code: int) -> None:
-            told.append(("refused", namespace, code))
+            reported.append(("refused", namespace, code))
 
-    sio = AsyncServer(metrics=Told())
+    sio = AsyncServer(metrics=Reporting())
 
     @sio.event
     async def work(number: int) -> None: ...
@@ -274,7 +274,7 @@ async def test_metrics_are_reported() -> None:
 
     assert sio.connection_count == 0
     assert sio.unsent_bytes() == 0
-    assert told == [
+    assert reported == [
         ("connected", "/"),
         ("handled", "/", "work", None),
         ("handled", "/", "work", 1007),

@@ -1,4 +1,4 @@
-"""The guard, and changes of access: who is let through, at what cost, and that nobody acts on what was taken away."""
+"""The guard, and changes of access: who is let through, at what cost, and that no user acts on what was taken away."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
@@ -332,7 +332,7 @@ async def test_a_cached_user_is_served_without_the_database(harness: GuardHarnes
 
 
 async def test_no_caller_is_let_through_on_a_guess(harness: GuardHarness) -> None:
-    """While a change is under way the database decides; without it, nobody does."""
+    """While a change is under way the database decides; without it, no caller is let through."""
     user = a_user()
     tokens = await harness.given(user, a_role(READ))
     assert await harness.may(harness.here, tokens)
@@ -415,7 +415,7 @@ async def test_without_the_store_of_versions_nothing_is_changed(harness: GuardHa
 async def test_a_change_may_take_long_and_marks_no_user_dirty_before_its_commit(
     harness: GuardHarness,
 ) -> None:
-    """Whoever waits for a lock, say, costs others nothing."""
+    """A caller that waits for a lock, say, costs others nothing."""
     role = a_role(READ)
     tokens = await harness.given(a_user(), role)
 

@@ -375,7 +375,7 @@ async def test_users_cannot_edit_or_delete_a_role_that_they_have(world: World) -
 async def test_a_role_that_gives_more_than_the_caller_holds_cannot_be_managed(
     world: World, status: RoleStatus
 ) -> None:
-    """Otherwise whoever may do less empties it first, then takes over the accounts that it protected."""
+    """Otherwise a user who may do less empties it first, then takes over the accounts that it protected."""
     role = await world.given_role(a_role(DELETE, status=status))
     caller = await logged_in(world, a_user(), a_role(READ))
 
@@ -658,7 +658,7 @@ async def test_two_roles_of_one_user_do_not_grow_at_once(world: World) -> None:
 
 
 async def test_no_filler_hides_what_was_given_or_taken(world: World) -> None:
-    """Whatever else a role gives, and however much of it: every word of it is in the entries."""
+    """However much a role gives: every word of it is in the entries."""
     hidden = "PUT:/users/*/password"
     filler = frozenset("\N{SNOWMAN}" * 195 + f"{n:04}" for n in range(1000))
     draft = replace(
@@ -685,12 +685,12 @@ async def test_no_filler_hides_what_was_given_or_taken(world: World) -> None:
         assert all("excerpt" not in part for part in parts)
         assert [part["part"] for part in parts] == count * list(range(1, parts[0]["parts"] + 1))
         for way in ways:
-            assert told(parts, "permissions", *way) == given
-            assert told(parts, "buttonPermissions", *way) == filler
-            assert told(parts, "routerPermissions", *way) == filler
+            assert values_at(parts, "permissions", *way) == given
+            assert values_at(parts, "buttonPermissions", *way) == filler
+            assert values_at(parts, "routerPermissions", *way) == filler
 
 
-def told(parts: Sequence[Mapping[str, Any]], *path: str) -> set[str]:
+def values_at(parts: Sequence[Mapping[str, Any]], *path: str) -> set[str]:
     """Return what parts of details list, all together."""
     found = set[str]()
     for part in parts:

@@ -1,4 +1,4 @@
-"""Authority is what it is when something is changed, not when the request arrived: whatever was waited for between."""
+"""Authority counts when something is changed, not when the request arrived, however long it waited between."""
 
 import ast
 import asyncio
@@ -359,7 +359,7 @@ async def test_a_thief_who_was_logged_out_everywhere_does_not_change_the_passwor
 
 
 def test_every_use_case_that_changes_something_for_a_caller_asks_again() -> None:
-    """A new one too: whoever takes a caller and commits has `authorize`, or locks what it changes by `TaskChanges`."""
+    """A new one too: what takes a caller and commits has `authorize`, or locks what it changes by `TaskChanges`."""
     changes, forgetful = list[str](), list[str]()
     for path in USE_CASES.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

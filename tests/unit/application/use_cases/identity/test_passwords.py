@@ -216,7 +216,7 @@ async def test_guesses_at_the_log_in_do_not_block_a_change_of_password_on_a_know
 
 
 async def test_a_new_password_makes_every_other_device_unknown(world: World) -> None:
-    """Whoever knew the old one may have logged in with it, and would have guesses of their own at the new one."""
+    """Someone who knew the old one may have logged in with it, and would have guesses of their own at the new one."""
     ada = await world.given(a_user())
     mine = await world.log_in(ada.username.value)
     thiefs = (await world.log_in(ada.username.value, client=PHONE)).device_token

@@ -214,7 +214,7 @@ async def test_an_operator_may_choose_the_password_of_the_first_administrator(
 
 
 async def test_a_one_time_password_is_not_measured_by_the_policy() -> None:
-    """The policy is for what people think up; a random one is strong whatever its length."""
+    """The policy is for what people think up; a random one is strong at any length."""
     long = PasswordSettings(password_min_length=64)
     world = World(replace(IN_MEMORY, passwords=long))
 

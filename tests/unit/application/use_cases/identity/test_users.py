@@ -36,7 +36,7 @@ from tests.support.builders import a_role, a_user
 from tests.support.world import LAPTOP, PASSWORD, PHONE, World
 
 READ, WRITE = "GET:/notes", "PUT:/notes"
-NOBODY = UserId(UUID(int=0))
+NO_USER = UserId(UUID(int=0))
 NO_SESSION = SessionId(UUID(int=0))
 
 
@@ -367,7 +367,7 @@ async def test_two_administrators_who_demote_each_other_at_once_leave_one(world:
         return_exceptions=True,
     )
 
-    # Whoever comes second is no administrator any more when it is decided.
+    # The second one is no administrator any more when it is decided.
     assert [isinstance(answer, PorticoError) for answer in answers].count(True) == 1
     left = [user for user in world.store.users.values() if user.is_admin and user.is_active]
     assert len(left) == 1
@@ -447,7 +447,7 @@ FORGETTING: dict[str, End] = {
 async def test_no_device_is_known_any_more_of_a_user_whose_password_or_account_was_taken(
     world: World, end: End
 ) -> None:
-    """Whoever knew the old password would have guesses of their own at the new one."""
+    """Someone who knew the old password would have guesses of their own at the new one."""
     ada, bob = await world.given(a_user()), await world.given(a_user())
     tokens = {
         user.id: (await world.log_in(user.username.value)).device_token for user in (ada, bob)
@@ -505,12 +505,12 @@ async def test_nothing_can_be_done_to_a_user_who_is_not_there(world: World) -> N
     container = world.container
 
     for attempt in (
-        container.get_user()(NOBODY),
-        container.change_user()(caller, NOBODY, UserChange()),
-        container.delete_user()(caller, NOBODY),
-        container.reset_password()(caller, NOBODY),
-        container.list_user_sessions()(caller, NOBODY),
-        container.end_user_sessions()(caller, NOBODY),
+        container.get_user()(NO_USER),
+        container.change_user()(caller, NO_USER, UserChange()),
+        container.delete_user()(caller, NO_USER),
+        container.reset_password()(caller, NO_USER),
+        container.list_user_sessions()(caller, NO_USER),
+        container.end_user_sessions()(caller, NO_USER),
     ):
         with pytest.raises(UserNotFound):
             await attempt

@@ -91,7 +91,7 @@ def given_unreadable(world: World, *, enabled: bool = True) -> PeriodicTaskId:
     return task.id
 
 
-def settle(world: World, task: PeriodicTask, **schedule_state: Any) -> None:
+def record_state(world: World, task: PeriodicTask, **schedule_state: Any) -> None:
     """Let the beat have come so far with a task."""
     world.store.schedule_states[task.id] = ScheduleState(**schedule_state)
 
@@ -345,17 +345,17 @@ async def test_an_end_that_leaves_no_run_is_refused(world: World, caller: Caller
 async def test_a_slot_of_now_is_due_for_a_changed_task_unless_the_beat_is_past_it(
     world: World, caller: Caller
 ) -> None:
-    task, settled = await made(world, caller), await made(world, caller, name="settled")
+    task, recorded = await made(world, caller), await made(world, caller, name="recorded")
     await world.pass_time(hours=1)
     now = world.clock.now()
-    settle(world, settled, handled_until=now, runs=1)
+    record_state(world, recorded, handled_until=now, runs=1)
     wanted = {"kind": "clocked", "schedule": {"at": now - timedelta(seconds=5)}}
 
     changed = readable(await change(world, caller, task.id, **wanted))
 
     assert changed.next_run(ScheduleState(), sun=no_sun) == now - timedelta(seconds=5)
     with pytest.raises(InvalidDefinition, match=r"schedule\.at"):
-        await change(world, caller, settled.id, **wanted)
+        await change(world, caller, recorded.id, **wanted)
 
 
 async def test_a_schedule_of_another_kind_is_changed_as_a_whole(
@@ -375,7 +375,7 @@ async def test_after_a_change_the_next_slot_follows_the_last_one(
     world: World, caller: Caller
 ) -> None:
     task = await made(world, caller)
-    settle(world, task, handled_until=world.clock.now() + timedelta(hours=3), runs=3)
+    record_state(world, task, handled_until=world.clock.now() + timedelta(hours=3), runs=3)
 
     seen = await change(world, caller, task.id, schedule={"minute": "30"})
 
@@ -430,7 +430,7 @@ async def test_a_task_that_is_over_can_be_reset_and_goes_on_with_its_next_slot(
 ) -> None:
     task = await made(world, caller, one_off=True)
     await world.pass_time(hours=5)
-    settle(world, task, handled_until=world.clock.now(), runs=1)
+    record_state(world, task, handled_until=world.clock.now(), runs=1)
     assert (await show(world, task.id)).next_run_at is None
 
     reset = await world.container.reset_periodic_task()(caller, task.id)
@@ -445,7 +445,7 @@ async def test_a_task_that_a_wrong_clock_has_handled_for_decades_can_be_reset(
     world: World, caller: Caller
 ) -> None:
     task = await made(world, caller)
-    settle(world, task, handled_until=world.clock.now() + timedelta(days=29_000), runs=1)
+    record_state(world, task, handled_until=world.clock.now() + timedelta(days=29_000), runs=1)
 
     reset = await world.container.reset_periodic_task()(caller, task.id)
 
@@ -578,7 +578,7 @@ async def test_the_next_runs_follow_the_handled_slots_and_end_with_the_last(
 ) -> None:
     now = world.clock.now()
     task = await made(world, caller, max_runs=5)
-    settle(world, task, handled_until=now, runs=3)
+    record_state(world, task, handled_until=now, runs=3)
 
     runs = await world.container.list_next_runs()(task.id, limit=10)
 
@@ -589,7 +589,7 @@ async def test_the_next_runs_follow_the_handled_slots_and_end_with_the_last(
 async def test_the_last_slot_is_the_latest_handled_one(world: World, caller: Caller) -> None:
     now = world.clock.now()
     task = await made(world, caller)
-    settle(world, task, handled_until=now + timedelta(hours=3, minutes=10), runs=3)
+    record_state(world, task, handled_until=now + timedelta(hours=3, minutes=10), runs=3)
 
     assert (await show(world, task.id)).last_slot == now + timedelta(hours=3)
 
@@ -723,7 +723,7 @@ async def test_every_change_is_recorded_with_its_author(world: World, caller: Ca
     await change(world, caller, task.id, enabled=False, kwargs={"to": "grace"})
     await change(world, caller, task.id, enabled=False)
     await world.container.run_now()(caller, task.id)
-    settle(world, task, handled_until=A_MOMENT, runs=3)
+    record_state(world, task, handled_until=A_MOMENT, runs=3)
     await world.container.reset_periodic_task()(caller, task.id)
     await world.container.delete_periodic_task()(caller, task.id)
 

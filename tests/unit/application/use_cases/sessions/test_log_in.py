@@ -582,7 +582,7 @@ async def test_a_store_of_attempts_that_stalls_after_the_log_in_does_not_undo_it
     logged_in = await stalling(ada.username.value, world.seal(PASSWORD), LAPTOP, device=token)
 
     await world.authenticate(logged_in.tokens)
-    assert logged_in.device_token is None  # nobody would know it
+    assert logged_in.device_token is None  # no later request would know it
     assert world.audit_entries()[-1].action == "sessions.logged_in"
 
 
@@ -599,7 +599,7 @@ async def test_a_store_of_attempts_that_stalls_after_the_log_in_does_not_undo_it
     ids=["password changed", "user disabled", "sessions ended"],
 )
 async def test_a_change_while_the_password_is_verified_wins(change: dict[str, object]) -> None:
-    """Whoever changes a password or disables a user is not outrun by a log-in that began before."""
+    """A change of password, or disabling a user, is not outrun by a log-in that began before."""
     hasher = GatedHasher()
     world = World(hasher=hasher)
     ada = await world.given(a_user())
@@ -701,7 +701,7 @@ async def test_a_caller_who_hangs_up_while_the_password_is_verified_leaves_no_se
 
 
 async def test_the_name_and_the_email_of_a_user_are_one_account(world: World) -> None:
-    """Otherwise whoever knows both has twice the guesses, and unlocks with one what is locked by the other."""
+    """Otherwise an attacker who knows both has twice the guesses, and unlocks with one what is locked by the other."""
     ada = await world.given(a_user())
     names = ada.username.value, ada.email.value
     for number in range(5):

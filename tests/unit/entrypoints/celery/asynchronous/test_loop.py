@@ -127,11 +127,11 @@ def test_a_soft_time_limit_arrives_although_something_swallows_the_cancellation(
         try:
             await asyncio.create_task(stubborn())
         except SoftTimeLimitExceeded:
-            return "told"
-        return "not told"
+            return "timed out"
+        return "not timed out"
 
     with raising_on_sigusr1(SoftTimeLimitExceeded()):
-        assert work() == "told"
+        assert work() == "timed out"
 
 
 def test_a_coroutine_may_be_cancelled_and_time_out_after_a_soft_time_limit(

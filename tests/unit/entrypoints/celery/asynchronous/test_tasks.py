@@ -366,7 +366,7 @@ async def generate_asynchronously() -> AsyncIterator[int]:
 def test_generators_are_refused_where_they_are_defined(
     app: TypedCelery, generator: Callable[[], object]
 ) -> None:
-    """Nobody would iterate them, so nothing of their body would run."""
+    """They would never be iterated, so nothing of their body would run."""
     for function in (generator, partial(generator)):
         with pytest.raises(NotAwaitable, match="generator function"):
             app.task(function)
@@ -486,7 +486,7 @@ def test_in_a_pool_of_threads_what_a_decorated_task_awaits_is_interrupted(app: T
         try:
             await asyncio.Event().wait()
         except SoftTimeLimitExceeded:
-            return "told"
+            return "revoked"
         return ""
 
     # What it returns is known to be awaited only once it runs.
@@ -496,7 +496,7 @@ def test_in_a_pool_of_threads_what_a_decorated_task_awaits_is_interrupted(app: T
         result = thread.submit(work.apply, task_id="r-1")
         assert begun.wait(5)
         a_request(work, "r-1").terminate(pool, signal=10)
-        assert result.result(5).get() == "told"
+        assert result.result(5).get() == "revoked"
     pool.on_stop()
 
 
@@ -696,7 +696,7 @@ async def test_aresult_waits_for_a_value_or_an_error(app: TypedCelery) -> None:
 
 
 async def test_aresult_gives_up_after_its_timeout(app: TypedCelery) -> None:
-    nobody_runs_it: AsyncResult[int] = AsyncResult("1", app=app)
+    never_run: AsyncResult[int] = AsyncResult("1", app=app)
 
     with pytest.raises(TimeoutError):
-        await aresult(nobody_runs_it, timeout=0.02)
+        await aresult(never_run, timeout=0.02)
