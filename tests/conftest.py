@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -45,37 +46,50 @@ def pytest_xdist_auto_num_workers() -> int:
     return max(2, (os.cpu_count() or 1) * 3 // 2)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     for item in items:
         if "servers" in getattr(item, "fixturenames", ()):
             item.add_marker("server")
         if _is_slow_to_trace(item):
             item.add_marker("no_cover")
-    # Workers get one file after another. The slow ones come first, so that many quick ones are left to fill the
-    # cores at the end.
-    items.sort(key=_by_suite)
+    # Workers get one file after another.
+    places = _places_of(dict.fromkeys(item.path for item in items))
+    items.sort(key=lambda item: places[item.path])
 
 
-def _is_slow_to_trace(item: pytest.Item) -> bool:
+def _is_slow_to_trace(item: pytest.Function) -> bool:
     """Whether the test says little about coverage and is two to three times as slow under Python's tracer.
 
     Hypothesis tries what examples have covered; e2e tests run the code in other processes, all but those of the
     command line.
     """
-    is_property = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
-    return is_property or (_suite_of(item) == "e2e" and item.path.stem != "test_cli")
+    if item.path.stem in _SLOW_TO_TRACE or getattr(item.obj, "is_hypothesis_test", False):
+        return True
+    return _suite_of(item.path) == "e2e" and item.path.stem != "test_cli"
 
 
-_SUITES = ("e2e", "integration", "contract", "unit")
+# All orders of steps, and all kinds of callers of all routes: the code that they run is that of other tests.
+_SLOW_TO_TRACE = ("test_guard_orders", "test_http_every_route")
 
 
-def _by_suite(item: pytest.Item) -> int:
-    suite = _suite_of(item)
-    return _SUITES.index(suite) if suite in _SUITES else len(_SUITES)
+def _places_of(files: Iterable[Path]) -> dict[Path, float]:
+    """Return the order of the files.
+
+    e2e tests often wait for other processes, so they are spread among files that compute. The many quick files of
+    unit tests are left to fill the cores at the end.
+    """
+    e2e, unit, others = list[Path](), list[Path](), list[Path]()
+    for file in files:
+        {"e2e": e2e, "unit": unit}.get(_suite_of(file), others).append(file)
+    return (
+        dict.fromkeys(unit, 1.0)
+        | {file: number / len(others) for number, file in enumerate(others)}
+        | {file: 0.7 * number / len(e2e) for number, file in enumerate(e2e)}
+    )
 
 
-def _suite_of(item: pytest.Item) -> str:
-    return item.path.relative_to(Path(__file__).parent).parts[0]
+def _suite_of(file: Path) -> str:
+    return file.relative_to(Path(__file__).parent).parts[0]
 
 
 def pytest_collection_finish() -> None:
