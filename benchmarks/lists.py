@@ -81,6 +81,7 @@ async def _server(servers: Servers, stack: AsyncExitStack, name: str, number: in
         "PORTICO_MONGO_URL": servers.mongo,
         "PORTICO_MONGO_DATABASE": f"bench_lists_{name}",
         "PORTICO_MONGO_TIMEOUT": "30s",
+        "PORTICO_ACCESS_LIFETIME": "1h",
     }
     sizes = (str(_ROWS[name]), str(_ENTRIES[name]))
     plans = directory / "plans"

@@ -104,9 +104,13 @@ class TableGateway(Generic[T]):
 
     async def count(self, *conditions: ColumnElement[bool], limit: int = MOST_COUNTED) -> int:
         """Return the number of matching records; counting stops at `limit`."""
-        found = select(true()).select_from(self._table).where(*conditions).limit(limit)
-        counted = await self._transaction.read(select(func.count()).select_from(found.subquery()))
+        counted = await self._transaction.read(self.counting(*conditions, limit=limit))
         return int(counted.scalar_one())
+
+    def counting(self, *conditions: ColumnElement[bool], limit: int) -> Select[Any]:
+        """Return the statement that counts matching records; counting stops at `limit`."""
+        found = select(true()).select_from(self._table).where(*conditions).limit(limit)
+        return select(func.count()).select_from(found.subquery())
 
     async def page(
         self,

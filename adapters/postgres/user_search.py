@@ -81,17 +81,14 @@ class UserSearch:
         counting = min(everybody, self._limit / share) if share else math.inf
         reading = (page.offset + page.size) / share if share else math.inf
         most = self._limit * _FETCHED_PER_COUNTED
-        if (_FIND + _FETCH) * matches <= min(
-            counting, counting_by_index
-        ) + reading and matches < most:
+        in_order = min(counting, counting_by_index) + reading
+        if (_FIND + _FETCH) * matches <= in_order and matches < most:
             records, total = await self._sort(page, limit=most)
             if total < most:
                 return Page(records, min(total, self._limit))
-        total = await self._gateway.count(
-            *(self._found if counting < counting_by_index else self._by_index), limit=self._limit
-        )
+        found = self._found if counting < counting_by_index else self._by_index
         # As many rows as the index would fetch: users whose names start with the keyword are neighbours in order.
-        records = await self._scan(page, max(self._limit, round(matches)))
+        records, total = await self._scan(page, max(self._limit, round(matches)), count=found)
         is_complete = total < self._limit and page.offset + len(records) >= total
         if len(records) < page.size and not is_complete:
             records, _ = await self._sort(page)
@@ -124,17 +121,25 @@ class UserSearch:
             return [self._gateway.of_row(row) for row in rows], rows[0].total
         return [], await self._gateway.count(*self._by_index, limit=limit) if page.offset else 0
 
-    async def _scan(self, page: PageRequest, scanned: int) -> Sequence[User]:
-        """Return the part of a page that is among the first `scanned` users in order."""
+    async def _scan(
+        self, page: PageRequest, scanned: int, *, count: Sequence[ColumnElement[bool]]
+    ) -> tuple[Sequence[User], int]:
+        """Return the part of a page that is among the first `scanned` users in order, and count what meets `count`."""
         order_by = self._order_by.within(users)
         near = select(users).where(*self._conditions).order_by(*order_by).limit(scanned).subquery()
-        return await self._gateway.select(
-            select(near)
-            .where(contains([near.c[searched.name] for searched in SEARCHED], self._needle))
-            .order_by(*self._order_by.within(near))
-            .limit(page.size)
-            .offset(page.offset)
-        )
+        total = self._gateway.counting(*count, limit=self._limit).scalar_subquery()
+        rows = (
+            await self._transaction.read(
+                select(near, total.label("total"))
+                .where(contains([near.c[searched.name] for searched in SEARCHED], self._needle))
+                .order_by(*self._order_by.within(near))
+                .limit(page.size)
+                .offset(page.offset)
+            )
+        ).all()
+        if rows:
+            return [self._gateway.of_row(row) for row in rows], rows[0].total
+        return [], await self._gateway.count(*count, limit=self._limit)
 
 
 def _sample(users_in_it: int = 1_000) -> Select[Any]:
