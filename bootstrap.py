@@ -21,6 +21,7 @@ from adapters.memory.connections import MemoryConnectionRegistry
 from adapters.memory.event_emitter import MemoryEventEmitter
 from adapters.memory.log_in_throttle import MemoryLogInThrottle
 from adapters.memory.messages import MemoryMessageHistory
+from adapters.memory.object_store import MemoryObjectStore
 from adapters.memory.rate_limiter import MemoryRateLimiter
 from adapters.memory.scheduling.definition_feed import MemoryDefinitionFeed
 from adapters.memory.scheduling.leader_lease import MemoryLeaderLease
@@ -55,6 +56,7 @@ from adapters.redis.seen_ciphertexts import RedisSeenCiphertexts
 from adapters.redis.sessions import RedisSessionStore
 from adapters.s3.client import S3Client
 from adapters.s3.health import S3Probe
+from adapters.s3.object_store import S3ObjectStore
 from adapters.security.common_passwords import ZxcvbnCommonPasswords
 from adapters.security.device_cookies import HmacDeviceCookies
 from adapters.security.key_directory import make_keys, rotate_keys
@@ -94,6 +96,10 @@ from application.use_cases.access.roles import (
     ReplaceRole,
 )
 from application.use_cases.audit_log import ListAudit, ListOwnActivity, RecordAudit
+from application.use_cases.files.cleanup import CompareFiles, ExpireUploads, PurgeFiles
+from application.use_cases.files.completion import CompleteUpload
+from application.use_cases.files.files import DeleteFile, GetDownload, GetFile, ListFiles
+from application.use_cases.files.uploads import AbortUpload, ListParts, SignParts, StartUpload
 from application.use_cases.identity.changes import ChangeUser
 from application.use_cases.identity.passwords import ChangePassword, ChoosePassword, SetPassword
 from application.use_cases.identity.profile import GetProfile, UpdateProfile
@@ -354,6 +360,11 @@ class Container(containers.DeclarativeContainer):
             settings.provided.mongo,
         ),
     )
+    object_store = providers.Selector(
+        stores,
+        memory=providers.Singleton(MemoryObjectStore, clock),
+        servers=providers.Singleton(S3ObjectStore, s3, settings.provided.s3),
+    )
     probes = providers.Selector(
         stores,
         memory=providers.List(),
@@ -495,6 +506,20 @@ class Container(containers.DeclarativeContainer):
     withdraw_tasks = providers.Factory(WithdrawTasks)
     list_tasks = providers.Factory(ListTasks)
     get_scheduler_status = providers.Factory(GetSchedulerStatus)
+
+    # --- use cases: files ---
+    start_upload = providers.Factory(StartUpload)
+    sign_parts = providers.Factory(SignParts)
+    list_parts = providers.Factory(ListParts)
+    complete_upload = providers.Factory(CompleteUpload)
+    abort_upload = providers.Factory(AbortUpload)
+    list_files = providers.Factory(ListFiles)
+    get_file = providers.Factory(GetFile)
+    get_download = providers.Factory(GetDownload)
+    delete_file = providers.Factory(DeleteFile)
+    expire_uploads = providers.Factory(ExpireUploads)
+    purge_files = providers.Factory(PurgeFiles)
+    compare_files = providers.Factory(CompareFiles)
 
     # --- use cases: sequences ---
     take_numbers = providers.Factory(TakeNumbers)

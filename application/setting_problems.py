@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from application.settings import (
     LEAST_ARGON2_MEMORY_KIB,
@@ -84,6 +85,10 @@ def _problems_anywhere(settings: Settings) -> Iterator[Problem]:
 def _contradictions(settings: Settings) -> Iterator[Problem]:
     if bool(settings.s3.access_key) != bool(settings.s3.secret_key):
         yield Problem("PORTICO_S3_ACCESS_KEY, PORTICO_S3_SECRET_KEY", "must be set together")
+    if settings.s3.public_url and urlsplit(settings.s3.public_url).path not in {"", "/"}:
+        yield Problem(
+            "PORTICO_S3_PUBLIC_URL", "must be an origin without a path: a path breaks signatures"
+        )
     lifetimes = settings.sessions
     if not lifetimes.access_lifetime <= lifetimes.refresh_idle <= lifetimes.refresh_absolute:
         yield Problem(
@@ -128,3 +133,13 @@ def _problems_when_deployed(settings: Settings) -> Iterator[Problem]:
             "PORTICO_ISSUER",
             f"must be the https:// address of this service in {settings.environment}",
         )
+    if _origin(settings.s3.public_url) == _origin(settings.sessions.issuer):
+        yield Problem(
+            "PORTICO_S3_PUBLIC_URL",
+            "must be another origin than PORTICO_ISSUER: an uploaded page would act for its readers",
+        )
+
+
+def _origin(url: str | None) -> tuple[str, str]:
+    parts = urlsplit(url or "")
+    return parts.scheme, parts.netloc

@@ -57,6 +57,13 @@ Modules: TypeAlias = Annotated[
         pattern=r"[^\W\d]\w*(\.[^\W\d]\w*)*",
     ),
 ]
+MediaTypes: TypeAlias = Annotated[
+    tuple[str, ...],
+    Kind(
+        "media types such as image/png, with commas between them",
+        pattern=r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}",
+    ),
+]
 Networks: TypeAlias = Annotated[
     tuple[IPv4Network | IPv6Network, ...],
     Kind("IP addresses or networks such as 10.0.0.0/8, with commas between them"),
@@ -83,6 +90,9 @@ Timeout: TypeAlias = Annotated[
 ]
 Lifetime: TypeAlias = Annotated[
     timedelta, Kind("1s to 366d, such as 30s, 10m, 12h or 7d", least=_SECOND, most=366 * _DAY)
+]
+UrlLifetime: TypeAlias = Annotated[
+    timedelta, Kind("10s to 12h", least=10 * _SECOND, most=720 * _MINUTE)
 ]
 Interval: TypeAlias = Annotated[timedelta, Kind("1s to 1h", least=_SECOND, most=60 * _MINUTE)]
 Retention: TypeAlias = Annotated[timedelta, Kind("1d to 10000d", least=_DAY, most=10_000 * _DAY)]

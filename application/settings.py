@@ -19,6 +19,7 @@ from application.setting_types import (
     Lanes,
     Lifetime,
     LongestPassword,
+    MediaTypes,
     Memory,
     Modules,
     MongoUrl,
@@ -33,9 +34,11 @@ from application.setting_types import (
     Size,
     Text,
     Timeout,
+    UrlLifetime,
     Username,
     Word,
 )
+from domain.files.files import Quota
 from domain.identity import PasswordPolicy
 from domain.sessions import AgentBinding
 
@@ -259,6 +262,8 @@ class S3Settings:
 
     url: HttpUrl | None = None
     """S3-compatible store, for files."""
+    public_url: HttpUrl | None = None
+    """Address of the store for browsers: an origin without a path, and not that of the API. Default: PORTICO_S3_URL."""
     region: Word = "us-east-1"
     """Region for which requests are signed."""
     bucket: BucketName = "portico"
@@ -269,6 +274,46 @@ class S3Settings:
     """Secret of the S3 access key."""
     timeout: Timeout = timedelta(seconds=1.5)
     """Time limit for connecting and for each response."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesSettings:
+    """What users may upload, and for how long."""
+
+    PREFIX: ClassVar = "FILES_"
+
+    types: MediaTypes = (
+        *("image/jpeg", "image/png", "image/gif", "image/webp", "image/avif"),
+        *("application/pdf", "text/plain", "text/csv", "application/json", "application/zip"),
+        *("audio/mpeg", "audio/ogg", "audio/wav", "video/mp4", "video/webm"),
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    )
+    """Media types that may be uploaded. The content is compared with them where the type has a signature."""
+    max_size: Size = 1024 * 1024 * 1024
+    """Largest file."""
+    quota: Size = 10 * 1024 * 1024 * 1024
+    """Size of all files of a user together, those included that are just being uploaded."""
+    most: Count = 10_000
+    """Largest number of files of a user."""
+    most_pending: Count = 20
+    """Largest number of uploads of a user that are not complete."""
+    url_lifetime: UrlLifetime = timedelta(minutes=15)
+    """Lifetime of the URLs that upload a file or a part of it."""
+    download_lifetime: UrlLifetime = timedelta(minutes=5)
+    """Lifetime of the URLs that download a file."""
+    upload_lifetime: Lifetime = timedelta(hours=24)
+    """Time since the last URL was signed after which an upload is given up, at the latest 7 days after its start."""
+    avatar_max_size: Size = 2 * 1024 * 1024
+    """Largest image that can become an avatar."""
+    delete_orphans: bool = False
+    """Whether the daily comparison deletes objects that belong to no file, instead of only reporting them."""
+
+    @property
+    def user_quota(self) -> Quota:
+        """What a user may reserve."""
+        return Quota(size=self.quota, files=self.most, pending=self.most_pending)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -433,6 +478,7 @@ class Settings:
     mongo: MongoSettings = MongoSettings()
     audit_log: AuditLogSettings = AuditLogSettings()
     s3: S3Settings = S3Settings()
+    files: FilesSettings = FilesSettings()
     jobs: JobSettings = JobSettings()
     realtime: RealtimeSettings = RealtimeSettings()
     keys: KeySettings = KeySettings()

@@ -15,7 +15,7 @@ from pymongo import MongoClient
 from redis import Redis
 
 from application.settings import PostgresSettings, S3Settings
-from tests.support.servers import Servers, ServersOfTheRun, ask, redis_urls
+from tests.support.servers import Servers, ServersOfTheRun, ask, redis_urls, s3_of
 
 _RUN = pytest.StashKey[ServersOfTheRun]()
 
@@ -188,12 +188,7 @@ def mongo_database(servers: Servers, worker: int) -> str:
 @pytest.fixture
 def s3_settings(servers: Servers) -> S3Settings:
     """Return a bucket, which may hold what other tests left."""
-    return S3Settings(
-        url=servers.s3_url,
-        bucket=servers.s3_bucket,
-        access_key=servers.s3_access_key,
-        secret_key=servers.s3_secret_key,
-    )
+    return s3_of(servers)
 
 
 def _with_path(url: str, path: str) -> str:

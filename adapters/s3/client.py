@@ -21,24 +21,31 @@ class S3Client:
         self.bucket = settings.bucket
         self._settings = settings
         self._opened = AsyncExitStack()
-        self._opening: asyncio.Task[BotoClient] | None = None
+        self._opening: dict[str | None, asyncio.Task[BotoClient]] = {}
 
     async def get(self) -> "BotoClient":
         """Return the client. Of many first callers one makes it, and finishes even if it is cancelled."""
-        if self._opening is None:
-            self._opening = asyncio.create_task(self._open())
-        return await asyncio.shield(self._opening)
+        return await self._get(self._settings.url)
+
+    async def signer(self) -> "BotoClient":
+        """Return the client that signs for browsers: they may know the store under another address."""
+        return await self._get(self._settings.public_url or self._settings.url)
 
     async def aclose(self) -> None:
-        """Close the client if there is one."""
-        if self._opening is not None:
-            await asyncio.wait([self._opening])
+        """Close what was opened."""
+        if self._opening:
+            await asyncio.wait(self._opening.values())
         await self._opened.aclose()
 
-    async def _open(self) -> "BotoClient":
+    async def _get(self, url: str | None) -> "BotoClient":
+        if url not in self._opening:
+            self._opening[url] = asyncio.create_task(self._open(url))
+        return await asyncio.shield(self._opening[url])
+
+    async def _open(self, url: str | None) -> "BotoClient":
         session, config = await asyncio.to_thread(_prepare, self._settings)
         return await self._opened.enter_async_context(
-            session.client("s3", endpoint_url=self._settings.url, config=config)
+            session.client("s3", endpoint_url=url, config=config)
         )
 
 

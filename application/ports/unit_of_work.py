@@ -3,6 +3,7 @@
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from application.ports.files import FileRepository
 from application.ports.outbox import Outbox
 from application.ports.periodic_tasks import PeriodicTaskRepository
 from application.ports.permissions import PermissionRepository
@@ -33,6 +34,7 @@ class UnitOfWork(Protocol):
     runs: RunRepository = repository()
     registered_tasks: RegisteredTaskRepository = repository()
     rooms: RoomRepository = repository()
+    files: FileRepository = repository()
 
     async def __aenter__(self) -> Self:
         """Begin; raise `Unavailable` if the store is down."""

@@ -30,6 +30,18 @@ _BEAT_SCHEDULE: Mapping[str, Any] = {
         "task": "portico.deliver_audit",
         "schedule": timedelta(minutes=1),
     },
+    "portico.expire_uploads": {
+        "task": "portico.expire_uploads",
+        "schedule": timedelta(minutes=1),
+    },
+    "portico.purge_files": {
+        "task": "portico.purge_files",
+        "schedule": timedelta(minutes=1),
+    },
+    "portico.compare_files": {
+        "task": "portico.compare_files",
+        "schedule": crontab(minute="41", hour="3"),
+    },
 }
 
 

@@ -1,11 +1,16 @@
 """Portico's own tasks. Each calls one use case and may run twice without harm."""
 
+from dataclasses import asdict
 from uuid import UUID
+
+import structlog
 
 from domain.scheduling.task_runs import RunId
 from entrypoints.celery.app import app
 from entrypoints.celery.process import container
 from entrypoints.celery.recording import RECORD_END, recorder
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("portico.files")
 
 
 @app.task(name="portico.prune_runs", acks_late=True, ignore_result=True)
@@ -19,6 +24,27 @@ async def prune_runs() -> int:
 async def deliver_audit() -> int:
     """Bring audit entries that still wait to the audit log; return how many."""
     return await (await container()).deliver_audit()()
+
+
+@app.task(name="portico.expire_uploads", acks_late=True, ignore_result=True)
+async def expire_uploads() -> int:
+    """Give up uploads that nobody finished in time; return how many."""
+    return await (await container()).expire_uploads()()
+
+
+@app.task(name="portico.purge_files", acks_late=True, ignore_result=True)
+async def purge_files() -> int:
+    """Remove the objects of deleted files from the store; return how many."""
+    return await (await container()).purge_files()()
+
+
+@app.task(name="portico.compare_files", acks_late=True)
+async def compare_files() -> dict[str, object]:
+    """Compare the table of files with the bucket; return what they disagree about, and log it."""
+    found = await (await container()).compare_files()()
+    if found.orphans or found.missing:
+        _log.warning("files and bucket disagree", **asdict(found))
+    return asdict(found)
 
 
 @app.task(name=RECORD_END, ignore_result=True)

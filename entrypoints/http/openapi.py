@@ -228,6 +228,7 @@ class RouteFacts:
             or (self.is_created and not self._depends_on(*_CALLERS)),
             404: bool(dependant.path_params) or "ids" in _fields_of_body(self._route),
             409: self.is_created
+            or HTTPStatus.CONFLICT in (self._route.responses or {})
             or method in {"PUT", "PATCH"}
             or (self.is_guarded and method == "DELETE")
             or (self.is_guarded and method == "POST" and bool(dependant.path_params)),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
 
-from entrypoints.http import access, audit_log, connections, permissions, rooms, sequences
+from entrypoints.http import access, audit_log, connections, files, permissions, rooms, sequences
 from entrypoints.http.identity import account, users
 from entrypoints.http.scheduling import periodic_tasks, scheduler
 from entrypoints.http.sessions import devices, keys, log_in
@@ -45,6 +45,11 @@ TAGS = (
         "scheduling",
         "Periodic tasks, their runs, and the scheduler.",
         [periodic_tasks.router, scheduler.router],
+    ),
+    Tag(
+        "files",
+        "Files, which clients upload to and download from an S3-compatible store.",
+        [files.router],
     ),
     Tag("sequences", "Named counters: no two callers get the same number.", [sequences.router]),
 )

@@ -15,13 +15,14 @@ import pytest
 from pydantic.alias_generators import to_camel
 
 from domain.connections import Connection
+from domain.files.files import File
 from domain.identity import User
 from domain.roles import Role
 from domain.rooms import Person, Room, RoomKind
 from domain.scheduling.periodic_tasks import PeriodicTask
 from domain.scheduling.task_runs import Run, RunId, RunState
 from domain.sequences import SequenceKey, SequenceName
-from tests.support.builders import a_connection, a_periodic_task, a_role, a_room, a_user
+from tests.support.builders import a_connection, a_file, a_periodic_task, a_role, a_room, a_user
 from tests.support.web import Web, description
 from tests.support.world import PHONE
 
@@ -89,6 +90,7 @@ class Scene:
     run: Run
     room: Room
     connection: Connection
+    file: File
 
     async def caller(self, *roles: Role, is_admin: bool = False) -> dict[str, str]:
         """Return the headers of somebody who has logged in, and owns the room from now on."""
@@ -129,6 +131,7 @@ class Scene:
             "name": SEQUENCE.name.value,
             "room_id": self.room.id,
             "sid": self.connection.id,
+            "file_id": self.file.id,
         }
         return operation.path.format_map(existing | ids)
 
@@ -154,7 +157,10 @@ async def scene(web: Web) -> Scene:
     connection = a_connection(Person(id=ben.id, name=ben.name.value))
     registry = web.world.container.connection_registry()
     await registry.open(connection, most=1, lease=timedelta(seconds=15))
-    return Scene(web, ben, spare, caller.session_id, task, run, room, connection)
+    file = a_file(ben.id)
+    file.store("etag", at=web.world.clock.now())
+    web.world.store.rows(File)[file.id] = file
+    return Scene(web, ben, spare, caller.session_id, task, run, room, connection, file)
 
 
 def test_the_list_has_every_kind_of_route() -> None:
@@ -229,7 +235,14 @@ async def test_an_unauthorized_caller_learns_no_errors_of_the_request(
     scene: Scene, operation: Operation
 ) -> None:
     path = scene.path_of(
-        operation, user_id="x", role_id="x", session_id="x", task_id="x", run_id="x", room_id="x"
+        operation,
+        user_id="x",
+        role_id="x",
+        session_id="x",
+        task_id="x",
+        run_id="x",
+        room_id="x",
+        file_id="x",
     )
 
     response = await scene.web.client.request(
@@ -278,6 +291,7 @@ BAD = {
     "limit": ["0", "-1", "101", "1.0", "x", ""],
     "count": ["0", "-1", "101", "1.0", "9" * 5000, "x", ""],
     "condition": ["x", "", "\0:1", "shop:", "shop:\0", f"shop:{TOO_LONG}", f"{TOO_LONG}:1"],
+    "disposition": ["unknown", "INLINE", "\0", ""],
     "unknown": ["x"],
 }
 LITERAL = ("%", "_", "\\", "' OR 1=1 --", "\u202e", "\u0130", "🙂", "a" * 254)

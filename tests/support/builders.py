@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
 from domain.audit_log import AuditEntry, AuditId, AuditOutcome
 from domain.connections import Connection, ConnectionId, ProcessId
+from domain.files.content import MediaType
+from domain.files.files import File, FileId, FileName
 from domain.grants import Grant
 from domain.identity import (
     ONE_TIME_PASSWORD_LIFETIME,
@@ -226,3 +228,17 @@ def a_connection(user: Person, **changes: Unpack[ConnectionChanges]) -> Connecti
         since=A_MOMENT,
     )
     return replace(connection, **changes)
+
+
+def a_file(owner: UserId) -> File:
+    """Return an upload of five bytes that has just begun, and is given up after a day."""
+    return File(
+        id=FileId(a_uuid()),
+        owner=owner,
+        name=FileName("note.txt"),
+        media_type=MediaType("text/plain"),
+        size=5,
+        created_at=A_MOMENT,
+        expires_at=A_MOMENT + timedelta(days=1),
+        urls_until=A_MOMENT + timedelta(minutes=15),
+    )

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
+from application.settings import S3Settings
 from local_stack.lock import locked
 from local_stack.stack import SERVERS, local_stack
 
@@ -113,6 +114,16 @@ def redis_urls(servers: Servers, worker: int) -> tuple[str, str]:
         urlunsplit(urlsplit(servers.redis_url)._replace(path=f"/{2 * worker + n}")) for n in (0, 1)
     )
     return tests, processes
+
+
+def s3_of(servers: Servers) -> S3Settings:
+    """Return the settings of the S3 server."""
+    return S3Settings(
+        url=servers.s3_url,
+        bucket=servers.s3_bucket,
+        access_key=servers.s3_access_key,
+        secret_key=servers.s3_secret_key,
+    )
 
 
 def ask(address: str) -> Servers:

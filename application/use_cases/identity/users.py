@@ -168,13 +168,14 @@ class CreateUser:
 
 @dataclass(frozen=True, slots=True)
 class DeleteUser:
-    """Delete a user. Their audit entries stay."""
+    """Delete a user and their files. Their audit entries stay."""
 
     uow: UnitOfWorkFactory
     authorize: Authorize
     commit: CommitAccessChange
     store: SessionStore
     throttle: LogInThrottle
+    clock: Clock
     audit: RecordAudit
 
     async def __call__(
@@ -187,6 +188,7 @@ class DeleteUser:
             if user.is_admin and user.is_active:
                 await check_not_last_administrator(uow, user_id)
             await uow.users.delete(user_id)
+            await uow.files.delete_all_of(user_id, at=self.clock.now())
             await self.audit(
                 uow,
                 "users.deleted",
