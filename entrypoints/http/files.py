@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from fastapi import Depends, Query
+from fastapi import Query
 from pydantic import AfterValidator, Field, StrictInt
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,7 +23,6 @@ from application.use_cases.files.uploads import (
     StartedUpload,
     StartUpload,
 )
-from bootstrap import Container
 from domain.files.content import MediaType
 from domain.files.files import (
     LARGEST,
@@ -52,19 +51,9 @@ from entrypoints.http.security import (
     GuardedRoute,
     VerifyPermissionDep,
 )
-from entrypoints.wiring import use_case
+from entrypoints.wiring import UseCase
 
 router = Router()
-
-StartUploadDep = Annotated[StartUpload, Depends(use_case(Container.start_upload))]
-SignPartsDep = Annotated[SignParts, Depends(use_case(Container.sign_parts))]
-ListPartsDep = Annotated[ListParts, Depends(use_case(Container.list_parts))]
-CompleteUploadDep = Annotated[CompleteUpload, Depends(use_case(Container.complete_upload))]
-AbortUploadDep = Annotated[AbortUpload, Depends(use_case(Container.abort_upload))]
-ListFilesDep = Annotated[ListFiles, Depends(use_case(Container.list_files))]
-GetFileDep = Annotated[GetFile, Depends(use_case(Container.get_file))]
-GetDownloadDep = Annotated[GetDownload, Depends(use_case(Container.get_download))]
-DeleteFileDep = Annotated[DeleteFile, Depends(use_case(Container.delete_file))]
 
 
 # --- bodies -------------------------------------------------------------------------------------
@@ -261,7 +250,7 @@ _IN_ANOTHER_STATE: Mapping[int | str, dict[str, Any]] = {409: {}}
 async def start_upload(
     body: FileDraftBody,
     caller: CallerDep,
-    start_upload: StartUploadDep,
+    start_upload: UseCase[StartUpload],
     request: Request,
     response: Response,
 ) -> CreatedEnvelope[StartedUploadBody]:
@@ -273,7 +262,7 @@ async def start_upload(
 
 @router.get("/files", dependencies=[AuthenticatedRoute])
 async def list_files(
-    query: Annotated[SliceQuery, Query()], caller: CallerDep, list_files: ListFilesDep
+    query: Annotated[SliceQuery, Query()], caller: CallerDep, list_files: UseCase[ListFiles]
 ) -> Envelope[Slice[FileBody]]:
     """List the files and open uploads of the caller, newest first."""
     found = await list_files(caller.user_id, after=query.after(), limit=query.page_size)
@@ -281,7 +270,9 @@ async def list_files(
 
 
 @router.get("/files/{file_id}", dependencies=[AuthenticatedRoute])
-async def get_file(file_id: UUID, caller: CallerDep, get_file: GetFileDep) -> Envelope[FileBody]:
+async def get_file(
+    file_id: UUID, caller: CallerDep, get_file: UseCase[GetFile]
+) -> Envelope[FileBody]:
     """Get what is known of a file: one's own, or a shared one."""
     return Envelope(data=FileBody.of(await get_file(caller, FileId(file_id))))
 
@@ -293,7 +284,7 @@ async def get_download(
     file_id: UUID,
     query: Annotated[DownloadQuery, Query()],
     caller: CallerDep,
-    get_download: GetDownloadDep,
+    get_download: UseCase[GetDownload],
 ) -> Envelope[DownloadBody]:
     """Get a URL that downloads a file from the store for some minutes."""
     url = await get_download(caller, FileId(file_id), inline=query.inline)
@@ -304,7 +295,7 @@ async def get_download(
     "/files/{file_id}/parts", dependencies=[AuthenticatedRoute], responses={**_IN_ANOTHER_STATE}
 )
 async def sign_parts(
-    file_id: UUID, body: SignPartsBody, caller: CallerDep, sign_parts: SignPartsDep
+    file_id: UUID, body: SignPartsBody, caller: CallerDep, sign_parts: UseCase[SignParts]
 ) -> Envelope[Sequence[SignedPartBody]]:
     """Sign further parts of an upload, or parts whose URLs have expired."""
     signed = await sign_parts(caller, FileId(file_id), body.numbers)
@@ -315,7 +306,7 @@ async def sign_parts(
     "/files/{file_id}/parts", dependencies=[AuthenticatedRoute], responses={**_IN_ANOTHER_STATE}
 )
 async def list_parts(
-    file_id: UUID, caller: CallerDep, list_parts: ListPartsDep
+    file_id: UUID, caller: CallerDep, list_parts: UseCase[ListParts]
 ) -> Envelope[Sequence[PartBody]]:
     """List the parts of an upload that have arrived, to go on with the others."""
     found = await list_parts(caller, FileId(file_id))
@@ -326,7 +317,7 @@ async def list_parts(
     "/files/{file_id}/complete", dependencies=[AuthenticatedRoute], responses={**_IN_ANOTHER_STATE}
 )
 async def complete_upload(
-    file_id: UUID, caller: CallerDep, complete_upload: CompleteUploadDep
+    file_id: UUID, caller: CallerDep, complete_upload: UseCase[CompleteUpload]
 ) -> Envelope[FileBody]:
     """Verify what was uploaded, and make it a file. A second request answers the same."""
     return Envelope(data=FileBody.of(await complete_upload(caller, FileId(file_id))))
@@ -336,7 +327,7 @@ async def complete_upload(
     "/files/{file_id}/upload", dependencies=[AuthenticatedRoute], responses={**_IN_ANOTHER_STATE}
 )
 async def abort_upload(
-    file_id: UUID, caller: CallerDep, abort_upload: AbortUploadDep
+    file_id: UUID, caller: CallerDep, abort_upload: UseCase[AbortUpload]
 ) -> Envelope[None]:
     """Give up an upload; 409 once the file is stored."""
     await abort_upload(caller, FileId(file_id))
@@ -345,7 +336,7 @@ async def abort_upload(
 
 @router.delete("/files/{file_id}", dependencies=[AuthenticatedRoute])
 async def delete_file(
-    file_id: UUID, caller: CallerDep, delete_file: DeleteFileDep
+    file_id: UUID, caller: CallerDep, delete_file: UseCase[DeleteFile]
 ) -> Envelope[None]:
     """Delete a file or an upload. A URL that was handed out works until a job has removed the object."""
     await delete_file(caller, FileId(file_id))
@@ -357,7 +348,7 @@ async def delete_file(
 
 @router.get("/users/{user_id}/files", dependencies=[GuardedRoute])
 async def list_user_files(
-    user_id: UUID, query: Annotated[SliceQuery, Query()], list_files: ListFilesDep
+    user_id: UUID, query: Annotated[SliceQuery, Query()], list_files: UseCase[ListFiles]
 ) -> Envelope[Slice[FileBody]]:
     """List the files and open uploads of a user, newest first."""
     found = await list_files(UserId(user_id), after=query.after(), limit=query.page_size)
@@ -366,7 +357,7 @@ async def list_user_files(
 
 @router.get("/users/{user_id}/files/{file_id}", dependencies=[GuardedRoute])
 async def get_user_file(
-    user_id: UUID, file_id: UUID, caller: VerifyPermissionDep, get_file: GetFileDep
+    user_id: UUID, file_id: UUID, caller: VerifyPermissionDep, get_file: UseCase[GetFile]
 ) -> Envelope[FileBody]:
     """Get what is known of a file of a user."""
     file = await get_file(caller, FileId(file_id), owner=UserId(user_id))
@@ -383,7 +374,7 @@ async def get_user_download(
     file_id: UUID,
     query: Annotated[DownloadQuery, Query()],
     caller: VerifyPermissionDep,
-    get_download: GetDownloadDep,
+    get_download: UseCase[GetDownload],
 ) -> Envelope[DownloadBody]:
     """Get a URL that downloads a file of a user from the store for some minutes."""
     owner = UserId(user_id)
@@ -393,7 +384,7 @@ async def get_user_download(
 
 @router.delete("/users/{user_id}/files/{file_id}", dependencies=[GuardedRoute])
 async def delete_user_file(
-    user_id: UUID, file_id: UUID, caller: VerifyPermissionDep, delete_file: DeleteFileDep
+    user_id: UUID, file_id: UUID, caller: VerifyPermissionDep, delete_file: UseCase[DeleteFile]
 ) -> Envelope[None]:
     """Delete a file or an upload of a user."""
     await delete_file(caller, FileId(file_id), owner=UserId(user_id))
