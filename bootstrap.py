@@ -13,10 +13,12 @@ from adapters.autowiring import UnresolvedFields, wire
 from adapters.celery.publishing_options import CeleryPublishingOptionsPolicy
 from adapters.environment.load import load_settings
 from adapters.environment.sources import names_environment
+from adapters.imaging.avatar_images import PillowAvatarImages
 from adapters.injection import Later, containers, providers
 from adapters.memory.access_cache import LocalAccessCache, MemoryAccessCache
 from adapters.memory.access_versions import MemoryAccessVersions
 from adapters.memory.audit_log import MemoryAuditLog
+from adapters.memory.avatar_images import MemoryAvatarImages
 from adapters.memory.connections import MemoryConnectionRegistry
 from adapters.memory.event_emitter import MemoryEventEmitter
 from adapters.memory.log_in_throttle import MemoryLogInThrottle
@@ -96,6 +98,7 @@ from application.use_cases.access.roles import (
     ReplaceRole,
 )
 from application.use_cases.audit_log import ListAudit, ListOwnActivity, RecordAudit
+from application.use_cases.files.avatar import GetAvatar, SetAvatar
 from application.use_cases.files.cleanup import CompareFiles, ExpireUploads, PurgeFiles
 from application.use_cases.files.completion import CompleteUpload
 from application.use_cases.files.files import DeleteFile, GetDownload, GetFile, ListFiles
@@ -365,6 +368,11 @@ class Container(containers.DeclarativeContainer):
         memory=providers.Singleton(MemoryObjectStore, clock),
         servers=providers.Singleton(S3ObjectStore, s3, settings.provided.s3),
     )
+    avatar_images = providers.Selector(
+        stores,
+        memory=providers.Singleton(MemoryAvatarImages),
+        servers=providers.Singleton(PillowAvatarImages),
+    )
     probes = providers.Selector(
         stores,
         memory=providers.List(),
@@ -517,6 +525,8 @@ class Container(containers.DeclarativeContainer):
     get_file = providers.Factory(GetFile)
     get_download = providers.Factory(GetDownload)
     delete_file = providers.Factory(DeleteFile)
+    get_avatar = providers.Factory(GetAvatar)
+    set_avatar = providers.Factory(SetAvatar)
     expire_uploads = providers.Factory(ExpireUploads)
     purge_files = providers.Factory(PurgeFiles)
     compare_files = providers.Factory(CompareFiles)

@@ -146,6 +146,8 @@ class HttpSettings:
     """Largest request body."""
     auth_body_limit: Size = 16 * 1024
     """Largest request body on the authentication routes."""
+    avatar_body_limit: Size = 2 * 1024 * 1024
+    """Largest image that can become an avatar."""
     stop_timeout: Timeout = timedelta(seconds=30)
     """Time that a stopping API has to finish its running requests."""
     cors: CorsSettings = CorsSettings()
@@ -305,8 +307,6 @@ class FilesSettings:
     """Lifetime of the URLs that download a file."""
     upload_lifetime: Lifetime = timedelta(hours=24)
     """Time since the last URL was signed after which an upload is given up, at the latest 7 days after its start."""
-    avatar_max_size: Size = 2 * 1024 * 1024
-    """Largest image that can become an avatar."""
     delete_orphans: bool = False
     """Whether the daily comparison deletes objects that belong to no file, instead of only reporting them."""
 

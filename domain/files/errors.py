@@ -110,3 +110,14 @@ class ContentMismatch(UploadRejected):
     """The object is not of the announced type, or has headers that were not announced."""
 
     code = "files.content_mismatch"
+
+
+class NotAnImage(Invalid):
+    """The content is no image, or too large a one."""
+
+    code = "files.not_an_image"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This is no JPEG, PNG, WebP or GIF of at most 16 million pixels", field="content"
+        )

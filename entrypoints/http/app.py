@@ -53,7 +53,7 @@ def described_app(
     app = DescribedAPI(
         debug_environment=debug,
         lifespan=_lifespan,
-        middleware=middleware(http, auth_prefixes=(v1.AUTH_PREFIX,)),
+        middleware=middleware(http, auth_prefixes=(v1.AUTH_PREFIX,), avatar_path=v1.AVATAR_PATH),
         redirect_slashes=False,
     )
     v1.include_routers(app, debug=debug)

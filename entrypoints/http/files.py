@@ -5,12 +5,13 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from fastapi import Query
+from fastapi import Body, Query
 from pydantic import AfterValidator, Field, StrictInt
 from starlette.requests import Request
 from starlette.responses import Response
 
 from application.ports.object_store import SignedRequest
+from application.use_cases.files.avatar import GetAvatar, SetAvatar
 from application.use_cases.files.completion import CompleteUpload
 from application.use_cases.files.files import DeleteFile, GetDownload, GetFile, ListFiles
 from application.use_cases.files.uploads import (
@@ -341,6 +342,25 @@ async def delete_file(
     """Delete a file or an upload. A URL that was handed out works until a job has removed the object."""
     await delete_file(caller, FileId(file_id))
     return Envelope(data=None)
+
+
+# --- avatars ------------------------------------------------------------------------------------
+
+
+@router.get("/auth/user/avatar", dependencies=[AuthenticatedRoute], responses={404: {}})
+async def get_avatar(caller: CallerDep, get_avatar: UseCase[GetAvatar]) -> Envelope[FileBody]:
+    """Get what is known of the caller's avatar; `GET /files/{file_id}/url` shows it to every user."""
+    return Envelope(data=FileBody.of(await get_avatar(caller)))
+
+
+@router.put("/auth/user/avatar", dependencies=[AuthenticatedRoute])
+async def set_avatar(
+    content: Annotated[bytes, Body(media_type="image/*", examples=["RIFF…"])],
+    caller: CallerDep,
+    set_avatar: UseCase[SetAvatar],
+) -> Envelope[FileBody]:
+    """Make a JPEG, PNG, WebP or GIF of at most 2 MiB the caller's avatar: a WebP without metadata."""
+    return Envelope(data=FileBody.of(await set_avatar(caller, content)))
 
 
 # --- files of others ----------------------------------------------------------------------------

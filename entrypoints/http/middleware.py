@@ -39,9 +39,13 @@ _HSTS = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 
-def middleware(settings: HttpSettings, *, auth_prefixes: tuple[str, ...]) -> list[Middleware]:
-    """Return the layers, outermost first; bodies under `auth_prefixes` have a smaller limit."""
-    layers = [Middleware(RequestMiddleware, settings, auth_prefixes)]
+def middleware(
+    settings: HttpSettings, *, auth_prefixes: tuple[str, ...], avatar_path: str
+) -> list[Middleware]:
+    """Return the layers, outermost first; bodies have smaller limits under `auth_prefixes`, and another at one path."""
+    layers = [
+        Middleware(RequestMiddleware, settings, BodyLimits(settings, auth_prefixes, avatar_path))
+    ]
     if settings.cors.origins:
         layers += [
             Middleware(
@@ -76,12 +80,10 @@ class RequestMiddleware:
     Every error is answered as a problem. HEAD runs as GET.
     """
 
-    def __init__(
-        self, app: ASGIApp, settings: HttpSettings, auth_prefixes: tuple[str, ...]
-    ) -> None:
+    def __init__(self, app: ASGIApp, settings: HttpSettings, limits: BodyLimits) -> None:
         self._app = app
         self._trusted_proxies = settings.trusted_proxies
-        self._limits = BodyLimits(settings, auth_prefixes)
+        self._limits = limits
         self._log = RequestLog()
         # Over plain HTTP, Strict-Transport-Security has no effect and must not be sent (RFC 6797 §7.2).
         self._headers = {

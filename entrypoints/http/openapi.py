@@ -226,7 +226,9 @@ class RouteFacts:
             403: self.is_guarded
             or self._depends_on(security.caller)
             or (self.is_created and not self._depends_on(*_CALLERS)),
-            404: bool(dependant.path_params) or "ids" in _fields_of_body(self._route),
+            404: HTTPStatus.NOT_FOUND in (self._route.responses or {})
+            or bool(dependant.path_params)
+            or "ids" in _fields_of_body(self._route),
             409: self.is_created
             or HTTPStatus.CONFLICT in (self._route.responses or {})
             or method in {"PUT", "PATCH"}

@@ -17,17 +17,23 @@ from entrypoints.http.request_context import header, route_path
 
 
 class BodyLimits:
-    """How large a body may be, in bytes; less is enough under `auth_prefixes`."""
+    """How large a body may be, in bytes: less is enough under `auth_prefixes`, but not for an avatar."""
 
-    def __init__(self, settings: HttpSettings, auth_prefixes: tuple[str, ...]) -> None:
+    def __init__(
+        self, settings: HttpSettings, auth_prefixes: tuple[str, ...], avatar_path: str = ""
+    ) -> None:
         self._limit = settings.body_limit
         self._auth_limit = settings.auth_body_limit
         self._auth_prefixes = auth_prefixes
+        self._avatar_limit = settings.avatar_body_limit
+        self._avatar_path = avatar_path
 
     def of(self, scope: Scope) -> int:
         """Return the limit of a request."""
-        is_auth = route_path(scope).startswith(self._auth_prefixes)
-        return self._auth_limit if is_auth else self._limit
+        path = route_path(scope)
+        if path == self._avatar_path and scope["method"] == "PUT":
+            return self._avatar_limit
+        return self._auth_limit if path.startswith(self._auth_prefixes) else self._limit
 
 
 class BoundedReceive:

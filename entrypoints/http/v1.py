@@ -12,6 +12,7 @@ from entrypoints.http.sessions import devices, keys, log_in
 
 PREFIX = "/api/v1"
 AUTH_PREFIX = f"{PREFIX}/auth/"
+AVATAR_PATH = f"{AUTH_PREFIX}user/avatar"
 
 
 @dataclass(frozen=True, slots=True)

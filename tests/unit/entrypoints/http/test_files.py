@@ -787,3 +787,73 @@ async def test_no_url_outlives_its_time(ada: Client) -> None:
     await ada.web.world.clock.pass_time(timedelta(minutes=15))
 
     assert ada.objects.send(started["upload"]["url"], HELLO) == 403
+
+
+# --- avatars ------------------------------------------------------------------------------------
+
+AVATAR = "/api/v1/auth/user/avatar"
+
+
+async def set_avatar(ada: Client, content: bytes = PNG) -> httpx.Response:
+    headers = {**ada.headers, "Content-Type": "image/png"}
+    return await ada.web.client.put(AVATAR, content=content, headers=headers)
+
+
+async def test_an_avatar_is_shown_to_every_user(ada: Client, ben: Client) -> None:
+    assert (await ada.web.client.get(AVATAR, headers=dict(ada.headers))).status_code == 404
+
+    answer = await set_avatar(ada)
+
+    assert answer.status_code == 200, answer.text
+    avatar = answer.json()["data"]
+    assert (avatar["contentType"], avatar["visibility"]) == ("image/webp", "shared")
+    found = await ada.web.client.get(AVATAR, headers=dict(ada.headers))
+    assert found.json()["data"] == avatar
+    media_type, disposition = await download(ben, f"/{avatar['id']}", disposition="inline")
+    assert (media_type, disposition.partition(";")[0]) == ("image/webp", "inline")
+    assert await ada.listed() == []
+
+
+async def test_a_new_avatar_takes_the_place_of_the_old_one(ada: Client) -> None:
+    old = (await set_avatar(ada)).json()["data"]["id"]
+
+    new = (await set_avatar(ada)).json()["data"]["id"]
+
+    assert await ada.error("GET", f"/{old}") == "404 files.not_found"
+    await ada.web.world.container.purge_files()()
+    assert [*ada.objects.objects] == [f"users/{ada.user.id}/{new}"]
+
+
+async def test_of_many_avatars_at_once_one_stays(ada: Client) -> None:
+    answers = await asyncio.gather(*(set_avatar(ada) for _ in range(5)))
+
+    assert {answer.status_code for answer in answers} == {200}
+    stored = [file for file in files_of(ada.web.world) if file.state is FileState.STORED]
+    assert len(stored) == 1
+
+
+async def test_what_is_no_image_is_no_avatar(ada: Client) -> None:
+    answer = await set_avatar(ada, b"<svg/>")
+
+    assert (answer.status_code, answer.json()["error"]) == (422, "files.not_an_image")
+
+
+async def test_an_avatar_may_be_larger_than_other_bodies_but_not_than_its_limit(
+    ada: Client,
+) -> None:
+    assert (await set_avatar(ada, PNG + bytes(2 * MIB - len(PNG)))).status_code == 200
+    assert (await set_avatar(ada, PNG + bytes(2 * MIB))).status_code == 413
+    other = await ada.web.client.post(AVATAR, content=bytes(MIB), headers=dict(ada.headers))
+    assert other.status_code == 405
+
+
+async def test_the_old_avatar_stays_while_the_store_is_down(
+    ada: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = (await set_avatar(ada)).json()["data"]
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryObjectStore, "put", fail)
+        assert (await set_avatar(ada)).status_code == 503
+
+    found = await ada.web.client.get(AVATAR, headers=dict(ada.headers))
+    assert found.json()["data"] == old
