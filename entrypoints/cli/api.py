@@ -63,7 +63,9 @@ def options(settings: Settings) -> dict[str, Any]:
         "ws_max_size": settings.http.body_limit,
         # A compressor for each connection would take most of its memory.
         "ws_per_message_deflate": False,
-        "ws_ping_interval": None,  # Engine.IO has pings of its own
+        # Besides those of Engine.IO: only these reach a client that it has dropped, and that reads nothing.
+        "ws_ping_interval": 20.0,
+        "ws_ping_timeout": 20.0,
         "server_header": False,
         "timeout_graceful_shutdown": ceil(settings.http.stop_timeout.total_seconds()),
     }

@@ -4,11 +4,10 @@ from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID
 
-from fastapi import Depends, Path, Query
+from fastapi import Path, Query
 from pydantic import Field, StringConstraints
 
 from application.use_cases.realtime.connections import EndConnection, ListConnections
-from bootstrap import Container
 from domain.connections import Connection, ConnectionId
 from domain.identity import UserId
 from entrypoints.http.envelope import ApiModel, Envelope, MayBeLeftOut
@@ -16,12 +15,9 @@ from entrypoints.http.paging import Slice
 from entrypoints.http.query_types import Number
 from entrypoints.http.router import Router
 from entrypoints.http.security import GuardedRoute, VerifyPermissionDep
-from entrypoints.wiring import use_case
+from entrypoints.wiring import UseCase
 
 router = Router(prefix="/realtime/connections")
-
-ListConnectionsDep = Annotated[ListConnections, Depends(use_case(Container.list_connections))]
-EndConnectionDep = Annotated[EndConnection, Depends(use_case(Container.end_connection))]
 
 _SID = r"^[A-Za-z0-9_-]{20}$"  # as python-engineio makes them
 
@@ -72,7 +68,7 @@ class ConnectionBody(ApiModel):
 
 @router.get("", dependencies=[GuardedRoute])
 async def list_connections(
-    query: Annotated[ConnectionsQuery, Query()], list_connections: ListConnectionsDep
+    query: Annotated[ConnectionsQuery, Query()], list_connections: UseCase[ListConnections]
 ) -> Envelope[Slice[ConnectionBody]]:
     """List the open connections, ordered by their ids."""
     found = await list_connections(
@@ -89,7 +85,7 @@ async def list_connections(
 async def end_connection(
     sid: Annotated[str, Path(pattern=_SID)],
     caller: VerifyPermissionDep,
-    end_connection: EndConnectionDep,
+    end_connection: UseCase[EndConnection],
 ) -> Envelope[None]:
     """End a connection. The session of its user goes on, so the client may connect again."""
     await end_connection(caller, ConnectionId(sid))

@@ -5,11 +5,9 @@ from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID
 
-from fastapi import Depends
 from pydantic import BaseModel, Field
 
 from application.use_cases.realtime.messages import ReadHistory, SendMessage, ShowTyping
-from bootstrap import Container
 from domain.connections import ConnectionId
 from domain.messages import LONGEST_HISTORY, Message, MessageId
 from domain.rooms import RoomId
@@ -17,13 +15,9 @@ from entrypoints.realtime.rooms import PersonBody, RoomReference
 from entrypoints.realtime.security import GuardedEvent, VerifyPermissionDep
 from entrypoints.socketio.parameters import SID
 from entrypoints.socketio.router import SocketRouter
-from entrypoints.wiring import use_case
+from entrypoints.wiring import UseCase
 
 router = SocketRouter(prefix="chat.")
-
-SendMessageDep = Annotated[SendMessage, Depends(use_case(Container.send_message))]
-ReadHistoryDep = Annotated[ReadHistory, Depends(use_case(Container.read_history))]
-ShowTypingDep = Annotated[ShowTyping, Depends(use_case(Container.show_typing))]
 
 # Messages have their numbers in 8 bytes.
 _LAST = 2**63 - 1
@@ -94,7 +88,7 @@ class TypingBody(BaseModel):
 
 @router.on("send", dependencies=[GuardedEvent])
 async def send(
-    message: NewMessage, caller: VerifyPermissionDep, send_message: SendMessageDep
+    message: NewMessage, caller: VerifyPermissionDep, send_message: UseCase[SendMessage]
 ) -> Sent:
     """Store a message, and send it to everybody in the room."""
     message_id = None if message.id is None else MessageId(message.id)
@@ -104,7 +98,7 @@ async def send(
 
 @router.on("history", dependencies=[GuardedEvent])
 async def history(
-    query: HistoryQuery, caller: VerifyPermissionDep, read_history: ReadHistoryDep
+    query: HistoryQuery, caller: VerifyPermissionDep, read_history: UseCase[ReadHistory]
 ) -> HistoryBody:
     """Read messages of a room again, for example those that were sent while the client was away."""
     found = await read_history(
@@ -115,7 +109,10 @@ async def history(
 
 @router.on("typing", dependencies=[GuardedEvent])
 async def typing(
-    reference: RoomReference, sid: SID, caller: VerifyPermissionDep, show_typing: ShowTypingDep
+    reference: RoomReference,
+    sid: SID,
+    caller: VerifyPermissionDep,
+    show_typing: UseCase[ShowTyping],
 ) -> None:
     """Tell a room that the caller is typing; this connection must have joined it."""
     await show_typing(caller, ConnectionId(sid), RoomId(reference.room))

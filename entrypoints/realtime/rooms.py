@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Self
+from typing import Self
 from uuid import UUID
 
-from fastapi import Depends
 from pydantic import BaseModel
 
 from application.ports.event_emitter import Audience
 from application.use_cases.realtime.connections import JoinRoom, LeaveRoom, ListPresent
-from bootstrap import Container
 from domain.access import PermissionDenied
 from domain.connections import ConnectionId, PresenceState
 from domain.rooms import Person, Room, RoomId, RoomKind
@@ -26,15 +24,11 @@ from entrypoints.realtime.security import (
 from entrypoints.socketio.errors import envelope
 from entrypoints.socketio.parameters import HTTPConnection
 from entrypoints.socketio.router import SocketRouter
-from entrypoints.wiring import use_case
+from entrypoints.wiring import UseCase
 
 _PREFIX = "room."
 
 router = SocketRouter(prefix=_PREFIX)
-
-JoinRoomDep = Annotated[JoinRoom, Depends(use_case(Container.join_room))]
-LeaveRoomDep = Annotated[LeaveRoom, Depends(use_case(Container.leave_room))]
-ListPresentDep = Annotated[ListPresent, Depends(use_case(Container.list_present))]
 
 
 class RoomReference(BaseModel):
@@ -90,8 +84,8 @@ async def join(
     principal: PrincipalDep,
     connection: HTTPConnection,
     caller: VerifyPermissionDep,
-    join_room: JoinRoomDep,
-    list_present: ListPresentDep,
+    join_room: UseCase[JoinRoom],
+    list_present: UseCase[ListPresent],
 ) -> Joined:
     """Join a room with this connection, to get its messages from now on."""
     local, room_id = local_connections(connection), RoomId(reference.room)
@@ -113,7 +107,7 @@ async def leave(
     reference: RoomReference,
     principal: PrincipalDep,
     connection: HTTPConnection,
-    leave_room: LeaveRoomDep,
+    leave_room: UseCase[LeaveRoom],
 ) -> None:
     """Leave a room with this connection. To leave one that it is not in is no error."""
     await _leave(local_connections(connection), principal, RoomId(reference.room), leave_room)

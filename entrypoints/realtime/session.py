@@ -8,7 +8,6 @@ from pydantic import BaseModel, Field
 
 from application.ports.event_emitter import Audience
 from application.use_cases.realtime.connections import CloseConnection, OpenConnection
-from bootstrap import Container
 from domain.connections import ConnectionId
 from domain.errors import Unavailable
 from domain.sessions import InvalidToken
@@ -22,12 +21,9 @@ from entrypoints.realtime.security import (
 )
 from entrypoints.socketio.parameters import SID, HTTPConnection
 from entrypoints.socketio.router import SocketRouter
-from entrypoints.wiring import use_case
+from entrypoints.wiring import UseCase
 
 router = SocketRouter()
-
-OpenConnectionDep = Annotated[OpenConnection, Depends(use_case(Container.open_connection))]
-CloseConnectionDep = Annotated[CloseConnection, Depends(use_case(Container.close_connection))]
 
 
 class Credentials(BaseModel):
@@ -53,7 +49,7 @@ async def connect(
     sid: SID,
     principal: Annotated[Principal, Depends(authenticate)],
     connection: HTTPConnection,
-    open_connection: OpenConnectionDep,
+    open_connection: UseCase[OpenConnection],
 ) -> None:
     """Accept a client with a valid access token, and let it get what is sent to its user and its session."""
     local, caller = local_connections(connection), principal.caller
@@ -64,7 +60,7 @@ async def connect(
 
 @router.on("disconnect")
 async def disconnect(
-    sid: SID, connection: HTTPConnection, close_connection: CloseConnectionDep
+    sid: SID, connection: HTTPConnection, close_connection: UseCase[CloseConnection]
 ) -> None:
     """Forget the connection."""
     local = local_connections(connection)

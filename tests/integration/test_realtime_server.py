@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,17 +11,18 @@ import pytest
 import pytest_asyncio
 import socketio
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
 
 from application.settings import CorsSettings, HttpSettings
 from domain.identity import User
 from entrypoints.api import create_api
 from entrypoints.http.protocol import TimeoutProtocol
 from entrypoints.socketio.limits import Limits
+from entrypoints.socketio.protocol import WebSocketProtocol
 from tests.support.builders import a_role, a_user
 from tests.support.http_server import assert_problem, exchange, serving
 from tests.support.realtime import GUARDED, fake
-from tests.support.sockets import Received, connected
+from tests.support.sockets import RawClient, Received, connected, raw
 from tests.support.world import IN_MEMORY, World
 
 # One server for all: to make one takes longer than most tests.
@@ -215,6 +217,49 @@ async def test_who_opens_a_websocket_and_joins_nothing_is_cut_off(service: Servi
             await connection.wait_closed()
     finally:
         service.sio.limits = limits
+
+
+@asynccontextmanager
+async def joined(service: Service) -> AsyncIterator[RawClient]:
+    """Connect a client that answers nothing, and whose machine takes little for it."""
+    auth = await service.auth(await service.world.given(a_user()))
+    async with raw(service.url, join=False, receive_buffer=4096) as client:
+        await client.send("40" + json.dumps(auth))
+        assert str(await client.next()).startswith("40{")
+        yield client
+
+
+async def test_who_answers_no_ping_of_engine_io_is_cut_off() -> None:
+    async with a_service(World()) as service:
+        service.sio.eio.ping_interval = service.sio.eio.ping_timeout = 0.2
+        async with joined(service) as client:
+            await client.closed()
+        async with asyncio.timeout(5):
+            while service.sio.connection_count:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+
+async def test_who_reads_nothing_is_cut_off_and_holds_no_stop_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(WebSocketProtocol, "patience", 0.2)
+    pings = {"ws_ping_interval": 0.3, "ws_ping_timeout": 0.3}
+    async with a_service(World(), **pings) as service:
+        service.sio.eio.limits = Limits(max_unsent_bytes=1_000_000)
+        async with joined(service) as client:
+            client.connection.transport.pause_reading()
+            for _ in range(200):
+                await service.sio.emit("news", secrets.token_bytes(100_000))
+            async with asyncio.timeout(5):
+                while service.sio.connection_count or _is_anything_served():  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            client.connection.transport.resume_reading()
+            with pytest.raises(ConnectionClosedError):
+                await client.closed()
+
+
+def _is_anything_served() -> bool:
+    return any("WebSocketProtocol.run_asgi" in str(each.get_coro()) for each in asyncio.all_tasks())
 
 
 async def test_the_sweep_reaches_who_only_listens(service: Service) -> None:
