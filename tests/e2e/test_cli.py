@@ -42,6 +42,7 @@ COMMANDS = (
     "make-keys",
     "sync-routes",
     "openapi",
+    "asyncapi",
     "doctor",
 )
 NOWHERE = "127.0.0.1:1"

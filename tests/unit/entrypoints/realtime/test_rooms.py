@@ -1,15 +1,20 @@
 """Rooms and messages as clients meet them."""
 
+import asyncio
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from application.settings import RealtimeSettings
 from application.use_cases.caller import Caller
 from domain.connections import ConnectionId
 from domain.errors import Unavailable
 from domain.identity import User
 from domain.rooms import Room, RoomKind, RoomName
+from entrypoints.realtime.connections import LocalConnections
+from entrypoints.realtime.lease import ConnectionLease
 from entrypoints.socketio.testing import ConnectionRefused, SocketTestClient
 from tests.support.builders import a_role, a_user
 from tests.support.realtime import Sockets
@@ -296,6 +301,33 @@ async def test_what_the_registry_missed_is_made_up_for(
 
     await sockets.realtime.lease.renew()
     assert await connections(world) == set()
+
+
+@pytest.mark.parametrize(("failures", "is_dropped"), [(1, False), (5, True)])
+async def test_a_process_whose_lease_expired_lets_its_clients_come_back(
+    sockets: Sockets, ada: User, failures: int, *, is_dropped: bool
+) -> None:
+    """Other processes have forgotten its connections, perhaps."""
+    left = iter([Unavailable("Redis")] * failures)
+    renewed = asyncio.Event()
+
+    async def renew(_process: object) -> None:
+        for failure in left:
+            raise failure
+        renewed.set()
+
+    local: LocalConnections = sockets.realtime.local
+    settings = RealtimeSettings(connection_lease=timedelta(seconds=0.3))
+    unused: Any = None
+    lease = ConnectionLease(local, settings, renew=renew, close=unused, close_all=unused)  # type: ignore[arg-type]
+    async with await sockets.client(ada) as client:
+        running = asyncio.create_task(lease.run())
+        await asyncio.wait_for(renewed.wait(), 5)
+        if is_dropped:
+            await client.wait_disconnected()
+        else:
+            assert await client.call("fake.own") == str(ada.id)
+        running.cancel()
 
 
 async def test_a_process_that_stops_forgets_its_connections(world: World, ada: User) -> None:
