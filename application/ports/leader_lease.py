@@ -63,6 +63,11 @@ class SchedulerStatus:
     invalid: int
     """How many definitions no beat can read."""
 
+    @property
+    def publishing_problem(self) -> PublishingProblem | None:
+        """Why the leader publishes nothing; None if it publishes, or if no beat leads."""
+        return self.report.publishing if self.report and self.leads else None
+
 
 class NotLeading(Exception):
     """Nothing was claimed: another beat leads or may lead, or the clock of this one is ahead."""

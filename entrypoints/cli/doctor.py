@@ -203,8 +203,8 @@ async def _beat(container: Container) -> Finding:
     if report is None or not status.leads:
         none = NoLeader(report.name if report else None, report.problem if report else None)
         return Finding(check="beat", detail=str(none), warning=True)
-    if report.publishing:
-        stuck = PublishingFails(report.name, report.publishing.since, report.publishing.error)
+    if publishing := status.publishing_problem:
+        stuck = PublishingFails(report.name, publishing.since, publishing.error)
         return Finding(check="beat", detail=str(stuck), exit_code=ExitCode.FAILED)
     return Finding(check="beat", detail=f"{report.name} leads")
 

@@ -24,8 +24,6 @@ class PortTaken(Refused):
         super().__init__(
             f"Port {port} of {host} is taken; stop what listens there, or set PORTICO_HTTP_PORT"
         )
-        self.host = host
-        self.port = port
 
 
 class ProcessEnded(Refused):
@@ -33,8 +31,6 @@ class ProcessEnded(Refused):
 
     def __init__(self, name: str, exit_code: int) -> None:
         super().__init__(f"{name} ended with exit code {exit_code}; its last lines are above")
-        self.name = name
-        self.exit_code = exit_code
 
 
 class NotReady(Refused):
@@ -42,7 +38,6 @@ class NotReady(Refused):
 
     def __init__(self, name: str, seconds: float) -> None:
         super().__init__(f"{name} was not ready within {seconds:.0f} s; its last lines are above")
-        self.name = name
 
 
 class MigrationsMissing(Refused):
@@ -84,7 +79,6 @@ class NoWorkerAnswers(Refused):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"No answer from {name}")
-        self.name = name
 
 
 class NoLeader(Refused):

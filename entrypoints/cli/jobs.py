@@ -104,7 +104,7 @@ async def check_beat(*, json: bool) -> None:
     report = status.report
     leader = report.name if report else None
     problem = report.problem if report else None
-    publishing = report.publishing if report and status.leads else None
+    publishing = status.publishing_problem
     if json:
         shown = publishing and {"since": publishing.since.isoformat(), "error": publishing.error}
         console.show_json(

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from fastapi import Depends, Query
+from fastapi import Query
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,7 +20,6 @@ from application.use_cases.realtime.rooms import (
     ListRooms,
     RemoveMember,
 )
-from bootstrap import Container
 from domain.identity import UserId
 from domain.messages import LONGEST_HISTORY, History, Message
 from domain.rooms import Person, Room, RoomId, RoomKind, RoomName
@@ -36,18 +35,9 @@ from entrypoints.http.paging import Page, PageQuery
 from entrypoints.http.query_types import Number
 from entrypoints.http.router import Router
 from entrypoints.http.security import GuardedRoute, VerifyPermissionDep
-from entrypoints.wiring import use_case
+from entrypoints.wiring import UseCase
 
 router = Router(prefix="/rooms")
-
-CreateRoomDep = Annotated[CreateRoom, Depends(use_case(Container.create_room))]
-GetRoomDep = Annotated[GetRoom, Depends(use_case(Container.get_room))]
-ListRoomsDep = Annotated[ListRooms, Depends(use_case(Container.list_rooms))]
-ListMembersDep = Annotated[ListMembers, Depends(use_case(Container.list_members))]
-AddMemberDep = Annotated[AddMember, Depends(use_case(Container.add_member))]
-RemoveMemberDep = Annotated[RemoveMember, Depends(use_case(Container.remove_member))]
-ReadHistoryDep = Annotated[ReadHistory, Depends(use_case(Container.read_history))]
-ListPresentDep = Annotated[ListPresent, Depends(use_case(Container.list_present))]
 
 
 # --- bodies -------------------------------------------------------------------------------------
@@ -181,7 +171,9 @@ MemberQuery = PageQuery[Literal["name", "-name"]]
 
 @router.get("", dependencies=[GuardedRoute])
 async def list_rooms(
-    query: Annotated[RoomQuery, Query()], caller: VerifyPermissionDep, list_rooms: ListRoomsDep
+    query: Annotated[RoomQuery, Query()],
+    caller: VerifyPermissionDep,
+    list_rooms: UseCase[ListRooms],
 ) -> Envelope[Page[RoomBody]]:
     """List the rooms that the caller may enter. The default order is by name."""
     found = await list_rooms(caller, query.request())
@@ -192,7 +184,7 @@ async def list_rooms(
 async def create_room(
     body: CreateRoomBody,
     caller: VerifyPermissionDep,
-    create_room: CreateRoomDep,
+    create_room: UseCase[CreateRoom],
     request: Request,
     response: Response,
 ) -> CreatedEnvelope[RoomBody]:
@@ -204,7 +196,7 @@ async def create_room(
 
 @router.get("/{room_id}", dependencies=[GuardedRoute])
 async def get_room(
-    room_id: UUID, caller: VerifyPermissionDep, get_room: GetRoomDep
+    room_id: UUID, caller: VerifyPermissionDep, get_room: UseCase[GetRoom]
 ) -> Envelope[RoomBody]:
     """Get a room that the caller may enter."""
     return Envelope(data=RoomBody.of(await get_room(caller, RoomId(room_id))))
@@ -215,7 +207,7 @@ async def list_members(
     room_id: UUID,
     query: Annotated[MemberQuery, Query()],
     caller: VerifyPermissionDep,
-    list_members: ListMembersDep,
+    list_members: UseCase[ListMembers],
 ) -> Envelope[Page[PersonBody]]:
     """List the members of a private room, by name."""
     found = await list_members(caller, RoomId(room_id), query.request())
@@ -224,7 +216,7 @@ async def list_members(
 
 @router.put("/{room_id}/members/{user_id}", dependencies=[GuardedRoute])
 async def add_member(
-    room_id: UUID, user_id: UUID, caller: VerifyPermissionDep, add_member: AddMemberDep
+    room_id: UUID, user_id: UUID, caller: VerifyPermissionDep, add_member: UseCase[AddMember]
 ) -> Envelope[None]:
     """Make a user a member of a private room. Every member may do this."""
     await add_member(caller, RoomId(room_id), UserId(user_id))
@@ -233,7 +225,7 @@ async def add_member(
 
 @router.delete("/{room_id}/members/{user_id}", dependencies=[GuardedRoute])
 async def remove_member(
-    room_id: UUID, user_id: UUID, caller: VerifyPermissionDep, remove_member: RemoveMemberDep
+    room_id: UUID, user_id: UUID, caller: VerifyPermissionDep, remove_member: UseCase[RemoveMember]
 ) -> Envelope[None]:
     """End a membership of a private room. The owner may end every one, and each member their own."""
     await remove_member(caller, RoomId(room_id), UserId(user_id))
@@ -242,7 +234,7 @@ async def remove_member(
 
 @router.get("/{room_id}/presence", dependencies=[GuardedRoute])
 async def list_present(
-    room_id: UUID, caller: VerifyPermissionDep, list_present: ListPresentDep
+    room_id: UUID, caller: VerifyPermissionDep, list_present: UseCase[ListPresent]
 ) -> Envelope[Sequence[PersonBody]]:
     """List the users who have joined the room with a connection."""
     return Envelope(
@@ -255,7 +247,7 @@ async def read_history(
     room_id: UUID,
     query: Annotated[HistoryQuery, Query()],
     caller: VerifyPermissionDep,
-    read_history: ReadHistoryDep,
+    read_history: UseCase[ReadHistory],
 ) -> Envelope[HistoryBody]:
     """Read the messages of a room."""
     found = await read_history(

@@ -214,14 +214,11 @@ class SchedulerBody(ApiModel):
     @classmethod
     def of(cls, status: SchedulerStatus) -> Self:
         """Present the status."""
-        report = status.report
-        publishing = report.publishing if report and status.leads else None
+        report, publishing = status.report, status.publishing_problem
         return cls(
             leader=report.name if report else None,
             problem=report.problem if report else None,
-            publishing=PublishingProblemBody(since=publishing.since, error=publishing.error)
-            if publishing
-            else None,
+            publishing=PublishingProblemBody.present(publishing) if publishing else None,
             is_leading=status.leads,
             leads_until=status.leads_until,
             epoch=status.epoch,
