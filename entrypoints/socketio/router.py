@@ -1,5 +1,6 @@
 """Handlers that are gathered before there is a server, as with FastAPI's routers."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, overload
@@ -32,24 +33,12 @@ class Route:
         )
 
 
-class SocketRouter:
-    """Handlers with a prefix of their events, a namespace and dependencies in common.
+class HandlerRegistry(ABC):
+    """The ways to register a handler, which servers and routers have in common."""
 
-    The dependencies run before those of the handlers, and before `connect` too, but not before `disconnect`: who leaves
-    cannot be refused. Neither of these two gets the prefix.
-    """
-
-    def __init__(
-        self,
-        *,
-        prefix: str = "",
-        namespace: str | None = None,
-        dependencies: Sequence[Any] = (),
-    ) -> None:
-        self.prefix = prefix
-        self.namespace = namespace
-        self.dependencies: Sequence[Depends] = dependencies
-        self.routes: list[Route] = []
+    @abstractmethod
+    def add_route(self, route: Route) -> None:
+        """Register one handler."""
 
     @overload
     def on(
@@ -80,16 +69,18 @@ class SocketRouter:
         dependencies: Sequence[Any] = (),
         ordered: bool | None = None,
     ) -> Any:
-        """Add a handler, as `AsyncServer.on` does."""
+        """Register a handler, and return it as it is; raise `InvalidHandler` if it could never run.
 
-        def add(handler: F) -> F:
-            route = Route(event, handler, namespace, tuple(dependencies), ordered)
-            self.routes.append(route.below(self.prefix, self.namespace, self.dependencies))
+        `dependencies` run first, before the payload is validated, in the given order; `ordered` overrides the server's.
+        """
+
+        def register(handler: F) -> F:
+            self.add_route(Route(event, handler, namespace, tuple(dependencies), ordered))
             return handler
 
         if handler is None:
-            return add
-        add(handler)
+            return register
+        register(handler)
         return None
 
     @overload
@@ -103,7 +94,7 @@ class SocketRouter:
         ordered: bool | None = None,
     ) -> Callable[[F], F]: ...
     def event(self, handler: Callable[..., Any] | None = None, **options: Any) -> Any:
-        """Add a handler of the event that has its name."""
+        """Register a handler of the event that has its name."""
 
         def add(handler: F) -> F:
             return self.on(handler.__name__, **options)(handler)  # type: ignore[no-any-return]
@@ -113,7 +104,29 @@ class SocketRouter:
     def include_router(
         self, router: "SocketRouter", *, prefix: str = "", dependencies: Sequence[Any] = ()
     ) -> None:
-        """Take over the handlers that `router` has now."""
+        """Register the handlers that `router` has now."""
         for route in router.routes:
-            inner = route.below(prefix, None, dependencies)
-            self.routes.append(inner.below(self.prefix, self.namespace, self.dependencies))
+            self.add_route(route.below(prefix, None, dependencies))
+
+
+class SocketRouter(HandlerRegistry):
+    """Handlers with a prefix of their events, a namespace and dependencies in common.
+
+    The dependencies run before those of the handlers, and before `connect` too, but not before `disconnect`: who leaves
+    cannot be refused. Neither of these two gets the prefix.
+    """
+
+    def __init__(
+        self,
+        *,
+        prefix: str = "",
+        namespace: str | None = None,
+        dependencies: Sequence[Any] = (),
+    ) -> None:
+        self.prefix = prefix
+        self.namespace = namespace
+        self.dependencies: Sequence[Depends] = dependencies
+        self.routes: list[Route] = []
+
+    def add_route(self, route: Route) -> None:
+        self.routes.append(route.below(self.prefix, self.namespace, self.dependencies))

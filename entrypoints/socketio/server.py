@@ -12,7 +12,7 @@ app = socketio.ASGIApp(sio, other_asgi_app=fastapi_app)
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi.params import Depends
 
@@ -24,7 +24,7 @@ from entrypoints.socketio.limits import RESERVED, Limits
 from entrypoints.socketio.metrics import Metrics
 from entrypoints.socketio.namespace import PREFIX, AsyncNamespace
 from entrypoints.socketio.results import serialise
-from entrypoints.socketio.router import SocketRouter
+from entrypoints.socketio.router import HandlerRegistry, Route
 
 F = TypeVar("F", bound=Callable[..., Any])
 E = TypeVar("E", bound=ExceptionHandler)
@@ -34,7 +34,7 @@ async def _accept() -> None:
     """Accept a client, where dependencies of the server are all that may refuse it."""
 
 
-class AsyncServer(Dispatcher):
+class AsyncServer(HandlerRegistry, Dispatcher):
     """A Socket.IO server with dependency injection, for ASGI. Mount it outside of FastAPI, by `socketio.ASGIApp`.
 
     All options of `socketio.AsyncServer` are taken, but for `always_connect` together with a `connect` that could
@@ -74,82 +74,10 @@ class AsyncServer(Dispatcher):
 
     # --- registration ---
 
-    @overload
-    def on(
-        self,
-        event: str,
-        handler: None = None,
-        namespace: str | None = None,
-        *,
-        dependencies: Sequence[Any] = (),
-        ordered: bool | None = None,
-    ) -> Callable[[F], F]: ...
-    @overload
-    def on(
-        self,
-        event: str,
-        handler: Callable[..., Any],
-        namespace: str | None = None,
-        *,
-        dependencies: Sequence[Any] = (),
-        ordered: bool | None = None,
-    ) -> None: ...
-    def on(
-        self,
-        event: str,
-        handler: Callable[..., Any] | None = None,
-        namespace: str | None = None,
-        *,
-        dependencies: Sequence[Any] = (),
-        ordered: bool | None = None,
-    ) -> Any:
-        """Register a handler, and return it as it is; raise `InvalidHandler` if it could never run.
-
-        `dependencies` run first, before the payload is validated, in the given order; `ordered` overrides the server's.
-        """
-        registration = Registration(event, namespace or "/")
-
-        def register(handler: F) -> F:
-            stored = self._stored(handler, registration, dependencies, ordered)
-            self.handlers.setdefault(registration.namespace, {})[event] = stored
-            return handler
-
-        if handler is None:
-            return register
-        register(handler)
-        return None
-
-    @overload
-    def event(self, handler: F) -> F: ...
-    @overload
-    def event(
-        self,
-        *,
-        namespace: str | None = None,
-        dependencies: Sequence[Any] = (),
-        ordered: bool | None = None,
-    ) -> Callable[[F], F]: ...
-    def event(self, handler: Callable[..., Any] | None = None, **options: Any) -> Any:
-        """Register a handler of the event that has its name."""
-
-        def register(handler: F) -> F:
-            return self.on(handler.__name__, **options)(handler)  # type: ignore[no-any-return]
-
-        return register if handler is None else register(handler)
-
-    def include_router(
-        self, router: SocketRouter, *, prefix: str = "", dependencies: Sequence[Any] = ()
-    ) -> None:
-        """Register the handlers that `router` has now."""
-        for each in router.routes:
-            route = each.below(prefix, None, dependencies)
-            self.on(
-                route.event,
-                route.handler,
-                route.namespace,
-                dependencies=route.dependencies,
-                ordered=route.ordered,
-            )
+    def add_route(self, route: Route) -> None:
+        registration = Registration(route.event, route.namespace or "/")
+        stored = self._stored(route.handler, registration, route.dependencies, route.ordered)
+        self.handlers.setdefault(registration.namespace, {})[route.event] = stored
 
     def register_namespace(self, namespace_handler: Any) -> None:
         """Register a namespace that is a class: an instance of `AsyncNamespace`, ours or python-socketio's.
