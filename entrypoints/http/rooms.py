@@ -22,13 +22,14 @@ from application.use_cases.realtime.rooms import (
 )
 from domain.identity import UserId
 from domain.messages import LONGEST_HISTORY, History, Message
-from domain.rooms import Person, Room, RoomId, RoomKind, RoomName
+from domain.rooms import RoomId, RoomKind, RoomName
 from entrypoints.http.envelope import (
     ApiModel,
     CreatedEnvelope,
     Envelope,
     MayBeLeftOut,
     Parsed,
+    Plain,
     locate,
 )
 from entrypoints.http.paging import Page, PageQuery
@@ -75,23 +76,12 @@ class RoomBody(ApiModel):
     """A place where users talk."""
 
     id: UUID = Field(examples=[_ROOM_ID])
-    name: str = Field(examples=["Lobby"])
+    name: Plain = Field(examples=["Lobby"])
     kind: KindField
     owner: UUID | None = Field(
         description="The user who created it; null if they were deleted.", examples=[_USER_ID]
     )
     created_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
-
-    @classmethod
-    def of(cls, room: Room) -> Self:
-        """Present `room`."""
-        return cls(
-            id=room.id,
-            name=room.name.value,
-            kind=room.kind,
-            owner=room.owner,
-            created_at=room.created_at,
-        )
 
 
 class PersonBody(ApiModel):
@@ -99,11 +89,6 @@ class PersonBody(ApiModel):
 
     id: UUID = Field(examples=[_USER_ID])
     name: str = Field(examples=["Ada Lovelace"])
-
-    @classmethod
-    def of(cls, person: Person) -> Self:
-        """Present `person`."""
-        return cls(id=person.id, name=person.name)
 
 
 class MessageBody(ApiModel):
@@ -125,7 +110,7 @@ class MessageBody(ApiModel):
             id=message.id,
             room=message.room,
             seq=message.seq,
-            user=PersonBody.of(message.author),
+            user=PersonBody.present(message.author),
             text=message.text,
             at=message.at,
         )
@@ -177,7 +162,7 @@ async def list_rooms(
 ) -> Envelope[Page[RoomBody]]:
     """List the rooms that the caller may enter. The default order is by name."""
     found = await list_rooms(caller, query.request())
-    return Envelope(data=Page.of(found, query, RoomBody.of))
+    return Envelope(data=Page.of(found, query, RoomBody.present))
 
 
 @router.post("", status_code=201, dependencies=[GuardedRoute])
@@ -191,7 +176,7 @@ async def create_room(
     """Create a room. The caller is its owner, and its first member if it is private."""
     room = await create_room(caller, body.name, body.kind)
     locate(request, response, f"rooms/{room.id}")
-    return CreatedEnvelope(data=RoomBody.of(room))
+    return CreatedEnvelope(data=RoomBody.present(room))
 
 
 @router.get("/{room_id}", dependencies=[GuardedRoute])
@@ -199,7 +184,7 @@ async def get_room(
     room_id: UUID, caller: VerifyPermissionDep, get_room: UseCase[GetRoom]
 ) -> Envelope[RoomBody]:
     """Get a room that the caller may enter."""
-    return Envelope(data=RoomBody.of(await get_room(caller, RoomId(room_id))))
+    return Envelope(data=RoomBody.present(await get_room(caller, RoomId(room_id))))
 
 
 @router.get("/{room_id}/members", dependencies=[GuardedRoute])
@@ -211,7 +196,7 @@ async def list_members(
 ) -> Envelope[Page[PersonBody]]:
     """List the members of a private room, by name."""
     found = await list_members(caller, RoomId(room_id), query.request())
-    return Envelope(data=Page.of(found, query, PersonBody.of))
+    return Envelope(data=Page.of(found, query, PersonBody.present))
 
 
 @router.put("/{room_id}/members/{user_id}", dependencies=[GuardedRoute])
@@ -238,7 +223,7 @@ async def list_present(
 ) -> Envelope[Sequence[PersonBody]]:
     """List the users who have joined the room with a connection."""
     return Envelope(
-        data=[PersonBody.of(person) for person in await list_present(caller, RoomId(room_id))]
+        data=[PersonBody.present(person) for person in await list_present(caller, RoomId(room_id))]
     )
 
 
