@@ -148,6 +148,10 @@ class HttpSettings:
     """Largest request body on the authentication routes."""
     avatar_body_limit: Size = 2 * 1024 * 1024
     """Largest image that can become an avatar."""
+    keep_alive: Interval = timedelta(seconds=75)
+    """Time that a connection may be idle between two requests. Longer than that of a proxy in front."""
+    drain: AtMostAMinute | None = None
+    """Time that a stopping API still serves, so that a balancer takes it out. Default: 5s when deployed, else 0."""
     stop_timeout: Timeout = timedelta(seconds=30)
     """Time that a stopping API has to finish its running requests."""
     cors: CorsSettings = CorsSettings()

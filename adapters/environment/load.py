@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from datetime import timedelta
 from typing import Any, get_type_hints
 
 from pydantic import ValidationError
@@ -45,6 +46,12 @@ def _settings(values: Mapping[type, Mapping[str, Any]]) -> Settings:
         settings,
         keys=_made(KeyVariables, values).settings(
             generate_in=None if deployed else settings.data_dir / "keys"
+        ),
+        http=replace(
+            settings.http,
+            drain=timedelta(seconds=5 * deployed)
+            if settings.http.drain is None
+            else settings.http.drain,
         ),
         sessions=replace(
             sessions,

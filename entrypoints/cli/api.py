@@ -67,6 +67,9 @@ def options(settings: Settings) -> dict[str, Any]:
         "ws_ping_interval": 20.0,
         "ws_ping_timeout": 20.0,
         "server_header": False,
+        "timeout_keep_alive": ceil(settings.http.keep_alive.total_seconds()),
+        # A worker that replaces another one (SIGHUP) has this long to start.
+        "timeout_worker_healthcheck": 60,
         "timeout_graceful_shutdown": ceil(settings.http.stop_timeout.total_seconds()),
     }
 

@@ -98,8 +98,9 @@ def api(
 ) -> None:
     """Serve the HTTP API.
 
-    It refuses to start while a server does not answer or migrations are missing. SIGTERM ends it once the requests
-    in flight are answered, after PORTICO_HTTP_STOP_TIMEOUT at the latest.
+    It refuses to start while a server does not answer or migrations are missing. SIGTERM ends it after
+    PORTICO_HTTP_DRAIN, once the requests in flight are answered, PORTICO_HTTP_STOP_TIMEOUT later at the latest. With
+    two workers or more, SIGHUP replaces them one by one.
     """
     from entrypoints.cli.api import serve
 

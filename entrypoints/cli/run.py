@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import timedelta
 from typing import NoReturn
 
 import uvicorn
@@ -178,11 +179,15 @@ def _processes(
             ),
             is_ready=api_is_ready if name == "api" else has_heartbeat,
             ready_within=_READY_WITHIN,
-            stop_within=settings.http.stop_timeout.total_seconds() + _MARGIN,
+            stop_within=_stop_within(settings.http),
             output=sys.stderr.fileno(),
         )
         for name in ("api", "worker", "beat")
     ]
+
+
+def _stop_within(http: HttpSettings) -> float:
+    return ((http.drain or timedelta(0)) + http.stop_timeout).total_seconds() + _MARGIN
 
 
 async def _raise_when_dead(server: Running) -> NoReturn:
@@ -210,7 +215,7 @@ async def _run_with_reload(settings: Settings, *, json: bool) -> None:
         ),
         is_ready=is_ready,
         ready_within=_READY_WITHIN,
-        stop_within=settings.http.stop_timeout.total_seconds() + _MARGIN,
+        stop_within=_stop_within(settings.http),
         output=None,
     )
     try:

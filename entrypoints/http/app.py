@@ -1,7 +1,8 @@
 """The FastAPI application: routes, middleware, start and stop."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, nullcontext
+from datetime import timedelta
 
 from fastapi import APIRouter, FastAPI
 
@@ -11,6 +12,7 @@ from bootstrap import Container
 from entrypoints import garbage_collection
 from entrypoints.http import docs, health, v1
 from entrypoints.http.companion import Companion
+from entrypoints.http.draining import DRAINING, Draining
 from entrypoints.http.middleware import middleware
 from entrypoints.http.openapi import DescribedAPI
 from entrypoints.http.permissions import guarded_routes
@@ -43,6 +45,7 @@ def create_app(
     attach(app.state, container)
     app.state.companion = None
     app.state.owns_process = owns_process
+    app.state.draining = Draining(settings.http.drain or timedelta(0))
     return app
 
 
@@ -73,8 +76,9 @@ def _check_routes(app: DescribedAPI) -> None:
 
 
 @asynccontextmanager
-async def _lifespan(app: DescribedAPI) -> AsyncIterator[None]:
+async def _lifespan(app: DescribedAPI) -> AsyncIterator[Mapping[str, object]]:
     container: Container = app.state.container
+    draining: Draining = app.state.draining
     async with bootstrap.running(container):
         await ready(container)
         _check_routes(app)  # again: routes may have been added since
@@ -90,4 +94,5 @@ async def _lifespan(app: DescribedAPI) -> AsyncIterator[None]:
         ):
             if app.state.owns_process:
                 garbage_collection.freeze_heap()
-            yield
+            with draining.on_sigterm() if app.state.owns_process else nullcontext():
+                yield {DRAINING: draining}

@@ -2,8 +2,10 @@
 
 import structlog
 from pydantic import Field
+from starlette.requests import Request
 
 from application.use_cases.health import CheckReadiness
+from entrypoints.http.draining import Draining
 from entrypoints.http.envelope import ApiModel, Envelope
 from entrypoints.http.errors import NotReady
 from entrypoints.http.router import Router
@@ -32,11 +34,16 @@ async def check_liveness() -> Envelope[None]:
 
 
 @router.get("/readyz", dependencies=[PublicRoute])
-async def check_readiness(check_readiness: UseCase[CheckReadiness]) -> Envelope[ReadinessBody]:
-    """Return 200 if PostgreSQL, its schema and Redis are ready, else 503.
+async def check_readiness(
+    request: Request, check_readiness: UseCase[CheckReadiness]
+) -> Envelope[ReadinessBody]:
+    """Return 200 if PostgreSQL, its schema and Redis are ready and the process is not draining, else 503.
 
     Other dependencies that do not answer are listed in `degraded`. The result is at most a second old.
     """
+    draining: Draining = request.app.state.draining
+    if draining.has_begun:
+        raise NotReady(("draining",))
     readiness = await check_readiness()
     if not readiness.is_ready:
         _log.warning("not ready", down=readiness.down, reasons=readiness.reasons)

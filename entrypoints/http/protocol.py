@@ -23,6 +23,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from entrypoints.http.draining import DRAINING, Draining
 from entrypoints.http.errors import problem_response
 from entrypoints.http.middleware import SECURITY_HEADERS
 from entrypoints.http.request_context import begin_request
@@ -51,6 +52,9 @@ class TimeoutProtocol(HttpToolsProtocol):
     min_rate = 1024
     """Bytes a second."""
 
+    last_call = 2.0
+    """Seconds that an idle connection of a process that has drained has for one more request."""
+
     max_head = 64 * 1024
     """Bytes; one read may exceed it."""
 
@@ -62,6 +66,8 @@ class TimeoutProtocol(HttpToolsProtocol):
         joining = JoiningTransport(transport, self.loop)  # type: ignore[arg-type]  # uvicorn narrows it too
         super().connection_made(joining)
         self.flow = _SequentialFlow(joining, self)
+        self._draining: Draining | None = self.app_state.get(DRAINING)
+        self._last_call: asyncio.TimerHandle | None = None
         self.final_error: HTTPException | None = None
         """The last response of this connection, sent after those to earlier requests."""
         self._running: RequestResponseCycle | None = None
@@ -73,6 +79,10 @@ class TimeoutProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._watch.cancel()
+        if self._last_call is not None:
+            self._last_call.cancel()
+        # uvicorn keeps it after a reset, and with it all that belongs to the connection.
+        self._unset_keepalive_if_required()
         super().connection_lost(exc)
         # uvicorn notifies only the last of the pipelined requests.
         if self._running is not None and not self._running.response_complete:
@@ -132,6 +142,8 @@ class TimeoutProtocol(HttpToolsProtocol):
         self._is_in_head = False
         # Trailers land in this list, which nobody reads: the checks of the headers have not seen them.
         self.headers = []
+        if self._draining is not None and self._draining.has_begun:
+            self.cycle.keep_alive = False
         if self.expect_100_continue:
             # A response sent before the body is read: its late bytes would look like the next request.
             self.cycle.keep_alive = False
@@ -155,6 +167,18 @@ class TimeoutProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         super().resume_writing()
         self._unsent = None
+
+    def shutdown(self) -> None:
+        """Close the connection after the answers that are owed; uvicorn calls it when the process stops.
+
+        A request may be on its way on an idle connection. So after a drain it is closed with the answer to that, or
+        after `last_call`.
+        """
+        if self._draining is None or not self._draining.has_begun or self._is_answering():
+            super().shutdown()
+        else:
+            self._unset_keepalive_if_required()
+            self._last_call = self.loop.call_later(self.last_call, super().shutdown)
 
     def send_400_response(self, msg: str) -> None:
         """Respond to invalid HTTP; uvicorn calls it."""
@@ -198,7 +222,9 @@ class TimeoutProtocol(HttpToolsProtocol):
             self.transport.abort()
             return
         is_paused = self.flow.read_paused and not self._yields
-        if is_paused or (self._is_in_head and self._is_answering()):
+        # Then uvicorn's own clock runs.
+        is_idle = self.timeout_keep_alive_task is not None and not self._has_started
+        if is_paused or is_idle or (self._is_in_head and self._is_answering()):
             self._restart_clock()
         elif self.loop.time() - self._since > self.timeout + self._allowance():
             self._reject(HTTPException(HTTPStatus.REQUEST_TIMEOUT, "The request came too slowly"))

@@ -5,12 +5,13 @@ import json
 import logging
 import re
 import socket
+import struct
 import sys
 import threading
 import time
 from base64 import b64encode
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -523,6 +524,74 @@ async def test_a_large_answer_has_the_time_that_its_size_takes() -> None:
 
 
 # --- other ways to keep a connection ------------------------------------------------------------
+
+
+async def test_an_idle_connection_has_more_time_than_a_slow_request(hurried_port: int) -> None:
+    """A proxy keeps its connections for a minute; one that we closed first would be a 502."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", hurried_port)
+    for idle in (2 * Hurried.timeout, 0):
+        writer.write(LIVEZ)
+        await reader.readuntil(b"null}")
+        await asyncio.sleep(idle)
+    writer.close()
+
+
+async def test_a_reset_connection_leaves_no_clock_behind() -> None:
+    made: list[TimeoutProtocol] = []
+
+    class Noted(TimeoutProtocol):
+        lost = asyncio.Event()
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            made.append(self)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            self.lost.set()
+
+    async with serving(create_app(container=World().container), IN_MEMORY, http=Noted) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(LIVEZ)
+        await reader.readuntil(b"null}")
+        connection = writer.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+        async with asyncio.timeout(5):
+            await Noted.lost.wait()
+
+    assert made[0].timeout_keep_alive_task is None
+
+
+async def test_a_draining_process_says_goodbye_on_each_connection() -> None:
+    """Also on one that is idle when the listeners close: a request may be on its way."""
+    app = create_app(container=World().container)
+    readyz = LIVEZ.replace(b"livez", b"readyz")
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(serving(app, IN_MEMORY))
+        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        for reader, writer in idle:
+            writer.write(LIVEZ)
+            await reader.readuntil(b"null}")
+
+        app.state.draining.has_begun = True
+        assert_problem(await exchange(port, readyz), 503, "platform.not_ready")
+        assert b"connection: close" in await exchange(port, LIVEZ)
+
+        stopping = asyncio.create_task(stack.aclose())
+        while True:  # until the listener is closed
+            try:
+                _, late = await asyncio.open_connection("127.0.0.1", port)
+            except ConnectionError:
+                break
+            late.close()
+        for reader, writer in idle:
+            writer.write(LIVEZ)
+            answer = await reader.read()
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            assert b"connection: close" in answer
+            writer.close()
+        await stopping
 
 
 async def test_empty_lines_between_requests_keep_no_connection(hurried_port: int) -> None:

@@ -15,10 +15,11 @@ from entrypoints.cli.api import options
 
 @asynccontextmanager
 async def serving(app: Any, settings: Settings, **changes: Any) -> AsyncIterator[int]:
-    """Serve `app` as `portico api` does, but for `changes`; yield the port."""
+    """Serve `app` as `portico api` does, but for `changes`, and one second for an idle connection; yield the port."""
     listening = socket.create_server(("127.0.0.1", 0))
     port: int = listening.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(app, **(options(settings) | {"loop": "none"} | changes)))
+    of_tests = {"loop": "none", "timeout_keep_alive": 1}
+    server = uvicorn.Server(uvicorn.Config(app, **(options(settings) | of_tests | changes)))
     task = asyncio.create_task(server.serve(sockets=[listening]))
     try:
         yield port  # a client that connects before the server has started waits in its backlog

@@ -64,7 +64,9 @@ def problems(**overrides: object) -> dict[str, str]:
 def test_without_any_variable_the_settings_are_the_defaults_of_production() -> None:
     defaults = Settings()
     assert load_settings() == replace(
-        defaults, sessions=replace(defaults.sessions, require_fresh_ciphertext=True)
+        defaults,
+        http=replace(defaults.http, drain=timedelta(seconds=5)),
+        sessions=replace(defaults.sessions, require_fresh_ciphertext=True),
     )
 
 
@@ -186,6 +188,16 @@ def test_encrypted_passwords_must_be_fresh_where_the_service_is_deployed(
 
     sessions = load_settings(environment=environment, require_fresh_ciphertext="on").sessions
     assert sessions.require_fresh_ciphertext
+
+
+@pytest.mark.parametrize("environment", Environment)
+def test_an_api_drains_where_the_service_is_deployed(environment: Environment) -> None:
+    drain = load_settings(environment=environment).http.drain
+    assert drain == timedelta(seconds=5 if environment.deployed else 0)
+
+    assert load_settings(environment=environment, http_drain="1s").http.drain == timedelta(
+        seconds=1
+    )
 
 
 # --- what values mean ---------------------------------------------------------------------------

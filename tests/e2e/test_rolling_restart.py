@@ -1,0 +1,96 @@
+"""A rolling restart under load: no client sees it, not even one that keeps its connection and never tries again."""
+
+import asyncio
+import signal
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from local_stack.servers import choose_ports
+from tests.e2e.command import Started, addresses, starting
+from tests.e2e.fleet import migrated
+from tests.support.servers import Servers
+
+pytestmark = [pytest.mark.server, pytest.mark.timeout(400)]
+
+CLIENTS = 48
+REQUEST = b"GET /livez HTTP/1.1\r\nHost: portico.test\r\n\r\n"
+
+
+async def client(port: int, ended: asyncio.Event, seen: Counter[str]) -> None:
+    """Send one request after the other over one connection, and open another one only when told that it closes."""
+    while not ended.is_set():
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        seen["connections"] += 1
+        closes = False
+        while not closes and not ended.is_set():
+            try:
+                writer.write(REQUEST)
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readuntil(b"null}")
+            except (ConnectionError, asyncio.IncompleteReadError) as error:
+                seen[f"failed: {error!r}"] += 1
+                break
+            seen["answered" if head.startswith(b"HTTP/1.1 200 ") else f"failed: {head!r}"] += 1
+            closes = b"connection: close" in head.lower()
+            await asyncio.sleep(0.02)
+        writer.close()
+
+
+def workers(api: Started) -> set[int]:
+    """Return the ids of the processes that serve."""
+    found = set()
+    for child in psutil.Process(api.process.pid).children():
+        with suppress(psutil.Error):  # it has just ended
+            if "resource_tracker" not in " ".join(child.cmdline()):
+                found.add(child.pid)
+    return found
+
+
+async def replaced(api: Started, old: set[int]) -> None:
+    """Return once two other processes serve in place of `old`."""
+    async with asyncio.timeout(300):
+        while len(now := workers(api)) != 2 or now & old:
+            assert api.process.poll() is None, api.said()
+            await asyncio.sleep(0.1)
+
+
+def test_a_rolling_restart_fails_no_request(servers: Servers, worker: int, tmp_path: Path) -> None:
+    port = choose_ports(("http",), {})["http"]
+    variables = addresses(
+        servers,
+        PORTICO_POSTGRES_URL=migrated(servers.postgres_url, f"portico_rolling_{worker}"),
+        PORTICO_HTTP_DRAIN="500ms",
+    )
+    command = ("api", "--port", str(port), "--workers", "2")
+    with starting(*command, directory=tmp_path, **variables) as api:
+        api.wait_until(lambda: answers(port))
+
+        seen = asyncio.run(restarted_under_load(api, port))
+
+        assert api.stop(signal.SIGTERM) == 0
+    assert [what for what in seen if what.startswith("failed")] == []
+    assert seen["connections"] >= 2 * CLIENTS  # each was told to leave
+
+
+def answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/livez").is_success
+    except httpx.TransportError:
+        return False
+
+
+async def restarted_under_load(api: Started, port: int) -> Counter[str]:
+    """Return what the clients have seen until both processes were replaced."""
+    old, ended, seen = workers(api), asyncio.Event(), Counter[str]()
+    async with asyncio.TaskGroup() as clients:
+        for _ in range(CLIENTS):
+            clients.create_task(client(port, ended, seen))
+        api.process.send_signal(signal.SIGHUP)
+        await replaced(api, old)
+        ended.set()
+    return seen
