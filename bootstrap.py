@@ -14,7 +14,7 @@ from adapters.celery.publishing_options import CeleryPublishingOptionsPolicy
 from adapters.environment.load import load_settings
 from adapters.environment.sources import names_environment
 from adapters.imaging.avatar_images import PillowAvatarImages
-from adapters.injection import Later, containers, providers
+from adapters.injection import Later, absent, containers, providers
 from adapters.memory.access_cache import LocalAccessCache, MemoryAccessCache
 from adapters.memory.access_versions import MemoryAccessVersions
 from adapters.memory.audit_log import MemoryAuditLog
@@ -62,7 +62,6 @@ from adapters.s3.object_store import S3ObjectStore
 from adapters.security.common_passwords import ZxcvbnCommonPasswords
 from adapters.security.device_cookies import HmacDeviceCookies
 from adapters.security.key_directory import make_keys, rotate_keys
-from adapters.security.keys import Keys, load_keys
 from adapters.security.pool import HashingPool
 from adapters.system import SystemClock, SystemSecrets, Uuid7Generator
 from application.outbox_relay import OutboxRelay
@@ -183,9 +182,11 @@ from domain.scheduling.firing import Sun
 
 if TYPE_CHECKING:
     from adapters.mongo.client import MongoClient
+    from adapters.security.keys import Keys
 
 __all__ = [
     "Container",
+    "absent",
     "build",
     "build_without_keys",
     "configure_logging",
@@ -253,7 +254,7 @@ class Container(containers.DeclarativeContainer):
     """
 
     settings = providers.Dependency(instance_of=Settings)
-    keys = providers.Dependency(instance_of=Keys)
+    keys: providers.Dependency[Any] = providers.Dependency()
     stores = settings.provided.stores
 
     clock = providers.Singleton(SystemClock)
@@ -599,6 +600,8 @@ def build(settings: Settings) -> Container:
     Raise `UnresolvedFields` if the container cannot build a use case, and `UnresolvedRepositories` if a unit of work
     lacks a repository.
     """
+    from adapters.security.keys import load_keys  # noqa: PLC0415 - see `Later`
+
     keys, key_problems = load_keys(settings.keys, settings.environment)
     problems = tuple(dict.fromkeys((*problems_of(settings), *key_problems)))
     if problems or keys is None:
@@ -617,7 +620,7 @@ def build_without_keys(settings: Settings) -> Container:
     return _container(settings, providers.Singleton(_load_keys, settings))
 
 
-def _container(settings: Settings, keys: providers.Provider[Keys]) -> Container:
+def _container(settings: Settings, keys: "providers.Provider[Keys]") -> Container:
     if _UNRESOLVED:
         raise UnresolvedFields(_UNRESOLVED)
     container = Container(settings=providers.Object(settings), keys=keys)
@@ -625,7 +628,9 @@ def _container(settings: Settings, keys: providers.Provider[Keys]) -> Container:
     return container
 
 
-def _load_keys(settings: Settings) -> Keys:
+def _load_keys(settings: Settings) -> "Keys":
+    from adapters.security.keys import load_keys  # noqa: PLC0415 - see `Later`
+
     keys, problems = load_keys(settings.keys, settings.environment)
     if keys is None:
         raise UnsafeSettings(problems)

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @contextmanager
-def _absent(*names: str) -> Iterator[None]:
+def absent(*names: str) -> Iterator[None]:
     """Let imports of modules that are not loaded yet fail in the block, as if they were not installed."""
     hidden = [name for name in names if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: "not there", says Python's reference
@@ -20,10 +20,10 @@ def _absent(*names: str) -> Iterator[None]:
 
 
 # It imports them where they are installed, for a way of wiring that we do not use: 20 MB in each worker and beat.
-with _absent("fastapi", "starlette", "werkzeug", "flask"):
+with absent("fastapi", "starlette", "werkzeug", "flask"):
     from dependency_injector import containers, providers
 
-__all__ = ["Later", "containers", "providers"]
+__all__ = ["Later", "absent", "containers", "providers"]
 
 
 class Later:

@@ -21,11 +21,14 @@ from pathlib import PurePath
 from typing import TextIO
 from uuid import UUID
 
-import structlog
-from structlog.tracebacks import ExceptionDictTransformer
-from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
-
+from adapters.injection import absent
 from application.settings import Settings
+
+# Its tracebacks for people, which we do not print, would load rich: 4 MB.
+with absent("rich"):
+    import structlog
+    from structlog.tracebacks import ExceptionDictTransformer
+    from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 _MASK = "[masked]"
 _SECRET_NAME = re.compile(

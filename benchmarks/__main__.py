@@ -18,6 +18,7 @@ from benchmarks import (
     guarded,
     lists,
     log_in,
+    memory,
     report,
     socket_events,
     start,
@@ -33,6 +34,7 @@ _PARTS = {
     "log-in": log_in.measure,
     "socket": socket_events.measure,
     "tasks": tasks.measure,
+    "memory": memory.measure,
     "beat": beat.measure,
 }
 _ROWS = {
@@ -43,6 +45,7 @@ _ROWS = {
     "log-in": {2},
     "socket": {5},
     "tasks": {6, 7},
+    "memory": {16},
     "beat": {8, 9, 10, 11, 12, 16},
 }
 _LONGEST = 900.0

@@ -3,6 +3,11 @@
 import gc
 
 
+def put_off() -> None:
+    """Collect nothing until `freeze_heap`: what is imported is no garbage, and to look takes a sixth of a start."""
+    gc.disable()
+
+
 def freeze_heap() -> None:
     """Collect once, and from then on look only at what is made later, and less often. Call it once all is loaded.
 
@@ -13,3 +18,4 @@ def freeze_heap() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+    gc.enable()

@@ -11,9 +11,6 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-
 from adapters.key_files import NAME_KEY_FILE, active_file, next_file, retired_until
 from application.settings import SessionSettings
 
@@ -104,6 +101,10 @@ def _prune(directory: Path, purpose: str, now: datetime) -> None:
 
 
 def _new_key(purpose: str) -> bytes:
+    # Processes that make no key do not load it.
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import rsa  # noqa: PLC0415
+
     key = rsa.generate_private_key(public_exponent=65537, key_size=_BITS[purpose])
     return key.private_bytes(
         serialization.Encoding.PEM,

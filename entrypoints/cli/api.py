@@ -24,7 +24,7 @@ from local_stack.stack import running_stack
 _log = logging.getLogger("portico.cli")
 
 # By name: entrypoints do not know each other, and every worker process loads it for itself.
-APPLICATION = "entrypoints.api:create_api"
+APPLICATION = "entrypoints.api_process:create_api"
 
 
 def serve(*, host: str | None, port: int | None, workers: int | None, patience: float) -> None:

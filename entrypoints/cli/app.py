@@ -102,6 +102,9 @@ def api(
     PORTICO_HTTP_DRAIN, once the requests in flight are answered, PORTICO_HTTP_STOP_TIMEOUT later at the latest. With
     two workers or more, SIGHUP replaces them one by one.
     """
+    from entrypoints import garbage_collection
+
+    garbage_collection.put_off()
     from entrypoints.cli.api import serve
 
     serve(host=host, port=port, workers=workers, patience=wait)

@@ -28,6 +28,7 @@ from entrypoints.server_addresses import settings_here
 from local_stack.stack import SERVERS
 
 # By name: entrypoints do not know each other.
+_COMMAND = (sys.executable, "-m", "entrypoints.celery.command")
 _CELERY = (sys.executable, "-m", "celery", "--quiet", "--app", "entrypoints.celery.app")
 
 _ANSWER_WITHIN = 3.0
@@ -129,7 +130,7 @@ def _exec_celery(
     bootstrap.configure_logging(settings)
     asyncio.run(_ready(settings, servers, patience))
     # exec frees the memory that only this command needed: half of it.
-    os.execv(sys.executable, [*_CELERY, *command])  # noqa: S606 - ours
+    os.execv(sys.executable, [*_COMMAND, *command])  # noqa: S606 - ours
 
 
 def _with_addresses(given: Mapping[str, object]) -> Settings:

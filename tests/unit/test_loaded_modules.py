@@ -13,19 +13,30 @@ HTTP = {"fastapi", "starlette", "uvicorn"}
 CELERY = {"celery", "kombu"}
 DOCUMENTS = {"motor", "pymongo", "bson"}
 FILES = {"aioboto3", "aiobotocore", "boto3", "botocore", "aiohttp"}
-HASHES = {"argon2", "zxcvbn"}
+CLIENTS = {"requests", "httpx", "websocket"}
+SECRETS = {"argon2", "zxcvbn", "jose"}
+SHELLS = {"prompt_toolkit", "click_repl"}
 TESTS = {"werkzeug", "pytest"}
-WORKER = "celery.__main__, entrypoints.celery.app"
+WORKER = "entrypoints.celery.command, entrypoints.celery.app"
 
 
 @pytest.mark.parametrize(
     ("modules", "unused"),
     [
-        (f"{WORKER}, entrypoints.celery.tasks", HTTP | DOCUMENTS | FILES | HASHES | TESTS),
-        (f"{WORKER}, entrypoints.celery.scheduler", HTTP | DOCUMENTS | FILES | HASHES | TESTS),
-        ("entrypoints.cli.api, entrypoints.http.app", CELERY | FILES | TESTS | {"zxcvbn"}),
-        ("entrypoints.cli.main", HTTP | CELERY | DOCUMENTS | FILES | HASHES | {"sqlalchemy"}),
-        ("entrypoints.cli.app", HTTP | CELERY | DOCUMENTS | FILES | HASHES | {"sqlalchemy"}),
+        (
+            f"{WORKER}, entrypoints.celery.tasks",
+            HTTP | DOCUMENTS | FILES | SECRETS | SHELLS | TESTS,
+        ),
+        (
+            f"{WORKER}, entrypoints.celery.scheduler",
+            HTTP | DOCUMENTS | FILES | SECRETS | SHELLS | TESTS,
+        ),
+        (
+            "entrypoints.cli.api, entrypoints.api_process",
+            CELERY | FILES | CLIENTS | TESTS | {"zxcvbn"},
+        ),
+        ("entrypoints.cli.main", HTTP | CELERY | DOCUMENTS | FILES | SECRETS | {"sqlalchemy"}),
+        ("entrypoints.cli.app", HTTP | CELERY | DOCUMENTS | FILES | SECRETS | {"sqlalchemy"}),
     ],
 )
 def test_a_process_loads_only_what_it_uses(modules: str, unused: set[str]) -> None:

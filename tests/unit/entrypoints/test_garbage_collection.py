@@ -15,6 +15,7 @@ def _as_before() -> Iterator[None]:
     before = gc.get_threshold()
     yield
     gc.unfreeze()
+    gc.enable()
     gc.set_threshold(*before)
 
 
@@ -23,6 +24,14 @@ def test_loaded_objects_are_not_traversed_again() -> None:
 
     assert gc.get_freeze_count() > 0
     assert gc.get_threshold()[0] >= 10_000
+
+
+def test_nothing_is_collected_while_a_process_loads_and_something_afterwards() -> None:
+    garbage_collection.put_off()
+    assert not gc.isenabled()
+
+    garbage_collection.freeze_heap()
+    assert gc.isenabled()
 
 
 @pytest.mark.parametrize("owns_process", [True, False])
