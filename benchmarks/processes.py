@@ -4,9 +4,10 @@ import asyncio
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +15,36 @@ from redis.asyncio import Redis
 
 from benchmarks.servers import Servers
 
+_SHOWN = 3_000
+"""Bytes of a log."""
+
 
 @asynccontextmanager
 async def process(
     module: str, variables: Mapping[str, str], *arguments: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a module until the block ends."""
-    started = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module, *arguments),
-        env={**os.environ, **variables},  # noqa: TID251 - handed on to a child, not read
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=2**20,
-    )
-    try:
-        yield started
-    finally:
-        if started.returncode is None:
-            started.terminate()
-        await started.wait()
+    """Run a module until the block ends; what it logged last is shown if it ended before."""
+    with tempfile.TemporaryFile() as log:
+        started = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", module, *arguments),
+            env={**os.environ, **variables},  # noqa: TID251 - handed on to a child, not read
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+            limit=2**20,
+        )
+        try:
+            yield started
+        except Exception:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(started.wait(), 1)
+                log.seek(max(0, log.seek(0, os.SEEK_END) - _SHOWN))
+                print(log.read().decode(errors="replace"), file=sys.stderr, flush=True)  # noqa: T201 - the reason
+            raise
+        finally:
+            if started.returncode is None:
+                started.terminate()
+            await started.wait()
 
 
 async def answer(started: asyncio.subprocess.Process, order: object = None) -> dict[str, Any]:
