@@ -48,7 +48,7 @@ async def _seconds(command: tuple[str, ...], path: str, environment: Mapping[str
     process = await _start((*command, str(port)), environment)
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(120):
                 while not await _answers(client, path):  # noqa: ASYNC110 - nothing tells
                     await asyncio.sleep(0.01)
             return time.perf_counter() - started
