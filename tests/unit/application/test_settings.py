@@ -166,3 +166,22 @@ def test_nothing_that_shows_settings_shows_a_secret() -> None:
     shown = repr(SAFE)
     for secret in ("pem", "'secret'", "postgresql://", "redis://", "mongodb://"):
         assert secret not in shown
+
+
+def test_the_store_of_files_has_another_origin_than_the_api() -> None:
+    """An uploaded page would act for its readers there."""
+    for url, is_refused in (
+        ("https://id.example.org", True),
+        ("https://id.example.org/", True),
+        ("https://files.example.org", False),
+        ("https://id.example.org:9000", False),
+    ):
+        settings = replace(SAFE, s3=replace(SAFE.s3, public_url=url))
+
+        assert refused(settings) == ["PORTICO_S3_PUBLIC_URL"] * is_refused
+
+
+def test_the_public_address_of_the_store_has_no_path() -> None:
+    settings = replace(SAFE, s3=replace(SAFE.s3, public_url="https://files.example.org/store"))
+
+    assert refused(settings) == ["PORTICO_S3_PUBLIC_URL"]
