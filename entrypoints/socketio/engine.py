@@ -118,13 +118,15 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio has no types
         finally:
             self.upgrading = False
 
-    async def _wait(self, wait: Callable[[], Awaitable[str | bytes]]) -> str | bytes:
-        if not self.upgrading:
-            return await wait()
+    def _wait(self, wait: Callable[[], Awaitable[str | bytes]]) -> Awaitable[str | bytes]:
+        # Every message comes this way, so there is no coroutine about the one that waits for it.
+        return self._wait_briefly(wait()) if self.upgrading else wait()
+
+    async def _wait_briefly(self, message: Awaitable[str | bytes]) -> str | bytes:
         async with asyncio.timeout(
             self.server.limits.upgrade_timeout
         ):  # a TimeoutError is an OSError
-            return await wait()
+            return await message
 
 
 class Engine(engineio.AsyncServer):  # type: ignore[misc]

@@ -1,6 +1,6 @@
 """A registered handler: its plan, and the plan with what tests put in the place of its dependencies."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from fastapi.params import Depends
@@ -38,16 +38,16 @@ class PlannedHandler:
         self._host = host
         self._overridden: tuple[Overrides, Plan] | None = None
 
-    async def run(
+    def run(
         self, sid: str, event: str, namespace: str, arguments: tuple[Any, ...] = (), **facts: Any
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """Handle one event; see `Plan.run`."""
         plan = self.plan
         if self._host.dependency_overrides:
             plan = self._plan_with(self._host.dependency_overrides)
         if plan.needs_connection:
             facts["connection"] = self._host.connection_of(sid, namespace)
-        return await plan.run(sid, event, namespace, arguments, **facts)
+        return plan.run(sid, event, namespace, arguments, **facts)
 
     async def __call__(self, *args: Any) -> Any:
         """Handle one event that is given as python-socketio gives it: its event and namespace first where they vary."""
