@@ -53,8 +53,28 @@ def fleet(
 
     It is long ago that Redis was started, so no user is dirty. `more` are further variables of their environment.
     """
+    variables = variables_of(servers, worker, **more)
+    ports = choose_ports(tuple(f"api-{n}" for n in range(size)), {})
+    with ExitStack() as stack:
+        processes = {}
+        for process, port in ports.items():
+            (directory / process).mkdir()
+            processes[f"http://127.0.0.1:{port}"] = stack.enter_context(
+                starting("api", "--port", str(port), directory=directory / process, **variables)
+            )
+        created = portico("create-admin", directory=directory, **variables)
+        assert created.returncode == 0, created.stderr
+        for url, started in processes.items():
+            started.wait_until(partial(answers, url))
+        fleet = Fleet(tuple(processes), variables["PORTICO_REDIS_URL"])
+        asyncio.run(_pass_dirty_ttl(fleet))
+        yield fleet
+
+
+def variables_of(servers: Servers, worker: int, **more: str) -> dict[str, str]:
+    """Return the variables of processes that share empty databases of their own, which are the `worker`'s."""
     name = f"portico_fleet_{worker}"
-    variables = addresses(
+    return addresses(
         servers,
         PORTICO_POSTGRES_URL=migrated(servers.postgres_url, name),
         PORTICO_REDIS_URL=flushed(servers, worker),
@@ -73,21 +93,6 @@ def fleet(
         PORTICO_ADMIN_PASSWORD=PASSWORD,
         PORTICO_LOG_LEVEL="WARNING",
     )
-    ports = choose_ports(tuple(f"api-{n}" for n in range(size)), {})
-    with ExitStack() as stack:
-        processes = {}
-        for process, port in ports.items():
-            (directory / process).mkdir()
-            processes[f"http://127.0.0.1:{port}"] = stack.enter_context(
-                starting("api", "--port", str(port), directory=directory / process, **variables)
-            )
-        created = portico("create-admin", directory=directory, **variables)
-        assert created.returncode == 0, created.stderr
-        for url, started in processes.items():
-            started.wait_until(partial(_answers, url))
-        fleet = Fleet(tuple(processes), variables["PORTICO_REDIS_URL"])
-        asyncio.run(_pass_dirty_ttl(fleet))
-        yield fleet
 
 
 def sealed(password: str) -> str:
@@ -129,7 +134,8 @@ async def _pass_dirty_ttl(fleet: Fleet) -> None:
     await redis.aclose()
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Return whether a process serves."""
     try:
         return httpx.get(f"{url}/readyz").status_code == 200
     except httpx.TransportError:

@@ -5,10 +5,13 @@ import os
 import signal
 import time
 from pathlib import Path
+from uuid import UUID
 
 from celery.exceptions import Ignore, Reject
 
+from domain.identity import UserId
 from entrypoints.celery.app import app
+from entrypoints.celery.process import container
 from entrypoints.celery.typed import TypedTask
 
 
@@ -18,6 +21,13 @@ async def note(file: str, text: str = "") -> None:
     await asyncio.sleep(0)
     with Path(file).open("a") as lines:  # noqa: ASYNC230 - a test's
         lines.write(f"{text}\n")
+
+
+@app.task(name="test.notify")
+async def notify(user_id: str) -> None:
+    """Notify a user."""
+    opened = await container()
+    await opened.notify()(UserId(UUID(user_id)), "test.notified", {"number": 7})
 
 
 @app.task(name="test.fail")

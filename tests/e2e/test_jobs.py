@@ -19,6 +19,7 @@ from tests.e2e.job_tasks import ODD
 from tests.e2e.jobs import EACH_SECOND, TASKS, Portico, lines, portico_running, settings_of
 from tests.support.processes import kill_all
 from tests.support.servers import Servers
+from tests.support.sockets import Received, connected
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.server
@@ -98,6 +99,18 @@ def test_a_change_is_in_force_without_a_restart(jobs: Portico, tmp_path: Path) -
     time.sleep(2)
     assert len(lines(second)) == removed
     assert jobs.http.get(task).status_code == 404
+
+
+async def test_a_task_notifies_a_user_who_is_connected(jobs: Portico) -> None:
+    user = jobs.data(jobs.http.get("/api/v1/auth/user/info"))
+    task = jobs.make(task="test.notify", args=[user["id"]], enabled=False)
+    token = jobs.http.headers["Authorization"].removeprefix("Bearer ")
+
+    async with connected(jobs.stack.block["API"], auth={"token": token}) as client:
+        notifications = Received(client, "notification")
+        jobs.data(jobs.http.post(f"{task}/run"))
+        assert await notifications.next() == {"kind": "test.notified", "number": 7}
+    jobs.http.delete(task)
 
 
 def test_a_run_that_is_asked_for_happens_even_while_the_task_is_paused(

