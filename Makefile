@@ -31,7 +31,7 @@ test: .venv/ready ## Run every test against real servers
 	$(PYTEST) $(T)
 
 check: .venv/ready ## Everything CI runs
-	@$(MAKE) --no-print-directory --jobs 2 mypy format-check lint pyright contracts
+	@$(MAKE) --no-print-directory --jobs 2 mypy format-check lint pyright contracts collect
 	@$(MAKE) --no-print-directory coverage
 
 ##@ Set up
@@ -75,7 +75,7 @@ lint: .venv/ready ## Lint: ruff, codespell, unused dependencies, slots
 	$(BIN)/deptry .
 	$(BIN)/python -m slotscheck domain application
 
-.PHONY: format-check mypy pyright
+.PHONY: format-check mypy pyright collect
 types: mypy pyright ## Type-check: mypy strict, pyright strict on domain and application
 
 mypy: .venv/ready
@@ -112,6 +112,10 @@ OLDEST := $(shell sed -nE 's/^ *"(fastapi|starlette|uvicorn)(\[[a-z]+\])?>=([0-9
 test-oldest: .venv/ready ## HTTP with the oldest FastAPI, Starlette and uvicorn that pyproject.toml allows
 	@eval "$$($(BIN)/python .ci/uv_environment.py)" && $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target .oldest $(OLDEST)
 	PYTHONPATH=.oldest $(PYTEST) tests/unit/entrypoints/http tests/integration/test_http_server.py
+
+# So that pytest compiles the tests of a new clone once, and not each of its workers.
+collect: .venv/ready
+	@$(BIN)/pytest --collect-only --quiet --quiet $(T) >/dev/null || $(BIN)/pytest --collect-only --quiet --quiet $(T)
 
 coverage: .venv/ready
 	$(BIN)/coverage erase

@@ -68,8 +68,9 @@ def _is_slow_to_trace(item: pytest.Function) -> bool:
     return _suite_of(item.path) == "e2e" and item.path.stem != "test_cli"
 
 
-# All orders of steps, and all kinds of callers of all routes: the code that they run is that of other tests.
-_SLOW_TO_TRACE = ("test_guard_orders", "test_http_every_route")
+# All orders of steps, all callers of all routes, all changes of all clocks: the code that they run is that of other
+# tests.
+_SLOW_TO_TRACE = ("test_guard_orders", "test_http_every_route", "test_scheduling_zones")
 
 
 def _places_of(files: Iterable[Path]) -> dict[Path, float]:
