@@ -127,7 +127,7 @@ async def test_only_complete_handshakes_at_the_path_of_socketio_open_a_websocket
         assert_problem(answer, 400, "http.malformed")
 
 
-async def test_what_a_handshake_expects_beforehand_changes_nothing(service: Service) -> None:
+async def test_an_expect_header_in_a_handshake_changes_nothing(service: Service) -> None:
     answer = await asyncio.wait_for(
         _first_line(service.port, HANDSHAKE + b"Expect: 100-continue\r\n\r\n"), 5
     )
@@ -208,7 +208,7 @@ async def test_only_pages_of_allowed_origins_connect(
 # --- the end of connections ---------------------------------------------------------------------
 
 
-async def test_who_opens_a_websocket_and_joins_nothing_is_cut_off(service: Service) -> None:
+async def test_a_websocket_that_joins_no_namespace_is_closed(service: Service) -> None:
     limits = service.sio.limits
     service.sio.limits = Limits(connect_timeout=0.2)
     url = f"ws://127.0.0.1:{service.port}/socket.io/?EIO=4&transport=websocket"

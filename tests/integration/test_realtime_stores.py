@@ -88,7 +88,7 @@ async def fleet(
         yield Fleet(containers, urls)
 
 
-async def test_what_is_sent_to_one_process_arrives_once_at_the_clients_of_both(
+async def test_an_event_of_one_process_arrives_once_at_the_clients_of_both(
     fleet: Fleet,
 ) -> None:
     ada = await fleet.given_user()
@@ -120,7 +120,7 @@ async def test_what_is_sent_to_one_process_arrives_once_at_the_clients_of_both(
 
 
 @pytest.mark.parametrize("is_channel_cut", [False, True])
-async def test_who_may_be_connected_no_more_is_disconnected_within_a_second_on_every_process(
+async def test_a_user_who_may_not_connect_any_more_is_disconnected_within_a_second_on_every_process(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, *, is_channel_cut: bool
 ) -> None:
     """Also when no process hears of another: each asks the stores."""

@@ -58,5 +58,5 @@ def later_ones() -> list[Later]:
 
 
 @pytest.mark.parametrize("later", later_ones(), ids=lambda later: later.name)
-def test_what_is_imported_later_is_there_and_provides_its_type(later: Later) -> None:
+def test_a_part_that_is_imported_later_provides_its_type(later: Later) -> None:
     assert later.provides in later.made.__mro__

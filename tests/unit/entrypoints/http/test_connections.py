@@ -60,7 +60,9 @@ async def test_a_connection_is_shown_with_its_user_and_client(admin_web: Web) ->
     }
 
 
-async def test_an_ended_connection_is_told_to_all_processes_and_audited(admin_web: Web) -> None:
+async def test_an_ended_connection_is_announced_to_all_processes_and_audited(
+    admin_web: Web,
+) -> None:
     ada = await admin_web.world.given(a_user())
     (sid,) = await given_connections(admin_web, ada, 1)
     heard = admin_web.world.container.event_emitter().subscribe()
@@ -80,7 +82,7 @@ async def test_a_connection_that_does_not_exist_is_not_found(admin_web: Web) -> 
     assert response.json()["error"] == "connections.not_found"
 
 
-async def test_what_is_no_sid_is_refused(admin_web: Web) -> None:
+async def test_a_malformed_sid_is_refused(admin_web: Web) -> None:
     for sid in ("%00", "%25", "x", "x" * 21, "x" * 10_000):
         response = await admin_web.client.delete(f"{CONNECTIONS}/{sid}")
 

@@ -21,7 +21,7 @@ from tests.support.realtime import Sockets
 from tests.support.world import World
 
 NOT_ALLOWED, INVALID = 1008, 1007
-NOBODY = str(UUID(int=0))
+UNKNOWN = str(UUID(int=0))
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ async def test_joining_says_who_is_there_and_is_seen_by_them(
         }
 
 
-async def test_who_has_left_gets_nothing_any_more(
+async def test_a_user_who_has_left_gets_no_more_events(
     world: World, sockets: Sockets, ada: User, grace: User
 ) -> None:
     room = await a_room(world, ada)
@@ -107,7 +107,9 @@ async def test_who_has_left_gets_nothing_any_more(
         assert not other.has_received("chat.receive")
 
 
-async def test_what_was_missed_is_in_the_history(world: World, sockets: Sockets, ada: User) -> None:
+async def test_missed_messages_are_in_the_history(
+    world: World, sockets: Sockets, ada: User
+) -> None:
     room = await a_room(world, ada)
     async with await sockets.client(ada) as client:
         for number in range(1, 6):
@@ -136,7 +138,7 @@ async def test_a_message_that_is_sent_again_is_stored_once(
         assert await say(client, room, "hi", id=chosen) == first
 
 
-async def test_typing_is_told_to_the_room(
+async def test_typing_is_announced_to_the_room(
     world: World, sockets: Sockets, ada: User, grace: User
 ) -> None:
     room = await a_room(world, ada)
@@ -157,7 +159,7 @@ async def test_a_room_of_others_does_not_exist(
 ) -> None:
     room = await a_room(world, ada, RoomKind.PRIVATE)
     async with await sockets.client(grace) as client:
-        for room_id in (str(room.id), NOBODY):
+        for room_id in (str(room.id), UNKNOWN):
             ack = await client.call(event, {"room": room_id, "text": "hi"})
             assert ack["error"]["code"] == NOT_ALLOWED
             assert ack["error"]["data"].replace(room_id, "…") == "There is no room …"
@@ -171,16 +173,16 @@ async def test_a_room_of_others_does_not_exist(
         ("room.join", {"room": "tea"}),
         ("room.join", {"room": 7}),
         ("room.join", {"room": b"x"}),
-        ("room.join", [NOBODY]),
-        ("chat.send", {"room": NOBODY}),
-        ("chat.send", {"room": NOBODY, "text": 7}),
-        ("chat.send", {"room": NOBODY, "text": b"hi"}),
-        ("chat.send", {"room": NOBODY, "text": "x" * 4001}),
-        ("chat.send", {"room": NOBODY, "text": "hi", "id": "7"}),
-        ("chat.history", {"room": NOBODY, "after": -1}),
-        ("chat.history", {"room": NOBODY, "after": 2**64}),
-        ("chat.history", {"room": NOBODY, "before": 0}),
-        ("chat.history", {"room": NOBODY, "limit": 101}),
+        ("room.join", [UNKNOWN]),
+        ("chat.send", {"room": UNKNOWN}),
+        ("chat.send", {"room": UNKNOWN, "text": 7}),
+        ("chat.send", {"room": UNKNOWN, "text": b"hi"}),
+        ("chat.send", {"room": UNKNOWN, "text": "x" * 4001}),
+        ("chat.send", {"room": UNKNOWN, "text": "hi", "id": "7"}),
+        ("chat.history", {"room": UNKNOWN, "after": -1}),
+        ("chat.history", {"room": UNKNOWN, "after": 2**64}),
+        ("chat.history", {"room": UNKNOWN, "before": 0}),
+        ("chat.history", {"room": UNKNOWN, "limit": 101}),
     ],
 )
 async def test_a_wrong_payload_is_named(
@@ -209,7 +211,7 @@ async def test_the_events_of_rooms_take_permissions(
         assert ack["error"]["data"] == f"This needs the permission EVENT:{event}"
 
 
-async def test_who_may_join_rooms_no_more_is_taken_out_of_them(
+async def test_a_user_who_may_not_join_rooms_any_more_is_removed_from_them(
     world: World, sockets: Sockets, ada: User, grace: User
 ) -> None:
     room = await a_room(world, ada)
@@ -227,7 +229,7 @@ async def test_who_may_join_rooms_no_more_is_taken_out_of_them(
         assert other.is_connected
 
 
-async def test_who_is_removed_from_a_room_hears_nothing_of_it_any_more(
+async def test_a_user_who_is_removed_from_a_room_gets_no_more_events_of_it(
     world: World, sockets: Sockets, ada: User, grace: User
 ) -> None:
     room = await a_room(world, ada, RoomKind.PRIVATE)
@@ -287,7 +289,7 @@ async def test_an_administrator_ends_a_connection(
     assert await connections(world) == set()
 
 
-async def test_what_the_registry_missed_is_made_up_for(
+async def test_entries_that_the_registry_missed_are_made_up_for(
     world: World, sockets: Sockets, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away(_: object) -> None:

@@ -69,7 +69,7 @@ async def test_the_token_may_be_in_the_header(world: World, sockets: Sockets) ->
         {"Token": "x"},
     ],
 )
-async def test_nobody_connects_without_a_valid_token(sockets: Sockets, auth: Any) -> None:
+async def test_a_connection_without_a_valid_token_is_refused(sockets: Sockets, auth: Any) -> None:
     with pytest.raises(ConnectionRefused) as refused:
         async with sockets.with_auth(auth):
             pass
@@ -79,7 +79,7 @@ async def test_nobody_connects_without_a_valid_token(sockets: Sockets, auth: Any
     assert not sockets.realtime.local.principals
 
 
-async def test_who_is_disabled_cannot_connect(world: World, sockets: Sockets) -> None:
+async def test_a_disabled_user_cannot_connect(world: World, sockets: Sockets) -> None:
     ada = await world.given(a_user())
     client = await sockets.client(ada)
     await world.change(ada, status=UserStatus.DISABLED)
@@ -211,7 +211,9 @@ async def test_other_namespaces_authenticate_alike(world: World) -> None:
         assert not sockets.realtime.local.principals
 
 
-async def test_an_event_of_nobody_is_refused_where_everybody_may_connect(world: World) -> None:
+async def test_an_event_of_an_unknown_user_is_refused_where_everybody_may_connect(
+    world: World,
+) -> None:
     router = SocketRouter(namespace="/open")
 
     @router.on("connect", dependencies=[PublicEvent])

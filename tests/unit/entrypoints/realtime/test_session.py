@@ -90,7 +90,7 @@ async def test_the_end_of_the_session_ends_the_connection(
         assert await other.call("fake.own") == str(ada.id)
 
 
-async def test_who_is_disabled_or_deleted_is_disconnected(
+async def test_a_user_who_is_disabled_or_deleted_is_disconnected(
     world: World, sockets: Sockets, ada: User
 ) -> None:
     grace = await world.given(a_user())

@@ -73,7 +73,7 @@ async def test_others_learn_who_comes_and_goes(world: World, ada: Caller) -> Non
     assert states(events) == [("Ada", "joined"), ("Ada", "left")]
 
 
-async def test_nobody_joins_a_room_that_they_may_not_enter(world: World, ada: Caller) -> None:
+async def test_users_cannot_join_a_room_that_they_may_not_enter(world: World, ada: Caller) -> None:
     private = await world.given_room(a_room(kind=RoomKind.PRIVATE))
     await world.container.open_connection()(ada, SID, HERE)
 
@@ -83,7 +83,7 @@ async def test_nobody_joins_a_room_that_they_may_not_enter(world: World, ada: Ca
         await world.container.list_present()(ada, private.id)
 
 
-async def test_whoever_is_removed_while_they_join_is_not_in_the_room(
+async def test_a_user_who_is_removed_while_they_join_is_not_in_the_room(
     world: World, ada: Caller
 ) -> None:
     owner = await a_caller(world)

@@ -80,7 +80,7 @@ async def test_the_id_of_somebody_elses_message_is_refused(
         await send(bob, lobby.id, "Forged", message_id=message.id)
 
 
-async def test_whoever_may_not_enter_a_room_neither_sends_nor_reads(
+async def test_a_user_who_may_not_enter_a_room_neither_sends_nor_reads(
     world: World, ada: Caller
 ) -> None:
     private = await world.given_room(a_room(kind=RoomKind.PRIVATE))
@@ -123,7 +123,7 @@ class SlowHistory(MemoryMessageHistory):
         return appended
 
 
-async def test_messages_are_emitted_in_the_order_of_the_room_whoever_is_slower() -> None:
+async def test_messages_are_emitted_in_the_order_of_the_room() -> None:
     """Whoever has stored the later one emits the earlier one first."""
     history = SlowHistory()
     world = World(message_history=history)
