@@ -320,7 +320,8 @@ async def test_when_the_server_hangs_those_who_wait_for_a_connection_wait_no_lon
 
         await asyncio.gather(*(give_up() for _ in range(200)))
         server.resume()
-    assert max(gave_up_at) - min(gave_up_at) < patience.total_seconds() / 2
+    # Who waited for a connection first would give up a whole patience later. 200 errors take a busy machine a second.
+    assert max(gave_up_at) - min(gave_up_at) < patience.total_seconds() * 0.9
 
 
 async def test_the_first_call_after_a_restart_succeeds(server: Valkey) -> None:
