@@ -20,8 +20,8 @@ _ENTRIES = {"small": 1_000, "large": 20_000}
 """Audit entries: the local stack's document store takes too long to take more."""
 _REQUESTS = 30
 """Of one list in one round."""
-_WITHOUT_TARGET = "users, keyword of 5 %, usernames begin with it"
-"""All matches are late in the order, and every one is fetched."""
+_WITHOUT_TARGET = ("users, keyword of 5 %, usernames begin with it", "audit")
+"""Every match is fetched where all are late in the order; and the local stack's document store is not MongoDB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ async def measure(servers: Servers, rounds: int, say: Callable[[str], None]) -> 
 
 def _figure(what: str, small: _Server, large: _Server) -> Figure:
     sizes = _ENTRIES if what == "audit" else _ROWS
-    has_target = what != _WITHOUT_TARGET
+    has_target = what not in _WITHOUT_TARGET
     return Figure(
         row=14,
         what=f"{what}: a page of {sizes['large']:,}, p95",

@@ -151,7 +151,11 @@ async def _plans(container: bootstrap.Container) -> dict[str, str]:
         sent.append((statement, parameters))
 
     plans = {}
-    connection = await asyncpg.connect(container.settings().postgres.url)
+    # As the engine's connections are.
+    connection = await asyncpg.connect(
+        container.settings().postgres.url,
+        server_settings={"max_parallel_workers_per_gather": "0"},
+    )
     event.listen(Engine, "before_cursor_execute", note)
     try:
         for what, keyword in KEYWORDS.items():
