@@ -5,7 +5,15 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
 
-from entrypoints.http import access, audit_log, connections, files, permissions, rooms, sequences
+from entrypoints.http import (
+    access,
+    audit_log,
+    connections,
+    files,
+    permissions,
+    rooms,
+    sequences,
+)
 from entrypoints.http.identity import account, users
 from entrypoints.http.scheduling import periodic_tasks, scheduler
 from entrypoints.http.sessions import devices, keys, log_in
