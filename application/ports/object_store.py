@@ -7,10 +7,7 @@ from typing import Protocol
 
 from domain.errors import NotFound
 from domain.files.content import MediaType
-from domain.files.errors import ChecksumMismatch
 from domain.files.files import Checksum, Part
-
-__all__ = ["ChecksumMismatch", "ObjectInfo", "ObjectStore", "SignedRequest", "UploadNotFound"]
 
 
 class UploadNotFound(NotFound):

@@ -1,7 +1,6 @@
 """What can be wrong with a file or its upload."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from domain.errors import Conflict, Invalid, NotFound
 
@@ -36,7 +35,6 @@ class UploadBusy(Conflict):
 
     def __init__(self) -> None:
         super().__init__("The upload is just being completed; ask again in a second")
-        self.retry_after = timedelta(seconds=1)
 
 
 class UploadDone(Conflict):

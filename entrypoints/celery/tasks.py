@@ -1,6 +1,5 @@
 """Portico's own tasks. Each calls one use case and may run twice without harm."""
 
-from dataclasses import asdict
 from uuid import UUID
 
 import structlog
@@ -9,6 +8,8 @@ from domain.scheduling.task_runs import RunId
 from entrypoints.celery.app import app
 from entrypoints.celery.process import container
 from entrypoints.celery.recording import RECORD_END, recorder
+
+_MOST_NAMED = 20
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("portico.files")
 
@@ -42,9 +43,17 @@ async def purge_files() -> int:
 async def compare_files() -> dict[str, object]:
     """Compare the table of files with the bucket; return what they disagree about, and log it."""
     found = await (await container()).compare_files()()
+    report = {
+        "objects": found.objects,
+        "orphans": len(found.orphans),
+        "missing": len(found.missing),
+        "deleted": found.deleted,
+        "refused": found.refused,
+        "examples": [*found.orphans[:_MOST_NAMED], *found.missing[:_MOST_NAMED]],
+    }
     if found.orphans or found.missing:
-        _log.warning("files and bucket disagree", **asdict(found))
-    return asdict(found)
+        _log.warning("files and bucket disagree", **report)
+    return report
 
 
 @app.task(name=RECORD_END, ignore_result=True)

@@ -14,9 +14,10 @@ import pytest
 
 from adapters.s3.client import S3Client
 from adapters.s3.object_store import S3ObjectStore
+from application.ports.object_store import UploadNotFound
 from application.settings import S3Settings
-from domain.files.files import IN_PARTS_FROM, MIB
-from tests.support.builders import a_user
+from domain.files.files import IN_PARTS_FROM, MIB, File
+from tests.support.builders import a_user, a_uuid
 from tests.support.link import Link, link_to
 from tests.support.readme import ROOT, blocks
 from tests.support.web import Web
@@ -162,6 +163,41 @@ async def test_content_of_another_type_is_removed_from_the_store(ada: Client) ->
     assert (
         await ada.objects.head(f"users/{started['file']['owner']}/{started['file']['id']}") is None
     )
+
+
+async def test_an_upload_that_nobody_finishes_leaves_nothing_in_the_store(ada: Client) -> None:
+    started = await ada.start(LARGE)
+    assert await ada.send(started["parts"][2], b"xxxxx") == 200
+    world = ada.web.world
+    [file] = world.store.rows(File).values()
+
+    await world.pass_time(days=2)
+
+    assert await world.container.expire_uploads()() == 1
+    assert await world.container.purge_files()() == 1
+    with pytest.raises(UploadNotFound):
+        await ada.objects.list_parts(file.key, file.upload_id)
+
+
+async def test_the_table_of_files_is_compared_with_the_bucket(ada: Client) -> None:
+    started = await ada.start(5)
+    await ada.send(started["upload"], b"hello")
+    assert (await ada.ask("POST", f"/{started['file']['id']}/complete")).status_code == 200
+    world = ada.web.world
+    [file] = world.store.rows(File).values()
+    orphan = f"users/{file.owner}/{a_uuid()}"
+    await ada.objects.put(orphan, b"hello", media_type=file.media_type)
+    await world.pass_time(days=3650)
+
+    found = await world.container.compare_files()()
+    await ada.objects.purge(file.key)
+    later = await world.container.compare_files()()
+
+    assert orphan in found.orphans
+    assert file.key not in found.orphans
+    assert (found.missing, later.missing) == ([], [file.key])
+    assert found.deleted == 0
+    await ada.objects.purge(orphan)
 
 
 async def test_a_store_that_does_not_answer_is_told_within_two_seconds(
