@@ -1,6 +1,7 @@
 """Any request gets a response that OpenAPI describes, and never 500."""
 
 import json
+from collections import defaultdict
 from dataclasses import replace
 
 import pytest
@@ -63,10 +64,13 @@ async def test_no_body_makes_a_route_fail(
         target = await web.world.given(a_user())
         role = await web.world.given_role(a_role())
         task = await web.world.given_task(a_periodic_task())
+        ids = defaultdict(
+            lambda: task.id, user_id=target.id, role_id=role.id, task_id=task.id, name="orders"
+        )
         for body, content_type in requests:
             response = await web.client.request(
                 method,
-                path.format(user_id=target.id, role_id=role.id, task_id=task.id, run_id=task.id),
+                path.format_map(ids),
                 content=body,
                 headers={**bearer, "Content-Type": content_type},
             )
