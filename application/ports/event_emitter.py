@@ -1,4 +1,4 @@
-"""Events for the clients, whatever process they are connected to."""
+"""Events for the clients, in whichever process they are connected."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class EventEmitter(Protocol):
     """Sends events and commands to the connections of all processes.
 
     No method raises `Unavailable`: what cannot be sent in time is lost, and logged. An event reaches a client at most
-    once, so whatever must not be lost is kept elsewhere, for clients to ask for.
+    once, so data that must not be lost is kept elsewhere, for clients to ask for.
     """
 
     async def emit(self, event: str, data: Mapping[str, object], to: Audience) -> None:

@@ -19,7 +19,7 @@ class MessageHistory(Protocol):
     """The messages of all rooms; they never change. All methods raise `Unavailable` if the store is down or slow."""
 
     async def append(self, draft: Draft) -> Appended:
-        """Store a message as the next of its room, whoever else does so at the same time.
+        """Store a message as the next of its room, also while others do so.
 
         If the room has a message with this id of the same author, return that one. Raise `MessageIdTaken` if it is of
         another author. On `Unavailable` it may have been stored: send it again with the same id.

@@ -19,7 +19,7 @@ class TakeNumbers:
     sequences: Sequences
 
     async def __call__(self, key: SequenceKey, *, count: int = 1) -> range:
-        """Return `count` numbers that nobody else gets; raise `SequenceExhausted`."""
+        """Return `count` numbers that no other caller gets; raise `SequenceExhausted`."""
         return await self.sequences.next(key, count=count)
 
 

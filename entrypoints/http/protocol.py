@@ -140,7 +140,7 @@ class TimeoutProtocol(HttpToolsProtocol):
         if self._is_handshake:
             return
         self._is_in_head = False
-        # Trailers land in this list, which nobody reads: the checks of the headers have not seen them.
+        # Trailers land in this list, which is never read: the checks of the headers have not seen them.
         self.headers = []
         if self._draining is not None and self._draining.has_begun:
             self.cycle.keep_alive = False
@@ -231,7 +231,7 @@ class TimeoutProtocol(HttpToolsProtocol):
         self._schedule_check()
 
     def _is_answering(self) -> bool:
-        cycle: Any = self.cycle  # None before the first request, whatever its type says
+        cycle: Any = self.cycle  # None before the first request, although its type says otherwise
         return cycle is not None and not cycle.response_complete
 
     def _allowance(self) -> float:

@@ -21,7 +21,7 @@ _level = logging.getLogger("portico.http")
 class RequestLog:
     """Writes the lines of one application, at level INFO.
 
-    A process that stops, for whatever reason it gives itself, ends its turn first; one that is killed loses the
+    A process that stops by itself ends its turn first; one that is killed loses the
     lines of its last turn.
     """
 

@@ -92,7 +92,7 @@ class TakeNumbersBody(ApiModel):
 
 
 class NumbersBody(ApiModel):
-    """Consecutive numbers that nobody else gets."""
+    """Consecutive numbers that no other caller gets."""
 
     first: int = Field(examples=[1])
     last: int = Field(description="The same as `first` if it is one number.", examples=[1])

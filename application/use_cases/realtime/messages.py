@@ -50,7 +50,7 @@ class SendMessage:
             at=self.clock.now(),
         )
         appended = await self.history.append(draft)
-        # Emitted again too: whoever stored it may have stopped before the rooms heard of it.
+        # Emitted again too: the process that stored it may have stopped before the rooms heard of it.
         await self._emit(appended.message)
         return appended.message
 
