@@ -1,4 +1,4 @@
-"""The relay: the loop that delivers audit entries from the outbox in every long-running process."""
+"""The relay: the loop that delivers audit entries from the outbox in every process of the API."""
 
 import asyncio
 import logging

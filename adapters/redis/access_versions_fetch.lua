@@ -7,7 +7,7 @@ local known_run_id, everyones, changes = unpack(stored, 1, 3)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
--- The users with a dirty mark that has not expired; `versions.lua` writes the lines.
+-- The users with a dirty mark that has not expired; `access_versions.lua` writes the lines.
 local dirty = {}
 for ends_at, users in string.gmatch(changes or '', '(%d+) %S+ ([^\n]*)') do
   if tonumber(ends_at) > now then

@@ -20,6 +20,18 @@ def test_every_test_that_the_documentation_names_exists() -> None:
     assert named - existing == set()
 
 
+def test_every_setting_that_the_documentation_names_exists() -> None:
+    """`PORTICO_FILES_*` names several, and `PORTICO_POSTGRES_URL_FILE` a file that holds one."""
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+    named = {name for page in pages for name in re.findall(r"\bPORTICO_\w+", page.read_text())}
+    existing = set(re.findall(r"^#?(PORTICO_\w+)=", (ROOT / ".env.example").read_text(), re.M))
+
+    unknown = {name for name in named if name.removesuffix("_FILE") not in existing}
+
+    assert len(named) > len(existing)
+    assert {name for name in unknown if not any(n.startswith(name) for n in existing)} == set()
+
+
 def test_the_changes_of_files_that_the_readme_shows_can_be_made(tmp_path: Path) -> None:
     """tests/e2e/test_readme.py makes them, and looks at what becomes of it; this takes no minutes."""
     for block in blocks("diff"):
