@@ -354,7 +354,7 @@ WITH_IDS = [
     (operation, name)
     for operation in CLOSED
     for name in operation.parameters("path")
-    if name.endswith("_id")
+    if name.endswith("id")
 ]
 WITH_NAMES = [operation for operation in CLOSED if "name" in operation.parameters("path")]
 
@@ -378,7 +378,8 @@ async def test_a_malformed_id_is_refused(
 async def test_the_id_of_nothing_is_not_found(
     administrated: Scene, operation: Operation, name: str
 ) -> None:
-    path = administrated.path_of(operation, **{name: NOTHING})
+    nothing = "0" * 20 if name == "sid" else NOTHING
+    path = administrated.path_of(operation, **{name: nothing})
     body = operation.body and administrated.acceptable(operation)
 
     response = await administrated.web.client.request(operation.method, path, json=body)
