@@ -24,7 +24,9 @@ def test_every_setting_that_the_documentation_names_exists() -> None:
     """`PORTICO_FILES_*` names several, and `PORTICO_POSTGRES_URL_FILE` a file that holds one."""
     pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
     named = {name for page in pages for name in re.findall(r"\bPORTICO_\w+", page.read_text())}
-    existing = set(re.findall(r"^#?(PORTICO_\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    existing = set(
+        re.findall(r"^#?(PORTICO_\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    )
 
     unknown = {name for name in named if name.removesuffix("_FILE") not in existing}
 
