@@ -260,7 +260,8 @@ _HEADLINES: Sequence[tuple[int, str, Mapping[str, str]]] = (
 _PAGES = {
     "en": "Among 1,000,000 users a page of a search takes at most {ours} ms (p95) for keywords that none to half of"
     " them have; [one exception](docs/performance.md).",
-    "zh": "在 1,000,000 个用户中搜索，关键词命中零到一半用户时，一页最多 {ours} ms（p95）；[有一个例外](docs/performance.md)。",
+    "zh": "在 1,000,000 个用户中搜索，关键词命中零到一半用户时，一页最多 {ours} ms（p95）；"
+    "[有一个例外](docs/performance.md)。",
 }
 
 
