@@ -20,14 +20,14 @@ GUESSES = 60
 def process(
     servers: Servers, worker: int, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Fleet]:
-    """Start one process that hashes as slowly as in production, so that a queue forms."""
+    """Start one process that hashes so slowly that its queue outlasts the request of an administrator."""
     with fleet(
         servers,
         tmp_path_factory.mktemp("fleet"),
         size=1,
         worker=worker,
         PORTICO_ARGON2_MEMORY_KIB="19456",
-        PORTICO_ARGON2_TIME_COST="4",
+        PORTICO_ARGON2_TIME_COST="8",
     ) as process:
         yield process
 
