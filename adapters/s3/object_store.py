@@ -61,7 +61,7 @@ class S3ObjectStore(ObjectStore):
     ) -> SignedRequest:
         headers = {
             "Content-Type": media_type.value,
-            # The first one to write wins: nobody replaces what has been verified.
+            # The first one to write wins, so what has been verified cannot be replaced.
             "If-None-Match": "*",
         }
         parameters: dict[str, Any] = {
@@ -129,7 +129,7 @@ class S3ObjectStore(ObjectStore):
     async def finish_upload(
         self, key: str, upload_id: str, parts: Sequence[Part], *, checksum: Checksum | None
     ) -> None:
-        # It goes on if nobody waits for it any more: stores may take longer than callers.
+        # It goes on when its caller has given up: stores may take longer than callers.
         task = asyncio.create_task(self._finish(key, upload_id, parts, checksum))
         self._finishing.add(task)
         task.add_done_callback(self._finished)
@@ -243,7 +243,7 @@ class S3ObjectStore(ObjectStore):
     def _finished(self, task: "asyncio.Task[Any]") -> None:
         self._finishing.discard(task)
         if not task.cancelled():
-            task.exception()  # whoever waited has raised it; if nobody did, the next attempt finds out
+            task.exception()  # its caller has raised it, or had given up; then the next attempt finds out
 
     async def _in_time(self, work: "asyncio.Future[_T]") -> _T:
         try:

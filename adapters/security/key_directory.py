@@ -101,9 +101,9 @@ def _prune(directory: Path, purpose: str, now: datetime) -> None:
 
 
 def _new_key(purpose: str) -> bytes:
-    # Processes that make no key do not load it.
-    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric import rsa  # noqa: PLC0415
+    # Inside, because processes that make no key do not load them.
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - see above
+    from cryptography.hazmat.primitives.asymmetric import rsa  # noqa: PLC0415 - see above
 
     key = rsa.generate_private_key(public_exponent=65537, key_size=_BITS[purpose])
     return key.private_bytes(

@@ -236,7 +236,7 @@ class File:
         return at + urls
 
     def claim_completion(self, claim: UUID, *, at: datetime) -> None:
-        """Let nobody else complete or abort the upload for a minute; raise `UploadBusy` if somebody does."""
+        """Reserve the right to complete or abort the upload for one minute; raise `UploadBusy` if another has it."""
         self.check_open()
         self._check_free(at)
         self.claim, self.claimed_until = claim, at + _COMPLETED_WITHIN

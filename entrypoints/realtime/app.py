@@ -83,7 +83,7 @@ class Realtime:
         finally:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_HANDLERS):
-                    while self.sio.connection_count:  # noqa: ASYNC110 - nobody says when it is 0
+                    while self.sio.connection_count:  # noqa: ASYNC110 - no event says when it is 0
                         await asyncio.sleep(0.01)
             for task in tasks:
                 task.cancel()

@@ -23,4 +23,7 @@ class Metrics:
         """Note that an event was refused before anything of it ran: too many, or a reserved name."""
 
     def dropped(self, reason: str) -> None:
-        """Note that a connection was cut: `slow reader`, `too fast`, `invalid packet` or `no namespace`."""
+        """Record that a connection was cut.
+
+        The reason is `slow reader`, `too fast`, `invalid packet`, `no namespace` or `lease expired`.
+        """

@@ -1,4 +1,4 @@
-"""Jobs: uploads that nobody finished, objects of deleted files, and what table and bucket disagree about."""
+"""Jobs: abandoned uploads, objects of deleted files, and what table and bucket disagree about."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -137,7 +137,7 @@ class StartUpload:
     async def _start(self, file: File) -> StartedUpload:
         lifetime = self.settings.url_lifetime
         if file.part_size is None:
-            # Nothing to do there yet, but nobody should upload to a store that is down.
+            # Nothing to do there yet, but clients should not upload to a store that is down.
             await self.objects.head(file.key)
             request = await self.objects.sign_put(
                 file.key,

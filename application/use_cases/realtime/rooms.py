@@ -52,7 +52,7 @@ class CreateRoom:
         )
         async with self.uow() as uow:
             await uow.roles.lock_access()
-            # Locked, so that nobody creates many at once and each counts too few.
+            # Locked: of several created at once, each would count too few.
             await lock_caller(uow, caller)
             await self.authorize(uow, caller)
             if await uow.rooms.count_owned(caller.user_id) >= self.limits.rooms_per_user:
