@@ -35,7 +35,7 @@ from adapters.memory.sessions import MemorySessionStore
 from adapters.memory.store import MemoryStore
 from adapters.memory.system import MemorySchema
 from adapters.memory.unit_of_work import MemoryUnitOfWork
-from adapters.observability import configure_logging
+from adapters.observability.logs import configure_logging
 from adapters.postgres.engine import postgres_engine
 from adapters.postgres.health import PostgresProbe, SchemaProbe
 from adapters.postgres.inspection import PostgresInspection

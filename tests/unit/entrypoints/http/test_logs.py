@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
-from adapters.observability import configure_logging
+from adapters.observability.logs import configure_logging
 from application.settings import Environment
 from domain.errors import Unavailable
 from entrypoints.http.envelope import Envelope

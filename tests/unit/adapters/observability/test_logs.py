@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import structlog
 
-from adapters.observability import configure_logging
+from adapters.observability.logs import configure_logging
 from application.settings import Environment, PostgresSettings, Settings
 
 DEPLOYED = Settings(environment=Environment.PRODUCTION)
@@ -336,7 +336,7 @@ def test_a_stack_and_an_exception_are_logged_on_request(
 
     broken, here = lines(capsys)
     assert (broken["level"], broken["exception"][0]["exc_value"]) == ("error", "the cause")
-    assert "test_observability" in here["stack"]
+    assert "test_logs" in here["stack"]
 
 
 def test_a_line_that_is_no_valid_unicode_is_written_to_a_file_all_the_same(tmp_path: Path) -> None:
