@@ -37,7 +37,7 @@ from tests.support.world import IN_MEMORY, LAPTOP, World
 
 LOG_IN = "/api/v1/auth/login"
 JSON = {"Content-Type": "application/json"}
-API_POLICY = "default-src 'none'; frame-ancestors 'none'"
+API_POLICY = "default-src 'none'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
 
 router = Router(prefix="/fake", dependencies=[PublicRoute])
 
