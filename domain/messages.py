@@ -15,6 +15,9 @@ MessageId = NewType("MessageId", UUID)
 LONGEST_HISTORY = 100
 """So many messages may be read at once."""
 
+LAST_SEQ = 2**63 - 1
+"""The largest number of a message: stores have 8 bytes for it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:

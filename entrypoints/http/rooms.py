@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import Query
@@ -21,7 +21,7 @@ from application.use_cases.realtime.rooms import (
     RemoveMember,
 )
 from domain.identity import UserId
-from domain.messages import LONGEST_HISTORY, History, Message
+from domain.messages import LAST_SEQ, LONGEST_HISTORY
 from domain.rooms import RoomId, RoomKind, RoomName
 from entrypoints.http.envelope import (
     ApiModel,
@@ -36,6 +36,7 @@ from entrypoints.http.paging import Page, PageQuery
 from entrypoints.http.query_types import Number
 from entrypoints.http.router import Router
 from entrypoints.http.security import GuardedRoute, VerifyPermissionDep
+from entrypoints.message_bodies import HistoryBody, PersonBody
 from entrypoints.wiring import UseCase
 
 router = Router(prefix="/rooms")
@@ -61,8 +62,6 @@ KindField = Annotated[
 
 _ROOM_ID = "0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b30"
 _USER_ID = "0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b21"
-# Messages have their numbers in 8 bytes.
-_LAST = 2**63 - 1
 
 
 class CreateRoomBody(ApiModel):
@@ -84,63 +83,14 @@ class RoomBody(ApiModel):
     created_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
 
 
-class PersonBody(ApiModel):
-    """A user as others in a room see them."""
-
-    id: UUID = Field(examples=[_USER_ID])
-    name: str = Field(examples=["Ada Lovelace"])
-
-
-class MessageBody(ApiModel):
-    """What a user said in a room; the event `chat.receive` has the same fields."""
-
-    id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b31"])
-    room: UUID = Field(examples=[_ROOM_ID])
-    seq: int = Field(
-        description="The number of the message in its room, from 1, without gaps.", examples=[1]
-    )
-    user: PersonBody
-    text: str = Field(examples=["Hello"])
-    at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
-
-    @classmethod
-    def of(cls, message: Message) -> Self:
-        """Present `message`."""
-        return cls(
-            id=message.id,
-            room=message.room,
-            seq=message.seq,
-            user=PersonBody.present(message.author),
-            text=message.text,
-            at=message.at,
-        )
-
-
-class HistoryBody(ApiModel):
-    """Messages of a room, in ascending order."""
-
-    messages: Sequence[MessageBody]
-    more: bool = Field(
-        description="Whether there are further messages in the direction that was asked for.",
-        examples=[False],
-    )
-
-    @classmethod
-    def of(cls, history: History) -> Self:
-        """Present `history`."""
-        return cls(
-            messages=[MessageBody.of(message) for message in history.messages], more=history.more
-        )
-
-
 class HistoryQuery(ApiModel):
     """Which messages: the first ones after a number, the last ones before one, or the last ones of all."""
 
     after: MayBeLeftOut[Number] = Field(
-        default=None, ge=0, le=_LAST, description="The `seq` of the last message that you have."
+        default=None, ge=0, le=LAST_SEQ, description="The `seq` of the last message that you have."
     )
     before: MayBeLeftOut[Number] = Field(
-        default=None, ge=1, le=_LAST, description="The `seq` of the first message that you have."
+        default=None, ge=1, le=LAST_SEQ, description="The `seq` of the first message that you have."
     )
     limit: Number = Field(
         default=50, ge=1, le=LONGEST_HISTORY, description="The largest number of messages."
@@ -196,7 +146,7 @@ async def list_members(
 ) -> Envelope[Page[PersonBody]]:
     """List the members of a private room, by name."""
     found = await list_members(caller, RoomId(room_id), query.request())
-    return Envelope(data=Page.of(found, query, PersonBody.present))
+    return Envelope(data=Page.of(found, query, PersonBody.of))
 
 
 @router.put("/{room_id}/members/{user_id}", dependencies=[GuardedRoute])
@@ -223,7 +173,7 @@ async def list_present(
 ) -> Envelope[Sequence[PersonBody]]:
     """List the users who have joined the room with a connection."""
     return Envelope(
-        data=[PersonBody.present(person) for person in await list_present(caller, RoomId(room_id))]
+        data=[PersonBody.of(person) for person in await list_present(caller, RoomId(room_id))]
     )
 
 

@@ -1,26 +1,22 @@
 """Messages of rooms."""
 
-from collections.abc import Sequence
-from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import BaseModel, Field
 
 from application.use_cases.realtime.messages import ReadHistory, SendMessage, ShowTyping
 from domain.connections import ConnectionId
-from domain.messages import LONGEST_HISTORY, Message, MessageId
+from domain.messages import LAST_SEQ, LONGEST_HISTORY, MessageId
 from domain.rooms import RoomId
-from entrypoints.realtime.rooms import PersonBody, RoomReference
+from entrypoints.message_bodies import HistoryBody, MessageBody, PersonBody
+from entrypoints.realtime.rooms import RoomReference
 from entrypoints.realtime.security import GuardedEvent, VerifyPermissionDep
 from entrypoints.socketio.parameters import SID
 from entrypoints.socketio.router import SocketRouter
 from entrypoints.wiring import UseCase
 
 router = SocketRouter(prefix="chat.")
-
-# Messages have their numbers in 8 bytes.
-_LAST = 2**63 - 1
 
 
 class NewMessage(BaseModel):
@@ -34,29 +30,6 @@ class NewMessage(BaseModel):
     )
 
 
-class MessageBody(BaseModel):
-    """A message of a room."""
-
-    id: UUID
-    room: UUID
-    seq: int = Field(description="The number of the message in its room, from 1 and without gaps.")
-    user: PersonBody
-    text: str
-    at: datetime
-
-    @classmethod
-    def of(cls, message: Message) -> Self:
-        """Present `message`."""
-        return cls(
-            id=message.id,
-            room=message.room,
-            seq=message.seq,
-            user=PersonBody.of(message.author),
-            text=message.text,
-            at=message.at,
-        )
-
-
 class Sent(BaseModel):
     """The stored message."""
 
@@ -67,16 +40,9 @@ class HistoryQuery(BaseModel):
     """Which messages of a room: those after a number, those before one, or the last ones."""
 
     room: UUID
-    after: Annotated[int, Field(ge=0, le=_LAST)] | None = None
-    before: Annotated[int, Field(ge=1, le=_LAST)] | None = None
+    after: Annotated[int, Field(ge=0, le=LAST_SEQ)] | None = None
+    before: Annotated[int, Field(ge=1, le=LAST_SEQ)] | None = None
     limit: Annotated[int, Field(ge=1, le=LONGEST_HISTORY)] = 50
-
-
-class HistoryBody(BaseModel):
-    """Messages in ascending order."""
-
-    messages: Sequence[MessageBody]
-    more: bool = Field(description="Whether there are further ones in that direction.")
 
 
 class TypingBody(BaseModel):
@@ -104,7 +70,7 @@ async def history(
     found = await read_history(
         caller, RoomId(query.room), after=query.after, before=query.before, limit=query.limit
     )
-    return HistoryBody(messages=[MessageBody.of(each) for each in found.messages], more=found.more)
+    return HistoryBody.of(found)
 
 
 @router.on("typing", dependencies=[GuardedEvent])

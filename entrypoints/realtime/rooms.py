@@ -11,7 +11,8 @@ from application.ports.event_emitter import Audience
 from application.use_cases.realtime.connections import JoinRoom, LeaveRoom, ListPresent
 from domain.access import PermissionDenied
 from domain.connections import ConnectionId, PresenceState
-from domain.rooms import Person, Room, RoomId, RoomKind
+from domain.rooms import Room, RoomId, RoomKind
+from entrypoints.message_bodies import PersonBody
 from entrypoints.realtime.connections import LocalConnections, Principal, local_connections
 from entrypoints.realtime.errors import socket_error
 from entrypoints.realtime.security import (
@@ -35,18 +36,6 @@ class RoomReference(BaseModel):
     """The id of a room."""
 
     room: UUID
-
-
-class PersonBody(BaseModel):
-    """A user as others in a room see them."""
-
-    id: UUID
-    name: str
-
-    @classmethod
-    def of(cls, person: Person) -> Self:
-        """Present `person`."""
-        return cls(id=person.id, name=person.name)
 
 
 class RoomBody(BaseModel):

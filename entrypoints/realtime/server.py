@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from application.settings import HttpSettings
 from domain.errors import PorticoError
+from entrypoints.message_bodies import MessageBody
 from entrypoints.realtime import chat, rooms, session
 from entrypoints.realtime.errors import socket_error
 from entrypoints.realtime.security import check_declared
@@ -19,7 +20,7 @@ from entrypoints.socketio.server import AsyncServer
 ROUTERS = (session.router, rooms.router, chat.router)
 
 EMITTED = {
-    "chat.receive": chat.MessageBody,
+    "chat.receive": MessageBody,
     "chat.typing": chat.TypingBody,
     "presence": rooms.PresenceBody,
     "notification": NotificationBody,
