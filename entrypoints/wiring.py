@@ -20,23 +20,23 @@ T = TypeVar("T")
 _LIMITS = frozenset({LogInThrottle, RateLimiter, ThrottleSettings})
 
 
-class UseCases(dict[str, Any]):
-    """The use cases of one application by their name in the container, each built once: they hold no state."""
+class BuiltOnce(dict[str, Any]):
+    """The use cases and ports of one application by their name in the container, each built once."""
 
     def __init__(self, container: Container) -> None:
         super().__init__()
         self._container = container
 
-    def __missing__(self, name: str) -> Any:  # noqa: ANN401 - as many types as use cases
+    def __missing__(self, name: str) -> Any:  # noqa: ANN401 - as many types as names
         built = self[name] = getattr(self._container, name)()
         return built
 
 
 def attach(state: State, container: Container) -> None:
-    """Attach the container to an application; `use_case` and `settings_of` read it."""
+    """Attach the container to an application; `UseCase`, `provide` and `settings_of` read it."""
     state.container = container
     state.settings = container.settings()
-    state.use_cases = UseCases(container)
+    state.built = BuiltOnce(container)
 
 
 def settings_of(connection: HTTPConnection) -> Settings:
@@ -67,12 +67,12 @@ class Provided(Generic[T]):
 
     def of(self, connection: HTTPConnection) -> T:
         """Return it for the application that serves `connection`."""
-        use_cases: UseCases = connection.app.state.use_cases
-        provided: T = use_cases[self.name]
+        built: BuiltOnce = connection.app.state.built
+        provided: T = built[self.name]
         return provided
 
 
-def use_case(provider: Provider[T]) -> Provided[T]:
+def provide(provider: Provider[T]) -> Provided[T]:
     """Return the dependency for `provider`, an attribute of `Container`."""
     name = next(name for name, known in Container.providers.items() if known is provider)
     provided = getattr(provider, "cls", None)
@@ -96,4 +96,4 @@ else:
             ]
             if len(found) != 1:
                 raise LookupError(f"the container has {len(found)} providers of {wanted.__name__}")
-            return Annotated[wanted, Depends(use_case(found[0]))]
+            return Annotated[wanted, Depends(provide(found[0]))]

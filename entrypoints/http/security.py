@@ -23,12 +23,12 @@ from domain.identity import PasswordChangeRequired, User, UserId
 from domain.sessions import AccessClaims, NotAuthenticated, RefreshClaims
 from entrypoints.http.internals import route_of
 from entrypoints.http.request_context import header, request_context
-from entrypoints.wiring import UseCase, settings_of, use_case
+from entrypoints.wiring import UseCase, provide, settings_of
 
 DEVICE_COOKIE = "portico_device"
 """The cookie that a log-in sets; its path limits it to the authentication routes."""
 
-_guard = use_case(Container.guard)
+_guard = provide(Container.guard)
 
 # --- credentials of the request, unverified -----------------------------------------------------
 
@@ -67,7 +67,7 @@ ClientInfoDep = Annotated[ClientInfo, Depends(client_info)]
 
 # --- verified -----------------------------------------------------------------------------------
 
-_TokensDep = Annotated[Tokens, Depends(use_case(Container.tokens))]
+_TokensDep = Annotated[Tokens, Depends(provide(Container.tokens))]
 
 
 async def access_claims(token: HeaderAccessTokenDep, tokens: _TokensDep) -> AccessClaims:

@@ -26,15 +26,15 @@ from entrypoints.socketio.handlers import PlannedHandler
 from entrypoints.socketio.namespace import PREFIX
 from entrypoints.socketio.parameters import SID, Auth, Event, Namespace
 from entrypoints.socketio.server import AsyncServer
-from entrypoints.wiring import settings_of, use_case
+from entrypoints.wiring import provide, settings_of
 
 METHOD = "EVENT"
 """What codes of events have where those of routes have a method: `EVENT:chat.send`."""
 
 _TAG = "realtime"
 
-_guard = use_case(Container.guard)
-_tokens = use_case(Container.tokens)
+_guard = provide(Container.guard)
+_tokens = provide(Container.tokens)
 
 
 # --- dependencies -------------------------------------------------------------------------------
