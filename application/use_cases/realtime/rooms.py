@@ -119,10 +119,7 @@ class AddMember:
     async def __call__(self, caller: Caller, room_id: RoomId, user_id: UserId) -> None:
         """Do nothing if they are one. Raise `RoomNotFound`, `RoomHasNoMembers`, `UserNotFound` or `TooManyMembers`."""
         async with self.uow() as uow:
-            await uow.roles.lock_access()
-            room = await uow.rooms.lock(room_id, seen_by=caller.user_id)
-            await self.authorize(uow, caller)
-            _check_private(room)
+            room = await _lock_members(uow, caller, room_id, self.authorize)
             if not await uow.rooms.add_member(room_id, user_id):
                 return
             if await uow.rooms.count_members(room_id) > self.limits.members_per_room:
@@ -154,10 +151,7 @@ class RemoveMember:
     async def __call__(self, caller: Caller, room_id: RoomId, user_id: UserId) -> None:
         """Raise `RoomNotFound`, `RoomHasNoMembers`, `NotTheOwner` or `MemberNotFound`."""
         async with self.uow() as uow:
-            await uow.roles.lock_access()
-            room = await uow.rooms.lock(room_id, seen_by=caller.user_id)
-            await self.authorize(uow, caller)
-            _check_private(room)
+            room = await _lock_members(uow, caller, room_id, self.authorize)
             if caller.user_id not in {user_id, room.owner}:
                 raise NotTheOwner
             if not await uow.rooms.remove_member(room_id, user_id):
@@ -186,6 +180,17 @@ async def room_for(uow: UnitOfWork, caller: Caller, room_id: RoomId) -> Room:
     room = await uow.rooms.find(room_id, seen_by=caller.user_id)
     if room is None:
         raise RoomNotFound(room_id)
+    return room
+
+
+async def _lock_members(
+    uow: UnitOfWork, caller: Caller, room_id: RoomId, authorize: Authorize
+) -> Room:
+    """Lock a room to change its members; raise `RoomNotFound`, `RoomHasNoMembers`, or what `authorize` raises."""
+    await uow.roles.lock_access()
+    room = await uow.rooms.lock(room_id, seen_by=caller.user_id)
+    await authorize(uow, caller)
+    _check_private(room)
     return room
 
 
