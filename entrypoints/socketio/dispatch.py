@@ -181,10 +181,20 @@ class Dispatcher(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio
     async def _handle_eio_message(self, eio_sid: str, data: str | bytes) -> None:
         client = self._clients.get(eio_sid)
         is_attachment = eio_sid in self._binary_packet
-        if client and not is_attachment and not client.charge(asyncio.get_running_loop().time()):
-            await self.eio.drop(eio_sid, "too fast")
-            return
+        if client and not is_attachment:
+            now = asyncio.get_running_loop().time()
+            if not client.charge(now, len(data)):
+                await self.eio.drop(eio_sid, "too fast")
+                return
         await super()._handle_eio_message(eio_sid, data)
+
+    async def _handle_ack(
+        self, eio_sid: str, namespace: str | None, ack_id: int, data: list[Any]
+    ) -> None:
+        sid = self.manager.sid_from_eio_sid(eio_sid, namespace or "/")
+        # python-socketio keeps its counter as number 0, and writes a warning for each ack that nobody waits for.
+        if ack_id and ack_id in self.manager.callbacks.get(sid, ()):
+            await super()._handle_ack(eio_sid, namespace, ack_id, data)
 
     async def _handle_event(
         self,

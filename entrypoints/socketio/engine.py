@@ -10,7 +10,7 @@ import engineio
 import structlog
 from engineio.async_socket import AsyncSocket
 from engineio.exceptions import EngineIOError
-from engineio.packet import PING, Packet
+from engineio.packet import CLOSE, MESSAGE, PING, PONG, Packet
 
 from entrypoints.socketio.limits import Limits
 from entrypoints.socketio.metrics import Metrics
@@ -100,6 +100,13 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio has no types
             self.last_ping = time.time()
             self.queue.put_nowait(Packet(PING))
 
+    def receive(self, pkt: Packet) -> Awaitable[None]:
+        # python-engineio ignores or answers all others, however many a client sends.
+        kind = pkt.packet_type
+        if kind in {MESSAGE, CLOSE} or (kind == PONG and self.last_ping):
+            return super().receive(pkt)  # type: ignore[no-any-return]
+        return self.server.drop_invalid(self.sid, ValueError("not a packet of a client"))  # type: ignore[no-any-return]
+
     async def handle_post_request(self, environ: dict[str, Any]) -> None:
         try:
             await super().handle_post_request(environ)
@@ -161,7 +168,10 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
         self.sockets.pop(sid, None)
 
     async def drop_invalid(self, sid: str, error: Exception) -> None:
-        """Cut the connection of a client that does not speak the protocol."""
+        """Cut the connection of a client that does not speak the protocol; ignore what it sent after that."""
+        socket = self.sockets.get(sid)
+        if socket is None or socket.closed or socket.closing:
+            return
         _log.info("invalid packet", eio_sid=sid, reason=str(error)[:200])
         await self.drop(sid, "invalid packet", discard=True)
 

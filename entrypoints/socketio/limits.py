@@ -23,6 +23,8 @@ class Limits:
     """Packets a second, in the long run."""
     burst: int = 200
     """Packets at once. A client that sends as many again, beyond what is refused, is dropped."""
+    packet_size: int = 16_384
+    """Characters for which a packet counts once; one of twice as many counts twice, for it takes as long to read."""
     max_in_flight: int = 100
     """Events that may be handled at the same time."""
     max_unsent_bytes: int = 4_000_000
@@ -44,11 +46,11 @@ class Client:
         self._tokens = float(limits.burst)
         self._since = now
 
-    def charge(self, now: float) -> bool:
-        """Count a packet, also one that will be refused; return whether the connection may go on."""
+    def charge(self, now: float, size: int) -> bool:
+        """Count a packet of `size` characters, refused or not; return whether the connection may go on."""
         limits = self._limits
         refilled = self._tokens + (now - self._since) * limits.rate
-        self._tokens = min(refilled, float(limits.burst)) - 1.0
+        self._tokens = min(refilled, float(limits.burst)) - 1.0 - size // limits.packet_size
         self._since = now
         return self._tokens > -limits.burst
 

@@ -3,9 +3,42 @@
 import asyncio
 import logging
 import random
+import time
 from typing import Any
 
+import structlog
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import ProtocolError
+from websockets.frames import CloseCode, Frame
+from websockets.server import ServerProtocol
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("portico.socketio")
+
+
+class BoundedProtocol(ServerProtocol):
+    """Reads frames, but not too many.
+
+    Those that are no whole messages come to nobody else who counts them. A quarter of a megabyte has 40,000 of them;
+    while they are read, the requests of others time out.
+    """
+
+    most_frames = 5_000
+    """In `window` seconds. A packet of Socket.IO has up to 11."""
+    window = 5.0
+
+    _frames = 0
+    _since = 0.0
+
+    def recv_frame(self, frame: Frame) -> None:
+        self._frames += 1
+        if self._frames > self.most_frames:
+            now = time.monotonic()
+            if now - self._since < self.window:
+                _log.info("connection dropped", reason="too many frames")
+                self.fail(CloseCode.TRY_AGAIN_LATER, "too many frames")
+                raise ProtocolError("too many frames")
+            self._frames, self._since = 0, now
+        super().recv_frame(frame)
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -28,6 +61,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().__init__(*args, **options)
         # The lines about handshakes have the query in them, in which some clients send secrets.
         self.logger = logging.getLogger("uvicorn.access")
+        self.conn.__class__ = BoundedProtocol  # uvicorn makes them of one class, and asks nobody
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._cut is not None:

@@ -108,6 +108,13 @@ INVALID: list[list[str | bytes]] = [
     [b"binary"],
     [""],
     ["x"],
+    ["0"],
+    ["2"],
+    ["2probe"],
+    ["3"],
+    ["5"],
+    ["6"],
+    ["9"],
     ["bnot base64"],
 ]
 
@@ -194,6 +201,53 @@ async def test_a_flood_is_refused_and_then_dropped() -> None:
             await client.closed()
         assert server.metrics.reasons == ["too fast"]
         await assert_unharmed(url)
+
+
+async def test_a_large_packet_counts_as_many_small_ones() -> None:
+    server = Server(Limits(rate=1, burst=12))
+    async with serving(server.sio) as url:
+        async with raw(url) as client:
+            await client.send('42["echo",' + "[]," * 100_000 + "1]")
+            assert (await client.event())[1]["code"] == 1013
+            await client.send('42["echo",' + "[]," * 100_000 + "1]")
+            await client.closed()
+        assert server.metrics.reasons == ["too fast"]
+        await assert_unharmed(url)
+
+
+FRAMES = {
+    "pings": bytes([0x89, 0x80, 0, 0, 0, 0]),
+    "pongs": bytes([0x8A, 0x80, 0, 0, 0, 0]),
+    "fragments": bytes([0x00, 0x80, 0, 0, 0, 0]),
+}
+"""Frames by hand, masked with zeros: no client library sends so many in one piece."""
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+async def test_a_flood_of_frames_is_cut(kind: str) -> None:
+    server = Server()
+    begin = bytes([0x01, 0x81, 0, 0, 0, 0]) + b"4" if kind == "fragments" else b""
+    async with serving(server.sio, ws=WebSocketProtocol) as url, raw(url) as client:
+        client.connection.transport.write(begin + FRAMES[kind] * 40_000)
+        with pytest.raises(ConnectionClosedError, match="too many frames"):
+            await client.closed()
+        await assert_unharmed(url)
+
+
+async def test_acks_that_nobody_waits_for_are_ignored(
+    server: Server, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with raw(url) as client:
+        [[sid, _]] = server.sio.manager.get_participants("/", None)
+        await client.send("430[]", "431[1]", "439999[1]", '421["echo",1]')
+        assert await client.next() == "431[1]"
+        waiting = asyncio.create_task(server.sio.call("question", to=sid, timeout=5))
+        assert await client.next() == '421["question"]'
+        await client.send("430[]", '431["answer"]')
+        assert await waiting == "answer"
+        await client.send('421["echo",1]')
+        assert await client.next() == "431[1]"
+    assert "callback" not in caplog.text
 
 
 async def test_an_event_after_the_disconnect_runs_nothing() -> None:
