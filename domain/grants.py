@@ -95,7 +95,7 @@ class Grants:
 
         Time is linear in the length of `code`, and bounded by the number of patterns with the same beginning.
         """
-        return code in self.exact or self._tree.covers(_words(code))
+        return code in self.exact or _covers(self._tree, code)
 
 
 class _Prefix:
@@ -137,6 +137,12 @@ class _Prefix:
             if not reached:
                 return False
         return any(prefix.ends or prefix.is_open for prefix in reached)
+
+
+@lru_cache(maxsize=4096)
+def _covers(tree: _Prefix, code: str) -> bool:
+    """Return whether a pattern of `tree` covers `code`; each request asks about one of few codes."""
+    return tree.covers(_words(code))
 
 
 def _words(code: str) -> list[str]:

@@ -19,11 +19,18 @@ def client_of(scope: Scope, trusted: Networks) -> tuple[str, str]:
     # Not uvicorn's ProxyHeadersMiddleware: it accepts any text as an address, and does not match an IPv4-mapped
     # IPv6 address with an IPv4 network.
     peer = scope.get("client")
-    address = _parse(peer[0] if peer else "") or IPv4Address("127.0.0.1")
+    address, text = _address_of_peer(peer[0] if peer else "")
     scheme: str = scope["scheme"]
     if not trusted or not _among(address, trusted):
-        return str(address), scheme
+        return text, scheme
     return str(_reported_address(scope, address, trusted)), _reported_scheme(scope) or scheme
+
+
+@lru_cache(maxsize=4096)
+def _address_of_peer(host: str) -> tuple[IPv4Address | IPv6Address, str]:
+    """Return the address and its text, which takes longer to write than to find again."""
+    address = _parse(host) or IPv4Address("127.0.0.1")
+    return address, str(address)
 
 
 def _reported_address(

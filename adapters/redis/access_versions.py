@@ -78,8 +78,11 @@ class RedisAccessVersions(AccessVersions):
         await self._clear_dirty([_VERSIONS], *self._operands(change))
 
     async def _snapshots(self, questions: Sequence[_Question]) -> list[AccessSnapshot]:
-        keys = [session_key(*question) for question in questions]
         users = [str(user_id) for user_id, _ in questions]
+        keys = [
+            session_key(user, session_id)
+            for user, (_, session_id) in zip(users, questions, strict=True)
+        ]
         run_id, known_run_id, now, everyones, alive, versions, stable = await self._fetch(
             [_VERSIONS, *keys], *users
         )

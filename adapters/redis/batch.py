@@ -22,15 +22,12 @@ class Batch(Generic[Question, Answer]):
         self._asked: list[tuple[Question, asyncio.Future[Answer]]] = []
         self._answering: asyncio.Task[None] | None = None
 
-    async def __call__(self, question: Question) -> Answer:
-        """Return the answer, or raise the error of the batch."""
-        return await self._put(question)
-
     async def many(self, questions: Sequence[Question]) -> list[Answer]:
         """Return the answers in the order of the questions, or raise the error of a batch."""
-        return await asyncio.gather(*map(self._put, questions))
+        return await asyncio.gather(*map(self, questions))
 
-    def _put(self, question: Question) -> asyncio.Future[Answer]:
+    def __call__(self, question: Question) -> asyncio.Future[Answer]:
+        """Return the answer, once awaited, or raise the error of the batch."""
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._asked.append((question, answer))
         if self._answering is None:

@@ -136,7 +136,7 @@ def _sessions_key(user_id: UserId) -> str:
     return f"auth:sessions:<{{{user_id}}}>"
 
 
-def session_key(user_id: UserId, session_id: SessionId) -> str:
+def session_key(user_id: UserId | str, session_id: SessionId) -> str:
     """Return the key of the hash that is the session."""
     return f"auth:session:<{{{user_id}}}>:<{{{session_id}}}>"
 

@@ -32,6 +32,11 @@ class RequestContext:
     reason: str | None = None
     """The cause of the error, for the log only."""
 
+    def header(self, name: bytes) -> str | None:
+        """Return the first value of a header (its name in lower case)."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
     def log_fields(self) -> dict[str, object]:
         """Return the fields of the log line of this request that have a value."""
         found = {"user_id": self.user_id, "error": self.error, "reason": self.reason}
@@ -54,8 +59,7 @@ def request_context(scope: Scope) -> RequestContext:
 
 def header(scope: Scope, name: bytes) -> str | None:
     """Return the first value of a header (its name in lower case)."""
-    value = request_context(scope).headers.get(name)
-    return None if value is None else value.decode("latin-1")
+    return request_context(scope).header(name)
 
 
 def route_path(scope: Scope) -> str:

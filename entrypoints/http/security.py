@@ -22,7 +22,7 @@ from domain.grants import PermissionCode
 from domain.identity import PasswordChangeRequired, User, UserId
 from domain.sessions import AccessClaims, NotAuthenticated, RefreshClaims
 from entrypoints.http.internals import route_of
-from entrypoints.http.request_context import header, request_context
+from entrypoints.http.request_context import RequestContext, header, request_context
 from entrypoints.wiring import UseCase, provide, settings_of
 
 DEVICE_COOKIE = "portico_device"
@@ -35,7 +35,7 @@ _guard = provide(Container.guard)
 
 async def access_token(request: Request) -> str | None:
     """Return the token of `Authorization: Bearer …`, unverified; None if there is no such header."""
-    return _bearer_token(request)
+    return _bearer_token(request_context(request.scope))
 
 
 async def refresh_token(request: Request) -> str | None:
@@ -55,7 +55,7 @@ async def user_agent(request: Request) -> str | None:
 
 async def client_info(request: Request) -> ClientInfo:
     """Return where the request comes from. Use `caller.client` where there is a caller."""
-    return _client_info(request)
+    return _client_info(request_context(request.scope))
 
 
 HeaderAccessTokenDep = Annotated[str | None, Depends(access_token)]
@@ -115,9 +115,9 @@ async def refreshing_caller(request: Request, token: HeaderRefreshTokenDep) -> C
     """Return the owner of the refresh token in the header; the token is not used up."""
     if token is None:
         raise NoRefreshToken
-    guard = _guard.of(request)
-    found = await guard.with_refresh_token(token, _client_info(request))
-    _record_user(request, found.user_id)
+    context = request_context(request.scope)
+    found = await _guard.of(request).with_refresh_token(token, _client_info(context))
+    _record_user(context, found.user_id)
     return found
 
 
@@ -186,21 +186,21 @@ async def _caller(
         found, permission, accepts_one_time_password=accepts_one_time_password
     ):
         return found
-    token = _bearer_token(request)
+    token = _bearer_token(context)
     if token is None:
         raise NotAuthenticated
     guard = _guard.of(request)
     try:
         found = await guard(
             token,
-            _client_info(request),
+            _client_info(context),
             permission=permission,
             accepts_one_time_password=accepts_one_time_password,
         )
     except (PermissionDenied, PasswordChangeRequired) as refusal:
-        _record_user(request, refusal.user_id)  # for the log
+        _record_user(context, refusal.user_id)  # for the log
         raise
-    _record_user(request, found.user_id)
+    _record_user(context, found.user_id)
     context.caller = found
     return found
 
@@ -212,22 +212,21 @@ def _is_enough(found: Caller, permission: str | None, *, accepts_one_time_passwo
     )
 
 
-def _client_info(request: Request) -> ClientInfo:
-    context = request_context(request.scope)
+def _client_info(context: RequestContext) -> ClientInfo:
     return ClientInfo(
         address=context.client,
-        agent=header(request.scope, b"user-agent"),
+        agent=context.header(b"user-agent"),
         request_id=context.request_id,
     )
 
 
-def _record_user(request: Request, user_id: UserId) -> None:
-    request_context(request.scope).user_id = user_id
+def _record_user(context: RequestContext, user_id: UserId) -> None:
+    context.user_id = user_id
     structlog.contextvars.bind_contextvars(user_id=user_id)
 
 
-def _bearer_token(request: Request) -> str | None:
-    authorization = header(request.scope, b"authorization")
+def _bearer_token(context: RequestContext) -> str | None:
+    authorization = context.header(b"authorization")
     if authorization is None:
         return None
     scheme, _, token = authorization.partition(" ")
