@@ -63,6 +63,7 @@ from adapters.security.common_passwords import ZxcvbnCommonPasswords
 from adapters.security.device_cookies import HmacDeviceCookies
 from adapters.security.key_directory import make_keys, rotate_keys
 from adapters.security.pool import HashingPool
+from adapters.security.secret_files import make_secrets
 from adapters.system import SystemClock, SystemSecrets, Uuid7Generator
 from application.outbox_relay import OutboxRelay
 from application.ports.audit_log import AuditLog
@@ -192,6 +193,7 @@ __all__ = [
     "configure_logging",
     "load_settings",
     "make_keys",
+    "make_secrets",
     "names_environment",
     "rotate_keys",
     "running",

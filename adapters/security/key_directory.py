@@ -6,6 +6,7 @@ After every step a process can start from the directory, even if the next step f
 import fcntl
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -18,6 +19,8 @@ from application.settings import SessionSettings
 # would cost more. A password needs 3072: its ciphertext may be kept for longer than a token lives, and a
 # long passphrase with its frame does not fit into fewer.
 _BITS = {"access": 2048, "refresh": 2048, "transport": 3072}
+
+_OWNER_ALONE = 0o600
 
 _ROLL_OUT = timedelta(days=1)
 """How long a process that was not restarted may go on using what was the active key."""
@@ -50,9 +53,9 @@ def rotate_keys(directory: Path, settings: SessionSettings, now: datetime) -> tu
     """Retire the active keys, put the next ones in their place, make new next ones. Return the changed files.
 
     No user is logged out, provided that every process was restarted since the last rotation and so
-    knows the next key. A purpose without a next key is only given one, for the same reason.
-    Retired keys whose tokens have all expired are deleted. Raise `OSError` if the directory is missing
-    or cannot be written.
+    knows the next key. A purpose without a next key is only given one, for the same reason. The new files have the
+    permissions of the active key. Retired keys whose tokens have all expired are deleted. Raise `OSError` if the
+    directory is missing or cannot be written.
     """
     lifetimes = {
         "access": settings.access_lifetime,
@@ -64,16 +67,17 @@ def rotate_keys(directory: Path, settings: SessionSettings, now: datetime) -> tu
         for purpose, lifetime in lifetimes.items():
             _prune(directory, purpose, now)
             active, following = (directory / f(purpose) for f in (active_file, next_file))
+            mode = stat.S_IMODE(active.stat().st_mode) if active.exists() else _OWNER_ALONE
             if active.exists() and following.exists():
                 # A copy first, and the rename last: at every moment the old key and the new one
                 # are both there for who reads `next`, `active` and `retired` in this order.
                 retired = _unused(directory, purpose, now + lifetime + _ROLL_OUT)
-                _write(retired, active.read_bytes())
+                _write(retired, active.read_bytes(), mode)
                 following.replace(active)
                 changed += [retired, active]
             for path in (active, following):
                 if not path.exists():
-                    _write(path, _new_key(purpose))
+                    _write(path, _new_key(purpose), mode)
                     changed.append(path)
         changed += _missing_name_key(directory)
     return tuple(changed)
@@ -113,14 +117,15 @@ def _new_key(purpose: str) -> bytes:
     )
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Make a file that only its owner can read, and that is never seen half written."""
+def _write(path: Path, content: bytes, mode: int = _OWNER_ALONE) -> None:
+    """Make a file that is never seen half written."""
     draft = path.with_name(f".{path.name}.new")
     draft.unlink(missing_ok=True)  # of a process that died; we hold the lock
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ALONE)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()
+        os.fchmod(descriptor, mode)
         os.fsync(descriptor)
     draft.rename(path)
 

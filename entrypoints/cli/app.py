@@ -85,6 +85,7 @@ def run(
 
 @app.command()
 def api(
+    *,
     host: Annotated[
         str | None, typer.Option(help="Address to listen on. [default: PORTICO_HTTP_HOST]")
     ] = None,
@@ -94,7 +95,14 @@ def api(
     workers: Annotated[
         int | None, typer.Option(help="Number of processes. [default: PORTICO_HTTP_WORKERS]")
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Start nothing; exit with 1 if no API answers at that address."
+        ),
+    ] = False,
     wait: Wait = 30,
+    json: Json = False,
 ) -> None:
     """Serve the HTTP API.
 
@@ -102,6 +110,11 @@ def api(
     PORTICO_HTTP_DRAIN, once the requests in flight are answered, PORTICO_HTTP_STOP_TIMEOUT later at the latest. With
     two workers or more, SIGHUP replaces them one by one.
     """
+    if check:
+        from entrypoints.cli.liveness import check_api
+
+        check_api(host=host, port=port, json=json)
+        return
     from entrypoints import garbage_collection
 
     garbage_collection.put_off()
@@ -293,6 +306,24 @@ def make_keys(
     from entrypoints.cli.keys import make
 
     make(directory, rotate=rotate, json=json)
+
+
+@app.command()
+def make_secrets(
+    directory: Annotated[
+        Path,
+        typer.Argument(help="The directory that compose.yaml names; must be empty or missing."),
+    ],
+    *,
+    json: Json = False,
+) -> None:
+    """Create every password and key that compose.yaml needs, each in a file of its own.
+
+    Existing files are never overwritten.
+    """
+    from entrypoints.cli.keys import make_secrets as make
+
+    make(directory, json=json)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from application.use_cases.identity.registration import NewAdministrator
 from bootstrap import Container
 from entrypoints.cli import console
 from entrypoints.cli.administrator import can_make_administrator, first_administrator
+from entrypoints.cli.liveness import reachable_host
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +72,8 @@ def show(settings: Settings, shown: Credentials, *, reload: bool, json: bool) ->
 
 def address_of(http: HttpSettings) -> str:
     """Return the address under which this machine reaches the API."""
-    host = reachable_host(http)
+    host = reachable_host(http.host)
     return f"http://{f'[{host}]' if ':' in host else host}:{http.port}"
-
-
-def reachable_host(http: HttpSettings) -> str:
-    """Return the host to connect to: what listens on every address listens on the loopback one."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(http.host, http.host)  # noqa: S104 - compared
 
 
 def logs_in(data: Path) -> Path | None:

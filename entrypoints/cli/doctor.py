@@ -18,7 +18,6 @@ from domain.errors import Unavailable
 from domain.scheduling.zones import zone_rules_version
 from entrypoints.cli import console
 from entrypoints.cli.api import export_to_environment
-from entrypoints.cli.banner import reachable_host
 from entrypoints.cli.broker import broker_probes
 from entrypoints.cli.connection import wait_for
 from entrypoints.cli.errors import (
@@ -30,6 +29,7 @@ from entrypoints.cli.errors import (
     PublishingFails,
 )
 from entrypoints.cli.jobs import answering_workers
+from entrypoints.cli.liveness import reachable_host
 from entrypoints.server_addresses import as_overrides, unconfigured
 from local_stack.lock import owner
 from local_stack.servers import is_free
@@ -109,7 +109,7 @@ def _port(settings: Settings, key: str) -> Finding:
         return Finding(check="portico run", detail=f"is running (pid {pid})")
     if not port or is_free(port, host):
         return Finding(check="port", detail=f"{port} of {host} is free")
-    if key in _keys_published_at(reachable_host(settings.http), port):
+    if key in _keys_published_at(reachable_host(settings.http.host), port):
         return Finding(check="port", detail=f"{port} of {host}: our API listens, with our keys")
     return Finding(check="port", detail=str(PortTaken(host, port)), exit_code=ExitCode.FAILED)
 

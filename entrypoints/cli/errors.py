@@ -74,6 +74,13 @@ class MemoryNotKept(Refused):
         )
 
 
+class NoApiAnswers(Refused):
+    """No API answers at an address of this host."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(f"No answer from the API at port {port} of {host}")
+
+
 class NoWorkerAnswers(Refused):
     """No worker of this host answers."""
 

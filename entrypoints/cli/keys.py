@@ -1,4 +1,4 @@
-"""`portico make-keys`."""
+"""`portico make-keys` and `portico make-secrets`."""
 
 from pathlib import Path
 
@@ -28,3 +28,17 @@ def make(directory: Path, *, rotate: bool, json: bool) -> None:
         console.show(f"{directory} has every key already; --rotate activates the next ones")
     if rotate:
         console.say("Restart every process now, so that all of them know the new keys")
+
+
+def make_secrets(directory: Path, *, json: bool) -> None:
+    """Make the secrets of `compose.yaml`; raise `Refused` if it cannot, or if there are some already."""
+    try:
+        files = bootstrap.make_secrets(directory)
+    except FileExistsError:
+        raise Refused(f"{directory} is not empty, and secrets are never overwritten") from None
+    except OSError as error:
+        raise Refused(f"{directory} cannot hold secrets: {error.strerror}") from None
+    if json:
+        console.show_json({"files": [str(file) for file in files]})
+    for file in () if json else files:
+        console.show(f"Wrote {file}")

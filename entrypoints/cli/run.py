@@ -24,6 +24,7 @@ from entrypoints.cli.api import APPLICATION, options
 from entrypoints.cli.code import Code
 from entrypoints.cli.connection import wait_for
 from entrypoints.cli.errors import NotReady, PortTaken, ProcessEnded
+from entrypoints.cli.liveness import reachable_host
 from entrypoints.cli.supervision import SupervisedProcess
 from entrypoints.heartbeat import heartbeats
 from entrypoints.server_addresses import as_overrides, unconfigured
@@ -293,7 +294,7 @@ async def _wait_until_ready(http: HttpSettings) -> None:
 
 
 async def _is_ready(http: HttpSettings) -> bool:
-    host = banner.reachable_host(http)
+    host = reachable_host(http.host)
     request = f"GET /readyz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
     expected = b"HTTP/1.1 200"
     with suppress(OSError):

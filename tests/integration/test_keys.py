@@ -434,7 +434,10 @@ def test_a_retired_key_is_kept_until_its_last_token_has_expired_and_then_deleted
 
 
 def test_two_rotations_in_one_second_lose_no_key(tmp_path: Path) -> None:
+    """Neither is a key lost for others than the owner who could read the directory, such as containers."""
     make_keys(tmp_path)
+    for file in tmp_path.iterdir():
+        file.chmod(0o444)
     before = load(read_key_dir(tmp_path))
     rotate_keys(tmp_path, SETTINGS, A_MOMENT)
     rotate_keys(tmp_path, SETTINGS, A_MOMENT)
@@ -443,6 +446,7 @@ def test_two_rotations_in_one_second_lose_no_key(tmp_path: Path) -> None:
 
     assert set(ids_of(before.access)) <= set(ids_of(after.access))
     assert len(after.access.retired) == 2
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o444}
 
 
 def pems(ring: KeyRing) -> set[str]:

@@ -4,12 +4,17 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from entrypoints.cli.main import answer_from_heartbeat
+from entrypoints.cli.errors import NoApiAnswers
+from entrypoints.cli.liveness import check_api
+from entrypoints.cli.main import answer_check
 from entrypoints.heartbeat import Heartbeat, heartbeats
 
 
@@ -62,8 +67,8 @@ def test_checks_are_answered_by_heartbeats(data: Path, capsys: pytest.CaptureFix
     Heartbeat(data, "worker second").beat(worker="second@host")
     Heartbeat(data, "beat").beat(leader="host:1", leads=True)
 
-    assert answer_from_heartbeat(["worker", "--check", "--name", "second"])
-    assert answer_from_heartbeat(["beat", "--check", "--json"])
+    assert answer_check(["worker", "--check", "--name", "second"])
+    assert answer_check(["beat", "--check", "--json"])
 
     worker, beat = capsys.readouterr().out.splitlines()
     assert worker == "second@host answers"
@@ -95,7 +100,7 @@ def test_a_check_that_no_heartbeat_answers_is_for_the_whole_command(
     Heartbeat(data, "worker second").beat(worker="second@host")
     Heartbeat(data, "beat").beat(leader="host:1", leads=False)
 
-    assert not answer_from_heartbeat(arguments)
+    assert not answer_check(arguments)
 
 
 def test_a_data_directory_that_a_file_names_is_for_the_whole_command(
@@ -105,9 +110,55 @@ def test_a_data_directory_that_a_file_names_is_for_the_whole_command(
     monkeypatch.delenv("PORTICO_DATA_DIR")
     monkeypatch.chdir(data)
 
-    assert answer_from_heartbeat(["worker", "--check"])
+    assert answer_check(["worker", "--check"])
     (data / ".env.local").write_text("PORTICO_DATA_DIR=elsewhere")
-    assert not answer_from_heartbeat(["worker", "--check"])
+    assert not answer_check(["worker", "--check"])
+
+
+class Api(BaseHTTPRequestHandler):
+    """Lives, unless somebody asks for more."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/livez" else 503)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Yield the port at which an API answers, which is that of the environment."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Api) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        monkeypatch.setenv("PORTICO_HTTP_HOST", "0.0.0.0")  # noqa: S104 - as containers have it
+        monkeypatch.setenv("PORTICO_HTTP_PORT", str(server.server_port))
+        yield server.server_port
+        server.shutdown()
+
+
+def test_a_check_of_the_api_asks_whether_it_lives(
+    api: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether it is ready is another question: a restart would not bring back the server that it waits for."""
+    assert answer_check(["api", "--check"])
+    assert answer_check(["api", "--check", "--json"])
+
+    said, answer = capsys.readouterr().out.splitlines()
+    assert said == f"The API answers at port {api} of 127.0.0.1"
+    assert json.loads(answer) == {"host": "127.0.0.1", "port": api, "answers": True}
+
+
+def test_a_check_of_an_api_that_does_not_answer_fails(
+    api: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Api, "do_GET", lambda request: request.send_error(503))
+
+    assert not answer_check(["api", "--check"])
+    with pytest.raises(NoApiAnswers, match=f"port {api} of 127.0.0.1"):
+        check_api(host=None, port=None, json=False)
+    with pytest.raises(NoApiAnswers):
+        check_api(host=None, port=1, json=True)
 
 
 def test_an_answer_loads_next_to_nothing(data: Path) -> None:
