@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 run reset migrate migration: export ENVIRONMENT ?= LOCAL
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock run reset format lint types contracts test test-unit test-contract test-integration test-e2e test-oldest check migration migrate dead-code audit bench bench-docs soak chat crowd
+.PHONY: help setup lock run reset format lint types contracts test test-unit test-contract test-integration test-e2e test-oldest check migration migrate dead-code audit bench bench-docs soak chat crowd up down
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,11 +69,15 @@ format: .venv/ready ## Format the code and fix what can be fixed
 format-check: .venv/ready
 	$(BIN)/ruff format --check .
 
-lint: .venv/ready ## Lint: ruff, codespell, unused dependencies, slots
+lint: .venv/ready ## Lint: ruff, codespell, unused dependencies, slots, image, compose files, workflows
 	$(BIN)/ruff check .
 	$(BIN)/codespell
 	$(BIN)/deptry .
 	$(BIN)/python -m slotscheck domain application
+	$(BIN)/hadolint Containerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml .github/compose.tests.yaml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --offline --quiet .github/workflows
 
 .PHONY: format-check mypy pyright collect
 types: mypy pyright ## Type-check: mypy strict, pyright strict on domain and application
@@ -142,6 +146,18 @@ crowd: .venv/ready ## 2,000 connections to one API process: what each costs, a b
 .venv/bench-ready: .venv/ready requirements-bench.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-bench.lock
 	@touch $@
+
+##@ Run in containers
+COMPOSE ?= docker compose
+
+secrets: | .venv/ready
+	@$(BIN)/portico make-secrets $@
+
+up: secrets ## Build the image and start compose.yaml; makes ./secrets at first (COMPOSE="podman compose")
+	$(COMPOSE) up --build --detach --wait
+
+down: ## Stop it; the data stays in volumes
+	$(COMPOSE) down
 
 ##@ Database
 migration: .venv/ready ## Write a migration from the tables: make migration m="what changes"

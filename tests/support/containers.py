@@ -59,16 +59,15 @@ def mongo() -> Iterator[dict[str, str]]:
 @contextmanager
 def s3() -> Iterator[dict[str, str]]:
     container = (
-        DockerContainer("minio/minio", entrypoint=["sh", "-c"])
-        .with_envs(MINIO_ROOT_USER="portico", MINIO_ROOT_PASSWORD=_SECRET)
-        # A directory is a bucket.
-        .with_command(["mkdir -p /data/portico && exec minio server /data"])
-        .with_exposed_ports(9000)
-        .waiting_for(HttpWaitStrategy(9000, "/minio/health/ready"))
+        DockerContainer("chrislusf/seaweedfs:4.48")
+        .with_envs(AWS_ACCESS_KEY_ID="portico", AWS_SECRET_ACCESS_KEY=_SECRET)
+        .with_command("mini -dir=/data -ip=127.0.0.1 -ip.bind=0.0.0.0 -bucket=portico")
+        .with_exposed_ports(8333)
+        .waiting_for(HttpWaitStrategy(8333, "/healthz"))
     )
     with container:
         yield {
-            "PORTICO_S3_URL": f"http://{_address(container, 9000)}",
+            "PORTICO_S3_URL": f"http://{_address(container, 8333)}",
             "PORTICO_S3_BUCKET": "portico",
             "PORTICO_S3_ACCESS_KEY": "portico",
             "PORTICO_S3_SECRET_KEY": _SECRET,

@@ -1,0 +1,149 @@
+"""`compose.yaml` and `Containerfile` are safe by default; `make lint` says whether they are valid."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from adapters.environment.variables import SECRET_FILES, VARIABLES
+from adapters.security.secret_files import make_secrets
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
+SERVICES: Mapping[str, Mapping[str, Any]] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_container_has_few_rights_and_bounds(name: str) -> None:
+    service = SERVICES[name]
+
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "privileged" not in service
+    assert "cap_add" not in service
+    assert service["mem_limit"]
+    assert service["pids_limit"]
+    # Docker's own user of SeaweedFS differs from version to version; without capabilities root is as good.
+    assert service["user"].startswith("0:") == (name == "seaweedfs")
+    if service["restart"] != "no":
+        assert service["healthcheck"]["test"][0] == "CMD"
+        assert service["stop_grace_period"]
+
+
+def test_only_the_api_and_the_store_are_published_and_only_on_this_host() -> None:
+    published = {
+        name: port for name, service in SERVICES.items() for port in service.get("ports", ())
+    }
+
+    assert set(published) == {"api", "seaweedfs"}
+    assert all(
+        re.fullmatch(r"\$\{\w+:-127\.0\.0\.1:\d+\}:\d+", port) for port in published.values()
+    )
+    reached_from_outside = {n for n, s in SERVICES.items() if "outside" in s.get("networks", ())}
+    assert reached_from_outside == set(published)
+    assert {n for n, net in COMPOSE["networks"].items() if not net.get("internal")} == {"outside"}
+
+
+def test_every_process_runs_from_the_same_image() -> None:
+    assert {service["command"][0] for service in OURS.values()} == {
+        *("api", "worker", "beat", "migrate", "create-admin")
+    }
+    assert {service["image"] for service in OURS.values()} == {"${PORTICO_IMAGE:-portico}"}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_setting_of_a_service_exists_and_every_secret_is_a_file(name: str) -> None:
+    service = OURS[name]
+    settings = service["environment"]
+
+    assert settings["ENVIRONMENT"] == "PRODUCTION"
+    assert set(settings) - {*VARIABLES, *SECRET_FILES} == set()
+    secret = {variable for variable in settings if SECRET_FILES.get(f"{variable}_FILE")}
+    assert secret == {"PORTICO_S3_ACCESS_KEY"}  # a name that is the same everywhere
+    files = {value for variable, value in settings.items() if variable in SECRET_FILES}
+    assert files == {f"/run/secrets/{name}" for name in service["secrets"]}
+
+
+def test_no_environment_of_a_service_has_a_secret() -> None:
+    for service in SERVICES.values():
+        for variable, value in service.get("environment", {}).items():
+            assert variable.endswith("_FILE") or not re.search(r"PASSWORD|SECRET|TOKEN", variable)
+            assert "@" not in value
+
+
+def mounted(service: Mapping[str, Any]) -> Iterator[str]:
+    for secret in service.get("secrets", ()):
+        yield secret if isinstance(secret, str) else secret["source"]
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory of secrets; the keys in it take seconds."""
+    directory = tmp_path_factory.mktemp("home") / "secrets"
+    make_secrets(directory)
+    return directory
+
+
+def test_make_secrets_makes_every_file_that_is_mounted_and_no_other(directory: Path) -> None:
+    named = {name: entry["file"] for name, entry in COMPOSE["secrets"].items()}
+
+    assert named == {name: f"./secrets/{name}" for name in named}
+    assert {name for service in SERVICES.values() for name in mounted(service)} == set(named)
+    assert {file.name for file in directory.iterdir()} == {*named, "keys"}
+    for service in OURS.values():
+        assert service["volumes"][0]["source"] == "./secrets/keys"
+
+
+def test_the_addresses_among_the_secrets_lead_to_the_services(directory: Path) -> None:
+    for name in ("postgres_url", "redis_url", "mongo_url"):
+        url = urlsplit((directory / name).read_text())
+        assert "servers" in SERVICES[str(url.hostname)]["networks"]
+        assert url.username == "portico"
+        assert (url.password or "").isalnum()
+
+
+def test_secrets_can_be_read_in_containers_but_on_the_host_by_their_owner_alone(
+    directory: Path,
+) -> None:
+    """Containers have users of their own, and compose files cannot say whose a file is."""
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in directory.iterdir() if file.is_file()} == {
+        0o444
+    }
+    assert (directory / "keys").stat().st_mode & 0o777 == 0o755
+    assert {file.stat().st_mode & 0o777 for file in (directory / "keys").iterdir()} == {0o444}
+
+
+def test_secrets_are_never_overwritten(directory: Path, tmp_path: Path) -> None:
+    """The data of the servers would be lost with the passwords."""
+    before = {file: file.read_text() for file in directory.rglob("*") if file.is_file()}
+    (tmp_path / "mine").touch()
+
+    for taken in (directory, tmp_path):
+        with pytest.raises(FileExistsError):
+            make_secrets(taken)
+
+    assert {file: file.read_text() for file in directory.rglob("*") if file.is_file()} == before
+    assert [*tmp_path.iterdir()] == [tmp_path / "mine"]
+
+
+def test_the_api_stops_before_it_is_killed() -> None:
+    """The times of docs/operations.md add up to less than what the engine waits."""
+    assert int(SERVICES["api"]["stop_grace_period"].removesuffix("s")) >= 45
+
+
+def test_no_name_of_a_registry_is_committed() -> None:
+    """Everybody has their own mirror."""
+    images = re.findall(r"image: (.+)", (ROOT / "compose.yaml").read_text())
+    base = re.findall(
+        r"^ARG PYTHON_IMAGE=(.+)$", (ROOT / "Containerfile").read_text(), re.MULTILINE
+    )
+
+    for image in (*images, *base):
+        assert "." not in image.partition("/")[0].partition(":-")[2] or "/" not in image
