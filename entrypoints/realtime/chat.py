@@ -52,7 +52,7 @@ class TypingBody(BaseModel):
     user: PersonBody
 
 
-@router.on("send", dependencies=[GuardedEvent])
+@router.on("send", dependencies=[GuardedEvent], ordered=True)
 async def send(
     message: NewMessage, caller: VerifyPermissionDep, send_message: UseCase[SendMessage]
 ) -> Sent:

@@ -15,7 +15,7 @@ from domain.errors import (
     Unauthenticated,
     Unavailable,
 )
-from domain.sessions import InvalidToken
+from domain.sessions import InvalidToken, NotAuthenticated
 from entrypoints.socketio.errors import Code, SocketError
 
 CODE_OF_KIND: Mapping[type[PorticoError], Code] = {
@@ -35,6 +35,10 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger("portico.realtime")
 def socket_error(error: PorticoError) -> SocketError:
     """Return what the client gets for `error`; log what it must not see."""
     match error:
+        case NotAuthenticated():
+            return SocketError(
+                Code.NOT_ALLOWED, "Log in and connect with the access token as `auth.token`"
+            )
         case InvalidToken():
             _log.info("refused", error=error.code, reason=error.reason)
         case Unavailable():

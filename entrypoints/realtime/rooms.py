@@ -66,7 +66,7 @@ class PresenceBody(BaseModel):
     state: PresenceState
 
 
-@router.on("join", dependencies=[GuardedEvent])
+@router.on("join", dependencies=[GuardedEvent], ordered=True)
 async def join(
     reference: RoomReference,
     *,
@@ -91,7 +91,7 @@ async def join(
     return Joined(room=RoomBody.of(room), present=[PersonBody.of(each) for each in present])
 
 
-@router.on("leave", dependencies=[AuthenticatedEvent])
+@router.on("leave", dependencies=[AuthenticatedEvent], ordered=True)
 async def leave(
     reference: RoomReference,
     principal: PrincipalDep,

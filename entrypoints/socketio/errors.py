@@ -92,7 +92,8 @@ class PayloadError(SocketError):
 
 def _detail(loc: tuple[int | str, ...], message: str, name: str, is_only: bool) -> str:  # noqa: FBT001
     where = ".".join(map(str, loc if is_only and loc else (name, *loc)))
-    return f"{where} {message[:1].lower()}{message[1:]}"
+    is_word = message[1:2].islower()  # and no UUID
+    return f"{where} {message[:1].lower() if is_word else message[:1]}{message[1:]}"
 
 
 def envelope(event: str, error: SocketError) -> Envelope:

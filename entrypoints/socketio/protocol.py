@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import sys
 import time
 from typing import Any
 
@@ -13,6 +14,23 @@ from websockets.frames import CloseCode, Frame
 from websockets.server import ServerProtocol
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("portico.socketio")
+
+
+class _ConnectionLogger(logging.LoggerAdapter[logging.Logger]):
+    """Logs what a client did wrong, and every handshake that was refused, as the `info` that it is."""
+
+    @property
+    def level(self) -> int:
+        return self.logger.level
+
+    def error(self, msg: object, *args: object, **_: Any) -> None:
+        self.info(msg, *args)
+
+    def exception(self, msg: object, *args: object, **options: Any) -> None:
+        if isinstance(sys.exception(), UnicodeDecodeError):
+            self.info(msg, *args)
+        else:
+            super().exception(msg, *args, **options)
 
 
 class BoundedProtocol(ServerProtocol):
@@ -60,7 +78,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         # The lines about handshakes have the query in them, in which some clients send secrets.
-        self.logger = logging.getLogger("uvicorn.access")
+        self.logger = _ConnectionLogger(logging.getLogger("uvicorn.access"))  # type: ignore[assignment]
         self.conn.__class__ = BoundedProtocol  # uvicorn makes them of one class, and asks nobody
 
     def connection_lost(self, exc: Exception | None) -> None:

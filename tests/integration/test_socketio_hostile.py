@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import secrets
 from collections.abc import AsyncIterator
 from typing import Any
@@ -232,6 +233,24 @@ async def test_a_flood_of_frames_is_cut(kind: str) -> None:
         with pytest.raises(ConnectionClosedError, match="too many frames"):
             await client.closed()
         await assert_unharmed(url)
+
+
+async def test_what_a_client_does_wrong_is_no_error_of_the_server(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = Server()
+    headers = {"Origin": "https://evil.example"}
+    async with serving(server.sio, ws=WebSocketProtocol) as url:
+        async with aiohttp.ClientSession(headers=headers) as http:
+            with pytest.raises(aiohttp.WSServerHandshakeError):
+                await http.ws_connect(f"{url}/socket.io/?EIO=4&transport=websocket")
+        async with raw(url) as client:
+            client.connection.transport.write(bytes([0x81, 0x82, 0, 0, 0, 0, 0xFF, 0xFE]))
+            with pytest.raises(ConnectionClosedError):
+                await client.closed()
+
+    noticed = [each for each in caplog.records if each.levelno > logging.INFO]
+    assert [each for each in noticed if each.name.startswith("uvicorn")] == []
 
 
 async def test_acks_that_nobody_waits_for_are_ignored(

@@ -39,6 +39,11 @@ async def a_room(world: World, owner: User, kind: RoomKind = RoomKind.OPEN) -> R
     return await world.container.create_room()(caller, RoomName("Tea"), kind)
 
 
+async def caller_of(world: World, user: User) -> Caller:
+    caller, _ = await world.log_in_as(user)
+    return caller
+
+
 async def joined(client: SocketTestClient, room: Room) -> Any:
     return await client.call("room.join", {"room": str(room.id)})
 
@@ -105,6 +110,25 @@ async def test_a_user_who_has_left_gets_no_more_events(
 
         await hers.receive("chat.receive")
         assert not other.has_received("chat.receive")
+
+
+async def test_who_joins_and_leaves_without_waiting_for_acks_has_left(
+    world: World, sockets: Sockets, ada: User
+) -> None:
+    room = await a_room(world, ada)
+    async with await sockets.client(ada) as client:
+        reference = {"room": str(room.id)}
+        events = ("room.join", "room.leave") * 3
+        await asyncio.gather(*(client.call(event, reference) for event in events))
+        await say(client, room, "hi")
+
+        assert await world.container.list_present()(await caller_of(world, ada), room.id) == []
+        assert not client.has_received("chat.receive")
+
+
+def test_events_that_change_a_room_are_handled_in_the_order_of_the_client(sockets: Sockets) -> None:
+    in_order = {event for (_, event), each in sockets.sio.planned_handlers.items() if each.ordered}
+    assert in_order == {"room.join", "room.leave", "chat.send"}
 
 
 async def test_missed_messages_are_in_the_history(
