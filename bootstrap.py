@@ -12,6 +12,7 @@ from adapters.astronomy import sun
 from adapters.autowiring import UnresolvedFields, wire
 from adapters.celery.publishing_options import CeleryPublishingOptionsPolicy
 from adapters.environment.load import load_settings
+from adapters.environment.readable_secrets import readable_secrets
 from adapters.environment.sources import names_environment
 from adapters.imaging.avatar_images import PillowAvatarImages
 from adapters.injection import Later, absent, containers, providers
@@ -58,6 +59,7 @@ from adapters.redis.seen_ciphertexts import RedisSeenCiphertexts
 from adapters.redis.sessions import RedisSessionStore
 from adapters.s3.client import S3Client
 from adapters.s3.health import S3Probe
+from adapters.s3.inspection import S3Inspection
 from adapters.s3.object_store import S3ObjectStore
 from adapters.security.common_passwords import ZxcvbnCommonPasswords
 from adapters.security.device_cookies import HmacDeviceCookies
@@ -195,6 +197,7 @@ __all__ = [
     "make_keys",
     "make_secrets",
     "names_environment",
+    "readable_secrets",
     "rotate_keys",
     "running",
 ]
@@ -398,6 +401,12 @@ class Container(containers.DeclarativeContainer):
             ),
             providers.Singleton(
                 RedisInspection, redis, clock, settings.provided.sessions.token_leeway
+            ),
+            providers.Singleton(
+                S3Inspection,
+                settings.provided.s3,
+                clock,
+                settings.provided.sessions.token_leeway,
             ),
         ),
     )

@@ -18,6 +18,13 @@ _PREFIX_OF_TESTS = "PORTICO_TEST_"
 def read(environment: object) -> tuple[dict[str, Any], list[Problem]]:
     """Return the values by variable, and the problems of the sources."""
     problems: list[Problem] = []
+    values = merged(environment, problems)
+    problems += _open_secret_files(values)
+    return values, problems
+
+
+def merged(environment: object, problems: list[Problem]) -> dict[str, Any]:
+    """Return the values by variable, a path for each secret that has a file; add the problems of the sources."""
     process, general = _process(), _dotenv(Path(".env"), problems)
     environment = environment or _named(process, general)
     special: dict[str, str] = {}
@@ -39,8 +46,7 @@ def read(environment: object) -> tuple[dict[str, Any], list[Problem]]:
                 values[SECRET_FILES[variable]] = Path(text)
     if environment:
         values["ENVIRONMENT"] = environment
-    problems += _open_secret_files(values)
-    return values, problems
+    return values
 
 
 def names_environment() -> bool:
@@ -100,7 +106,9 @@ def _open_secret_files(values: dict[str, Any]) -> Iterator[Problem]:
         path = values.get(name)
         if isinstance(path, Path):
             try:
-                values[name] = path.expanduser().read_text("utf-8").rstrip("\r\n")
+                values[name] = (
+                    path.expanduser().read_text("utf-8").removesuffix("\n").removesuffix("\r")
+                )
             except (OSError, UnicodeDecodeError):
                 del values[name]
                 expected = VARIABLES[name].kind.expects

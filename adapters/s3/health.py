@@ -10,7 +10,7 @@ from functools import cached_property
 from http.client import HTTPException
 from ssl import create_default_context
 from urllib.error import HTTPError
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 from urllib.request import HTTPSHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
 from adapters.reasons import network_reason
@@ -54,7 +54,7 @@ class S3Probe(Probe):
 
     def _ask(self) -> None:
         settings = self._settings
-        url = urlsplit(settings.url or f"https://s3.{settings.region}.amazonaws.com")
+        url = address_of(settings)
         path = f"{url.path.rstrip('/')}/{quote(settings.bucket)}"
         headers = (
             signed_headers(settings, url.netloc, path, self._clock.now())
@@ -76,10 +76,20 @@ class S3Probe(Probe):
 
     @cached_property
     def _opener(self) -> OpenerDirector:
-        if is_this_machine(self._settings.url):
-            return build_opener(ProxyHandler({}))
-        # One context: to read the certificates of the system takes tens of milliseconds.
-        return build_opener(HTTPSHandler(context=create_default_context()))
+        # One: to read the certificates of the system takes tens of milliseconds.
+        return opener_for(self._settings)
+
+
+def address_of(settings: S3Settings) -> SplitResult:
+    """Return the address of the store: the configured one, or Amazon's."""
+    return urlsplit(settings.url or f"https://s3.{settings.region}.amazonaws.com")
+
+
+def opener_for(settings: S3Settings) -> OpenerDirector:
+    """Return what opens URLs of the store, through the proxies of the environment unless it is on this machine."""
+    if is_this_machine(settings.url):
+        return build_opener(ProxyHandler({}))
+    return build_opener(HTTPSHandler(context=create_default_context()))
 
 
 def signed_headers(settings: S3Settings, host: str, path: str, now: datetime) -> Mapping[str, str]:

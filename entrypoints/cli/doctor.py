@@ -3,7 +3,7 @@
 import asyncio
 import json as json_format
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from http.client import HTTPConnection, HTTPException
@@ -85,6 +85,8 @@ async def _findings() -> AsyncIterator[Finding]:
     yield Finding(check="time zones", detail=f"of tzdata {zone_rules_version()}, in all processes")
     yield await asyncio.to_thread(_port, settings, container.keys_in_use()["access"])
     yield _disk(settings)
+    for finding in _secrets():
+        yield finding
     if missing and not variables:
         names = ", ".join(sorted(missing))
         yield Finding(
@@ -126,6 +128,16 @@ def _keys_published_at(host: str, port: int) -> frozenset[str]:
         return frozenset()
     finally:
         connection.close()
+
+
+def _secrets() -> Iterator[Finding]:
+    problems = bootstrap.readable_secrets()
+    for problem in problems:
+        yield Finding(check="secrets", detail=str(problem), warning=True)
+    if not problems:
+        yield Finding(
+            check="secrets", detail="no file of them can be read by all users of this host"
+        )
 
 
 def _disk(settings: Settings) -> Finding:

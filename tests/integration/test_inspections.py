@@ -11,10 +11,12 @@ from adapters.postgres.engine import postgres_engine
 from adapters.postgres.inspection import PostgresInspection
 from adapters.redis.client import redis_client
 from adapters.redis.inspection import RedisInspection
+from adapters.s3.inspection import S3Inspection
 from adapters.system import SystemClock
 from application.ports.health import Concern, Inspection, Remark
 from application.ports.system import Clock
 from application.settings import PostgresSettings, RedisSettings
+from tests.support.servers import Servers, s3_of
 from tests.support.valkey import Valkey
 
 LEEWAY = timedelta(seconds=30)
@@ -52,14 +54,16 @@ async def remarks(inspection: Inspection) -> dict[str, Remark]:
     return {remark.about: remark for remark in await inspection.remarks()}
 
 
-@pytest.mark.parametrize("kind", ["postgres", "redis"])
+@pytest.mark.parametrize("kind", ["postgres", "redis", "s3"])
 async def test_a_clock_that_differs_is_reported_with_the_difference(
-    kind: str, opened: AsyncExitStack, postgres_url: str, redis_url: str
+    kind: str, opened: AsyncExitStack, postgres_url: str, redis_url: str, servers: Servers
 ) -> None:
     """What is more than tokens tolerate is wrong."""
 
     async def clock_of_a_host(ahead: float) -> Remark:
         clock = WrongClock(timedelta(seconds=ahead))
+        if kind == "s3":
+            return (await remarks(S3Inspection(s3_of(servers), clock, LEEWAY)))["clock"]
         make = {"postgres": of_postgres, "redis": of_redis}[kind]
         url = {"postgres": postgres_url, "redis": redis_url}[kind]
         return (await remarks(make(opened, url, clock)))["clock"]

@@ -17,6 +17,7 @@ import pytest
 from pydantic import ByteSize
 
 from adapters.environment.load import load_settings
+from adapters.environment.readable_secrets import readable_secrets
 from adapters.environment.variables import FALLBACKS, VARIABLES, KeyVariables, Variable, variable_of
 from application.setting_problems import UnsafeSettings, problems_of
 from application.settings import (
@@ -108,6 +109,57 @@ def test_a_secret_may_be_in_a_file(here: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("PORTICO_ADMIN_PASSWORD_FILE", str(here / "password"))
 
     assert load_settings().first_administrator.password == "correct horse"
+
+
+@pytest.mark.parametrize(
+    ("content", "secret"),
+    [
+        ("horse", "horse"),
+        ("horse\r\n", "horse"),
+        ("horse\n\n", "horse\n"),
+        (" horse \n", " horse "),
+    ],
+)
+def test_one_end_of_line_at_the_end_of_a_secret_file_is_not_part_of_the_secret(
+    content: str, secret: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "password").write_bytes(content.encode())
+    monkeypatch.setenv("PORTICO_ADMIN_PASSWORD_FILE", str(here / "password"))
+
+    assert load_settings().first_administrator.password == secret
+
+
+def test_files_of_secrets_that_every_user_of_the_host_can_read_are_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither what only others could read who cannot enter its directory, nor what is mounted into a container."""
+    everybodys = Path("/etc/passwd")
+    monkeypatch.setenv("PORTICO_ADMIN_PASSWORD_FILE", str(everybodys))
+    monkeypatch.setenv("PORTICO_TRANSPORT_KEY", str(everybodys))
+    monkeypatch.setenv("PORTICO_KEYS_DIR", str(everybodys.parent))
+
+    found = readable_secrets()
+
+    assert {problem.variable for problem in found} == {
+        *("PORTICO_ADMIN_PASSWORD_FILE", "PORTICO_TRANSPORT_KEY", "PORTICO_KEYS_DIR")
+    }
+    assert str(found[0]).endswith(f"names {everybodys}, which every user of this host can read")
+
+
+def test_files_of_secrets_that_others_cannot_reach_are_not_found(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "closed").mkdir(mode=0o700)
+    (here / "closed" / "password").write_text("horse")
+    (here / "closed" / "password").chmod(0o444)
+    (here / "key").write_text("horse")
+    (here / "key").chmod(0o600)
+    monkeypatch.setenv("PORTICO_ADMIN_PASSWORD_FILE", str(here / "closed" / "password"))
+    monkeypatch.setenv("PORTICO_S3_SECRET_KEY_FILE", str(here / "key"))
+    monkeypatch.setenv("PORTICO_REDIS_URL_FILE", "/run/secrets/redis_url")
+    monkeypatch.setenv("PORTICO_S3_ACCESS_KEY", "/not/a/path")
+
+    assert readable_secrets() == ()
 
 
 def test_a_secret_of_the_process_beats_the_secret_file_of_a_file(
