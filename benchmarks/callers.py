@@ -1,11 +1,10 @@
 """Rows 3, 4 and 13: what a refresh costs, what a warm request asks of servers, and how its cost grows.
 
-What counts is the CPU time of the server process per request: it repeats within 5 to 10 % on a busy machine, requests
-per second do not.
+What counts is the CPU time of the server process per request, in the slice of a round that was disturbed least
+(`processes.undisturbed`).
 """
 
 import json
-import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -17,13 +16,21 @@ import asyncpg
 from redis.asyncio import Redis
 
 from benchmarks.connections import Connections
-from benchmarks.processes import answer, cpu_seconds, environment_of_portico, process
+from benchmarks.processes import (
+    answer,
+    cpu_seconds,
+    environment_of_portico,
+    process,
+    undisturbed,
+)
 from benchmarks.report import Figure
 from benchmarks.servers import Servers
 
 _CONNECTIONS = 64
 _REQUESTS = 10_000
 _REFRESHES = 2_000
+_SLICES = 5
+"""A round is measured in so many parts."""
 _CALLERS = {64: None, 1_000: 0.95, 8_000: 0.85, 30_000: 0.6}
 """How many call in a circle, and what the ratio to 64 of them is to be."""
 _SMALL = (1_000, 1_000, 10, 64)
@@ -43,7 +50,7 @@ class Server:
 
 
 async def measure(servers: Servers, rounds: int, say: Callable[[str], None]) -> list[Figure]:
-    """Return the figures; all take turns, and the first round warms up and does not count."""
+    """Return the figures; all take turns. The first round warms up: the cheapest slice is never one of it."""
     async with AsyncExitStack() as stack:
         say("callers: a server of 1,000 users, and one of 1,000,000")
         small = await _portico(servers, stack, 12, _SMALL)
@@ -56,20 +63,20 @@ async def measure(servers: Servers, rounds: int, say: Callable[[str], None]) -> 
         rounds = min(rounds, 3)  # of so many requests that they agree
         for number in range(rounds + 1):
             say(f"callers: round {number} of {rounds}")
-            small_costs.append(await _guarded(small, 64))
-            for callers, cost in costs.items():
-                cost.append(await _guarded(large, callers))
-            refreshes.append(await _refresh(small))
-            by_hands.append(await _refresh(by_hand))
+            small_costs += await _guarded(small, 64)
+            for callers in _CALLERS:
+                costs[callers] += await _guarded(large, callers)
+            refreshes += await _refresh(small)
+            by_hands += await _refresh(by_hand)
         asked = await _asked_of_servers(small)
-    at_64 = statistics.median(costs[64][1:])
+    at_64 = undisturbed(costs[64])
     return [
         Figure(
             row=3,
             what="refresh, CPU",
             unit="µs",
-            ours=statistics.median(refreshes[1:]),
-            reference=statistics.median(by_hands[1:]),
+            ours=undisturbed(refreshes),
+            reference=undisturbed(by_hands),
             reference_name="two signatures and a script by hand",
             ratio_target=0.5,
         ),
@@ -85,7 +92,7 @@ async def measure(servers: Servers, rounds: int, say: Callable[[str], None]) -> 
             what="guarded GET at 1,000,000 users, CPU",
             unit="µs",
             ours=at_64,
-            reference=statistics.median(small_costs[1:]),
+            reference=undisturbed(small_costs),
             reference_name="at 1,000 users",
             ratio_target=0.95,
             size=64,
@@ -95,7 +102,7 @@ async def measure(servers: Servers, rounds: int, say: Callable[[str], None]) -> 
                 row=13,
                 what=f"guarded GET of {callers:,} callers in a circle, CPU",
                 unit="µs",
-                ours=statistics.median(costs[callers][1:]),
+                ours=undisturbed(costs[callers]),
                 reference=at_64,
                 reference_name="of 64 callers",
                 ratio_target=target,
@@ -152,20 +159,21 @@ async def _warm_up(server: Server) -> None:
         await connections.share(len(server.requests), lambda _: next(requests))
 
 
-async def _guarded(server: Server, callers: int) -> float:
-    """Return the microseconds of CPU per request."""
+async def _guarded(server: Server, callers: int) -> list[float]:
+    """Return the microseconds of CPU per request, of each slice."""
     requests = cycle(server.requests[:callers])
-    total = max(_REQUESTS, callers)
     async with Connections(server.port) as connections:
-        # Once around before, for larger circles have pushed these callers out of the process's memory.
+        # Once around before: larger circles have pushed these callers out of the process's memory, and in a circle
+        # that is too large for it, each request from then on is of a caller who is not in it.
         await connections.share(callers, lambda _: next(requests))
-        before = cpu_seconds(server.pid)
-        await connections.share(total, lambda _: next(requests))
-    return (cpu_seconds(server.pid) - before) / total * 1e6
+        return [
+            await _slice(server, _REQUESTS // _SLICES, connections, lambda _: next(requests))
+            for _ in range(_SLICES)
+        ]
 
 
-async def _refresh(server: Server) -> float:
-    """Return the microseconds of CPU per refresh; each caller shows the token that they got last."""
+async def _refresh(server: Server) -> list[float]:
+    """Return the microseconds of CPU per refresh, of each slice; each caller shows the token that they got last."""
     tokens = dict(enumerate(server.refresh_tokens[:_CONNECTIONS]))
 
     def request(connection: int) -> bytes:
@@ -179,12 +187,25 @@ async def _refresh(server: Server) -> float:
         if "data" in given:
             tokens[connection] = given["data"]["refreshToken"]
 
-    before = cpu_seconds(server.pid)
     async with Connections(server.port) as connections:
-        await connections.share(_REFRESHES, request, keep)
-    spent = cpu_seconds(server.pid) - before
+        costs = [
+            await _slice(server, _REFRESHES // _SLICES, connections, request, keep)
+            for _ in range(_SLICES)
+        ]
     server.refresh_tokens[:_CONNECTIONS] = tokens.values()
-    return spent / _REFRESHES * 1e6
+    return costs
+
+
+async def _slice(
+    server: Server,
+    total: int,
+    connections: Connections,
+    request: Callable[[int], bytes],
+    answered: Callable[[int, bytes], None] = lambda _connection, _body: None,
+) -> float:
+    before = cpu_seconds(server.pid)
+    await connections.share(total, request, answered)
+    return (cpu_seconds(server.pid) - before) / total * 1e6
 
 
 async def _asked_of_servers(server: Server) -> tuple[float, float]:

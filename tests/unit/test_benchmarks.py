@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import __main__ as bench
 from benchmarks import document, soak
+from benchmarks.processes import undisturbed
 from benchmarks.report import Figure, as_json, as_table
 
 
@@ -42,6 +43,10 @@ def test_a_reference_that_timed_out_is_worse_than_its_figure() -> None:
     figure = a_figure(unit="s", ours=0.5, reference=30.0, reference_name="other", at_least=True)
 
     assert ">30 s (other)  >60 x" in as_table([figure])
+
+
+def test_a_round_that_was_disturbed_does_not_change_a_figure() -> None:
+    assert undisturbed([130.0, 118.0, 240.0]) == undisturbed([118.0])
 
 
 def test_the_table_and_the_document_say_the_same() -> None:
