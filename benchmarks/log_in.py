@@ -30,6 +30,8 @@ from benchmarks.servers import Servers
 _CROWD = 100
 _LOG_INS = 150
 """In a round."""
+_REST = 3.0
+"""Seconds."""
 _THROTTLES = ("ACCOUNT", "ADDRESS", "GLOBAL", "PUBLIC")
 """What would turn a crowd from one address away."""
 _USERNAME, _PASSWORD = "crowd", "only to be measured with 7"
@@ -39,7 +41,7 @@ async def measure(_servers: Servers, rounds: int, say: Callable[[str], None]) ->
     """Return the figure; the first round warms up and does not count."""
     say("log-in: beside raw argon2, and /livez while 100 clients log in")
     async with (
-        _portico() as (api, pids),
+        _portico() as (api, supervisor),
         # Two, or who asks would wait for a connection that the crowd has.
         httpx.AsyncClient(base_url=api, timeout=60) as crowd,
         httpx.AsyncClient(base_url=api, timeout=60) as other,
@@ -48,10 +50,13 @@ async def measure(_servers: Servers, rounds: int, say: Callable[[str], None]) ->
         alone = await _alone(other)
         key = (await other.get("/api/v1/auth/keys/public")).json()["data"]
         request, verifying = _request(api, key), _Argon2()
+        # With the server processes of all connections that the crowd has opened. The first one watches our code.
+        pids = with_descendants(supervisor)[1:]
+        at_rest = await _at_rest(pids)
         raw, log_ins = list[_Spent](), list[_Spent]()
         for _ in range(rounds + 1):
             raw.append(await asyncio.to_thread(verifying.spend))
-            log_ins.append(await _log_ins(api, request, pids))
+            log_ins.append(await _log_ins(api, request, pids, at_rest))
     argon2_cpu = statistics.median(each.cpu for each in raw[1:])
     return [
         Figure(
@@ -88,7 +93,7 @@ class _Spent:
     rate: float
     """Per second."""
     cpu: float
-    """Seconds each."""
+    """Seconds each, without what the processes use at rest."""
 
 
 class _Argon2:
@@ -116,11 +121,19 @@ class _Argon2:
         )
 
 
-async def _log_ins(api: str, request: bytes, pids: Sequence[int]) -> _Spent:
+async def _at_rest(pids: Sequence[int]) -> float:
+    """Return the seconds of CPU that all processes use in a second in which nobody logs in."""
+    before = cpu_seconds(*pids)
+    await asyncio.sleep(_REST)
+    return (cpu_seconds(*pids) - before) / _REST
+
+
+async def _log_ins(api: str, request: bytes, pids: Sequence[int], at_rest: float) -> _Spent:
     wall, cpu = time.perf_counter(), cpu_seconds(*pids)
     async with Connections(urlsplit(api).port or 0, 16) as connections:
         await connections.share(_LOG_INS, lambda _: request)
-    return _Spent(_LOG_INS / (time.perf_counter() - wall), (cpu_seconds(*pids) - cpu) / _LOG_INS)
+    wall, cpu = time.perf_counter() - wall, cpu_seconds(*pids) - cpu
+    return _Spent(_LOG_INS / wall, (cpu - at_rest * wall) / _LOG_INS)
 
 
 def _request(api: str, key: Mapping[str, str]) -> bytes:
@@ -167,8 +180,8 @@ def _sealed(key: Mapping[str, str]) -> str:
 
 
 @asynccontextmanager
-async def _portico() -> AsyncIterator[tuple[str, Sequence[int]]]:
-    """Run everything with data of its own; return the address of the API, and all processes, servers included."""
+async def _portico() -> AsyncIterator[tuple[str, int]]:
+    """Run everything with data of its own; return the address of the API, and the process that started all others."""
     with tempfile.TemporaryDirectory(prefix="portico-bench-") as directory:
         environment = {
             **os.environ,  # noqa: TID251 - handed on to a child, not read
@@ -192,7 +205,7 @@ async def _portico() -> AsyncIterator[tuple[str, Sequence[int]]]:
         try:
             assert process.stdout is not None  # noqa: S101 - it is a pipe
             api = json.loads(await process.stdout.readline())["api"]
-            yield api, with_descendants(process.pid)
+            yield api, process.pid
         finally:
             process.terminate()
             await process.wait()
