@@ -47,10 +47,10 @@ _HEAD = """# Performance
 Written by `make bench-docs`; do not edit it by hand. Each figure was measured beside its reference in one run, in
 turns: machines differ, so what counts is the ratio, of which more is better. Figures are medians of three to five
 rounds after one that does not count (peers with 100,000 tasks: of one round), under a load from a process of its own.
-CPU is user and system time of the server's processes; for requests (rows 1, 3 and 13) that of the cheapest of ten or
-more short rounds. A neighbour on the machine takes caches away, which only ever adds to it, and adds most to the server
-that touches most memory: medians of the same servers gave 0.66 of bare FastAPI one night and 0.81 the next morning.
-A target is what we want; **MISS** says that we do not have it.
+CPU is user and system time of the server's processes; for requests and events (rows 1, 3, 5 and 13) that of the
+cheapest of ten or more short rounds. A neighbour on the machine takes caches away, which only ever adds to it, and adds
+most to the server that touches most memory: medians of the same servers gave 0.66 of bare FastAPI one night and 0.81
+the next morning. A target is what we want; **MISS** says that we do not have it.
 `make bench ROW=14` measures one row.
 """
 
