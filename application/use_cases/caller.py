@@ -16,6 +16,11 @@ class ClientInfo:
     agent: str | None = None
     request_id: str = ""
 
+    @property
+    def shown_agent(self) -> str:
+        """The User-Agent for people to read, cut to 256 characters; empty if there is none."""
+        return (self.agent or "")[:256]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:

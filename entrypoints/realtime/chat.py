@@ -1,20 +1,27 @@
 """Messages of rooms."""
 
+from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
 
+from fastapi import Depends
 from pydantic import BaseModel, Field
 
+from application.ports.system import Clock
 from application.use_cases.realtime.messages import ReadHistory, SendMessage, ShowTyping
+from bootstrap import Container
 from domain.connections import ConnectionId
 from domain.messages import LAST_SEQ, LONGEST_HISTORY, MessageId
 from domain.rooms import RoomId
 from entrypoints.message_bodies import HistoryBody, MessageBody, PersonBody
 from entrypoints.realtime.rooms import RoomReference
-from entrypoints.realtime.security import GuardedEvent, VerifyPermissionDep
-from entrypoints.socketio.parameters import SID
+from entrypoints.realtime.security import GuardedEvent, PrincipalDep, VerifyPermissionDep
 from entrypoints.socketio.router import SocketRouter
-from entrypoints.wiring import UseCase
+from entrypoints.wiring import UseCase, provide
+
+_TYPING_PAUSE = timedelta(seconds=1)
+
+ClockDep = Annotated[Clock, Depends(provide(Container.clock))]
 
 router = SocketRouter(prefix="chat.")
 
@@ -76,9 +83,18 @@ async def history(
 @router.on("typing", dependencies=[GuardedEvent])
 async def typing(
     reference: RoomReference,
-    sid: SID,
+    principal: PrincipalDep,
     caller: VerifyPermissionDep,
     show_typing: UseCase[ShowTyping],
+    clock: ClockDep,
 ) -> None:
-    """Tell a room that the caller is typing; this connection must have joined it."""
-    await show_typing(caller, ConnectionId(sid), RoomId(reference.room))
+    """Tell a room that the caller is typing; this connection must have joined it.
+
+    The room hears of it once a second, however often it is sent.
+    """
+    room_id, now = RoomId(reference.room), clock.now()
+    typed_at = principal.typed_at.get(room_id)
+    if typed_at is not None and timedelta(0) <= now - typed_at < _TYPING_PAUSE:
+        return
+    await show_typing(caller, ConnectionId(principal.sid), room_id)
+    principal.typed_at[room_id] = now

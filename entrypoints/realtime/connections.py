@@ -24,6 +24,8 @@ class Principal:
     expires_at: datetime
     rooms: set[RoomId] = field(default_factory=set)
     """Those that it has joined."""
+    typed_at: dict[RoomId, datetime] = field(default_factory=dict)
+    """When it last said that its user is typing, in each of them."""
 
     @property
     def caller(self) -> Caller:

@@ -122,3 +122,4 @@ async def _leave(
     await local.leave(principal.sid, Audience.room(room_id))
     await leave_room(ConnectionId(principal.sid), room_id)
     principal.rooms.discard(room_id)
+    principal.typed_at.pop(room_id, None)

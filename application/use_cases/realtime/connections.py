@@ -40,7 +40,7 @@ class OpenConnection:
             session_id=caller.session_id,
             process=process,
             address=caller.client.address,
-            agent=caller.client.agent or "",
+            agent=caller.client.shown_agent,
             since=self.clock.now(),
         )
         await self.connections.open(

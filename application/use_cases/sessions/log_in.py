@@ -120,7 +120,7 @@ class LogIn:
             token_id=TokenId(self.ids.new()),
             valid_from=user.sessions_valid_from,
             fingerprint=fingerprint(client.agent, self.settings.agent_binding),
-            agent=(client.agent or "")[:256],
+            agent=client.shown_agent,
             address=client.address,
         )
 

@@ -18,7 +18,7 @@ from entrypoints.realtime.lease import ConnectionLease
 from entrypoints.socketio.testing import ConnectionRefused, SocketTestClient
 from tests.support.builders import a_role, a_user
 from tests.support.realtime import Sockets
-from tests.support.world import World
+from tests.support.world import LAPTOP, World
 
 NOT_ALLOWED, INVALID = 1008, 1007
 UNKNOWN = str(UUID(int=0))
@@ -177,6 +177,32 @@ async def test_typing_is_announced_to_the_room(
         assert await hers.receive("chat.typing") == typing
 
 
+async def test_a_room_hears_once_a_second_that_a_user_is_typing(
+    world: World, sockets: Sockets, ada: User
+) -> None:
+    room = await a_room(world, ada)
+    async with await sockets.client(ada) as client:
+
+        async def typed(times: int) -> int:
+            for _ in range(times):
+                assert await client.call("chat.typing", {"room": str(room.id)}) is None
+            await say(client, room, "done")
+            await client.receive("chat.receive")
+            heard = 0
+            while client.has_received("chat.typing"):
+                await client.receive("chat.typing")
+                heard += 1
+            return heard
+
+        await joined(client, room)
+        assert await typed(3) == 1
+        await world.clock.pass_time(timedelta(seconds=1))
+        assert await typed(3) == 1
+        await client.call("room.leave", {"room": str(room.id)})
+        await joined(client, room)
+        assert await typed(1) == 1
+
+
 @pytest.mark.parametrize("event", ["room.join", "chat.send", "chat.history", "chat.typing"])
 async def test_a_room_of_others_does_not_exist(
     world: World, sockets: Sockets, ada: User, grace: User, event: str
@@ -283,6 +309,13 @@ async def test_a_connection_is_registered_as_long_as_it_lasts(
     async with await sockets.client(ada) as client:
         assert await connections(world) == {client.sid}
     assert await connections(world) == set()
+
+
+async def test_a_long_user_agent_is_cut(world: World, sockets: Sockets, ada: User) -> None:
+    auth = {"token": await sockets.token(ada)}
+    async with sockets.with_auth(auth, {"User-Agent": f"{LAPTOP.agent} {'x' * 5_000}"}):
+        [connection] = await world.container.list_connections()(limit=2)
+    assert len(connection.agent) == 256
 
 
 async def test_a_refused_connection_is_not_registered(
