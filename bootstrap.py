@@ -24,6 +24,7 @@ from adapters.memory.connections import MemoryConnectionRegistry
 from adapters.memory.event_emitter import MemoryEventEmitter
 from adapters.memory.log_in_throttle import MemoryLogInThrottle
 from adapters.memory.messages import MemoryMessageHistory
+from adapters.memory.metrics import MemoryMetrics
 from adapters.memory.object_store import MemoryObjectStore
 from adapters.memory.rate_limiter import MemoryRateLimiter
 from adapters.memory.scheduling.definition_feed import MemoryDefinitionFeed
@@ -37,9 +38,11 @@ from adapters.memory.store import MemoryStore
 from adapters.memory.system import MemorySchema
 from adapters.memory.unit_of_work import MemoryUnitOfWork
 from adapters.observability.logs import configure_logging
+from adapters.observability.slots import shared_directory
 from adapters.postgres.engine import postgres_engine
 from adapters.postgres.health import PostgresProbe, SchemaProbe
 from adapters.postgres.inspection import PostgresInspection
+from adapters.postgres.pool_use import PostgresPoolUse
 from adapters.postgres.scheduling.definition_feed import PostgresDefinitionFeed
 from adapters.postgres.scheduling.leader_lease import PostgresLeaderLease
 from adapters.postgres.scheduling.run_claims import PostgresRunClaims
@@ -71,6 +74,7 @@ from application.outbox_relay import OutboxRelay
 from application.ports.audit_log import AuditLog
 from application.ports.health import Probe
 from application.ports.messages import MessageHistory
+from application.ports.metrics import Metrics
 from application.ports.password_hasher import PasswordHasher
 from application.ports.password_transport import PasswordTransport
 from application.ports.sequences import Sequences
@@ -200,6 +204,7 @@ __all__ = [
     "readable_secrets",
     "rotate_keys",
     "running",
+    "shared_directory",
 ]
 
 
@@ -240,8 +245,10 @@ def _s3_client(opened: AsyncExitStack, settings: S3Settings) -> S3Client:
     return client
 
 
-def _hashing_pool(opened: AsyncExitStack, settings: PasswordSettings) -> HashingPool:
-    pool = HashingPool(settings)
+def _hashing_pool(
+    opened: AsyncExitStack, settings: PasswordSettings, metrics: Metrics
+) -> HashingPool:
+    pool = HashingPool(settings, metrics)
     opened.callback(pool.close)
     return pool
 
@@ -267,9 +274,18 @@ class Container(containers.DeclarativeContainer):
     secrets = providers.Singleton(SystemSecrets)
     sun = providers.Object(sun)
 
+    metrics = providers.Selector(
+        stores,
+        memory=providers.Singleton(MemoryMetrics),
+        servers=providers.Singleton(
+            Later(Metrics, "adapters.observability.metrics:PrometheusMetrics"),
+            settings.provided.metrics.dir,
+        ),
+    )
+
     # --- what is opened once, and closed at the end if it was ---
     opened: providers.Singleton[AsyncExitStack[Any]] = providers.Singleton(AsyncExitStack)
-    hashing_pool = providers.Singleton(_hashing_pool, opened, settings.provided.passwords)
+    hashing_pool = providers.Singleton(_hashing_pool, opened, settings.provided.passwords, metrics)
     engine = providers.Singleton(_engine, opened, settings.provided.postgres)
     direct_engine = providers.Singleton(_direct_engine, opened, engine, settings.provided.postgres)
     redis = providers.Singleton(_redis_client, opened, settings.provided.redis)
@@ -283,7 +299,10 @@ class Container(containers.DeclarativeContainer):
         stores,
         memory=providers.Factory(MemoryUnitOfWork, memory_store),
         servers=providers.Factory(
-            PostgresUnitOfWork, engine, check_options=publishing_options.provided.problems
+            PostgresUnitOfWork,
+            engine,
+            check_options=publishing_options.provided.problems,
+            metrics=metrics,
         ),
     )
     schema = providers.Selector(
@@ -330,6 +349,7 @@ class Container(containers.DeclarativeContainer):
             ),
         ),
         settings.provided.sessions.cached_callers,
+        metrics,
     )
     audit_log = providers.Selector(
         stores,
@@ -390,6 +410,13 @@ class Container(containers.DeclarativeContainer):
                 Later(Probe, "adapters.mongo.health:MongoProbe"), mongo, settings.provided.mongo
             ),
             providers.Singleton(S3Probe, settings.provided.s3, clock),
+        ),
+    )
+    gauges = providers.Selector(
+        stores,
+        memory=providers.List(hashing_pool.provided.sample),
+        servers=providers.List(
+            hashing_pool.provided.sample, providers.Singleton(PostgresPoolUse, engine)
         ),
     )
     inspections = providers.Selector(
@@ -488,7 +515,7 @@ class Container(containers.DeclarativeContainer):
     end_session = providers.Factory(EndSession)
 
     # --- use cases: access ---
-    guard = providers.Singleton(Guard)
+    guard = providers.Singleton(Guard, metrics=metrics)
     authorize = providers.Factory(Authorize)
     recheck_callers = providers.Singleton(RecheckCallers)
     commit_access = providers.Factory(CommitAccessChange)
@@ -589,6 +616,7 @@ class Container(containers.DeclarativeContainer):
 
     # --- use cases: health ---
     check_readiness = providers.Singleton(health.CheckReadiness, probes=probes)
+    read_gauges = providers.Singleton(health.ReadGauges)
 
 
 _UNRESOLVED = wire(

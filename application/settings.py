@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
@@ -155,6 +156,24 @@ class HttpSettings:
     stop_timeout: Timeout = timedelta(seconds=30)
     """Time that a stopping API has to finish its running requests."""
     cors: CorsSettings = CorsSettings()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSettings:
+    """Metrics for Prometheus: of the API at `/metrics`, of workers and beats at a port of their own."""
+
+    PREFIX: ClassVar = "METRICS_"
+
+    allow: Networks = (ip_network("127.0.0.0/8"), ip_network("::1"))
+    """Addresses that may scrape metrics without a token, but never through an unknown proxy. Default: this host."""
+    token: Secret | None = field(default=None, repr=False)
+    """Bearer token with which metrics may be scraped from anywhere."""
+    host: Word = "127.0.0.1"
+    """Address on which workers and beats serve their metrics; 0.0.0.0 means all addresses."""
+    port: Port | None = None
+    """Port on which a worker or a beat serves its metrics. Default: it has none."""
+    dir: Path | None = None
+    """Directory in which processes share their metrics, best in memory (tmpfs). Default: a temporary one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -477,6 +496,7 @@ class Settings:
     log_level: LogLevel = "INFO"
     """Least severe level that is logged."""
     http: HttpSettings = HttpSettings()
+    metrics: MetricsSettings = MetricsSettings()
     postgres: PostgresSettings = PostgresSettings()
     redis: RedisSettings = RedisSettings()
     mongo: MongoSettings = MongoSettings()

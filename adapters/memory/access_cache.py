@@ -3,7 +3,9 @@
 from datetime import datetime, timedelta
 
 from adapters.lru import LruCache
+from application.metrics import ACCESS_READS
 from application.ports.access_cache import AccessCache
+from application.ports.metrics import UNMEASURED, Metrics
 from application.ports.system import Clock
 from domain.access import Access
 from domain.identity import UserId
@@ -37,15 +39,18 @@ class LocalAccessCache(AccessCache):
     `VERSION_TTL`, and what was read under it is used no longer.
     """
 
-    def __init__(self, shared: AccessCache, limit: int) -> None:
+    def __init__(self, shared: AccessCache, limit: int, metrics: Metrics = UNMEASURED) -> None:
         self._shared = shared
+        self._metrics = metrics
         self._local = LruCache[UserId, tuple[str, Access]](limit)
 
     async def get(self, user_id: UserId, version: str) -> Access | None:
         local = self._local.get(user_id)
         if local is not None and local[0] == version:
+            self._metrics.count(ACCESS_READS, "process")
             return local[1]
         access = await self._shared.get(user_id, version)
+        self._metrics.count(ACCESS_READS, "database" if access is None else "redis")
         if access is not None:
             self._local.put(user_id, (version, access))
         return access

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from adapters.memory.store import MemoryTable, MemoryTransaction
-from application.ports.outbox import Outbox
+from application.ports.outbox import BACKLOG_LIMIT, Backlog, Outbox
 from domain.audit_log import AuditEntry, AuditId
 
 
@@ -23,6 +23,10 @@ class MemoryOutbox(Outbox):
         taken = sorted(free, key=lambda entry: (entry.at, entry.id))[:limit]
         await self._transaction.lock(*(("entry", entry.id) for entry in taken))
         return taken
+
+    async def backlog(self) -> Backlog:
+        waiting = sorted(entry.at for entry in self._entries.where(lambda _: True))
+        return Backlog(min(len(waiting), BACKLOG_LIMIT), next(iter(waiting), None))
 
     async def remove(self, ids: Collection[AuditId]) -> None:
         for entry_id in ids:

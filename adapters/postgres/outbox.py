@@ -3,13 +3,13 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import JSON, Column, DateTime, Index, Row, Table, Text, Uuid, delete, select
+from sqlalchemy import JSON, Column, DateTime, Index, Row, Table, Text, Uuid, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from adapters.postgres.table_gateway import any_of
 from adapters.postgres.tables import metadata
 from adapters.postgres.transaction import Transaction
-from application.ports.outbox import Outbox
+from application.ports.outbox import BACKLOG_LIMIT, Backlog, Outbox
 from domain.audit_log import AuditEntry, AuditId, AuditOutcome
 from domain.identity import UserId
 
@@ -51,6 +51,15 @@ class PostgresOutbox(Outbox):
             .with_for_update(skip_locked=True)
         )
         return [to_entry(row) for row in rows]
+
+    async def backlog(self) -> Backlog:
+        oldest = audit_outbox.c.at
+        waiting = select(oldest).order_by(oldest).limit(BACKLOG_LIMIT).subquery()
+        found = await self._transaction.read(
+            select(func.count().label("entries"), func.min(waiting.c.at).label("oldest"))
+        )
+        row = found.one()
+        return Backlog(row.entries, row.oldest)
 
     async def remove(self, ids: Collection[AuditId]) -> None:
         await self._transaction.write(delete(audit_outbox).where(any_of(audit_outbox.c.id, ids)))

@@ -2,11 +2,15 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from application.metrics import DEPENDENCY_UP, OUTBOX_OLDEST, OUTBOX_PENDING
 from application.ports.health import Probe
+from application.ports.metrics import Reading
 from application.ports.system import Clock
+from application.ports.unit_of_work import UnitOfWorkFactory
 from domain.errors import PorticoError, Unavailable
 
 
@@ -102,3 +106,31 @@ class CheckReadiness:
         except Exception as error:  # noqa: BLE001 - with any error, the dependency does not answer
             return type(error).__name__  # its text may hold anything
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadGauges:
+    """Ask, for a scrape, which dependencies answer and what waits in the outbox."""
+
+    readiness: CheckReadiness
+    uow: UnitOfWorkFactory
+    clock: Clock
+
+    async def __call__(self) -> Sequence[Reading]:
+        """Return what could be found out."""
+        found = await self.readiness()
+        readings = [Reading(DEPENDENCY_UP, 1, (name,)) for name in found.up]
+        readings += [Reading(DEPENDENCY_UP, 0, (name,)) for name in (*found.down, *found.degraded)]
+        if found.is_ready:
+            with suppress(PorticoError):
+                readings += await self._of_outbox()
+        return readings
+
+    async def _of_outbox(self) -> Sequence[Reading]:
+        async with self.uow() as uow:
+            backlog = await uow.outbox.backlog()
+        waiting = self.clock.now() - backlog.oldest if backlog.oldest else timedelta(0)
+        return [
+            Reading(OUTBOX_PENDING, backlog.entries),
+            Reading(OUTBOX_OLDEST, max(0.0, waiting.total_seconds())),
+        ]

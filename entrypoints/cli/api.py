@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from math import ceil
 from types import FrameType
 from typing import Any
@@ -32,7 +33,9 @@ def serve(*, host: str | None, port: int | None, workers: int | None, patience: 
     # Before uvicorn handles it, and after a graceful stop, when uvicorn sends the signal to itself again.
     signal.signal(signal.SIGTERM, _end)
     given = {"http_host": host, "http_port": port, "http_workers": workers}
-    overrides = {name: value for name, value in given.items() if value is not None}
+    overrides: dict[str, object] = {
+        name: value for name, value in given.items() if value is not None
+    }
     settings = bootstrap.load_settings(**overrides)
     missing = unconfigured(settings)
     if missing and (variables := running_stack(settings.data_dir)):
@@ -44,8 +47,12 @@ def serve(*, host: str | None, port: int | None, workers: int | None, patience: 
     # The application checks the same when it starts. But there uvicorn ignores signals, prints a traceback,
     # and restarts a failing worker for ever.
     asyncio.run(_ready(settings, patience))
-    export_to_environment(overrides)
-    uvicorn.run(APPLICATION, factory=True, workers=settings.http.workers, **options(settings))
+    with ExitStack() as stack:
+        if settings.http.workers > 1 or settings.metrics.dir is not None:
+            shared = bootstrap.shared_directory(settings.metrics.dir, "api")
+            overrides["metrics_dir"] = stack.enter_context(shared)
+        export_to_environment(overrides)
+        uvicorn.run(APPLICATION, factory=True, workers=settings.http.workers, **options(settings))
 
 
 def options(settings: Settings) -> dict[str, Any]:

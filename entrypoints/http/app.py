@@ -7,12 +7,14 @@ from datetime import timedelta
 from fastapi import APIRouter, FastAPI
 
 import bootstrap
+from application.ports.metrics import Sampled
 from application.settings import HttpSettings, Settings
 from bootstrap import Container
 from entrypoints import garbage_collection
-from entrypoints.http import docs, health, v1
+from entrypoints.http import docs, health, metrics, v1
 from entrypoints.http.companion import Companion
 from entrypoints.http.draining import DRAINING, Draining
+from entrypoints.http.metrics import RequestMetrics
 from entrypoints.http.middleware import middleware
 from entrypoints.http.openapi import DescribedAPI
 from entrypoints.http.permissions import guarded_routes
@@ -20,6 +22,8 @@ from entrypoints.http.route_table import RouteTable
 from entrypoints.http.router import check_declared
 from entrypoints.http.sessions import keys
 from entrypoints.http.startup import ready, register_process
+from entrypoints.metrics_page import MetricsPage
+from entrypoints.sampling import sampling
 from entrypoints.wiring import attach
 
 
@@ -42,26 +46,42 @@ def create_app(
         container = bootstrap.build(settings)
     settings = container.settings()
     app = described_app(settings.http, debug=settings.environment.debug, routers=routers)
-    attach(app.state, container)
+    give_container(app, container)
     app.state.companion = None
     app.state.owns_process = owns_process
     app.state.draining = Draining(settings.http.drain or timedelta(0))
     return app
 
 
+def give_container(app: FastAPI, container: Container) -> None:
+    """Let an application serve with a container, from its next request on."""
+    attach(app.state, container)
+    measured = container.metrics()
+    app.state.request_metrics.metrics = measured
+    app.state.metrics_page = MetricsPage(measured, container.read_gauges())
+
+
 def described_app(
-    http: HttpSettings, *, debug: bool, routers: Iterable[APIRouter] = ()
+    http: HttpSettings,
+    *,
+    debug: bool,
+    routers: Iterable[APIRouter] = (),
 ) -> DescribedAPI:
     """Return the application without a container: enough to describe it, not to serve it."""
+    requests = RequestMetrics()
     app = DescribedAPI(
         debug_environment=debug,
         lifespan=_lifespan,
-        middleware=middleware(http, auth_prefixes=(v1.AUTH_PREFIX,), avatar_path=v1.AVATAR_PATH),
+        middleware=middleware(
+            http, requests, auth_prefixes=(v1.AUTH_PREFIX,), avatar_path=v1.AVATAR_PATH
+        ),
         redirect_slashes=False,
     )
+    app.state.request_metrics = requests
     v1.include_routers(app, debug=debug)
     app.include_router(keys.well_known_router)
     app.include_router(health.router)
+    app.include_router(metrics.router)
     if debug:
         app.include_router(docs.router)
     for router in routers:
@@ -88,7 +108,13 @@ async def _lifespan(app: DescribedAPI) -> AsyncIterator[Mapping[str, object]]:
             *(companion.permissions() if companion else ()),
         ]
         await register_process(container, permissions)
+        gauges: list[Sampled] = [
+            app.state.request_metrics.sample,
+            *container.gauges(),
+            *([companion.sample] if companion else ()),
+        ]
         async with (
+            sampling(container.metrics(), gauges),
             container.outbox_relay().running(),
             companion.running() if companion else nullcontext(),
         ):

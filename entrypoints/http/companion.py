@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
+from application.ports.metrics import Metrics
 from domain.permissions import Route
 
 
@@ -16,6 +17,10 @@ class Companion(Protocol):
 
     def document(self) -> Mapping[str, Any]:
         """Return what it serves, as AsyncAPI."""
+        ...
+
+    def sample(self, metrics: Metrics) -> None:
+        """Set the gauges of what it serves."""
         ...
 
     def running(self) -> AbstractAsyncContextManager[None]:

@@ -19,6 +19,7 @@ from application.settings import HttpSettings
 from entrypoints.client_address import client_of
 from entrypoints.http.compression import compressed, may_be_compressed
 from entrypoints.http.errors import problem_response
+from entrypoints.http.metrics import RequestMetrics
 from entrypoints.http.request_bodies import BodyLimits, BoundedReceive
 from entrypoints.http.request_context import (
     begin_request,
@@ -44,11 +45,20 @@ Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 
 def middleware(
-    settings: HttpSettings, *, auth_prefixes: tuple[str, ...], avatar_path: str
+    settings: HttpSettings,
+    metrics: RequestMetrics,
+    *,
+    auth_prefixes: tuple[str, ...],
+    avatar_path: str,
 ) -> list[Middleware]:
     """Return the layers, outermost first; bodies have smaller limits under `auth_prefixes`, and another at one path."""
     layers = [
-        Middleware(RequestMiddleware, settings, BodyLimits(settings, auth_prefixes, avatar_path))
+        Middleware(
+            RequestMiddleware,
+            settings,
+            BodyLimits(settings, auth_prefixes, avatar_path),
+            metrics,
+        )
     ]
     if settings.cors.origins:
         layers += [
@@ -79,16 +89,19 @@ def middleware(
 
 
 class RequestMiddleware:
-    """Gives a request its id, refuses what is no proper request, bounds its body, and writes one log line.
+    """Gives a request its id, refuses what is no proper request, bounds its body, measures it, and logs one line.
 
     Every error is answered as a problem. HEAD runs as GET.
     """
 
-    def __init__(self, app: ASGIApp, settings: HttpSettings, limits: BodyLimits) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: HttpSettings, limits: BodyLimits, metrics: RequestMetrics
+    ) -> None:
         self._app = app
         self._trusted_proxies = settings.trusted_proxies
         self._limits = limits
         self._log = RequestLog()
+        self._metrics = metrics
         # Over plain HTTP, Strict-Transport-Security has no effect and must not be sent (RFC 6797 §7.2).
         self._headers = {
             "http": SECURITY_HEADERS,
@@ -100,6 +113,7 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
+        self._metrics.in_progress += 1
         method: str = scope["method"]
         if method == "HEAD":
             scope = {**scope, "method": "GET"}
@@ -117,7 +131,9 @@ class RequestMiddleware:
         except asyncio.CancelledError as error:
             await _answer_error(error, scope, receive, send)
         finally:
-            self._log.add(scope, method, context, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self._metrics.end(scope, method, context.status, seconds)
+            self._log.add(scope, method, context, seconds)
 
 
 class FinishingSend:

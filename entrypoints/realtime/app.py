@@ -8,12 +8,15 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from application.metrics import SOCKET_CONNECTIONS, SOCKET_UNSENT
+from application.ports.metrics import Metrics as ProcessMetrics
 from bootstrap import Container
 from domain.connections import ProcessId
 from domain.permissions import Route
 from entrypoints.realtime.connections import LocalConnections
 from entrypoints.realtime.documents import document
 from entrypoints.realtime.lease import ConnectionLease
+from entrypoints.realtime.metrics import SocketMetrics
 from entrypoints.realtime.rooms import leave_what_is_forbidden
 from entrypoints.realtime.security import check_declared, guarded_events
 from entrypoints.realtime.server import described_server
@@ -43,7 +46,7 @@ class Realtime:
             settings.http,
             routers=routers,
             client_manager=ChannelManager(container.event_emitter()),
-            metrics=metrics,
+            metrics=metrics or SocketMetrics(container.metrics()),
             app=app,
         )
         self.local = LocalConnections(self.sio, ProcessId(container.ids().new().hex))
@@ -71,6 +74,11 @@ class Realtime:
     def document(self) -> Mapping[str, Any]:
         """Return the AsyncAPI document of all events."""
         return document(self.sio)
+
+    def sample(self, metrics: ProcessMetrics) -> None:
+        """Set how many connections this process has, and what waits to be sent to them."""
+        metrics.set(SOCKET_CONNECTIONS, self.sio.connection_count)
+        metrics.set(SOCKET_UNSENT, self.sio.unsent_bytes())
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from application.ports.outbox import Backlog
 from application.ports.unit_of_work import UnitOfWorkFactory
 from domain.audit_log import AuditEntry, AuditOutcome
 from domain.identity import UserId
@@ -51,6 +52,16 @@ async def test_an_entry_is_taken_exactly_as_it_was_added(uow: UnitOfWorkFactory)
 
     assert found == [bare, entry]
     assert repr(found[1].details) == repr(entry.details)
+
+
+async def test_the_backlog_tells_how_many_wait_and_since_when(uow: UnitOfWorkFactory) -> None:
+    async with uow() as work:
+        assert await work.outbox.backlog() == Backlog(0, None)
+    await given(uow, *entries(3))
+
+    async with uow() as locking, uow() as work:
+        await locking.outbox.take(1)
+        assert await work.outbox.backlog() == Backlog(3, A_MOMENT)
 
 
 async def test_details_are_copies(uow: UnitOfWorkFactory) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Self, cast
 import pytest
 from redis.asyncio import Redis
 
+from adapters.memory.metrics import MemoryMetrics
 from adapters.memory.store import MemoryStore
 from adapters.memory.unit_of_work import MemoryUnitOfWork
 from adapters.redis.access_cache import RedisAccessCache
@@ -147,6 +148,7 @@ async def test_all_tabs_of_a_storm_get_the_same_refresh_token_and_none_is_logged
         issue=issue,
         ids=ids,
         audit=RecordAudit(clock, ids),
+        metrics=MemoryMetrics(),
         settings=settings,
         throttle=ThrottleSettings(),
     )

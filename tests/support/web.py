@@ -17,9 +17,8 @@ from fastapi.routing import RouteContext, iter_route_contexts
 from application.settings import HttpSettings
 from application.use_cases.caller import ClientInfo
 from domain.identity import User
-from entrypoints.http.app import create_app, described_app
+from entrypoints.http.app import create_app, described_app, give_container
 from entrypoints.http.permissions import guarded_routes
-from entrypoints.wiring import attach
 from tests.support.world import LAPTOP, PASSWORD, World
 
 _ON_EVERY_RESPONSE = {
@@ -66,7 +65,7 @@ class Web:
             if self._idle
             else create_app(container=world.container, routers=routers)
         )
-        attach(self.app.state, world.container)
+        give_container(self.app, world.container)
         self.client = httpx.AsyncClient(
             transport=httpx.ASGITransport(
                 self.app, raise_app_exceptions=False, client=(LAPTOP.address, 50000)

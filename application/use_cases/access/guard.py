@@ -3,14 +3,16 @@
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from application.metrics import GUARD_REFUSALS
 from application.ports.access_cache import AccessCache
 from application.ports.access_versions import AccessVersions
+from application.ports.metrics import UNMEASURED, Metrics
 from application.ports.sessions import SessionStore
 from application.ports.tokens import Tokens
 from application.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
 from application.use_cases.caller import Caller, ClientInfo
 from domain.access import Access, PermissionDenied
-from domain.errors import Unavailable
+from domain.errors import PorticoError, Unavailable
 from domain.identity import PasswordChangeRequired, UserId
 from domain.sessions import InvalidToken, SessionId
 
@@ -28,6 +30,7 @@ class Guard:
     store: SessionStore
     versions: AccessVersions
     cache: AccessCache
+    metrics: Metrics = UNMEASURED
 
     async def __call__(
         self,
@@ -43,16 +46,20 @@ class Guard:
         `PasswordChangeRequired` if a one-time password is still in use; `PermissionDenied` if no active role of
         the user grants the permission.
         """
-        claims = self.tokens.verify_access(access_token)
-        caller = Caller(
-            user_id=claims.user_id,
-            session_id=claims.session_id,
-            access=await self._access(claims.user_id, claims.session_id),
-            client=client,
-            permission=permission,
-            accepts_one_time_password=accepts_one_time_password,
-        )
-        _check(caller)
+        try:
+            claims = self.tokens.verify_access(access_token)
+            caller = Caller(
+                user_id=claims.user_id,
+                session_id=claims.session_id,
+                access=await self._access(claims.user_id, claims.session_id),
+                client=client,
+                permission=permission,
+                accepts_one_time_password=accepts_one_time_password,
+            )
+            _check(caller)
+        except PorticoError as error:
+            self.metrics.count(GUARD_REFUSALS, error.code)
+            raise
         return caller
 
     async def with_refresh_token(self, refresh_token: str, client: ClientInfo) -> Caller:

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from application.metrics import LOG_INS, counted
 from application.ports.device_cookies import DeviceCookies
 from application.ports.log_in_throttle import LogInAttempt, LogInThrottle, Reservation
+from application.ports.metrics import Metrics
 from application.ports.password_hasher import PasswordHasher
 from application.ports.sessions import Opened, SessionStore
 from application.ports.system import Clock, IdGenerator
@@ -49,6 +51,7 @@ class LogIn:
     ids: IdGenerator
     device_cookies: DeviceCookies
     audit: RecordAudit
+    metrics: Metrics
     settings: SessionSettings
 
     async def __call__(
@@ -64,6 +67,16 @@ class LogIn:
         `device` is the token from an earlier log-in of this device, if it sends one. Only the log-in form of the docs
         page sends a password that is not encrypted.
         """
+        with counted(self.metrics, LOG_INS):
+            return await self._log_in(name, password, client, device)
+
+    async def _log_in(
+        self,
+        name: str,
+        password: SealedPassword | Password,
+        client: ClientInfo,
+        device: str | None,
+    ) -> LoggedIn:
         async with self.uow() as uow:
             user_id = await uow.users.id_of_login(name)
         reservation = await self.throttle.reserve(

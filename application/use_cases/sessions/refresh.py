@@ -3,6 +3,8 @@
 from contextlib import suppress
 from dataclasses import dataclass
 
+from application.metrics import REFRESHES, counted
+from application.ports.metrics import Metrics
 from application.ports.sessions import SessionStore
 from application.ports.system import IdGenerator
 from application.ports.tokens import Tokens
@@ -34,11 +36,16 @@ class RefreshSession:
     issue: IssueTokens
     ids: IdGenerator
     audit: RecordAudit
+    metrics: Metrics
     settings: SessionSettings
     throttle: ThrottleSettings
 
     async def __call__(self, refresh_token: str, client: ClientInfo) -> TokenPair:
         """Raise `InvalidToken`, `SessionCompromised` after ending the session, or `Throttled`."""
+        with counted(self.metrics, REFRESHES):
+            return await self._refresh(refresh_token, client)
+
+    async def _refresh(self, refresh_token: str, client: ClientInfo) -> TokenPair:
         shown = self.tokens.verify_refresh(refresh_token)
         async with self.uow() as uow:
             user = await uow.users.find(shown.user_id)

@@ -1,0 +1,31 @@
+"""Gauges that a process sets itself, each second: a scrape may be answered by another process."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from application.metrics import EVENT_LOOP_LAG
+from application.ports.metrics import Metrics, Sampled
+
+
+@asynccontextmanager
+async def sampling(
+    metrics: Metrics, gauges: Sequence[Sampled], *, every: float = 1.0
+) -> AsyncIterator[None]:
+    """Set gauges, and observe how late the event loop is, while the block runs."""
+    task = asyncio.create_task(_sample(metrics, gauges, every), name="sampling")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def _sample(metrics: Metrics, gauges: Sequence[Sampled], every: float) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + every
+        for gauge in gauges:
+            gauge(metrics)
+        await asyncio.sleep(due - loop.time())
+        metrics.observe(EVENT_LOOP_LAG, max(0.0, loop.time() - due))
