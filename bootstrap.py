@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -74,7 +75,7 @@ from application.outbox_relay import OutboxRelay
 from application.ports.audit_log import AuditLog
 from application.ports.health import Probe
 from application.ports.messages import MessageHistory
-from application.ports.metrics import Metrics
+from application.ports.metrics import UNMEASURED, Metrics
 from application.ports.password_hasher import PasswordHasher
 from application.ports.password_transport import PasswordTransport
 from application.ports.sequences import Sequences
@@ -201,6 +202,7 @@ __all__ = [
     "make_keys",
     "make_secrets",
     "names_environment",
+    "prometheus_metrics",
     "readable_secrets",
     "rotate_keys",
     "running",
@@ -648,7 +650,7 @@ def build(settings: Settings) -> Container:
     return _container(settings, providers.Object(keys))
 
 
-def build_without_keys(settings: Settings) -> Container:
+def build_without_keys(settings: Settings, metrics: Metrics = UNMEASURED) -> Container:
     """Return the container for a process that signs and decrypts nothing; raise `UnsafeSettings`.
 
     To read and check the keys takes as long as all else that a worker or a beat does before it is ready. Here it is
@@ -656,7 +658,9 @@ def build_without_keys(settings: Settings) -> Container:
     """
     if problems := problems_of(settings):
         raise UnsafeSettings(problems)
-    return _container(settings, providers.Singleton(_load_keys, settings))
+    container = _container(settings, providers.Singleton(_load_keys, settings))
+    container.metrics.override(providers.Object(metrics))
+    return container
 
 
 def _container(settings: Settings, keys: "providers.Provider[Keys]") -> Container:
@@ -674,6 +678,13 @@ def _load_keys(settings: Settings) -> "Keys":
     if keys is None:
         raise UnsafeSettings(problems)
     return keys
+
+
+def prometheus_metrics(directory: Path | None) -> Metrics:
+    """Return the metrics of this process, or of all that share the directory; one object in each process."""
+    from adapters.observability.metrics import PrometheusMetrics  # noqa: PLC0415 - see `Later`
+
+    return PrometheusMetrics(directory)
 
 
 @asynccontextmanager

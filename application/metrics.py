@@ -94,6 +94,9 @@ BEAT_LAG = Gauge(
     "How late the messages of the leading beat are.",
     over_processes="max",
 )
+BEAT_UNPUBLISHED = Gauge(
+    "portico_beat_unpublished_runs", "Claimed runs that the broker has not taken yet."
+)
 BEAT_TASKS = Gauge("portico_beat_periodic_tasks", "Periodic tasks that this beat knows.")
 BEAT_BROKEN = Gauge(
     "portico_beat_invalid_periodic_tasks", "Periodic tasks that cannot run; the API says why."

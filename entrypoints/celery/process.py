@@ -1,10 +1,12 @@
-"""The settings and the container (on the event loop) of a worker or a beat."""
+"""The settings, the metrics and the container (on the event loop) of a worker or a beat."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import cache
 
 import bootstrap
+from application.ports.metrics import UNMEASURED, Metrics
 from application.setting_problems import Problem, UnsafeSettings, problems_of
 from application.settings import Settings, Stores
 from bootstrap import Container
@@ -24,9 +26,20 @@ def process_settings() -> Settings:
     return settings
 
 
+@dataclass(slots=True)
+class Measured:
+    """What this process counts: nothing until it serves metrics. Processes of a pool inherit it from their worker."""
+
+    metrics: Metrics = UNMEASURED
+
+
+measured = Measured()
+
+
 @Resource
 @asynccontextmanager
 async def container() -> AsyncIterator[Container]:
     """Open the container of this process."""
-    async with bootstrap.running(bootstrap.build_without_keys(process_settings())) as opened:
+    built = bootstrap.build_without_keys(process_settings(), measured.metrics)
+    async with bootstrap.running(built) as opened:
         yield opened

@@ -7,6 +7,7 @@ says how the run ended.
 """
 
 import logging
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ from entrypoints.celery.asynchronous.stacks import Execution
 from entrypoints.celery.asynchronous.tasks import AsyncRequest
 from entrypoints.celery.headers import SLOT_HEADER, TASK_HEADER
 from entrypoints.celery.internals import Traced, Tracer, is_terminating, trace_failure, traced
+from entrypoints.celery.metrics import count_task, observe_wait
 from entrypoints.celery.process import container
 from entrypoints.celery.typed import TypedTask
 
@@ -107,6 +109,18 @@ class _RecordingTracer:
         kwargs: dict[str, Any],
         request: dict[str, Any] | None = None,
     ) -> Traced:
+        started = time.perf_counter()
+        outcome = self._recorded(uuid, args, kwargs, request)
+        count_task(self.task.name, outcome, time.perf_counter() - started)
+        return outcome
+
+    def _recorded(
+        self,
+        uuid: str,
+        args: list[Any],
+        kwargs: dict[str, Any],
+        request: dict[str, Any] | None,
+    ) -> Traced:
         run = _Run.of(request or {})
         if run is None:
             return self._trace(uuid, args, kwargs, request)
@@ -126,6 +140,7 @@ class _RecordingTracer:
         """Record that the run begins; return the outcome of the message if it may not."""
         try:
             if run.begin(request, self.task.time_limit):
+                observe_wait(run.scheduled_for)
                 return None
         except Exception as error:  # noqa: BLE001 - with any error, this message has failed
             failed = self._failed(error, request)

@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -19,9 +19,11 @@ from celery.beat import Scheduler
 from celery.schedules import crontab
 
 from application.ports.leader_lease import BeatId
+from application.ports.metrics import Reading
 from application.scheduler.engine import Engine
 from entrypoints.celery.asynchronous.loop import EventLoopEnded, process_loop
 from entrypoints.celery.beat_schedule import read_configuration
+from entrypoints.celery.metrics import sample_beat, serve
 from entrypoints.celery.process import container
 from entrypoints.celery.publisher import CeleryPublisher
 from entrypoints.heartbeat import EVERY, Heartbeat
@@ -64,6 +66,7 @@ class DatabaseScheduler(Scheduler):
         self._publishing = ThreadPoolExecutor(
             1, thread_name_prefix="beat-publisher", initializer=self.app.set_current
         )
+        serve(_no_readings)
         self._call(self._open(), within=_OPEN_WITHIN)
         self._is_open = True
 
@@ -76,6 +79,7 @@ class DatabaseScheduler(Scheduler):
             report = self.engine.report()
             works = self.engine.leads and report.problem is None and report.publishing is None
             self._heartbeat.beat(leader=report.name, leads=works)
+            sample_beat(self.engine)
         # Not by Celery's `time.sleep`, which fails under the faked clocks of our tests.
         self._pause.wait(min(self.max_interval, EVERY))
         return 0.0
@@ -130,6 +134,10 @@ class DatabaseScheduler(Scheduler):
 
     def _call(self, coroutine: Coroutine[Any, Any, T], *, within: float) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop.loop).result(within)
+
+
+async def _no_readings() -> Sequence[Reading]:
+    return ()
 
 
 _BACKEND_CLEANUP = {

@@ -33,6 +33,7 @@ def settings_of(servers: Servers, name: str, worker: int, **others: str) -> dict
         PORTICO_ADMIN_USERNAME="grace",
         PORTICO_ADMIN_PASSWORD="correct horse battery staple",
         PORTICO_WORKER_CONCURRENCY="2",
+        PORTICO_METRICS_PORT="0",
         PORTICO_TASK_MODULES="tests.e2e.job_tasks",
         PYTHONPATH=os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),  # noqa: TID251
         **others,

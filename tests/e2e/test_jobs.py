@@ -1,17 +1,19 @@
 """Periodic tasks as their users have them: made over HTTP, published by a beat, run by a worker, looked at again."""
 
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.e2e.command import Started, addresses, environment, portico, starting
@@ -40,6 +42,44 @@ def gaps(runs: list[dict[str, Any]]) -> set[timedelta]:
     """Return the times between the slots of runs, which are listed newest first."""
     slots = [datetime.fromisoformat(run["scheduledFor"]) for run in reversed(runs)]
     return {later - earlier for earlier, later in pairwise(slots)}
+
+
+# --- metrics ------------------------------------------------------------------------------------
+
+
+def metrics_of(jobs: Portico) -> dict[str, float]:
+    """Return what the worker and the beat tell a scrape, which they answer at most 5 s late."""
+    found: dict[str, float] = {}
+    for url in set(re.findall(r"metrics at (http://\S+)", jobs.stack.said())):
+        with suppress(httpx.ConnectError):  # of one that was restarted
+            for line in httpx.get(url).raise_for_status().text.splitlines():
+                name, _, value = line.rpartition(" ")
+                found[name] = float(value) if not line.startswith("#") else 0
+    return found
+
+
+def test_worker_and_beat_tell_what_they_do(jobs: Portico, tmp_path: Path) -> None:
+    """Also what processes of the pool have counted that were killed since."""
+    note = jobs.make(args=[str(tmp_path / "lines")])
+    wait_until(lambda: len(jobs.ended(note)) >= 2)
+    jobs.change(note, enabled=False)
+    die = jobs.make(task="test.die", maxRuns=2)
+    wait_until(lambda: len(jobs.ended(die)) == 2)
+    done = len(jobs.ended(note))
+
+    def all_counted() -> bool:
+        now = metrics_of(jobs)
+        return now['portico_tasks_total{outcome="success",task="test.note"}'] >= done
+
+    wait_until(all_counted)
+    now = metrics_of(jobs)
+    assert now['portico_task_duration_seconds_count{task="test.note"}'] >= done
+    assert now["portico_task_wait_seconds_count"] >= done
+    assert now['portico_queue_length{queue="portico"}'] >= 0
+    assert now["portico_beat_leader"] == 1
+    assert now["portico_beat_periodic_tasks"] >= 2
+    jobs.http.delete(note)
+    jobs.http.delete(die)
 
 
 # --- made, changed, removed ---------------------------------------------------------------------

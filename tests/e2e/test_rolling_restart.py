@@ -1,6 +1,10 @@
-"""A rolling restart under load: no client sees it, not even one that keeps its connection and never tries again."""
+"""A rolling restart under load: no client sees it, not even one that keeps its connection and never tries again.
+
+The metrics of all its processes together, of those that have ended too, count each request.
+"""
 
 import asyncio
+import re
 import signal
 from collections import Counter
 from contextlib import suppress
@@ -72,7 +76,11 @@ def test_a_rolling_restart_fails_no_request(servers: Servers, worker: int, tmp_p
 
         seen = asyncio.run(restarted_under_load(api, port))
 
+        metrics = httpx.get(f"http://127.0.0.1:{port}/metrics").text
         assert api.stop(signal.SIGTERM) == 0
+    counted = re.search(r'requests_total{method="GET",route="/livez",status="200"} (\S+)', metrics)
+    assert counted is not None
+    assert float(counted[1]) == seen["answered"] + 1  # the first one said that it serves
     assert [what for what in seen if what.startswith("failed")] == []
     assert seen["connections"] >= 2 * CLIENTS  # each was told to leave
 

@@ -16,6 +16,7 @@ FILES = {"aioboto3", "aiobotocore", "boto3", "botocore", "aiohttp"}
 CLIENTS = {"requests", "httpx", "websocket"}
 SECRETS = {"argon2", "zxcvbn", "jose"}
 SHELLS = {"prompt_toolkit", "click_repl"}
+METRICS = {"prometheus_client"}
 TESTS = {"werkzeug", "pytest"}
 WORKER = "entrypoints.celery.command, entrypoints.celery.app"
 
@@ -25,15 +26,15 @@ WORKER = "entrypoints.celery.command, entrypoints.celery.app"
     [
         (
             f"{WORKER}, entrypoints.celery.tasks",
-            HTTP | DOCUMENTS | FILES | SECRETS | SHELLS | TESTS,
+            HTTP | DOCUMENTS | FILES | SECRETS | SHELLS | METRICS | TESTS,
         ),
         (
             f"{WORKER}, entrypoints.celery.scheduler",
-            HTTP | DOCUMENTS | FILES | SECRETS | SHELLS | TESTS,
+            HTTP | DOCUMENTS | FILES | SECRETS | SHELLS | METRICS | TESTS,
         ),
         (
             "entrypoints.cli.api, entrypoints.api_process",
-            CELERY | FILES | CLIENTS | TESTS | {"zxcvbn"},
+            CELERY | FILES | CLIENTS | METRICS | TESTS | {"zxcvbn"},
         ),
         ("entrypoints.cli.main", HTTP | CELERY | DOCUMENTS | FILES | SECRETS | {"sqlalchemy"}),
         ("entrypoints.cli.app", HTTP | CELERY | DOCUMENTS | FILES | SECRETS | {"sqlalchemy"}),
