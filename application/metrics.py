@@ -102,6 +102,12 @@ BEAT_BROKEN = Gauge(
     "portico_beat_invalid_periodic_tasks", "Periodic tasks that cannot run; the API says why."
 )
 
+FILES_DISAGREE = Counter(
+    "portico_files_disagreements_total",
+    "What the daily comparison of files found: missing objects, and orphans that no file has.",
+    ("kind",),
+)
+
 # --- what the process depends on ---
 
 DEPENDENCY_UP = Gauge(
@@ -122,7 +128,9 @@ OUTBOX_PENDING = Gauge(
 OUTBOX_OLDEST = Gauge(
     "portico_outbox_oldest_seconds", "How long the oldest of them has waited.", over_processes="max"
 )
-BUILD = Gauge("portico_build_info", "1, with the versions.", ("version", "python"))
+BUILD = Gauge(
+    "portico_build_info", "1, with the versions.", ("version", "python"), over_processes="max"
+)
 
 ALL: tuple[Metric, ...] = tuple(
     metric for metric in globals().values() if isinstance(metric, Metric)

@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from importlib.metadata import version
+from platform import python_version
 
-from application.metrics import EVENT_LOOP_LAG
+from application.metrics import BUILD, EVENT_LOOP_LAG
 from application.ports.metrics import Metrics, Sampled
 
 
@@ -13,12 +15,18 @@ async def sampling(
     metrics: Metrics, gauges: Sequence[Sampled], *, every: float = 1.0
 ) -> AsyncIterator[None]:
     """Set gauges, and observe how late the event loop is, while the block runs."""
+    set_build(metrics)
     task = asyncio.create_task(_sample(metrics, gauges, every), name="sampling")
     try:
         yield
     finally:
         task.cancel()
         await asyncio.wait([task])
+
+
+def set_build(metrics: Metrics) -> None:
+    """Say which versions this process runs."""
+    metrics.set(BUILD, 1, version("portico"), python_version())
 
 
 async def _sample(metrics: Metrics, gauges: Sequence[Sampled], every: float) -> None:

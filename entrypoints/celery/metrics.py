@@ -34,6 +34,7 @@ from entrypoints.celery.internals import Traced
 from entrypoints.celery.metrics_server import listen, serving
 from entrypoints.celery.process import measured, process_settings
 from entrypoints.metrics_page import MetricsPage
+from entrypoints.sampling import set_build
 
 _log = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ def serve(read: Read, *, shared_by: str | None = None) -> None:
         directory = stack.enter_context(bootstrap.shared_directory(settings.dir, shared_by))
         atexit.register(_close, stack, os.getpid())
     measured.metrics = bootstrap.prometheus_metrics(directory)
+    set_build(measured.metrics)
     page = MetricsPage(measured.metrics, read)
 
     @Resource

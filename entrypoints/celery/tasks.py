@@ -4,9 +4,10 @@ from uuid import UUID
 
 import structlog
 
+from application.metrics import FILES_DISAGREE
 from domain.scheduling.task_runs import RunId
 from entrypoints.celery.app import app
-from entrypoints.celery.process import container
+from entrypoints.celery.process import container, measured
 from entrypoints.celery.recording import RECORD_END, recorder
 
 _MOST_NAMED = 20
@@ -51,6 +52,9 @@ async def compare_files() -> dict[str, object]:
         "refused": found.refused,
         "examples": [*found.orphans[:_MOST_NAMED], *found.missing[:_MOST_NAMED]],
     }
+    for kind, keys in (("missing", found.missing), ("orphan", found.orphans)):
+        for _ in keys:
+            measured.metrics.count(FILES_DISAGREE, kind)
     if found.orphans or found.missing:
         _log.warning("files and bucket disagree", **report)
     return report
