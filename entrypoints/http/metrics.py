@@ -3,11 +3,10 @@
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Scope
 
 from application.metrics import HTTP_DURATION, HTTP_IN_PROGRESS, HTTP_REQUESTS
 from application.ports.metrics import UNMEASURED, Metrics
-from entrypoints.http.request_context import request_context, route_template
+from entrypoints.http.request_context import RequestContext, request_context
 from entrypoints.http.router import Router
 from entrypoints.http.security import PublicRoute
 from entrypoints.metrics_page import CONTENT_TYPE, MetricsPage, may_scrape
@@ -26,13 +25,13 @@ class RequestMetrics:
         self.in_progress = 0
         """Who begins to answer a request adds one; `end` takes it back."""
 
-    def end(self, scope: Scope, method: str, status: int | None, seconds: float) -> None:
+    def end(self, context: RequestContext, method: str, seconds: float) -> None:
         """Count a request. Without a route, or without a status because the client left, the label is `none`."""
         self.in_progress -= 1
-        route = route_template(scope) or "none"
+        route = context.route or "none"
         if method not in _METHODS:
             method = "other"
-        self.metrics.count(HTTP_REQUESTS, method, route, str(status or "none"))
+        self.metrics.count(HTTP_REQUESTS, method, route, str(context.status or "none"))
         self.metrics.observe(HTTP_DURATION, seconds, method, route)
 
     def sample(self, metrics: Metrics) -> None:

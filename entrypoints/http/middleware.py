@@ -24,6 +24,7 @@ from entrypoints.http.request_bodies import BodyLimits, BoundedReceive
 from entrypoints.http.request_context import (
     begin_request,
     request_context,
+    route_template,
 )
 from entrypoints.http.request_head import check_head
 from entrypoints.http.request_log import RequestLog
@@ -132,7 +133,8 @@ class RequestMiddleware:
             await _answer_error(error, scope, receive, send)
         finally:
             seconds = time.perf_counter() - started
-            self._metrics.end(scope, method, context.status, seconds)
+            context.route = route_template(scope)
+            self._metrics.end(context, method, seconds)
             self._log.add(scope, method, context, seconds)
 
 

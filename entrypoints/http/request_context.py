@@ -25,6 +25,8 @@ class RequestContext:
     """The address of the client."""
     status: int | None = None
     """None until the response has started."""
+    route: str | None = None
+    """The template of the matched route, once the request has ended."""
     caller: Caller | None = None
     """The caller, once they are checked."""
     user_id: UUID | None = None

@@ -11,7 +11,7 @@ from contextvars import Context
 import structlog
 from starlette.types import Scope
 
-from entrypoints.http.request_context import RequestContext, quoted_path, route_template
+from entrypoints.http.request_context import RequestContext, quoted_path
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("portico.http")
 # The standard logger tells the level cheaply; structlog would first build a logger.
@@ -35,16 +35,15 @@ class RequestLog:
         if not self._lines:
             # Not in the context of this request: its facts are none of the other lines'.
             asyncio.get_running_loop().call_soon(self._write, context=Context())
-        route = route_template(scope)
         line: dict[str, object] = {
             "method": method,
-            "route": route,
+            "route": context.route,
             "status": context.status,
             "duration_ms": round(seconds * 1000, 2),
             "client": context.client,
             "request_id": context.request_id,
         }
-        if route is None:
+        if context.route is None:
             line["path"] = quoted_path(scope)
         self._lines.append(line | context.log_fields())
 
