@@ -50,9 +50,10 @@ from adapters.postgres.scheduling.run_claims import PostgresRunClaims
 from adapters.postgres.scheduling.task_runs import PostgresRunLog
 from adapters.postgres.schema import PostgresSchema
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
-from adapters.redis.access_cache import RedisAccessCache
-from adapters.redis.access_versions import RedisAccessVersions
-from adapters.redis.client import RedisClient, redis_client
+from adapters.redis.access_cache import RedisAccessCache, RedisClusterAccessCache
+from adapters.redis.access_versions import RedisAccessVersions, RedisClusterAccessVersions
+from adapters.redis.client import RedisClient
+from adapters.redis.cluster import RedisClusterClient
 from adapters.redis.connections import RedisConnectionRegistry
 from adapters.redis.event_emitter import RedisEventEmitter
 from adapters.redis.health import RedisProbe
@@ -60,6 +61,7 @@ from adapters.redis.inspection import RedisInspection
 from adapters.redis.log_in_throttle import RedisLogInThrottle
 from adapters.redis.rate_limiter import RedisRateLimiter
 from adapters.redis.seen_ciphertexts import RedisSeenCiphertexts
+from adapters.redis.servers import redis_servers, topology_of
 from adapters.redis.sessions import RedisSessionStore
 from adapters.s3.client import S3Client
 from adapters.s3.health import S3Probe
@@ -226,8 +228,10 @@ def _direct_engine(
     return engine if settings.direct_url is None else _engine(opened, settings.direct)
 
 
-def _redis_client(opened: AsyncExitStack, settings: RedisSettings) -> RedisClient:
-    client = redis_client(settings)
+def _redis_client(
+    opened: AsyncExitStack, settings: RedisSettings
+) -> RedisClient | RedisClusterClient:
+    client = redis_servers(settings)
     opened.push_async_callback(client.aclose)
     return client
 
@@ -290,6 +294,7 @@ class Container(containers.DeclarativeContainer):
     hashing_pool = providers.Singleton(_hashing_pool, opened, settings.provided.passwords, metrics)
     engine = providers.Singleton(_engine, opened, settings.provided.postgres)
     direct_engine = providers.Singleton(_direct_engine, opened, engine, settings.provided.postgres)
+    redis_topology = providers.Callable(topology_of, settings.provided.redis)
     redis = providers.Singleton(_redis_client, opened, settings.provided.redis)
     mongo = providers.Singleton(_mongo_client, opened, settings.provided.mongo)
     s3 = providers.Singleton(_s3_client, opened, settings.provided.s3)
@@ -337,7 +342,11 @@ class Container(containers.DeclarativeContainer):
     access_versions = providers.Selector(
         stores,
         memory=providers.Singleton(MemoryAccessVersions, session_store, clock),
-        servers=providers.Singleton(RedisAccessVersions, redis),
+        servers=providers.Selector(
+            redis_topology,
+            server=providers.Singleton(RedisAccessVersions, redis),
+            cluster=providers.Singleton(RedisClusterAccessVersions, redis),
+        ),
     )
     access_cache = providers.Singleton(
         LocalAccessCache,
@@ -346,8 +355,14 @@ class Container(containers.DeclarativeContainer):
             memory=providers.Singleton(
                 MemoryAccessCache, clock, settings.provided.sessions.access_lifetime
             ),
-            servers=providers.Singleton(
-                RedisAccessCache, redis, settings.provided.sessions.access_lifetime
+            servers=providers.Selector(
+                redis_topology,
+                server=providers.Singleton(
+                    RedisAccessCache, redis, settings.provided.sessions.access_lifetime
+                ),
+                cluster=providers.Singleton(
+                    RedisClusterAccessCache, redis, settings.provided.sessions.access_lifetime
+                ),
             ),
         ),
         settings.provided.sessions.cached_callers,

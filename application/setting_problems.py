@@ -1,5 +1,6 @@
 """The check for unsafe or contradictory settings; `adapters.environment` checks single variables."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -83,6 +84,7 @@ def _problems_anywhere(settings: Settings) -> Iterator[Problem]:
 
 
 def _contradictions(settings: Settings) -> Iterator[Problem]:
+    yield from _contradictions_of_redis(settings)
     if bool(settings.s3.access_key) != bool(settings.s3.secret_key):
         yield Problem("PORTICO_S3_ACCESS_KEY, PORTICO_S3_SECRET_KEY", "must be set together")
     if settings.s3.public_url and urlsplit(settings.s3.public_url).path not in {"", "/"}:
@@ -101,6 +103,24 @@ def _contradictions(settings: Settings) -> Iterator[Problem]:
         yield Problem(
             "PORTICO_THROTTLE_LONGEST_LOCK", "must be at least PORTICO_THROTTLE_FIRST_LOCK"
         )
+
+
+def _contradictions_of_redis(settings: Settings) -> Iterator[Problem]:
+    address = urlsplit(settings.redis.url or "")
+    _, _, several = address.scheme.partition("+")
+    if several == "cluster" and address.path not in {"", "/", "/0"}:
+        yield Problem("PORTICO_REDIS_URL", "must have no number but 0: that is all a cluster has")
+    if several == "sentinel" and not re.fullmatch(r"/[^/]+(/\d*)?", address.path):
+        yield Problem(
+            "PORTICO_REDIS_URL",
+            "must name the master that the Sentinels watch: redis+sentinel://host,host,host/name/0",
+        )
+    if several:
+        where = "must be set where PORTICO_REDIS_URL names several servers"
+        if settings.jobs.broker_url is None:
+            yield Problem("PORTICO_BROKER_URL", f"{where}: messages take one Redis, or RabbitMQ")
+        if settings.jobs.result_url is None:
+            yield Problem("PORTICO_RESULT_URL", f"{where}: results take one Redis")
 
 
 def _problems_when_deployed(settings: Settings) -> Iterator[Problem]:

@@ -114,6 +114,18 @@ RedisUrl: TypeAlias = Annotated[
         secret=True,
     ),
 ]
+RedisServersUrl: TypeAlias = Annotated[
+    str,
+    Kind(
+        "redis://user:password@host:port/number, redis+cluster://host:port,host:port,…, "
+        "redis+sentinel://host:port,host:port,…/name of the master/number, or the same with rediss for TLS",
+        schemes=(
+            *("redis", "redis+cluster", "redis+sentinel"),
+            *("rediss", "rediss+cluster", "rediss+sentinel"),
+        ),
+        secret=True,
+    ),
+]
 BrokerUrl: TypeAlias = Annotated[
     str,
     Kind(

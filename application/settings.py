@@ -28,6 +28,7 @@ from application.setting_types import (
     Origins,
     Port,
     PostgresUrl,
+    RedisServersUrl,
     RedisUrl,
     Retention,
     Secret,
@@ -203,7 +204,7 @@ class RedisSettings:
 
     PREFIX: ClassVar = "REDIS_"
 
-    url: RedisUrl | None = field(default=None, repr=False)
+    url: RedisServersUrl | None = field(default=None, repr=False)
     """Redis or Valkey, for sessions and throttles. Default: REDIS_URL, if that is an address of Redis."""
     timeout: Timeout = timedelta(seconds=1.5)
     """Time limit for connecting and for each command."""
@@ -240,9 +241,9 @@ class JobSettings:
     PREFIX: ClassVar = ""
 
     broker_url: BrokerUrl | None = field(default=None, repr=False)
-    """Broker of the messages for workers: Redis or RabbitMQ. Default: PORTICO_REDIS_URL, with separate keys."""
+    """Broker of the messages for workers: Redis or RabbitMQ. Default: PORTICO_REDIS_URL if that is one server."""
     result_url: RedisUrl | None = field(default=None, repr=False)
-    """Store of task results. Default: PORTICO_REDIS_URL, with separate keys."""
+    """Store of task results. Default: PORTICO_REDIS_URL if that is one server."""
     task_modules: Modules = ()
     """Modules with your own tasks; workers and beats import them."""
     worker_pool: WorkerPool = WorkerPool.PREFORK

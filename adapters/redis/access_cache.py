@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import cast
 
 from adapters.redis.batch import Batch
-from adapters.redis.client import RedisClient
+from adapters.redis.client import RedisServers
 from application.ports.access_cache import AccessCache
 from domain.access import Access
 from domain.grants import Grant, Grants
@@ -20,9 +20,9 @@ from domain.identity import UserId
 class RedisAccessCache(AccessCache):
     """A string per user, of two lines: the version and the flags, and the grants. Concurrent reads share an MGET."""
 
-    def __init__(self, client: RedisClient, ttl: timedelta) -> None:
+    def __init__(self, client: RedisServers, ttl: timedelta) -> None:
         self._client = client
-        self._ttl = ttl
+        self._ttl = ttl // timedelta(milliseconds=1)
         self._stored = Batch(self._read)
 
     async def get(self, user_id: UserId, version: str) -> Access | None:
@@ -34,7 +34,17 @@ class RedisAccessCache(AccessCache):
         return cast("list[str | None]", await self._client.execute("MGET", *keys))
 
     async def put(self, user_id: UserId, version: str, access: Access) -> None:
-        await self._client.set(_access_key(user_id), _to_text(access, version), px=self._ttl)
+        await self._client.execute(
+            "SET", _access_key(user_id), _to_text(access, version), "PX", self._ttl
+        )
+
+
+class RedisClusterAccessCache(RedisAccessCache):
+    """The same on a Redis Cluster, where users have slots of their own: a GET per user."""
+
+    async def get(self, user_id: UserId, version: str) -> Access | None:
+        (stored,) = await self._read([user_id])
+        return _to_access(stored, version) if stored else None
 
 
 def _access_key(user_id: UserId) -> str:

@@ -10,12 +10,17 @@ Outside of this is a server that was replaced without its knowledge and is still
 rights needs INFO besides reading, writing and scripts.
 """
 
+import asyncio
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
+from typing import cast
 
 from adapters.redis.batch import Batch
-from adapters.redis.client import RedisClient
+from adapters.redis.client import RedisClient, RedisServers
+from adapters.redis.cluster import RedisClusterClient
 from adapters.redis.scripts import Script
 from adapters.redis.sessions import session_key
 from application.ports.access_versions import (
@@ -47,7 +52,7 @@ class RedisAccessVersions(AccessVersions):
 
     def __init__(
         self,
-        client: RedisClient,
+        client: RedisServers,
         *,
         dirty_ttl: timedelta = DIRTY_TTL,
         version_ttl: timedelta = VERSION_TTL,
@@ -55,12 +60,16 @@ class RedisAccessVersions(AccessVersions):
         self._client = client
         self._dirty_ttl = dirty_ttl // _MILLISECOND
         self._version_ttl = version_ttl // _MILLISECOND
-        self._take_over = Script(client, "run_id", "access_versions", "access_versions_take_over")
-        self._mark_dirty = Script(client, "run_id", "access_versions", "access_versions_mark_dirty")
-        self._clear_dirty = Script(
-            client, "run_id", "access_versions", "access_versions_clear_dirty"
+        self._take_over = Script(
+            client, client.run_id, "access_versions", "access_versions_take_over"
         )
-        self._fetch = Script(client, "run_id", "access_versions_fetch", held=True)
+        self._mark_dirty = Script(
+            client, client.run_id, "access_versions", "access_versions_mark_dirty"
+        )
+        self._clear_dirty = Script(
+            client, client.run_id, "access_versions", "access_versions_clear_dirty"
+        )
+        self._fetch = Script(client, client.run_id, "access_versions_fetch", held=True)
         self._fetched = Batch(self._snapshots)
 
     async def fetch(self, user_id: UserId, session_id: SessionId) -> AccessSnapshot:
@@ -79,10 +88,7 @@ class RedisAccessVersions(AccessVersions):
 
     async def _snapshots(self, questions: Sequence[_Question]) -> list[AccessSnapshot]:
         users = [str(user_id) for user_id, _ in questions]
-        keys = [
-            session_key(user, session_id)
-            for user, (_, session_id) in zip(users, questions, strict=True)
-        ]
+        keys = self._sessions(users, questions)
         run_id, known_run_id, now, everyones, alive, versions, stable = await self._fetch(
             [_VERSIONS, *keys], *users
         )
@@ -98,6 +104,13 @@ class RedisAccessVersions(AccessVersions):
             for (user_id, _), session_alive, version, is_stable in zip(
                 questions, alive, versions, stable, strict=True
             )
+        ]
+
+    def _sessions(self, users: Sequence[str], questions: Sequence[_Question]) -> list[str]:
+        """Return the sessions that are where the versions are."""
+        return [
+            session_key(user, session_id)
+            for user, (_, session_id) in zip(users, questions, strict=True)
         ]
 
     async def _record_loss(self, run_id: str) -> None:
@@ -116,6 +129,50 @@ class RedisAccessVersions(AccessVersions):
     def _operands(self, *changes: Change) -> list[str | int]:
         operands = [part for change in changes for part in (str(change.id), _users(change))]
         return [secrets.token_urlsafe(12), self._dirty_ttl, *operands]
+
+
+class RedisClusterAccessVersions(RedisAccessVersions):
+    """Asks two masters side by side: that of the versions, and that of the user's sessions.
+
+    Each master is asked for itself, so one that does not answer stops only its own users.
+    """
+
+    def __init__(self, client: RedisClusterClient, **ttl: timedelta) -> None:
+        super().__init__(client, **ttl)
+        self._cluster = client
+        self._is_alive = Script(client, client.run_id, "access_versions_alive")
+        self._alive_at: dict[RedisClient, Batch[str, int]] = {}
+
+    async def fetch(self, user_id: UserId, session_id: SessionId) -> AccessSnapshot:
+        alive, snapshot = await asyncio.gather(
+            self._alive(session_key(str(user_id), session_id)), super().fetch(user_id, session_id)
+        )
+        return replace(snapshot, session_alive=bool(alive))
+
+    async def fetch_many(
+        self, callers: Sequence[tuple[UserId, SessionId]]
+    ) -> Sequence[AccessSnapshot]:
+        return await asyncio.gather(*(self.fetch(*caller) for caller in callers))
+
+    def _sessions(self, users: Sequence[str], questions: Sequence[_Question]) -> list[str]:  # noqa: ARG002 - they are elsewhere
+        return []
+
+    async def _alive(self, session: str) -> int:
+        master = await self._cluster.server_of(session)
+        batch = self._alive_at.get(master)
+        if batch is None:
+            batch = self._alive_at[master] = Batch(partial(self._alive_of, master))
+        return await batch(session)
+
+    async def _alive_of(self, master: RedisClient, sessions: Sequence[str]) -> list[int]:
+        commands = [self._is_alive.command([session]) for session in sessions]
+        answers = await self._cluster.execute_at(master, commands)
+        alive = []
+        for session, answer in zip(sessions, answers, strict=True):
+            # After an error the session is somewhere else by now, or its master does not know the script.
+            said = await self._is_alive([session]) if isinstance(answer, Exception) else answer
+            alive += cast("list[int]", said)
+        return alive
 
 
 def _users(change: Change) -> str:

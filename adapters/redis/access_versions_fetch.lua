@@ -1,5 +1,5 @@
 -- What the guard asks: whether each session lives, and the version of its user's access. It writes nothing.
--- KEYS: the hash of adapters/redis/access_versions.py, then sessions. ARGV: the user of each session.
+-- KEYS: the hash of adapters/redis/access_versions.py, then sessions, or none of them. ARGV: the user of each session.
 -- Returns {run id of this server, run id in the hash, now in milliseconds, everyone's version, alive, versions, stable};
 -- the last three have one value per session: 0 or 1, the user's version or nil, 0 or 1.
 local stored = redis.call('HMGET', KEYS[1], 'run', 'nonce', 'changes', unpack(ARGV))
@@ -19,7 +19,8 @@ end
 
 local alive, versions, stable = {}, {}, {}
 for i, user in ipairs(ARGV) do
-  alive[i] = redis.call('HGET', KEYS[i + 1], 'run') == run_id and 1 or 0
+  local session = KEYS[i + 1]
+  alive[i] = session and redis.call('HGET', session, 'run') == run_id and 1 or 0
   versions[i] = stored[i + 3]
   stable[i] = (dirty['*'] or dirty[user]) and 0 or 1
 end

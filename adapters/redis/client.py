@@ -1,9 +1,10 @@
 """The Redis client. Every command has a deadline, and what goes wrong with the server becomes `Unavailable` here."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from typing import ClassVar, Protocol, TypeAlias
 
 from redis import exceptions
 from redis.asyncio import BlockingConnectionPool, Redis, SSLConnection
@@ -40,6 +41,47 @@ _UNAVAILABLE = (
 _UNAVAILABLE_CODES = ("MISCONF ", "NOREPLICAS ", "BUSY ", "DB index is out of range")
 
 
+Command: TypeAlias = tuple[str | int, ...]
+"""A command and its arguments. The first key is the second of them, or the fourth of a script."""
+
+
+class RedisServers(Protocol):
+    """What adapters ask of Redis, be it one server or many that share the keys."""
+
+    run_id: ClassVar[str]
+    """Name of the Lua part that says which run of a server answers."""
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether the address demands TLS."""
+        ...
+
+    @property
+    def database(self) -> int:
+        """Number of the database. Channels do not belong to it, as keys do."""
+        ...
+
+    async def execute(self, *args: str | int) -> object:
+        """Execute a command where its key is, and return the answer as the server gives it; raise `Unavailable`."""
+        ...
+
+    async def execute_held(self, *args: str | int) -> object:
+        """Do the same over a connection that is kept for it; one call at a time, of what may be executed twice."""
+        ...
+
+    async def release_held(self) -> None:
+        """End the connection that is kept; the next command gets a new one."""
+        ...
+
+    async def server_of(self, key: str) -> "RedisClient":
+        """Return the client of the server that has a key, or a channel; raise `Unavailable`."""
+        ...
+
+    async def servers(self) -> Sequence["RedisClient"]:
+        """Return the client of each server that has keys; raise `Unavailable`."""
+        ...
+
+
 class RedisClient(Redis):
     """`Redis` whose commands answer within `timeout`, or raise `Unavailable`.
 
@@ -47,6 +89,8 @@ class RedisClient(Redis):
     subscriptions do not go this way; code that uses one sets its deadline, with `asyncio.timeout` inside
     `unavailable_when_down`.
     """
+
+    run_id: ClassVar[str] = "run_id"
 
     def __init__(self, pool: BlockingConnectionPool, *, timeout: timedelta) -> None:
         super().__init__(connection_pool=pool)
@@ -58,6 +102,24 @@ class RedisClient(Redis):
     def is_encrypted(self) -> bool:
         """Whether the address demands TLS."""
         return issubclass(self.connection_pool.connection_class, SSLConnection)
+
+    @property
+    def host(self) -> str:
+        """Name or address of the server."""
+        return str(self.connection_pool.connection_kwargs.get("host") or "")
+
+    @property
+    def database(self) -> int:
+        """Number of the database."""
+        return int(self.connection_pool.connection_kwargs.get("db") or 0)
+
+    async def server_of(self, key: str) -> "RedisClient":  # noqa: ARG002 - it has them all
+        """Return itself."""
+        return self
+
+    async def servers(self) -> Sequence["RedisClient"]:
+        """Return itself."""
+        return [self]
 
     async def execute_command(self, *args: object, **options: object) -> object:
         with unavailable_when_down():
@@ -72,6 +134,17 @@ class RedisClient(Redis):
                 connection = await pool.get_connection()  # type: ignore[no-untyped-call]  # the driver's own gap
                 try:
                     return await _ask(connection, args)
+                finally:
+                    await pool.release(connection)
+
+    async def execute_each(self, commands: Sequence[Command]) -> list[object]:
+        """Execute commands in one round trip, and return the answer of each, or its error."""
+        pool = self.connection_pool
+        with unavailable_when_down():
+            async with asyncio.timeout(self._timeout):
+                connection = await pool.get_connection()  # type: ignore[no-untyped-call]  # the driver's own gap
+                try:
+                    return await _ask_each(connection, commands)
                 finally:
                     await pool.release(connection)
 
@@ -120,6 +193,22 @@ async def _ask(connection: AbstractConnection, args: tuple[str | int, ...]) -> o
         raise
 
 
+async def _ask_each(connection: AbstractConnection, commands: Sequence[Command]) -> list[object]:
+    answers: list[object] = []
+    try:
+        packed = [part for args in commands for part in _SERIALIZER.pack(*args)]  # type: ignore[arg-type]  # as above
+        await connection.send_packed_command(packed, check_health=False)
+        while len(answers) < len(commands):
+            try:
+                answers.append(await connection.read_response())
+            except exceptions.ResponseError as error:
+                answers.append(error)
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    return answers
+
+
 # That of the driver's asynchronous connections is written in Python: a microsecond per argument.
 _SERIALIZER = HiredisRespSerializer()
 
@@ -143,11 +232,18 @@ def _reason(error: BaseException) -> str:
 
 
 def redis_client(settings: RedisSettings) -> RedisClient:
-    """Return a client that connects when it is first used; close it with `aclose`."""
-    pool = BlockingConnectionPool.from_url(
-        settings.url or "",
+    """Return a client of one server, which connects when it is first used; close it with `aclose`."""
+    return RedisClient(
+        connection_pool(settings.url or "", settings.timeout), timeout=settings.timeout
+    )
+
+
+def connection_pool(url: str, timeout: timedelta, **options: object) -> BlockingConnectionPool:
+    """Return the pool of a client; `options` are further ones of the driver."""
+    return BlockingConnectionPool.from_url(
+        url,
         max_connections=_CONNECTIONS,
-        socket_connect_timeout=settings.timeout.total_seconds(),
+        socket_connect_timeout=timeout.total_seconds(),
         # `RedisClient` sets the deadline for waiting, writing and reading. Another one on each write would go
         # through `asyncio.wait_for`, which on Python 3.11 can swallow the cancellation that the deadline is.
         timeout=None,
@@ -160,5 +256,5 @@ def redis_client(settings: RedisSettings) -> RedisClient:
         # One shape of replies from every version of the driver. With RESP3 the pool would also expect
         # pushed messages, and could no longer tell a connection that the server closed from a living one.
         protocol=2,
+        **options,
     )
-    return RedisClient(pool, timeout=settings.timeout)

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
-from adapters.redis.client import RedisClient
+from adapters.redis.client import RedisServers
 from adapters.redis.scripts import Script, microseconds
 from application.ports.connections import ConnectionRegistry
 from domain.connections import (
@@ -41,7 +41,7 @@ _CLOSED_AT_ONCE = 200
 class RedisConnectionRegistry(ConnectionRegistry):
     """One script per decision; each is one round trip."""
 
-    def __init__(self, client: RedisClient) -> None:
+    def __init__(self, client: RedisServers) -> None:
         self._client = client
         self._open = Script(client, "time", "connections", "connections_open")
         self._close = Script(client, "connections", "connections_close")

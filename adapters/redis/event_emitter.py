@@ -1,6 +1,7 @@
 """Events over Redis, on one channel to which each process listens.
 
-- `realtime:emitted:<audience>`: the last number that `emit_numbered` sent there
+- `realtime:emitted:{<channel>}:<audience>`: the last number that `emit_numbered` sent there. On a Redis Cluster it
+  lies where the channel does: what one server publishes arrives in its order
 """
 
 import asyncio
@@ -8,7 +9,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 
-from adapters.redis.client import RedisClient, unavailable_when_down
+from adapters.redis.client import RedisServers, unavailable_when_down
 from adapters.redis.scripts import Script
 from adapters.socketio_messages import disconnect_message, emit_message, leave_message
 from application.ports.event_emitter import LARGEST_GAP, Audience, EventEmitter
@@ -27,11 +28,9 @@ _log = logging.getLogger(__name__)
 class RedisEventEmitter(EventEmitter):
     """Publishes within the time-out of the client."""
 
-    def __init__(self, client: RedisClient) -> None:
+    def __init__(self, client: RedisServers) -> None:
         self._client = client
-        # Channels do not belong to a database, as keys do.
-        database = client.connection_pool.connection_kwargs.get("db") or 0
-        self._channel = f"portico:events:{database}"
+        self._channel = f"portico:events:{client.database}"
         self._emit_numbered = Script(client, "event_emitter_emit_numbered")
 
     async def emit(self, event: str, data: Mapping[str, object], to: Audience) -> None:
@@ -42,7 +41,7 @@ class RedisEventEmitter(EventEmitter):
     ) -> int:
         try:
             (last,) = await self._emit_numbered(
-                [f"realtime:emitted:{to.name}"],
+                [f"realtime:emitted:{{{self._channel}}}:{to.name}"],
                 number,
                 LARGEST_GAP,
                 _NUMBERS_TTL,
@@ -81,7 +80,8 @@ class RedisEventEmitter(EventEmitter):
 
     async def _messages(self) -> AsyncIterator[str | None]:
         """Yield None once it listens, and then each message; raise `Unavailable`."""
-        subscription = self._client.pubsub(ignore_subscribe_messages=True)
+        server = await self._client.server_of(self._channel)
+        subscription = server.pubsub(ignore_subscribe_messages=True)
         try:
             with unavailable_when_down():
                 async with asyncio.timeout(_SILENCE):

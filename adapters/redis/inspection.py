@@ -5,55 +5,64 @@ from datetime import UTC, datetime, timedelta
 
 from redis import exceptions
 
-from adapters.redis.client import RedisClient
+from adapters.redis.client import RedisClient, RedisServers
 from application.ports.health import Concern, Inspection, Remark, clock_remark
 from application.ports.system import Clock
 from domain.errors import Unavailable
 
 
 class RedisInspection(Inspection):
-    """Asks for the time, for what is kept over a restart, and for what happens when memory is full."""
+    """Asks each server for the time, for what is kept over a restart, and for what happens when memory is full."""
 
     name = "redis"
 
-    def __init__(self, client: RedisClient, clock: Clock, leeway: timedelta) -> None:
+    def __init__(self, client: RedisServers, clock: Clock, leeway: timedelta) -> None:
         self._client = client
         self._clock = clock
         self._leeway = leeway
 
     async def remarks(self) -> Sequence[Remark]:
-        memory, persistence = await self._info("memory"), await self._info("persistence")
-        return (await self._time(), await self._kept(persistence), _eviction(memory))
+        remarks: list[Remark] = []
+        for server in await self._client.servers():
+            memory, persistence = await _info(server, "memory"), await _info(server, "persistence")
+            remarks += (
+                await self._time(server),
+                await _kept(server, persistence),
+                _eviction(memory),
+            )
+        return [*dict.fromkeys(remarks)]
 
-    async def _time(self) -> Remark:
+    async def _time(self, server: RedisClient) -> Remark:
         before = self._clock.now()
-        seconds, microseconds = await self._client.time()
+        seconds, microseconds = await server.time()
         now = before + (self._clock.now() - before) / 2
         there = datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
         return clock_remark((there - now).total_seconds(), tolerated=self._leeway.total_seconds())
 
-    async def _info(self, section: str) -> Mapping[str, object]:
-        try:
-            answer: Mapping[str, object] = await self._client.info(section)
-        except (
-            exceptions.ResponseError,
-            Unavailable,
-        ):  # not for this user, or not from this provider
-            return {}
-        return answer
 
-    async def _kept(self, persistence: Mapping[str, object]) -> Remark:
-        if persistence.get("aof_enabled"):
-            return Remark("data", "is kept over a restart (appendonly)")
-        try:
-            save = (await self._client.config_get("save")).get("save")
-        except (exceptions.ResponseError, Unavailable):
-            return Remark("data", "may be kept over a restart or not: it does not say")
-        if save:
-            text = "of the last minutes is lost at a restart (save without appendonly): messages of jobs, locks"
-        else:
-            text = "is lost at a restart: messages of jobs, locks; set appendonly yes"
-        return Remark("data", text, Concern.WARNING)
+async def _info(server: RedisClient, section: str) -> Mapping[str, object]:
+    try:
+        answer: Mapping[str, object] = await server.info(section)
+    except (
+        exceptions.ResponseError,
+        Unavailable,
+    ):  # not for this user, or not from this provider
+        return {}
+    return answer
+
+
+async def _kept(server: RedisClient, persistence: Mapping[str, object]) -> Remark:
+    if persistence.get("aof_enabled"):
+        return Remark("data", "is kept over a restart (appendonly)")
+    try:
+        save = (await server.config_get("save")).get("save")
+    except (exceptions.ResponseError, Unavailable):
+        return Remark("data", "may be kept over a restart or not: it does not say")
+    if save:
+        text = "of the last minutes is lost at a restart (save without appendonly): messages of jobs, locks"
+    else:
+        text = "is lost at a restart: messages of jobs, locks; set appendonly yes"
+    return Remark("data", text, Concern.WARNING)
 
 
 def _eviction(memory: Mapping[str, object]) -> Remark:

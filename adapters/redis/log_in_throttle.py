@@ -17,7 +17,7 @@ import hashlib
 import hmac
 
 from adapters.redis.buckets import limits_of, operands
-from adapters.redis.client import RedisClient
+from adapters.redis.client import RedisServers
 from adapters.redis.scripts import Script, duration, microseconds
 from application.ports.log_in_throttle import LogInAttempt, LogInThrottle, Reservation
 from application.settings import ThrottleSettings
@@ -35,7 +35,7 @@ from domain.log_in_throttle import (
 class RedisLogInThrottle(LogInThrottle):
     """One script per step. Attempts are counted before their passwords are checked, so concurrent ones count too."""
 
-    def __init__(self, client: RedisClient, settings: ThrottleSettings, name_key: bytes) -> None:
+    def __init__(self, client: RedisServers, settings: ThrottleSettings, name_key: bytes) -> None:
         self._settings = settings
         self._name_key = name_key
         self._locks = lock_ladder(first=settings.first_lock, longest=settings.longest_lock)

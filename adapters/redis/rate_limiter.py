@@ -6,7 +6,7 @@
 import hashlib
 
 from adapters.redis.buckets import limits_of, operands
-from adapters.redis.client import RedisClient
+from adapters.redis.client import RedisServers
 from adapters.redis.scripts import Script, duration
 from application.ports.rate_limiter import RateLimiter
 from application.settings import Limit
@@ -16,7 +16,7 @@ from domain.log_in_throttle import Throttled, networks_of
 class RedisRateLimiter(RateLimiter):
     """One script, one round trip."""
 
-    def __init__(self, client: RedisClient) -> None:
+    def __init__(self, client: RedisServers) -> None:
         self._hit = Script(client, "time", "gcra", "rate_limiter_hit")
 
     async def hit(

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from redis.exceptions import NoScriptError
 
-from adapters.redis.client import RedisClient
+from adapters.redis.client import Command, RedisServers
 from domain.instants import from_microseconds, to_microseconds
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -20,7 +20,7 @@ class Script:
     With `held` it runs over the connection that the client keeps, which is for scripts that may run twice.
     """
 
-    def __init__(self, client: RedisClient, *parts: str, held: bool = False) -> None:
+    def __init__(self, client: RedisServers, *parts: str, held: bool = False) -> None:
         package = files("adapters.redis")
         self._text = "\n".join(package.joinpath(f"{part}.lua").read_text("utf-8") for part in parts)
         # The name under which the server caches a script; no secret depends on it.
@@ -29,11 +29,15 @@ class Script:
             client.execute_held if held else client.execute
         )
 
+    def command(self, keys: list[str], *args: str | int) -> Command:
+        """Return the command that runs the script, for a server that knows it."""
+        return ("EVALSHA", self._sha, len(keys), *keys, *args)
+
     async def __call__(self, keys: list[str], *args: str | int) -> list[Any]:
         """Run the script; every one of them answers with an array."""
         operands = (len(keys), *keys, *args)
         try:
-            reply = await self._execute("EVALSHA", self._sha, *operands)
+            reply = await self._execute(*self.command(keys, *args))
         except NoScriptError:
             # A server that restarted, or another node. Nothing was run, and EVAL caches it again.
             reply = await self._execute("EVAL", self._text, *operands)

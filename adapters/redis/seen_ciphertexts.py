@@ -5,15 +5,17 @@
 
 from datetime import timedelta
 
-from adapters.redis.client import RedisClient
+from adapters.redis.client import RedisServers
 from application.ports.seen_ciphertexts import SeenCiphertexts
 
 
 class RedisSeenCiphertexts(SeenCiphertexts):
     """A key per ciphertext; the first to set it has used the ciphertext."""
 
-    def __init__(self, client: RedisClient) -> None:
+    def __init__(self, client: RedisServers) -> None:
         self._client = client
 
     async def first_use(self, digest: str, *, within: timedelta) -> bool:
-        return bool(await self._client.set(f"auth:replay:{digest}", "", nx=True, px=within))
+        milliseconds = within // timedelta(milliseconds=1)
+        key = f"auth:replay:{digest}"
+        return await self._client.execute("SET", key, "", "NX", "PX", milliseconds) is not None

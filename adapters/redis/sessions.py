@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from uuid import UUID
 
-from adapters.redis.client import RedisClient
+from adapters.redis.client import RedisServers
 from adapters.redis.scripts import Script, duration, instant, microseconds
 from application.ports.sessions import Opened, SessionStore
 from application.settings import Limit
@@ -34,16 +34,16 @@ from domain.sessions import (
 class RedisSessionStore(SessionStore):
     """One script per decision; each is one round trip."""
 
-    def __init__(self, client: RedisClient) -> None:
-        self._open = Script(client, "time", "keep", "run_id", "sessions", "sessions_open")
-        self._find = Script(client, "run_id", "sessions", "sessions_find")
+    def __init__(self, client: RedisServers) -> None:
+        self._open = Script(client, "time", "keep", client.run_id, "sessions", "sessions_open")
+        self._find = Script(client, client.run_id, "sessions", "sessions_find")
         self._rotate = Script(
-            client, "time", "keep", "gcra", "run_id", "sessions", "sessions_rotate"
+            client, "time", "keep", "gcra", client.run_id, "sessions", "sessions_rotate"
         )
-        self._list = Script(client, "run_id", "sessions", "sessions_list")
-        self._end = Script(client, "run_id", "sessions", "sessions_end")
-        self._end_all = Script(client, "run_id", "sessions", "sessions_end_all")
-        self._end_others = Script(client, "run_id", "sessions", "sessions_end_others")
+        self._list = Script(client, client.run_id, "sessions", "sessions_list")
+        self._end = Script(client, client.run_id, "sessions", "sessions_end")
+        self._end_all = Script(client, client.run_id, "sessions", "sessions_end_all")
+        self._end_others = Script(client, client.run_id, "sessions", "sessions_end_others")
 
     async def open(
         self, new: NewSession, *, idle: timedelta, absolute: timedelta, cap: int

@@ -5,13 +5,16 @@ from datetime import timedelta
 import pytest
 
 from adapters.memory.access_cache import MemoryAccessCache
-from adapters.redis.access_cache import RedisAccessCache
+from adapters.redis.access_cache import RedisAccessCache, RedisClusterAccessCache
+from adapters.redis.cluster import RedisClusterClient
 from application.ports.access_cache import AccessCache
 from domain.access import Access
 from domain.grants import Grant, Grants
 from tests.support.clock import SECOND
 from tests.support.redis_clock import Backend
 from tests.support.sessions import ADA, GRACE_HOPPER
+
+ON_A_CLUSTER = True
 
 TTL = timedelta(minutes=10)
 
@@ -27,6 +30,8 @@ def access(*grants: str, is_admin: bool = False, is_active: bool = True) -> Acce
 
 @pytest.fixture
 def cache(backend: Backend) -> AccessCache:
+    if isinstance(backend.redis, RedisClusterClient):
+        return RedisClusterAccessCache(backend.redis, TTL)
     if backend.redis:
         return RedisAccessCache(backend.redis, TTL)
     return MemoryAccessCache(backend.clock, TTL)

@@ -7,7 +7,8 @@ import pytest
 
 from adapters.memory.access_versions import MemoryAccessVersions
 from adapters.memory.sessions import MemorySessionStore
-from adapters.redis.access_versions import RedisAccessVersions
+from adapters.redis.access_versions import RedisAccessVersions, RedisClusterAccessVersions
+from adapters.redis.cluster import RedisClusterClient
 from adapters.redis.sessions import RedisSessionStore
 from application.ports.access_versions import DIRTY_TTL, AccessSnapshot, AccessVersions, Change
 from application.ports.sessions import SessionStore
@@ -17,6 +18,8 @@ from tests.support.builders import a_uuid
 from tests.support.clock import SECOND, MovableClock
 from tests.support.redis_clock import Backend
 from tests.support.sessions import ABSOLUTE, ADA, GRACE_HOPPER, IDLE, a_session
+
+ON_A_CLUSTER = True
 
 
 @dataclass(slots=True)
@@ -45,7 +48,10 @@ class VersionsHarness:
 async def harness(backend: Backend) -> VersionsHarness:
     sessions: SessionStore
     versions: AccessVersions
-    if backend.redis:
+    if isinstance(backend.redis, RedisClusterClient):
+        sessions = RedisSessionStore(backend.redis)
+        versions = RedisClusterAccessVersions(backend.redis)
+    elif backend.redis:
         sessions, versions = RedisSessionStore(backend.redis), RedisAccessVersions(backend.redis)
     else:
         sessions = MemorySessionStore(backend.clock)

@@ -22,6 +22,8 @@ from domain.rooms import RoomId
 from tests.support.builders import a_connection, a_person, a_room_id
 from tests.support.redis_clock import Backend
 
+ON_A_CLUSTER = True
+
 LEASE = timedelta(seconds=15)
 ADA, BOB = a_person("Ada 🦊"), a_person("Bob")
 ROOM, OTHER = a_room_id(), a_room_id()

@@ -20,6 +20,8 @@ from domain.sessions import SessionId
 from tests.support.builders import a_room_id, a_uuid
 from tests.support.redis_clock import Backend
 
+ON_A_CLUSTER = True
+
 ROOM = Audience.room(a_room_id())
 SID = ConnectionId("a-sid")
 

@@ -28,6 +28,8 @@ from tests.support.sessions import (
     token_of,
 )
 
+ON_A_CLUSTER = True
+
 LIMIT = Limit(60, 60)
 
 

@@ -30,7 +30,7 @@ NOTHING_TO_STAND_IN_FOR = {
 }
 
 # Lua that belongs to no capability, because the scripts of several begin with it.
-SHARED_LUA = {"gcra", "keep", "run_id", "time"}
+SHARED_LUA = {"gcra", "keep", "run_id", "run_id_of_master", "time"}
 
 # Modules of ports whose adapters and contract tests have other file names.
 OTHER_FILE_NAMES = {

@@ -10,6 +10,7 @@ from application.settings import (
     CorsSettings,
     Environment,
     HttpSettings,
+    JobSettings,
     KeyRing,
     KeySettings,
     Limit,
@@ -76,6 +77,34 @@ def test_everything_that_is_wrong_is_said_at_once_in_production() -> None:
         "PORTICO_NAME_KEY",
         "PORTICO_ISSUER",
     ]
+
+
+@pytest.mark.parametrize(
+    "url", ["redis+cluster://one,two,three", "rediss+sentinel://one:26379,two/portico/1"]
+)
+def test_several_servers_of_redis_need_a_broker_and_a_store_of_results_beside_them(
+    url: str,
+) -> None:
+    settings = replace(SAFE, redis=RedisSettings(url=url))
+    assert refused(settings) == ["PORTICO_BROKER_URL", "PORTICO_RESULT_URL"]
+
+    jobs = JobSettings(broker_url="amqp://broker", result_url="redis://results")
+    assert refused(replace(settings, jobs=jobs)) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+cluster://one,two/1",
+        "redis+sentinel://one,two",
+        "redis+sentinel://one,two/",
+        "redis+sentinel://one,two/portico/first",
+    ],
+)
+def test_an_address_of_several_servers_says_what_they_need(url: str) -> None:
+    jobs = JobSettings(broker_url="amqp://broker", result_url="redis://results")
+    settings = replace(SAFE, redis=RedisSettings(url=url), jobs=jobs)
+    assert refused(settings) == ["PORTICO_REDIS_URL"]
 
 
 @pytest.mark.parametrize("environment", [Environment.STAGING, Environment.PRODUCTION])
