@@ -1,5 +1,6 @@
 """The client of a master that Sentinels watch. Each new connection asks them where it is."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -44,10 +45,13 @@ class _Master:
         self._sentinel = sentinel
         self._name = name
         self._address: tuple[str, int] | None = None
+        self._asking = asyncio.Lock()
         self.pool: BlockingConnectionPool
 
     async def get_master_address(self) -> tuple[str, int]:
-        address: tuple[str, int] = await self._sentinel.discover_master(self._name)
+        # The driver changes the order of the Sentinels as it goes, and loses some if it is asked twice at once.
+        async with self._asking:
+            address: tuple[str, int] = await self._sentinel.discover_master(self._name)
         if address != self._address:
             self._address = address
             # The others may lead to a server that does not answer any more.

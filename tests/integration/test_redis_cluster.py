@@ -235,6 +235,7 @@ async def test_events_are_heard_after_the_server_of_the_channel_is_replaced(
         await said("after")
     finally:
         listening.cancel()
+        await asyncio.wait([listening])
     await master.start()
     await until(cluster.is_whole)
 

@@ -145,7 +145,8 @@ class ValkeyCluster:
         await until(done)
 
 
-async def ask(node: Valkey, *command: str | int) -> Any:
-    """Send one command to one server."""
-    async with Redis(port=node.port, decode_responses=True, protocol=2, socket_timeout=5) as client:
+async def ask(node: Valkey | int, *command: str | int) -> Any:
+    """Send one command to one server, which may be given by its port."""
+    port = node if isinstance(node, int) else node.port
+    async with Redis(port=port, decode_responses=True, protocol=2, socket_timeout=5) as client:
         return await client.execute_command(*command)  # type: ignore[no-untyped-call]  # the driver's own gap

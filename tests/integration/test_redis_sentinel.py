@@ -1,0 +1,143 @@
+"""A master that Sentinels watch: what a fail-over costs, and which servers are not believed."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from time import monotonic
+
+import pytest
+
+from adapters.redis.access_versions import RedisAccessVersions
+from adapters.redis.client import RedisClient
+from adapters.redis.event_emitter import RedisEventEmitter
+from adapters.redis.servers import redis_servers
+from adapters.redis.sessions import RedisSessionStore
+from application.settings import RedisSettings
+from domain.errors import Unavailable
+from domain.sessions import Session
+from tests.support.redis_sentinel import WatchedValkeys
+from tests.support.sessions import ABSOLUTE, ADA, IDLE, a_session
+from tests.support.valkey import free_port
+from tests.support.waiting import until
+
+_log = logging.getLogger(__name__)
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedValkeys]:
+    watched = WatchedValkeys(tmp_path_factory.mktemp("watched"))
+    try:
+        asyncio.run(watched.start())
+        yield watched
+    finally:
+        watched.kill()
+
+
+@pytest.fixture
+async def client(watched: WatchedValkeys) -> AsyncIterator[RedisClient]:
+    client = redis_servers(RedisSettings(url=watched.url, timeout=timedelta(seconds=1.5)))
+    assert isinstance(client, RedisClient)
+    yield client
+    await client.aclose()
+
+
+async def opened(client: RedisClient) -> Session:
+    store = RedisSessionStore(client)
+    return (await store.open(a_session(), idle=IDLE, absolute=ABSOLUTE, cap=20)).session
+
+
+async def test_a_fail_over_under_load_logs_out_and_believes_nothing_from_before(
+    watched: WatchedValkeys, client: RedisClient
+) -> None:
+    versions = RedisAccessVersions(client)
+    emitter = RedisEventEmitter(client)
+    session = await opened(client)
+    answers: list[bool | None] = []
+    waits: list[float] = []
+    heard: list[str] = []
+    stop = asyncio.Event()
+
+    async def guard() -> None:
+        while not stop.is_set():
+            started = monotonic()
+            try:
+                answers.append((await versions.fetch(ADA, session.id)).session_alive)
+            except Unavailable:
+                answers.append(None)
+            waits.append(monotonic() - started)
+            await asyncio.sleep(0.005)
+
+    async def listen() -> None:
+        async for message in emitter.listen():
+            heard.append(message)  # noqa: PERF401 - it never ends
+
+    async def can_log_in() -> bool:
+        try:
+            await opened(client)
+        except Unavailable:
+            return False
+        return True
+
+    async def is_heard() -> bool:
+        await emitter.publish("hello")
+        return "hello" in heard
+
+    tasks = [asyncio.create_task(each()) for each in (guard, guard, guard, listen)]
+    await until(is_heard)
+    master = await watched.master()
+    killed_at = monotonic()
+    await master.kill()
+    heard.clear()
+    await until(can_log_in)
+    _log.info("users can log in after %.2f s", monotonic() - killed_at)
+    await until(is_heard)
+    stop.set()
+    tasks[3].cancel()
+    await asyncio.wait(tasks)
+
+    assert answers[0] is True
+    assert answers[-1] is False
+    assert True not in answers[answers.index(None) :]
+    assert max(waits) < 2
+    # The one from before comes back as a replica, and is not asked.
+    await master.start()
+    assert not (await versions.fetch(ADA, session.id)).session_alive
+
+
+async def test_a_master_that_sees_no_replica_any_more_is_not_believed(
+    watched: WatchedValkeys, client: RedisClient
+) -> None:
+    """It may have been replaced, and cannot know; `min-replicas-to-write` says how long it is believed."""
+    session = await opened(client)
+    versions = RedisAccessVersions(client)
+    assert (await versions.fetch(ADA, session.id)).session_alive
+    master = await watched.master()
+    for server in watched.servers:
+        if server is not master:
+            server.pause()
+
+    async def is_refused() -> bool:
+        try:
+            await versions.fetch(ADA, session.id)
+        except Unavailable as error:
+            return "may have been replaced" in (error.reason or "")
+        return False
+
+    await until(is_refused)
+    for server in watched.servers:
+        server.resume()
+
+
+async def test_a_sentinel_that_is_away_is_passed_over(watched: WatchedValkeys) -> None:
+    url = watched.url.replace("redis+sentinel://", f"redis+sentinel://127.0.0.1:{free_port()},")
+    client = redis_servers(RedisSettings(url=url))
+    assert await client.execute("GET", "key") is None
+    await client.aclose()
+
+
+async def test_sentinels_that_do_not_know_the_name_have_no_master(watched: WatchedValkeys) -> None:
+    client = redis_servers(RedisSettings(url=watched.url.replace("/portico/", "/other/")))
+    with pytest.raises(Unavailable):
+        await client.execute("GET", "key")
+    await client.aclose()
