@@ -95,7 +95,7 @@ class ValkeyCluster:
 
     async def is_whole(self) -> bool:
         """Whether all servers see the same masters and replicas, and the replicas are up to date."""
-        views = set()
+        views, seen = set(), 0
         for node in self.nodes:
             if "cluster_state:ok" not in await ask(node, "CLUSTER", "INFO"):
                 return False
