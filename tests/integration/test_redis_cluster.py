@@ -22,9 +22,10 @@ from domain.errors import Unavailable
 from domain.identity import UserId
 from domain.sessions import Session
 from tests.support.builders import a_uuid
+from tests.support.readme import ROOT, blocks
 from tests.support.redis_cluster import ValkeyCluster, ask
 from tests.support.sessions import ABSOLUTE, IDLE, a_session
-from tests.support.valkey import Valkey
+from tests.support.valkey import Valkey, free_port
 from tests.support.waiting import until
 
 SOON = timedelta(milliseconds=200)
@@ -249,6 +250,22 @@ async def test_the_probe_asks_every_master(cluster: ValkeyCluster, process: Proc
         await probe.check()
     other.resume()
     await until(cluster.is_whole)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+async def test_a_server_takes_the_configuration_of_the_documentation(
+    tmp_path: Path, number: int
+) -> None:
+    """The one for Sentinels, and the one for a cluster."""
+    block = blocks("conf", (ROOT / "docs" / "scaling.md").read_text())[number]
+    options = [
+        f"--{word}" if n == 0 else word
+        for line in block.splitlines()
+        for n, word in enumerate(line.split())
+    ]
+    with Valkey(tmp_path, *options, "--cluster-port", str(free_port())) as server:
+        for name, value in map(str.split, block.splitlines()):
+            assert (await ask(server, "CONFIG", "GET", name))[name] == value
 
 
 async def test_one_server_is_no_cluster(tmp_path: Path) -> None:
