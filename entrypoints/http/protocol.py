@@ -8,6 +8,7 @@ path of Socket.IO.
 import asyncio
 import secrets
 import sys
+import weakref
 from contextlib import suppress
 from fcntl import ioctl
 from http import HTTPStatus
@@ -362,7 +363,8 @@ class _SequentialFlow(FlowControl):
 
     def __init__(self, transport: asyncio.Transport, protocol: TimeoutProtocol) -> None:
         super().__init__(transport)
-        self._protocol = protocol
+        # Each would keep the other, and all of the last request, until the garbage collector looks.
+        self._protocol: TimeoutProtocol = weakref.proxy(protocol)
 
     def resume_reading(self) -> None:
         is_free = not self._protocol.pipeline and self._protocol.final_error is None

@@ -1,6 +1,7 @@
 """What a request costs, counted: times differ from machine to machine, calls do not."""
 
 import asyncio
+import gc
 import sys
 from collections import Counter
 from contextlib import closing
@@ -10,10 +11,11 @@ from types import FrameType
 import pytest
 
 from entrypoints.http.app import create_app
+from entrypoints.http.protocol import TimeoutProtocol
 from entrypoints.http.router import Router
 from entrypoints.http.security import GuardedRoute, PublicRoute
 from tests.support.builders import a_role, a_user
-from tests.support.http_server import serving
+from tests.support.http_server import exchange, serving
 from tests.support.web import Web
 from tests.support.world import IN_MEMORY, World
 
@@ -64,3 +66,23 @@ async def test_a_warm_request_makes_few_calls(path: str, most: int) -> None:
             cheapest = min([await request() for _ in range(3)], key=Counter.total)
 
     assert 0 < cheapest.total() <= most, cheapest.most_common()
+
+
+async def test_a_closed_connection_leaves_nothing_to_the_garbage_collector() -> None:
+    """It looks when there are many objects, however large they are: bodies that nobody read, for example."""
+    app = create_app(container=World().container, routers=[router])
+    async with serving(app, IN_MEMORY) as port:
+        gc.collect()
+        gc.disable()
+        try:
+            answer = await exchange(
+                port,
+                b"GET /fake/guarded HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 4\r\n\r\n",
+                b"body",
+            )
+            async with asyncio.timeout(5):
+                while any(isinstance(o, TimeoutProtocol) for o in gc.get_objects()):  # noqa: ASYNC110 - nothing tells
+                    await asyncio.sleep(0.001)
+        finally:
+            gc.enable()
+    assert answer.startswith(b"HTTP/1.1 401 ")
