@@ -8,9 +8,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -50,13 +50,11 @@ async def measure(_servers: Servers, rounds: int, say: Callable[[str], None]) ->
         alone = await _alone(other)
         key = (await other.get("/api/v1/auth/keys/public")).json()["data"]
         request, verifying = _request(api, key), _Argon2()
-        # With the server processes of all connections that the crowd has opened. The first one watches our code.
-        pids = with_descendants(supervisor)[1:]
-        at_rest = await _at_rest(pids)
+        at_rest = await _at_rest(supervisor)
         raw, log_ins = list[_Spent](), list[_Spent]()
         for _ in range(rounds + 1):
             raw.append(await asyncio.to_thread(verifying.spend))
-            log_ins.append(await _log_ins(api, request, pids, at_rest))
+            log_ins.append(await _log_ins(api, request, supervisor, at_rest))
     argon2_cpu = statistics.median(each.cpu for each in raw[1:])
     return [
         Figure(
@@ -121,19 +119,33 @@ class _Argon2:
         )
 
 
-async def _at_rest(pids: Sequence[int]) -> float:
+async def _at_rest(supervisor: int) -> float:
     """Return the seconds of CPU that all processes use in a second in which nobody logs in."""
-    before = cpu_seconds(*pids)
+    before = _cpu(supervisor)
     await asyncio.sleep(_REST)
-    return (cpu_seconds(*pids) - before) / _REST
+    return _spent_since(before, supervisor) / _REST
 
 
-async def _log_ins(api: str, request: bytes, pids: Sequence[int], at_rest: float) -> _Spent:
-    wall, cpu = time.perf_counter(), cpu_seconds(*pids)
+async def _log_ins(api: str, request: bytes, supervisor: int, at_rest: float) -> _Spent:
+    wall, before = time.perf_counter(), _cpu(supervisor)
     async with Connections(urlsplit(api).port or 0, 16) as connections:
         await connections.share(_LOG_INS, lambda _: request)
-    wall, cpu = time.perf_counter() - wall, cpu_seconds(*pids) - cpu
-    return _Spent(_LOG_INS / wall, (cpu - at_rest * wall) / _LOG_INS)
+    wall = time.perf_counter() - wall
+    return _Spent(_LOG_INS / wall, (_spent_since(before, supervisor) - at_rest * wall) / _LOG_INS)
+
+
+def _cpu(supervisor: int) -> dict[int, float]:
+    """Return the seconds of CPU of each process that there is, but for the first one, which watches our code."""
+    found = {}
+    for pid in with_descendants(supervisor)[1:]:
+        with suppress(OSError):  # it has ended since
+            found[pid] = cpu_seconds(pid)
+    return found
+
+
+def _spent_since(before: Mapping[int, float], supervisor: int) -> float:
+    # PostgreSQL starts a process for each new connection.
+    return sum(seconds - before.get(pid, 0) for pid, seconds in _cpu(supervisor).items())
 
 
 def _request(api: str, key: Mapping[str, str]) -> bytes:
