@@ -1,7 +1,7 @@
 """Turns errors of the driver into `Unavailable`, unless they are answers that a caller expects."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -20,6 +20,17 @@ class Refused(Exception):
         self.code = code
 
 
+def check_answer(answer: Mapping[str, object], *fields: str) -> None:
+    """Raise `Unavailable` unless an answer has the fields that every store sends.
+
+    The driver reads the page of a proxy, or nothing at all, as an answer without fields. Taken for one, it would be an
+    empty list of parts, or an object of another type, which is deleted.
+    """
+    for field in fields:
+        if field not in answer:
+            raise Unavailable("S3", reason=f"an answer has no {field}")
+
+
 @asynccontextmanager
 async def calling(
     limit: timedelta, *, expected: frozenset[str] = frozenset()
@@ -29,7 +40,8 @@ async def calling(
     Raise `Refused` for the codes that the caller expects. The driver has no working time-out of its own: it waits
     for ever for the `100 Continue` of a store that has stopped.
     """
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - see `S3Client`
+    from aiohttp import ClientError as HttpError  # noqa: PLC0415 - see `S3Client`
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
     try:
         async with asyncio.timeout(limit.total_seconds()):
@@ -44,7 +56,7 @@ async def calling(
         if status in _NOT_NOW or status >= 500:  # noqa: PLR2004 - errors of the server
             raise Unavailable("S3", reason=f"it answers {code}") from error
         raise
-    except (BotoCoreError, OSError) as error:
+    except (BotoCoreError, HttpError, OSError) as error:  # HttpError: a body that is cut off
         reason = network_reason(error)
         if reason is None and type(error).__name__.endswith("TimeoutError"):
             reason = NO_ANSWER

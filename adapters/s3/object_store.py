@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from adapters.s3.client import S3Client
-from adapters.s3.errors import Refused, calling
+from adapters.s3.errors import Refused, calling, check_answer
 from application.ports.object_store import (
     ListedObject,
     ObjectInfo,
@@ -104,6 +104,7 @@ class S3ObjectStore(ObjectStore):
             started = await client.create_multipart_upload(
                 Bucket=self._bucket, Key=key, **parameters
             )
+        check_answer(started, "UploadId")
         return started["UploadId"]
 
     async def list_parts(self, key: str, upload_id: str) -> Sequence[Part]:
@@ -115,6 +116,7 @@ class S3ObjectStore(ObjectStore):
                     Bucket=self._bucket, Key=key, UploadId=upload_id
                 )
                 async for page in pages:
+                    check_answer(page, "UploadId")
                     found += (
                         (
                             Part(part["PartNumber"], part["Size"], _bare(part["ETag"])),
@@ -144,6 +146,7 @@ class S3ObjectStore(ObjectStore):
                 )
         except Refused:
             return None
+        check_answer(found, "ContentLength", "ContentType", "ETag")
         said: dict[str, Any] = {**found}
         return ObjectInfo(
             size=found["ContentLength"],
@@ -168,6 +171,7 @@ class S3ObjectStore(ObjectStore):
                     IfMatch=f'"{etag}"',
                 )
                 async with found["Body"]:
+                    check_answer(found, "ETag")
                     return await found["Body"].read()
         except Refused:
             return None
@@ -178,6 +182,7 @@ class S3ObjectStore(ObjectStore):
             done = await client.put_object(
                 Bucket=self._bucket, Key=key, Body=content, ContentType=media_type.value
             )
+        check_answer(done, "ETag")
         return _bare(done["ETag"])
 
     async def purge(self, key: str) -> None:
@@ -187,12 +192,12 @@ class S3ObjectStore(ObjectStore):
             pages = client.get_paginator("list_multipart_uploads").paginate(
                 Bucket=self._bucket, Prefix=key
             )
-            uploads = [
-                upload["UploadId"]
-                async for page in pages
-                for upload in page.get("Uploads", ())
-                if upload["Key"] == key
-            ]
+            uploads: list[str] = []
+            async for page in pages:
+                check_answer(page, "Bucket")
+                uploads += (
+                    upload["UploadId"] for upload in page.get("Uploads", ()) if upload["Key"] == key
+                )
         for upload_id in uploads:
             try:
                 async with calling(self._limit, expected=_NO_UPLOAD):
@@ -210,6 +215,7 @@ class S3ObjectStore(ObjectStore):
             page = await client.list_objects_v2(
                 Bucket=self._bucket, StartAfter=after, MaxKeys=limit
             )
+        check_answer(page, "Name")
         return [
             ListedObject(each["Key"], each["LastModified"]) for each in page.get("Contents", ())
         ]
@@ -224,7 +230,7 @@ class S3ObjectStore(ObjectStore):
         client = await self._opened()
         try:
             async with calling(_FINISHED_WITHIN, expected=_NO_UPLOAD | _OTHER_CONTENT | _CHANGED):
-                await client.complete_multipart_upload(
+                done = await client.complete_multipart_upload(
                     Bucket=self._bucket,
                     Key=key,
                     UploadId=upload_id,
@@ -234,6 +240,7 @@ class S3ObjectStore(ObjectStore):
                     },
                     **parameters,
                 )
+                check_answer(done, "ETag")
         except Refused as refused:
             if refused.code in _OTHER_CONTENT:
                 raise ChecksumMismatch("The parts have another checksum than announced") from None
