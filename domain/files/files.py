@@ -75,7 +75,7 @@ class Purpose(StrEnum):
 class FileName:
     """A name to show and to download under, on one line. It is only a name: no key, no path."""
 
-    LENGTH: ClassVar = (1, 1000)
+    LENGTH: ClassVar = (1, _LONGEST_NAME)
 
     value: str
 

@@ -86,7 +86,9 @@ def _storable(text: str) -> str:
     return text
 
 
-Text = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_storable)]
+_LONGEST_TEXT = 1000
+
+Text = Annotated[str, StringConstraints(max_length=_LONGEST_TEXT), AfterValidator(_storable)]
 """Text from clients: of limited length, and storable (no NUL). A field may set a lower limit."""
 
 
@@ -104,7 +106,10 @@ class Parsed(Generic[T]):
     def __get_pydantic_core_schema__(
         self, _source: object, _handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self._parsed, _TEXT.core_schema)
+        # What the domain refuses for its length, it explains better; but no text is handed on without a limit.
+        longest = StringConstraints(max_length=max(self.length[1], _LONGEST_TEXT))
+        text = TypeAdapter[str](Annotated[str, longest, AfterValidator(_storable)])
+        return core_schema.no_info_after_validator_function(self._parsed, text.core_schema)
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
@@ -118,8 +123,6 @@ class Parsed(Generic[T]):
         except Invalid as error:
             raise PydanticCustomError(error.code, "{detail}", {"detail": error.detail}) from None
 
-
-_TEXT = TypeAdapter[str](Text)
 
 Plain = Annotated[str, BeforeValidator(lambda value: getattr(value, "value", value))]
 """Text in a response: that of a value object of the domain, or text as it is."""

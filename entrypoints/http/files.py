@@ -64,7 +64,7 @@ class FileDraftBody(ApiModel):
     """The file to upload."""
 
     name: Annotated[FileName, Parsed(FileName, FileName.LENGTH)] = Field(
-        description="Only a name: at most 1000 characters and 1024 bytes in UTF-8, on one line.",
+        description="Only a name, on one line: at most 1024 bytes in UTF-8.",
         examples=["report.pdf"],
     )
     content_type: Annotated[MediaType, Parsed(MediaType, MediaType.LENGTH)] = Field(

@@ -9,6 +9,7 @@ from application.ports.object_store import ListedObject, ObjectStore
 from application.ports.system import Clock
 from application.ports.unit_of_work import UnitOfWorkFactory
 from application.settings import FilesSettings
+from domain.errors import Unavailable
 from domain.files.content import MediaType
 from domain.files.files import File, FileState
 
@@ -50,7 +51,8 @@ class ExpireUploads:
 class PurgeFiles:
     """Remove the objects of deleted files, and their rows once no object can come back.
 
-    What fails is tried again, later and later, for ever. While the store is down nothing is tried after the first.
+    What fails is tried again, later and later, for ever, and holds nobody else up. While the store is down nothing is
+    tried after the first.
     """
 
     uow: UnitOfWorkFactory
@@ -58,24 +60,32 @@ class PurgeFiles:
     clock: Clock
 
     async def __call__(self) -> int:
-        """Return how many objects were removed; raise `Unavailable` if the store is down."""
+        """Return how many objects were removed; raise `Unavailable` if some were not."""
         removed = 0
-        while files := await self._begin():
-            for file in files:
+        failure: Unavailable | None = None
+        while file := await self._begin():
+            try:
                 await self.objects.purge(file.key)
-                await self._end(file)
-                removed += 1
+            except Unavailable as error:
+                failure = error
+                await self.objects.head(MARKER)  # the store is down, unless it is only this object
+                continue
+            await self._end(file)
+            removed += 1
+        if failure is not None:
+            raise failure
         return removed
 
-    async def _begin(self) -> Sequence[File]:
+    async def _begin(self) -> File | None:
+        """Return the next file, noting that it is tried; one by one, so that no other waits for it."""
         now = self.clock.now()
         async with self.uow() as uow:
-            files = await uow.files.lock_to_purge(at=now, limit=_BATCH)
+            files = await uow.files.lock_to_purge(at=now, limit=1)
             for file in files:
                 file.begin_purge(at=now)
                 await uow.files.save(file)
             await uow.commit()
-        return files
+        return files[0] if files else None
 
     async def _end(self, begun: File) -> None:
         async with self.uow() as uow:
@@ -121,17 +131,15 @@ class CompareFiles:
         """Return what was found and done; raise `Unavailable`."""
         found = Comparison()
         before = self.clock.now() - _ORPHANED_AFTER
-        after = ""
-        while page := await self.objects.list_objects(after=after, limit=_PAGE):
+        after = row = ""
+        is_last = False
+        while not is_last:
+            page = await self.objects.list_objects(after=after, limit=_PAGE)
             is_last = len(page) < _PAGE
+            after = page[-1].key if page else after
             ours = [each for each in page if _is_ours(each.key)]
             found.objects += len(ours)
-            await self._compare(found, ours, after, None if is_last else page[-1].key, before)
-            if is_last:
-                break
-            after = page[-1].key
-        else:
-            await self._compare(found, [], after, None, before)
+            row = await self._compare(found, ours, row, None if is_last else after, before)
         if found.orphans:
             found.refused = await self._refusal(found)
             if not found.refused:
@@ -142,31 +150,34 @@ class CompareFiles:
         self,
         found: Comparison,
         page: Sequence[ListedObject],
-        after: str,
+        row: str,
         until: str | None,
         before: datetime,
-    ) -> None:
-        rows = await self._rows(after if _is_ours(after) else "", until)
-        known = {file.key for file in rows}
-        there = {each.key for each in page}
-        found.orphans += (
-            each.key for each in page if each.key not in known and each.modified_at < before
-        )
-        for file in rows:
-            is_stored = file.state is FileState.STORED and file.key not in there
-            # Asked again: the list may be older than the file.
-            if is_stored and await self.objects.head(file.key) is None:
-                found.missing.append(file.key)
+    ) -> str:
+        """Compare a page of the bucket with the rows after `row`, up to the key `until`; return the last one's key.
 
-    async def _rows(self, after: str, until: str | None) -> Sequence[File]:
-        rows: list[File] = []
-        while True:
+        The rows are read after the page: a row is older than its object.
+        """
+        there = {each.key: each for each in page}
+        stored: list[str] = []
+        is_done = False
+        while not is_done:
             async with self.uow() as uow:
-                page = await uow.files.after_key(after, limit=_PAGE)
-            rows += (file for file in page if until is None or file.key <= until)
-            if len(page) < _PAGE or (until is not None and page[-1].key > until):
-                return rows
-            after = page[-1].key
+                files = await uow.files.after_key(row, limit=_PAGE)
+            is_done = len(files) < _PAGE
+            for file in files:
+                if until is not None and file.key > until:
+                    is_done = True
+                    break
+                row = file.key
+                if there.pop(row, None) is None and file.state is FileState.STORED:
+                    stored.append(row)
+        found.orphans += (key for key, each in there.items() if each.modified_at < before)
+        for key in stored:
+            # Asked again: the list may be older than the file.
+            if await self.objects.head(key) is None:
+                found.missing.append(key)
+        return row
 
     async def _refusal(self, found: Comparison) -> str:
         if not self.settings.delete_orphans:

@@ -252,6 +252,7 @@ async def test_content_of_another_type_is_refused_and_removed(
         {"name": "a\0b"},
         {"name": "\u202egpj.exe"},
         {"name": "🙂" * 257},
+        {"name": "x" * 1025},
         {"checksum": "md5:AAAA"},
         {"checksum": "sha256:AAAA"},
         {"checksum": "crc32:****"},
@@ -505,7 +506,7 @@ async def test_a_file_is_downloaded_under_its_name(ada: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../../etc/passwd", "🙂" * 256, "a\u200fb\u0301", "x" * 1000, "'%;=\"", "C:\\a"]
+    "name", ["../../etc/passwd", "🙂" * 256, "a\u200fb\u0301", "x" * 1024, "'%;=\"", "C:\\a"]
 )
 async def test_names_are_just_names(ada: Client, name: str) -> None:
     path = await ada.store(name=name)
@@ -652,6 +653,31 @@ async def test_a_file_can_be_deleted_while_the_store_is_down(
     assert ada.objects.objects == {}
 
 
+async def test_an_object_that_cannot_be_removed_holds_up_no_other(
+    ada: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [await ada.store() for _ in range(3)]
+    for path in paths:
+        await ada.ask("DELETE", path)
+    locked = f"users/{ada.user.id}{paths[0]}"
+    purge_object = MemoryObjectStore.purge
+
+    async def purge_all_but_one(objects: MemoryObjectStore, key: str) -> None:
+        if key == locked:
+            raise Unavailable("S3", reason="it answers AccessDenied")
+        await purge_object(objects, key)
+
+    purge = ada.web.world.container.purge_files()
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryObjectStore, "purge", purge_all_but_one)
+        with pytest.raises(Unavailable):
+            await purge()
+    assert [*ada.objects.objects] == [locked]
+
+    await ada.web.world.pass_time(minutes=2)
+    assert await purge() == 1
+
+
 # --- jobs ---------------------------------------------------------------------------------------
 
 
@@ -779,6 +805,22 @@ async def test_a_comparison_reads_page_by_page(
     assert {*found.orphans} == keys
     assert found.missing == [f"users/{ada.user.id}{paths[3]}"]
     assert found.objects == 11
+
+
+async def test_keys_of_others_behind_ours_cost_no_question_for_each_file(
+    ada: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("application.use_cases.files.cleanup._PAGE", 2)
+    for _ in range(3):
+        await ada.store()
+    for number in range(5):
+        await ada.objects.put(f"videos/{number}", HELLO, media_type=await a_type(ada))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryObjectStore, "head", fail)
+        found = await compared(ada, delete=False)
+
+    assert (found.objects, found.orphans, found.missing) == (3, [], [])
 
 
 async def test_no_url_outlives_its_time(ada: Client) -> None:
