@@ -8,8 +8,9 @@ from datetime import timedelta
 from adapters.reasons import NO_ANSWER, network_reason
 from domain.errors import Unavailable
 
-_NOT_NOW = frozenset({401, 403, 404, 408, 429})
-"""Refusals that are none of our callers' business: keys, rights, bucket, clock, too many requests."""
+_NOT_NOW = frozenset({401, 403, 404, 408, 409, 429})
+"""Refusals that are none of our callers' business: keys, rights, bucket, clock, a write to the same key that is
+not over (409 `ConditionalRequestConflict`), too many requests."""
 
 
 class Refused(Exception):

@@ -38,6 +38,9 @@ _UNSIGNED = (
     *("CacheControl", "ContentDisposition", "ContentEncoding", "ContentLanguage", "Expires"),
     *("WebsiteRedirectLocation", "Metadata"),
 )
+_ADDED_BY_BROWSERS = ("CacheControl", "no-cache")
+"""`fetch` adds it to whatever has `If-None-Match` (Fetch Standard, HTTP-network-or-cache fetch). It harms nobody:
+a signed download says itself how it is cached."""
 _CHECKSUMS = {"sha256": "ChecksumSHA256", "crc32": "ChecksumCRC32"}
 
 
@@ -157,7 +160,11 @@ class S3ObjectStore(ObjectStore):
                 for algorithm, name in _CHECKSUMS.items()
                 if said.get(name)
             ),
-            unsigned=tuple(name for name in _UNSIGNED if said.get(name)),
+            unsigned=tuple(
+                name
+                for name in _UNSIGNED
+                if said.get(name) and (name, said[name]) != _ADDED_BY_BROWSERS
+            ),
         )
 
     async def read(self, key: str, *, etag: str, limit: int) -> bytes | None:

