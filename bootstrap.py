@@ -298,6 +298,7 @@ class Container(containers.DeclarativeContainer):
     redis = providers.Singleton(_redis_client, opened, settings.provided.redis)
     mongo = providers.Singleton(_mongo_client, opened, settings.provided.mongo)
     s3 = providers.Singleton(_s3_client, opened, settings.provided.s3)
+    s3_probe = providers.Singleton(S3Probe, settings.provided.s3, clock)
 
     # --- adapters ---
     publishing_options = providers.Singleton(CeleryPublishingOptionsPolicy)
@@ -409,7 +410,7 @@ class Container(containers.DeclarativeContainer):
     object_store = providers.Selector(
         stores,
         memory=providers.Singleton(MemoryObjectStore, clock),
-        servers=providers.Singleton(S3ObjectStore, s3, settings.provided.s3),
+        servers=providers.Singleton(S3ObjectStore, s3, settings.provided.s3, s3_probe),
     )
     avatar_images = providers.Selector(
         stores,
@@ -426,7 +427,7 @@ class Container(containers.DeclarativeContainer):
             providers.Singleton(
                 Later(Probe, "adapters.mongo.health:MongoProbe"), mongo, settings.provided.mongo
             ),
-            providers.Singleton(S3Probe, settings.provided.s3, clock),
+            s3_probe,
         ),
     )
     gauges = providers.Selector(

@@ -16,6 +16,7 @@ from urllib.request import HTTPSHandler, OpenerDirector, ProxyHandler, Request, 
 from adapters.reasons import network_reason
 from adapters.s3.client import is_this_machine
 from application.ports.health import Probe
+from application.ports.object_store import BucketNotFound
 from application.ports.system import Clock
 from application.settings import S3Settings
 from domain.errors import Unavailable
@@ -36,7 +37,7 @@ _NO_BODY = hashlib.sha256(b"").hexdigest()
 
 
 class S3Probe(Probe):
-    """Asks whether the bucket is there and open to us.
+    """Asks whether the bucket is there and open to us; raises `BucketNotFound` if there is none.
 
     Without an access key in the settings it cannot sign, and asks only whether the store answers and has the bucket.
     """
@@ -69,8 +70,9 @@ class S3Probe(Probe):
                 found = _CODE.search(refusal.read(1 << 16))
             code = found[1].decode() if found else str(refusal.code)
             if settings.access_key or code != "AccessDenied":
+                error = BucketNotFound if code == "NoSuchBucket" else Unavailable
                 reason = _REASONS.get(code, f"it answers {code}")
-                raise Unavailable("S3", reason=reason.format(bucket=settings.bucket)) from refusal
+                raise error("S3", reason=reason.format(bucket=settings.bucket)) from refusal
         except (OSError, HTTPException) as error:
             raise Unavailable("S3", reason=network_reason(error) or type(error).__name__) from error
 

@@ -1,13 +1,15 @@
 """`ObjectStore` in an S3-compatible store. Bytes do not pass through here, but those of avatars."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from adapters.s3.client import S3Client
 from adapters.s3.errors import Refused, calling, check_answer
+from application.ports.health import Probe
 from application.ports.object_store import (
+    BucketNotFound,
     ListedObject,
     ObjectInfo,
     ObjectStore,
@@ -43,15 +45,32 @@ _ADDED_BY_BROWSERS = ("CacheControl", "no-cache")
 a signed download says itself how it is cached."""
 _CHECKSUMS = {"sha256": "ChecksumSHA256", "crc32": "ChecksumCRC32"}
 
+_DEFAULT_REGION = "us-east-1"
+_MADE_MEANWHILE = frozenset({"BucketAlreadyOwnedByYou"})
+_SENT_BY_PAGES = [
+    *("content-type", "if-none-match"),
+    *(f"x-amz-checksum-{algorithm}" for algorithm in _CHECKSUMS),
+]
+
 
 class S3ObjectStore(ObjectStore):
     """One bucket. Each call has a deadline of its own."""
 
-    def __init__(self, client: S3Client, settings: S3Settings) -> None:
+    def __init__(self, client: S3Client, settings: S3Settings, probe: Probe) -> None:
         self._client = client
+        self._probe = probe
+        self._region = settings.region
         self._bucket = client.bucket
         self._limit = settings.timeout
         self._finishing: set[asyncio.Task[Any]] = set()
+
+    async def make_bucket(self, origins: Collection[str]) -> bool:
+        try:
+            await self._probe.check()  # without the driver: nearly always the bucket is there
+        except BucketNotFound:
+            await self._make_bucket(origins)
+            return True
+        return False
 
     async def sign_put(
         self,
@@ -226,6 +245,33 @@ class S3ObjectStore(ObjectStore):
         return [
             ListedObject(each["Key"], each["LastModified"]) for each in page.get("Contents", ())
         ]
+
+    async def _make_bucket(self, origins: Collection[str]) -> None:
+        client = await self._opened()
+        place: Any = {}
+        if self._region != _DEFAULT_REGION:  # which AWS does not let one name
+            place = {"CreateBucketConfiguration": {"LocationConstraint": self._region}}
+        try:
+            async with calling(4 * self._limit, expected=_MADE_MEANWHILE):
+                await client.create_bucket(Bucket=self._bucket, **place)
+        except Refused:
+            return
+        if not origins:
+            return
+        async with calling(4 * self._limit):
+            await client.put_bucket_cors(
+                Bucket=self._bucket,
+                CORSConfiguration={
+                    "CORSRules": [
+                        {
+                            "AllowedOrigins": [*origins],
+                            "AllowedMethods": ["GET", "PUT"],
+                            "AllowedHeaders": _SENT_BY_PAGES,
+                            "MaxAgeSeconds": 3600,
+                        }
+                    ]
+                },
+            )
 
     async def _finish(
         self, key: str, upload_id: str, parts: Sequence[Part], checksum: Checksum | None

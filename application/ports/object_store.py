@@ -1,11 +1,11 @@
 """Objects: bytes under keys, in an S3-compatible store that clients speak to themselves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from domain.errors import NotFound
+from domain.errors import NotFound, Unavailable
 from domain.files.content import MediaType
 from domain.files.files import Checksum, Part
 
@@ -17,6 +17,10 @@ class UploadNotFound(NotFound):
 
     def __init__(self) -> None:
         super().__init__("There is no such upload")
+
+
+class BucketNotFound(Unavailable):
+    """The store answers, but has no bucket for the objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,13 @@ class ObjectStore(Protocol):
 
     A signed request is bound to its method and key. Signing asks nobody.
     """
+
+    async def make_bucket(self, origins: Collection[str]) -> bool:
+        """Make the bucket if there is none, and return whether there was none.
+
+        Pages of `origins` may upload to it; `*` stands for all. A bucket that is there stays as it is.
+        """
+        ...
 
     async def sign_put(
         self,

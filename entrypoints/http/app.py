@@ -21,7 +21,7 @@ from entrypoints.http.permissions import guarded_routes
 from entrypoints.http.route_table import RouteTable
 from entrypoints.http.router import check_declared
 from entrypoints.http.sessions import keys
-from entrypoints.http.startup import ready, register_process
+from entrypoints.http.startup import making_bucket, ready, register_process
 from entrypoints.metrics_page import MetricsPage
 from entrypoints.sampling import sampling
 from entrypoints.wiring import attach
@@ -115,6 +115,7 @@ async def _lifespan(app: DescribedAPI) -> AsyncIterator[Mapping[str, object]]:
         ]
         async with (
             sampling(container.metrics(), gauges),
+            making_bucket(container),
             container.outbox_relay().running(),
             companion.running() if companion else nullcontext(),
         ):

@@ -1,7 +1,8 @@
 """Checks before the first request: dependencies answer, the schema is current, and the process is registered."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import structlog
@@ -91,5 +92,36 @@ async def register_process(
                 seconds=seconds,
             )
             await asyncio.sleep(seconds)
+        else:
+            return
+
+
+@asynccontextmanager
+async def making_bucket(
+    container: Container, *, patience: Sequence[float] = PATIENCE
+) -> AsyncIterator[None]:
+    """Make the bucket for files meanwhile, if there is none and the store lets us. Nobody waits for it."""
+    task = asyncio.create_task(_make_bucket(container, patience))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def _make_bucket(container: Container, patience: Sequence[float]) -> None:
+    objects, origins = container.object_store(), container.settings().http.cors.origins
+    for seconds in (*patience, None):
+        try:
+            if await objects.make_bucket(origins):
+                _log.info("made the bucket for files", origins=origins)
+        except Unavailable as error:
+            if seconds is None:
+                _log.warning("there may be no bucket for files", reason=error.reason)
+                return
+            await asyncio.sleep(seconds)
+        except Exception:  # noqa: BLE001 - nobody waits for this task, and the API serves without a bucket
+            _log.exception("the bucket for files was not made")
+            return
         else:
             return

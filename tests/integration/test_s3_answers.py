@@ -6,7 +6,9 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 from adapters.s3.client import S3Client
+from adapters.s3.health import S3Probe
 from adapters.s3.object_store import S3ObjectStore
+from adapters.system import SystemClock
 from application.settings import S3Settings
 from domain.errors import Unavailable
 from domain.files.content import MediaType
@@ -80,10 +82,10 @@ async def test_what_does_not_answer_like_a_store_is_unavailable() -> None:
         settings = S3Settings(
             url=url, access_key="key", secret_key="secret", timeout=timedelta(seconds=30)
         )
-        client = S3Client(settings)
+        client, probe = S3Client(settings), S3Probe(settings, SystemClock())
         stores: list[S3ObjectStore] = []
         for client.bucket in ANSWERS:
-            stores.append(S3ObjectStore(client, settings))
+            stores.append(S3ObjectStore(client, settings, probe))
         await asyncio.gather(*(call(name, store) for name in CALLS for store in stores))
         await client.aclose()
 
