@@ -63,6 +63,7 @@ from adapters.redis.rate_limiter import RedisRateLimiter
 from adapters.redis.seen_ciphertexts import RedisSeenCiphertexts
 from adapters.redis.servers import redis_servers, topology_of
 from adapters.redis.sessions import RedisSessionStore
+from adapters.s3.bucket_inspection import BucketInspection
 from adapters.s3.client import S3Client
 from adapters.s3.health import S3Probe
 from adapters.s3.inspection import S3Inspection
@@ -452,6 +453,9 @@ class Container(containers.DeclarativeContainer):
                 settings.provided.s3,
                 clock,
                 settings.provided.sessions.token_leeway,
+            ),
+            providers.Singleton(
+                BucketInspection, s3, settings.provided.s3, settings.provided.http.cors.origins
             ),
         ),
     )

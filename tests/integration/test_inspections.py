@@ -1,9 +1,12 @@
 """What operators learn about servers that answer: clocks, what a restart loses, what is dropped when memory is full."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,11 +14,14 @@ from adapters.postgres.engine import postgres_engine
 from adapters.postgres.inspection import PostgresInspection
 from adapters.redis.client import redis_client
 from adapters.redis.inspection import RedisInspection
+from adapters.s3.bucket_inspection import BucketInspection
+from adapters.s3.client import S3Client
 from adapters.s3.inspection import S3Inspection
 from adapters.system import SystemClock
 from application.ports.health import Concern, Inspection, Remark
 from application.ports.system import Clock
-from application.settings import PostgresSettings, RedisSettings
+from application.settings import PostgresSettings, RedisSettings, S3Settings
+from tests.support.builders import a_uuid
 from tests.support.servers import Servers, s3_of
 from tests.support.valkey import Valkey
 
@@ -118,3 +124,35 @@ async def test_a_redis_that_does_not_tell_is_not_said_to_be_right(
     assert "does not say" in found["data"].text
     assert "does not say" in found["memory"].text
     assert found["clock"].concern is Concern.NONE
+
+
+async def test_the_set_up_of_a_bucket_is_reported(
+    opened: AsyncExitStack, s3_settings: S3Settings
+) -> None:
+    settings = replace(s3_settings, bucket=f"inspected-{a_uuid()}")
+    client = S3Client(settings)
+    opened.push_async_callback(client.aclose)
+    s3: Any = await client.get()
+    bucket = settings.bucket
+    pages = {"AllowedMethods": ["PUT"], "AllowedOrigins": ["https://a.example"]}
+    sweep = {"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}, "Status": "Enabled"}
+    everybody = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject"}
+    resource = f"arn:aws:s3:::{bucket}/*"
+    policy = {"Version": "2012-10-17", "Statement": [everybody | {"Resource": resource}]}
+    await s3.create_bucket(Bucket=bucket)
+    here = BucketInspection(client, settings, ["https://a.example"])
+    elsewhere = BucketInspection(client, settings, ["https://b.example"])
+
+    new = await remarks(here)
+    await s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [pages]})
+    rules = {"Rules": [sweep | {"ID": "x", "Filter": {"Prefix": ""}}]}
+    await s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=rules)
+    await s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+    set_up, other = await remarks(here), await remarks(elsewhere)
+
+    assert [each.concern for each in new.values()] == [Concern.WARNING, Concern.NONE, Concern.NONE]
+    assert set_up["CORS"] == Remark("CORS", "pages of https://a.example may upload")
+    assert set_up["lifecycle"].concern is Concern.WARNING
+    assert set_up["policy"].concern is Concern.WRONG
+    assert "https://b.example" in other["CORS"].text
+    assert other["CORS"].concern is Concern.WARNING
