@@ -6,10 +6,12 @@ from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from adapters.key_files import read_key_dir
@@ -168,7 +170,7 @@ def _load(pem: str, until: int | None) -> RsaKey:
     if "-----BEGIN " not in pem:
         raise _Unfit("is no PEM text; was a placeholder left in?")
     try:
-        private = load_pem_private_key(pem.encode(), password=None)
+        private = _private_key(pem)
     except TypeError:
         raise _Unfit("is encrypted; give the key without a pass phrase") from None
     except (ValueError, UnsupportedAlgorithm):
@@ -181,6 +183,12 @@ def _load(pem: str, until: int | None) -> RsaKey:
     if public.e < _LEAST_EXPONENT:
         raise _Unfit(f"has the public exponent {public.e}; make one with {_LEAST_EXPONENT}")
     return RsaKey(thumbprint(public), private, until)
+
+
+# `portico api` reads the keys before it serves, and what it serves again: to see that one is intact takes 60 ms.
+@lru_cache(maxsize=16)
+def _private_key(pem: str) -> PrivateKeyTypes:
+    return load_pem_private_key(pem.encode(), password=None)
 
 
 def _keys_of_two_purposes(rings: Mapping[str, RsaKeyRing | None]) -> Iterator[Problem]:
