@@ -269,6 +269,24 @@ async def test_a_database_is_current_once_every_step_is_taken(empty: PostgresSet
     assert not await schema.is_current()
 
 
+async def test_a_database_at_the_last_step_is_known_to_be_current_without_alembic(
+    empty: PostgresSettings,
+) -> None:
+    await PostgresSchema(empty).upgrade()
+
+    assert await python(_ROOT, _IS_CURRENT, empty.url or "") == "True False\n"
+
+
+_IS_CURRENT = """
+import asyncio, sys
+from adapters.postgres.schema import PostgresSchema
+from application.settings import PostgresSettings
+
+is_current = asyncio.run(PostgresSchema(PostgresSettings(url=sys.argv[1])).is_current())
+print(is_current, "alembic" in sys.modules)
+"""
+
+
 async def test_upgrading_what_is_current_changes_nothing(empty: PostgresSettings) -> None:
     await PostgresSchema(empty).upgrade()
     before = await catalogue(empty)
