@@ -9,18 +9,19 @@ from typing import Any
 
 @contextmanager
 def absent(*names: str) -> Iterator[None]:
-    """Let imports of modules that are not loaded yet fail in the block, as if they were not installed."""
-    hidden = [name for name in names if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: "not there", says Python's reference
+    """Let imports of these modules fail in the block, as if they were not installed."""
+    loaded = {name: sys.modules[name] for name in names if name in sys.modules}
+    sys.modules.update(dict.fromkeys(names))  # type: ignore[arg-type]  # None: "not there", says Python's reference
     try:
         yield
     finally:
-        for name in hidden:
-            del sys.modules[name]
+        for name in names:
+            sys.modules.pop(name)
+        sys.modules.update(loaded)
 
 
 # It imports them where they are installed, for a way of wiring that we do not use: 20 MB in each worker and beat.
-with absent("fastapi", "starlette", "werkzeug", "flask"):
+with absent("fastapi", "starlette", "werkzeug", "flask", "yaml"):
     from dependency_injector import containers, providers
 
 __all__ = ["Later", "absent", "containers", "providers"]

@@ -3,23 +3,24 @@
 import json
 import sys
 from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-
-stderr = Console(stderr=True, highlight=False, emoji=False)
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def say(text: str) -> None:
     """Print progress."""
-    stderr.print(text, style="dim", markup=False, soft_wrap=True)
+    _stderr().print(text, style="dim", markup=False, soft_wrap=True)
 
 
 def fail(text: str) -> None:
     """Print an error."""
     first, _, rest = text.partition("\n")
-    stderr.print(f"portico: {first}", style="bold red", markup=False, soft_wrap=True)
+    _stderr().print(f"portico: {first}", style="bold red", markup=False, soft_wrap=True)
     if rest:
-        stderr.print(rest, markup=False, soft_wrap=True)
+        _stderr().print(rest, markup=False, soft_wrap=True)
 
 
 def show(text: str) -> None:
@@ -31,3 +32,10 @@ def show(text: str) -> None:
 def show_json(result: Mapping[str, object]) -> None:
     """Print a result for scripts, as one line of JSON."""
     show(json.dumps(result))
+
+
+@cache
+def _stderr() -> "Console":
+    from rich.console import Console  # noqa: PLC0415 - 6 MB, and the API says nothing here
+
+    return Console(stderr=True, highlight=False, emoji=False)

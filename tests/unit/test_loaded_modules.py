@@ -18,6 +18,7 @@ SECRETS = {"argon2", "zxcvbn", "jose"}
 SHELLS = {"prompt_toolkit", "click_repl"}
 METRICS = {"prometheus_client"}
 TESTS = {"werkzeug", "pytest"}
+COLOURS = {"rich", "pygments"}
 WORKER = "entrypoints.celery.command, entrypoints.celery.app"
 
 
@@ -34,7 +35,13 @@ WORKER = "entrypoints.celery.command, entrypoints.celery.app"
         ),
         (
             "entrypoints.cli.api, entrypoints.api_process",
-            CELERY | FILES | CLIENTS | METRICS | TESTS | {"zxcvbn"},
+            CELERY
+            | FILES
+            | CLIENTS
+            | METRICS
+            | TESTS
+            | COLOURS
+            | {"zxcvbn", "alembic", "yaml"},
         ),
         ("entrypoints.cli.main", HTTP | CELERY | DOCUMENTS | FILES | SECRETS | {"sqlalchemy"}),
         ("entrypoints.cli.app", HTTP | CELERY | DOCUMENTS | FILES | SECRETS | {"sqlalchemy"}),
