@@ -40,9 +40,10 @@ _SLACK_OF_OTHERS = 3
 class _Client:
     """A browser that logs in, works, refreshes and logs out, and some strangers."""
 
-    def __init__(self, api: str, number: int) -> None:
+    def __init__(self, api: str, number: int, pause: float) -> None:
         self._http = httpx.AsyncClient(base_url=api, timeout=60)
         self._number = number
+        self._pause = pause
         self._random = random.Random(number)  # noqa: S311 - no secret
         self._made = 0
         self._headers: dict[str, str] = {}
@@ -65,6 +66,7 @@ class _Client:
         while time.monotonic() < until:
             (act,) = self._random.choices(actions, weights)
             await act()
+            await asyncio.sleep(self._random.uniform(0, 2 * self._pause))
         await self._http.aclose()
 
     async def _send(self, method: str, path: str, expected: int = 200, **given: Any) -> Any:  # noqa: ANN401 - JSON
@@ -140,13 +142,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--every", type=float, default=60, help="seconds between two lines")
+    parser.add_argument(
+        "--pause", type=float, default=0, help="seconds that a client rests between two actions"
+    )
     given = parser.parse_args()
-    faults = asyncio.run(_soak(given.minutes * 60, given.every))
+    faults = asyncio.run(_soak(given.minutes * 60, given.every, given.pause))
     print("\n".join(faults) or "No line rises.")  # noqa: T201 - the result
     sys.exit(1 if faults else 0)
 
 
-async def _soak(seconds: float, every: float) -> list[str]:
+async def _soak(seconds: float, every: float, pause: float) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="portico-soak-") as directory:
         async with servers(Path(directory)) as started:
             environment = {
@@ -164,10 +169,11 @@ async def _soak(seconds: float, every: float) -> list[str]:
             async with process("benchmarks.contenders.portico_soak", environment) as api:
                 port = (await answer(api))["port"]
                 until = time.monotonic() + seconds
-                clients = [_Client(f"http://127.0.0.1:{port}", n) for n in range(_CLIENTS)]
+                clients = [_Client(f"http://127.0.0.1:{port}", n, pause) for n in range(_CLIENTS)]
                 working = [asyncio.create_task(client.run(until)) for client in clients]
                 lines = await _watch(api, started, environment, until, every)
                 await asyncio.gather(*working)
+                print((await answer(api, "names"))["names"])  # noqa: T201 - who holds the threads
     unexpected: Counter[str] = sum((client.unexpected for client in clients), Counter())
     print(f"{sum(client.sent for client in clients):,} requests")  # noqa: T201
     return [f"{what} ({times} times)" for what, times in unexpected.items()] + rising(lines)
