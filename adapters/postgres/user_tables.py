@@ -91,6 +91,12 @@ def _make_functions(_: MetaData, connection: Connection, **__: object) -> None:
 
 # The columns in which a keyword is searched.
 SEARCHED = (users.c.username_key, users.c.email_key, users.c.name_key)
+# A search that reads users in the order of their usernames reads this alone, until it knows whom to fetch.
+Index(
+    "ix_users_search",
+    users.c.username_key,
+    postgresql_include=["email_key", "name_key", "id"],
+)
 ngrams_of_user = func.ngrams(array(SEARCHED), type_=ARRAY(Key))
 Index(
     "ix_users_ngrams",

@@ -33,7 +33,7 @@ _AT_ONCE = 250
 
 # Nobody else has a name with `zy`, `lovelace`, a `q` or 龘. An index is built faster than it is kept.
 _USERS = """
-DROP INDEX ix_users_ngrams, ix_users_name_key, ix_users_created_at;
+DROP INDEX ix_users_ngrams, ix_users_search, ix_users_name_key, ix_users_created_at;
 INSERT INTO users (id, username, username_key, username_skeleton, email, email_key, name, name_key, password_hash,
                    status, is_admin, must_change_password, created_at, updated_at, password_changed_at)
 SELECT md5(n::text)::uuid, username, username, username, email, email, name, lower(name), 'unused',
@@ -64,6 +64,7 @@ SELECT md5(n::text)::uuid, username, username, username, email, email, name, low
 SET maintenance_work_mem = '512MB';
 CREATE INDEX ix_users_ngrams ON users USING gin (ngrams(ARRAY[username_key, email_key, name_key]))
   WITH (gin_pending_list_limit = 256);
+CREATE INDEX ix_users_search ON users (username_key) INCLUDE (email_key, name_key, id);
 CREATE INDEX ix_users_name_key ON users (name_key, id);
 CREATE INDEX ix_users_created_at ON users (created_at, id);
 VACUUM ANALYZE users;

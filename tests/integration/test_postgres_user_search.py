@@ -1,11 +1,11 @@
 """Finding users by a keyword in PostgreSQL: whichever way it takes, what it finds is the same."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.postgres.engine import connect, postgres_engine
@@ -134,6 +134,30 @@ async def test_a_sample_that_misleads_changes_no_page(
                 right = await search(transaction, keyword, page, only_active=False)
                 misled = await search(transaction, keyword, page, only_active=False, by=by)
                 assert misled == right, f"{case}, page {number} of {size}"
+
+
+async def test_users_who_are_not_shown_are_read_from_an_index_alone(engine: AsyncEngine) -> None:
+    """Thousands may be read in order until a page is full; each would be a page of the table."""
+    sent: list[tuple[str, Sequence[object]]] = []
+    async with aclosing(await connect(engine)) as connection:
+        await connection.commit()
+        vacuuming = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await vacuuming.execute(text("VACUUM ANALYZE users"))
+        event.listen(
+            engine.sync_engine,
+            "before_cursor_execute",
+            lambda _c, _cursor, statement, given, *_: sent.append((statement, given)),
+        )
+        await search(
+            Transaction(connection), "few", PageRequest(), only_active=False, by=SearchForCommon
+        )
+        (statement, given), *_ = sent
+        # As if the table were large.
+        for way in ("seqscan", "sort"):
+            await connection.execute(text(f"SET enable_{way} = off"))
+        plan = await connection.exec_driver_sql(f"EXPLAIN (COSTS OFF) {statement}", tuple(given))
+
+    assert "Index Only Scan using ix_users_search" in "\n".join(plan.scalars())
 
 
 async def test_the_sample_is_of_the_newest_users_too(engine: AsyncEngine) -> None:
