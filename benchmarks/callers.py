@@ -4,6 +4,7 @@ What counts is the CPU time of the server process per request, in the slice of a
 (`processes.undisturbed`).
 """
 
+import asyncio
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -53,8 +54,9 @@ async def measure(servers: Servers, rounds: int, say: Callable[[str], None]) -> 
     """Return the figures; all take turns. The first round warms up: the cheapest slice is never one of it."""
     async with AsyncExitStack() as stack:
         say("callers: a server of 1,000 users, and one of 1,000,000")
-        small = await _portico(servers, stack, 12, _SMALL)
-        large = await _portico(servers, stack, 13, _LARGE)
+        small, large = await asyncio.gather(
+            _portico(servers, stack, 12, _SMALL), _portico(servers, stack, 13, _LARGE)
+        )
         by_hand = await _by_hand(servers, stack)
         for server in (small, large):
             await _warm_up(server)

@@ -84,15 +84,24 @@ async def _contenders(servers: Servers, stack: AsyncExitStack) -> dict[str, Cont
         _AGAIN: ("portico_http", {}, ()),
         **{f"without {name}": ("portico_http", {}, (name,)) for name in _OPTIMISATIONS},
     }
-    for number, (name, (module, variables, arguments)) in enumerate(wanted.items(), start=1):
+
+    async def start(number: int, name: str) -> Mapping[str, Contender]:
+        module, variables, arguments = wanted[name]
         environment = await environment_of_portico(servers, f"bench_http_{number}", number)
         started = await stack.enter_async_context(
             process(f"benchmarks.contenders.{module}", environment | variables, *arguments)
         )
         served = await answer(started)
-        for route, requests in served["requests"].items():
-            key = name if route == "page" else f"{name}, {route}"
-            found[key] = Contender(started.pid, served["port"], requests)
+        return {
+            name if route == "page" else f"{name}, {route}": Contender(
+                started.pid, served["port"], requests
+            )
+            for route, requests in served["requests"].items()
+            if route == "page" or not arguments  # what is left out matters to guarded requests
+        }
+
+    for contenders in await asyncio.gather(*(start(*each) for each in enumerate(wanted, start=1))):
+        found |= contenders
     for name, connections in _OPTIMISATIONS.items():
         found[f"without {name}"].connections = connections
     found[_ours_over(_FEW)] = replace(found["ours"], connections=_FEW, cpu=[], rate=[])

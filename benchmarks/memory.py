@@ -19,7 +19,7 @@ _PORTICO = ("-m", "entrypoints.cli.app")
 # What `portico worker` becomes, once it has seen MongoDB and S3, which are not here.
 _WORKER = ("-m", "entrypoints.celery.command", "worker")
 _TASKS = 10_000
-_IDLE = 10.0
+_IDLE = 5.0
 """Seconds that a process has before it is measured."""
 _REQUESTS = 2_000
 _SEED = """

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from benchmarks.report import Figure
 from benchmarks.servers import Servers
 
-_MESSAGES = 4_000
+_MESSAGES = 3_000
 _POOLS = ("prefork", "threads", "solo")
 _NAPS = 200
 
