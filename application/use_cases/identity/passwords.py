@@ -102,6 +102,9 @@ class ChangePassword:
                 accepts_one_time_password=True,  # by the log-in that opened this session
             )
         except InvalidCredentials:
+            # The password of somebody who was disabled in this moment need not be wrong.
+            async with self.uow() as uow:
+                await self.authorize(uow, caller)
             raise WrongPassword from None
         await self.throttle.succeeded(reservation)
         opened_new = await self.unseal(new)

@@ -252,12 +252,13 @@ async def test_of_two_changes_at_once_one_wins(world: World) -> None:
     assert [await fits(world, ada, new) for new in (PASSWORD, NEW, NEW + "!")].count(True) == 1
 
 
-async def test_a_user_who_is_disabled_in_that_moment_stays_so(world: World) -> None:
+async def test_a_user_who_is_disabled_in_that_moment_stays_so_and_is_told(world: World) -> None:
+    """Not that their password is wrong: the next request would say something else."""
     ada = await world.given(a_user())
     caller, _ = await world.log_in_as(ada)
     await world.change(ada, status=UserStatus.DISABLED)
 
-    with pytest.raises(WrongPassword):
+    with pytest.raises(InvalidToken):
         await world.change_password(caller, PASSWORD, NEW)
 
     assert world.stored(ada).status is UserStatus.DISABLED
