@@ -27,21 +27,15 @@ WORKER = "entrypoints.celery.command, entrypoints.celery.app"
     [
         (
             f"{WORKER}, entrypoints.celery.tasks",
-            HTTP | DOCUMENTS | FILES | SECRETS | SHELLS | METRICS | TESTS,
+            HTTP | DOCUMENTS | FILES | SECRETS | SHELLS | METRICS | TESTS | COLOURS,
         ),
         (
             f"{WORKER}, entrypoints.celery.scheduler",
-            HTTP | DOCUMENTS | FILES | SECRETS | SHELLS | METRICS | TESTS,
+            HTTP | DOCUMENTS | FILES | SECRETS | SHELLS | METRICS | TESTS | COLOURS,
         ),
         (
             "entrypoints.cli.api, entrypoints.api_process",
-            CELERY
-            | FILES
-            | CLIENTS
-            | METRICS
-            | TESTS
-            | COLOURS
-            | {"zxcvbn", "alembic", "yaml"},
+            CELERY | FILES | CLIENTS | METRICS | TESTS | COLOURS | {"zxcvbn", "alembic", "yaml"},
         ),
         ("entrypoints.cli.main", HTTP | CELERY | DOCUMENTS | FILES | SECRETS | {"sqlalchemy"}),
         ("entrypoints.cli.app", HTTP | CELERY | DOCUMENTS | FILES | SECRETS | {"sqlalchemy"}),
