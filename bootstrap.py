@@ -2,7 +2,8 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,7 +85,7 @@ from application.ports.password_transport import PasswordTransport
 from application.ports.sequences import Sequences
 from application.ports.tokens import Tokens
 from application.ports.unit_of_work import UnitOfWorkFactory
-from application.setting_problems import UnsafeSettings, problems_of
+from application.setting_problems import Problem, UnsafeSettings, problems_of
 from application.settings import (
     MongoSettings,
     PasswordSettings,
@@ -193,6 +194,7 @@ from domain.scheduling.firing import Sun
 
 if TYPE_CHECKING:
     from adapters.mongo.client import MongoClient
+    from adapters.observability.traces import Traces
     from adapters.security.keys import Keys
 
 __all__ = [
@@ -210,6 +212,8 @@ __all__ = [
     "rotate_keys",
     "running",
     "shared_directory",
+    "trace_headers",
+    "traces",
 ]
 
 
@@ -664,7 +668,7 @@ def build(settings: Settings) -> Container:
     from adapters.security.keys import load_keys  # noqa: PLC0415 - see `Later`
 
     keys, key_problems = load_keys(settings.keys, settings.environment)
-    problems = tuple(dict.fromkeys((*problems_of(settings), *key_problems)))
+    problems = tuple(dict.fromkeys((*_problems_here(settings), *key_problems)))
     if problems or keys is None:
         raise UnsafeSettings(problems)
     return _container(settings, providers.Object(keys))
@@ -676,7 +680,7 @@ def build_without_keys(settings: Settings, metrics: Metrics = UNMEASURED) -> Con
     To read and check the keys takes as long as all else that a worker or a beat does before it is ready. Here it is
     done, and `UnsafeSettings` raised because of them, when something that needs one is asked for.
     """
-    if problems := problems_of(settings):
+    if problems := tuple(_problems_here(settings)):
         raise UnsafeSettings(problems)
     container = _container(settings, providers.Singleton(_load_keys, settings))
     container.metrics.override(providers.Object(metrics))
@@ -698,6 +702,36 @@ def _load_keys(settings: Settings) -> "Keys":
     if keys is None:
         raise UnsafeSettings(problems)
     return keys
+
+
+def traces(settings: Settings, role: str) -> "Traces | None":
+    """Return the traces of this process, None if they are off. Call it after a fork."""
+    if settings.traces.url is None:
+        return None
+    from adapters.observability.traces import Traces  # noqa: PLC0415 - see `Later`
+
+    return Traces(settings.traces, role)
+
+
+def trace_headers() -> dict[str, str]:
+    """Return the headers that say in which trace the caller is; none outside of one."""
+    if "adapters.observability.traces" not in sys.modules:  # there are none
+        return {}
+    from adapters.observability.traces import trace_headers as headers  # noqa: PLC0415 - see `Later`
+
+    return headers()
+
+
+def _problems_here(settings: Settings) -> Iterator[Problem]:
+    yield from problems_of(settings)
+    if settings.traces.url is not None:
+        from adapters.observability.traces import can_trace  # noqa: PLC0415 - see `Later`
+
+        if not can_trace():
+            yield Problem(
+                "PORTICO_TRACES_URL",
+                "needs the extra `tracing`: pip install 'portico[tracing]' (or remove it)",
+            )
 
 
 def prometheus_metrics(directory: Path | None) -> Metrics:

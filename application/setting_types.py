@@ -70,6 +70,7 @@ Networks: TypeAlias = Annotated[
 ]
 
 Count: TypeAlias = Annotated[int, Kind("a whole number from 1 to 100000", least=1, most=100_000)]
+Percent: TypeAlias = Annotated[int, Kind("a whole number from 0 to 100", least=0, most=100)]
 Port: TypeAlias = Annotated[int, Kind("a port, 0 to 65535 (0: any free one)", least=0, most=65535)]
 Lanes: TypeAlias = Annotated[int, Kind("a whole number from 1 to 64", least=1, most=64)]
 Memory: TypeAlias = Annotated[

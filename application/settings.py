@@ -26,6 +26,7 @@ from application.setting_types import (
     MongoUrl,
     Networks,
     Origins,
+    Percent,
     Port,
     PostgresUrl,
     RedisServersUrl,
@@ -175,6 +176,18 @@ class MetricsSettings:
     """Port on which a worker or a beat serves its metrics. Default: it has none."""
     dir: Path | None = None
     """Directory in which processes share their metrics, best in memory (tmpfs). Default: a temporary one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracesSettings:
+    """Traces, sent to an OpenTelemetry collector."""
+
+    PREFIX: ClassVar = "TRACES_"
+
+    url: HttpUrl | None = None
+    """OpenTelemetry collector (OTLP over HTTP) for traces. Needs the extra `tracing`. Default: there are no traces."""
+    sample: Percent = 5
+    """Percentage of requests and tasks that are traced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -498,6 +511,7 @@ class Settings:
     """Least severe level that is logged."""
     http: HttpSettings = HttpSettings()
     metrics: MetricsSettings = MetricsSettings()
+    traces: TracesSettings = TracesSettings()
     postgres: PostgresSettings = PostgresSettings()
     redis: RedisSettings = RedisSettings()
     mongo: MongoSettings = MongoSettings()

@@ -1,20 +1,23 @@
 """What `portico api` serves: HTTP and, on the same port, Socket.IO."""
 
+import asyncio
 import json
 import secrets
 from collections.abc import Iterable
 
 from fastapi import APIRouter, FastAPI
 from starlette.exceptions import HTTPException
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from application.settings import Settings
+import bootstrap
+from application.settings import Settings, Stores
 from bootstrap import Container
 from entrypoints.http.app import create_app
 from entrypoints.http.errors import problem_response
 from entrypoints.http.middleware import SECURITY_HEADERS
 from entrypoints.http.protocol import SOCKET_PATH
 from entrypoints.http.request_context import begin_request
+from entrypoints.http.tracing import TracedApp
 from entrypoints.realtime.app import Realtime
 from entrypoints.socketio.metrics import Metrics
 from entrypoints.socketio.router import SocketRouter
@@ -23,15 +26,16 @@ from entrypoints.socketio.router import SocketRouter
 class Api:
     """An ASGI application. Socket.IO is outside of HTTP's layers, which would wrap its connections."""
 
-    def __init__(self, http: FastAPI, realtime: Realtime) -> None:
+    def __init__(self, http: FastAPI, realtime: Realtime, outermost: ASGIApp) -> None:
         self.http = http
         self.realtime = realtime
+        self._outermost = outermost
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket" and scope["path"] == SOCKET_PATH:
             await self.realtime.sio.handle_request(scope, receive, _HandshakeSend(scope, send))
         else:
-            await self.http(scope, receive, send)
+            await self._outermost(scope, receive, send)
 
 
 def create_api(
@@ -50,7 +54,19 @@ def create_api(
     http = create_app(settings, container=container, routers=routers)
     realtime = Realtime(http, routers=socket_routers, metrics=metrics)
     http.state.companion = realtime
-    return Api(http, realtime)
+    return Api(http, realtime, _traced(http))
+
+
+def _traced(http: FastAPI) -> ASGIApp:
+    """Return the application with a span around each request, if there are traces; they end with its container."""
+    container: Container = http.state.container
+    traces = bootstrap.traces(container.settings(), "api")
+    if traces is None:
+        return http
+    if container.settings().stores is Stores.SERVERS:
+        traces.follow_statements(container.engine())
+    container.opened().push_async_callback(asyncio.to_thread, traces.close)
+    return TracedApp(http, traces)
 
 
 class _HandshakeSend:

@@ -83,6 +83,7 @@ def configure_logging(
         else _as_text(colors=file is None and sys.stderr.isatty())
     )
     least = level or settings.log_level
+    facts = _facts(traced=settings.traces.url is not None)
     handler.addFilter(_leave_out_what_tasks_carry)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -90,7 +91,7 @@ def configure_logging(
                 structlog.contextvars.merge_contextvars,
                 structlog.stdlib.ExtraAdder(),
                 structlog.stdlib.PositionalArgumentsFormatter(),
-                *_facts(),
+                *facts,
             ],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
@@ -103,7 +104,7 @@ def configure_logging(
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
     structlog.configure(
-        processors=[structlog.contextvars.merge_contextvars, *_facts(), *rendering],
+        processors=[structlog.contextvars.merge_contextvars, *facts, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(least),
         logger_factory=partial(LineLogger, handler),
         cache_logger_on_first_use=False,
@@ -147,13 +148,22 @@ def _leave_out_what_tasks_carry(record: logging.LogRecord) -> bool:
     return True
 
 
-def _facts() -> list[Processor]:
+def _facts(*, traced: bool) -> list[Processor]:
     return [
+        *([_add_trace] if traced else ()),
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
+
+
+def _add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    from adapters.observability.traces import trace_id  # noqa: PLC0415 - only where there are traces
+
+    if "trace_id" not in event and (current := trace_id()):
+        event["trace_id"] = current
+    return event
 
 
 def _as_json() -> list[Processor]:

@@ -12,6 +12,7 @@ from application.settings import Settings, Stores
 from bootstrap import Container
 from entrypoints.celery.asynchronous.resources import Resource
 from entrypoints.server_addresses import settings_here
+from entrypoints.tracing import Traces
 
 
 @cache
@@ -28,9 +29,14 @@ def process_settings() -> Settings:
 
 @dataclass(slots=True)
 class Measured:
-    """What this process counts: nothing until it serves metrics. Processes of a pool inherit it from their worker."""
+    """What an operator sees of this process."""
 
     metrics: Metrics = UNMEASURED
+    """Nothing until it serves metrics. Processes of a pool inherit it from their worker."""
+    has_traces: bool = False
+    """Whether tasks are traced. Processes of a pool inherit it too."""
+    traces: Traces | None = None
+    """None until it runs a task."""
 
 
 measured = Measured()
@@ -41,5 +47,7 @@ measured = Measured()
 async def container() -> AsyncIterator[Container]:
     """Open the container of this process."""
     built = bootstrap.build_without_keys(process_settings(), measured.metrics)
+    if measured.traces is not None:
+        measured.traces.follow_statements(built.engine())
     async with bootstrap.running(built) as opened:
         yield opened

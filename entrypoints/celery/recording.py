@@ -44,6 +44,7 @@ from entrypoints.celery.headers import SLOT_HEADER, TASK_HEADER
 from entrypoints.celery.internals import Traced, Tracer, is_terminating, trace_failure, traced
 from entrypoints.celery.metrics import count_task, observe_wait
 from entrypoints.celery.process import container
+from entrypoints.celery.tracing import task_context
 from entrypoints.celery.typed import TypedTask
 
 P = ParamSpec("P")
@@ -110,7 +111,8 @@ class _RecordingTracer:
         request: dict[str, Any] | None = None,
     ) -> Traced:
         started = time.perf_counter()
-        outcome = self._recorded(uuid, args, kwargs, request)
+        with task_context(self.task.name, uuid, request or {}):
+            outcome = self._recorded(uuid, args, kwargs, request)
         count_task(self.task.name, outcome, time.perf_counter() - started)
         return outcome
 

@@ -12,6 +12,8 @@ from application.use_cases.caller import Caller
 from entrypoints.http.internals import route_of
 
 _KEY = "portico.request_context"
+TRACE_ID = "portico.trace_id"
+"""Its name in the scope, if the request is in a trace."""
 
 
 @dataclass(slots=True)
@@ -30,6 +32,7 @@ class RequestContext:
     caller: Caller | None = None
     """The caller, once they are checked."""
     user_id: UUID | None = None
+    trace_id: str | None = None
     error: str | None = None
     reason: str | None = None
     """The cause of the error, for the log only."""
@@ -41,7 +44,12 @@ class RequestContext:
 
     def log_fields(self) -> dict[str, object]:
         """Return the fields of the log line of this request that have a value."""
-        found = {"user_id": self.user_id, "error": self.error, "reason": self.reason}
+        found = {
+            "user_id": self.user_id,
+            "trace_id": self.trace_id,
+            "error": self.error,
+            "reason": self.reason,
+        }
         return {key: value for key, value in found.items() if value}
 
 
@@ -49,7 +57,9 @@ def begin_request(
     scope: Scope, request_id: str, headers: Mapping[bytes, bytes], client: str = ""
 ) -> RequestContext:
     """Attach a new context to `scope`."""
-    context = scope[_KEY] = RequestContext(request_id, headers, client)
+    context = scope[_KEY] = RequestContext(
+        request_id, headers, client, trace_id=scope.get(TRACE_ID)
+    )
     return context
 
 
