@@ -1,30 +1,4 @@
-"""The page that shows an AsyncAPI document, as Swagger UI shows OpenAPI. It loads nothing from elsewhere."""
-
-# Every address is relative: a proxy may serve all of this under a prefix.
-PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Portico: events</title>
-<link rel="icon" href="docs/assets/favicon.png">
-<link rel="stylesheet" href="docs/assets/asyncapi.css">
-<main id="asyncapi">Loading…</main>
-<script src="docs/assets/asyncapi.js"></script>
-</html>
-"""
-
-STYLE = """body { font: 15px/1.5 system-ui, sans-serif; margin: 0; color: #222; }
-main { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-section { border: 1px solid #ccd; border-radius: 6px; margin: 1rem 0; padding: .5rem 1rem; }
-h3 { margin: .3rem 0; font-family: ui-monospace, monospace; }
-h3 small { font: 600 .7rem system-ui; padding: .1rem .5rem; border-radius: 4px; color: #fff; margin-right: .6rem; }
-.receive { background: #1a7f4b; } .send { background: #2a5db0; }
-code, pre { font-family: ui-monospace, monospace; font-size: .85rem; }
-pre { background: #f5f6fa; padding: .6rem; overflow: auto; border-radius: 4px; }
-"""
-
-# The document is data: it is written as text, never as markup.
-SCRIPT = """"use strict";
+"use strict";
 const at = (document_, reference) =>
   reference.slice(2).split("/").reduce((node, key) => node[key], document_);
 
@@ -46,7 +20,7 @@ const fieldsOf = (schema) => {
     const why = field.description ? `  // ${field.description}` : "";
     return `  ${name}${required.has(name) ? "" : "?"}: ${typeOf(field)}${why}`;
   });
-  return `{\\n${lines.join("\\n")}\\n}`;
+  return `{\n${lines.join("\n")}\n}`;
 };
 
 const element = (name, text, ...children) => {
@@ -91,4 +65,3 @@ fetch("asyncapi.json")
   .then((response) => response.json())
   .then(show)
   .catch((error) => { document.getElementById("asyncapi").textContent = String(error); });
-"""
