@@ -178,8 +178,8 @@ class RoleBody(ListedRoleBody):
     @classmethod
     def of(cls, role: Role) -> Self:
         """Present `role`."""
-        return cls(
-            **dict(ListedRoleBody.present(role)),
+        return cls.present(
+            role,
             permissions=sorted(grant.value for grant in role.grants),
             button_permissions=sorted(role.buttons),
             router_permissions=sorted(role.routers),

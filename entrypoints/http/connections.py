@@ -1,14 +1,14 @@
 """The open connections of Socket.IO, of all processes."""
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import Path, Query
 from pydantic import Field, StringConstraints
 
 from application.use_cases.realtime.connections import EndConnection, ListConnections
-from domain.connections import Connection, ConnectionId
+from domain.connections import ConnectionId
 from domain.identity import UserId
 from entrypoints.http.envelope import ApiModel, Envelope, MayBeLeftOut
 from entrypoints.http.paging import Slice
@@ -51,20 +51,6 @@ class ConnectionBody(ApiModel):
     )
     since: datetime = Field(examples=["2026-01-01T00:00:00Z"])
 
-    @classmethod
-    def of(cls, connection: Connection) -> Self:
-        """Present `connection`."""
-        return cls(
-            sid=connection.id,
-            user_id=connection.user.id,
-            user_name=connection.user.name,
-            session_id=connection.session_id,
-            process=connection.process,
-            address=connection.address,
-            agent=connection.agent,
-            since=connection.since,
-        )
-
 
 @router.get("", dependencies=[GuardedRoute])
 async def list_connections(
@@ -76,7 +62,10 @@ async def list_connections(
         after=None if query.cursor is None else ConnectionId(query.cursor),
         limit=query.page_size + 1,
     )
-    shown = [ConnectionBody.of(each) for each in found[: query.page_size]]
+    shown = [
+        ConnectionBody.present(each, sid=each.id, user_id=each.user.id, user_name=each.user.name)
+        for each in found[: query.page_size]
+    ]
     is_last = len(found) <= query.page_size
     return Envelope(data=Slice(records=shown, next_cursor=None if is_last else shown[-1].sid))
 

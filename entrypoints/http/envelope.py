@@ -51,9 +51,11 @@ class ApiModel(BaseModel):
         return data
 
     @classmethod
-    def present(cls, thing: object) -> Self:
-        """Return the body whose fields have the values of the attributes of `thing` with the same names."""
-        return cls.model_validate(thing, from_attributes=True)
+    def present(cls, thing: object, **more: object) -> Self:
+        """Return the body whose fields are `more`, and the attributes of `thing` with the names of the others."""
+        names = [name for name in cls.model_fields if hasattr(thing, name)]
+        values = {name: getattr(thing, name) for name in names} | more
+        return cls.model_validate(values, from_attributes=True)
 
 
 class Envelope(ApiModel, Generic[T]):

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from inspect import cleandoc
-from typing import Self
 from uuid import UUID
 
 from fastapi.routing import iter_route_contexts
@@ -11,8 +10,8 @@ from pydantic import Field
 from starlette.routing import BaseRoute
 
 from application.use_cases.permissions import ListPermissions
-from domain.permissions import Permission, Route
-from entrypoints.http.envelope import ApiModel, Envelope
+from domain.permissions import Route
+from entrypoints.http.envelope import ApiModel, Envelope, Plain
 from entrypoints.http.router import Router, declarations_of
 from entrypoints.http.security import GuardedRoute, verify_permission
 from entrypoints.wiring import UseCase
@@ -24,7 +23,7 @@ class PermissionBody(ApiModel):
     """One guarded route and the permission that it requires."""
 
     id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b24"])
-    code: str = Field(
+    code: Plain = Field(
         description="The permission code that a role grants.",
         examples=["GET:/api/v1/users/{user_id}"],
     )
@@ -39,29 +38,20 @@ class PermissionBody(ApiModel):
         examples=["2026-02-01T00:00:00Z"],
     )
 
-    @classmethod
-    def of(cls, permission: Permission) -> Self:
-        """Present `permission`."""
-        route = permission.route
-        return cls(
-            id=permission.id,
-            code=route.code.value,
-            method=route.method,
-            path=route.path,
-            name=route.name,
-            description=route.description,
-            tag=route.tag,
-            first_seen_at=permission.first_seen_at,
-            removed_at=permission.removed_at,
-        )
-
 
 @router.get("/backend", dependencies=[GuardedRoute])
 async def list_permissions(
     list_permissions: UseCase[ListPermissions],
 ) -> Envelope[Sequence[PermissionBody]]:
     """List all permissions, removed ones too, ordered by path and method."""
-    return Envelope(data=[PermissionBody.of(permission) for permission in await list_permissions()])
+    return Envelope(
+        data=[
+            PermissionBody.present(
+                each.route, id=each.id, first_seen_at=each.first_seen_at, removed_at=each.removed_at
+            )
+            for each in await list_permissions()
+        ]
+    )
 
 
 def guarded_routes(routes: Sequence[BaseRoute]) -> Iterator[Route]:

@@ -1,7 +1,7 @@
 """Sequences: numbers that no two callers get."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Self
+from typing import Annotated
 
 from fastapi import Path, Query
 from pydantic import AfterValidator, Field, StrictInt
@@ -14,8 +14,8 @@ from application.use_cases.sequences import (
     TakeNumbers,
 )
 from domain.errors import Invalid
-from domain.sequences import HIGHEST, LARGEST_RANGE, SequenceKey, SequenceName, SequenceState
-from entrypoints.http.envelope import ApiModel, Envelope, Text
+from domain.sequences import HIGHEST, LARGEST_RANGE, SequenceKey, SequenceName
+from entrypoints.http.envelope import ApiModel, Envelope, Plain, Text
 from entrypoints.http.preconditions import (
     ConditionalChangeDep,
     VersionedChangeDep,
@@ -101,18 +101,9 @@ class NumbersBody(ApiModel):
 class SequenceBody(ApiModel):
     """How far a sequence is."""
 
-    name: str = Field(examples=["orders"])
+    name: Plain = Field(examples=["orders"])
     conditions: Mapping[str, str] = Field(examples=[{"shop": "456"}])
     value: int = Field(description="The last number that was given out.", examples=[17])
-
-    @classmethod
-    def of(cls, state: SequenceState) -> Self:
-        """Present `state`."""
-        return cls(
-            name=state.key.name.value,
-            conditions=state.key.conditions,
-            value=state.value,
-        )
 
 
 class ResetSequenceBody(ApiModel):
@@ -143,7 +134,7 @@ async def get_sequence(
     """See how far a sequence is, without taking a number. The `ETag` is for a reset or a deletion."""
     state = await get_sequence(SequenceKey(SequenceName(name), _to_conditions(conditions)))
     response.headers["ETag"] = etag_of_number(state.value)
-    return Envelope(data=SequenceBody.of(state))
+    return Envelope(data=SequenceBody.present(state.key, value=state.value))
 
 
 @router.put("", dependencies=[GuardedRoute])
@@ -161,7 +152,7 @@ async def reset_sequence(
     key = SequenceKey(SequenceName(name), body.conditions)
     state = await reset_sequence(caller, key, body.value, expected=change.expected_numbers)
     change.tag_number(state.value)
-    return Envelope(data=SequenceBody.of(state))
+    return Envelope(data=SequenceBody.present(state.key, value=state.value))
 
 
 @router.delete("", dependencies=[GuardedRoute])

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 from uuid import UUID
 
 from pydantic import Field
 
 from domain.identity import Email, PersonName, User, Username, UserStatus
 from domain.roles import Role, RoleCode, RoleSummary
-from entrypoints.http.envelope import ApiModel, Parsed, Text
+from entrypoints.http.envelope import ApiModel, Parsed, Plain, Text
 
 # Longer than any body that the routes of authentication accept: the use case gives the same answer for everything
 # that is wrong with a ciphertext, its length included.
@@ -79,9 +79,9 @@ class ListedUserBody(ApiModel):
     """A user, with the codes of their roles."""
 
     id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b21"])
-    username: str = Field(examples=["ada.lovelace"])
-    email: str = Field(examples=["ada@example.org"])
-    name: str = Field(examples=["Ada Lovelace"])
+    username: Plain = Field(examples=["ada.lovelace"])
+    email: Plain = Field(examples=["ada@example.org"])
+    name: Plain = Field(examples=["Ada Lovelace"])
     status: UserStatus = Field(examples=["active"])
     is_admin: bool = Field(description="Administrators may do everything.", examples=[False])
     must_change_password: bool = Field(
@@ -99,7 +99,7 @@ class ListedUserBody(ApiModel):
     @classmethod
     def of_listed(cls, user: User, roles: Sequence[RoleSummary | Role]) -> Self:
         """Present `user`, who has these roles."""
-        return cls(**_of_user(user, roles))
+        return cls.present(user, roles=_codes(roles))
 
 
 class UserBody(ListedUserBody):
@@ -122,26 +122,14 @@ class UserBody(ListedUserBody):
         """Present `user` and the permissions of their `roles`."""
         active = [role for role in roles if role.is_active]
         grants = {grant.value for role in active for grant in role.grants}
-        return cls(
-            **_of_user(user, roles),
+        return cls.present(
+            user,
+            roles=_codes(roles),
             permission_codes=[EVERYTHING] if user.is_admin else sorted(grants),
             button_permissions=sorted({button for role in active for button in role.buttons}),
             router_permissions=sorted({router for role in active for router in role.routers}),
         )
 
 
-def _of_user(user: User, roles: Sequence[RoleSummary | Role]) -> dict[str, Any]:
-    return {
-        "id": user.id,
-        "username": user.username.value,
-        "email": user.email.value,
-        "name": user.name.value,
-        "status": user.status,
-        "is_admin": user.is_admin,
-        "must_change_password": user.must_change_password,
-        "created_at": user.created_at,
-        "updated_at": user.updated_at,
-        "password_changed_at": user.password_changed_at,
-        "last_login_at": user.last_login_at,
-        "roles": sorted(role.code.value for role in roles),
-    }
+def _codes(roles: Sequence[RoleSummary | Role]) -> Sequence[str]:
+    return sorted(role.code.value for role in roles)

@@ -11,7 +11,6 @@ from starlette.responses import Response
 
 from application.ports.users import UserFilter
 from application.use_cases.identity.changes import ChangeUser, UserChange
-from application.use_cases.identity.profile import UserWithRoles
 from application.use_cases.identity.users import (
     CreateUser,
     DeleteUser,
@@ -142,7 +141,7 @@ class NewUserBody(UserBody):
     def of_new(cls, new: NewUser) -> Self:
         """Present `new`."""
         user = UserBody.of(new.user, new.roles)
-        return cls(**dict(user), one_time_password=new.one_time_password)
+        return cls.present(user, one_time_password=new.one_time_password)
 
 
 # --- routes -------------------------------------------------------------------------------------
@@ -166,7 +165,7 @@ async def get_user(
     """Get a user with their roles and permissions."""
     found = await get_user(UserId(user_id))
     tag(response, found.user.updated_at)
-    return Envelope(data=_presented(found))
+    return Envelope(data=UserBody.of(found.user, found.roles))
 
 
 @router.post("", status_code=201, dependencies=[GuardedRoute])
@@ -195,7 +194,7 @@ async def change_user(
     """Change a user's data, status or roles. The change applies from the user's next request."""
     changed = await change_user(caller, UserId(user_id), body.change(), expected=change.expected)
     change.tag(changed.user.updated_at)
-    return Envelope(data=_presented(changed))
+    return Envelope(data=UserBody.of(changed.user, changed.roles))
 
 
 @router.delete("/{user_id}", dependencies=[GuardedRoute])
@@ -221,7 +220,3 @@ async def reset_password(
     new = await reset_password(caller, UserId(user_id))
     tag(response, new.user.updated_at)
     return Envelope(data=NewUserBody.of_new(new))
-
-
-def _presented(found: UserWithRoles) -> UserBody:
-    return UserBody.of(found.user, found.roles)

@@ -9,8 +9,6 @@ from pydantic import BeforeValidator, Field
 
 from application.ports.leader_lease import SchedulerStatus
 from application.ports.periodic_tasks import ScheduledTask
-from application.ports.registered_tasks import OfferedTask
-from application.use_cases.scheduling.task_runs import RunOfTask
 from domain.scheduling.periodic_tasks import UnreadableTask
 from domain.scheduling.registered_tasks import ParameterKind
 from domain.scheduling.task_runs import RunState
@@ -105,11 +103,6 @@ class RunOfTaskBody(RunBody):
         examples=["Tidy up"],
     )
 
-    @classmethod
-    def of_task(cls, found: RunOfTask) -> Self:
-        """Present a run and whose it is."""
-        return cls(**dict(RunBody.present(found.run)), task_name=found.task_name)
-
 
 class SlotsBody(ApiModel):
     """The next slots of a task."""
@@ -145,18 +138,6 @@ class RegisteredTaskBody(ApiModel):
         description="Whether a live worker offers the task. If not, no worker would run it.",
         examples=[True],
     )
-
-    @classmethod
-    def of(cls, offered: OfferedTask) -> Self:
-        """Present a task."""
-        task = offered.task
-        return cls(
-            is_offered=offered.is_offered,
-            name=task.name,
-            description=task.description,
-            parameters=[ParameterBody.present(parameter) for parameter in task.parameters],
-            accepts_anything=task.accepts_anything,
-        )
 
 
 class PublishingProblemBody(ApiModel):

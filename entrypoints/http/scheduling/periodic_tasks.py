@@ -185,7 +185,9 @@ async def list_runs_of_all_tasks(
 ) -> Envelope[Slice[RunOfTaskBody]]:
     """List the runs of all periodic tasks, newest first."""
     found = await search_runs(query.filter(), after=query.after(), limit=query.page_size)
-    return Envelope(data=Slice.of(found, RunOfTaskBody.of_task))
+    return Envelope(
+        data=Slice.of(found, lambda one: RunOfTaskBody.present(one.run, task_name=one.task_name))
+    )
 
 
 @router.post("/runs/{run_id}/cancel", dependencies=[GuardedRoute])

@@ -16,7 +16,12 @@ router = Router()
 @router.get("/tasks", dependencies=[GuardedRoute])
 async def list_tasks(list_tasks: UseCase[ListTasks]) -> Envelope[Sequence[RegisteredTaskBody]]:
     """List the tasks that workers offer, or offered in the last week. Workers register their tasks when they start."""
-    return Envelope(data=[RegisteredTaskBody.of(task) for task in await list_tasks()])
+    return Envelope(
+        data=[
+            RegisteredTaskBody.present(each.task, is_offered=each.is_offered)
+            for each in await list_tasks()
+        ]
+    )
 
 
 @router.get("/scheduler", dependencies=[GuardedRoute])

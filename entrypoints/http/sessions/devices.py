@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Self
 from uuid import UUID
 
 from pydantic import Field
@@ -10,7 +9,7 @@ from pydantic import Field
 from application.use_cases.identity.sessions import EndUserSessions, ListUserSessions
 from application.use_cases.sessions.devices import EndSession, ListSessions
 from domain.identity import UserId
-from domain.sessions import Session, SessionId
+from domain.sessions import SessionId
 from entrypoints.http.envelope import ApiModel, Envelope
 from entrypoints.http.router import Router
 from entrypoints.http.security import (
@@ -45,19 +44,6 @@ class SessionBody(ApiModel):
         description="Whether this request belongs to this session.", examples=[True]
     )
 
-    @classmethod
-    def of(cls, session: Session, *, current: SessionId) -> Self:
-        """Present `session` to the one that is `current`."""
-        return cls(
-            id=session.id,
-            agent=session.agent,
-            address=session.address,
-            created_at=session.created_at,
-            last_seen_at=session.last_seen_at,
-            ends_at=session.ends_at,
-            current=session.id == current,
-        )
-
 
 @router.get("/auth/sessions", dependencies=[AuthenticatedRoute])
 async def list_sessions(
@@ -66,7 +52,7 @@ async def list_sessions(
     """List the sessions of the caller, newest first."""
     return Envelope(
         data=[
-            SessionBody.of(session, current=caller.session_id)
+            SessionBody.present(session, current=session.id == caller.session_id)
             for session in await list_sessions(caller)
         ]
     )
@@ -88,7 +74,7 @@ async def list_user_sessions(
     """List the sessions of a user, newest first."""
     return Envelope(
         data=[
-            SessionBody.of(session, current=caller.session_id)
+            SessionBody.present(session, current=session.id == caller.session_id)
             for session in await list_user_sessions(caller, UserId(user_id))
         ]
     )

@@ -154,8 +154,8 @@ async def log_in(
     )
     device.remember(logged_in.device_token)
     return Envelope(
-        data=LoggedInBody(
-            **dict(TokensBody.present(logged_in.tokens)),
+        data=LoggedInBody.present(
+            logged_in.tokens,
             user=UserBody.of(logged_in.user, logged_in.roles),
             device_token=logged_in.device_token,
         )
