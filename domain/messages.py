@@ -24,7 +24,7 @@ class Draft:
     """A message before it has its place in the room."""
 
     id: MessageId
-    """Unique in its room. Whoever sends it again, because no answer came, sends the same id."""
+    """Unique in its room. A client that sends the message again, because no answer came, sends the same id."""
     room: RoomId
     author: Person
     text: str

@@ -76,7 +76,7 @@ class InvalidSequence(Invalid):
 
 
 class SequenceNotFound(NotFound):
-    """Nobody has taken a number of this sequence yet."""
+    """No number of this sequence was taken yet."""
 
     code = "sequences.not_found"
 

@@ -8,7 +8,7 @@ _READ = [MediaType(f"image/{kind}") for kind in ("jpeg", "png", "webp", "gif")]
 
 
 class MemoryAvatarImages(AvatarImages):
-    """Believes whatever begins like an image, and returns an image of no pixels."""
+    """Accepts all content that begins like an image, and returns an image of no pixels."""
 
     async def encode(self, content: bytes) -> bytes:
         if not any(media_type.begins_like(content) for media_type in _READ):

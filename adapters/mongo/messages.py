@@ -2,7 +2,7 @@
 
 Of those who append to a room at once, each tries to take the number after the last one; the unique `_id` lets one of
 them, and the others try the next. A counter would be simpler, but a number could be taken long before its message can
-be read, or for ever: then whoever asks for what came after a number would miss that message.
+be read, or for ever: then a client that asks for the messages after a number would miss that one.
 """
 
 import asyncio

@@ -83,7 +83,7 @@ class PostgresRoomRepository(RoomRepository):
         return await self._rooms.find(rooms.c.id == room_id, _may_enter(seen_by))
 
     async def lock(self, room_id: RoomId, *, seen_by: UserId) -> Room:
-        # Whether the user is a member is read again once the lock is there, or somebody removed meanwhile could go on.
+        # Whether the user is a member is read again once the lock is there, or a removed member could go on.
         await self._rooms.lock(rooms.c.id == room_id)
         room = await self.find(room_id, seen_by=seen_by)
         if room is None:

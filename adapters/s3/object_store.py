@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _FINISHED_WITHIN = timedelta(seconds=30)
-"""A store may copy all parts. Nobody waits for that longer than for other answers."""
+"""A store may copy all parts, which takes longer than its other answers."""
 
 _NOT_THERE = frozenset({"404", "NoSuchKey"})
 _NO_UPLOAD = frozenset({"404", "NoSuchUpload"})

@@ -56,7 +56,7 @@ class EventEmitter(Protocol):
     async def emit_numbered(
         self, event: str, data: Mapping[str, object], to: Audience, *, number: int
     ) -> int:
-        """Send the event of a numbered sequence of its audience, in order and once, whoever emits the others.
+        """Send the event of a numbered sequence of its audience, in order and once, although other processes emit too.
 
         Return `number` if it is sent, now or before. If some before it are not, it is not sent: return the number
         of the last one that is. A gap of more than `LARGEST_GAP` is not worth filling, and ignored.

@@ -50,7 +50,7 @@ class FileRepository(Protocol):
         ...
 
     async def lock_expired(self, *, at: datetime, limit: int) -> Sequence[File]:
-        """Lock and return open uploads that expired and that nobody completes, but none that others have locked."""
+        """Lock and return open uploads that expired and are not being completed, but none that others have locked."""
         ...
 
     async def lock_to_purge(self, *, at: datetime, limit: int) -> Sequence[File]:

@@ -25,7 +25,7 @@ class BucketNotFound(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class SignedRequest:
-    """A request that whoever knows it may send to the store, until it expires."""
+    """A request that everybody who knows it can send to the store, until it expires."""
 
     method: str
     url: str
@@ -58,7 +58,7 @@ class ListedObject:
 class ObjectStore(Protocol):
     """Objects by key. Each method but those that sign raises `Unavailable` if the store is down, or slow.
 
-    A signed request is bound to its method and key. Signing asks nobody.
+    A signed request is bound to its method and key. Signing needs no request to the store.
     """
 
     async def make_bucket(self, origins: Collection[str]) -> bool:
@@ -89,7 +89,7 @@ class ObjectStore(Protocol):
     async def sign_get(
         self, key: str, *, media_type: MediaType, disposition: str, lifetime: timedelta
     ) -> SignedRequest:
-        """Return the request that reads the object, answered with this type and disposition, cached by nobody."""
+        """Return the request that reads the object, answered with this type and disposition, and is not cached."""
         ...
 
     async def start_upload(
@@ -125,7 +125,7 @@ class ObjectStore(Protocol):
         ...
 
     async def purge(self, key: str) -> None:
-        """Remove the object and whatever has arrived of uploads to it. It is no error if there is nothing."""
+        """Remove the object and all that has arrived of uploads to it. It is no error if there is nothing."""
         ...
 
     async def list_objects(self, *, after: str, limit: int) -> Sequence[ListedObject]:

@@ -12,7 +12,7 @@ class Sequences(Protocol):
         """Take the next `count` numbers; a sequence that does not exist starts at 1. Raise `SequenceExhausted`.
 
         No two callers ever get the same number, unless the sequence is reset or deleted in between. There may be
-        gaps: after `Unavailable` the numbers may be taken, and nobody gets them any more.
+        gaps: after `Unavailable` the numbers may be taken, and no caller gets them.
         """
         ...
 

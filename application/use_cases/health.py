@@ -72,7 +72,7 @@ class CheckReadiness:
             is_old = check.answered_at is None or now - check.answered_at >= self.cached_for
             if check.asking is None and is_old:
                 check.asking = asyncio.create_task(self._ask(check))
-        # Whoever asks may leave; the tasks end all the same.
+        # The caller may be cancelled; the tasks end all the same.
         if needed := [c.asking for c in self._checks if c.asking and c.must_answer]:
             await asyncio.wait(needed)
         if others := [c.asking for c in self._checks if c.asking]:

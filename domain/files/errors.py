@@ -29,7 +29,7 @@ class QuotaExceeded(Conflict):
 
 
 class UploadBusy(Conflict):
-    """Somebody is just completing this upload."""
+    """Another request is completing this upload."""
 
     code = "files.busy"
 

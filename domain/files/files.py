@@ -52,14 +52,14 @@ class FileState(StrEnum):
     STORED = "stored"
     """Complete and verified."""
     DELETED = "deleted"
-    """Nobody can see it; its object is removed by a job."""
+    """No user can see it; a job removes its object."""
 
 
 class Visibility(StrEnum):
     """Who besides its owner can see a file."""
 
     PRIVATE = "private"
-    """Nobody but holders of the permission."""
+    """Only holders of the permission."""
     SHARED = "shared"
     """Every user who knows its id."""
 
@@ -280,14 +280,14 @@ class File:
         self.release()
 
     def begin_purge(self, *, at: datetime) -> None:
-        """Let nobody else remove the object meanwhile; if this is the last word of it, somebody tries again."""
+        """Keep other jobs away until `purge_at`; then one tries again, unless `end_purge` was called."""
         self.purge_at = at + min(_FIRST_RETRY * 2 ** min(self.attempts, 20), _LAST_RETRY)
         self.attempts += 1
 
     def end_purge(self, *, at: datetime) -> bool:
-        """Note that the object is removed; return whether it can never come back.
+        """Record that the object is removed; return whether it can never come back.
 
-        Whoever has a URL can upload it again, and whoever completed it in that moment may have been faster.
+        A client that has a URL can upload it again, and one that completed it in that moment may have been faster.
         """
         self.attempts = 0
         last = max(self.urls_until, self.deleted_at or at) + _AFTER_THE_LAST_URL

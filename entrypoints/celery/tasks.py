@@ -30,7 +30,7 @@ async def deliver_audit() -> int:
 
 @app.task(name="portico.expire_uploads", acks_late=True, ignore_result=True)
 async def expire_uploads() -> int:
-    """Give up uploads that nobody finished in time; return how many."""
+    """Give up uploads that were not finished in time; return how many."""
     return await (await container()).expire_uploads()()
 
 

@@ -119,7 +119,7 @@ class ResetSequenceBody(ApiModel):
 async def take_numbers(
     name: Name, body: TakeNumbersBody, take_numbers: UseCase[TakeNumbers]
 ) -> Envelope[NumbersBody]:
-    """Take the next numbers. Nobody gets the same one; a failed request may leave a gap."""
+    """Take the next numbers. No two callers get the same number; a failed request may leave a gap."""
     taken = await take_numbers(SequenceKey(SequenceName(name), body.conditions), count=body.count)
     return Envelope(data=NumbersBody(first=taken[0], last=taken[-1]))
 

@@ -264,13 +264,13 @@ class Dispatcher(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio
                 result = serialise(result)
             if ack_id is not None:
                 await self._send_ack(eio_sid, namespace, ack_id, result)
-        except Exception as error:  # noqa: BLE001  it is logged unless somebody foresaw it
+        except Exception as error:  # noqa: BLE001  it is logged unless an exception handler expects it
             failure = self._failure(error, event, sid, namespace)
             code = failure.code
             await self._send_error(eio_sid, namespace, ack_id, envelope(event, failure))
         name = event if planned is None else planned.registration.event
         if planned is None and not self._is_registered(event, namespace):
-            name = "*"  # whatever clients may call it, the names that are counted are ours
+            name = "*"  # clients choose the name; only declared names are counted
         self.metrics.handled(namespace, name, perf_counter() - started, code)
 
     def _is_registered(self, event: str, namespace: str) -> bool:

@@ -112,14 +112,14 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio has no types
             await super().handle_post_request(environ)
         except EngineIOError:
             raise  # has an answer
-        except Exception as error:  # noqa: BLE001  whatever a client makes of a payload
+        except Exception as error:  # noqa: BLE001  a client can send any payload
             await self.server.drop_invalid(self.sid, error)
 
     async def _websocket_handler(self, ws: Any) -> None:
         ws.wait = partial(self._wait, ws.wait)
         try:
             await super()._websocket_handler(ws)
-        except Exception as error:  # noqa: BLE001  whatever a client sends as a packet
+        except Exception as error:  # noqa: BLE001  a client can send any packet
             await self.server.drop_invalid(self.sid, error)
             await ws.close()
         finally:
@@ -193,7 +193,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
             return None
         if event == "connect":
             socket = self.sockets[args[0]]
-            socket.__class__ = Socket  # engineio makes sockets of one class, and asks nobody
+            socket.__class__ = Socket  # engineio has no setting for the class of its sockets
             socket.queue.on_full = partial(self._on_full, args[0])
         return await super()._trigger_event(event, *args, **kwargs)
 

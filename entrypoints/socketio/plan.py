@@ -194,7 +194,7 @@ async def _in_thread(call: Callable[[], T], limiter: CapacityLimiter | None = No
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([running])
         if not running.cancelled():
-            running.exception()  # which nobody else will ask for
+            running.exception()  # which nothing else reads
         raise
 
 
@@ -216,7 +216,7 @@ def _first(generator: Generator[T, None, None]) -> T:
 
 
 async def _close(opened: Sequence[Opened], error: BaseException | None) -> None:
-    """Close all in reverse order, whatever happens; raise the exception that is left."""
+    """Close all in reverse order, even after errors; raise the exception that is left."""
     for kind, generator in reversed(opened):
         try:
             if kind is Kind.ASYNC_GENERATOR:

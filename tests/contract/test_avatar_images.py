@@ -49,7 +49,7 @@ async def test_an_image_becomes_a_webp(images: AvatarImages, kind: str) -> None:
     [b"", b"x", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"%PDF-1.7", an_image("TIFF")],
     ids=["nothing", "text", "SVG", "PDF", "TIFF"],
 )
-async def test_what_is_no_image_is_refused(images: AvatarImages, content: bytes) -> None:
+async def test_content_that_is_no_image_is_refused(images: AvatarImages, content: bytes) -> None:
     with pytest.raises(NotAnImage):
         await images.encode(content)
 

@@ -193,7 +193,7 @@ async def test_all_files_of_a_user_are_deleted_together(uow: UnitOfWorkFactory) 
             assert await work.files.find(file.id) == file
 
 
-async def test_expired_uploads_are_found_unless_somebody_completes_them(
+async def test_expired_uploads_are_found_unless_they_are_being_completed(
     uow: UnitOfWorkFactory,
 ) -> None:
     expired, busy, fresh, done = a_file(ADA.id), a_file(ADA.id), a_file(ADA.id), stored(ADA.id)

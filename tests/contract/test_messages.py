@@ -82,7 +82,7 @@ async def test_the_same_message_from_many_at_once_is_stored_once(
     assert [each.is_new for each in appended].count(True) == 1
 
 
-async def test_the_id_of_a_message_of_somebody_else_is_refused(history: MessageHistory) -> None:
+async def test_the_id_of_a_message_of_another_user_is_refused(history: MessageHistory) -> None:
     draft = a_draft(ROOM)
     await history.append(draft)
 

@@ -113,7 +113,7 @@ def crc32(content: bytes) -> Checksum:
     return Checksum(f"crc32:{b64encode(zlib.crc32(content).to_bytes(4, 'big')).decode()}")
 
 
-async def test_what_a_signed_request_uploads_is_there(store: Store) -> None:
+async def test_an_object_that_a_signed_request_uploads_is_there(store: Store) -> None:
     assert await store.objects.head(store.key()) is None
 
     assert await store.put(b"hello") == 200

@@ -207,7 +207,7 @@ async def test_the_browser_client_of_the_documentation_uploads(ada: Client) -> N
         assert (await ada.outside.get(url)).content == b"x" * size
 
 
-async def test_what_a_client_adds_to_a_signed_request_is_refused(ada: Client) -> None:
+async def test_a_signed_request_with_additions_of_a_client_is_refused(ada: Client) -> None:
     for added in (
         {"Content-Encoding": "gzip"},
         {"Content-Disposition": "inline"},
@@ -250,7 +250,7 @@ async def test_content_of_another_type_is_removed_from_the_store(ada: Client) ->
     )
 
 
-async def test_an_upload_that_nobody_finishes_leaves_nothing_in_the_store(ada: Client) -> None:
+async def test_an_unfinished_upload_leaves_nothing_in_the_store(ada: Client) -> None:
     started = await ada.start(LARGE)
     assert await ada.send(started["parts"][2], b"xxxxx") == 200
     world = ada.web.world
@@ -305,7 +305,7 @@ async def test_a_store_that_does_not_answer_is_told_within_two_seconds(
     )
     elapsed = time.monotonic() - began
     assert [response.status_code for response in responses] == [503] * 5
-    # Neither what asks nobody nor what a job does waits for it.
+    # Requests that need no store do not wait for it, nor do jobs.
     assert (await ada.ask("POST", f"{paths['l']}/parts", json={"numbers": [1]})).status_code == 200
     assert (await ada.ask("DELETE", f"{paths['l']}/upload")).status_code == 200
 

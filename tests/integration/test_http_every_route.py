@@ -400,7 +400,7 @@ async def test_a_malformed_name_is_refused(administrated: Scene, operation: Oper
         assert ["path", "name"] in [error["loc"] for error in response.json()["errors"]]
 
 
-async def test_a_session_of_somebody_else_is_not_found(scene: Scene) -> None:
+async def test_a_session_of_another_user_is_not_found(scene: Scene) -> None:
     """Neither one's own route nor the route of a third user tells that the session exists."""
     own = f"/api/v1/auth/sessions/{scene.bens_session}"
     administrator = await scene.caller(is_admin=True)

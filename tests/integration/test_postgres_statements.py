@@ -52,7 +52,7 @@ async def test_the_access_of_a_user_and_the_roles_of_many_are_one_statement_each
         assert said == ["SELECT"]
 
 
-async def test_whose_name_it_is_takes_one_statement_and_one_row_whether_it_is_anybodys_or_not(
+async def test_finding_the_user_of_a_name_takes_one_statement_and_one_row_even_without_one(
     engine: AsyncEngine,
 ) -> None:
     """Otherwise the time until an attempt is refused tells which names exist."""

@@ -229,7 +229,7 @@ async def joined(service: Service) -> AsyncIterator[RawClient]:
         yield client
 
 
-async def test_who_answers_no_ping_of_engine_io_is_cut_off() -> None:
+async def test_a_client_that_answers_no_ping_of_engine_io_is_cut_off() -> None:
     async with a_service(World()) as service:
         service.sio.eio.ping_interval = service.sio.eio.ping_timeout = 0.2
         async with joined(service) as client:
@@ -239,7 +239,7 @@ async def test_who_answers_no_ping_of_engine_io_is_cut_off() -> None:
                 await asyncio.sleep(0.01)
 
 
-async def test_who_reads_nothing_is_cut_off_and_holds_no_stop_up(
+async def test_a_client_that_reads_nothing_is_cut_off_and_delays_no_stop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(WebSocketProtocol, "patience", 0.2)

@@ -41,7 +41,7 @@ async def emitter(redis_url: str, link: Link) -> AsyncIterator[RedisEventEmitter
 
 
 @pytest.mark.parametrize("outage", ["freeze", "cut"])
-async def test_an_event_that_cannot_be_sent_is_lost_in_time_and_nobody_fails(
+async def test_an_event_that_cannot_be_sent_is_lost_in_time_and_no_caller_fails(
     emitter: RedisEventEmitter, link: Link, outage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     await emitter.emit("before", {}, ALL)
@@ -67,9 +67,7 @@ async def heard_until(emitter: RedisEventEmitter, event: str) -> list[str]:
     return heard
 
 
-async def test_whoever_listens_goes_on_after_an_outage(
-    emitter: RedisEventEmitter, link: Link
-) -> None:
+async def test_a_listener_goes_on_after_an_outage(emitter: RedisEventEmitter, link: Link) -> None:
     listening = asyncio.create_task(heard_until(emitter, "the end"))
 
     async def emit_until_heard(event: str, done: Any) -> None:

@@ -114,7 +114,7 @@ def held() -> tuple[int, int]:
     return len(asyncio.all_tasks()), psutil.Process().num_fds()
 
 
-async def test_every_teardown_runs_whatever_becomes_of_handlers_and_connections(
+async def test_every_teardown_runs_even_if_handlers_and_connections_fail(
     sio: AsyncServer, ledger: Ledger
 ) -> None:
     chance = random.Random(11)  # noqa: S311 - the same each time

@@ -74,7 +74,7 @@ async def test_the_task_of_the_page_notifies_a_user(
     assert events.sent("notification") == [(f"user:{ada.id}", {"kind": "reports.made", "pages": 7})]
 
 
-def test_the_page_has_no_block_that_nobody_executes() -> None:
+def test_every_block_of_the_page_is_executed() -> None:
     executed = {
         "chat_client.py",
         "chat_client.mjs",

@@ -41,7 +41,7 @@ class CompleteUpload:
     async def __call__(self, caller: Caller, file_id: FileId) -> File:
         """Return the stored file, also if this has happened before.
 
-        Raise `FileNotFound`; `UploadBusy` while somebody else completes it; `PartsMissing` or `NotUploaded` if it
+        Raise `FileNotFound`; `UploadBusy` while another request completes it; `PartsMissing` or `NotUploaded` if it
         cannot be completed yet; `UploadRejected` if something else was uploaded, which deletes it.
         """
         claim = self.ids.new()
@@ -89,7 +89,7 @@ class CompleteUpload:
             await self._save(file)
             await self.objects.finish_upload(file.key, upload_id, parts, checksum=file.checksum)
         except UploadNotFound:
-            return  # finished before, by somebody whose answer was lost: the object will tell
+            return  # an earlier request finished it, and its answer was lost: the object shows that
 
     async def _save(self, file: File) -> None:
         async with self.uow() as uow:

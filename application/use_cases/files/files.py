@@ -72,7 +72,7 @@ class GetDownload:
 
 @dataclass(frozen=True, slots=True)
 class DeleteFile:
-    """Delete a file, or an upload whatever its state; a job removes the object."""
+    """Delete a file, or an upload in any state; a job removes the object."""
 
     uow: UnitOfWorkFactory
     authorize: Authorize

@@ -90,7 +90,7 @@ class JoinRoom:
         )
         try:
             await enter()
-            # Whoever was removed since the first look was perhaps not in the room yet to be taken out.
+            # A user who was removed since the first check may not have been in the room yet.
             room = await self._room(caller, room_id)
         except BaseException:
             await leave()

@@ -341,7 +341,7 @@ def test_a_long_run_of_combining_marks_is_refused_at_once(
     assert time.process_time() - began < 0.5
 
 
-def test_a_name_at_log_in_is_a_username_or_else_an_email_or_nobodys() -> None:
+def test_a_name_at_log_in_is_a_username_or_else_an_email_or_unknown() -> None:
     assert login_name("Admin") == Username("Admin")
     assert login_name("ada@example.org") == Email("ada@example.org")
     assert login_name("") is None

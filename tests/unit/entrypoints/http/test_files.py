@@ -135,7 +135,7 @@ async def test_a_second_completion_answers_the_same(ada: Client) -> None:
     assert second.json()["data"] == first.json()["data"]
 
 
-async def test_of_many_completions_at_once_one_works_and_nobody_gets_another_answer(
+async def test_of_many_completions_at_once_one_works_and_none_gets_another_answer(
     ada: Client,
 ) -> None:
     path = await ada.upload()
@@ -200,7 +200,7 @@ def with_another_checksum(found: MemoryObject) -> MemoryObject:
         (with_another_checksum, "files.checksum_mismatch"),
     ],
 )
-async def test_what_the_store_lets_pass_is_refused_and_removed(
+async def test_an_upload_that_only_the_store_accepts_is_refused_and_removed(
     ada: Client, changed: Callable[[MemoryObject], MemoryObject], error: str
 ) -> None:
     path = await ada.upload(
@@ -426,7 +426,7 @@ async def test_a_file_that_is_deleted_while_it_is_completed_is_deleted(ada: Clie
     assert await ada.listed() == []
 
 
-async def test_whoever_dies_while_completing_keeps_others_out_for_a_minute(ada: Client) -> None:
+async def test_a_completion_that_dies_keeps_others_out_for_a_minute(ada: Client) -> None:
     path = await ada.upload()
     [file] = files_of(ada.web.world)
     file.claim_completion(file.id, at=ada.web.world.clock.now())
@@ -469,7 +469,7 @@ async def test_a_quota_holds_when_many_uploads_begin_at_once(ada: Client) -> Non
     assert {a.json()["error"] for a in answers if a.status_code == 409} == {"files.quota_exceeded"}
 
 
-async def test_what_is_aborted_makes_room_for_one_more(ada: Client) -> None:
+async def test_an_aborted_upload_makes_room_for_one_more(ada: Client) -> None:
     started = [await ada.start() for _ in range(20)]
     await ada.ask("DELETE", f"/{started[0]['file']['id']}/upload")
 
@@ -557,7 +557,7 @@ async def test_an_upload_cannot_be_downloaded(ada: Client) -> None:
 # --- others -------------------------------------------------------------------------------------
 
 
-async def test_nobody_reads_signs_completes_or_deletes_the_file_of_another(
+async def test_no_user_reads_signs_completes_or_deletes_the_file_of_another(
     ada: Client, ben: Client
 ) -> None:
     private, (upload, _) = await ada.store(), await large(ada)
@@ -681,7 +681,7 @@ async def test_an_object_that_cannot_be_removed_holds_up_no_other(
 # --- jobs ---------------------------------------------------------------------------------------
 
 
-async def test_uploads_that_nobody_finished_are_given_up(ada: Client) -> None:
+async def test_unfinished_uploads_are_given_up(ada: Client) -> None:
     world = ada.web.world
     for _ in range(3):
         await large(ada)
@@ -700,7 +700,7 @@ async def test_uploads_that_nobody_finished_are_given_up(ada: Client) -> None:
 
 
 async def test_an_object_is_removed_once_more_when_the_last_url_has_expired(ada: Client) -> None:
-    """Until then whoever has the URL can upload it again."""
+    """Until then a client that has the URL can upload it again."""
     started = await ada.start()
     url = started["upload"]["url"]
     await ada.ask("DELETE", f"/{started['file']['id']}")
@@ -874,7 +874,7 @@ async def test_of_many_avatars_at_once_one_stays(ada: Client) -> None:
     assert len(stored) == 1
 
 
-async def test_what_is_no_image_is_no_avatar(ada: Client) -> None:
+async def test_content_that_is_no_image_is_no_avatar(ada: Client) -> None:
     answer = await set_avatar(ada, b"<svg/>")
 
     assert (answer.status_code, answer.json()["error"]) == (422, "files.not_an_image")

@@ -206,7 +206,7 @@ async def test_a_change_that_may_not_be_is_refused_as_a_whole(
     assert {name: stored[name] for name in ADA} == ADA
 
 
-async def test_an_email_of_somebody_else_is_a_conflict(web: Web) -> None:
+async def test_an_email_of_another_user_is_a_conflict(web: Web) -> None:
     await web.world.given(a_user(email="eve@example.org"))
     bearer = await web.bearer(await web.world.given(a_user()))
 

@@ -458,7 +458,7 @@ async def test_roles_are_deleted_all_together_or_not_at_all(world: World) -> Non
     assert world.store.roles.keys() == {spare.id, used.id}
 
 
-async def test_a_role_that_is_made_again_under_its_old_code_is_nobodys(world: World) -> None:
+async def test_a_role_that_is_made_again_under_its_old_code_has_no_users(world: World) -> None:
     role = a_role(READ, code="editor")
     ada = await world.given(a_user(), role)
     _, tokens = await world.log_in_as(ada)

@@ -272,7 +272,7 @@ async def test_a_disabled_administrator_is_no_administrator(world: World) -> Non
     assert made.user.is_admin
 
 
-async def test_the_name_of_the_first_administrator_may_be_taken_by_somebody_else(
+async def test_the_name_of_the_first_administrator_may_be_taken_by_another_user(
     world: World,
 ) -> None:
     await world.given(a_user(username="admin"))

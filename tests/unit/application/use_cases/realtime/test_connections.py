@@ -34,7 +34,7 @@ async def a_caller(world: World) -> Caller:
 
 
 class SocketRoom:
-    """Who is in a room of Socket.IO: one connection, or nobody."""
+    """Who is in a room of Socket.IO: one connection, or none."""
 
     def __init__(self) -> None:
         self.entered = False

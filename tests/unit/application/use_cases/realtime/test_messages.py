@@ -69,7 +69,7 @@ async def test_a_text_that_breaks_a_rule_is_refused(
         await world.container.send_message()(ada, lobby.id, text)
 
 
-async def test_the_id_of_somebody_elses_message_is_refused(
+async def test_the_id_of_a_message_of_another_user_is_refused(
     world: World, ada: Caller, lobby: Room
 ) -> None:
     bob, _ = await world.log_in_as(await world.given(a_user()))
@@ -124,7 +124,7 @@ class SlowHistory(MemoryMessageHistory):
 
 
 async def test_messages_are_emitted_in_the_order_of_the_room() -> None:
-    """Whoever has stored the later one emits the earlier one first."""
+    """The caller that has stored the later one emits the earlier one first."""
     history = SlowHistory()
     world = World(message_history=history)
     ada, _ = await world.log_in_as(await world.given(a_user()))
