@@ -22,6 +22,7 @@ from domain.files.content import MediaType
 from domain.files.errors import ChecksumMismatch
 from domain.files.files import MIB, Checksum, Part, etag_of_parts
 from tests.support.clock import MovableClock
+from tests.support.plain_http import NO_TLS
 from tests.support.servers import s3_of
 
 TEXT = MediaType("text/plain")
@@ -83,7 +84,7 @@ async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
         return
     settings = replace(s3_of(request.getfixturevalue("servers")), timeout=timedelta(seconds=30))
     client = S3Client(settings)
-    async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
+    async with httpx.AsyncClient(verify=NO_TLS, trust_env=False, timeout=30) as http:
 
         async def send(signed: SignedRequest, content: bytes) -> int:
             answer = await http.request(

@@ -21,6 +21,7 @@ import httpx
 from local_stack.servers import choose_ports
 from tests.e2e.command import Started, portico, starting
 from tests.e2e.fleet import ADMINISTRATOR, answers, log_in, made, variables_of
+from tests.support.plain_http import NO_TLS
 from tests.support.processes import kill_all
 from tests.support.readme import ROOT, documented
 from tests.support.servers import Servers, ServersOfTheRun
@@ -207,7 +208,7 @@ class Caller:
         return str((await made(answer))["id"])
 
     def _http(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self._address, timeout=30)
+        return httpx.AsyncClient(base_url=self._address, verify=NO_TLS, timeout=30)
 
 
 def _listen(room: Any) -> list[list[int]]:

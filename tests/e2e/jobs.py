@@ -14,6 +14,7 @@ import httpx
 
 from tests.e2e.command import Started, addresses, environment, running
 from tests.e2e.fleet import dropped, flushed, migrated
+from tests.support.plain_http import NO_TLS
 from tests.support.servers import Servers
 
 ROOT = Path(__file__).parents[2]
@@ -88,7 +89,7 @@ def portico_running(directory: Path, variables: dict[str, str]) -> Iterator[Port
     }
     with (
         running(directory, **variables) as stack,
-        httpx.Client(base_url=stack.block["API"], timeout=30) as http,
+        httpx.Client(base_url=stack.block["API"], verify=NO_TLS, timeout=30) as http,
     ):
         token = http.post("/api/v1/auth/login/swagger", data=form).json()["access_token"]
         http.headers["Authorization"] = f"Bearer {token}"

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.e2e.fleet import ADMINISTRATOR, PASSWORD, Fleet, fleet, log_in, made, sealed
+from tests.support.plain_http import NO_TLS
 from tests.support.servers import Servers
 
 pytestmark = pytest.mark.server
@@ -99,7 +100,9 @@ class Company:
 async def company(processes: Fleet) -> AsyncIterator[Company]:
     async with AsyncExitStack() as stack:
         clients = [
-            await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30))
+            await stack.enter_async_context(
+                httpx.AsyncClient(base_url=url, verify=NO_TLS, timeout=30)
+            )
             for url in processes.urls
         ]
         yield Company(clients, await log_in(clients[0], ADMINISTRATOR))

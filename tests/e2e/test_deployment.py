@@ -19,6 +19,7 @@ from tests.e2e.client import Client
 from tests.e2e.command import Started, addresses, portico, starting
 from tests.e2e.fleet import created, dropped, flushed
 from tests.e2e.jobs import EACH_SECOND
+from tests.support.plain_http import NO_TLS
 from tests.support.servers import Servers
 from tests.support.waiting import wait_until
 
@@ -223,6 +224,6 @@ def _runs_of_a_periodic_task(port: int) -> list[dict[str, Any]]:
 
 def _is_ready(port: int) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
+        return httpx.get(f"http://127.0.0.1:{port}/readyz", verify=NO_TLS).status_code == 200
     except httpx.TransportError:
         return False

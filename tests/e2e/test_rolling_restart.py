@@ -17,6 +17,7 @@ import pytest
 from local_stack.servers import choose_ports
 from tests.e2e.command import Started, addresses, starting
 from tests.e2e.fleet import migrated
+from tests.support.plain_http import NO_TLS
 from tests.support.servers import Servers
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(400)]
@@ -87,7 +88,7 @@ def test_a_rolling_restart_fails_no_request(servers: Servers, worker: int, tmp_p
 
 def answers(port: int) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/livez").is_success
+        return httpx.get(f"http://127.0.0.1:{port}/livez", verify=NO_TLS).is_success
     except httpx.TransportError:
         return False
 

@@ -28,6 +28,7 @@ from domain.files.files import IN_PARTS_FROM, MIB, File
 from entrypoints.http.startup import making_bucket
 from tests.support.builders import a_user, a_uuid
 from tests.support.link import Link, link_to
+from tests.support.plain_http import NO_TLS
 from tests.support.readme import ROOT, blocks
 from tests.support.waiting import until
 from tests.support.web import Web
@@ -87,7 +88,10 @@ async def ada(s3_settings: S3Settings, link: Link) -> AsyncIterator[Client]:
     s3 = S3Client(settings)
     objects = S3ObjectStore(s3, settings, S3Probe(settings, SystemClock()))
     world = World(object_store=objects)
-    async with Web(world) as web, httpx.AsyncClient(trust_env=False, timeout=30) as outside:
+    async with (
+        Web(world) as web,
+        httpx.AsyncClient(verify=NO_TLS, trust_env=False, timeout=30) as outside,
+    ):
         web.client.headers.update(await web.bearer(await world.given(a_user())))
         await objects.head("users/nobody")  # the first call imports the driver
         yield Client(web, objects, outside)

@@ -42,6 +42,7 @@ from entrypoints.http.protocol import TimeoutProtocol
 from entrypoints.http.security import PublicRoute
 from tests.support.http_server import assert_problem, exchange, serving
 from tests.support.keys import key_settings
+from tests.support.plain_http import NO_TLS
 from tests.support.servers import Servers
 from tests.support.world import IN_MEMORY, World
 
@@ -100,7 +101,7 @@ async def test_a_client_that_disconnects_in_the_middle_of_its_body_harms_no_othe
     writer.close()
     await writer.wait_closed()
 
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS) as client:
         assert (await client.get("/livez")).status_code == 200
 
 
@@ -357,7 +358,9 @@ async def test_a_pipelined_request_is_not_read_before_its_turn(
     writer.transport.abort()
 
     assert sent < 20_000_000
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{gated_port}") as client:
+    async with httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{gated_port}", verify=NO_TLS
+    ) as client:
         started = time.monotonic()
         assert (await client.get("/livez")).status_code == 200
         assert time.monotonic() - started < 1
