@@ -678,7 +678,7 @@ def build_without_keys(settings: Settings, metrics: Metrics = UNMEASURED) -> Con
     """Return the container for a process that signs and decrypts nothing; raise `UnsafeSettings`.
 
     To read and check the keys takes as long as all else that a worker or a beat does before it is ready. Here it is
-    done, and `UnsafeSettings` raised because of them, when something that needs one is asked for.
+    done, and `UnsafeSettings` raised because of them, when something needs one.
     """
     if problems := tuple(_problems_here(settings)):
         raise UnsafeSettings(problems)

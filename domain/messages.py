@@ -63,7 +63,7 @@ class History:
 
     messages: Sequence[Message]
     more: bool
-    """Whether there are further ones in the direction that was asked for."""
+    """Whether there are further messages in the requested direction."""
 
 
 def check_length(text: str, longest: int) -> None:
@@ -82,7 +82,7 @@ class InvalidMessage(Invalid):
 
 
 class AmbiguousHistory(Invalid):
-    """Messages after one number and before another were asked for at once."""
+    """A request has both a number after which and one before which the messages are."""
 
     code = "messages.ambiguous_history"
 

@@ -53,7 +53,7 @@ class HistoryBody(BaseModel, extra="forbid"):
 
     messages: Sequence[MessageBody]
     more: bool = Field(
-        description="Whether there are further messages in the direction that was asked for.",
+        description="Whether there are further messages in the requested direction.",
         examples=[False],
     )
 

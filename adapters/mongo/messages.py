@@ -66,7 +66,7 @@ class MongoMessageHistory(MessageHistory):
 
     async def after(self, room_id: RoomId, seq: int, *, limit: int) -> History:
         first = min(max(seq, 0), _LAST - limit - 2) + 1
-        # One more than asked for. Without gaps, the range is as long as the answer.
+        # One more than requested. Without gaps, the range is as long as the answer.
         found = await self._range(room_id, first, first + limit + 1)
         return History(found[:limit], more=len(found) > limit)
 

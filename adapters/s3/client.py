@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class S3Client:
-    """The one client of the process, made when it is first asked for and shared from then on."""
+    """The one client of the process, made at the first use and shared from then on."""
 
     def __init__(self, settings: S3Settings) -> None:
         self.bucket = settings.bucket

@@ -6,7 +6,7 @@ from application.ports.common_passwords import CommonPasswords
 
 
 class ZxcvbnCommonPasswords(CommonPasswords):
-    """The 30,000 most common passwords of zxcvbn's list, read when the first one is asked for."""
+    """The 30,000 most common passwords of zxcvbn's list, read at the first use."""
 
     def __contains__(self, folded: str, /) -> bool:
         return folded in self._folded

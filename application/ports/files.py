@@ -62,5 +62,5 @@ class FileRepository(Protocol):
         ...
 
     async def installation(self) -> UUID:
-        """Return the id of this store, made when it is first asked for: which buckets belong to it."""
+        """Return the id of this store, made at the first call; it tells which buckets belong to the store."""
         ...

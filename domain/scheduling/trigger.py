@@ -32,7 +32,7 @@ class Trigger:
         return None if slot is None or (self.end_at is not None and slot > self.end_at) else slot
 
     def between(self, after: datetime, until: datetime) -> Iterator[datetime]:
-        """Yield the slots after `after` and not after `until`, in order, each computed when it is asked for."""
+        """Yield the slots after `after` and not after `until`, in order, each computed when it is taken."""
         slot = self.next_after(after)
         while slot is not None and slot <= until:
             yield slot

@@ -61,7 +61,7 @@ class CeleryHooks(Celery):
     _pending_defaults: deque[Callable[[], Any]]
 
     def _load_config(self) -> Any:
-        """Read the configuration; if a part of it cannot be had, it is not there, and is asked for again.
+        """Read the configuration; a part of it that cannot be read is not there, and is read again later.
 
         Celery would forget that part, and go on with what it is by default: another broker, other queues.
         """

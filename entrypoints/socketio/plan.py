@@ -120,7 +120,7 @@ class Plan:
     """What the cells from `FIRST_CELL` on hold before the first step."""
     needs_connection: bool
     dependencies: tuple[Depends, ...] = ()
-    """Those that were declared for the registration rather than asked for by a parameter; they run first."""
+    """Those that the registration declares, not a parameter; they run first."""
     arguments: tuple[Argument, ...] = ()
     """The payload of the client, as parameters of the handler."""
     returns: Any = Parameter.empty
