@@ -20,7 +20,7 @@ from domain.versions import Versions
 _LONGEST = 1000
 _ENTITY_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _ENTITY_TAGS = re.compile(rf"{_ENTITY_TAG}(?:[ \t]*,[ \t]*{_ENTITY_TAG})*")
-# The tags of `etag_of`. A weak tag never matches (RFC 9110 §8.8.3.2).
+# The tags of `tag`. A weak tag never matches (RFC 9110 §8.8.3.2).
 _OURS = re.compile(r'(?<!W/)"([0-9a-f]{1,14})"')
 
 IfMatchHeader = Annotated[
@@ -34,19 +34,10 @@ IfMatchHeader = Annotated[
 ]
 
 
-def etag_of_number(version: int) -> str:
-    """Return the entity tag of a version that is a number."""
-    return f'"{version:x}"'
-
-
-def etag_of(updated_at: datetime) -> str:
-    """Return the entity tag of a version."""
-    return etag_of_number(to_microseconds(updated_at))
-
-
-def tag(response: Response, updated_at: datetime) -> None:
-    """Set the `ETag` of the response."""
-    response.headers["ETag"] = etag_of(updated_at)
+def tag(response: Response, version: datetime | int) -> None:
+    """Set the `ETag` of the response: a version is the time of the last change, or a number."""
+    number = version if isinstance(version, int) else to_microseconds(version)
+    response.headers["ETag"] = f'"{number:x}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +55,9 @@ class ConditionalChange:
             return None
         return {to_microseconds(version) for version in self.expected}
 
-    def tag(self, updated_at: datetime) -> None:
+    def tag(self, version: datetime | int) -> None:
         """Set the `ETag` of the new version."""
-        tag(self._response, updated_at)
-
-    def tag_number(self, version: int) -> None:
-        """Set the `ETag` of the new version, which is a number."""
-        self._response.headers["ETag"] = etag_of_number(version)
+        tag(self._response, version)
 
 
 async def conditional_change(

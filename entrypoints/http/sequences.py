@@ -19,7 +19,7 @@ from entrypoints.http.envelope import ApiModel, Envelope, Plain, Text
 from entrypoints.http.preconditions import (
     ConditionalChangeDep,
     VersionedChangeDep,
-    etag_of_number,
+    tag,
 )
 from entrypoints.http.router import Router
 from entrypoints.http.security import GuardedRoute, VerifyPermissionDep
@@ -133,7 +133,7 @@ async def get_sequence(
 ) -> Envelope[SequenceBody]:
     """See how far a sequence is, without taking a number. The `ETag` is for a reset or a deletion."""
     state = await get_sequence(SequenceKey(SequenceName(name), _to_conditions(conditions)))
-    response.headers["ETag"] = etag_of_number(state.value)
+    tag(response, state.value)
     return Envelope(data=SequenceBody.present(state.key, value=state.value))
 
 
@@ -151,7 +151,7 @@ async def reset_sequence(
     """
     key = SequenceKey(SequenceName(name), body.conditions)
     state = await reset_sequence(caller, key, body.value, expected=change.expected_numbers)
-    change.tag_number(state.value)
+    change.tag(state.value)
     return Envelope(data=SequenceBody.present(state.key, value=state.value))
 
 
