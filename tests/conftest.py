@@ -152,10 +152,13 @@ def postgres_url(migrated_url: str) -> str:
     return migrated_url
 
 
+# Only tables that have pages, or an estimate of ANALYZE: to truncate one that is empty takes 3 ms all the same.
 _EMPTY_ALL_TABLES = """
 DO $$ DECLARE names text; BEGIN
-  SELECT string_agg(format('%I', tablename), ', ') INTO names
-    FROM pg_tables WHERE schemaname = 'public' AND tablename NOT IN ('alembic_version', 'applied_migrations');
+  SELECT string_agg(format('%I', relname), ', ') INTO names FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+      AND relname NOT IN ('alembic_version', 'applied_migrations')
+      AND (pg_relation_size(oid) > 0 OR reltuples >= 0);
   IF names IS NOT NULL THEN EXECUTE 'TRUNCATE ' || names || ' RESTART IDENTITY CASCADE'; END IF;
 END $$
 """
