@@ -24,11 +24,10 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from application.settings import HttpSettings
-from entrypoints.http.app import described_app
 from tests.e2e.fleet import ADMINISTRATOR, PASSWORD, Fleet, fleet, log_in, made, sealed
 from tests.support.plain_http import NO_TLS
 from tests.support.servers import Servers
+from tests.support.web import description
 
 pytestmark = pytest.mark.server
 
@@ -188,9 +187,7 @@ CHECKS = [
 ]
 IDS_OF_SUBJECTS = {"user_id", "role_id", "session_id"}
 OPERATIONS = [
-    (method.upper(), path)
-    for path, methods in described_app(HttpSettings(), debug=True).openapi()["paths"].items()
-    for method in methods
+    (method.upper(), path) for path, methods in description()["paths"].items() for method in methods
 ]
 
 
