@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from motor.motor_asyncio import AsyncIOMotorCollection, AsyncIOMotorDatabase
+
 from tests.support.readme import apply, blocks, place_of, readme
 
 ROOT = Path(__file__).parents[2]
@@ -89,6 +91,22 @@ def test_the_functions_that_the_architecture_names_exist() -> None:
 
     assert len(rows) == page.count("](../") - page.count("](../README") - page.count("](../CONTRIB")
     assert [(file, name) for file, name in rows if name not in names_in(ROOT / file)] == []
+
+
+def test_every_call_of_mongodb_is_compared_with_its_manual() -> None:
+    page = (ROOT / "docs" / "mongodb.md").read_text()
+    code = "".join(path.read_text() for path in (ROOT / "adapters" / "mongo").glob("*.py"))
+    of_the_driver = {
+        name for kind in (AsyncIOMotorCollection, AsyncIOMotorDatabase) for name in dir(kind)
+    }
+    called = {
+        name
+        for name in re.findall(r"(?:await|=|:) (?!self\.[a-z_]+\()[\w.]+\.([a-z_]+)\(", code)
+        if name in of_the_driver | {"start_session", "start_transaction", "to_list"}
+    }
+
+    assert len(called) > 8
+    assert called - set(re.findall(r"`(\w+)`", page)) == set()
 
 
 def test_links_between_pages_lead_somewhere() -> None:
