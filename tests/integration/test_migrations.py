@@ -33,6 +33,7 @@ from application.ports.users import UserFilter
 from application.settings import PostgresSettings
 from domain.errors import Unavailable
 from domain.identity import PersonName, Username, UsernameTaken
+from local_stack.postgres import packaged_program
 from tests.support.builders import A_MOMENT, a_user
 from tests.support.servers import Servers
 
@@ -161,6 +162,44 @@ async def test_users_who_were_there_before_the_search_are_found_by_it(
             page = await work.users.page(UserFilter(keyword=keyword), PageRequest())
             assert [user.username.value for user in page.records] == [expected]
     await engine.dispose()
+
+
+async def test_a_database_that_is_restored_from_a_dump_is_current_and_has_what_was_dumped(
+    postgres_url: str, empty: PostgresSettings, tmp_path: Path
+) -> None:
+    """As docs/operations.md describes it. What came later is gone."""
+    dump = tmp_path / "postgres.dump"
+    engine = postgres_engine(PostgresSettings(url=postgres_url))
+    async with PostgresUnitOfWork(engine) as work:
+        await work.users.add(a_user(username="ada", email="ada@example.org"))
+        await work.commit()
+    await run_program("pg_dump", "--format=custom", "--no-owner", f"--file={dump}", postgres_url)
+    async with PostgresUnitOfWork(engine) as work:
+        await work.users.add(a_user(username="later", email="later@example.org"))
+        await work.commit()
+    await engine.dispose()
+
+    await run_program(
+        "pg_restore", "--no-owner", "--exit-on-error", f"--dbname={empty.url}", str(dump)
+    )
+
+    assert await PostgresSchema(empty).is_current()
+    engine = postgres_engine(empty)
+    async with PostgresUnitOfWork(engine) as work:
+        page = await work.users.page(UserFilter(keyword="example.org"), PageRequest())
+        with pytest.raises(UsernameTaken):
+            await work.users.add(a_user(username="ada", email="other@example.org"))
+    await engine.dispose()
+    assert [user.username.value for user in page.records] == ["ada"]
+
+
+async def run_program(name: str, *arguments: str) -> None:
+    """Run a program of PostgreSQL."""
+    process = await asyncio.create_subprocess_exec(
+        packaged_program(name), *arguments, stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await process.communicate()
+    assert process.returncode == 0, said.decode()
 
 
 async def test_patterns_that_are_refused_today_are_taken_from_roles_and_recorded(
