@@ -20,12 +20,13 @@ from celery.result import task_join_will_block  # type: ignore[attr-defined]  # 
 from redis import Redis
 
 from adapters.system import SystemClock, Uuid7Generator
-from application.settings import JobSettings
+from application.settings import JobSettings, Settings
 from bootstrap import Container
 from domain.scheduling.firing import no_sun
 from domain.scheduling.json_values import Json
 from domain.scheduling.options import PublishingOptions
 from domain.scheduling.schedules import Interval, Period
+from entrypoints.celery import metrics
 from entrypoints.celery.asynchronous.loop import process_loop
 from entrypoints.celery.beat_schedule import configured_id
 from entrypoints.celery.process import container
@@ -63,8 +64,9 @@ def app() -> Iterator[Celery]:
 
 
 @pytest.fixture
-def opened(store: SharedStore, tmp_path: Path) -> Iterator[None]:
-    """Let schedulers find a container that holds what tests need."""
+def opened(store: SharedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let schedulers find settings, and a container that holds what tests need."""
+    monkeypatch.setattr(metrics, "process_settings", Settings)
     beat_store = ShakyBeatStore(store)
     it = SimpleNamespace(
         settings=lambda: SimpleNamespace(jobs=JobSettings(), data_dir=tmp_path),
