@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 run reset migrate migration: export ENVIRONMENT ?= LOCAL
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock run reset format lint types contracts test test-unit test-contract test-integration test-e2e test-oldest check migration migrate dead-code audit bench bench-docs soak chat crowd up down
+.PHONY: help setup lock run reset format lint types contracts test test-unit test-contract test-integration test-e2e test-oldest check migration migrate dead-code audit bench bench-docs soak chat crowd faults up down
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -139,6 +139,9 @@ soak: .venv/ready ## An API under a load of everything; what it holds, each minu
 
 chat: .venv/ready ## 10,000 messages over API processes that are killed in between (ARGS="--messages 500 --kills 2")
 	@$(BIN)/python -m tests.e2e.chat $(ARGS)
+
+faults: .venv/ready ## Every server fails in every way under load; what clients see (ARGS="--seconds 10")
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 crowd: .venv/ready ## 2,000 connections to one API process: what each costs, a broadcast, slow readers
 	@$(BIN)/python -m tests.e2e.crowd $(ARGS)

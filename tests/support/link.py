@@ -1,6 +1,8 @@
 """A network that a test can break: a TCP link to a server."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,6 +19,7 @@ class Link:
     """How often clients spoke: the round trips, in protocols that await each answer."""
     _passable: asyncio.Event = field(default_factory=asyncio.Event)
     _connections: set[asyncio.Task[None]] = field(default_factory=set)
+    _transports: set[asyncio.WriteTransport] = field(default_factory=set)
     _listening: asyncio.Server | None = None
     _port: int = 0
 
@@ -56,6 +59,13 @@ class Link:
         """Take connections again, at the same address."""
         self._listening = await asyncio.start_server(self._connect, "127.0.0.1", self._port)
 
+    def reset(self) -> None:
+        """Reset every connection (RST); new ones are taken."""
+        for transport in self._transports:
+            raw: socket.socket = transport.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            transport.abort()
+
     async def until_unused(self) -> None:
         """Wait until every client has ended its connections."""
         await asyncio.gather(*self._connections)
@@ -86,6 +96,7 @@ class Link:
                     await target.drain()
             target.close()
 
+        self._transports.add(to_client.transport)
         try:
             await passable.wait()
             with suppress(OSError):
@@ -98,6 +109,7 @@ class Link:
                 finally:
                     to_server.close()
         finally:
+            self._transports.discard(to_client.transport)
             to_client.close()
 
 
