@@ -1,4 +1,4 @@
-"""Every setting, described once, and which choices are unsafe. `adapters.environment` reads them."""
+"""Every setting, described once. `adapters.environment` reads them; `setting_problems` refuses what is unsafe."""
 
 from dataclasses import dataclass, field, replace
 from datetime import timedelta

@@ -19,7 +19,10 @@ _PATTERN = re.compile(
 
 @dataclass(frozen=True, slots=True, order=True)
 class PermissionCode:
-    """`METHOD:/path/template`, for example `GET:/api/v1/users/{user_id}`; derived from a route, never typed."""
+    """`METHOD:/path/template` of a route, for example `GET:/api/v1/users/{user_id}`, or `EVENT:name` of an event.
+
+    It is derived from what it guards, never typed.
+    """
 
     value: str
 

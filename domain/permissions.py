@@ -1,4 +1,4 @@
-"""The catalogue of HTTP routes: one permission per method and path."""
+"""The catalogue of what is guarded: one permission per method and path of a route, and per event of Socket.IO."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ PermissionId = NewType("PermissionId", UUID)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A guarded route as the HTTP entrypoint declares it."""
+    """A guarded route as the HTTP entrypoint declares it, or an event, whose method is `EVENT`."""
 
     method: str
     path: str
