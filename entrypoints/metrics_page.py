@@ -11,7 +11,7 @@ from application.settings import MetricsSettings
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-# Whoever sends one of these speaks for others: a proxy on this host would make all the world local.
+# A client that sends one of these speaks for others: a proxy on this host would make all the world local.
 _FROM_A_PROXY = frozenset({b"x-forwarded-for", b"forwarded", b"via"})
 
 

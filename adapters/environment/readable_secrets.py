@@ -9,7 +9,7 @@ from adapters.environment.variables import SECRET_FILES
 from application.setting_problems import Problem
 
 _OF_CONTAINERS = "/run/secrets"
-"""Where engines mount secrets, in file systems that nobody else sees."""
+"""Where engines mount secrets, in file systems that no other container sees."""
 
 
 def readable_secrets() -> tuple[Problem, ...]:

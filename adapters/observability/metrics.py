@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from adapters.observability.slots import Slots
 from application.ports.metrics import Counter, Gauge, Histogram, Metric, Metrics, Reading
 
-prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series beside each, which nobody reads
+prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # a second, useless series beside each
 
 
 _MODES: Mapping[str, Literal["livesum", "livemax"]] = {"sum": "livesum", "max": "livemax"}

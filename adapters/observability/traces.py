@@ -60,7 +60,7 @@ class Traces:
         try:
             yield span
         except BaseException as error:
-            # Neither its text nor its traceback: they may have what nobody else should see.
+            # Neither its text nor its traceback: they may hold secrets.
             self.fail(span, type(error).__name__)
             raise
         finally:

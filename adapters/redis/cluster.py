@@ -130,7 +130,7 @@ class RedisClusterClient:
         if self._must_ask and not (self._masters and now < self._asked_at + _MAP_LASTS):
             if self._asking is None:
                 self._asking = asyncio.create_task(self._ask())
-            # Others wait for it as well, so it outlives whoever gives up.
+            # Others wait for it as well, so it outlives a caller that gives up.
             await asyncio.shield(self._asking)
         master = self._masters[slot]
         if master is None:

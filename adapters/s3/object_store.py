@@ -41,7 +41,7 @@ _UNSIGNED = (
     *("WebsiteRedirectLocation", "Metadata"),
 )
 _ADDED_BY_BROWSERS = ("CacheControl", "no-cache")
-"""`fetch` adds it to whatever has `If-None-Match` (Fetch Standard, HTTP-network-or-cache fetch). It harms nobody:
+"""`fetch` adds it to each request with `If-None-Match` (Fetch Standard, HTTP-network-or-cache fetch). It does no harm:
 a signed download says itself how it is cached."""
 _CHECKSUMS = {"sha256": "ChecksumSHA256", "crc32": "ChecksumCRC32"}
 

@@ -74,7 +74,7 @@ class Metrics(Protocol):
 
 
 class Unmeasured(Metrics):
-    """Counts nothing: the metrics of a process that nobody can ask."""
+    """Counts nothing: the metrics of a process that serves none."""
 
     def count(self, counter: Counter, *labels: str) -> None:
         """Do nothing."""

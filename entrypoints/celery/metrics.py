@@ -112,7 +112,7 @@ def _measure_worker(instance: Any, **_: object) -> None:
 
 
 def _queue_lengths(app: Celery) -> Sequence[Reading]:
-    """Ask the broker how many messages wait in the queues of this worker; if it does not answer, nobody knows."""
+    """Ask the broker how many messages wait in the queues of this worker; if it does not answer, they are not known."""
     readings = []
     try:
         with app.connection_for_read() as connection:

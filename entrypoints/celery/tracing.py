@@ -1,4 +1,4 @@
-"""The trace of a task: that of whoever published its message. Without PORTICO_TRACES_URL there is none, and no cost."""
+"""The trace of a task: that of the code that published it. Without PORTICO_TRACES_URL there is none, and no cost."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

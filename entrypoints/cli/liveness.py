@@ -13,7 +13,7 @@ def reachable_host(host: str) -> str:
 def is_alive(host: str, port: int) -> bool:
     """Return whether the API that listens there answers `/livez` with 200 within a few seconds.
 
-    Not `/readyz`: whoever restarts containers that are not healthy must not restart them because a server is down.
+    Not `/readyz`: an engine that restarts unhealthy containers must not restart them because a server is down.
     """
     try:
         with socket.create_connection((reachable_host(host), port), timeout=_ANSWER_WITHIN) as api:

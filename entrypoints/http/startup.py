@@ -100,7 +100,7 @@ async def register_process(
 async def making_bucket(
     container: Container, *, patience: Sequence[float] = PATIENCE
 ) -> AsyncIterator[None]:
-    """Make the bucket for files meanwhile, if there is none and the store lets us. Nobody waits for it."""
+    """Make the bucket for files meanwhile, if there is none and the store lets us. No request waits for it."""
     task = asyncio.create_task(_make_bucket(container, patience))
     try:
         yield
@@ -120,7 +120,7 @@ async def _make_bucket(container: Container, patience: Sequence[float]) -> None:
                 _log.warning("there may be no bucket for files", reason=error.reason)
                 return
             await asyncio.sleep(seconds)
-        except Exception:  # noqa: BLE001 - nobody waits for this task, and the API serves without a bucket
+        except Exception:  # noqa: BLE001 - no caller waits for this task, and the API serves without a bucket
             _log.exception("the bucket for files was not made")
             return
         else:

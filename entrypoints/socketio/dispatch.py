@@ -192,7 +192,7 @@ class Dispatcher(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio
         self, eio_sid: str, namespace: str | None, ack_id: int, data: list[Any]
     ) -> None:
         sid = self.manager.sid_from_eio_sid(eio_sid, namespace or "/")
-        # python-socketio keeps its counter as number 0, and writes a warning for each ack that nobody waits for.
+        # python-socketio keeps its counter as number 0, and writes a warning for each ack without a waiting call.
         if ack_id and ack_id in self.manager.callbacks.get(sid, ()):
             await super()._handle_ack(eio_sid, namespace, ack_id, data)
 

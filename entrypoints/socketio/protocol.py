@@ -36,7 +36,7 @@ class _ConnectionLogger(logging.LoggerAdapter[logging.Logger]):
 class BoundedProtocol(ServerProtocol):
     """Reads frames, but not too many.
 
-    Those that are no whole messages come to nobody else who counts them. A quarter of a megabyte has 40,000 of them;
+    Those that are no whole messages are counted nowhere else. A quarter of a megabyte has 40,000 of them;
     while they are read, the requests of others time out.
     """
 
@@ -79,7 +79,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().__init__(*args, **options)
         # The lines about handshakes have the query in them, in which some clients send secrets.
         self.logger = _ConnectionLogger(logging.getLogger("uvicorn.access"))  # type: ignore[assignment]
-        self.conn.__class__ = BoundedProtocol  # uvicorn makes them of one class, and asks nobody
+        self.conn.__class__ = BoundedProtocol  # uvicorn makes them of one class, without a hook
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._cut is not None:

@@ -45,7 +45,7 @@ def main() -> None:
             problems = asyncio.run(_all(servers, Path(directory), given.seconds))
     finally:
         servers.close()
-    print("\n".join(problems) or "Nothing was lost, and nobody was let in.")  # noqa: T201
+    print("\n".join(problems) or "Nothing was lost, and no disabled user was let in.")  # noqa: T201
     sys.exit(1 if problems else 0)
 
 

@@ -1,4 +1,4 @@
-"""Metrics of several processes: exact whatever ends them, in as few files as there are processes at once."""
+"""Metrics of several processes: exact however they end, in as few files as there are processes at once."""
 
 import os
 import signal

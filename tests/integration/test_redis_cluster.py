@@ -100,7 +100,7 @@ async def masters_of(cluster: ValkeyCluster) -> tuple[Valkey, Valkey]:
 async def test_a_master_that_is_killed_under_load_stops_its_users_only_and_believes_nothing(
     cluster: ValkeyCluster, process: Process
 ) -> None:
-    """Its replica takes over. Whoever was logged in there logs in again, and nobody notices elsewhere."""
+    """Its replica takes over. Users who were logged in there log in again, and users elsewhere notice nothing."""
     of_versions, killed = await masters_of(cluster)
     there = [await process.open(await a_user_of(cluster, killed)) for _ in range(10)]
     elsewhere = [await process.open(await a_user_of(cluster, of_versions)) for _ in range(10)]
@@ -143,7 +143,7 @@ async def test_a_master_that_is_killed_under_load_stops_its_users_only_and_belie
     }
     _log.info("users can log in after %.2f s, %d refused", took, of_those["there"].count(None))
     assert set(of_those["elsewhere"]) == {True}
-    # Alive, then nobody knows, then over; never alive again.
+    # Alive, then not known, then over; never alive again.
     for session in there:
         seen = [alive for each, alive, _ in answers if each is session]
         assert seen[0] is True

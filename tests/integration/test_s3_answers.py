@@ -68,7 +68,7 @@ async def a_server() -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-async def test_what_does_not_answer_like_a_store_is_unavailable() -> None:
+async def test_a_server_that_does_not_answer_like_a_store_is_unavailable() -> None:
     outcomes: dict[str, str] = {}
 
     async def call(name: str, objects: S3ObjectStore) -> None:

@@ -235,7 +235,7 @@ async def test_a_flood_of_frames_is_cut(kind: str) -> None:
         await assert_unharmed(url)
 
 
-async def test_what_a_client_does_wrong_is_no_error_of_the_server(
+async def test_a_mistake_of_a_client_is_no_error_of_the_server(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     server = Server()
@@ -253,7 +253,7 @@ async def test_what_a_client_does_wrong_is_no_error_of_the_server(
     assert [each for each in noticed if each.name.startswith("uvicorn")] == []
 
 
-async def test_acks_that_nobody_waits_for_are_ignored(
+async def test_acks_without_a_waiting_call_are_ignored(
     server: Server, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with raw(url) as client:

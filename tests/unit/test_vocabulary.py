@@ -1,7 +1,9 @@
 """The words of the code are those of `docs/glossary.md`, and private words that were replaced do not come back."""
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -17,6 +19,11 @@ PRIVATE_WORDS = {
     *("nobody", "office", "reach", "settle", "settled", "sought", "standing", "told", "turn"),
     *("whatever", "whoever"),
 }
+
+# Words that hide who does something: a sentence has a client, a caller, a process or a user as its subject.
+HIDING_WORDS = re.compile(r"\b(nobody|whoever|whatever)\b", re.IGNORECASE)
+# A test is named for a sentence: "a client that reads nothing is cut off", not "who reads nothing".
+NAMED_BY_A_QUESTION = re.compile(r"test_(what|who|whom|whose|whoever|whatever)_")
 
 ALLOWED = {
     "exchange": "AMQP's word, in options of a message",
@@ -59,6 +66,23 @@ def glossary() -> list[tuple[str, str, str]]:
     return re.findall(r"^- \*\*(.+?)\*\*: .+? `([\w/.]+)`, `(\w+)`$", text, re.MULTILINE)
 
 
+def prose_of(path: Path) -> Iterator[str]:
+    """Yield the docstrings and comments of a file, and the names of its tests as words; no code in backticks."""
+    source = path.read_text()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str(text))):
+                yield re.sub(r"`[^`]*`", "", text)
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                if name.startswith("test_"):
+                    yield name.replace("_", " ")
+            case _:
+                pass
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield re.sub(r"`[^`]*`", "", token.string)
+
+
 @pytest.mark.parametrize(("word", "path", "name"), glossary(), ids=str)
 def test_a_word_of_the_glossary_lives_where_the_glossary_says(
     word: str, path: str, name: str
@@ -92,3 +116,27 @@ def test_a_private_word_does_not_come_back(word: str) -> None:
     }
 
     assert found == set()
+
+
+@pytest.mark.parametrize("folder", [*LAYERS, "tests"])
+def test_a_sentence_says_who_does_something(folder: str) -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: {text.strip()}"
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if path != Path(__file__)
+        for text in prose_of(path)
+        if HIDING_WORDS.search(text)
+    ]
+
+    assert found == []
+
+
+def test_a_test_is_named_for_a_sentence() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        for name in re.findall(r"def (test_\w+)", path.read_text())
+        if NAMED_BY_A_QUESTION.match(name)
+    ]
+
+    assert found == []

@@ -51,7 +51,7 @@ class ExpireUploads:
 class PurgeFiles:
     """Remove the objects of deleted files, and their rows once no object can come back.
 
-    What fails is tried again, later and later, for ever, and holds nobody else up. While the store is down nothing is
+    What fails is tried again, later and later, for ever, and holds no other file up. While the store is down nothing is
     tried after the first.
     """
 

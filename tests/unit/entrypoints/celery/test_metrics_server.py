@@ -88,6 +88,6 @@ async def test_an_address_that_is_not_allowed_gets_nothing() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "GET /metrics HTTP/1.1\r\n", "x" * 20_000])
-async def test_what_is_no_request_gets_no_answer(port: int, text: str) -> None:
+async def test_text_that_is_no_request_gets_no_answer(port: int, text: str) -> None:
     with suppress(ConnectionError):  # it may be cut off
         assert await said_to(port, text) == b""

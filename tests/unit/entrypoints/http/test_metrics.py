@@ -113,7 +113,7 @@ async def test_requests_count_by_method_template_and_status(web: Web) -> None:
     assert web.app.state.request_metrics.in_progress == 0
 
 
-async def test_what_clients_make_up_makes_no_labels(web: Web) -> None:
+async def test_names_that_clients_make_up_make_no_labels(web: Web) -> None:
     await web.client.get("/nowhere/1")
     await web.client.get("/nowhere/2?x=1")
     await web.client.request("PROPFIND", "/nowhere/3")

@@ -69,7 +69,7 @@ async def test_a_warm_request_makes_few_calls(path: str, most: int) -> None:
 
 
 async def test_a_closed_connection_leaves_nothing_to_the_garbage_collector() -> None:
-    """It looks when there are many objects, however large they are: bodies that nobody read, for example."""
+    """It looks when there are many objects, however large they are: bodies that no route read, for example."""
     app = create_app(container=World().container, routers=[router])
     async with serving(app, IN_MEMORY) as port:
         gc.collect()

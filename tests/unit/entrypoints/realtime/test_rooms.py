@@ -112,7 +112,7 @@ async def test_a_user_who_has_left_gets_no_more_events(
         assert not other.has_received("chat.receive")
 
 
-async def test_who_joins_and_leaves_without_waiting_for_acks_has_left(
+async def test_a_client_that_joins_and_leaves_without_waiting_for_acks_has_left(
     world: World, sockets: Sockets, ada: User
 ) -> None:
     room = await a_room(world, ada)
