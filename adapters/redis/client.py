@@ -184,7 +184,7 @@ async def _ask(connection: AbstractConnection, args: tuple[str | int, ...]) -> o
     """Return the answer, or raise it. The connection lives on if nothing else can be on its way."""
     try:
         command = _SERIALIZER.pack(*args)  # type: ignore[arg-type]  # what the driver means is `*args: EncodableT`
-        await connection.send_packed_command(command, check_health=False)
+        await _send(connection, command)
         return await connection.read_response()
     except exceptions.ResponseError:
         raise
@@ -197,7 +197,7 @@ async def _ask_each(connection: AbstractConnection, commands: Sequence[Command])
     answers: list[object] = []
     try:
         packed = [part for args in commands for part in _SERIALIZER.pack(*args)]  # type: ignore[arg-type]  # as above
-        await connection.send_packed_command(packed, check_health=False)
+        await _send(connection, packed)
         while len(answers) < len(commands):
             try:
                 answers.append(await connection.read_response())
@@ -208,6 +208,18 @@ async def _ask_each(connection: AbstractConnection, commands: Sequence[Command])
         raise
     return answers
 
+
+async def _send(connection: AbstractConnection, packed: object) -> None:
+    try:
+        await connection.send_packed_command(packed, check_health=False)  # type: ignore[arg-type]  # as above
+    except RuntimeError as error:
+        if _CLOSED not in str(error):
+            raise
+        raise exceptions.ConnectionError(_CLOSED) from error
+
+
+_CLOSED = "the handler is closed"
+"""What uvloop raises as a RuntimeError when something is written to a connection that was reset."""
 
 # That of the driver's asynchronous connections is written in Python: a microsecond per argument.
 _SERIALIZER = HiredisRespSerializer()
@@ -223,6 +235,10 @@ def unavailable_when_down() -> Iterator[None]:
     except exceptions.ResponseError as error:
         if str(error).startswith(_UNAVAILABLE_CODES):
             raise Unavailable("Redis", reason=_reason(error)) from error
+        raise
+    except RuntimeError as error:
+        if _CLOSED in str(error):
+            raise Unavailable("Redis", reason=_CLOSED) from error
         raise
 
 

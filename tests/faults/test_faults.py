@@ -22,7 +22,7 @@ async def test_a_server_that_fails_delays_and_loses_and_opens_nothing(
             await running.outcome_of(server, fault, seconds=2)
             for server, fault in (
                 ("postgres", "reset"),
-                ("redis", "black hole"),
+                ("redis", "reset"),
                 ("mongo", "black hole"),
                 ("s3", "refuse"),
                 ("broker", "refuse"),

@@ -7,8 +7,10 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import pytest
+import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import exceptions
@@ -618,3 +620,34 @@ async def test_a_server_that_hangs_keeps_a_question_over_the_kept_connection_no_
             assert monotonic() - start < 1
             server.resume()
             assert await client.execute_held("ECHO", "next") == "next"
+
+
+def test_a_connection_that_was_reset_is_replaced_on_the_event_loop_of_production(
+    redis_url: str,
+) -> None:
+    """The event loop uvloop raises RuntimeError where asyncio drops what is written to a closed connection."""
+
+    async def ask() -> None:
+        client = redis_client(RedisSettings(url=redis_url))
+        try:
+            answer = await client.execute_held("PING")
+            await _abort(client._held)
+
+            assert await client.execute_held("PING") == answer
+
+            connection = await client.connection_pool.get_connection()  # type: ignore[no-untyped-call]  # the driver's own gap
+            await _abort(connection)
+            with pytest.raises(Unavailable), unavailable_when_down():
+                await connection.send_packed_command([b"PING"], check_health=False)
+            await client.connection_pool.release(connection)
+        finally:
+            await client.release_held()
+            await client.aclose()
+
+    uvloop.run(ask())
+
+
+async def _abort(connection: Any) -> None:
+    """End a connection as a reset does, and let the event loop close it."""
+    connection._writer.transport.abort()
+    await asyncio.sleep(0.01)
