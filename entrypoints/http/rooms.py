@@ -1,7 +1,6 @@
 """Rooms: who may enter them, who is there, and what was said. Messages are sent over the socket."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -29,14 +28,13 @@ from entrypoints.http.envelope import (
     Envelope,
     MayBeLeftOut,
     Parsed,
-    Plain,
     locate,
 )
 from entrypoints.http.paging import Page, PageQuery
 from entrypoints.http.query_types import Number
 from entrypoints.http.router import Router
 from entrypoints.http.security import GuardedRoute, VerifyPermissionDep
-from entrypoints.message_bodies import HistoryBody, PersonBody
+from entrypoints.room_bodies import HistoryBody, KindField, PersonBody, RoomBody
 from entrypoints.wiring import UseCase
 
 router = Router(prefix="/rooms")
@@ -52,16 +50,6 @@ NameField = Annotated[
         examples=["Lobby"],
     ),
 ]
-KindField = Annotated[
-    RoomKind,
-    Field(
-        description="Everybody may enter an open room. A private one exists only for its members.",
-        examples=["private"],
-    ),
-]
-
-_ROOM_ID = "0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b30"
-_USER_ID = "0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b21"
 
 
 class CreateRoomBody(ApiModel):
@@ -69,18 +57,6 @@ class CreateRoomBody(ApiModel):
 
     name: NameField
     kind: KindField = RoomKind.OPEN
-
-
-class RoomBody(ApiModel):
-    """A place where users talk."""
-
-    id: UUID = Field(examples=[_ROOM_ID])
-    name: Plain = Field(examples=["Lobby"])
-    kind: KindField
-    owner: UUID | None = Field(
-        description="The user who created it; null if they were deleted.", examples=[_USER_ID]
-    )
-    created_at: datetime = Field(examples=["2026-01-01T00:00:00Z"])
 
 
 class HistoryQuery(ApiModel):
@@ -112,7 +88,7 @@ async def list_rooms(
 ) -> Envelope[Page[RoomBody]]:
     """List the rooms that the caller may enter. The default order is by name."""
     found = await list_rooms(caller, query.request())
-    return Envelope(data=Page.of(found, query, RoomBody.present))
+    return Envelope(data=Page.of(found, query, RoomBody.of))
 
 
 @router.post("", status_code=201, dependencies=[GuardedRoute])
@@ -126,7 +102,7 @@ async def create_room(
     """Create a room. The caller is its owner, and its first member if it is private."""
     room = await create_room(caller, body.name, body.kind)
     locate(request, response, f"rooms/{room.id}")
-    return CreatedEnvelope(data=RoomBody.present(room))
+    return CreatedEnvelope(data=RoomBody.of(room))
 
 
 @router.get("/{room_id}", dependencies=[GuardedRoute])
@@ -134,7 +110,7 @@ async def get_room(
     room_id: UUID, caller: VerifyPermissionDep, get_room: UseCase[GetRoom]
 ) -> Envelope[RoomBody]:
     """Get a room that the caller may enter."""
-    return Envelope(data=RoomBody.present(await get_room(caller, RoomId(room_id))))
+    return Envelope(data=RoomBody.of(await get_room(caller, RoomId(room_id))))
 
 
 @router.get("/{room_id}/members", dependencies=[GuardedRoute])

@@ -13,9 +13,9 @@ from bootstrap import Container
 from domain.connections import ConnectionId
 from domain.messages import LAST_SEQ, LONGEST_HISTORY, MessageId
 from domain.rooms import RoomId
-from entrypoints.message_bodies import HistoryBody, MessageBody, PersonBody
 from entrypoints.realtime.rooms import RoomReference
 from entrypoints.realtime.security import GuardedEvent, PrincipalDep, VerifyPermissionDep
+from entrypoints.room_bodies import HistoryBody, MessageBody, PersonBody
 from entrypoints.socketio.router import SocketRouter
 from entrypoints.wiring import UseCase, provide
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Self
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -11,8 +10,7 @@ from application.ports.event_emitter import Audience
 from application.use_cases.realtime.connections import JoinRoom, LeaveRoom, ListPresent
 from domain.access import PermissionDenied
 from domain.connections import ConnectionId, PresenceState
-from domain.rooms import Room, RoomId, RoomKind
-from entrypoints.message_bodies import PersonBody
+from domain.rooms import RoomId
 from entrypoints.realtime.connections import LocalConnections, Principal, local_connections
 from entrypoints.realtime.errors import socket_error
 from entrypoints.realtime.security import (
@@ -22,6 +20,7 @@ from entrypoints.realtime.security import (
     VerifyPermissionDep,
     permission_of,
 )
+from entrypoints.room_bodies import PersonBody, RoomBody
 from entrypoints.socketio.errors import envelope
 from entrypoints.socketio.parameters import HTTPConnection
 from entrypoints.socketio.router import SocketRouter
@@ -36,19 +35,6 @@ class RoomReference(BaseModel):
     """The id of a room."""
 
     room: UUID
-
-
-class RoomBody(BaseModel):
-    """A room."""
-
-    id: UUID
-    name: str
-    kind: RoomKind
-
-    @classmethod
-    def of(cls, room: Room) -> Self:
-        """Present `room`."""
-        return cls(id=room.id, name=room.name.value, kind=room.kind)
 
 
 class Joined(BaseModel):

@@ -8,11 +8,11 @@ from fastapi import FastAPI
 
 from application.settings import HttpSettings
 from domain.errors import PorticoError
-from entrypoints.message_bodies import MessageBody
 from entrypoints.realtime import chat, rooms, session
 from entrypoints.realtime.errors import socket_error
 from entrypoints.realtime.security import check_declared
 from entrypoints.realtime.session import NotificationBody
+from entrypoints.room_bodies import MessageBody
 from entrypoints.socketio.metrics import Metrics
 from entrypoints.socketio.router import SocketRouter
 from entrypoints.socketio.server import AsyncServer

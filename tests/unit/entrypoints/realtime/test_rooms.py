@@ -78,7 +78,13 @@ async def test_joining_says_who_is_there_and_is_seen_by_them(
     room = await a_room(world, ada)
     async with await sockets.client(ada) as hers:
         assert await joined(hers, room) == {
-            "room": {"id": str(room.id), "name": "Tea", "kind": "open"},
+            "room": {
+                "id": str(room.id),
+                "name": "Tea",
+                "kind": "open",
+                "owner": str(ada.id),
+                "createdAt": room.created_at.isoformat().replace("+00:00", "Z"),
+            },
             "present": [person(ada)],
         }
         assert (await hers.receive("presence"))["user"] == person(ada)
