@@ -1,10 +1,10 @@
 """The Redis client. Every command has a deadline, and what goes wrong with the server becomes `Unavailable` here."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import ClassVar, Protocol, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias, TypeVar
 
 from redis import exceptions
 from redis.asyncio import BlockingConnectionPool, Redis, SSLConnection
@@ -40,6 +40,9 @@ _UNAVAILABLE = (
 # the number of a database that is not there.
 _UNAVAILABLE_CODES = ("MISCONF ", "NOREPLICAS ", "BUSY ", "DB index is out of range")
 
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 Command: TypeAlias = tuple[str | int, ...]
 """A command and its arguments. The first key is the second of them, or the fourth of a script."""
@@ -128,23 +131,19 @@ class RedisClient(Redis):
 
     async def execute(self, *args: str | int) -> object:
         """Execute a command and return the answer as the server gives it, at half the cost of `execute_command`."""
-        pool = self.connection_pool
-        with unavailable_when_down():
-            async with asyncio.timeout(self._timeout):
-                connection = await pool.get_connection()  # type: ignore[no-untyped-call]  # the driver's own gap
-                try:
-                    return await _ask(connection, args)
-                finally:
-                    await pool.release(connection)
+        return await self._execute(_ask, args)
 
     async def execute_each(self, commands: Sequence[Command]) -> list[object]:
         """Execute commands in one round trip, and return the answer of each, or its error."""
+        return await self._execute(_ask_each, commands)
+
+    async def _execute(self, ask: Callable[[AbstractConnection, T], Awaitable[U]], asked: T) -> U:
         pool = self.connection_pool
         with unavailable_when_down():
             async with asyncio.timeout(self._timeout):
                 connection = await pool.get_connection()  # type: ignore[no-untyped-call]  # the driver's own gap
                 try:
-                    return await _ask_each(connection, commands)
+                    return await ask(connection, asked)
                 finally:
                     await pool.release(connection)
 
