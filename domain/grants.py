@@ -171,7 +171,7 @@ class InvalidGrant(Invalid):
 
     def __init__(self, value: str) -> None:
         super().__init__(
-            "A permission is METHOD:/path, or a pattern such as *:/api/v1/roles/**",
+            "A permission is METHOD:/path, EVENT:name, or a pattern such as *:/api/v1/roles/** or EVENT:**",
             field="permissions",
         )
         self.value = value
