@@ -8,8 +8,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from adapters.astronomy import sun
 from adapters.autowiring import UnresolvedFields, wire
 from adapters.celery.publishing_options import CeleryPublishingOptionsPolicy
@@ -17,7 +15,8 @@ from adapters.environment.load import load_settings
 from adapters.environment.readable_secrets import readable_secrets
 from adapters.environment.sources import names_environment
 from adapters.imaging.avatar_images import PillowAvatarImages
-from adapters.injection import Later, absent, containers, providers
+from adapters.injection import Later, containers, providers
+from adapters.lean_imports import absent
 from adapters.memory.access_cache import LocalAccessCache, MemoryAccessCache
 from adapters.memory.access_versions import MemoryAccessVersions
 from adapters.memory.audit_log import MemoryAuditLog
@@ -193,6 +192,8 @@ from application.use_cases.sessions.tokens import IssueTokens
 from domain.scheduling.firing import Sun
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
     from adapters.mongo.client import MongoClient
     from adapters.observability.traces import Traces
     from adapters.security.keys import Keys
@@ -220,15 +221,15 @@ __all__ = [
 # --- what is opened at its first use; `opened` closes it at the end ---
 
 
-def _engine(opened: AsyncExitStack, settings: PostgresSettings) -> AsyncEngine:
+def _engine(opened: AsyncExitStack, settings: PostgresSettings) -> "AsyncEngine":
     engine = postgres_engine(settings)
     opened.push_async_callback(engine.dispose)
     return engine
 
 
 def _direct_engine(
-    opened: AsyncExitStack, engine: AsyncEngine, settings: PostgresSettings
-) -> AsyncEngine:
+    opened: AsyncExitStack, engine: "AsyncEngine", settings: PostgresSettings
+) -> "AsyncEngine":
     """Return the engine for what needs connections that stay the same: the one for everything, if it has them."""
     return engine if settings.direct_url is None else _engine(opened, settings.direct)
 

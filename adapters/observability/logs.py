@@ -21,7 +21,7 @@ from pathlib import PurePath
 from typing import TextIO
 from uuid import UUID
 
-from adapters.injection import absent
+from adapters.lean_imports import absent
 from application.settings import Settings
 
 # Its tracebacks for people, which we do not print, would load rich: 4 MB.

@@ -19,6 +19,9 @@ SHELLS = {"prompt_toolkit", "click_repl"}
 METRICS = {"prometheus_client"}
 TESTS = {"werkzeug", "pytest"}
 COLOURS = {"rich", "pygments"}
+ORM = {"sqlalchemy.orm"}
+TRACES = {"opentelemetry.sdk", "opentelemetry.exporter", "adapters.observability.traces"}
+ANYWHERE = TESTS | COLOURS | METRICS | ORM | TRACES
 WORKER = "entrypoints.celery.command, entrypoints.celery.app"
 
 
@@ -27,29 +30,27 @@ WORKER = "entrypoints.celery.command, entrypoints.celery.app"
     [
         (
             f"{WORKER}, entrypoints.celery.tasks",
-            HTTP | DOCUMENTS | FILES | SECRETS | SHELLS | METRICS | TESTS | COLOURS,
+            HTTP | DOCUMENTS | FILES | SECRETS | SHELLS,
         ),
         (
             f"{WORKER}, entrypoints.celery.scheduler",
-            HTTP | DOCUMENTS | FILES | SECRETS | SHELLS | METRICS | TESTS | COLOURS,
+            HTTP | DOCUMENTS | FILES | SECRETS | SHELLS,
         ),
         (
             "entrypoints.cli.api, entrypoints.api_process",
-            CELERY | FILES | CLIENTS | METRICS | TESTS | COLOURS | {"zxcvbn", "alembic", "yaml"},
+            CELERY | FILES | CLIENTS | {"zxcvbn", "alembic", "yaml"},
         ),
         ("entrypoints.cli.main", HTTP | CELERY | DOCUMENTS | FILES | SECRETS | {"sqlalchemy"}),
         ("entrypoints.cli.app", HTTP | CELERY | DOCUMENTS | FILES | SECRETS | {"sqlalchemy"}),
     ],
 )
 def test_a_process_loads_only_what_it_uses(modules: str, unused: set[str]) -> None:
-    code = (
-        f"import sys; import {modules}; print(*{{name.partition('.')[0] for name in sys.modules}})"
-    )
+    code = f"import sys; import {modules}; print(*sys.modules)"
     loaded = subprocess.run(  # noqa: S603 - ours
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     ).stdout.split()
 
-    assert unused & {*loaded} == set()
+    assert (unused | ANYWHERE) & {*loaded} == set()
 
 
 def later_ones() -> list[Later]:
