@@ -1,18 +1,27 @@
-"""Ask the broker once whether it lets us in: `python -m entrypoints.celery.broker`; `… result` asks where results are.
+"""Ask a server once whether it lets Celery in, as workers and beats will: `python -m entrypoints.celery.broker`.
 
-Exit code 0 says yes. Otherwise the last line on standard error says why not.
+Its address is on standard input. With the argument `result` it is asked as the store of results, else as the broker.
+Exit code 0 says yes. Otherwise the last line on standard error says why not. Loads Celery and nothing of Portico's:
+this is a process of its own, which a worker or a beat waits for when it starts.
 """
 
 import sys
 from typing import Any
 
+from celery import Celery
 from kombu.exceptions import OperationalError
 
-from entrypoints.celery.app import app
+from entrypoints.celery.connections import broker, is_rabbitmq, results
 
 
-def ask() -> int:
-    """Connect, and return an exit code."""
+def ask(url: str) -> int:
+    """Connect to a broker, and return an exit code."""
+    if is_rabbitmq(url):
+        from entrypoints.celery import rabbitmq  # noqa: PLC0415 - it loads more
+
+        rabbitmq.use()
+    app = Celery(set_as_current=False)
+    app.conf.update(broker(url))
     with app.connection_for_write() as connection:
         try:
             connection.ensure_connection(max_retries=0)
@@ -21,8 +30,10 @@ def ask() -> int:
     return 0
 
 
-def ask_results() -> int:
-    """Connect to where results are kept, and return an exit code."""
+def ask_results(url: str) -> int:
+    """Connect to a store of results, and return an exit code."""
+    app = Celery(set_as_current=False)
+    app.conf.update(results(url))
     backend: Any = app.backend
     try:
         backend.client.ping()
@@ -37,4 +48,5 @@ def _refused(address: str, error: Exception) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(ask_results() if sys.argv[1:] == ["result"] else ask())
+    given = sys.stdin.read()
+    sys.exit(ask_results(given) if sys.argv[1:] == ["result"] else ask(given))

@@ -12,22 +12,24 @@ _ASK = (sys.executable, "-m", "entrypoints.celery.broker")
 
 
 class CeleryProbe(Probe):
-    """Checks the address in the environment in a child process; its last line is the reason of a failure."""
+    """Checks an address in a child process; its last line is the reason of a failure."""
 
     required = True
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, url: str) -> None:
         self.name = name
+        self._url = url
 
     async def check(self) -> None:
         asked = await asyncio.create_subprocess_exec(
             *_ASK,
             self.name,
+            stdin=asyncio.subprocess.PIPE,  # an argument could be seen by every user of this host
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
         try:
-            _, said = await asked.communicate()
+            _, said = await asked.communicate(self._url.encode())
         except asyncio.CancelledError:
             asked.kill()
             await asked.wait()
@@ -39,4 +41,4 @@ class CeleryProbe(Probe):
 def broker_probes(settings: Settings) -> list[Probe]:
     """Return probes of the broker and the result store, where they have addresses other than that of Redis."""
     addresses = {"broker": settings.jobs.broker_url, "result": settings.jobs.result_url}
-    return [CeleryProbe(name) for name, url in addresses.items() if url is not None]
+    return [CeleryProbe(name, url) for name, url in addresses.items() if url is not None]

@@ -190,33 +190,33 @@ def test_a_refused_connection_is_reported_with_its_reason_and_without_the_passwo
     assert "vhost nowhere not found" in result.stderr
     assert "PORTICO_BROKER_URL" in result.stderr
     if secret != strange:
-        refused = _ask(secret, addresses(servers), tmp_path)
+        refused = _ask(secret, tmp_path)
         assert "Login was refused" in refused
         assert "s3cret" not in refused
 
 
 def test_an_encrypted_connection_is_to_whom_it_claims_to_be(
-    servers: Servers, node: RabbitMQ | None, tmp_path: Path
+    node: RabbitMQ | None, tmp_path: Path
 ) -> None:
     """By an authority that is known, and by its name."""
     if node is None:
         pytest.skip("a configured broker has a certificate of its own")
-    variables = addresses(servers)
     known = f"?ssl_ca_certs={node.certified.authority}"
 
-    assert "certificate verify failed" in _ask(node.encrypted_url, variables, tmp_path)
-    assert _ask(node.encrypted_url + known, variables, tmp_path) == ""
+    assert "certificate verify failed" in _ask(node.encrypted_url, tmp_path)
+    assert _ask(node.encrypted_url + known, tmp_path) == ""
     by_number = node.encrypted_url.replace("localhost", "127.0.0.1")
-    assert "IP address mismatch" in _ask(by_number + known, variables, tmp_path)
+    assert "IP address mismatch" in _ask(by_number + known, tmp_path)
 
 
-def _ask(url: str, variables: dict[str, str], directory: Path) -> str:
+def _ask(url: str, directory: Path) -> str:
     """Return what keeps a worker from the broker of that address; nothing if it gets there."""
     asked = subprocess.run(
         [sys.executable, "-m", "entrypoints.celery.broker"],
         check=False,
         cwd=ROOT,
-        env=environment(directory, **variables, PORTICO_BROKER_URL=url),
+        env=environment(directory),
+        input=url,
         capture_output=True,
         text=True,
         timeout=60,

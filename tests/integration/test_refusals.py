@@ -291,26 +291,12 @@ async def test_s3_says_why(s3_settings: S3Settings, unused_tcp_port: int) -> Non
 
 
 @pytest.mark.parametrize("name", ["broker", "result"])
-async def test_broker_and_results_say_why(
-    name: str, redis_url: str, unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_broker_and_results_say_why(name: str, redis_url: str, unused_tcp_port: int) -> None:
     """With Celery's own connection: its address may be another one, and need other rights."""
-    for variable in ("POSTGRES", "MONGO", "S3"):
-        monkeypatch.setenv(f"PORTICO_{variable}_URL", _ANYWHERE[variable])
-    monkeypatch.setenv("ENVIRONMENT", "LOCAL")
-    monkeypatch.setenv("PORTICO_REDIS_URL", redis_url)
-
-    reasons = []
-    for url in (at(redis_url, f"127.0.0.1:{unused_tcp_port}"), at(redis_url, "")):
-        monkeypatch.setenv(f"PORTICO_{name.upper()}_URL", url)
-        reasons.append(await reason(CeleryProbe(name), timedelta(seconds=30)))
+    reasons = [
+        await reason(CeleryProbe(name, url), timedelta(seconds=30))
+        for url in (at(redis_url, f"127.0.0.1:{unused_tcp_port}"), at(redis_url, ""))
+    ]
 
     assert "Connection refused" in reasons[0]
     assert "invalid username-password pair" in reasons[1]
-
-
-_ANYWHERE = {
-    "POSTGRES": "postgresql://127.0.0.1/x",
-    "MONGO": "mongodb://127.0.0.1",
-    "S3": "http://127.0.0.1",
-}

@@ -22,6 +22,7 @@ COLOURS = {"rich", "pygments"}
 ORM = {"sqlalchemy.orm"}
 TRACES = {"opentelemetry.sdk", "opentelemetry.exporter", "adapters.observability.traces"}
 ANYWHERE = TESTS | COLOURS | METRICS | ORM | TRACES
+OURS = {"domain", "application", "adapters", "bootstrap", "local_stack"}
 WORKER = "entrypoints.celery.command, entrypoints.celery.app"
 
 
@@ -40,6 +41,7 @@ WORKER = "entrypoints.celery.command, entrypoints.celery.app"
             "entrypoints.cli.api, entrypoints.api_process",
             CELERY | FILES | CLIENTS | {"zxcvbn", "alembic", "yaml"},
         ),
+        ("entrypoints.celery.broker", OURS | HTTP | SECRETS | {"sqlalchemy", "pydantic"}),
         ("entrypoints.cli.main", HTTP | CELERY | DOCUMENTS | FILES | SECRETS | {"sqlalchemy"}),
         ("entrypoints.cli.app", HTTP | CELERY | DOCUMENTS | FILES | SECRETS | {"sqlalchemy"}),
     ],
