@@ -198,6 +198,9 @@ class TimeoutProtocol(HttpToolsProtocol):
         """Hand the connection over; from now on the other protocol bounds it."""
         self._watch.cancel()
         super().handle_websocket_upgrade()
+        upgraded: Any = self.transport.get_protocol()
+        if self._draining is not None:
+            self._draining.lasting.add(upgraded)
 
     def _unsupported_upgrade_warning(self) -> None:
         # The next bytes may belong to the other protocol, so this request is the last one; uvicorn drops the rest.
@@ -349,6 +352,9 @@ class JoiningTransport(asyncio.Transport):
 
     def resume_reading(self) -> None:
         self._transport.resume_reading()
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return self._transport.get_protocol()
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self._flush()

@@ -64,7 +64,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     uvicorn closes a transport, which then waits until everything is sent: for ever, if the client reads nothing. When
     the server stops, it closes all connections at once; here they close one after the other, so that their clients do
-    not all connect to the next server in the same moment.
+    not all connect to the next server in the same moment. `close_within` does so before the server stops.
     """
 
     patience = 10.0
@@ -73,6 +73,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     """When the server stops; the last ones close after `longest_stop` seconds all the same."""
     longest_stop = 10.0
 
+    _close: asyncio.TimerHandle | None = None
     _cut: asyncio.TimerHandle | None = None
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -82,13 +83,22 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.conn.__class__ = BoundedProtocol  # uvicorn makes them of one class, without a hook
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._cut is not None:
-            self._cut.cancel()
+        for timer in (self._close, self._cut):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
-        window = min(len(self.connections) / self.closed_per_second, self.longest_stop)
-        self.loop.call_later(random.uniform(0, window), self._stop)  # noqa: S311 - no secret
+        self.close_within(0)
+
+    def close_within(self, seconds: float) -> None:
+        """Close at a random moment of that time, or of the time that so many connections need; the last call counts."""
+        if self._close is not None:
+            self._close.cancel()
+        window = max(
+            seconds, min(len(self.connections) / self.closed_per_second, self.longest_stop)
+        )
+        self._close = self.loop.call_later(random.uniform(0, window), self._stop)  # noqa: S311 - no secret
 
     def _stop(self) -> None:
         if not self.disconnected:

@@ -4,7 +4,10 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -16,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError, Inval
 from application.settings import CorsSettings, HttpSettings
 from domain.identity import User
 from entrypoints.api import create_api
+from entrypoints.http.draining import Draining
 from entrypoints.http.protocol import TimeoutProtocol
 from entrypoints.socketio.limits import Limits
 from entrypoints.socketio.protocol import WebSocketProtocol
@@ -48,6 +52,7 @@ class Service:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.sio = api.realtime.sio
+        self.draining: Draining = api.http.state.draining
 
     async def auth(self, user: User) -> dict[str, str]:
         _, tokens = await self.world.log_in_as(user)
@@ -288,6 +293,28 @@ async def test_a_server_that_stops_says_so(world: World) -> None:
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1012
     assert service.sio.connection_count == 0
+
+
+async def test_clients_leave_one_after_the_other_while_the_process_drains() -> None:
+    """So they find another process before this one stops, and not all of them in the same moment."""
+    drain = timedelta(seconds=0.5)
+    world = World(replace(IN_MEMORY, http=HttpSettings(drain=drain)))
+    async with a_service(world) as service, AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(joined(service)) for _ in range(8)]
+
+        async def left(client: RawClient) -> float:
+            with pytest.raises(ConnectionClosedError, match="1012"):  # Service Restart
+                await client.closed()
+            return monotonic()
+
+        began = monotonic()
+        service.draining.begin()
+        left_at = sorted(await asyncio.gather(*map(left, clients)))
+
+        assert left_at[0] < began + drain.total_seconds()
+        assert left_at[-1] - left_at[0] > 0.05
+        async with joined(service):  # a client that does not know of it is served all the same
+            assert service.sio.connection_count == 1
 
 
 async def _first_line(port: int, sent: bytes) -> bytes:

@@ -30,6 +30,25 @@ async def test_a_process_drains_before_it_stops(stopped: asyncio.Event) -> None:
             await stopped.wait()
 
 
+async def test_connections_that_no_answer_ends_are_closed_while_a_process_drains(
+    stopped: asyncio.Event,
+) -> None:
+    class WebSocket:
+        is_told: asyncio.Future[float]
+
+        def close_within(self, seconds: float) -> None:
+            self.is_told.set_result(seconds)
+
+    draining, connection = Draining(timedelta(hours=1)), WebSocket()
+    connection.is_told = asyncio.get_running_loop().create_future()
+    draining.lasting.add(connection)
+
+    with draining.on_sigterm():
+        signal.raise_signal(signal.SIGTERM)
+        assert await connection.is_told == 3600
+        assert not stopped.is_set()
+
+
 async def test_a_second_signal_ends_the_drain(stopped: asyncio.Event) -> None:
     with Draining(timedelta(hours=1)).on_sigterm():
         signal.raise_signal(signal.SIGTERM)
