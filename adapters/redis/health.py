@@ -1,21 +1,25 @@
 """Whether Redis answers."""
 
 import asyncio
+from collections.abc import Mapping
+
+from redis import exceptions
 
 from adapters.reasons import MAYBE_NO_TLS, NO_ANSWER
-from adapters.redis.client import RedisServers
+from adapters.redis.client import RedisClient, RedisServers
 from application.ports.health import Probe
 from domain.errors import Unavailable
 
 
 class RedisProbe(Probe):
-    """Sends PING, to each master of a cluster."""
+    """Sends PING, to each master of a cluster. The address of one server must not be that of a node of a cluster."""
 
     name = "redis"
     required = True
 
     def __init__(self, client: RedisServers) -> None:
         self._client = client
+        self._is_asked_for_its_cluster = isinstance(client, RedisClient)
 
     async def check(self) -> None:
         try:
@@ -26,3 +30,19 @@ class RedisProbe(Probe):
             if error.reason == NO_ANSWER and self._client.is_encrypted:
                 raise Unavailable(error.dependency, reason=MAYBE_NO_TLS) from error
             raise
+        if self._is_asked_for_its_cluster:
+            if any([(await info(each, "cluster")).get("cluster_enabled") for each in servers]):
+                raise Unavailable("Redis", reason=_IN_CLUSTER)
+            self._is_asked_for_its_cluster = False
+
+
+_IN_CLUSTER = "it is a node of a Redis Cluster, whose address begins with redis+cluster:// or rediss+cluster://"
+
+
+async def info(server: RedisClient, section: str) -> Mapping[str, object]:
+    """Return a section of INFO; nothing if the server does not tell it."""
+    try:
+        answer: Mapping[str, object] = await server.info(section)
+    except (exceptions.ResponseError, Unavailable):  # not for this user, or not from this provider
+        return {}
+    return answer

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from redis import exceptions
 
 from adapters.redis.client import RedisClient, RedisServers
+from adapters.redis.health import info
+from adapters.redis.sentinel import RedisSentinelClient
 from application.ports.health import Concern, Inspection, Remark, clock_remark
 from application.ports.system import Clock
 from domain.errors import Unavailable
@@ -24,12 +26,14 @@ class RedisInspection(Inspection):
     async def remarks(self) -> Sequence[Remark]:
         remarks: list[Remark] = []
         for server in await self._client.servers():
-            memory, persistence = await _info(server, "memory"), await _info(server, "persistence")
+            memory, persistence = await info(server, "memory"), await info(server, "persistence")
             remarks += (
                 await self._time(server),
                 await _kept(server, persistence),
                 _eviction(memory),
             )
+            if isinstance(server, RedisSentinelClient):
+                remarks.append(_isolation(await info(server, "replication")))
         return [*dict.fromkeys(remarks)]
 
     async def _time(self, server: RedisClient) -> Remark:
@@ -38,17 +42,6 @@ class RedisInspection(Inspection):
         now = before + (self._clock.now() - before) / 2
         there = datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
         return clock_remark((there - now).total_seconds(), tolerated=self._leeway.total_seconds())
-
-
-async def _info(server: RedisClient, section: str) -> Mapping[str, object]:
-    try:
-        answer: Mapping[str, object] = await server.info(section)
-    except (
-        exceptions.ResponseError,
-        Unavailable,
-    ):  # not for this user, or not from this provider
-        return {}
-    return answer
 
 
 async def _kept(server: RedisClient, persistence: Mapping[str, object]) -> Remark:
@@ -73,3 +66,12 @@ def _eviction(memory: Mapping[str, object]) -> Remark:
         return Remark("memory", "is never freed by dropping sessions (noeviction)")
     text = f"is freed by dropping sessions, locks and messages ({policy}); set maxmemory-policy noeviction"
     return Remark("memory", text, Concern.WRONG if most else Concern.WARNING)
+
+
+def _isolation(replication: Mapping[str, object]) -> Remark:
+    if not replication:
+        return Remark("replicas", "may be needed to write or not: it does not say")
+    if "min_slaves_good_slaves" in replication:  # which is not told of a master that needs none
+        return Remark("replicas", "are needed to write (min-replicas-to-write)")
+    text = "are not needed to write: a master that is cut off believes ended sessions; set min-replicas-to-write 1"
+    return Remark("replicas", text, Concern.WARNING)

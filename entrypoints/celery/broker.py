@@ -27,7 +27,8 @@ def ask(url: str) -> int:
             connection.ensure_connection(max_retries=0)
         except OperationalError as error:
             return _refused(connection.as_uri(), error)
-    return 0
+        channel: Any = connection.default_channel
+        return 0 if is_rabbitmq(url) else _as_single_server(connection, channel.client)
 
 
 def ask_results(url: str) -> int:
@@ -39,10 +40,22 @@ def ask_results(url: str) -> int:
         backend.client.ping()
     except (*backend.connection_errors, *backend.channel_errors) as error:
         return _refused(backend.as_uri(), error)
-    return 0
+    return _as_single_server(backend, backend.client)
 
 
-def _refused(address: str, error: Exception) -> int:
+def _as_single_server(server: Any, redis: Any) -> int:
+    """Return an exit code for a Redis that answers: Celery does not speak to a cluster."""
+    try:
+        is_in_cluster = redis.info("cluster").get("cluster_enabled")
+    except server.channel_errors:  # not for this user, or not from this provider
+        return 0
+    return _refused(server.as_uri(), _IN_CLUSTER) if is_in_cluster else 0
+
+
+_IN_CLUSTER = "it is a node of a Redis Cluster, and jobs need a Redis of their own"
+
+
+def _refused(address: str, error: object) -> int:
     sys.stderr.write(f"{address}: {' '.join(str(error).split())}\n")
     return 1
 

@@ -124,6 +124,7 @@ async def test_a_redis_that_does_not_tell_is_not_said_to_be_right(
     assert "does not say" in found["data"].text
     assert "does not say" in found["memory"].text
     assert found["clock"].concern is Concern.NONE
+    assert "replicas" not in found  # of a server that is alone
 
 
 async def test_the_set_up_of_a_bucket_is_reported(

@@ -11,6 +11,7 @@ from time import monotonic
 import pytest
 
 from adapters.redis.access_versions import RedisClusterAccessVersions
+from adapters.redis.client import redis_client
 from adapters.redis.cluster import RedisClusterClient
 from adapters.redis.event_emitter import RedisEventEmitter
 from adapters.redis.health import RedisProbe
@@ -21,6 +22,7 @@ from application.settings import RedisSettings
 from domain.errors import Unavailable
 from domain.identity import UserId
 from domain.sessions import Session
+from entrypoints.cli.broker import CeleryProbe
 from tests.support.builders import a_uuid
 from tests.support.readme import ROOT, blocks
 from tests.support.redis_cluster import ValkeyCluster, ask
@@ -266,6 +268,22 @@ async def test_a_server_takes_the_configuration_of_the_documentation(
     with Valkey(tmp_path, *options, "--cluster-port", str(free_port())) as server:
         for name, value in map(str.split, block.splitlines()):
             assert await ask(server, "CONFIG", "GET", name) == [name, value]
+
+
+@pytest.mark.parametrize("asker", ["portico", "broker", "result"])
+async def test_a_node_of_a_cluster_is_refused_where_one_server_is_needed(
+    cluster: ValkeyCluster, asker: str
+) -> None:
+    """It would serve the keys of its own slots, and refuse all others."""
+    url = cluster.nodes[0].url
+    client = redis_client(RedisSettings(url=url))
+    probe = RedisProbe(client) if asker == "portico" else CeleryProbe(asker, url)
+
+    with pytest.raises(Unavailable) as refused:
+        await probe.check()
+
+    assert "it is a node of a Redis Cluster" in (refused.value.reason or "")
+    await client.aclose()
 
 
 async def test_one_server_is_no_cluster(tmp_path: Path) -> None:

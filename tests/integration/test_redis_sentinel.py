@@ -11,11 +11,15 @@ import pytest
 from adapters.redis.access_versions import RedisAccessVersions
 from adapters.redis.client import RedisClient
 from adapters.redis.event_emitter import RedisEventEmitter
+from adapters.redis.inspection import RedisInspection
 from adapters.redis.servers import redis_servers
 from adapters.redis.sessions import RedisSessionStore
+from adapters.system import SystemClock
+from application.ports.health import Concern
 from application.settings import RedisSettings
 from domain.errors import Unavailable
 from domain.sessions import Session
+from tests.support.redis_cluster import ask
 from tests.support.redis_sentinel import WatchedValkeys
 from tests.support.sessions import ABSOLUTE, ADA, IDLE, a_session
 from tests.support.valkey import free_port
@@ -130,6 +134,25 @@ async def test_a_master_that_sees_no_replica_any_more_is_not_believed(
     await until(is_refused)
     for server in watched.servers:
         server.resume()
+    await until(lambda: is_believed(client))
+
+
+async def test_a_master_that_needs_no_replica_to_write_is_reported(
+    watched: WatchedValkeys, client: RedisClient
+) -> None:
+    """`portico doctor` shows it: without replicas that follow, it would believe sessions that ended elsewhere."""
+    inspection = RedisInspection(client, SystemClock(), timedelta(seconds=30))
+
+    async def concern() -> Concern:
+        return next(each.concern for each in await inspection.remarks() if each.about == "replicas")
+
+    assert await concern() is Concern.NONE
+    master = await watched.master()
+    await ask(master, "CONFIG", "SET", "min-replicas-to-write", 0)
+    try:
+        assert await concern() is Concern.WARNING
+    finally:
+        await ask(master, "CONFIG", "SET", "min-replicas-to-write", 1)
     await until(lambda: is_believed(client))
 
 
