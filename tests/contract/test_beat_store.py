@@ -24,7 +24,6 @@ from tests.support.beat_store_harness import (
     OTHER,
     REPORT,
     SECOND_BEAT,
-    SHORT,
     TASK,
     BeatStoreHarness,
 )
@@ -181,12 +180,12 @@ async def test_claimed_slots_become_runs_and_the_task_stands_after_them(
 async def test_a_slot_is_claimed_once_by_any_number_of_beats(harness: BeatStoreHarness) -> None:
     """Even by those who believe that they lead at the same time."""
     due = a_due(*slots(20))
-    first = await harness.lead(lease=SHORT)
+    first = await harness.lead()
     claimed = [run.id for run in await harness.beat.claim(first, [due])]
     await harness.beat.record_published(
         [Published(run_id=one, at=A_MOMENT, deadline=None) for one in claimed[:10]]
     )
-    await asyncio.sleep(SHORT.total_seconds() * 1.5)
+    await harness.lapse()
     second = await harness.other.lead(SECOND_BEAT, lease=LONG, report=REPORT)
     assert second is not None
 
@@ -262,13 +261,13 @@ async def test_a_beat_that_does_not_lead_claims_nothing(
     harness: BeatStoreHarness, ended: str
 ) -> None:
     run = await harness.request()
-    leadership = await harness.lead(lease=SHORT if ended in {"lapsed", "taken over"} else LONG)
+    leadership = await harness.lead()
     if ended == "handed over":
         await harness.beat.release(leadership)
     elif ended == "never":
         leadership = Leadership(beat=SECOND_BEAT, epoch=leadership.epoch)
     else:
-        await asyncio.sleep(SHORT.total_seconds() * 1.5)
+        await harness.lapse()
     if ended == "taken over":
         assert await harness.other.lead(SECOND_BEAT, lease=LONG, report=REPORT) is not None
 
@@ -347,12 +346,12 @@ async def test_a_new_leader_takes_over_unpublished_runs(
     harness: BeatStoreHarness,
 ) -> None:
     asked = await harness.request(OTHER)
-    first = await harness.lead(lease=SHORT)
+    first = await harness.lead()
     await harness.beat.claim(first, [a_due(*slots(2))])
     await harness.beat.claim_requested(first, limit=10)
     published = run_id(TASK, slots(1)[0])
     await harness.beat.record_published([Published(run_id=published, at=A_MOMENT, deadline=None)])
-    await asyncio.sleep(SHORT.total_seconds() * 1.5)
+    await harness.lapse()
     second = await harness.other.lead(SECOND_BEAT, lease=LONG, report=REPORT)
     assert second is not None
 

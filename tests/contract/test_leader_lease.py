@@ -16,7 +16,6 @@ from tests.support.beat_store_harness import (
     LONG,
     REPORT,
     SECOND_BEAT,
-    SHORT,
     BeatStoreHarness,
 )
 from tests.support.builders import a_uuid
@@ -44,8 +43,8 @@ async def test_one_beat_leads_for_as_long_as_it_says_so(harness: BeatStoreHarnes
 async def test_when_the_lease_is_over_another_beat_leads_in_another_epoch(
     harness: BeatStoreHarness,
 ) -> None:
-    first = await harness.lead(lease=SHORT)
-    await asyncio.sleep(SHORT.total_seconds() * 1.5)
+    first = await harness.lead()
+    await harness.lapse()
 
     second = await harness.other.lead(SECOND_BEAT, lease=LONG, report=REPORT)
 
@@ -56,8 +55,8 @@ async def test_when_the_lease_is_over_another_beat_leads_in_another_epoch(
 async def test_a_beat_that_comes_back_after_a_pause_leads_in_another_epoch(
     harness: BeatStoreHarness,
 ) -> None:
-    first = await harness.lead(lease=SHORT)
-    await asyncio.sleep(SHORT.total_seconds() * 1.5)
+    first = await harness.lead()
+    await harness.lapse()
 
     again = await harness.lead()
 

@@ -77,6 +77,7 @@ async def a_process(cluster: ValkeyCluster) -> AsyncIterator[Process]:
 
 @pytest.fixture
 async def process(cluster: ValkeyCluster) -> AsyncIterator[Process]:
+    await until(cluster.is_whole)
     async with a_process(cluster) as process:
         await until(process.is_stable)
         yield process
@@ -210,6 +211,7 @@ async def test_a_slot_moves_while_it_is_asked_for(cluster: ValkeyCluster, proces
         await ask(node, "CLUSTER", "SETSLOT", slot, "NODE", target)
     assert await process.client.execute("EXISTS", key) == 1  # by MOVED
     assert await process.is_alive(await process.open(session.user_id))
+    await until(cluster.is_whole)
 
 
 async def test_events_are_heard_after_the_server_of_the_channel_is_replaced(

@@ -42,6 +42,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedValkeys
 async def client(watched: WatchedValkeys) -> AsyncIterator[RedisClient]:
     client = redis_servers(RedisSettings(url=watched.url, timeout=timedelta(seconds=1.5)))
     assert isinstance(client, RedisClient)
+    await until(watched.is_whole)
     await until(lambda: is_believed(client))
     yield client
     await client.aclose()
@@ -110,6 +111,9 @@ async def test_a_fail_over_under_load_logs_out_and_believes_nothing_from_before(
     # The one from before comes back as a replica, and is not asked.
     await master.start()
     assert not (await versions.fetch(ADA, session.id)).session_alive
+    # A Sentinel would make it one ten seconds later.
+    await ask(master, "REPLICAOF", "127.0.0.1", (await watched.master()).port)
+    await until(watched.is_whole)
 
 
 async def test_a_master_that_sees_no_replica_any_more_is_not_believed(
@@ -134,6 +138,7 @@ async def test_a_master_that_sees_no_replica_any_more_is_not_believed(
     await until(is_refused)
     for server in watched.servers:
         server.resume()
+    await until(watched.is_whole)
     await until(lambda: is_believed(client))
 
 

@@ -1,5 +1,6 @@
 """Two beats and a worker on one store, and what people do to it."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -20,7 +21,7 @@ from tests.support.scheduling_stores import BeatStore
 
 FIRST_BEAT, SECOND_BEAT = BeatId(UUID(int=1)), BeatId(UUID(int=2))
 TASK, OTHER = PeriodicTaskId(UUID(int=11)), PeriodicTaskId(UUID(int=12))
-LONG, SHORT = timedelta(minutes=1), timedelta(milliseconds=150)
+LONG, SHORT = timedelta(minutes=1), timedelta(milliseconds=20)
 REPORT = BeatReport(
     name="host:1",
     problem="a problem",
@@ -87,3 +88,8 @@ class BeatStoreHarness:
         leadership = await self.beat.lead(beat, lease=lease, report=REPORT)
         assert leadership is not None
         return leadership
+
+    async def lapse(self) -> None:
+        """Let the lease of the first beat end, however long it was."""
+        await self.lead(lease=SHORT)
+        await asyncio.sleep(SHORT.total_seconds() * 1.5)

@@ -94,9 +94,15 @@ class ValkeyCluster:
         await until(done)
 
     async def is_whole(self) -> bool:
-        """Whether all servers see the same masters and replicas, and the replicas are up to date."""
+        """Whether all servers see the same masters and replicas, the replicas are up to date, and none seems down.
+
+        A master that was paused for a moment may still be replaced while others think that it failed.
+        """
         views, seen = set(), 0
         for node in self.nodes:
+            known = (await ask(node, "CLUSTER", "NODES")).splitlines()
+            if any("fail" in line.split()[2] for line in known):
+                return False
             if "cluster_state:ok" not in await ask(node, "CLUSTER", "INFO"):
                 return False
             replication = await ask(node, "INFO", "replication")

@@ -54,7 +54,7 @@ class WatchedValkeys:
             self._running.callback(server.__exit__, None, None, None)
             self._running.callback(server.resume)
             self.servers.append(server)
-        await until(self._replicas_follow)
+        await until(lambda: self._follow(self.servers[0]))
         for number in range(3):
             self._start_sentinel(number)
         await until(self._all_know_each_other)
@@ -67,6 +67,14 @@ class WatchedValkeys:
         """Return the server that the first Sentinel names."""
         (_, port) = await ask(self._ports[0], "SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME)
         return next(server for server in self.servers if server.port == int(port))
+
+    async def is_whole(self) -> bool:
+        """Whether the other servers follow the one that is named the master."""
+        return await self._follow(await self.master())
+
+    async def _follow(self, master: Valkey) -> bool:
+        roles = [await ask(each, "ROLE") for each in self.servers if each is not master]
+        return all(role[2:4] == [master.port, "connected"] for role in roles)
 
     def _start_sentinel(self, number: int) -> None:
         directory = self._directory / f"sentinel-{number}"
@@ -93,11 +101,6 @@ class WatchedValkeys:
             )
         self._running.callback(process.wait)
         self._running.callback(process.kill)
-
-    async def _replicas_follow(self) -> bool:
-        return len(await ask(self.servers[0].port, "ROLE")) == 3 and all(
-            [(await ask(each.port, "ROLE"))[3] == "connected" for each in self.servers[1:]]
-        )
 
     async def _all_know_each_other(self) -> bool:
         for port in self._ports:
