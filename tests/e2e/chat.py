@@ -73,6 +73,7 @@ class Process:
 async def balancer(processes: Sequence[Process]) -> AsyncIterator[str]:
     """Forward each connection to one process after the other, or to one that accepts it; yield the address."""
     turn = 0
+    forwarding = set[asyncio.Task[None]]()
 
     async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal turn
@@ -84,12 +85,27 @@ async def balancer(processes: Sequence[Process]) -> AsyncIterator[str]:
         else:
             writer.close()
             return
-        with suppress(asyncio.CancelledError):  # asyncio would complain of it
+        try:
             await asyncio.gather(_pump(reader, there[1]), _pump(there[0], writer))
+        finally:
+            for end in (writer, there[1]):
+                end.close()
+                with suppress(OSError):
+                    await end.wait_closed()
 
-    server = await asyncio.start_server(forward, "127.0.0.1", 0)
-    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    server.close()
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(forward(reader, writer))
+        forwarding.add(task)
+        task.add_done_callback(forwarding.discard)
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        for task in forwarding:
+            task.cancel()
+        await asyncio.gather(*forwarding, return_exceptions=True)
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -42,7 +42,8 @@ class PgBouncer:
             f"* = host={self._server.hostname} port={self._server.port or 5432}\n"
             "[pgbouncer]\n"
             f"listen_addr = 127.0.0.1\nlisten_port = {self._port}\nunix_socket_dir =\n"
-            f"auth_type = scram-sha-256\nauth_file = {users}\npool_mode = {mode}\n{keeps_statements}"
+            f"auth_type = scram-sha-256\nauth_file = {users}\npool_mode = {mode}\ndefault_pool_size = 100\n"
+            f"{keeps_statements}"
         )
 
     @property
