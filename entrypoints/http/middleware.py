@@ -172,10 +172,10 @@ class FinishingSend:
         await self._send(message)
 
     def _finished(self, headers: Headers) -> Headers:
-        names = {name for name, _ in headers}
+        given = dict(headers)
         return [
             *headers,
-            *[header for header in self._headers if header[0] not in names],
+            *[header for header in self._headers if header[0] not in given],
             (b"x-request-id", self._context.request_id.encode("ascii")),
         ]
 
