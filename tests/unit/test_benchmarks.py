@@ -1,6 +1,7 @@
 """What `make bench` says of a figure: how many times better it is, and whether that is enough."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,15 @@ def test_a_recorded_row_replaces_the_older_figures_of_that_row_alone(
     assert "| 2 | log-in | 40 /s | 80 /s () | 0.5 x |" in page
     assert "- 40 log-ins a second: 50 % of" in (tmp_path / "README.md").read_text()
     assert "old" not in (tmp_path / "README.zh-CN.md").read_text()
+
+
+def test_the_reason_for_a_miss_is_shown_as_long_as_it_is_one() -> None:
+    solo = a_figure(row=6, what="async no-op tasks, solo pool", reference=0.08, ratio_target=0.9)
+
+    assert document._limits([solo]) == [
+        "- Row 6, async no-op tasks, solo pool: As in the threads pool.\n"
+    ]
+    assert document._limits([replace(solo, ratio_target=0.8)]) == []
 
 
 async def test_a_part_that_fails_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
