@@ -10,7 +10,7 @@ from contextlib import ExitStack, asynccontextmanager
 from datetime import datetime
 from typing import Any
 
-from celery import Celery, states
+from celery import Celery
 from celery.signals import celeryd_after_setup
 from kombu.exceptions import OperationalError
 
@@ -30,7 +30,6 @@ from application.ports.metrics import Reading
 from application.scheduler.engine import Engine
 from entrypoints.celery.asynchronous.loop import process_loop
 from entrypoints.celery.asynchronous.resources import Resource
-from entrypoints.celery.internals import Traced
 from entrypoints.celery.metrics_server import listen, serving
 from entrypoints.celery.process import measured, process_settings
 from entrypoints.metrics_page import MetricsPage
@@ -41,11 +40,11 @@ _log = logging.getLogger(__name__)
 Read = Callable[[], Awaitable[Sequence[Reading]]]
 
 
-def count_task(name: str, outcome: Traced, seconds: float) -> None:
-    """Count a task that took so long."""
-    state = outcome.info.state if outcome.info else states.SUCCESS
-    measured.metrics.count(TASKS, name, str(state).lower())
-    measured.metrics.observe(TASK_DURATION, seconds, name)
+def count_task(name: str, state: str, seconds: float | None) -> None:
+    """Count a task that ended in a state of Celery's, and how long it took if that is known."""
+    measured.metrics.count(TASKS, name, state.lower())
+    if seconds is not None:
+        measured.metrics.observe(TASK_DURATION, seconds, name)
 
 
 def observe_wait(slot: datetime) -> None:

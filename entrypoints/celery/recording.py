@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, ParamSpec, TypeVar
 from uuid import UUID
 
+from billiard.exceptions import Terminated
 from billiard.process import current_process
 from celery import Celery, states
 from celery.app.task import Context
@@ -113,7 +114,8 @@ class _RecordingTracer:
         started = time.perf_counter()
         with task_context(self.task.name, uuid, request or {}):
             outcome = self._recorded(uuid, args, kwargs, request)
-        count_task(self.task.name, outcome, time.perf_counter() - started)
+        state = outcome.info.state if outcome.info else states.SUCCESS
+        count_task(self.task.name, state, time.perf_counter() - started)
         return outcome
 
     def _recorded(
@@ -201,13 +203,15 @@ def _ends_the_process(error: BaseException) -> bool:
 
 
 class RecordedRequest(AsyncRequest):
-    """A message in the process that supervises a pool. It publishes the ends that no process of the pool can record.
+    """A message in the process that supervises a pool. It tells the ends that no process of the pool can tell.
 
-    That is: such a process was lost, or the message was revoked before one had it.
+    It counts them, and publishes that the run has ended. That is: such a process was lost, or the message was revoked
+    before one had it.
     """
 
     _comes_back = False
     """Whether the message is delivered again, so that its run has not ended."""
+    _is_counted = False
 
     def maybe_expire(self) -> Literal[True] | None:
         """Do not expire a message that comes back: the store knows whether its run began in time."""
@@ -227,7 +231,7 @@ class RecordedRequest(AsyncRequest):
             super().on_timeout(soft, timeout)
         finally:
             if not soft:
-                self._publish_end(TimeLimitExceeded(timeout))
+                self._lose(TimeLimitExceeded(timeout))
 
     def on_failure(
         self,
@@ -245,12 +249,22 @@ class RecordedRequest(AsyncRequest):
         finally:
             # A tracer has recorded what it returned.
             if not return_ok and not self.is_cancelled:
-                self._publish_end(error)
+                self._lose(error)
 
     def on_revoked(self, reason: str, *, terminated: bool, expired: bool) -> None:
         has_begun = self.request_dict.get("retries")
         if not terminated and (has_begun or not expired):
             self._publish_end(TaskRevokedError(reason))
+
+    def _lose(self, error: BaseException) -> None:
+        """Tell the end of a task whose process was killed. After a time limit, the pool says so twice."""
+        if not self._is_counted:
+            self._is_counted = True
+            ended = states.REVOKED if isinstance(error, Terminated) else states.FAILURE
+            began: float | None = self.time_start
+            seconds = None if began is None else max(0.0, time.time() - began)
+            count_task(self.task.name, states.RETRY if self._comes_back else ended, seconds)
+        self._publish_end(error)
 
     def _publish_end(self, error: BaseException) -> None:
         if not self._comes_back:

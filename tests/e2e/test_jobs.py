@@ -59,27 +59,33 @@ def metrics_of(jobs: Portico) -> dict[str, float]:
 
 
 def test_worker_and_beat_tell_what_they_do(jobs: Portico, tmp_path: Path) -> None:
-    """Also what processes of the pool have counted that were killed since."""
+    """Also what processes of the pool have counted that were killed since, and the tasks that were killed with them."""
     note = jobs.make(args=[str(tmp_path / "lines")])
     wait_until(lambda: len(jobs.ended(note)) >= 2)
     jobs.change(note, enabled=False)
-    die = jobs.make(task="test.die", maxRuns=2)
-    wait_until(lambda: len(jobs.ended(die)) == 2)
+    die, hang = jobs.make(task="test.die", maxRuns=2), jobs.make(task="test.hang", maxRuns=1)
+    wait_until(lambda: len(jobs.ended(die)) == 2 and jobs.ended(hang))
     done = len(jobs.ended(note))
 
     def all_counted() -> bool:
         now = metrics_of(jobs)
-        return now['portico_tasks_total{outcome="success",task="test.note"}'] >= done
+        killed = [
+            now.get(f'portico_tasks_total{{outcome="failure",task="{task}"}}', 0)
+            for task in ("test.die", "test.hang")
+        ]
+        succeeded = now['portico_tasks_total{outcome="success",task="test.note"}']
+        return succeeded >= done and killed[0] >= 2 and killed[1] >= 1
 
     wait_until(all_counted)
     now = metrics_of(jobs)
     assert now['portico_task_duration_seconds_count{task="test.note"}'] >= done
+    assert now['portico_task_duration_seconds_sum{task="test.hang"}'] >= 1
     assert now["portico_task_wait_seconds_count"] >= done
     assert now['portico_queue_length{queue="portico"}'] >= 0
     assert now["portico_beat_leader"] == 1
     assert now["portico_beat_periodic_tasks"] >= 2
-    jobs.http.delete(note)
-    jobs.http.delete(die)
+    for task in (note, die, hang):
+        jobs.http.delete(task)
 
 
 # --- made, changed, removed ---------------------------------------------------------------------
