@@ -142,9 +142,11 @@ from application.use_cases.realtime.messages import ReadHistory, SendMessage, Sh
 from application.use_cases.realtime.rooms import (
     AddMember,
     CreateRoom,
+    DeleteRoom,
     GetRoom,
     ListMembers,
     ListRooms,
+    PurgeRooms,
     RemoveMember,
 )
 from application.use_cases.scheduling.changes import (
@@ -628,6 +630,8 @@ class Container(containers.DeclarativeContainer):
     list_members = providers.Factory(ListMembers)
     add_member = providers.Factory(AddMember)
     remove_member = providers.Factory(RemoveMember)
+    delete_room = providers.Factory(DeleteRoom)
+    purge_rooms = providers.Factory(PurgeRooms)
     send_message = providers.Factory(SendMessage)
     read_history = providers.Factory(ReadHistory)
     show_typing = providers.Factory(ShowTyping)

@@ -44,6 +44,18 @@ def leave_message(connection_id: ConnectionId, room: str | None) -> str:
     )
 
 
+def close_room_message(room: str | None) -> str:
+    """Return the message that takes all connections out of a Socket.IO room."""
+    return json.dumps(
+        {
+            "method": "close_room",
+            "room": room,
+            "namespace": _NAMESPACE,
+            "host_id": _HOST,
+        }
+    )
+
+
 def disconnect_message(connection_id: ConnectionId) -> str:
     """Return the message that ends a connection."""
     return json.dumps(

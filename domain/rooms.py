@@ -124,9 +124,9 @@ class TooManyRooms(Conflict):
 
 
 class NotTheOwner(Forbidden):
-    """Only the owner of a room may remove other members."""
+    """Only the owner of a room may remove other members, and delete it."""
 
     code = "rooms.not_the_owner"
 
     def __init__(self) -> None:
-        super().__init__("Only the owner of the room can remove other members")
+        super().__init__("Only the owner of the room can do this")

@@ -73,6 +73,10 @@ class MemoryConnectionRegistry(ConnectionRegistry):
             return None
         return PresenceChange(room_id, user, PresenceState.LEFT)
 
+    async def close_room(self, room_id: RoomId) -> None:
+        for joined in self._joined.values():
+            joined.discard(room_id)
+
     async def is_in(self, connection_id: ConnectionId, room_id: RoomId) -> bool:
         return room_id in self._joined.get(connection_id, ())
 

@@ -4,7 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 
 from adapters.lru import LruCache
-from adapters.socketio_messages import disconnect_message, emit_message, leave_message
+from adapters.socketio_messages import (
+    close_room_message,
+    disconnect_message,
+    emit_message,
+    leave_message,
+)
 from application.ports.event_emitter import LARGEST_GAP, Audience, EventEmitter
 from domain.connections import ConnectionId
 
@@ -33,6 +38,9 @@ class MemoryEventEmitter(EventEmitter):
 
     async def remove_from_room(self, connection_id: ConnectionId, audience: Audience) -> None:
         await self.publish(leave_message(connection_id, audience.name))
+
+    async def close_room(self, audience: Audience) -> None:
+        await self.publish(close_room_message(audience.name))
 
     async def disconnect(self, connection_id: ConnectionId) -> None:
         await self.publish(disconnect_message(connection_id))

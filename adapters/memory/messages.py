@@ -25,6 +25,9 @@ class MemoryMessageHistory(MessageHistory):
         messages.append(message)
         return Appended(message, is_new=True)
 
+    async def delete(self, room_id: RoomId) -> None:
+        self._messages.pop(room_id, None)
+
     async def after(self, room_id: RoomId, seq: int, *, limit: int) -> History:
         found = self._of(room_id)[max(seq, 0) :]
         return History(found[:limit], more=len(found) > limit)

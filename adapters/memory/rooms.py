@@ -1,7 +1,8 @@
 """Rooms in memory, and their members."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from adapters.memory.store import MemoryTable, MemoryTransaction, page_of, sorted_by
@@ -19,6 +20,14 @@ class RoomMember:
     user: UserId
 
 
+@dataclass(frozen=True, slots=True)
+class DeletedRoom:
+    """A room whose messages are still to be deleted."""
+
+    id: RoomId
+    deleted_at: datetime
+
+
 class MemoryRoomRepository(RoomRepository):
     """The rooms and members of one transaction."""
 
@@ -29,6 +38,7 @@ class MemoryRoomRepository(RoomRepository):
         self._members: MemoryTable[RoomMember, RoomMember] = transaction.table(
             RoomMember, cascade=User, owner=lambda member: member.user
         )
+        self._deleted: MemoryTable[RoomId, DeletedRoom] = transaction.table(DeletedRoom)
         self._rooms.validate = self._check_owner
         self._members.validate = self._check_user
 
@@ -49,6 +59,24 @@ class MemoryRoomRepository(RoomRepository):
         if room is None:
             raise RoomNotFound(room_id)
         return room
+
+    async def delete(self, room_id: RoomId, *, at: datetime) -> None:
+        for member in self._members_of(room_id):
+            self._members.remove(member)
+        self._rooms.remove(room_id)
+        self._deleted.write(room_id, DeletedRoom(room_id, at))
+
+    async def delete_with_last_member(self, user_id: UserId, *, at: datetime) -> None:
+        for member in self._members.where(lambda member: member.user == user_id):
+            if len(self._members_of(member.room)) == 1:
+                await self.delete(member.room, at=at)
+
+    async def deleted(self, *, before: datetime, limit: int) -> Sequence[RoomId]:
+        found = self._deleted.where(lambda room: room.deleted_at < before)
+        return [room.id for room in found[:limit]]
+
+    async def forget(self, room_id: RoomId) -> None:
+        self._deleted.remove(room_id)
 
     async def page(self, page: PageRequest, *, seen_by: UserId) -> Page[Room]:
         found = self._rooms.where(lambda room: self._may_enter(room, seen_by))

@@ -26,6 +26,7 @@ _BY_MESSAGE_ID = IndexModel([("room", 1), ("id", 1)], unique=True)
 
 _KNOWN_ROOMS = 10_000
 _ATTEMPTS = 100
+_DELETED_AT_ONCE = 1_000
 _LAST = 2**63 - 1
 
 
@@ -63,6 +64,19 @@ class MongoMessageHistory(MessageHistory):
             self._last_known.put(draft.room, message.seq)
             return Appended(message, is_new=True)
         raise Unavailable("MongoDB", reason="too many messages are sent to one room")
+
+    async def delete(self, room_id: RoomId) -> None:
+        # In parts, so that each takes less than the time-out, however many messages there are.
+        place = {"$gte": _place(room_id, 0), "$lte": _place(room_id, _LAST)}
+        while True:
+            with unavailable_when_down():
+                cursor = self._messages.find(
+                    {"_id": place}, {"_id": 1}, sort=[("_id", 1)], limit=_DELETED_AT_ONCE
+                )
+                found = [each["_id"] for each in await cursor.to_list(None)]
+                if not found:
+                    return
+                await self._messages.delete_many({"_id": {"$gte": found[0], "$lte": found[-1]}})
 
     async def after(self, room_id: RoomId, seq: int, *, limit: int) -> History:
         first = min(max(seq, 0), _LAST - limit - 2) + 1

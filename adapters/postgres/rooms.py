@@ -1,6 +1,7 @@
 """`RoomRepository` in the tables `rooms` and `room_members`."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -60,6 +61,14 @@ room_members = Table(
     Index("ix_room_members_user_id", "user_id"),
 )
 
+deleted_rooms = Table(
+    "deleted_rooms",
+    metadata,
+    # Those whose messages are still to be deleted: few, and soon none.
+    Column("id", Uuid, primary_key=True),
+    Column("deleted_at", DateTime(timezone=True), nullable=False),
+)
+
 _SORTS: Mapping[str, Sequence[Column[Any]]] = {
     "name": (rooms.c.name_key, rooms.c.id),
     "created_at": (rooms.c.created_at, rooms.c.id),
@@ -89,6 +98,26 @@ class PostgresRoomRepository(RoomRepository):
         if room is None:
             raise RoomNotFound(room_id)
         return room
+
+    async def delete(self, room_id: RoomId, *, at: datetime) -> None:
+        await self._delete(rooms.c.id == room_id, at=at)
+
+    async def delete_with_last_member(self, user_id: UserId, *, at: datetime) -> None:
+        others = (room_members.c.room_id == rooms.c.id, room_members.c.user_id != user_id)
+        await self._delete(
+            rooms.c.id.in_(select(room_members.c.room_id).where(room_members.c.user_id == user_id)),
+            ~exists().where(*others),
+            at=at,
+        )
+
+    async def deleted(self, *, before: datetime, limit: int) -> Sequence[RoomId]:
+        found = await self._transaction.read(
+            select(deleted_rooms.c.id).where(deleted_rooms.c.deleted_at < before).limit(limit)
+        )
+        return [RoomId(row.id) for row in found]
+
+    async def forget(self, room_id: RoomId) -> None:
+        await self._transaction.write(delete(deleted_rooms).where(deleted_rooms.c.id == room_id))
 
     async def page(self, page: PageRequest, *, seen_by: UserId) -> Page[Room]:
         sort = page.sort or Sort("name")
@@ -147,6 +176,14 @@ class PostgresRoomRepository(RoomRepository):
             select(func.count()).where(room_members.c.room_id == room_id)
         )
         return int(counted.scalar_one())
+
+    async def _delete(self, *conditions: ColumnElement[bool], at: datetime) -> None:
+        gone = delete(rooms).where(*conditions).returning(rooms.c.id).cte()
+        await self._transaction.write(
+            insert(deleted_rooms).from_select(
+                ["id", "deleted_at"], select(gone.c.id, literal(at, DateTime(timezone=True)))
+            )
+        )
 
 
 def to_row(room: Room) -> dict[str, Any]:

@@ -47,6 +47,7 @@ class RedisConnectionRegistry(ConnectionRegistry):
         self._close = Script(client, "connections", "connections_close")
         self._join = Script(client, "connections", "connections_join")
         self._leave = Script(client, "connections", "connections_leave")
+        self._close_room = Script(client, "connections", "connections_close_room")
         self._in_room = Script(client, "connections", "connections_in_room")
         self._renew = Script(client, "time", "connections", "connections_renew")
 
@@ -83,6 +84,11 @@ class RedisConnectionRegistry(ConnectionRegistry):
     async def leave(self, connection_id: ConnectionId, room_id: RoomId) -> PresenceChange | None:
         left = _departures(await self._leave([_CONNECTIONS], connection_id, str(room_id)))
         return left[0] if left else None
+
+    async def close_room(self, room_id: RoomId) -> None:
+        left = 1
+        while left:
+            (left,) = await self._close_room([_CONNECTIONS], str(room_id), _CLOSED_AT_ONCE)
 
     async def is_in(self, connection_id: ConnectionId, room_id: RoomId) -> bool:
         key = f"{_CONNECTIONS}:joined:{connection_id}"

@@ -11,7 +11,12 @@ from datetime import timedelta
 
 from adapters.redis.client import RedisServers, unavailable_when_down
 from adapters.redis.scripts import Script
-from adapters.socketio_messages import disconnect_message, emit_message, leave_message
+from adapters.socketio_messages import (
+    close_room_message,
+    disconnect_message,
+    emit_message,
+    leave_message,
+)
 from application.ports.event_emitter import LARGEST_GAP, Audience, EventEmitter
 from domain.connections import ConnectionId
 from domain.errors import Unavailable
@@ -55,6 +60,9 @@ class RedisEventEmitter(EventEmitter):
 
     async def remove_from_room(self, connection_id: ConnectionId, audience: Audience) -> None:
         await self.publish(leave_message(connection_id, audience.name))
+
+    async def close_room(self, audience: Audience) -> None:
+        await self.publish(close_room_message(audience.name))
 
     async def disconnect(self, connection_id: ConnectionId) -> None:
         await self.publish(disconnect_message(connection_id))

@@ -40,6 +40,10 @@ class ConnectionRegistry(Protocol):
         """Take a connection out of a room; return who left, or None if the user is still there or never was."""
         ...
 
+    async def close_room(self, room_id: RoomId) -> None:
+        """Take all connections out of a room that is deleted."""
+        ...
+
     async def is_in(self, connection_id: ConnectionId, room_id: RoomId) -> bool:
         """Return whether a connection is in a room."""
         ...

@@ -67,6 +67,10 @@ class EventEmitter(Protocol):
         """Take a connection out of an audience."""
         ...
 
+    async def close_room(self, audience: Audience) -> None:
+        """Take all connections out of an audience. They get what was sent to it before."""
+        ...
+
     async def disconnect(self, connection_id: ConnectionId) -> None:
         """End a connection."""
         ...

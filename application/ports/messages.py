@@ -16,7 +16,10 @@ class Appended:
 
 
 class MessageHistory(Protocol):
-    """The messages of all rooms; they never change. All methods raise `Unavailable` if the store is down or slow."""
+    """The messages of all rooms. They never change, and are deleted with their room.
+
+    All methods raise `Unavailable` if the store is down or slow.
+    """
 
     async def append(self, draft: Draft) -> Appended:
         """Store a message as the next of its room, also while others do so.
@@ -24,6 +27,10 @@ class MessageHistory(Protocol):
         If the room has a message with this id of the same author, return that one. Raise `MessageIdTaken` if it is of
         another author. On `Unavailable` it may have been stored: send it again with the same id.
         """
+        ...
+
+    async def delete(self, room_id: RoomId) -> None:
+        """Delete all messages of a room to which no more are appended; on `Unavailable`, delete them again."""
         ...
 
     async def after(self, room_id: RoomId, seq: int, *, limit: int) -> History:

@@ -1,5 +1,7 @@
 """Rooms of one unit of work, and their members."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol
 
 from application.paging import Page, PageRequest
@@ -20,6 +22,22 @@ class RoomRepository(Protocol):
 
     async def lock(self, room_id: RoomId, *, seen_by: UserId) -> Room:
         """Lock the members of the room until this unit of work ends; raise `RoomNotFound` as `find` returns None."""
+        ...
+
+    async def delete(self, room_id: RoomId, *, at: datetime) -> None:
+        """Delete a locked room and its members, and note that its messages are to be deleted."""
+        ...
+
+    async def delete_with_last_member(self, user_id: UserId, *, at: datetime) -> None:
+        """Delete, likewise, the private rooms whose only member a user is. First `lock_access(to_change=True)`."""
+        ...
+
+    async def deleted(self, *, before: datetime, limit: int) -> Sequence[RoomId]:
+        """Return at most `limit` of the rooms that were deleted before that time and are not forgotten."""
+        ...
+
+    async def forget(self, room_id: RoomId) -> None:
+        """Forget a deleted room, whose messages are deleted too."""
         ...
 
     async def page(self, page: PageRequest, *, seen_by: UserId) -> Page[Room]:

@@ -28,6 +28,10 @@ _BEAT_SCHEDULE: Mapping[str, Any] = {
         "task": "portico.purge_files",
         "schedule": timedelta(minutes=1),
     },
+    "portico.purge_rooms": {
+        "task": "portico.purge_rooms",
+        "schedule": timedelta(minutes=1),
+    },
     "portico.compare_files": {
         "task": "portico.compare_files",
         "schedule": crontab(minute="41", hour="3"),

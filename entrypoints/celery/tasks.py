@@ -40,6 +40,12 @@ async def purge_files() -> int:
     return await (await container()).purge_files()()
 
 
+@app.task(name="portico.purge_rooms", acks_late=True, ignore_result=True)
+async def purge_rooms() -> int:
+    """Delete the messages of deleted rooms; return of how many."""
+    return await (await container()).purge_rooms()()
+
+
 @app.task(name="portico.compare_files", acks_late=True)
 async def compare_files() -> dict[str, object]:
     """Compare the table of files with the bucket; return what they disagree about, and log it."""

@@ -14,6 +14,7 @@ from application.use_cases.realtime.messages import ReadHistory
 from application.use_cases.realtime.rooms import (
     AddMember,
     CreateRoom,
+    DeleteRoom,
     GetRoom,
     ListMembers,
     ListRooms,
@@ -113,6 +114,15 @@ async def get_room(
     return Envelope(data=RoomBody.of(await get_room(caller, RoomId(room_id))))
 
 
+@router.delete("/{room_id}", dependencies=[GuardedRoute])
+async def delete_room(
+    room_id: UUID, caller: VerifyPermissionDep, delete_room: UseCase[DeleteRoom]
+) -> Envelope[None]:
+    """Delete a room with its messages. Its owner may do this, and administrators who may enter it."""
+    await delete_room(caller, RoomId(room_id))
+    return Envelope(data=None)
+
+
 @router.get("/{room_id}/members", dependencies=[GuardedRoute])
 async def list_members(
     room_id: UUID,
@@ -138,7 +148,10 @@ async def add_member(
 async def remove_member(
     room_id: UUID, user_id: UUID, caller: VerifyPermissionDep, remove_member: UseCase[RemoveMember]
 ) -> Envelope[None]:
-    """End a membership of a private room. The owner may end every one, and each member their own."""
+    """End a membership of a private room. The owner may end every one, and each member their own.
+
+    The last member takes the room with them.
+    """
     await remove_member(caller, RoomId(room_id), UserId(user_id))
     return Envelope(data=None)
 

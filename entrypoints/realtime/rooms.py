@@ -52,6 +52,12 @@ class PresenceBody(BaseModel):
     state: PresenceState
 
 
+class RoomDeletedBody(BaseModel):
+    """A room was deleted, and this connection has left it."""
+
+    room: UUID
+
+
 @router.on("join", dependencies=[GuardedEvent], ordered=True)
 async def join(
     reference: RoomReference,

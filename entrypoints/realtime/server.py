@@ -23,6 +23,7 @@ EMITTED = {
     "chat.receive": MessageBody,
     "chat.typing": chat.TypingBody,
     "presence": rooms.PresenceBody,
+    "room.deleted": rooms.RoomDeletedBody,
     "notification": NotificationBody,
 }
 """What the server sends, besides `error`: the events and their data."""

@@ -135,6 +135,24 @@ async def test_a_connection_that_closes_leaves_all_its_rooms(registry: Connectio
     assert await registry.present(OTHER) == []
 
 
+async def test_no_connection_is_in_a_room_that_is_closed(
+    registry: ConnectionRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.redis.connections._CLOSED_AT_ONCE", 2)
+    users = [ADA, ADA, BOB, a_person(), a_person(), a_person()]
+    connections = [await opened(registry, a_connection(user), ROOM, OTHER) for user in users]
+
+    for _ in range(2):
+        await registry.close_room(ROOM)
+
+    assert await registry.present(ROOM) == []
+    assert not any([await registry.is_in(each.id, ROOM) for each in connections])
+    assert await registry.in_room(ROOM, ADA.id) == []
+    assert len(await registry.present(OTHER)) == 5
+    assert await registry.close(connections[2].id) == [left(OTHER, connections[2])]
+    assert await registry.join(connections[0].id, ROOM, most=2) == joined(ROOM, connections[0])
+
+
 async def test_of_many_joins_at_once_one_is_the_first(registry: ConnectionRegistry) -> None:
     connections = [await opened(registry, a_connection(ADA)) for _ in range(8)]
     joining = (registry.join(each.id, ROOM, most=10) for each in connections * 2)

@@ -90,6 +90,7 @@ async def test_each_message_is_what_python_socketio_would_publish(emitter: Event
         writer.emit("chat.receive", {"text": "🦊"}, namespace="/", room=ROOM.name),
         writer.emit("notification", {}, namespace="/"),
         writer.leave_room(SID, "/", ROOM.name),
+        writer.close_room(ROOM.name, "/"),
         writer.can_disconnect(SID, "/"),
     ):
         await command
@@ -99,8 +100,9 @@ async def test_each_message_is_what_python_socketio_would_publish(emitter: Event
         await emitter.emit("chat.receive", {"text": "🦊"}, ROOM)
         await emitter.emit("notification", {}, Audience.everyone())
         await emitter.remove_from_room(SID, ROOM)
+        await emitter.close_room(ROOM)
         await emitter.disconnect(SID)
-        assert await heard.until(4) == expected
+        assert await heard.until(5) == expected
 
 
 def test_the_names_of_audiences_are_those_of_socket_io_rooms() -> None:

@@ -160,3 +160,19 @@ async def test_any_number_may_be_asked_for(histories: Sequence[MessageHistory], 
             before = sent if seq > 1 else []
             assert await history.after(room, seq, limit=10) == History(after, more=False)
             assert await history.before(room, seq, limit=10) == History(before, more=False)
+
+
+async def test_all_messages_of_a_room_are_deleted_and_those_of_others_stay(
+    histories: Sequence[MessageHistory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.mongo.messages._DELETED_AT_ONCE", 2)
+    await given_messages(histories[0], 5)
+    other = (await histories[0].append(a_draft(OTHER))).message
+
+    for _ in range(2):
+        await histories[0].delete(ROOM)
+
+    for history in histories:
+        assert await history.after(ROOM, 0, limit=10) == History([], more=False)
+        assert await history.before(ROOM, None, limit=10) == History([], more=False)
+        assert await history.after(OTHER, 0, limit=10) == History([other], more=False)

@@ -124,6 +124,46 @@ async def test_a_deleted_user_is_no_owner_and_no_member(uow: UnitOfWorkFactory) 
         assert await work.rooms.count_members(hers.id) == 1
 
 
+async def test_no_user_finds_a_deleted_room_and_it_is_known_until_it_is_forgotten(
+    uow: UnitOfWorkFactory,
+) -> None:
+    hers, other = (a_room(owner=ADA.id, kind=RoomKind.PRIVATE) for _ in range(2))
+    await stored(uow, hers, other)
+    async with uow() as work:
+        await work.rooms.delete(hers.id, at=A_MOMENT)
+        await work.commit()
+
+    later = A_MOMENT + timedelta(microseconds=1)
+    async with uow() as work:
+        assert await work.rooms.find(hers.id, seen_by=ADA.id) is None
+        assert await work.rooms.count_members(hers.id) == 0
+        assert await work.rooms.count_owned(ADA.id) == 1
+        assert await work.rooms.find(other.id, seen_by=ADA.id) == other
+        assert list(await work.rooms.deleted(before=A_MOMENT, limit=10)) == []
+        assert list(await work.rooms.deleted(before=later, limit=10)) == [hers.id]
+        assert list(await work.rooms.deleted(before=later, limit=0)) == []
+        await work.rooms.forget(hers.id)
+        assert list(await work.rooms.deleted(before=later, limit=10)) == []
+
+
+async def test_private_rooms_are_deleted_with_their_last_member(uow: UnitOfWorkFactory) -> None:
+    alone, shared, of_bob = (
+        a_room(owner=user.id, kind=RoomKind.PRIVATE) for user in (ADA, ADA, BOB)
+    )
+    public = a_room(owner=ADA.id)
+    await stored(uow, alone, shared, of_bob, public)
+    async with uow() as work:
+        await work.rooms.add_member(shared.id, BOB.id)
+        await work.rooms.delete_with_last_member(ADA.id, at=A_MOMENT)
+        await work.commit()
+
+    async with uow() as work:
+        deleted = await work.rooms.deleted(before=A_MOMENT + timedelta(seconds=1), limit=10)
+        assert list(deleted) == [alone.id]
+        for room in (shared, of_bob, public):
+            assert await work.rooms.find(room.id, seen_by=BOB.id) == room
+
+
 async def test_a_list_has_what_the_user_may_enter_by_name(uow: UnitOfWorkFactory) -> None:
     await stored(
         uow,

@@ -105,9 +105,11 @@ async def test_a_change_is_committed_although_its_events_are_lost(
 
     history = await world.container.read_history()(ada, room.id, limit=10)
     assert list(history.messages) == [message]
-    assert [entry.action for entry in world.audit_entries()][-2:] == [
+    await world.container.delete_room()(ada, room.id)
+    assert [entry.action for entry in world.audit_entries()][-3:] == [
         "rooms.member_added",
         "rooms.member_removed",
+        "rooms.deleted",
     ]
     await client.aclose()
     world.end()

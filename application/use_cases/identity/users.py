@@ -168,7 +168,7 @@ class CreateUser:
 
 @dataclass(frozen=True, slots=True)
 class DeleteUser:
-    """Delete a user and their files. Their audit entries stay."""
+    """Delete a user, their files, and private rooms without another member. Their audit entries stay."""
 
     uow: UnitOfWorkFactory
     authorize: Authorize
@@ -187,6 +187,7 @@ class DeleteUser:
             check_version(user.updated_at, expected)
             if user.is_admin and user.is_active:
                 await check_not_last_administrator(uow, user_id)
+            await uow.rooms.delete_with_last_member(user_id, at=self.clock.now())
             await uow.users.delete(user_id)
             await uow.files.delete_all_of(user_id, at=self.clock.now())
             await self.audit(

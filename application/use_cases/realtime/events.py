@@ -10,7 +10,7 @@ from domain.messages import Message
 from domain.rooms import Person
 
 MESSAGE, PRESENCE, TYPING = "chat.receive", "presence", "chat.typing"
-NOTIFICATION = "notification"
+NOTIFICATION, ROOM_DELETED = "notification", "room.deleted"
 
 
 def message_data(message: Message) -> dict[str, object]:

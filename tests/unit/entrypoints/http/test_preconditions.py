@@ -138,12 +138,13 @@ def test_every_change_by_id_takes_a_version() -> None:
         and "412" not in operation["responses"]
     }
 
-    # Sessions, memberships, connections and files do not change: they are there or not.
+    # Sessions, rooms, memberships, connections and files do not change: they are there or not.
     assert without == {
         "DELETE /api/v1/files/{file_id}",
         "DELETE /api/v1/users/{user_id}/files/{file_id}",
         "DELETE /api/v1/auth/sessions/{session_id}",
         "DELETE /api/v1/users/{user_id}/sessions/{session_id}",
+        "DELETE /api/v1/rooms/{room_id}",
         "DELETE /api/v1/rooms/{room_id}/members/{user_id}",
         "DELETE /api/v1/realtime/connections/{sid}",
         "PUT /api/v1/rooms/{room_id}/members/{user_id}",

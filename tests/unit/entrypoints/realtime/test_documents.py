@@ -45,7 +45,9 @@ def test_every_event_is_described_with_its_permission() -> None:
         for name in messages
         if f"send_default_{name}" in found["operations"]
     }
-    assert sent == {"chat_receive", "chat_typing", "presence", "notification", "error"}
+    assert sent == {
+        *("chat_receive", "chat_typing", "presence", "room_deleted", "notification", "error")
+    }
 
 
 def test_the_document_is_written_to_a_file(tmp_path: Path) -> None:

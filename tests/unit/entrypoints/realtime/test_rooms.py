@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from application.ports.event_emitter import Audience
 from application.settings import RealtimeSettings
 from application.use_cases.caller import Caller
 from domain.connections import ConnectionId
@@ -300,6 +301,29 @@ async def test_a_user_who_is_removed_from_a_room_gets_no_more_events_of_it(
 
         await hers.receive("chat.receive")
         assert not other.has_received("chat.receive")
+
+
+async def test_all_connections_learn_that_their_room_is_deleted_and_leave_it(
+    world: World, sockets: Sockets, ada: User, grace: User
+) -> None:
+    room, other_room = await a_room(world, ada), await a_room(world, ada)
+    async with await sockets.client(ada) as hers, await sockets.client(grace) as other:
+        for client in (hers, other):
+            await joined(client, other_room)
+        await joined(other, room)
+        await world.container.delete_room()(await caller_of(world, ada), room.id)
+
+        assert await other.receive("room.deleted") == {"room": str(room.id)}
+        assert (await say(other, room, "hi"))["error"]["code"] == NOT_ALLOWED
+        assert (await joined(other, room))["error"]["code"] == NOT_ALLOWED
+        await say(other, other_room, "hi")
+        await hers.receive("chat.receive")
+        assert not hers.has_received("room.deleted")
+        emitter = world.container.event_emitter()
+        await emitter.emit("late", {}, Audience.room(room.id))
+        await emitter.emit("end", {}, Audience.user(grace.id))
+        await other.receive("end")
+        assert not other.has_received("late")
 
 
 # --- the registry -------------------------------------------------------------------------------

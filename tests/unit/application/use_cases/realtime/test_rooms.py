@@ -8,7 +8,9 @@ import pytest
 from application.settings import RealtimeSettings
 from application.use_cases.caller import Caller
 from domain.connections import ConnectionId, ProcessId
+from domain.errors import Unavailable
 from domain.identity import User, UserNotFound
+from domain.messages import Message
 from domain.rooms import (
     InvalidRoomName,
     MemberNotFound,
@@ -214,3 +216,107 @@ async def test_a_user_who_was_disabled_meanwhile_changes_nothing(
 async def test_a_room_that_does_not_exist_is_not_found(world: World, ada: Caller) -> None:
     with pytest.raises(RoomNotFound):
         await world.container.get_room()(ada, a_room_id())
+
+
+# --- deletion -----------------------------------------------------------------------------------
+
+
+async def messages_of(world: World, room: Room) -> list[Message]:
+    history = await world.container.message_history().after(room.id, 0, limit=10)
+    return list(history.messages)
+
+
+async def audited(world: World, action: str) -> int:
+    return [entry.action for entry in world.audit_entries()].count(action)
+
+
+@pytest.mark.parametrize("kind", RoomKind)
+async def test_the_owner_deletes_a_room(
+    world: World, ada: Caller, bob: Caller, kind: RoomKind
+) -> None:
+    room = await world.container.create_room()(ada, RoomName("Tea"), kind)
+    if kind is RoomKind.PRIVATE:
+        await world.container.add_member()(ada, room.id, bob.user_id)
+    delete = world.container.delete_room()
+
+    with pytest.raises(NotTheOwner):
+        await delete(bob, room.id)
+    await delete(ada, room.id)
+
+    for use_case in (world.container.get_room(), delete):
+        with pytest.raises(RoomNotFound):
+            await use_case(ada, room.id)
+    with pytest.raises(RoomNotFound):
+        await world.container.send_message()(ada, room.id, "Hello")
+    assert await audited(world, "rooms.deleted") == 1
+
+
+async def test_to_others_a_private_room_does_not_exist_when_they_would_delete_it(
+    world: World, ada: Caller
+) -> None:
+    room = await a_private_room(world, ada)
+    admin, _ = await world.log_in_as(await world.given(a_user(is_admin=True)))
+    for caller in (await a_caller(world), admin):
+        with pytest.raises(RoomNotFound):
+            await world.container.delete_room()(caller, room.id)
+
+
+async def test_an_administrator_deletes_an_open_room(world: World, ada: Caller) -> None:
+    room = await world.container.create_room()(ada, RoomName("Lobby"), RoomKind.OPEN)
+    admin, _ = await world.log_in_as(await world.given(a_user(is_admin=True)))
+
+    await world.container.delete_room()(admin, room.id)
+
+    with pytest.raises(RoomNotFound):
+        await world.container.get_room()(ada, room.id)
+
+
+async def test_the_messages_of_a_deleted_room_are_deleted_when_none_can_follow(
+    world: World, ada: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room, other = [await a_private_room(world, ada) for _ in range(2)]
+    for each in (room, other):
+        await world.container.send_message()(ada, each.id, "Hello")
+    await world.container.delete_room()(ada, room.id)
+    purge = world.container.purge_rooms()
+
+    assert await purge() == 0  # one may still be on its way
+    await world.pass_time(minutes=6)
+    with monkeypatch.context() as patch:
+        patch.setattr(world.container.message_history(), "delete", unavailable)
+        with pytest.raises(Unavailable):
+            await purge()
+    assert len(await messages_of(world, room)) == 1
+    assert [await purge() for _ in range(2)] == [1, 0]
+    assert await messages_of(world, room) == []
+    assert len(await messages_of(world, other)) == 1
+
+
+async def unavailable(*_: object) -> None:
+    raise Unavailable("MongoDB")
+
+
+async def test_a_private_room_is_deleted_when_its_last_member_leaves(
+    world: World, ada: Caller, bob: Caller
+) -> None:
+    room = await a_private_room(world, ada, bob)
+    await world.container.send_message()(ada, room.id, "Hello")
+    for member in (ada, bob):
+        assert await audited(world, "rooms.deleted") == 0
+        await world.container.remove_member()(member, room.id, member.user_id)
+
+    assert await audited(world, "rooms.deleted") == 1
+    await world.pass_time(minutes=6)
+    assert await world.container.purge_rooms()() == 1
+
+
+async def test_a_private_room_is_deleted_together_with_its_last_member(
+    world: World, ada: Caller
+) -> None:
+    await a_private_room(world, ada)
+    admin, _ = await world.log_in_as(await world.given(a_user(is_admin=True)))
+
+    await world.container.delete_user()(admin, ada.user_id)
+
+    await world.pass_time(minutes=6)
+    assert await world.container.purge_rooms()() == 1
