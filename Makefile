@@ -49,7 +49,7 @@ WHOLE := $(shell test -e .venv/ready && grep -qsF "$$(pwd -P)/.venv/bin/python" 
 	@{ $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION) && \
 	  eval "$$($(BIN)/python .ci/uv_environment.py)" && \
 	  $(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements-dev.lock && \
-	  $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .; } || \
+	  $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --build-constraints requirements-build.lock --editable .; } || \
 	  { echo "Portico: the installation failed for the reason above; the next make begins anew"; exit 1; }
 	@touch $@
 
@@ -60,6 +60,7 @@ lock: ## Lock the newest dependencies that pyproject.toml allows
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --extra tracing pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -c requirements.lock pyproject.toml --group local --group lint --group test -o requirements-dev.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -c requirements-dev.lock pyproject.toml --group bench -o requirements-bench.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --group build -o requirements-build.lock
 
 ##@ Keep the code clean
 format: .venv/ready ## Format the code and fix what can be fixed

@@ -26,6 +26,7 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.timeout(300)  # a machine without a cache of uv fetches every wheel
 
 ROOT = Path(__file__).parents[2]
+BUILD = ROOT / "requirements-build.lock"
 PACKAGES = ("domain", "application", "adapters", "entrypoints", "local_stack", "migrations")
 PASSWORD = "correct horse battery staple"
 
@@ -72,7 +73,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for command in (
         ("venv", "--quiet", "--python", sys.executable, str(programs.parent)),
         ("pip", "sync", *into, "--require-hashes", str(ROOT / "requirements.lock")),
-        ("pip", "install", *into, "--no-deps", str(source)),
+        ("pip", "install", *into, "--no-deps", *("--build-constraints", str(BUILD)), str(source)),
     ):
         ran = subprocess.run([uv, *command], check=False, capture_output=True, text=True)  # noqa: S603 - ours
         assert ran.returncode == 0, ran.stderr

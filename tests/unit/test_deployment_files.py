@@ -1,6 +1,7 @@
 """`compose.yaml` and `Containerfile` are safe by default; `make lint` says whether they are valid."""
 
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,23 @@ def test_secrets_are_never_overwritten(directory: Path, tmp_path: Path) -> None:
 def test_the_api_stops_before_it_is_killed() -> None:
     """The times of docs/operations.md add up to less than what the engine waits."""
     assert int(SERVICES["api"]["stop_grace_period"].removesuffix("s")) >= 45
+
+
+def test_the_image_has_nothing_whose_hash_is_not_locked() -> None:
+    """Not even what builds the wheel: pip would fetch that itself, unless it is there and not isolated."""
+    text = (ROOT / "Containerfile").read_text().replace("\\\n", "")
+    installed = re.findall(r"pip install ([^&\n]+)", text)
+    builders = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+    assert len(installed) == 3
+    for options in installed:
+        words = options.split()
+        if "./source" in words:
+            assert {"--no-deps", "--no-build-isolation"} <= {*words}
+        else:
+            assert "--require-hashes" in words
+            assert (ROOT / words[-1]).is_file()
+    assert builders["dependency-groups"]["build"] == builders["build-system"]["requires"]
 
 
 def test_no_name_of_a_registry_is_committed() -> None:
