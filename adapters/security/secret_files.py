@@ -59,6 +59,8 @@ def _contents() -> Mapping[str, str]:
         "seaweedfs_identities": json.dumps({"identities": [identity]}),
         "seaweedfs_security": _seaweedfs_security(),
         "administrator_password": secrets.token_hex(12),
+        "metrics_token": secrets.token_hex(_BYTES),
+        "grafana_password": secrets.token_hex(12),
     }
 
 

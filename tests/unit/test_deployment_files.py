@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES: Mapping[str, Mapping[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+OBSERVERS = {name for name, service in SERVICES.items() if service.get("profiles") == ["observe"]}
+MONITORING = ROOT / "docs" / "monitoring"
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -37,18 +39,78 @@ def test_every_container_has_few_rights_and_bounds(name: str) -> None:
         assert service["stop_grace_period"]
 
 
-def test_only_the_api_and_the_store_are_published_and_only_on_this_host() -> None:
+def test_only_the_api_the_store_and_grafana_are_published_and_only_on_this_host() -> None:
     published = {
         name: port for name, service in SERVICES.items() for port in service.get("ports", ())
     }
 
-    assert set(published) == {"api", "seaweedfs"}
+    assert set(published) == {"api", "seaweedfs", "grafana"}
+    assert {"prometheus", "grafana"} == OBSERVERS
     assert all(
         re.fullmatch(r"\$\{\w+:-127\.0\.0\.1:\d+\}:\d+", port) for port in published.values()
     )
-    reached_from_outside = {n for n, s in SERVICES.items() if "outside" in s.get("networks", ())}
-    assert reached_from_outside == set(published)
-    assert {n for n, net in COMPOSE["networks"].items() if not net.get("internal")} == {"outside"}
+    open_networks = {n for n, net in COMPOSE["networks"].items() if not net.get("internal")}
+    assert {n for n, s in SERVICES.items() if open_networks & {*s["networks"]}} == set(published)
+
+
+def neighbours(name: str) -> set[str]:
+    """Return the services that can reach one."""
+    networks = {*SERVICES[name]["networks"]}
+    return {other for other, s in SERVICES.items() if networks & {*s["networks"]}} - {name}
+
+
+def test_only_portico_reaches_its_servers() -> None:
+    """The parts of SeaweedFS take gRPC of everybody; the others should not have to rely on their passwords."""
+    assert neighbours("seaweedfs") == {*OURS}
+    for server in ("postgres", "valkey", "mongo"):
+        assert neighbours(server) <= {*OURS, "postgres", "valkey", "mongo"}
+
+
+def test_prometheus_scrapes_every_process_with_the_token_and_knows_the_alerts() -> None:
+    configuration = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
+    (job,) = configuration["scrape_configs"]
+    secret = job["authorization"]["credentials_file"].removeprefix("/run/secrets/")
+    ports = {name: each["port"] for each in job["dns_sd_configs"] for name in each["names"]}
+
+    # Of a name, every container: there are two beats, and only one of them leads.
+    assert {each["type"] for each in job["dns_sd_configs"]} == {"A"}
+    assert ports == {"api": 8000, "worker": 9100, "beat": 9100}
+    for name in ports:
+        settings = SERVICES[name]["environment"]
+        assert settings["PORTICO_METRICS_PORT"] == "9100"
+        assert settings["PORTICO_METRICS_HOST"] == "0.0.0.0"  # noqa: S104 - of a container
+        assert settings["PORTICO_METRICS_TOKEN_FILE"] == f"/run/secrets/{secret}"
+        assert name in neighbours("prometheus")
+    assert secret in SERVICES["prometheus"]["secrets"]
+    assert [(MONITORING / file).is_file() for file in configuration["rule_files"]] == [True]
+
+
+def test_grafana_has_the_dashboard_and_no_default_password() -> None:
+    grafana = SERVICES["grafana"]
+    mounts = {each["target"]: each for each in grafana["volumes"] if isinstance(each, dict)}
+    provisioned = {
+        target.split("/")[4]: yaml.safe_load((ROOT / each["source"]).read_text())
+        for target, each in mounts.items()
+        if target.startswith("/etc/grafana/provisioning/")
+    }
+    (source,) = provisioned["datasources"]["datasources"]
+    (provider,) = provisioned["dashboards"]["providers"]
+
+    assert urlsplit(source["url"]).hostname in neighbours("grafana") & OBSERVERS
+    assert source["isDefault"] is True
+    shown = mounts[f"{provider['options']['path']}/portico.json"]
+    assert (ROOT / shown["source"]).samefile(MONITORING / "dashboard.json")
+    password = grafana["environment"]["GF_SECURITY_ADMIN_PASSWORD__FILE"]
+    assert password.removeprefix("/run/secrets/") in grafana["secrets"]
+
+
+def test_files_that_are_mounted_from_this_tree_exist_and_cannot_be_changed() -> None:
+    for service in SERVICES.values():
+        for volume in service.get("volumes", ()):
+            if isinstance(volume, dict):
+                assert volume["read_only"] is True
+                assert volume["bind"] == {"create_host_path": False}
+                assert "secrets" in volume["source"] or (ROOT / volume["source"]).exists()
 
 
 def test_every_process_runs_from_the_same_image() -> None:
