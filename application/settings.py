@@ -233,8 +233,8 @@ class MongoSettings:
     """MongoDB, for documents and the audit log."""
     database: DatabaseName = "portico"
     """Name of the MongoDB database."""
-    timeout: Timeout = timedelta(seconds=1.5)
-    """Time limit for connecting and for each operation."""
+    timeout: Timeout = timedelta(seconds=1.4)
+    """Time limit for connecting and for each operation; half a second more if the server is not there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

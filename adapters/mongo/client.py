@@ -22,7 +22,8 @@ MongoSession: TypeAlias = AsyncIOMotorClientSession
 def mongo_client(settings: MongoSettings) -> MongoClient:
     """Return a client that connects when it is first used, in the event loop that uses it.
 
-    `settings.timeout` bounds every operation as a whole: choosing a server, connecting, waiting, retrying.
+    `settings.timeout` bounds every operation as a whole: choosing a server, connecting, waiting, retrying. While no
+    server is there the driver looks at its clock every half second only (`MIN_HEARTBEAT_INTERVAL`).
     """
     milliseconds = round(settings.timeout.total_seconds() * 1000)
     return AsyncIOMotorClient(
