@@ -1,7 +1,8 @@
 """Servers that fail while clients use everything, and what the clients see of it.
 
-An API, a worker and a beat reach each server through a link that a test can break (`tests/support/link.py`).
-`make faults` is the long form: every fault of every server, for longer, with the table of `docs/faults.md`.
+An API, a worker and a beat reach each server through a link that a test can break (`tests/support/link.py`), and
+servers of the run's own can be killed too (`tests/faults/servers.py`). `make faults` is the long form: every fault of
+every server, for longer, with the table of `docs/faults.md`.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import asyncpg
@@ -19,7 +21,8 @@ import httpx
 from local_stack.servers import choose_ports
 from tests.e2e.command import Started, portico, starting
 from tests.e2e.fleet import answers, variables_of
-from tests.faults.load import EXPECTED, NEEDS, Answer, Load
+from tests.faults.load import CLIENTS, NEEDS, REFUSED, Answer, Load
+from tests.faults.servers import Breakable
 from tests.support.link import Link, link_to
 from tests.support.servers import Servers
 
@@ -31,25 +34,26 @@ _VARIABLES = {
     "broker": "PORTICO_BROKER_URL",
 }
 SERVERS = tuple(_VARIABLES)
+QUIET = 1.5
 RECOVERY = 3.0
 """Seconds after which everything works again, once the server is back."""
 
 
-async def refuse(link: Link, seconds: float) -> None:
-    """Take no connection, and end those that there are, as a server does that is stopped."""
+async def refuse(link: Link, _: Breakable | None, seconds: float) -> None:
+    """Take no connection, and end those that there are, as a host does whose server is stopped."""
     await link.cut()
     await asyncio.sleep(seconds)
     await link.mend()
 
 
-async def black_hole(link: Link, seconds: float) -> None:
-    """Take connections and bytes, and answer nothing, as a host does that hangs."""
+async def black_hole(link: Link, _: Breakable | None, seconds: float) -> None:
+    """Take connections and bytes, and deliver nothing, as a network does that fails."""
     link.freeze()
     await asyncio.sleep(seconds)
     link.thaw()
 
 
-async def reset(link: Link, seconds: float) -> None:
+async def reset(link: Link, _: Breakable | None, seconds: float) -> None:
     """Reset all connections ten times a second, as a firewall does that forgets."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -57,10 +61,28 @@ async def reset(link: Link, seconds: float) -> None:
         await asyncio.sleep(0.1)
 
 
-FAULTS: Mapping[str, Callable[[Link, float], Awaitable[None]]] = {
+async def pause(_: Link, server: Breakable | None, seconds: float) -> None:
+    """Stop the processes of the server, which do afterwards what they were asked meanwhile."""
+    assert server is not None
+    server.pause()
+    await asyncio.sleep(seconds)
+    server.resume()
+
+
+async def kill(_: Link, server: Breakable | None, seconds: float) -> None:
+    """Kill the processes of the server, and start it again with its data."""
+    assert server is not None
+    await server.kill()
+    await asyncio.sleep(seconds)
+    await server.start()
+
+
+FAULTS: Mapping[str, Callable[[Link, Breakable | None, float], Awaitable[None]]] = {
     "refuse": refuse,
     "black hole": black_hole,
     "reset": reset,
+    "SIGSTOP": pause,
+    "SIGKILL": kill,
 }
 
 
@@ -70,33 +92,36 @@ class Product:
 
     load: Load
     links: Mapping[str, Link]
+    breakable: Mapping[str, Breakable]
     variables: Mapping[str, str]
     noted: Path
     processes: Sequence[Started]
 
     async def outcome_of(self, server: str, fault: str, *, seconds: float) -> "Outcome":
-        """Break the link to a server for some seconds, and wait until all is well again."""
-        before = self.load.since(time.monotonic() - 5)
+        """Break a server, or the link to it, for some seconds, and wait until all is well again."""
+        before = self.load.since(time.monotonic() - QUIET)
         began = time.monotonic()
-        await FAULTS[fault](self.links[server], seconds)
+        await FAULTS[fault](self.links[server], self.breakable.get(server), seconds)
         back = time.monotonic()
         recovered = await self._recovered(back)
         during = [answer for answer in self.load.since(began) if answer.at < back + recovered]
         return Outcome(server, fault, before, during, recovered)
 
     async def _recovered(self, back: float) -> float:
-        """Return after how many seconds there was no failure for a second and a half."""
-        quiet, limit = 1.5, 30.0
+        """Return after how many seconds nothing failed for `QUIET` seconds."""
+        limit = 30.0
         while True:
-            failed = [a.at for a in self.load.since(back) if a.status not in {200, 201, 401, 409}]
+            failed = [a.at for a in self.load.since(back) if a.status == 503 or not a.is_expected]
             last = max(failed, default=back)
-            if time.monotonic() - last > quiet or time.monotonic() - back > limit:
+            if time.monotonic() - last > QUIET or time.monotonic() - back > limit:
                 return last - back
             await asyncio.sleep(0.05)
 
     async def check(self) -> None:
         """Raise `AssertionError` if anything is lost, done twice or left open."""
         await self.load.stop()
+        seen = {(answer.action, answer.status) for answer in self.load.answers}
+        assert {("demoted", 403), ("revoked", 401)} <= seen, "nobody tried what they may not do"
         async with httpx.AsyncClient(base_url=self.load.api, timeout=30) as http:
             tokens = await self.load.tokens(http)
             http.headers["Authorization"] = f"Bearer {tokens['accessToken']}"
@@ -205,8 +230,7 @@ class Outcome:
         return [
             answer
             for answer in self.during
-            if answer.status not in EXPECTED
-            or (answer.action == "revoked" and answer.status == 200)
+            if not answer.is_expected
             or answer.seconds > (20 if answer.action == "complete" else longest)
             or (answer.status == 503 and self.server not in NEEDS[answer.action])
         ]
@@ -216,8 +240,9 @@ class Outcome:
         statuses = Counter(
             "2xx" if answer.status in {200, 201} else "503" if answer.status == 503 else "other"
             for answer in self.during
-            if answer.action != "revoked"
+            if answer.action not in REFUSED
         )
+        allowed = sum(a.action in REFUSED and a.status == 200 for a in self.during)
         spared = [a.seconds for a in self.during if self.server not in NEEDS[a.action]]
         slowest = max(answer.seconds for answer in self.during if answer.action != "complete")
         cells = (
@@ -228,13 +253,14 @@ class Outcome:
             f"{slowest:.2f}",
             f"{max(spared):.2f}" if spared else "",
             f"{self.recovered:.1f}",
+            str(allowed),
         )
         return f"| {' | '.join(cells)} |"
 
 
 HEAD = (
     "| server | fault | before, p99 (s) | 2xx | 503 | other | slowest (s) | slowest that does not need it (s) "
-    "| recovered after (s) |\n|" + " --- |" * 9
+    "| recovered after (s) | wrongly allowed |\n|" + " --- |" * 10
 )
 
 
@@ -244,8 +270,19 @@ def _p99(answers: Sequence[Answer]) -> float:
 
 
 @asynccontextmanager
-async def product(servers: Servers, directory: Path, *, worker: int) -> AsyncIterator[Product]:
-    """Start an API, a worker and a beat behind links, and a load; yield once all of it works."""
+async def product(
+    servers: Servers,
+    directory: Path,
+    *,
+    worker: int,
+    broker_url: str | None = None,
+    breakable: Mapping[str, Breakable] = MappingProxyType({}),
+) -> AsyncIterator[Product]:
+    """Start an API, a worker and a beat behind links, and a load; yield once all of it works.
+
+    Without `broker_url` the broker is the same Redis behind another link. `breakable` are the servers that may be
+    killed.
+    """
     noted = directory / "noted"
     variables = await asyncio.to_thread(
         variables_of,
@@ -258,8 +295,7 @@ async def product(servers: Servers, directory: Path, *, worker: int) -> AsyncIte
         PORTICO_FILES_MOST_PENDING="100000",
         PYTHONPATH=str(Path(__file__).parents[2]),
     )
-    # The broker is the same server: the link in front of it is another one.
-    variables["PORTICO_BROKER_URL"] = variables["PORTICO_REDIS_URL"]
+    variables["PORTICO_BROKER_URL"] = broker_url or variables["PORTICO_REDIS_URL"]
     variables["PORTICO_S3_PUBLIC_URL"] = variables["PORTICO_S3_URL"]
     [port] = choose_ports(("api",), {}).values()
     async with AsyncExitStack() as links:
@@ -286,7 +322,8 @@ async def product(servers: Servers, directory: Path, *, worker: int) -> AsyncIte
             await load.prepare(str(noted))
             await asyncio.to_thread(beat.wait_until, noted.exists)
             load.start()
-            await asyncio.sleep(2)
+            await asyncio.sleep(QUIET)
+            await asyncio.to_thread(api.wait_until, lambda: len(load.answers) > 2 * CLIENTS)
             known = variables | {"DIRECT": variables["PORTICO_POSTGRES_URL"]}
-            yield Product(load, laid, known, noted, (api, worker_process, beat))
+            yield Product(load, laid, breakable, known, noted, (api, worker_process, beat))
             await load.stop()

@@ -62,6 +62,8 @@ class Link:
     def reset(self) -> None:
         """Reset every connection (RST); new ones are taken."""
         for transport in self._transports:
+            if transport.is_closing():
+                continue
             raw: socket.socket = transport.get_extra_info("socket")
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             transport.abort()
