@@ -21,6 +21,7 @@ from entrypoints.http.tracing import TracedApp
 from entrypoints.realtime.app import Realtime
 from entrypoints.socketio.metrics import Metrics
 from entrypoints.socketio.router import SocketRouter
+from entrypoints.tracing import Traces, follow_servers
 
 
 class Api:
@@ -52,21 +53,20 @@ def create_api(
     `UndeclaredEvent` if something does not declare who may use it.
     """
     http = create_app(settings, container=container, routers=routers)
-    realtime = Realtime(http, routers=socket_routers, metrics=metrics)
+    traces = _traces(http.state.container)
+    realtime = Realtime(http, routers=socket_routers, metrics=metrics, traces=traces)
     http.state.companion = realtime
-    return Api(http, realtime, _traced(http))
+    return Api(http, realtime, http if traces is None else TracedApp(http, traces))
 
 
-def _traced(http: FastAPI) -> ASGIApp:
-    """Return the application with a span around each request, if there are traces; they end with its container."""
-    container: Container = http.state.container
+def _traces(container: Container) -> Traces | None:
+    """Return the traces of this process, if there are to be any; they end with its container."""
     traces = bootstrap.traces(container.settings(), "api")
-    if traces is None:
-        return http
-    if container.settings().stores is Stores.SERVERS:
-        traces.follow_statements(container.engine())
-    container.opened().push_async_callback(asyncio.to_thread, traces.close)
-    return TracedApp(http, traces)
+    if traces is not None:
+        if container.settings().stores is Stores.SERVERS:
+            follow_servers(traces, container)
+        container.opened().push_async_callback(asyncio.to_thread, traces.close)
+    return traces
 
 
 class _HandshakeSend:

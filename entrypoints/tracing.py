@@ -1,8 +1,10 @@
-"""What `bootstrap.start_traces` returns, as entrypoints see it."""
+"""What `bootstrap.traces` returns, as entrypoints see it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
+
+from bootstrap import Container
 
 
 class Traces(Protocol):
@@ -13,12 +15,16 @@ class Traces(Protocol):
     ) -> AbstractContextManager[Any]:
         """Be in a span of OpenTelemetry while the block runs: a child of the one in `carrier`, or of the current one.
 
-        The kind is `server`, `consumer`, `producer` or `internal`.
+        The kind is `server`, `consumer`, `producer`, `client` or `internal`.
         """
         ...
 
-    def fail(self, span: Any, why: str) -> None:  # noqa: ANN401 - of OpenTelemetry
-        """Mark a span as failed."""
+    def fail(self, why: str) -> None:
+        """Mark the current span as failed."""
+        ...
+
+    def spans_of(self, system: str) -> Callable[[str], AbstractContextManager[object]]:
+        """Return what makes a span for a call to another system, within a span that is recorded."""
         ...
 
     def follow_statements(self, engine: Any) -> None:  # noqa: ANN401 - the engine of the container
@@ -28,3 +34,10 @@ class Traces(Protocol):
     def close(self) -> None:
         """Send what was recorded. It may take some seconds."""
         ...
+
+
+def follow_servers(traces: Traces, container: Container) -> None:
+    """Have a span for each statement, command and call that goes to PostgreSQL, Redis or S3 within a recorded span."""
+    traces.follow_statements(container.engine())
+    container.redis().span_of = traces.spans_of("redis")
+    container.s3().span_of = traces.spans_of("s3")

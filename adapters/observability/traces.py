@@ -4,8 +4,8 @@ Spans are ours: an instrumentation of FastAPI costs 100 microseconds a request a
 Names are templates, and no attribute has what a client sent.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,9 @@ _KINDS: Mapping[str, SpanKind] = {
     "client": SpanKind.CLIENT,
     "internal": SpanKind.INTERNAL,
 }
+
+
+_NOTHING = nullcontext()
 
 
 def can_trace() -> bool:
@@ -61,15 +64,24 @@ class Traces:
             yield span
         except BaseException as error:
             # Neither its text nor its traceback: they may hold secrets.
-            self.fail(span, type(error).__name__)
+            span.set_status(Status(StatusCode.ERROR, type(error).__name__))
             raise
         finally:
             detach(token)
             span.end()
 
-    def fail(self, span: Span, why: str) -> None:
-        """Mark a span as failed."""
-        span.set_status(Status(StatusCode.ERROR, why))
+    def fail(self, why: str) -> None:
+        """Mark the current span as failed."""
+        trace.get_current_span().set_status(Status(StatusCode.ERROR, why))
+
+    def spans_of(self, system: str) -> Callable[[str], AbstractContextManager[object]]:
+        """Return what makes a span for a call to another system, within a span that is recorded."""
+
+        def span_of(operation: str) -> AbstractContextManager[object]:
+            is_recorded = trace.get_current_span().is_recording()
+            return self.span(f"{system} {operation}", "client") if is_recorded else _NOTHING
+
+        return span_of
 
     def follow_statements(self, engine: AsyncEngine) -> None:
         """Have a span for each statement within a span that is recorded. Parameters are not in it."""

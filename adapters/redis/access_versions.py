@@ -73,7 +73,8 @@ class RedisAccessVersions(AccessVersions):
         self._fetched = Batch(self._snapshots)
 
     async def fetch(self, user_id: UserId, session_id: SessionId) -> AccessSnapshot:
-        return await self._fetched((user_id, session_id))
+        with self._client.span_of("access_versions_fetch"):
+            return await self._fetched((user_id, session_id))
 
     async def fetch_many(
         self, callers: Sequence[tuple[UserId, SessionId]]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from typing import Generic, TypeVar
 
 Question = TypeVar("Question")
@@ -31,8 +32,9 @@ class Batch(Generic[Question, Answer]):
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._asked.append((question, answer))
         if self._answering is None:
-            # It starts after the tasks that are ready now, and collects all their questions.
-            self._answering = asyncio.create_task(self._answer())
+            # It starts after the tasks that are ready now, and collects all their questions. So it is no part of what
+            # the first caller does, such as its trace.
+            self._answering = asyncio.create_task(self._answer(), context=Context())
         return answer
 
     async def _answer(self) -> None:

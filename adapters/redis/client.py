@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from typing import ClassVar, Protocol, TypeAlias, TypeVar
 
@@ -48,11 +48,33 @@ Command: TypeAlias = tuple[str | int, ...]
 """A command and its arguments. The first key is the second of them, or the fourth of a script."""
 
 
+SpanOf: TypeAlias = Callable[[str], AbstractContextManager[object]]
+"""Returns what is around a command, such as a span, by the name of the command or script."""
+
+_NOTHING = nullcontext()
+
+
+def no_span(name: str) -> AbstractContextManager[object]:  # noqa: ARG001 - of any
+    """Return what does nothing."""
+    return _NOTHING
+
+
+script_names: dict[str | int, str] = {}
+"""The names of scripts, by those under which servers cache them."""
+
+
+def name_of(args: tuple[str | int, ...]) -> str:
+    """Return the name of a script, or of another command."""
+    return script_names.get(args[1], "EVALSHA") if args[0] == "EVALSHA" else str(args[0])
+
+
 class RedisServers(Protocol):
     """What adapters ask of Redis, be it one server or many that share the keys."""
 
     run_id: ClassVar[str]
     """Name of the Lua part that says which run of a server answers."""
+    span_of: SpanOf
+    """What is around `execute`. The kept connection serves several callers at once, each with a span of its own."""
 
     @property
     def is_encrypted(self) -> bool:
@@ -100,6 +122,7 @@ class RedisClient(Redis):
         self.auto_close_connection_pool = True
         self._timeout = timeout.total_seconds()
         self._held: AbstractConnection | None = None
+        self.span_of: SpanOf = no_span
 
     @property
     def is_encrypted(self) -> bool:
@@ -131,7 +154,8 @@ class RedisClient(Redis):
 
     async def execute(self, *args: str | int) -> object:
         """Execute a command and return the answer as the server gives it, at half the cost of `execute_command`."""
-        return await self._execute(_ask, args)
+        with self.span_of(name_of(args)):
+            return await self._execute(_ask, args)
 
     async def execute_each(self, commands: Sequence[Command]) -> list[object]:
         """Execute commands in one round trip, and return the answer of each, or its error."""

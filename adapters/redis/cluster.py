@@ -13,7 +13,15 @@ from urllib.parse import urlsplit, urlunsplit
 from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError, ResponseError
 
-from adapters.redis.client import Command, RedisClient, redis_client, unavailable_when_down
+from adapters.redis.client import (
+    Command,
+    RedisClient,
+    SpanOf,
+    name_of,
+    no_span,
+    redis_client,
+    unavailable_when_down,
+)
 from application.settings import RedisSettings
 from domain.errors import Unavailable
 
@@ -38,6 +46,7 @@ class RedisClusterClient:
         self._url = urlsplit(urls[0])
         self._settings = settings
         self._timeout = settings.timeout.total_seconds()
+        self.span_of: SpanOf = no_span
         self._clients: dict[_Address, RedisClient] = {}
         self._first = [self._client_of(_address(url)) for url in urls]
         self._masters: list[RedisClient | None] = []
@@ -62,7 +71,8 @@ class RedisClusterClient:
 
     async def execute(self, *args: str | int) -> object:
         """Execute a command where its first key is."""
-        return await self._execute(RedisClient.execute, args)
+        with self.span_of(name_of(args)):
+            return await self._execute(RedisClient.execute, args)
 
     async def execute_held(self, *args: str | int) -> object:
         """Execute a command over the kept connection to the master of its first key; one call at a time."""

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from redis.exceptions import NoScriptError
 
-from adapters.redis.client import Command, RedisServers
+from adapters.redis.client import Command, RedisServers, script_names
 from domain.instants import from_microseconds, to_microseconds
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -25,6 +25,7 @@ class Script:
         self._text = "\n".join(package.joinpath(f"{part}.lua").read_text("utf-8") for part in parts)
         # The name under which the server caches a script; no secret depends on it.
         self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
+        script_names[self._sha] = parts[-1]
         self._execute: Callable[..., Awaitable[object]] = (
             client.execute_held if held else client.execute
         )

@@ -1,9 +1,10 @@
 """The connection to S3. Only this module knows how it is reached."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import Callable
+from contextlib import AbstractContextManager, AsyncExitStack
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from application.settings import S3Settings
@@ -20,12 +21,17 @@ class S3Client:
     def __init__(self, settings: S3Settings) -> None:
         self.bucket = settings.bucket
         self._settings = settings
+        self.span_of: Callable[[str], AbstractContextManager[object]] | None = None
+        """Returns what is around each call to the store, such as a span, by the name of the method."""
         self._opened = AsyncExitStack()
         self._opening: dict[str | None, asyncio.Task[BotoClient]] = {}
 
     async def get(self) -> "BotoClient":
         """Return the client. Of many first callers one makes it, and finishes even if it is cancelled."""
-        return await self._get(self._settings.url)
+        client = await self._get(self._settings.url)
+        return (
+            client if self.span_of is None else cast("BotoClient", _Spanned(client, self.span_of))
+        )
 
     async def signer(self) -> "BotoClient":
         """Return the client that signs for browsers: they may know the store under another address."""
@@ -47,6 +53,25 @@ class S3Client:
         return await self._opened.enter_async_context(
             session.client("s3", endpoint_url=url, config=config)
         )
+
+
+class _Spanned:
+    """Calls methods of a client within spans. The driver's own hooks do not hear of calls that are given up."""
+
+    def __init__(
+        self, client: "BotoClient", span_of: Callable[[str], AbstractContextManager[object]]
+    ) -> None:
+        self._client = client
+        self._span_of = span_of
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - of the driver
+        method = getattr(self._client, name)
+
+        async def call(**parameters: object) -> object:
+            with self._span_of(name):
+                return await method(**parameters)
+
+        return call
 
 
 def _prepare(settings: S3Settings) -> "tuple[Session, AioConfig]":

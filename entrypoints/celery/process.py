@@ -12,7 +12,7 @@ from application.settings import Settings, Stores
 from bootstrap import Container
 from entrypoints.celery.asynchronous.resources import Resource
 from entrypoints.server_addresses import settings_here
-from entrypoints.tracing import Traces
+from entrypoints.tracing import Traces, follow_servers
 
 
 @cache
@@ -48,6 +48,6 @@ async def container() -> AsyncIterator[Container]:
     """Open the container of this process."""
     built = bootstrap.build_without_keys(process_settings(), measured.metrics)
     if measured.traces is not None:
-        measured.traces.follow_statements(built.engine())
+        follow_servers(measured.traces, built)
     async with bootstrap.running(built) as opened:
         yield opened

@@ -37,4 +37,4 @@ class TracedApp:
                     }
                 )
                 if status >= _FAULT_OF_OURS:
-                    self._traces.fail(span, f"{status}")
+                    self._traces.fail(f"{status}")

@@ -24,6 +24,7 @@ from entrypoints.realtime.sweeper import Sweeper
 from entrypoints.socketio.manager import ChannelManager
 from entrypoints.socketio.metrics import Metrics
 from entrypoints.socketio.router import SocketRouter
+from entrypoints.tracing import Traces
 
 _LAST_HANDLERS = 2.0
 """Seconds that handlers of `disconnect` have when the process stops."""
@@ -38,6 +39,7 @@ class Realtime:
         *,
         routers: Iterable[SocketRouter] = (),
         metrics: Metrics | None = None,
+        traces: Traces | None = None,
     ) -> None:
         """Serve our events and those of `routers` with the container of `app`; raise `UndeclaredEvent`."""
         container: Container = app.state.container
@@ -46,7 +48,7 @@ class Realtime:
             settings.http,
             routers=routers,
             client_manager=ChannelManager(container.event_emitter()),
-            metrics=metrics or SocketMetrics(container.metrics()),
+            metrics=metrics or SocketMetrics(container.metrics(), traces),
             app=app,
         )
         self.local = LocalConnections(self.sio, ProcessId(container.ids().new().hex))

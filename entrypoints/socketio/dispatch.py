@@ -250,9 +250,25 @@ class Dispatcher(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio
         ack_id: int | None,
     ) -> None:
         """Run a handler, then complete the ack; after a failure with the error, which is an event of its own too."""
-        started = perf_counter()
+        name: str = data[0] if planned is None else planned.registration.event
+        if planned is None and not self._is_registered(name, namespace):
+            name = "*"  # clients choose the name; only declared names are counted
+        with self.metrics.handling(namespace, name):
+            started = perf_counter()
+            code = await self._complete(planned, sid, eio_sid, data, namespace, ack_id)
+            self.metrics.handled(namespace, name, perf_counter() - started, code)
+
+    async def _complete(  # noqa: PLR0917  as above
+        self,
+        planned: PlannedHandler | None,
+        sid: str,
+        eio_sid: str,
+        data: list[Any],
+        namespace: str,
+        ack_id: int | None,
+    ) -> int | None:
+        """Return the code of a failure, or None."""
         event: str = data[0]
-        code: int | None = None
         try:
             if planned is not None:
                 arguments = (Arguments if type(data) is BinaryData else tuple)(data[1:])
@@ -266,12 +282,9 @@ class Dispatcher(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio
                 await self._send_ack(eio_sid, namespace, ack_id, result)
         except Exception as error:  # noqa: BLE001  it is logged unless an exception handler expects it
             failure = self._failure(error, event, sid, namespace)
-            code = failure.code
             await self._send_error(eio_sid, namespace, ack_id, envelope(event, failure))
-        name = event if planned is None else planned.registration.event
-        if planned is None and not self._is_registered(event, namespace):
-            name = "*"  # clients choose the name; only declared names are counted
-        self.metrics.handled(namespace, name, perf_counter() - started, code)
+            return failure.code
+        return None
 
     def _is_registered(self, event: str, namespace: str) -> bool:
         class_, _ = self._get_namespace_handler(namespace, ())

@@ -1,4 +1,8 @@
-"""The hooks of a server for metrics."""
+"""The hooks of a server for metrics and traces."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+_NOTHING = nullcontext()
 
 
 class Metrics:
@@ -15,6 +19,10 @@ class Metrics:
 
     def disconnected(self, namespace: str, reason: str) -> None:
         """Note that a client has left a namespace."""
+
+    def handling(self, namespace: str, event: str) -> AbstractContextManager[object]:  # noqa: ARG002
+        """Return what is around an event while it is handled, `handled` included; the names are as there."""
+        return _NOTHING
 
     def handled(self, namespace: str, event: str, seconds: float, code: int | None) -> None:
         """Note that an event was handled: for how long, and with which error. Events without a handler are `*`."""

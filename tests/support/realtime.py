@@ -18,6 +18,7 @@ from entrypoints.realtime.security import (
 )
 from entrypoints.socketio.router import SocketRouter
 from entrypoints.socketio.testing import SocketTestClient
+from entrypoints.tracing import Traces
 from entrypoints.wiring import attach
 from tests.support.world import LAPTOP, World
 
@@ -48,11 +49,16 @@ async def guarded(number: int, caller: VerifyPermissionDep) -> list[Any]:
 class Sockets:
     """The real-time API of a world."""
 
-    def __init__(self, world: World, routers: Iterable[SocketRouter] = (fake,)) -> None:
+    def __init__(
+        self,
+        world: World,
+        routers: Iterable[SocketRouter] = (fake,),
+        traces: Traces | None = None,
+    ) -> None:
         self.world = world
         app = FastAPI()  # without routes, which take long to make
         attach(app.state, world.container)
-        self.realtime = Realtime(app, routers=routers)
+        self.realtime = Realtime(app, routers=routers, traces=traces)
         self.sio = self.realtime.sio
         self._stack = AsyncExitStack()
 

@@ -10,8 +10,6 @@ from typing import Any
 import httpx
 import pytest
 import structlog
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -20,7 +18,7 @@ from adapters.observability import traces as adapter
 from adapters.observability.logs import configure_logging
 from adapters.observability.traces import Traces, trace_headers, trace_id
 from application.setting_problems import UnsafeSettings
-from application.settings import Environment, TracesSettings
+from application.settings import Environment
 from entrypoints.api import create_api
 from entrypoints.celery.process import measured
 from entrypoints.celery.tracing import task_context
@@ -28,9 +26,13 @@ from entrypoints.http.envelope import Envelope
 from entrypoints.http.router import Router
 from entrypoints.http.security import PublicRoute
 from entrypoints.http.tracing import TracedApp
+from entrypoints.realtime.security import PublicEvent
+from entrypoints.socketio.router import SocketRouter
+from tests.support.builders import a_user
+from tests.support.realtime import Sockets
+from tests.support.spans import ALWAYS, Recorded
 from tests.support.world import IN_MEMORY, World
 
-ALWAYS = TracesSettings(url="http://127.0.0.1:9", sample=100)
 CALLER = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{CALLER}-b7ad6b7169203331-01"
 
@@ -51,20 +53,26 @@ async def fail() -> Envelope[None]:
     raise RuntimeError("a secret")
 
 
-class Recorded:
-    """The traces of a process that exports its spans into memory."""
+events = SocketRouter(prefix="tests.")
 
-    def __init__(self, settings: TracesSettings) -> None:
-        self._exporter = InMemorySpanExporter()
-        self.traces = Traces(settings, "test", SimpleSpanProcessor(self._exporter))
 
-    def spans(self) -> list[Any]:
-        return [*self._exporter.get_finished_spans()]
+@events.on("echo", dependencies=[PublicEvent])
+async def echo(text: str) -> str:
+    with recorded_now[0].spans_of("redis")("GET"):
+        return text
+
+
+recorded_now: list[Traces] = []
+
+
+@events.on("fail", dependencies=[PublicEvent])
+async def fail_event() -> None:
+    raise RuntimeError("a secret")
 
 
 @pytest.fixture
 def recorded() -> Recorded:
-    return Recorded(ALWAYS)
+    return Recorded()
 
 
 async def get(recorded: Recorded, path: str, **headers: str) -> httpx.Response:
@@ -169,6 +177,27 @@ async def test_statements_are_spans_within_a_trace(recorded: Recorded) -> None:
     assert statement.name == "postgresql SELECT"
     assert statement.parent.span_id == job.context.span_id
     assert "secret" not in statement.to_json()
+
+
+async def test_an_event_is_a_trace_with_the_calls_of_its_handler(
+    recorded: Recorded,
+) -> None:
+    recorded_now[:] = [recorded.traces]
+    world = World()
+    ada = await world.given(a_user())
+    async with (
+        Sockets(world, [events], recorded.traces) as sockets,
+        await sockets.client(ada) as client,
+    ):
+        assert await client.call("tests.echo", "a secret") == "a secret"
+        await client.call("tests.fail")
+
+    call, event, failure = recorded.spans()
+    assert (failure.name, failure.status.description) == ("EVENT tests.fail", "1011")
+    assert (event.name, event.kind, event.parent) == ("EVENT tests.echo", SpanKind.SERVER, None)
+    assert (call.name, call.kind) == ("redis GET", SpanKind.CLIENT)
+    assert call.parent.span_id == event.context.span_id
+    assert "secret" not in recorded.json()
 
 
 def test_outside_of_a_trace_there_is_no_id_and_no_header() -> None:
