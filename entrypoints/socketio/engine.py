@@ -8,12 +8,14 @@ from typing import Any
 
 import engineio
 import structlog
+from engineio.async_drivers import asgi
 from engineio.async_socket import AsyncSocket
 from engineio.exceptions import EngineIOError
 from engineio.packet import CLOSE, MESSAGE, PING, PONG, Packet
 
 from entrypoints.socketio.limits import Limits
 from entrypoints.socketio.metrics import Metrics
+from entrypoints.socketio.protocol import TOO_MANY_FRAMES
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("portico.socketio")
 
@@ -136,17 +138,46 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio has no types
             return await message
 
 
+class WebSocket(asgi.WebSocket):  # type: ignore[misc]
+    """The messages of a connection, which counts that the protocol has cut it."""
+
+    def __init__(self, handler: Any, server: "Engine") -> None:
+        super().__init__(handler, server)
+        self._metrics = server.metrics
+
+    async def wait(self) -> str | bytes:
+        message = await self.asgi_receive()
+        if message["type"] != "websocket.receive":
+            if message.get("reason") == TOO_MANY_FRAMES:
+                self._metrics.dropped(TOO_MANY_FRAMES)
+            raise OSError
+        text = message.get("text")
+        return message["bytes"] if text is None else text  # type: ignore[no-any-return]
+
+
 class Engine(engineio.AsyncServer):  # type: ignore[misc]
     """Engine.IO over ASGI."""
 
     limits = Limits()
     metrics = Metrics()
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._async: dict[str, Any] = {**self._async, "websocket": WebSocket}
+
     def async_modes(self) -> list[str]:
         return ["asgi"]  # the first that could be imported would be taken, and that is aiohttp
 
     def create_queue(self, *_: Any, **__: Any) -> UnsentQueue:
         return UnsentQueue(self.limits.max_unsent_bytes)
+
+    async def send_packet(self, sid: str, pkt: Packet) -> None:
+        """Send a packet; a client may go at any time, which python-engineio warns of."""
+        try:
+            socket = self._get_socket(sid)
+        except KeyError:
+            return
+        await socket.send(pkt)
 
     def unsent_bytes(self) -> int:
         """Return how many bytes wait to be sent, to all clients together."""

@@ -33,5 +33,5 @@ class Metrics:
     def dropped(self, reason: str) -> None:
         """Record that a connection was cut.
 
-        The reason is `slow reader`, `too fast`, `invalid packet`, `no namespace` or `lease expired`.
+        The reason is `slow reader`, `too fast`, `too many frames`, `invalid packet`, `no namespace` or `lease expired`.
         """

@@ -13,6 +13,9 @@ from websockets.exceptions import ProtocolError
 from websockets.frames import CloseCode, Frame
 from websockets.server import ServerProtocol
 
+TOO_MANY_FRAMES = "too many frames"
+"""The reason for which a connection is cut, to the client and to the application."""
+
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("portico.socketio")
 
 
@@ -52,9 +55,9 @@ class BoundedProtocol(ServerProtocol):
         if self._frames > self.most_frames:
             now = time.monotonic()
             if now - self._since < self.window:
-                _log.info("connection dropped", reason="too many frames")
-                self.fail(CloseCode.TRY_AGAIN_LATER, "too many frames")
-                raise ProtocolError("too many frames")
+                _log.info("connection dropped", reason=TOO_MANY_FRAMES)
+                self.fail(CloseCode.TRY_AGAIN_LATER, TOO_MANY_FRAMES)
+                raise ProtocolError(TOO_MANY_FRAMES)
             self._frames, self._since = 0, now
         super().recv_frame(frame)
 

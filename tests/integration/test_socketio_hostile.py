@@ -233,6 +233,22 @@ async def test_a_flood_of_frames_is_cut(kind: str) -> None:
         with pytest.raises(ConnectionClosedError, match="too many frames"):
             await client.closed()
         await assert_unharmed(url)
+    assert server.metrics.reasons == ["too many frames"]
+
+
+async def test_a_packet_for_a_client_that_went_is_no_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = Server()
+    caplog.set_level(logging.WARNING, "engineio.server")  # as in production
+    async with serving(server.sio) as url:
+        async with raw(url):
+            (eio_sid,) = server.sio.eio.sockets
+        while server.sio.connection_count:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await server.sio.eio.send(eio_sid, "late")
+
+    assert [each for each in caplog.records if each.levelno > logging.INFO] == []
 
 
 async def test_a_mistake_of_a_client_is_no_error_of_the_server(
