@@ -6,10 +6,12 @@ from datetime import timedelta
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from redis import exceptions
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import (
+    MasterNotFoundError,
     Sentinel,
     SentinelManagedConnection,
     SentinelManagedSSLConnection,
@@ -51,11 +53,21 @@ class _Master:
     async def get_master_address(self) -> tuple[str, int]:
         # The driver changes the order of the Sentinels as it goes, and loses some if it is asked twice at once.
         async with self._asking:
-            address: tuple[str, int] = await self._sentinel.discover_master(self._name)
+            address = await self._discover()
         if address != self._address:
             self._address = address
             # The others may lead to a server that does not answer any more.
             await self.pool.disconnect(inuse_connections=False)
+        return address
+
+    async def _discover(self) -> tuple[str, int]:
+        try:
+            address: tuple[str, int] = await self._sentinel.discover_master(self._name)
+        except MasterNotFoundError as error:
+            # Its text has the settings of each Sentinel, but not why one cannot be asked. Asking raises that.
+            await self._sentinel.sentinels[0].ping()
+            reason = f"the Sentinels know no master named {self._name!r} that is up"
+            raise exceptions.ConnectionError(reason) from error
         return address
 
 
