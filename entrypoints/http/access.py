@@ -209,6 +209,12 @@ class DeleteRolesBody(ApiModel):
     force: Annotated[StrictBool, _FORCE] = False
 
 
+class DeleteRoleQuery(ApiModel):
+    """Whether to delete a role that somebody has."""
+
+    force: Annotated[Flag, _FORCE] = False
+
+
 # --- routes -------------------------------------------------------------------------------------
 
 
@@ -282,10 +288,10 @@ async def delete_role(
     change: ConditionalChangeDep,
     caller: VerifyPermissionDep,
     delete_roles: UseCase[DeleteRoles],
-    force: Annotated[Flag, _FORCE, Query()] = False,  # noqa: FBT002 - a parameter of the query
+    query: Annotated[DeleteRoleQuery, Query()],
 ) -> Envelope[None]:
     """Delete a role."""
-    await delete_roles(caller, [RoleId(role_id)], force=force, expected=change.expected)
+    await delete_roles(caller, [RoleId(role_id)], force=query.force, expected=change.expected)
     return Envelope(data=None)
 
 

@@ -238,6 +238,9 @@ class RouteFacts:
             413: body is not None,
             415: body is not None and not is_form,
             422: body is not None
+            or not self._depends_on(
+                security.public
+            )  # such a route refuses a query that it does not take
             or any(d.path_params or d.query_params or d.header_params for d in _tree(dependant)),
             428: self._depends_on(versioned_change),
             429: any(isinstance(call, Provided) and call.is_limited for call in self._calls),

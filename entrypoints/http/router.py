@@ -10,6 +10,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from fastapi import APIRouter
+from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
 from fastapi.params import Depends
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from starlette.requests import Request
@@ -60,9 +62,12 @@ class DeclaredRoute(APIRoute):
         takes_body = self.body_field is not None
         if check is public and not takes_body:
             return handle
+        takes_query = _takes_query(self.dependant)
 
         async def check_and_handle(request: Request) -> Response:
             await check(request)
+            if not takes_query and request.scope["query_string"] and request.query_params:
+                raise _unknown_fields(request)
             if takes_body:
                 started = time.monotonic()
                 await read_body(request)
@@ -79,6 +84,24 @@ class Router(APIRouter):
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - FastAPI's own
         super().__init__(route_class=DeclaredRoute, **options)
+
+
+def _takes_query(dependant: Dependant) -> bool:
+    return bool(dependant.query_params) or any(map(_takes_query, dependant.dependencies))
+
+
+def _unknown_fields(request: Request) -> RequestValidationError:
+    """Return what FastAPI raises where a model of the query does not have these fields."""
+    return RequestValidationError(
+        [
+            {
+                "type": "extra_forbidden",
+                "loc": ("query", name),
+                "msg": "Extra inputs are not permitted",
+            }
+            for name in request.query_params
+        ]
+    )
 
 
 async def _undeclared(request: Request) -> None:

@@ -71,15 +71,16 @@ Conditions = Annotated[
         examples=[{"shop": "456"}],
     ),
 ]
-ConditionsQuery = Annotated[
-    list[str],
-    AfterValidator(_checked_pairs),
-    Query(
-        alias="condition",
+
+
+class ConditionsQuery(ApiModel):
+    """The conditions of a sequence, in a query."""
+
+    condition: Annotated[list[str], AfterValidator(_checked_pairs)] = Field(
+        default=[],
         description="A condition as `name:value`; may be repeated.",
         examples=[["shop:456"]],
-    ),
-]
+    )
 
 
 class TakeNumbersBody(ApiModel):
@@ -129,10 +130,10 @@ async def get_sequence(
     name: Name,
     get_sequence: UseCase[GetSequence],
     response: Response,
-    conditions: ConditionsQuery = [],  # noqa: B006 - never changed
+    query: Annotated[ConditionsQuery, Query()],
 ) -> Envelope[SequenceBody]:
     """See how far a sequence is, without taking a number. The `ETag` is for a reset or a deletion."""
-    state = await get_sequence(SequenceKey(SequenceName(name), _to_conditions(conditions)))
+    state = await get_sequence(SequenceKey(SequenceName(name), _to_conditions(query.condition)))
     tag(response, state.value)
     return Envelope(data=SequenceBody.present(state.key, value=state.value))
 
@@ -161,9 +162,9 @@ async def delete_sequence(
     change: ConditionalChangeDep,
     caller: VerifyPermissionDep,
     delete_sequence: UseCase[DeleteSequence],
-    conditions: ConditionsQuery = [],  # noqa: B006 - never changed
+    query: Annotated[ConditionsQuery, Query()],
 ) -> Envelope[None]:
     """Delete a sequence. The next one who asks gets the number 1."""
-    key = SequenceKey(SequenceName(name), _to_conditions(conditions))
+    key = SequenceKey(SequenceName(name), _to_conditions(query.condition))
     await delete_sequence(caller, key, expected=change.expected_numbers)
     return Envelope(data=None)

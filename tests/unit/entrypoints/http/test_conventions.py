@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import httpx
 import pytest
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.routing import iter_route_contexts
 
@@ -220,6 +221,39 @@ async def test_page_numbers_are_bounded_so_that_no_offset_overflows(
 
     assert response.status_code == 422
     assert response.json()["errors"][0]["loc"] == ["query", *query]
+
+
+async def test_a_route_that_takes_no_query_refuses_one_once_it_knows_the_caller(web: Web) -> None:
+    path = "/api/v1/auth/user/info?howMany=1&color=red"
+    known = await web.client.get(path, headers=await web.bearer(await web.world.given(a_user())))
+
+    assert (await web.client.get(path)).status_code == 401
+    assert known.status_code == 422
+    assert known.json()["errors"] == [
+        {
+            "loc": ["query", name],
+            "msg": "Extra inputs are not permitted",
+            "type": "extra_forbidden",
+        }
+        for name in ("howMany", "color")
+    ]
+
+
+async def test_a_query_beside_a_body_is_refused(fake_web: Web) -> None:
+    response = await fake_web.client.post("/fake/notes?dryRun=1", json={"titleText": "a"})
+
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["loc"] == ["query", "dryRun"]
+
+
+async def test_a_public_page_has_the_fields_that_links_and_probes_add(web: Web) -> None:
+    assert (await web.client.get("/livez?at=1")).status_code == 200
+
+
+def test_queries_are_models_which_refuse_what_they_do_not_know(web: Web) -> None:
+    for route in iter_route_contexts(web.app.routes):
+        for field in getattr(route.original_route, "dependant", Dependant()).query_params:
+            assert ApiModel in getattr(field.field_info.annotation, "__mro__", ()), route.path
 
 
 # --- problems -----------------------------------------------------------------------------------
