@@ -28,14 +28,44 @@ _SHORT_ROUNDS = 2
 """For each round that was asked for: of short ones, some are not disturbed."""
 _AGAIN = "ours, another process"
 _FEW = 4
-_OPTIMISATIONS = {
-    "a frozen heap": CONNECTIONS,
-    "the route table": CONNECTIONS,
-    "joined writes": CONNECTIONS,
-    "remembered tokens": CONNECTIONS,
-    "a kept connection": _FEW,  # many share a round trip, and what it costs
-}
-"""Each is measured by doing without it (`portico_http.WITHOUT`), over so many connections."""
+_OURS_OVER_FEW = "ours over few connections"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ablation:
+    """An optimisation, which is measured by doing without it (`portico_http.WITHOUT`)."""
+
+    name: str
+    what: str = "guarded GET"
+    beside: str = "ours"
+    """Who has it, and is the same otherwise."""
+    also_without: tuple[str, ...] = ()
+    """What neither has."""
+    connections: int = CONNECTIONS
+    level: str = "WARNING"
+
+
+_ABLATIONS = (
+    _Ablation(name="a frozen heap"),
+    _Ablation(name="the route table"),
+    _Ablation(name="the guard in the route"),
+    _Ablation(name="layers of our own alone"),
+    _Ablation(name="joined writes"),
+    _Ablation(name="remembered tokens"),
+    _Ablation(name="remembered access"),
+    _Ablation(
+        name="a batch of misses",
+        what="guarded GET of callers whose access is not remembered",
+        beside="without remembered access",
+        also_without=("remembered access",),
+    ),
+    _Ablation(name="the compiled packer"),
+    _Ablation(
+        name="lines written together", what="guarded GET at INFO", beside="info", level="INFO"
+    ),
+    # Many share a round trip, and what it costs.
+    _Ablation(name="a kept connection", beside=_OURS_OVER_FEW, connections=_FEW),
+)
 
 
 @dataclass(slots=True)
@@ -76,18 +106,27 @@ async def _contenders(servers: Servers, stack: AsyncExitStack) -> dict[str, Cont
     """Start them; each has databases of its own."""
     found: dict[str, Contender] = {}
     wanted = {
-        "bare": ("bare_http", {}, ()),
         "redis peer": ("redis_guard", {}, ()),
         "sql peer": ("sql_guard", {}, ()),
         "info": ("portico_http", {"PORTICO_LOG_LEVEL": "INFO"}, ()),
         "ours": ("portico_http", {}, ()),
         _AGAIN: ("portico_http", {}, ()),
-        **{f"without {name}": ("portico_http", {}, (name,)) for name in _OPTIMISATIONS},
+        **{
+            f"without {each.name}": (
+                "portico_http",
+                {"PORTICO_LOG_LEVEL": each.level},
+                (*each.also_without, each.name),
+            )
+            for each in _ABLATIONS
+        },
+        "bare": ("bare_http", {}, ()),
     }
 
     async def start(number: int, name: str) -> Mapping[str, Contender]:
         module, variables, arguments = wanted[name]
-        environment = await environment_of_portico(servers, f"bench_http_{number}", number)
+        environment = {}
+        if name != "bare":  # Redis has 16 databases, and all others take one
+            environment = await environment_of_portico(servers, f"bench_http_{number}", number)
         started = await stack.enter_async_context(
             process(f"benchmarks.contenders.{module}", environment | variables, *arguments)
         )
@@ -97,19 +136,15 @@ async def _contenders(servers: Servers, stack: AsyncExitStack) -> dict[str, Cont
                 started.pid, served["port"], requests
             )
             for route, requests in served["requests"].items()
-            if route == "page" or not arguments  # what is left out matters to guarded requests
+            if route == "page" or name in {"ours", "info"}
         }
 
-    for contenders in await asyncio.gather(*(start(*each) for each in enumerate(wanted, start=1))):
+    for contenders in await asyncio.gather(*(start(*each) for each in enumerate(wanted))):
         found |= contenders
-    for name, connections in _OPTIMISATIONS.items():
-        found[f"without {name}"].connections = connections
-    found[_ours_over(_FEW)] = replace(found["ours"], connections=_FEW, cpu=[], rate=[])
+    for each in _ABLATIONS:
+        found[f"without {each.name}"].connections = each.connections
+    found[_OURS_OVER_FEW] = replace(found["ours"], connections=_FEW, cpu=[], rate=[])
     return found
-
-
-def _ours_over(connections: int) -> str:
-    return "ours" if connections == CONNECTIONS else f"ours over {connections} connections"
 
 
 async def _round(load: asyncio.subprocess.Process, name: str, contender: Contender) -> None:
@@ -184,16 +219,17 @@ def _figures(contenders: Mapping[str, Contender]) -> list[Figure]:
             reference_name="bare FastAPI",
             more_is_better=True,
         ),
-        *(
-            Figure(
-                row=1,
-                what="guarded GET, CPU per request",
-                unit="µs",
-                ours=contenders[_ours_over(connections)].cost,
-                reference=contenders[f"without {name}"].cost,
-                reference_name=f"without {name}, {connections} connections",
-                ratio_target=1,
-            )
-            for name, connections in _OPTIMISATIONS.items()
-        ),
+        *(_of_ablation(each, contenders) for each in _ABLATIONS),
     ]
+
+
+def _of_ablation(ablation: _Ablation, contenders: Mapping[str, Contender]) -> Figure:
+    return Figure(
+        row=1,
+        what=f"{ablation.what}, CPU per request",
+        unit="µs",
+        ours=contenders[ablation.beside].cost,
+        reference=contenders[f"without {ablation.name}"].cost,
+        reference_name=f"without {ablation.name}, {ablation.connections} connections",
+        ratio_target=1,
+    )

@@ -12,10 +12,14 @@ from uuid import UUID
 
 import uvloop
 from dependency_injector import providers
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, Request
+from redis._parsers import Encoder
+from redis.connection import PythonRespSerializer
+from starlette.types import Scope
 
 import bootstrap
 from adapters.lru import LruCache
+from adapters.redis import client
 from adapters.redis.access_versions import RedisAccessVersions
 from application.settings import Environment
 from benchmarks.contenders.http import USERS, Page, get, serve, show_page
@@ -26,13 +30,24 @@ from domain.sessions import NewSession, SessionId, TokenId
 from entrypoints.cli.api import options
 from entrypoints.http.app import create_app
 from entrypoints.http.protocol import JoiningTransport
-from entrypoints.http.route_table import RouteTable
+from entrypoints.http.request_context import RequestContext
+from entrypoints.http.request_log import RequestLog
+from entrypoints.http.route_table import RouteTable, TabledRouter
 from entrypoints.http.router import Router
-from entrypoints.http.security import GuardedRoute, PublicRoute
+from entrypoints.http.security import GuardedRoute, PublicRoute, verify_permission
 
 router = Router(prefix="/api/v1/bench")
 router.get("/public", response_model=Page, dependencies=[PublicRoute])(show_page)
 router.get("/page", response_model=Page, dependencies=[GuardedRoute])(show_page)
+
+
+async def _check(request: Request) -> None:
+    await verify_permission(request)
+
+
+_GUARD_IN_ROUTE = "the guard in the route"
+# FastAPI calls this guard, as any dependency of a public route.
+router.get("/checked", response_model=Page, dependencies=[PublicRoute, Depends(_check)])(show_page)
 
 
 def _without_a_frozen_heap(app: FastAPI) -> None:
@@ -56,16 +71,59 @@ def _without_a_kept_connection(app: FastAPI) -> None:
     container.access_versions()._fetch._execute = container.redis().execute  # noqa: SLF001 - likewise
 
 
+def _without_the_compiled_packer(_app: FastAPI) -> None:
+    encoder = Encoder("utf-8", "strict", decode_responses=True)  # type: ignore[no-untyped-call]  # the driver's own gap
+    client._SERIALIZER = PythonRespSerializer(6000, encoder.encode)  # type: ignore[assignment]  # noqa: SLF001 - likewise
+
+
+def _without_layers_of_our_own_alone(app: FastAPI) -> None:
+    router = app.router
+    app.router = TabledRouter(router)  # type: ignore[assignment]  # it is only called
+    app.middleware_stack = FastAPI.build_middleware_stack(app)
+    app.router = router
+
+
+def _without_lines_written_together(_app: FastAPI) -> None:
+    def add(
+        self: RequestLog, scope: Scope, method: str, context: RequestContext, seconds: float
+    ) -> None:
+        add_to_turn(self, scope, method, context, seconds)
+        self._write()
+
+    add_to_turn = RequestLog.add
+    RequestLog.add = add  # type: ignore[method-assign]
+
+
+def _without_remembered_access(app: FastAPI) -> None:
+    app.state.container.access_cache()._local = LruCache(0)  # noqa: SLF001 - likewise
+
+
+def _without_a_batch_of_misses(app: FastAPI) -> None:
+    async def read_alone(user_id: UserId) -> str | None:
+        (stored,) = await shared._read([user_id])  # noqa: SLF001 - likewise
+        text: str | None = stored
+        return text
+
+    shared = app.state.container.access_cache()._shared  # noqa: SLF001 - likewise
+    shared._stored = read_alone  # noqa: SLF001 - likewise
+
+
 WITHOUT: Mapping[str, Callable[[FastAPI], None]] = {
     "a frozen heap": _without_a_frozen_heap,
     "the route table": _without_the_route_table,
     "joined writes": _without_joined_writes,
     "remembered tokens": _without_remembered_tokens,
     "a kept connection": _without_a_kept_connection,
+    "the compiled packer": _without_the_compiled_packer,
+    "layers of our own alone": _without_layers_of_our_own_alone,
+    "lines written together": _without_lines_written_together,
+    "remembered access": _without_remembered_access,
+    "a batch of misses": _without_a_batch_of_misses,
+    _GUARD_IN_ROUTE: lambda _: None,  # another route is measured
 }
 
 
-async def _requests(container: bootstrap.Container) -> list[str]:
+async def _requests(container: bootstrap.Container, path: str) -> list[str]:
     """Store users who have logged in; return a request of each."""
     now = datetime.now(UTC)  # noqa: TID251 - no rule depends on it
     reader = Role(
@@ -96,8 +154,7 @@ async def _requests(container: bootstrap.Container) -> list[str]:
             await uow.roles.assign(user.id, [reader.id])
         await uow.commit()
     return [
-        get("/api/v1/bench/page", Authorization=f"Bearer {await access_token(container, user)}")
-        for user in users
+        get(path, Authorization=f"Bearer {await access_token(container, user)}") for user in users
     ]
 
 
@@ -137,7 +194,8 @@ async def _main() -> None:
     bootstrap.configure_logging(replace(settings, environment=Environment.PRODUCTION))
     container = bootstrap.build(settings)
     await container.schema().upgrade()
-    requests = await _requests(container)
+    path = "/api/v1/bench/" + ("checked" if _GUARD_IN_ROUTE in sys.argv else "page")
+    requests = await _requests(container, path)
     await settle_access(container)
     app = create_app(container=container, routers=[router])
     app.state.owns_process = True
