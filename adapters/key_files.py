@@ -6,6 +6,7 @@ rotation changes. `adapters.security.key_directory` makes and rotates the files.
 """
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 from application.settings import KeyRing, KeySettings, RetiredKey
@@ -53,11 +54,23 @@ def _read_ring(directory: Path, purpose: str) -> KeyRing:
         until = retired_until(purpose, path.name)
         if until is not None and (pem := _read(path)):
             retired.append(RetiredKey(pem=pem, until_unix=until))
-    return KeyRing(active=active, next=following, retired=tuple(retired))
+    return KeyRing(
+        active=active,
+        next=following,
+        retired=tuple(retired),
+        made_at=_written_at(directory / active_file(purpose)),
+    )
 
 
 def _read(path: Path) -> str | None:
     try:
         return path.read_text(encoding="ascii", errors="replace")
+    except FileNotFoundError:
+        return None
+
+
+def _written_at(path: Path) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
     except FileNotFoundError:
         return None

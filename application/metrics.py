@@ -80,6 +80,12 @@ TASK_DURATION = Histogram(
     ("task",),
     buckets=(0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0),
 )
+TASK_LAST_SUCCESS = Gauge(
+    "portico_task_last_success_timestamp_seconds",
+    "When a task last succeeded (Unix time).",
+    ("task",),
+    over_processes="max",
+)
 TASK_WAIT = Histogram(
     "portico_task_wait_seconds",
     "The time from a slot of a periodic task to the beginning of its run.",
@@ -127,6 +133,12 @@ OUTBOX_PENDING = Gauge(
 )
 OUTBOX_OLDEST = Gauge(
     "portico_outbox_oldest_seconds", "How long the oldest of them has waited.", over_processes="max"
+)
+KEY_CREATED = Gauge(
+    "portico_key_created_timestamp_seconds",
+    "When the file of the active key was written (Unix time).",
+    ("purpose",),
+    over_processes="max",
 )
 BUILD = Gauge(
     "portico_build_info", "1, with the versions.", ("version", "python"), over_processes="max"

@@ -1,7 +1,7 @@
 """Every setting, described once. `adapters.environment` reads them; `setting_problems` refuses what is unsafe."""
 
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
@@ -368,6 +368,8 @@ class KeyRing:
     active: str | None = field(default=None, repr=False)
     next: str | None = field(default=None, repr=False)
     retired: tuple[RetiredKey, ...] = ()
+    made_at: datetime | None = field(default=None, compare=False)
+    """When the file with the active key was written; None if it is from no file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

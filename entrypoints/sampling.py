@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from platform import python_version
 
-from application.metrics import BUILD, EVENT_LOOP_LAG
+from application.metrics import BUILD, EVENT_LOOP_LAG, KEY_CREATED
 from application.ports.metrics import Metrics, Sampled
+from application.settings import KeySettings
 
 
 @asynccontextmanager
@@ -27,6 +28,14 @@ async def sampling(
 def set_build(metrics: Metrics) -> None:
     """Say which versions this process runs."""
     metrics.set(BUILD, 1, version("portico"), python_version())
+
+
+def set_key_times(metrics: Metrics, keys: KeySettings) -> None:
+    """Say when the active keys were made, as far as they are files."""
+    rings = {"access": keys.access, "refresh": keys.refresh, "transport": keys.transport}
+    for purpose, ring in rings.items():
+        if ring.made_at is not None:
+            metrics.set(KEY_CREATED, ring.made_at.timestamp(), purpose)
 
 
 async def _sample(metrics: Metrics, gauges: Sequence[Sampled], every: float) -> None:

@@ -116,6 +116,7 @@ class KeyVariables:
             active=active or stored.active,
             next=following or stored.next,
             retired=(*stored.retired, *(RetiredKey(pem=block) for block in blocks)),
+            made_at=None if active else stored.made_at,
         )
 
 

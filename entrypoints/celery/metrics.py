@@ -10,7 +10,7 @@ from contextlib import ExitStack, asynccontextmanager
 from datetime import datetime
 from typing import Any
 
-from celery import Celery
+from celery import Celery, states
 from celery.signals import celeryd_after_setup
 from kombu.exceptions import OperationalError
 
@@ -23,6 +23,7 @@ from application.metrics import (
     BEAT_UNPUBLISHED,
     QUEUE_LENGTH,
     TASK_DURATION,
+    TASK_LAST_SUCCESS,
     TASK_WAIT,
     TASKS,
 )
@@ -43,6 +44,8 @@ Read = Callable[[], Awaitable[Sequence[Reading]]]
 def count_task(name: str, state: str, seconds: float | None) -> None:
     """Count a task that ended in a state of Celery's, and how long it took if that is known."""
     measured.metrics.count(TASKS, name, state.lower())
+    if state == states.SUCCESS:
+        measured.metrics.set(TASK_LAST_SUCCESS, time.time(), name)
     if seconds is not None:
         measured.metrics.observe(TASK_DURATION, seconds, name)
 

@@ -6,13 +6,14 @@ import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from http.client import HTTPConnection, HTTPException
 
 import bootstrap
 from application.ports.health import Concern
 from application.ports.system import MigrationsRefused
 from application.setting_problems import UnsafeSettings
-from application.settings import Settings, Stores
+from application.settings import KeySettings, Settings, Stores
 from bootstrap import Container
 from domain.errors import Unavailable
 from domain.scheduling.zones import zone_rules_version
@@ -38,6 +39,8 @@ from local_stack.stack import SERVERS, running_stack
 _PATIENCE = 5.0
 _ANSWER_WITHIN = 3.0
 _LITTLE_DISK = 1 << 30
+_KEY_LASTS = timedelta(days=365)
+"""As the alert PorticoKeyOld says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +89,8 @@ async def _findings() -> AsyncIterator[Finding]:
     yield await asyncio.to_thread(_port, settings, container.keys_in_use()["access"])
     yield _disk(settings)
     for finding in _secrets():
+        yield finding
+    for finding in ages(settings.keys, container.clock().now()):
         yield finding
     if missing and not variables:
         names = ", ".join(sorted(missing))
@@ -137,6 +142,21 @@ def _secrets() -> Iterator[Finding]:
     if not problems:
         yield Finding(
             check="secrets", detail="no file of them can be read by all users of this host"
+        )
+
+
+def ages(keys: KeySettings, now: datetime) -> Iterator[Finding]:
+    """Yield how old the oldest active key is, if it is a file."""
+    made = {"access": keys.access, "refresh": keys.refresh, "transport": keys.transport}
+    known = {purpose: now - ring.made_at for purpose, ring in made.items() if ring.made_at}
+    if known:
+        oldest = max(known, key=lambda purpose: known[purpose])
+        is_old = known[oldest] > _KEY_LASTS
+        advice = "; `portico make-keys --rotate` replaces it and logs out nobody" if is_old else ""
+        yield Finding(
+            check="keys",
+            detail=f"the oldest ({oldest}) is {known[oldest].days} days old{advice}",
+            warning=is_old,
         )
 
 

@@ -23,7 +23,7 @@ from entrypoints.http.router import check_declared
 from entrypoints.http.sessions import keys
 from entrypoints.http.startup import making_bucket, ready, register_process
 from entrypoints.metrics_page import MetricsPage
-from entrypoints.sampling import sampling
+from entrypoints.sampling import sampling, set_key_times
 from entrypoints.wiring import attach
 
 
@@ -113,6 +113,7 @@ async def _lifespan(app: DescribedAPI) -> AsyncIterator[Mapping[str, object]]:
             *container.gauges(),
             *([companion.sample] if companion else ()),
         ]
+        set_key_times(container.metrics(), container.settings().keys)
         async with (
             sampling(container.metrics(), gauges),
             making_bucket(container),

@@ -1,6 +1,7 @@
 """Keys: what is refused at the start, where missing ones come from, and how they are rotated."""
 
 import asyncio
+import os
 import stat
 import sys
 from collections.abc import Iterator
@@ -15,8 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 import bootstrap
 from adapters.key_files import read_key_dir
+from adapters.memory.metrics import MemoryMetrics
 from adapters.security.key_directory import make_keys, rotate_keys
 from adapters.security.keys import RsaKeyRing, load_keys, thumbprint
+from application.metrics import KEY_CREATED
 from application.setting_problems import Problem, UnsafeSettings, problems_of
 from application.settings import (
     Environment,
@@ -28,6 +31,7 @@ from application.settings import (
     Settings,
     Stores,
 )
+from entrypoints.sampling import set_key_times
 from tests.support.builders import A_MOMENT
 from tests.support.forgery import base64url, decoded
 from tests.support.keys import a_pem, a_private_key, key_settings, keys_with, load, pem_of
@@ -215,6 +219,21 @@ def test_a_directory_from_before_is_given_the_secret_for_names(tmp_path: Path) -
 
     assert [path.name for path in make_keys(tmp_path)] == ["names.key"]
     assert load(read_key_dir(tmp_path)).name_key
+
+
+def test_the_age_of_an_active_key_is_that_of_its_file(tmp_path: Path) -> None:
+    """So operators see which ones were never rotated."""
+    make_keys(tmp_path, ("access",))
+    os.utime(tmp_path / "access.active.pem", (NOW, NOW))
+    metrics = MemoryMetrics()
+
+    set_key_times(metrics, read_key_dir(tmp_path))
+
+    assert {**metrics.values} == {(KEY_CREATED, ("access",)): NOW}
+    rotate_keys(tmp_path, SETTINGS, A_MOMENT)
+    made_at = read_key_dir(tmp_path).access.made_at
+    assert made_at is not None
+    assert made_at > A_MOMENT
 
 
 def test_a_key_shown_in_two_roles_counts_once_and_until_the_later_time() -> None:

@@ -45,12 +45,13 @@ def test_only_the_api_the_store_and_grafana_are_published_and_only_on_this_host(
     }
 
     assert set(published) == {"api", "seaweedfs", "grafana"}
-    assert {"prometheus", "grafana"} == OBSERVERS
+    assert {"prometheus", "blackbox", "grafana"} == OBSERVERS
     assert all(
         re.fullmatch(r"\$\{\w+:-127\.0\.0\.1:\d+\}:\d+", port) for port in published.values()
     )
     open_networks = {n for n, net in COMPOSE["networks"].items() if not net.get("internal")}
-    assert {n for n, s in SERVICES.items() if open_networks & {*s["networks"]}} == set(published)
+    reaching_out = {n for n, s in SERVICES.items() if open_networks & {*s["networks"]}}
+    assert reaching_out == {*published, "blackbox"}
 
 
 def neighbours(name: str) -> set[str]:
@@ -68,7 +69,7 @@ def test_only_portico_reaches_its_servers() -> None:
 
 def test_prometheus_scrapes_every_process_with_the_token_and_knows_the_alerts() -> None:
     configuration = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
-    (job,) = configuration["scrape_configs"]
+    job, addresses = configuration["scrape_configs"]
     secret = job["authorization"]["credentials_file"].removeprefix("/run/secrets/")
     ports = {name: each["port"] for each in job["dns_sd_configs"] for name in each["names"]}
 
@@ -82,6 +83,10 @@ def test_prometheus_scrapes_every_process_with_the_token_and_knows_the_alerts() 
         assert settings["PORTICO_METRICS_TOKEN_FILE"] == f"/run/secrets/{secret}"
         assert name in neighbours("prometheus")
     assert secret in SERVICES["prometheus"]["secrets"]
+    (targets,) = addresses["file_sd_configs"][0]["files"]
+    assert f"> {targets}\n" in SERVICES["prometheus"]["entrypoint"][-1]
+    exporter, _, _ = addresses["relabel_configs"][-1]["replacement"].partition(":")
+    assert exporter in neighbours("prometheus") & OBSERVERS
     assert [(MONITORING / file).is_file() for file in configuration["rule_files"]] == [True]
 
 

@@ -13,6 +13,8 @@ import yaml
 
 from application.metrics import ALL
 from application.ports.metrics import Counter, Histogram
+from application.settings import Settings
+from entrypoints.celery.configuration import configuration
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "operations.md"
@@ -27,6 +29,8 @@ SERIES = {
         else [metric.name]
     )
 }
+# That of the blackbox exporter.
+SERIES["probe_ssl_earliest_cert_expiry"] = set()
 
 
 def table() -> str:
@@ -68,10 +72,10 @@ def test_names_follow_the_rules_of_prometheus() -> None:
 
 def test_every_query_is_about_metrics_and_labels_that_exist() -> None:
     for query in queries():
-        named = re.findall(r"\bportico_\w+", query)
+        named = re.findall(r"\b(?:portico|probe)_\w+", query)
         assert named, query
         assert {*named} <= SERIES.keys(), query
-        known = set().union(*(SERIES[name] for name in named)) | {"instance"}
+        known = set().union(*(SERIES[name] for name in named)) | {"instance", "job"}
         selected = re.findall(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"", query)
         grouped = [
             label.strip()
@@ -95,6 +99,14 @@ def test_every_alert_has_a_severity_a_summary_and_an_entry_in_the_run_book() -> 
     assert {alert["labels"]["severity"] for alert in alerts()} == {"page", "ticket"}
     assert all(alert["annotations"]["summary"].endswith(".") for alert in alerts())
     assert re.findall(r"^### (Portico\w+)$", text, re.MULTILINE) == names
+
+
+def test_every_periodic_task_of_portico_has_an_alert_when_it_stops() -> None:
+    stopped = next(alert for alert in alerts() if alert["alert"] == "PorticoJobStopped")
+    named = re.findall(r'"portico\[\.\]\(([\w|]+)\)"', stopped["expr"])
+    schedule = configuration(Settings())["beat_schedule"]
+
+    assert {f"portico.{name}" for each in named for name in each.split("|")} == schedule.keys()
 
 
 def test_panels_lie_side_by_side() -> None:
