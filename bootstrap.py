@@ -74,6 +74,7 @@ from adapters.security.key_directory import make_keys, rotate_keys
 from adapters.security.pool import HashingPool
 from adapters.security.secret_files import make_secrets
 from adapters.system import SystemClock, SystemSecrets, Uuid7Generator
+from application.keyed_lock import KeyedLock
 from application.outbox_relay import OutboxRelay
 from application.ports.audit_log import AuditLog
 from application.ports.health import Probe
@@ -517,6 +518,9 @@ class Container(containers.DeclarativeContainer):
         refresh=keys.provided.refresh.active.id,
         transport=keys.provided.transport.active.id,
     )
+
+    # --- use cases: what several share ---
+    one_at_a_time = providers.Singleton(KeyedLock)
 
     # --- use cases: audit log ---
     record_audit = providers.Singleton(RecordAudit)

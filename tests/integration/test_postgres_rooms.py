@@ -1,7 +1,9 @@
-"""Rooms among very many: every frequent query uses an index."""
+"""Rooms among very many, where every frequent query uses an index, and many changes of rooms at once."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,8 +17,9 @@ from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from application.paging import PageRequest, Sort
 from application.ports.rooms import RoomRepository
 from application.settings import PostgresSettings
-from domain.rooms import Room, RoomKind
+from domain.rooms import Room, RoomKind, RoomName
 from tests.support.builders import a_room, a_user
+from tests.support.world import World
 
 ADA = a_user()
 HERS: Room = a_room(kind=RoomKind.PRIVATE, owner=ADA.id)
@@ -81,3 +84,29 @@ async def test_frequent_queries_use_an_index(engine: AsyncEngine) -> None:
                 scans += [(statement, line) for line in lines if "Seq Scan" in line]
     assert len(asked) >= len(QUERIES)
     assert scans == []
+
+
+async def test_many_changes_of_one_user_at_once_leave_connections_to_others(
+    world: World, postgres_url: str
+) -> None:
+    """They wait for each other, but not each with a connection of the pool."""
+    ada, _ = await world.log_in_as(await world.given(ADA))
+    engine = postgres_engine(PostgresSettings(url=postgres_url, pool_size=3))
+    async with PostgresUnitOfWork(engine) as work:
+        await work.users.add(ADA)
+        await work.commit()
+    create_room = replace(world.container.create_room(), uow=lambda: PostgresUnitOfWork(engine))
+
+    async with PostgresUnitOfWork(engine) as before:
+        await before.users.lock(ADA.id)
+        creating = [
+            asyncio.create_task(create_room(ada, RoomName("Tea"), RoomKind.OPEN)) for _ in range(9)
+        ]
+        await asyncio.sleep(0)  # now all have begun
+        async with PostgresUnitOfWork(engine) as other:
+            assert await other.rooms.count_owned(ADA.id) == 0
+
+    await asyncio.gather(*creating)
+    async with PostgresUnitOfWork(engine) as work:
+        assert await work.rooms.count_owned(ADA.id) == 9
+    await engine.dispose()

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from application.keyed_lock import KeyedLock
 from application.ports.object_store import ObjectStore, SignedRequest, UploadNotFound
 from application.ports.system import Clock, IdGenerator
 from application.ports.unit_of_work import UnitOfWorkFactory
@@ -70,6 +71,7 @@ class StartUpload:
     clock: Clock
     ids: IdGenerator
     audit: RecordAudit
+    one_at_a_time: KeyedLock
 
     async def __call__(self, caller: Caller, draft: FileDraft) -> StartedUpload:
         """Raise `InvalidFile` or `QuotaExceeded`."""
@@ -112,7 +114,7 @@ class StartUpload:
 
     async def _reserve(self, caller: Caller, file: File) -> None:
         """Store the row, which is the reservation: uploads of one user are begun one after the other."""
-        async with self.uow() as uow:
+        async with self.one_at_a_time(caller.user_id), self.uow() as uow:
             await uow.roles.lock_access()
             await lock_caller(uow, caller)
             await self.authorize(uow, caller)

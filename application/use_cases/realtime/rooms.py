@@ -4,6 +4,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
+from application.keyed_lock import KeyedLock
 from application.paging import Page, PageRequest
 from application.ports.connections import ConnectionRegistry
 from application.ports.event_emitter import Audience, EventEmitter
@@ -47,6 +48,7 @@ class CreateRoom:
     ids: IdGenerator
     audit: RecordAudit
     limits: RealtimeSettings
+    one_at_a_time: KeyedLock
 
     async def __call__(self, caller: Caller, name: RoomName, kind: RoomKind) -> Room:
         """Raise `TooManyRooms`."""
@@ -57,7 +59,7 @@ class CreateRoom:
             owner=caller.user_id,
             created_at=self.clock.now(),
         )
-        async with self.uow() as uow:
+        async with self.one_at_a_time(caller.user_id), self.uow() as uow:
             await uow.roles.lock_access()
             # Locked: of several created at once, each would count too few.
             await lock_caller(uow, caller)
@@ -122,10 +124,11 @@ class AddMember:
     audit: RecordAudit
     notify: Notify
     limits: RealtimeSettings
+    one_at_a_time: KeyedLock
 
     async def __call__(self, caller: Caller, room_id: RoomId, user_id: UserId) -> None:
         """Do nothing if they are one. Raise `RoomNotFound`, `RoomHasNoMembers`, `UserNotFound` or `TooManyMembers`."""
-        async with self.uow() as uow:
+        async with self.one_at_a_time(room_id), self.uow() as uow:
             room = await _lock_members(uow, caller, room_id, self.authorize)
             if not await uow.rooms.add_member(room_id, user_id):
                 return
@@ -158,10 +161,11 @@ class RemoveMember:
     audit: RecordAudit
     connections: ConnectionRegistry
     emitter: EventEmitter
+    one_at_a_time: KeyedLock
 
     async def __call__(self, caller: Caller, room_id: RoomId, user_id: UserId) -> None:
         """Raise `RoomNotFound`, `RoomHasNoMembers`, `NotTheOwner` or `MemberNotFound`."""
-        async with self.uow() as uow:
+        async with self.one_at_a_time(room_id), self.uow() as uow:
             room = await _lock_members(uow, caller, room_id, self.authorize)
             if caller.user_id not in {user_id, room.owner}:
                 raise NotTheOwner
@@ -198,10 +202,11 @@ class DeleteRoom:
     audit: RecordAudit
     connections: ConnectionRegistry
     emitter: EventEmitter
+    one_at_a_time: KeyedLock
 
     async def __call__(self, caller: Caller, room_id: RoomId) -> None:
         """Raise `RoomNotFound` or `NotTheOwner`."""
-        async with self.uow() as uow:
+        async with self.one_at_a_time(room_id), self.uow() as uow:
             room, caller = await _lock_room(uow, caller, room_id, self.authorize)
             if caller.user_id != room.owner and not caller.access.is_admin:
                 raise NotTheOwner
