@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from application.use_cases.outbox import DeliverOutbox
+from domain.errors import Unavailable
 
 _log = logging.getLogger("portico.outbox")
 
@@ -61,7 +62,10 @@ class OutboxRelay:
 
     @asynccontextmanager
     async def running(self, report: Report = log_outage) -> AsyncGenerator[None, None]:
-        """Deliver while the block runs, and once more at its end; report the start and the end of an outage."""
+        """Deliver while the block runs, and report the start and the end of an outage.
+
+        At the end of the block deliver once more, unless something was down at the last attempt.
+        """
         stopping = asyncio.Event()
         rounds = asyncio.create_task(self._rounds(stopping, report), name="outbox relay")
         try:
@@ -74,7 +78,7 @@ class OutboxRelay:
                     await rounds
 
     async def _rounds(self, stopping: asyncio.Event, report: Report) -> None:
-        prepared, failures = False, 0
+        prepared, failures, is_down = False, 0, False
         while not stopping.is_set():
             try:
                 if not prepared:
@@ -85,17 +89,19 @@ class OutboxRelay:
                 if not failures:
                     report(Interrupted(error))
                 failures += 1
+                is_down = isinstance(error, Unavailable)
                 await _wait(stopping, self._pause(failures))
             else:
                 if failures:
                     report(Resumed())
-                failures = 0
+                failures, is_down = 0, False
                 await _wait(self.recorded, self.every)
                 if self.recorded.is_set():
                     self.recorded.clear()
                     await _wait(stopping, self.commit_delay)
-        with suppress(Exception):
-            await self._deliver_all()
+        if not is_down:
+            with suppress(Exception):
+                await self._deliver_all()
 
     async def _deliver_all(self) -> None:
         while await self.deliver() == self.deliver.batch:

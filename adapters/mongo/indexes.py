@@ -24,7 +24,11 @@ def forgotten_after(retention: timedelta, *, since: str) -> IndexModel:
 
 
 async def ensure_indexes(collection: MongoCollection, indexes: Sequence[IndexModel]) -> None:
-    """Create missing indexes, and change the time of a TTL index, for which the role dbAdmin is needed."""
+    """Create missing indexes, within a minute; change the time of a TTL index, for which the role dbAdmin is needed."""
+    with unavailable_when_down():
+        await collection.database.command(
+            "ping"
+        )  # a server that is away does not answer later either
     with unavailable_when_down(), pymongo.timeout(_PATIENCE.total_seconds()):
         for index in indexes:
             try:

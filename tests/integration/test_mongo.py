@@ -11,11 +11,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from pymongo import IndexModel
 from pymongo.errors import BulkWriteError, OperationFailure
 
 from adapters.mongo.audit_log import MongoAuditLog
 from adapters.mongo.client import MongoClient, mongo_client, transaction
 from adapters.mongo.errors import unavailable_when_down
+from adapters.mongo.indexes import ensure_indexes
 from application.paging import PageRequest
 from application.ports.documents import Order
 from application.settings import MongoSettings
@@ -23,7 +25,7 @@ from domain.documents import DocumentExists
 from domain.errors import Unavailable
 from tests.support.audit_log import EVERYTHING, everything_in
 from tests.support.builders import an_audit_entry
-from tests.support.clock import DAY
+from tests.support.clock import DAY, SECOND
 from tests.support.link import Link, link_to
 from tests.support.mongo import Mongo
 from tests.support.notes import Note, NoteFilter, mongo_notes
@@ -272,6 +274,17 @@ async def test_a_transaction_is_undone_when_the_server_dies_before_its_end(
             await cut_short()
         await own_server.start()
         assert await notes(database).count(NoteFilter()) == 0
+
+
+async def test_indexes_do_not_wait_for_a_server_that_is_away() -> None:
+    """Though they may take a minute when it is there."""
+    client = mongo_client(MongoSettings(url="mongodb://127.0.0.1:9", timeout=0.1 * SECOND))
+    try:
+        async with asyncio.timeout(5):
+            with pytest.raises(Unavailable):
+                await ensure_indexes(client.get_database("any")["any"], [IndexModel("a")])
+    finally:
+        client.close()
 
 
 async def test_a_mistake_of_ours_is_not_taken_for_an_outage(database: Database) -> None:

@@ -1,4 +1,4 @@
-"""What the relay logs."""
+"""What the relay logs, and how it stops."""
 
 import asyncio
 import logging
@@ -35,3 +35,16 @@ async def test_an_outage_of_the_audit_log_is_one_line_when_it_begins_and_one_whe
         ("portico.outbox", logging.WARNING, "audit entries wait in the outbox"),
         ("portico.outbox", logging.INFO, "audit entries are delivered again"),
     ]
+
+
+async def test_a_process_does_not_wait_at_its_end_for_an_audit_log_that_was_down() -> None:
+    store, log = MemoryStore(), UnsteadyAuditLog()
+    deliver = DeliverOutbox(lambda: MemoryUnitOfWork(store), log)
+    async with MemoryUnitOfWork(store) as uow:
+        await uow.outbox.add(an_audit_entry())
+        await uow.commit()
+
+    log.is_down = True
+    async with asyncio.timeout(3), OutboxRelay(deliver, asyncio.Event()).running():
+        await log.is_asked()
+        log.is_frozen = True
