@@ -55,6 +55,8 @@ class Run:
     """After it the run is no longer active: its message has expired, or its time limit is over."""
     error: str = ""
     worker: str = ""
+    traceparent: str = ""
+    """The trace in which a user requested it, as the header of that name has it (W3C Trace Context §3.2), if any."""
 
     @property
     def lateness(self) -> timedelta | None:

@@ -13,7 +13,7 @@ from kombu.transport.pyamqp import Transport as RabbitMQ
 from application.ports.publisher import BrokerAway, Message, Publisher
 from domain.scheduling.periodic_tasks import PeriodicTask
 from domain.scheduling.task_runs import Run
-from entrypoints.celery.headers import SLOT_HEADER, TASK_HEADER
+from entrypoints.celery.headers import SLOT_HEADER, TASK_HEADER, TRACE_HEADER
 from entrypoints.celery.internals import ignore_connection_errors, without_results
 
 _BROKER_WITHIN = 2
@@ -135,5 +135,6 @@ def due_entry(
         **(message.options.get("headers") or {}),
         TASK_HEADER: str(task.id),
         SLOT_HEADER: run.scheduled_for.isoformat(),
+        **({TRACE_HEADER: run.traceparent} if run.traceparent else {}),
     }
     return DueEntry(definition.name, definition.task, message.args, message.kwargs, options)

@@ -1,4 +1,4 @@
-"""The trace of a task: that of the code that published it. Without PORTICO_TRACES_URL there is none, and no cost."""
+"""The trace of a task: that of the code that published it or requested the run. Without PORTICO_TRACES_URL: none."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,10 +13,9 @@ from celery.signals import (
 )
 
 import bootstrap
+from entrypoints.celery.headers import TRACE_HEADER
 from entrypoints.celery.process import measured, process_settings
 from entrypoints.tracing import Traces
-
-_PARENT = "traceparent"
 
 
 @before_task_publish.connect
@@ -52,7 +51,7 @@ def task_context(name: str, task_id: str, request: Mapping[str, Any]) -> Iterato
         if traces is None:
             yield
             return
-        parent = request.get(_PARENT)
-        carrier = {_PARENT: parent} if isinstance(parent, str) else None
+        parent = request.get(TRACE_HEADER)
+        carrier = {TRACE_HEADER: parent} if isinstance(parent, str) else None
         with traces.span(name, "consumer", carrier):
             yield

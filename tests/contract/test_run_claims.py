@@ -76,7 +76,10 @@ async def succeeds(scheduling: SchedulingBackend) -> Leadership:
 
 
 async def request(
-    scheduling: SchedulingBackend, task_id: PeriodicTaskId, *moments: datetime
+    scheduling: SchedulingBackend,
+    task_id: PeriodicTaskId,
+    *moments: datetime,
+    traceparent: str = "",
 ) -> list[RunId]:
     runs = [
         Run(
@@ -85,6 +88,7 @@ async def request(
             scheduled_for=moment,
             state=RunState.REQUESTED,
             requested=True,
+            traceparent=traceparent,
         )
         for moment in moments
     ]
@@ -282,6 +286,16 @@ async def test_requested_runs_of_a_former_leader_are_abandoned_ones(
 
     assert list(await beat.claim_requested(new, limit=5)) == []
     assert [run.id for run in await beat.claim_abandoned(new)] == [wanted]
+
+
+async def test_a_requested_run_keeps_the_trace_of_its_request(
+    scheduling: SchedulingBackend, beat: BeatStore, task_id: PeriodicTaskId, slots: list[datetime]
+) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    await request(scheduling, task_id, slots[0], traceparent=trace)
+
+    (run,) = await beat.claim_requested(await leads(beat), limit=5)
+    assert run.traceparent == trace
 
 
 async def test_a_request_that_is_not_committed_is_not_claimed(

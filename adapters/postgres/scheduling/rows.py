@@ -158,11 +158,12 @@ def to_run(row: Row[Any]) -> Run:
         deadline=row.deadline,
         error=row.error,
         worker=row.worker,
+        traceparent=row.traceparent,
     )
 
 
 RUN = (
     *("id", "task_id", "scheduled_for", "requested", "published_at", "started_at"),
-    *("finished_at", "deadline", "error", "worker"),
+    *("finished_at", "deadline", "error", "worker", "traceparent"),
 )
 """The columns of a run but for its state."""

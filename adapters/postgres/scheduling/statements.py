@@ -139,7 +139,7 @@ _LEASE_BY_NOW = _LEASE.replace(
 )
 
 _RUN = """id, task_id, scheduled_for, state, requested, published_at, started_at, finished_at,
-          deadline, error, worker"""
+          deadline, error, worker, traceparent"""
 
 # A slot that the same leadership has claimed already meets itself (its answer was lost), comes back,
 # and is not counted again: `xmax` is 0 in rows that are new.

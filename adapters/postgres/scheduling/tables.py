@@ -102,6 +102,7 @@ task_runs = Table(
     Column("deadline", DateTime(timezone=True)),
     Column("error", Text, nullable=False, server_default=""),
     Column("worker", Text, nullable=False, server_default=""),
+    Column("traceparent", Text, nullable=False, server_default=""),
     CheckConstraint(
         "state IN ('requested', 'claimed', 'published', 'started', 'succeeded', 'failed', 'skipped', 'cancelled')",
         name="state",

@@ -36,14 +36,20 @@ class RunNow:
     ids: IdGenerator
     changes: TaskChanges
 
-    async def __call__(self, caller: Caller, task_id: PeriodicTaskId) -> Run:
-        """Return the run, which the leading beat publishes; raise `PeriodicTaskNotFound` or `UnreadableDefinition`."""
+    async def __call__(
+        self, caller: Caller, task_id: PeriodicTaskId, *, traceparent: str = ""
+    ) -> Run:
+        """Return the run, which the leading beat publishes; raise `PeriodicTaskNotFound` or `UnreadableDefinition`.
+
+        The task goes on with the trace of `traceparent`.
+        """
         run = Run(
             id=RunId(self.ids.new()),
             task_id=task_id,
             scheduled_for=self.clock.now(),
             state=RunState.REQUESTED,
             requested=True,
+            traceparent=traceparent,
         )
         async with self.uow() as uow:
             # Locked, so that it is not deleted meanwhile.

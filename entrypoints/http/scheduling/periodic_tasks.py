@@ -8,6 +8,7 @@ from pydantic import Field, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response
 
+import bootstrap
 from application.ports.periodic_tasks import PeriodicTaskFilter
 from application.ports.task_runs import RunFilter
 from application.use_cases.scheduling.changes import (
@@ -270,7 +271,9 @@ async def run_periodic_task_now(
 ) -> CreatedEnvelope[RunBody]:
     """Run a periodic task once, as soon as possible, even if it is paused. Its schedule does not change."""
     locate(request, response, "runs")
-    return CreatedEnvelope(data=RunBody.present(await run_now(caller, PeriodicTaskId(task_id))))
+    trace = bootstrap.trace_headers().get("traceparent", "")
+    run = await run_now(caller, PeriodicTaskId(task_id), traceparent=trace)
+    return CreatedEnvelope(data=RunBody.present(run))
 
 
 @router.post("/{task_id}/reset", dependencies=[GuardedRoute])

@@ -21,6 +21,7 @@ from application.setting_problems import UnsafeSettings
 from application.settings import Environment
 from entrypoints.api import create_api
 from entrypoints.celery.process import measured
+from entrypoints.celery.publisher import due_entry
 from entrypoints.celery.tracing import task_context
 from entrypoints.http.envelope import Envelope
 from entrypoints.http.router import Router
@@ -28,7 +29,7 @@ from entrypoints.http.security import PublicRoute
 from entrypoints.http.tracing import TracedApp
 from entrypoints.realtime.security import PublicEvent
 from entrypoints.socketio.router import SocketRouter
-from tests.support.builders import a_user
+from tests.support.builders import a_periodic_task, a_user
 from tests.support.realtime import Sockets
 from tests.support.spans import ALWAYS, Recorded
 from tests.support.world import IN_MEMORY, World
@@ -122,6 +123,32 @@ async def test_a_request_and_the_task_it_publishes_are_one_trace(
     for message in ("publishing", "request", "working"):
         assert said[message]["trace_id"] == expected
     assert said["working"]["task_id"] == "a-task"
+
+
+async def test_a_run_that_a_user_requests_is_in_the_trace_of_the_request(
+    recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though a beat publishes it."""
+    monkeypatch.setattr(measured, "traces", recorded.traces)
+    world = World()
+    task = await world.given_task(a_periodic_task())
+    _, tokens = await world.log_in_as(await world.given(a_user(is_admin=True)))
+    app = TracedApp(create_api(container=world.container).http, recorded.traces)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://portico.test"
+    ) as client:
+        headers = {"Authorization": f"Bearer {tokens.access_token}"}
+        await client.post(f"/api/v1/periodic-tasks/{task.id}/run", headers=headers)
+    async with world.container.uow() as uow:
+        [run] = (await uow.runs.slice(task.id, after=None, limit=2)).records
+    with task_context(
+        task.definition.task, str(run.id), due_entry(task, None, run, None).options["headers"]
+    ):
+        pass
+
+    request, ran = recorded.spans()
+    assert request.name == "POST /api/v1/periodic-tasks/{task_id}/run"
+    assert ran.parent.span_id == request.context.span_id
 
 
 async def test_the_trace_of_a_caller_goes_on(recorded: Recorded) -> None:
