@@ -124,6 +124,11 @@ class Engine:
         """Whether this beat leads, and surely no other one."""
         return self.lease.holds
 
+    @property
+    def stands_by(self) -> bool:
+        """Whether this beat could lead, and was just told that another one does; any thread may ask."""
+        return self.election.stands_by
+
     def report(self) -> BeatReport:
         """Return what this beat tells operators; any thread may call this."""
         return self.election.report()

@@ -45,6 +45,8 @@ class LeaderElection(BackgroundLoop):
     publisher: RunPublisher
     clock: Clock
     monotonic: Callable[[], float]
+    stands_by: bool = field(default=False, init=False)
+    """Whether this beat could lead, and was just told that another one does. Any thread may read it."""
     _had_no_answer: bool = field(default=False, init=False)
     _problem: str | None = field(default=None, init=False)
 
@@ -78,7 +80,7 @@ class LeaderElection(BackgroundLoop):
         try:
             return await self._try_to_lead()
         except Unavailable:
-            self._had_no_answer = True
+            self._had_no_answer, self.stands_by = True, False
             return RETRY_AFTER
 
     async def _try_to_lead(self) -> float:
@@ -90,7 +92,7 @@ class LeaderElection(BackgroundLoop):
         leadership = await self.connection.call(
             self.leases.lead(self.beat, lease=self.lease.length, report=report)
         )
-        self._had_no_answer = False
+        self._had_no_answer, self.stands_by = False, leadership is None
         third = self.lease.length.total_seconds() / 3
         if leadership is not None and await self._extend_or_take_over(leadership, asked_at):
             return third
@@ -140,6 +142,7 @@ class LeaderElection(BackgroundLoop):
 
     async def _stand_by(self, report: BeatReport) -> None:
         """Release the lease, and report why."""
+        self.stands_by = False
         if self._problem is None:
             _log.error("this beat cannot lead: %s", report.problem)
             self._problem = report.problem

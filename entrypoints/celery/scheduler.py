@@ -78,7 +78,7 @@ class DatabaseScheduler(Scheduler):
             self._next_heartbeat = time.monotonic() + EVERY
             report = self.engine.report()
             works = self.engine.leads and report.problem is None and report.publishing is None
-            self._heartbeat.beat(leader=report.name, leads=works)
+            self._heartbeat.beat(leader=report.name, leads=works, stands_by=self.engine.stands_by)
             sample_beat(self.engine)
         # Not by Celery's `time.sleep`, which fails under the faked clocks of our tests.
         self._pause.wait(min(self.max_interval, EVERY))

@@ -3,8 +3,9 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from entrypoints.cli.liveness import is_alive, reachable_host
 from entrypoints.heartbeat import heartbeats
@@ -30,7 +31,7 @@ def answer_check(arguments: Sequence[str]) -> bool:
         del options[at : at + 2]
     if "--check" not in options or not {*options} <= {"--check", "--json"}:
         return False
-    found = _answering_api() if command == ["api"] else _heartbeat(command, name)
+    found = _answer(command, name, json="--json" in options)
     if found is None:
         return False
     facts, sentence = found
@@ -39,6 +40,17 @@ def answer_check(arguments: Sequence[str]) -> bool:
 
 
 _Answer = tuple[dict[str, object], str]
+
+
+def _answer(command: Sequence[str], name: str, *, json: bool) -> _Answer | None:
+    if command == ["api"]:
+        return _answering_api()
+    if command == ["worker"]:
+        return _working(f"worker {name}")
+    if command == ["beat"]:
+        # The one that stands by does not know the name of the leader.
+        return _leading() or (None if json else _waiting_to_lead())
+    return None
 
 
 def _answering_api() -> _Answer | None:
@@ -52,22 +64,35 @@ def _answering_api() -> _Answer | None:
     return answer, f"The API answers at port {port} of {host}"
 
 
-def _heartbeat(command: Sequence[str], name: str) -> _Answer | None:
-    directory = _setting("PORTICO_DATA_DIR", ".portico")
-    if directory is None:
-        return None
-    data_dir = Path(directory)
-    if command == ["worker"]:
-        for _, facts in heartbeats(data_dir, f"worker {name}"):
-            node = facts["worker"]
-            return {"worker": node, "answers": True}, f"{node} answers"
-    if command == ["beat"]:
-        for _, facts in heartbeats(data_dir, "beat"):
-            if facts["leads"]:
-                leader = facts["leader"]
-                answer = {"leader": leader, "leads": True, "problem": None, "publishing": None}
-                return answer, f"{leader} leads"
+def _working(name: str) -> _Answer | None:
+    for facts in _heartbeats(name):
+        node = facts["worker"]
+        return {"worker": node, "answers": True}, f"{node} answers"
     return None
+
+
+def _leading() -> _Answer | None:
+    for facts in _heartbeats("beat"):
+        if facts["leads"]:
+            leader = facts["leader"]
+            answer = {"leader": leader, "leads": True, "problem": None, "publishing": None}
+            return answer, f"{leader} leads"
+    return None
+
+
+def _waiting_to_lead() -> _Answer | None:
+    """Say so if all beats of this host are as they should be: one with a problem is looked at in the database."""
+    found = [*_heartbeats("beat")]
+    if not found or not all(facts.get("stands_by") for facts in found):
+        return None
+    return {}, f"Another beat leads; {found[0]['leader']} stands by"
+
+
+def _heartbeats(name: str) -> Iterator[Mapping[str, Any]]:
+    directory = _setting("PORTICO_DATA_DIR", ".portico")
+    if directory is not None:
+        for _, facts in heartbeats(Path(directory), name):
+            yield facts
 
 
 def _setting(variable: str, default: str) -> str | None:

@@ -96,11 +96,31 @@ def test_checks_are_answered_by_heartbeats(data: Path, capsys: pytest.CaptureFix
 def test_a_check_that_no_heartbeat_answers_is_for_the_whole_command(
     data: Path, arguments: list[str]
 ) -> None:
-    """A beat that stands by knows nothing of the one that leads."""
+    """Nor one of a beat that leads and cannot publish, or that does not know whether any leads."""
     Heartbeat(data, "worker second").beat(worker="second@host")
-    Heartbeat(data, "beat").beat(leader="host:1", leads=False)
+    Heartbeat(data, "beat").beat(leader="host:1", leads=False, stands_by=False)
 
     assert not answer_check(arguments)
+
+
+def test_a_beat_that_stands_by_says_that_another_one_leads(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Containers have one beat each. The name of the leader is in the database."""
+    Heartbeat(data, "beat").beat(leader="host:1", leads=False, stands_by=True)
+
+    assert answer_check(["beat", "--check"])
+    assert capsys.readouterr().out == "Another beat leads; host:1 stands by\n"
+    assert not answer_check(["beat", "--check", "--json"])
+
+
+def test_a_beat_that_stands_by_does_not_speak_for_another_of_its_host(data: Path) -> None:
+    Heartbeat(data, "beat").beat(leader="host:1", leads=False, stands_by=True)
+    (file,) = (data / "heartbeats").iterdir()
+    troubled = file.with_suffix(f".{os.getppid()}")
+    troubled.write_text(json.dumps({"leader": "host:2", "leads": False, "stands_by": False}))
+
+    assert not answer_check(["beat", "--check"])
 
 
 def test_a_data_directory_that_a_file_names_is_for_the_whole_command(

@@ -440,6 +440,25 @@ async def test_of_two_beats_one_leads(store: SharedStore, broker: Broker, beat: 
     assert broker.slots(task.id) == each_second(1, 10)
 
 
+async def test_a_beat_stands_by_while_it_knows_that_another_one_leads(
+    store: SharedStore, broker: Broker, beat: Beat
+) -> None:
+    """Its health check says so."""
+    other = Beat(store, broker)
+    await live(beat, other, seconds=3)
+    assert [each.engine.stands_by for each in (beat, other)] == [False, True]
+
+    store.is_away = True
+    await live(beat, other, seconds=3)
+    assert [each.engine.stands_by for each in (beat, other)] == [False, False]
+
+    store.is_away = False
+    await beat.stop()
+    await other.live(5)
+    assert other.engine.leads
+    assert not other.engine.stands_by
+
+
 async def test_when_the_leader_dies_the_other_runs_every_slot_that_it_did_not(
     store: SharedStore, broker: Broker, beat: Beat
 ) -> None:
