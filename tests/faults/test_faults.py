@@ -22,7 +22,7 @@ def redis(tmp_path: Path) -> Iterator[Valkey]:
     """Return a server of the test's own, to be killed. It is the broker too."""
     directory = tmp_path / "redis"
     directory.mkdir()
-    with Valkey(directory) as server:
+    with Valkey(directory, "--databases", "64") as server:
         yield server
 
 
