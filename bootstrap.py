@@ -57,7 +57,7 @@ from adapters.redis.cluster import RedisClusterClient
 from adapters.redis.connections import RedisConnectionRegistry
 from adapters.redis.event_emitter import RedisEventEmitter
 from adapters.redis.health import RedisProbe
-from adapters.redis.inspection import RedisInspection
+from adapters.redis.inspection import JobRedisInspection, RedisInspection
 from adapters.redis.log_in_throttle import RedisLogInThrottle
 from adapters.redis.rate_limiter import RedisRateLimiter
 from adapters.redis.seen_ciphertexts import RedisSeenCiphertexts
@@ -455,6 +455,22 @@ class Container(containers.DeclarativeContainer):
             ),
             providers.Singleton(
                 RedisInspection, redis, clock, settings.provided.sessions.token_leeway
+            ),
+            providers.Singleton(
+                JobRedisInspection,
+                "broker",
+                settings.provided.jobs.broker_url,
+                settings.provided.redis.timeout,
+                clock,
+                settings.provided.sessions.token_leeway,
+            ),
+            providers.Singleton(
+                JobRedisInspection,
+                "result",
+                settings.provided.jobs.result_url,
+                settings.provided.redis.timeout,
+                clock,
+                settings.provided.sessions.token_leeway,
             ),
             providers.Singleton(
                 S3Inspection,

@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 from redis import exceptions
 
-from adapters.redis.client import RedisClient, RedisServers
+from adapters.redis.client import RedisClient, RedisServers, redis_client
 from adapters.redis.health import info
 from adapters.redis.sentinel import RedisSentinelClient
 from application.ports.health import Concern, Inspection, Remark, clock_remark
 from application.ports.system import Clock
+from application.settings import RedisSettings
 from domain.errors import Unavailable
 
 
@@ -42,6 +44,32 @@ class RedisInspection(Inspection):
         now = before + (self._clock.now() - before) / 2
         there = datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
         return clock_remark((there - now).total_seconds(), tolerated=self._leeway.total_seconds())
+
+
+class JobRedisInspection(Inspection):
+    """Looks at the Redis of the broker or of results, where these have an address of their own."""
+
+    def __init__(
+        self, name: str, url: str | None, timeout: timedelta, clock: Clock, leeway: timedelta
+    ) -> None:
+        self.name = name
+        self._url = url or ""
+        self._timeout = timeout
+        self._clock = clock
+        self._leeway = leeway
+
+    async def remarks(self) -> Sequence[Remark]:
+        if urlsplit(self._url).scheme not in {"redis", "rediss"}:
+            return []
+        try:
+            client = redis_client(RedisSettings(url=self._url, timeout=self._timeout))
+            try:
+                return await RedisInspection(client, self._clock, self._leeway).remarks()
+            finally:
+                await client.aclose()
+        except (exceptions.RedisError, TypeError, ValueError) as error:
+            # An address may have options that Celery knows and the driver does not.
+            raise Unavailable(self.name) from error
 
 
 async def _kept(server: RedisClient, persistence: Mapping[str, object]) -> Remark:

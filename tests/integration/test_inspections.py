@@ -13,7 +13,7 @@ import pytest
 from adapters.postgres.engine import postgres_engine
 from adapters.postgres.inspection import PostgresInspection
 from adapters.redis.client import redis_client
-from adapters.redis.inspection import RedisInspection
+from adapters.redis.inspection import JobRedisInspection, RedisInspection
 from adapters.s3.bucket_inspection import BucketInspection
 from adapters.s3.client import S3Client
 from adapters.s3.inspection import S3Inspection
@@ -21,6 +21,7 @@ from adapters.system import SystemClock
 from application.ports.health import Concern, Inspection, Remark
 from application.ports.system import Clock
 from application.settings import PostgresSettings, RedisSettings, S3Settings
+from domain.errors import Unavailable
 from tests.support.builders import a_uuid
 from tests.support.servers import Servers, s3_of
 from tests.support.valkey import Valkey
@@ -125,6 +126,33 @@ async def test_a_redis_that_does_not_tell_is_not_said_to_be_right(
     assert "does not say" in found["memory"].text
     assert found["clock"].concern is Concern.NONE
     assert "replicas" not in found  # of a server that is alone
+
+
+async def test_a_redis_of_the_broker_alone_is_looked_at_too(tmp_path: Path) -> None:
+    """One that drops keys when it is full loses messages, without a word."""
+    with Valkey(tmp_path, "--maxmemory-policy", "allkeys-lru", "--maxmemory", "64mb") as valkey:
+        broker = JobRedisInspection(
+            "broker", valkey.url, timedelta(seconds=5), SystemClock(), LEEWAY
+        )
+        found = await remarks(broker)
+
+    assert found["memory"].concern is Concern.WRONG
+    assert found["data"].concern is Concern.NONE
+    with pytest.raises(Unavailable):
+        await broker.remarks()
+
+
+@pytest.mark.parametrize("url", [None, "amqp://user:password@127.0.0.1:9//"])
+async def test_a_broker_without_a_redis_of_its_own_is_not_asked(url: str | None) -> None:
+    second = timedelta(seconds=1)
+    assert await JobRedisInspection("broker", url, second, SystemClock(), LEEWAY).remarks() == []
+
+
+async def test_an_address_that_only_celery_understands_is_no_fault() -> None:
+    url = "rediss://127.0.0.1:9/0?ssl_cert_reqs=CERT_NONE&virtual_host=x"
+    second = timedelta(seconds=1)
+    with pytest.raises(Unavailable):
+        await JobRedisInspection("result", url, second, SystemClock(), LEEWAY).remarks()
 
 
 async def test_the_set_up_of_a_bucket_is_reported(
