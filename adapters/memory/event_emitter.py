@@ -1,7 +1,7 @@
 """Events for the clients of this process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from adapters.lru import LruCache
 from adapters.socketio_messages import (
@@ -23,6 +23,12 @@ class MemoryEventEmitter(EventEmitter):
 
     async def emit(self, event: str, data: Mapping[str, object], to: Audience) -> None:
         await self.publish(emit_message(event, data, to.name))
+
+    async def emit_each(
+        self, event: str, sent: Sequence[tuple[Mapping[str, object], Audience]]
+    ) -> None:
+        for data, to in sent:
+            await self.emit(event, data, to)
 
     async def emit_numbered(
         self, event: str, data: Mapping[str, object], to: Audience, *, number: int

@@ -6,7 +6,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 
 from adapters.redis.client import RedisServers, unavailable_when_down
@@ -22,6 +22,9 @@ from domain.connections import ConnectionId
 from domain.errors import Unavailable
 
 _NUMBERS_TTL = timedelta(days=1) // timedelta(milliseconds=1)
+
+_EMITTED_AT_ONCE = 200
+"""So many events, and more, are published within the time-out of the client."""
 
 _SILENCE = 5.0
 """Seconds without a message after which the server is asked whether it is still there."""
@@ -40,6 +43,23 @@ class RedisEventEmitter(EventEmitter):
 
     async def emit(self, event: str, data: Mapping[str, object], to: Audience) -> None:
         await self.publish(emit_message(event, data, to.name))
+
+    async def emit_each(
+        self, event: str, sent: Sequence[tuple[Mapping[str, object], Audience]]
+    ) -> None:
+        commands = [
+            ("PUBLISH", self._channel, emit_message(event, data, to.name)) for data, to in sent
+        ]
+        for first in range(0, len(commands), _EMITTED_AT_ONCE):
+            batch = commands[first : first + _EMITTED_AT_ONCE]
+            try:
+                with unavailable_when_down():
+                    server = await self._client.server_of(self._channel)
+                    for answer in await server.execute_each(batch):
+                        if isinstance(answer, Exception):
+                            raise answer
+            except Unavailable as error:
+                _log_loss(error)
 
     async def emit_numbered(
         self, event: str, data: Mapping[str, object], to: Audience, *, number: int

@@ -127,6 +127,18 @@ async def test_all_processes_hear_the_same_in_the_same_order(
         assert sorted(numbers(here)) == [*range(50)]
 
 
+async def test_many_events_are_sent_in_their_order(
+    emitter: EventEmitter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.redis.event_emitter._EMITTED_AT_ONCE", 3)
+    rooms = [Audience.room(a_room_id()) for _ in range(7)]
+    async with listening(emitter) as heard:
+        await emitter.emit_each("an.event", [])
+        await emitter.emit_each("an.event", [({"n": n}, room) for n, room in enumerate(rooms)])
+        assert numbers(await heard.until(7)) == [*range(7)]
+        assert [message["room"] for message in heard] == [room.name for room in rooms]
+
+
 async def emit_number(emitter: EventEmitter, n: int, to: Audience = ROOM) -> int:
     return await emitter.emit_numbered("chat.receive", {"n": n}, to, number=n)
 

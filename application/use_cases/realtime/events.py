@@ -32,13 +32,18 @@ def person_data(person: Person) -> dict[str, object]:
 
 async def announce(emitter: EventEmitter, changes: Iterable[PresenceChange]) -> None:
     """Tell each room who came to it or left it."""
-    for change in changes:
-        data = {
-            "room": str(change.room),
-            "user": person_data(change.user),
-            "state": change.state.value,
-        }
-        await emitter.emit(PRESENCE, data, Audience.room(change.room))
+    sent = [
+        (
+            {
+                "room": str(change.room),
+                "user": person_data(change.user),
+                "state": change.state.value,
+            },
+            Audience.room(change.room),
+        )
+        for change in changes
+    ]
+    await emitter.emit_each(PRESENCE, sent)
 
 
 @dataclass(frozen=True, slots=True)
