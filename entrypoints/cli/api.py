@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
 from math import ceil
@@ -13,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from uvicorn.supervisors import Multiprocess
 
 import bootstrap
 from application.settings import Settings
@@ -23,6 +25,7 @@ from local_stack.servers import is_free
 from local_stack.stack import running_stack
 
 _log = logging.getLogger("portico.cli")
+_STOP = {signal.SIGINT, signal.SIGTERM}
 
 # By name: entrypoints do not know each other, and every worker process loads it for itself.
 APPLICATION = "entrypoints.api_process:create_api"
@@ -52,7 +55,35 @@ def serve(*, host: str | None, port: int | None, workers: int | None, patience: 
             shared = bootstrap.shared_directory(settings.metrics.dir, "api")
             overrides["metrics_dir"] = stack.enter_context(shared)
         export_to_environment(overrides)
-        uvicorn.run(APPLICATION, factory=True, workers=settings.http.workers, **options(settings))
+        if settings.http.workers == 1:
+            uvicorn.run(APPLICATION, factory=True, **options(settings))
+            return
+        config = uvicorn.Config(
+            APPLICATION, factory=True, workers=settings.http.workers, **options(settings)
+        )
+        Supervisor(config, [config.bind_socket()]).run()
+
+
+class Supervisor(Multiprocess):
+    """uvicorn's, except that a signal to stop ends a restart too (SIGHUP): each process takes as long as it drains."""
+
+    def restart_all(self) -> None:
+        """Replace the processes one by one, until a signal says stop."""
+        done = threading.Event()
+        watching = threading.Thread(target=self._stop_on_signal, args=(done,))
+        watching.start()
+        try:
+            super().restart_all()
+        finally:
+            done.set()
+            watching.join()
+
+    def _stop_on_signal(self, done: threading.Event) -> None:
+        # Not in the handler of the signal, which may interrupt the code that holds the lock of the event.
+        while not done.wait(0.1):
+            if not _STOP.isdisjoint(self.signal_queue):
+                self.should_exit.set()
+                return
 
 
 def options(settings: Settings) -> dict[str, Any]:
