@@ -2,21 +2,24 @@
 
 import ast
 import json
+import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from local_stack.servers import choose_ports
 from tests.e2e.client import Client
-from tests.e2e.command import Started, addresses, portico, starting
+from tests.e2e.command import Started, portico, starting
 from tests.e2e.fleet import created, dropped, flushed
 from tests.e2e.jobs import EACH_SECOND
 from tests.support.plain_http import NO_TLS
@@ -28,7 +31,11 @@ pytestmark = pytest.mark.timeout(300)  # a machine without a cache of uv fetches
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "requirements-build.lock"
 PACKAGES = ("domain", "application", "adapters", "entrypoints", "local_stack", "migrations")
-PASSWORD = "correct horse battery staple"
+SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+OF_THE_OPERATOR = {
+    "PORTICO_ISSUER": "https://portico.example.org",
+    "PORTICO_S3_PUBLIC_URL": "https://files.example.org",
+}
 
 # What Kombu, Celery, uvicorn and SQLAlchemy import when a setting or an address asks for it.
 BY_NAME = (
@@ -132,53 +139,105 @@ def _imports(node: ast.AST) -> Iterator[str]:
         yield from _imports(child)
 
 
+class Composed:
+    """The services of compose.yaml that are ours, as processes: their commands, settings, secrets and health checks."""
+
+    def __init__(self, program: Path, directory: Path, **places: str) -> None:
+        self._program = str(program)
+        self._directory = directory
+        self._places = places
+        """What differs from containers: addresses, ports, and where tasks are found."""
+        self.secrets = directory / "secrets"
+        self.port = choose_ports(("http",), {})["http"]
+
+    def variables(self, service: str) -> dict[str, str]:
+        return {
+            variable: self._in_place(str(value))
+            for variable, value in SERVICES[service]["environment"].items()
+        } | {"PORTICO_HTTP_PORT": str(self.port), **self._places}
+
+    def run(self, service: str, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, in the container of that name."""
+        container = self._directory / service
+        container.mkdir(exist_ok=True)
+        name = re.sub(r"-\d+$", "", service)
+        variables = self.variables(name)
+        return portico(*command, directory=container, program=self._program, **variables)
+
+    def start(self, service: str, stack: ExitStack) -> Iterator[Started]:
+        """Start as many processes as it has replicas, each with a directory of its own."""
+        for number in range(SERVICES[service].get("deploy", {}).get("replicas", 1)):
+            container = self._directory / f"{service}-{number}"
+            container.mkdir()
+            yield stack.enter_context(
+                starting(
+                    *SERVICES[service]["command"],
+                    directory=container,
+                    program=self._program,
+                    **self.variables(service),
+                )
+            )
+
+    def _in_place(self, value: str) -> str:
+        given = re.sub(r"\$\{(\w+)(?::[-?]([^}]*))?\}", self._substituted, value)
+        return given.replace("/run/secrets", str(self.secrets))
+
+    def _substituted(self, found: re.Match[str]) -> str:
+        return OF_THE_OPERATOR.get(found[1], found[2])
+
+
 @pytest.fixture
-def variables(servers: Servers, worker: int, deployed: Path, tmp_path: Path) -> dict[str, str]:
-    """Return the settings of a deployment: PRODUCTION, its keys, its tasks, and servers that answer."""
-    keys = tmp_path / "keys"
-    made = portico("make-keys", str(keys), directory=tmp_path, program=str(deployed / "portico"))
-    assert made.returncode == 0, made.stderr
+def composed(servers: Servers, worker: int, deployed: Path, tmp_path: Path) -> Composed:
+    """Return the services with their secrets, their tasks, and servers that answer."""
     (tmp_path / "shop.py").write_text(TASKS)
     name = f"portico_deployed_{worker}"
-    return addresses(
-        servers,
-        ENVIRONMENT="PRODUCTION",
-        PORTICO_POSTGRES_URL=created(servers.postgres_url, name),
-        PORTICO_REDIS_URL=flushed(servers, worker),
+    composed = Composed(
+        deployed / "portico",
+        tmp_path,
+        PORTICO_HTTP_HOST="127.0.0.1",
+        PORTICO_METRICS_HOST="127.0.0.1",
+        PORTICO_METRICS_PORT="0",
+        PORTICO_S3_URL=servers.s3_url,
+        PORTICO_S3_BUCKET=servers.s3_bucket,
+        PORTICO_S3_ACCESS_KEY=servers.s3_access_key,
         PORTICO_MONGO_DATABASE=dropped(servers.mongo_url, name),
-        PORTICO_KEYS_DIR=str(keys),
-        PORTICO_ISSUER="https://portico.example.org",
-        PORTICO_ADMIN_USERNAME="grace",
-        PORTICO_ADMIN_PASSWORD=PASSWORD,
         PORTICO_TASK_MODULES="shop",
         PORTICO_WORKER_CONCURRENCY="1",
         PYTHONPATH=str(tmp_path),
     )
+    made = portico("make-secrets", "secrets", directory=tmp_path, program=str(deployed / "portico"))
+    assert made.returncode == 0, made.stderr
+    for secret, value in {
+        "postgres_url": created(servers.postgres_url, name),
+        "redis_url": flushed(servers, worker),
+        "mongo_url": servers.mongo_url,
+        "s3_secret_key": servers.s3_secret_key,
+    }.items():
+        (composed.secrets / secret).unlink()
+        (composed.secrets / secret).write_text(value)
+    return composed
+
+
+def in_the_order_of_their_start() -> Iterator[str]:
+    """Yield the services of ours, each after those that it depends on."""
+    ours = {name: {*s["depends_on"]} for name, s in SERVICES.items() if "build" in s}
+    yield from (name for name in TopologicalSorter(ours).static_order() if name in ours)
 
 
 @pytest.mark.server
-def test_api_worker_and_beat_run_from_the_production_lock(
-    deployed: Path, variables: dict[str, str], tmp_path: Path
-) -> None:
-    """A task that is published by hand has a result, and one that is published by the beat has run."""
-    program = str(deployed / "portico")
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return portico(*arguments, directory=tmp_path, program=program, **variables)
-
-    for preparation in ("migrate", "create-admin"):
-        ran = run(preparation)
-        assert ran.returncode == 0, ran.stderr
-    port = choose_ports(("http",), {})["http"]
+def test_the_services_of_compose_work_and_are_healthy(deployed: Path, composed: Composed) -> None:
+    """From the production lock. A task that is published by hand has a result; one of the beat has run."""
     with ExitStack() as stack:
-        started: dict[str, Started] = {}
-        for command in (("api", "--port", str(port)), ("worker",), ("beat",)):
-            directory = tmp_path / command[0]
-            directory.mkdir()
-            started[command[0]] = stack.enter_context(
-                starting(*command, directory=directory, program=program, **variables)
-            )
-        started["api"].wait_until(lambda: _is_ready(port))
+        started: dict[str, list[Started]] = {}
+        for name in in_the_order_of_their_start():
+            if SERVICES[name]["restart"] == "no":
+                ran = composed.run(name, *SERVICES[name]["command"])
+                assert ran.returncode == 0, ran.stderr
+            else:
+                started[name] = [*composed.start(name, stack)]
+        (api,), (worker,) = started["api"], started["worker"]
+        assert len(started["beat"]) == 2
+        api.wait_until(lambda: _is_ready(composed.port))
         doubled = subprocess.run(  # noqa: S603 - ours
             [
                 deployed / "python",
@@ -186,32 +245,49 @@ def test_api_worker_and_beat_run_from_the_production_lock(
                 "import shop; print(shop.double.delay(21).get(timeout=60))",
             ],
             check=False,
-            cwd=tmp_path,
-            env={**variables},
+            cwd=worker.directory,
+            env=composed.variables("worker"),
             capture_output=True,
             text=True,
         )
         assert doubled.stdout == "42\n", doubled.stderr
-        assert {run["state"] for run in _runs_of_a_periodic_task(port)} == {"succeeded"}
+        password = (composed.secrets / "administrator_password").read_text()
+        runs = _runs_of_a_periodic_task(composed.port, password)
+        assert {run["state"] for run in runs} == {"succeeded"}
 
-        for check in (("worker", "--check"), ("beat", "--check")):
-            checked = run(*check)
-            assert checked.returncode == 0, checked.stdout + checked.stderr
+        for name, processes in started.items():
+            _, program, *check = SERVICES[name]["healthcheck"]["test"]
+            assert program == "portico"
+            for process in processes:
+                checked = composed.run(process.directory.name, *check)
+                assert checked.returncode == 0, checked.stdout + checked.stderr
+        _assert_scraped_with_the_token_alone(worker, composed.secrets / "metrics_token")
 
-        variables["PORTICO_HTTP_PORT"] = str(port)
-        doctor = run("doctor", "--json")
+        doctor = composed.run("api-0", "doctor", "--json")
         findings = {each["check"]: each for each in json.loads(doctor.stdout)["findings"]}
         assert doctor.returncode == 0, doctor.stdout
         assert findings["port"]["detail"].endswith("our API listens, with our keys")
         assert "celery@" in findings["workers"]["detail"]
         assert findings["beat"]["detail"].endswith(" leads")
+        assert findings["keys"]["detail"].endswith(" is 0 days old")
 
 
-def _runs_of_a_periodic_task(port: int) -> list[dict[str, Any]]:
+def _assert_scraped_with_the_token_alone(process: Started, token: Path) -> None:
+    """Prometheus comes from another address, as what a proxy passes on does."""
+    address = re.findall(r"metrics at (http://[^\s\"]+)", process.said())[-1]
+    answers = [
+        httpx.get(address, headers={"Via": "1.1 proxy", **headers}, verify=NO_TLS)
+        for headers in ({}, {"Authorization": f"Bearer {token.read_text()}"})
+    ]
+    assert [answer.status_code for answer in answers] == [403, 200]
+    assert 'portico_tasks_total{outcome="success",task="shop.double"} 2.0' in answers[1].text
+
+
+def _runs_of_a_periodic_task(port: int, password: str) -> list[dict[str, Any]]:
     """Return the runs of a task that the beat publishes once, when one has ended."""
     client = Client(f"http://127.0.0.1:{port}/api/v1")
-    plaintext = json.dumps({"p": PASSWORD, "t": time.time_ns() // 1_000_000})
-    client.log_in("grace", plaintext)
+    plaintext = json.dumps({"p": password, "t": time.time_ns() // 1_000_000})
+    client.log_in("admin", plaintext)
     body = {"name": "double", "task": "shop.double", "args": [21], "maxRuns": 1, **EACH_SECOND}
     task = client.data(client.http.post("/periodic-tasks", json=body), status=201)["id"]
 
