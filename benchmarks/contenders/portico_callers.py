@@ -6,6 +6,7 @@ of JSON for each caller: `guarded` has requests, `refresh` tokens.
 
 import asyncio
 import json
+import os
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ import asyncpg
 import uvloop
 
 import bootstrap
-from application.settings import Environment
+from application.settings import Environment, Settings
 from benchmarks.contenders.http import get, serve
 from benchmarks.contenders.portico_http import router, settle_access
 from domain.identity import UserId
@@ -95,20 +96,34 @@ async def _write_requests(
                 refresh.write(json.dumps(tokens.refresh_token) + "\n")
 
 
-async def _main() -> None:
+async def _write() -> None:
     users, sessions, roles, callers = map(int, sys.argv[1:5])
-    settings = bootstrap.load_settings()
-    bootstrap.configure_logging(replace(settings, environment=Environment.PRODUCTION))
-    container = bootstrap.build(settings)
+    container, settings = _container()
     await container.schema().upgrade()
     assert settings.postgres.url is not None  # noqa: S101 - it was given
     await _fill(settings.postgres.url, users, roles)
     await settle_access(container)
     await _write_requests(container, sessions, callers, Path(sys.argv[5]))
+
+
+async def _serve() -> None:
+    container, settings = _container()
     app = create_app(container=container, routers=[router])
     app.state.owns_process = True
     await serve(app, {}, options(settings))
 
 
+def _container() -> tuple[bootstrap.Container, Settings]:
+    settings = bootstrap.load_settings()
+    bootstrap.configure_logging(replace(settings, environment=Environment.PRODUCTION))
+    return bootstrap.build(settings), settings
+
+
 if __name__ == "__main__":
-    uvloop.run(_main())
+    if sys.argv[1:] == ["serve"]:
+        uvloop.run(_serve())
+    else:
+        uvloop.run(_write())
+        # What it has written leaves holes in its memory, over which each request would be spread. No server has those.
+        command = [sys.executable, "-m", "benchmarks.contenders.portico_callers", "serve"]
+        os.execv(sys.executable, command)  # noqa: S606 - ours
