@@ -60,7 +60,7 @@ async def measure(servers: Servers, rounds: int, say: Callable[[str], None]) -> 
 
 async def _rate(broker: str, task: str, pool: str, messages: int, concurrency: int = 2) -> float:
     """Return how many messages a second a worker gets through: it finds all of them when it starts."""
-    async with Redis.from_url(broker, socket_timeout=60) as redis:
+    async with Redis.from_url(broker, socket_timeout=300) as redis:
         await redis.flushdb()
         await _publish(broker, task, messages)
         async with _worker(broker, pool, concurrency):
