@@ -1,14 +1,11 @@
 """Each server fails once under load; `make faults` is the long form."""
 
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.faults.faults import product
 from tests.support.servers import Servers
-from tests.support.valkey import Valkey
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(300)]
 
@@ -17,27 +14,15 @@ LONGEST = 4.0
 RECOVERY = 6.0
 
 
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[Valkey]:
-    """Return a server of the test's own, to be killed. It is the broker too."""
-    directory = tmp_path / "redis"
-    directory.mkdir()
-    with Valkey(directory, "--databases", "64") as server:
-        yield server
-
-
 async def test_a_server_that_fails_delays_and_loses_and_opens_nothing(
-    servers: Servers, worker: int, redis: Valkey, tmp_path: Path
+    servers: Servers, worker: int, tmp_path: Path
 ) -> None:
-    async with product(
-        replace(servers, redis_url=redis.url), tmp_path, worker=worker, breakable={"redis": redis}
-    ) as running:
+    async with product(servers, tmp_path, worker=worker) as running:
         outcomes = [
             await running.outcome_of(server, fault, seconds=2)
             for server, fault in (
                 ("postgres", "reset"),
                 ("redis", "reset"),
-                ("redis", "SIGKILL"),
                 ("mongo", "black hole"),
                 ("s3", "refuse"),
                 ("broker", "refuse"),
