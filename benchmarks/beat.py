@@ -25,8 +25,8 @@ async def measure(servers: Servers, rounds: int, say: Callable[[str], None]) -> 
         answers[size] = {}
         for name in (*_PEERS, _OURS):
             say(f"beat: {name} with {size:,} tasks")
-            # A round of a peer at the large size takes half a minute, and rounds agree.
-            few = 1 if size == SIZES[-1] and name in _PEERS else min(rounds, 3)
+            # A round of a peer takes half a minute, and rounds agree.
+            few = 1 if name in _PEERS else min(rounds, 3)
             answers[size][name] = await _ask(servers, name, size, few)
     figures = [figure for size in SIZES for figure in _figures(size, answers[size])]
     small, large = (answers[size][_OURS]["idle_cpu"] for size in SIZES)

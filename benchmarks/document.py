@@ -46,7 +46,7 @@ _HEAD = """# Performance
 
 Written by `make bench-docs`; do not edit it by hand. Each figure was measured beside its reference in one run, in
 turns: machines differ, so what counts is the ratio, of which more is better. Figures are medians of three to five
-rounds after one that does not count (peers with 100,000 tasks: of one round), under a load from a process of its own.
+rounds after one that does not count (peers of the beat: of one round), under a load from a process of its own.
 CPU is user and system time of the server's processes; for requests and events (rows 1, 3, 5 and 13) that of the
 cheapest of ten or more short rounds. A neighbour on the machine takes caches away, which only ever adds to it, and adds
 most to the server that touches most memory: medians of the same servers gave 0.66 of bare FastAPI one night and 0.81
@@ -65,6 +65,15 @@ _LIMITS: Mapping[tuple[int, str], str] = {
 2.36 to 2.5 from run to run. Nothing large is left: of 113 µs FastAPI, Starlette and pydantic take 32, the protocol with
 its time limits 27, uvicorn 16, the event loop 12, our one layer 9, the guard 8, the question to Redis 8 and the route
 table 3.
+""",
+    (
+        2,
+        "log-in",
+    ): "All else that a log-in takes shares the cores with argon2; the next line says what that is.",
+    (2, "CPU per log-in besides argon2"): """
+Two thirds are the API's: an RSA decryption takes 1 ms and two signatures half of one, three transactions and four
+questions to Redis most of the rest. PostgreSQL takes a seventh, a twelfth the document store, which gets the audit
+entry, and less the others.
 """,
     (5, "CPU of an event, untouched"): """
 What the server adds to every event shows most where the handler does nothing: packets are checked and counted, and what
