@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 import bootstrap
+from application.ports.event_emitter import Audience
 from application.settings import (
     Environment,
     MongoSettings,
@@ -25,6 +26,7 @@ from domain.rooms import RoomKind, RoomName
 from entrypoints.api import create_api
 from tests.support.access_changes import changing
 from tests.support.builders import a_role, a_user
+from tests.support.clock import HOUR, MovableClock
 from tests.support.http_server import serving
 from tests.support.keys import key_settings
 from tests.support.sessions import ABSOLUTE, IDLE, a_session
@@ -117,6 +119,38 @@ async def test_an_event_of_one_process_arrives_once_at_the_clients_of_both(
         await fleet.container.end_connection()(caller, there.get_sid())
         async with asyncio.timeout(5):
             await gone.wait()
+
+
+async def test_a_deleted_room_is_gone_on_every_process_and_then_its_messages(fleet: Fleet) -> None:
+    caller, auth = await fleet.log_in(await fleet.given_user())
+    room = await fleet.container.create_room()(caller, RoomName("Tea"), RoomKind.PRIVATE)
+    reference = {"room": str(room.id)}
+    async with connected(fleet.urls[1], auth=auth) as there:
+        deleted, late = Received(there, "room.deleted"), Received(there, "late")
+        end = Received(there, "end")
+        await there.call("room.join", reference)
+        await there.call("chat.send", reference | {"text": "Hello"})
+        await fleet.container.delete_room()(caller, room.id)
+
+        assert await deleted.next() == reference
+        emitter = fleet.container.event_emitter()
+        await emitter.emit("late", {}, Audience.room(room.id))
+        await emitter.emit("end", {}, Audience.user(caller.user_id))
+        await end.next()
+        assert late.is_empty()
+        for event, data in {
+            "room.join": {},
+            "chat.send": {"text": "x"},
+            "chat.history": {},
+        }.items():
+            assert (await there.call(event, reference | data))["error"]["code"] == 1008
+    assert await fleet.container.connection_registry().present(room.id) == []
+
+    history = fleet.container.message_history()
+    assert len((await history.after(room.id, 0, limit=10)).messages) == 1
+    later = MovableClock(fleet.container.clock().now() + HOUR)
+    assert await replace(fleet.container.purge_rooms(), clock=later)() == 1
+    assert len((await history.after(room.id, 0, limit=10)).messages) == 0
 
 
 @pytest.mark.parametrize("is_channel_cut", [False, True])
