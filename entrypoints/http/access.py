@@ -118,10 +118,6 @@ class RoleQuery(
     )
     status: MayBeLeftOut[RoleStatus] = None
 
-    def filter(self) -> RoleFilter:
-        """Return the filter of the use case."""
-        return RoleFilter(keyword=self.keyword, status=self.status)
-
 
 class RoleDraftBody(ApiModel):
     """All properties of a role. A property that is left out is set to its default."""
@@ -138,11 +134,8 @@ class RoleDraftBody(ApiModel):
 
     def draft(self) -> RoleDraft:
         """Return the argument of the use case."""
-        return RoleDraft(
-            code=self.code,
-            name=self.name,
-            description=self.description,
-            status=self.status,
+        return self.argument(
+            RoleDraft,
             grants=frozenset(self.permissions),
             buttons=frozenset(self.button_permissions),
             routers=frozenset(self.router_permissions),
@@ -223,7 +216,7 @@ async def list_roles(
     query: Annotated[RoleQuery, Query()], list_roles: UseCase[ListRoles]
 ) -> Envelope[Page[ListedRoleBody]]:
     """List roles. The default order is by code."""
-    found = await list_roles(query.filter(), query.request())
+    found = await list_roles(query.argument(RoleFilter), query.request())
     return Envelope(data=Page.of(found, query, ListedRoleBody.present))
 
 

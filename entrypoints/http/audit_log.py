@@ -11,7 +11,6 @@ from pydantic import Field
 from application.ports.audit_log import AuditFilter
 from application.use_cases.audit_log import ListAudit, ListOwnActivity
 from domain.audit_log import AuditOutcome
-from domain.identity import UserId
 from entrypoints.http.envelope import ApiModel, Envelope, MayBeLeftOut, Text
 from entrypoints.http.paging import Slice, SliceQuery
 from entrypoints.http.query_types import Instant
@@ -39,18 +38,6 @@ class AuditQuery(SliceQuery):
     outcome: MayBeLeftOut[AuditOutcome] = None
     since: MayBeLeftOut[Instant] = Field(default=None, description="Earliest time, inclusive.")
     until: MayBeLeftOut[Instant] = Field(default=None, description="Latest time, exclusive.")
-
-    def filter(self) -> AuditFilter:
-        """Return the filter of the use case."""
-        return AuditFilter(
-            actor=None if self.actor is None else UserId(self.actor),
-            concerned=None if self.concerned is None else UserId(self.concerned),
-            action=self.action,
-            target=self.target,
-            outcome=self.outcome,
-            since=self.since,
-            until=self.until,
-        )
 
 
 class AuditEntryBody(ApiModel):
@@ -93,7 +80,9 @@ async def list_audit(
     query: Annotated[AuditQuery, Query()], list_audit: UseCase[ListAudit]
 ) -> Envelope[Slice[AuditEntryBody]]:
     """List the entries of the audit log, newest first."""
-    found = await list_audit(query.filter(), after=query.after(), limit=query.page_size)
+    found = await list_audit(
+        query.argument(AuditFilter), after=query.after(), limit=query.page_size
+    )
     return Envelope(data=Slice.of(found, AuditEntryBody.present))
 
 

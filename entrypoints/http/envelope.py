@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from http import HTTPStatus
-from typing import Annotated, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Self, TypeVar
 from urllib.parse import quote, urljoin
 
 from pydantic import (
@@ -27,7 +27,11 @@ from starlette.responses import Response
 from domain.errors import Invalid
 from domain.text import is_storable
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 T = TypeVar("T")
+D = TypeVar("D", bound="DataclassInstance")
 
 
 class ApiModel(BaseModel):
@@ -56,6 +60,11 @@ class ApiModel(BaseModel):
         names = [name for name in cls.model_fields if hasattr(thing, name)]
         values = {name: getattr(thing, name) for name in names} | more
         return cls.model_validate(values, from_attributes=True)
+
+    def argument(self, kind: type[D], **more: object) -> D:
+        """Return the dataclass whose fields are `more`, and what this body has by the names of the others."""
+        names = {field.name for field in fields(kind)} & type(self).model_fields.keys()
+        return kind(**{name: getattr(self, name) for name in names} | more)
 
 
 class Envelope(ApiModel, Generic[T]):

@@ -10,7 +10,6 @@ from pydantic import AfterValidator, Field, StrictInt
 from starlette.requests import Request
 from starlette.responses import Response
 
-from application.ports.object_store import SignedRequest
 from application.use_cases.files.avatar import GetAvatar, SetAvatar
 from application.use_cases.files.completion import CompleteUpload
 from application.use_cases.files.files import DeleteFile, GetDownload, GetFile, ListFiles
@@ -32,7 +31,6 @@ from domain.files.files import (
     FileId,
     FileName,
     FileState,
-    Part,
     Visibility,
 )
 from domain.identity import UserId
@@ -42,6 +40,7 @@ from entrypoints.http.envelope import (
     Envelope,
     MayBeLeftOut,
     Parsed,
+    Plain,
     locate,
 )
 from entrypoints.http.paging import Slice, SliceQuery
@@ -85,13 +84,7 @@ class FileDraftBody(ApiModel):
 
     def draft(self) -> FileDraft:
         """Return the argument of the use case."""
-        return FileDraft(
-            name=self.name,
-            media_type=self.content_type,
-            size=self.size,
-            checksum=self.checksum,
-            visibility=self.visibility,
-        )
+        return self.argument(FileDraft, media_type=self.content_type)
 
 
 class FileBody(ApiModel):
@@ -99,8 +92,8 @@ class FileBody(ApiModel):
 
     id: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b26"])
     owner: UUID = Field(examples=["0199a3f0-7c1e-7a52-9d6b-3f1f0c7e4b21"])
-    name: str = Field(examples=["report.pdf"])
-    content_type: str = Field(examples=["application/pdf"])
+    name: Plain = Field(examples=["report.pdf"])
+    content_type: Plain = Field(examples=["application/pdf"])
     size: int = Field(description="In bytes.", examples=[48213])
     visibility: Visibility
     state: FileState = Field(examples=["stored"])
@@ -114,16 +107,9 @@ class FileBody(ApiModel):
     @classmethod
     def of(cls, file: File) -> Self:
         """Present `file`."""
-        return cls(
-            id=file.id,
-            owner=file.owner,
-            name=file.name.value,
-            content_type=file.media_type.value,
-            size=file.size,
-            visibility=file.visibility,
-            state=file.state,
-            created_at=file.created_at,
-            stored_at=file.stored_at,
+        return cls.present(
+            file,
+            content_type=file.media_type,
             expires_at=file.expires_at if file.state is FileState.PENDING else None,
         )
 
@@ -141,11 +127,6 @@ class SignedRequestBody(ApiModel):
         examples=[{"Content-Type": "application/pdf", "If-None-Match": "*"}],
     )
 
-    @classmethod
-    def of(cls, request: SignedRequest) -> Self:
-        """Present `request`."""
-        return cls(method=request.method, url=request.url, headers=request.headers)
-
 
 class SignedPartBody(SignedRequestBody):
     """The request that sends one part."""
@@ -156,13 +137,7 @@ class SignedPartBody(SignedRequestBody):
     @classmethod
     def of_part(cls, part: SignedPart) -> Self:
         """Present `part`."""
-        return cls(
-            number=part.number,
-            size=part.size,
-            method=part.request.method,
-            url=part.request.url,
-            headers=part.request.headers,
-        )
+        return cls.present(part.request, number=part.number, size=part.size)
 
 
 class StartedUploadBody(ApiModel):
@@ -185,7 +160,7 @@ class StartedUploadBody(ApiModel):
         file, request = started.file, started.request
         return cls(
             file=FileBody.of(file),
-            upload=None if request is None else SignedRequestBody.of(request),
+            upload=None if request is None else SignedRequestBody.present(request),
             part_size=file.part_size,
             part_count=None if file.part_size is None else file.part_count,
             parts=[SignedPartBody.of_part(part) for part in started.parts],
@@ -213,11 +188,6 @@ class PartBody(ApiModel):
 
     number: int = Field(examples=[1])
     size: int = Field(description="In bytes.", examples=[8388608])
-
-    @classmethod
-    def of(cls, part: Part) -> Self:
-        """Present `part`."""
-        return cls(number=part.number, size=part.size)
 
 
 class DownloadBody(ApiModel):
@@ -311,7 +281,7 @@ async def list_parts(
 ) -> Envelope[Sequence[PartBody]]:
     """List the parts of an upload that have arrived, to go on with the others."""
     found = await list_parts(caller, FileId(file_id))
-    return Envelope(data=[PartBody.of(part) for part in found])
+    return Envelope(data=[PartBody.present(part) for part in found])
 
 
 @router.post(

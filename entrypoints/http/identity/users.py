@@ -73,14 +73,6 @@ class UserQuery(PageQuery[SortOfUsers]):
         default=None, description="The code of a role. Only users with this role are listed."
     )
 
-    def filter(self) -> UserFilter:
-        """Return the argument of the use case."""
-        return UserFilter(
-            keyword=self.keyword,
-            status=self.status,
-            role=self.role,
-        )
-
 
 class CreateUserBody(ApiModel):
     """A new user. If `password` is left out, the server generates a one-time password."""
@@ -96,14 +88,10 @@ class CreateUserBody(ApiModel):
 
     def draft(self) -> UserDraft:
         """Return the argument of the use case."""
-        return UserDraft(
-            username=self.username,
-            email=self.email,
-            name=self.name,
+        return self.argument(
+            UserDraft,
             password=None if self.password is None else SealedPassword(self.password, self.kid),
             roles=frozenset(self.roles),
-            status=self.status,
-            is_admin=self.is_admin,
         )
 
 
@@ -119,14 +107,8 @@ class ChangeUserBody(ApiModel):
 
     def change(self) -> UserChange:
         """Return the argument of the use case."""
-        return UserChange(
-            username=self.username,
-            email=self.email,
-            name=self.name,
-            status=self.status,
-            is_admin=self.is_admin,
-            roles=None if self.roles is None else frozenset(self.roles),
-        )
+        roles = None if self.roles is None else frozenset(self.roles)
+        return self.argument(UserChange, roles=roles)
 
 
 class NewUserBody(UserBody):
@@ -152,7 +134,7 @@ async def list_users(
     query: Annotated[UserQuery, Query()], list_users: UseCase[ListUsers]
 ) -> Envelope[Page[ListedUserBody]]:
     """List users. The default order is by username."""
-    found = await list_users(query.filter(), query.request())
+    found = await list_users(query.argument(UserFilter), query.request())
     return Envelope(
         data=Page.of(found, query, lambda one: ListedUserBody.of_listed(one.user, one.roles))
     )

@@ -81,12 +81,9 @@ class PeriodicTaskBody(DefinitionFields):
     def of(cls, seen: ScheduledTask) -> Self:
         """Present a task."""
         task, schedule_state = seen.task, seen.schedule_state
-        return cls(
+        return cls.present(
+            task,
             **presented(task),
-            id=task.id,
-            enabled_at=task.enabled_at,
-            created_at=task.created_at,
-            updated_at=task.updated_at,
             runs=schedule_state.runs,
             next_run_at=seen.next_run_at,
             last_slot=seen.last_slot,

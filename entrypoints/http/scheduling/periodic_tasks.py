@@ -74,16 +74,6 @@ class PeriodicTaskQuery(
         default=None, description="True finds tasks whose stored definition is invalid."
     )
 
-    def filter(self) -> PeriodicTaskFilter:
-        """Return the filter of the use case."""
-        return PeriodicTaskFilter(
-            keyword=self.keyword,
-            task=self.task,
-            kind=self.kind,
-            enabled=self.enabled,
-            invalid=self.invalid,
-        )
-
 
 class RunQuery(SliceQuery):
     """Filters of the runs; all of them must match."""
@@ -92,11 +82,6 @@ class RunQuery(SliceQuery):
         default=None, description="The state of the run.", examples=["failed"]
     )
     task_id: MayBeLeftOut[UUID] = Field(default=None, description="The periodic task.")
-
-    def filter(self) -> RunFilter:
-        """Return the filter of the use case."""
-        task_id = None if self.task_id is None else PeriodicTaskId(self.task_id)
-        return RunFilter(task_id=task_id, state=self.state)
 
 
 class PauseBody(ApiModel):
@@ -141,7 +126,7 @@ async def list_periodic_tasks(
     query: Annotated[PeriodicTaskQuery, Query()], list_tasks: UseCase[ListPeriodicTasks]
 ) -> Envelope[Page[PeriodicTaskBody]]:
     """List periodic tasks. The default order is by name."""
-    found = await list_tasks(query.filter(), query.request())
+    found = await list_tasks(query.argument(PeriodicTaskFilter), query.request())
     return Envelope(data=Page.of(found, query, PeriodicTaskBody.of))
 
 
@@ -185,7 +170,7 @@ async def list_runs_of_all_tasks(
     query: Annotated[RunQuery, Query()], search_runs: UseCase[SearchRuns]
 ) -> Envelope[Slice[RunOfTaskBody]]:
     """List the runs of all periodic tasks, newest first."""
-    found = await search_runs(query.filter(), after=query.after(), limit=query.page_size)
+    found = await search_runs(query.argument(RunFilter), after=query.after(), limit=query.page_size)
     return Envelope(
         data=Slice.of(found, lambda one: RunOfTaskBody.present(one.run, task_name=one.task_name))
     )
