@@ -63,7 +63,9 @@ def test_worker_and_beat_tell_what_they_do(jobs: Portico, tmp_path: Path) -> Non
     note = jobs.make(args=[str(tmp_path / "lines")])
     wait_until(lambda: len(jobs.ended(note)) >= 2)
     jobs.change(note, enabled=False)
-    die, hang = jobs.make(task="test.die", maxRuns=2), jobs.make(task="test.hang", maxRuns=1)
+    late = {"expires": 60}  # rather than with the next slot
+    die = jobs.make(task="test.die", maxRuns=2, options=late)
+    hang = jobs.make(task="test.hang", maxRuns=1, options=late)
     wait_until(lambda: len(jobs.ended(die)) == 2 and jobs.ended(hang))
     done = len(jobs.ended(note))
 
