@@ -24,6 +24,7 @@ from application.settings import (
     Settings,
 )
 from bootstrap import Container
+from domain.identity import Password
 from domain.roles import RoleId
 from entrypoints.http.app import create_app
 from entrypoints.http.envelope import Envelope
@@ -36,6 +37,7 @@ from tests.support.link import Link, link_to
 from tests.support.redis_clock import ClockWithRedis
 from tests.support.sessions import ABSOLUTE, IDLE, a_session
 from tests.support.valkey import Valkey
+from tests.support.world import LAPTOP
 
 PERMISSION = "*:/fake/guarded"
 
@@ -130,6 +132,23 @@ async def test_a_warm_request_costs_one_round_trip_to_redis_and_no_sql(service: 
 
     after = service.to_redis.questions, service.to_postgres.questions
     assert (after[0] - before[0], after[1] - before[1]) == (50, 0)
+
+
+async def test_a_log_in_asks_redis_three_times_and_postgresql_six(service: Service) -> None:
+    """An encrypted password adds one: whether it was sent before."""
+    container, password = service.container, Password("violet otter lamp 7")
+    ada = a_user(password_hash=await container.hasher().hash(password))
+    async with container.uow() as uow:
+        await uow.users.add(ada)
+        await uow.commit()
+    log_in = container.log_in()
+    first = await log_in(ada.username.value, password, LAPTOP)
+    before = service.to_redis.questions, service.to_postgres.questions
+
+    await log_in(ada.username.value, password, LAPTOP, device=first.device_token)
+
+    after = service.to_redis.questions, service.to_postgres.questions
+    assert (after[0] - before[0], after[1] - before[1]) == (3, 6)
 
 
 async def test_a_request_with_a_body_is_asked_once_who_calls(service: Service) -> None:
