@@ -8,8 +8,8 @@ says how the run ended.
 
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -274,6 +274,17 @@ class RecordedRequest(AsyncRequest):
 class RecordingConsumer(Consumer):
     """Publishes the end of runs whose messages this worker rejects: no other worker gets them."""
 
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Go on without the connection; Celery closes it here, and this must not end the worker.
+
+        Celery 5.7 closes it twice. A channel that is still open the second time gives its messages back, for which it
+        needs an address that it has no more. They come back after the visibility time-out.
+        """
+        connection: Any = self.connection
+        if connection is not None:
+            connection.close = _without_attribute_errors(connection.close)
+        super().on_connection_error_after_connected(exc)
+
     def on_unknown_task(self, body: Any, message: Message, exc: Exception) -> None:
         try:
             super().on_unknown_task(body, message, exc)
@@ -285,6 +296,14 @@ class RecordingConsumer(Consumer):
             super().on_invalid_task(body, message, exc)
         finally:
             _publish_end(self.app, message.headers, exc)
+
+
+def _without_attribute_errors(function: Callable[[], None]) -> Callable[[], None]:
+    def call() -> None:
+        with suppress(AttributeError):
+            function()
+
+    return call
 
 
 def _publish_end(app: Celery, headers: Mapping[str, Any] | None, error: BaseException) -> None:
