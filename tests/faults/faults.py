@@ -120,6 +120,8 @@ class Product:
     async def check(self) -> None:
         """Raise `AssertionError` if anything is lost, done twice or left open."""
         await self.load.stop()
+        ended = [one.directory.name for one in self.processes if one.process.poll() is not None]
+        assert not ended, f"{ended} ended"
         seen = {(answer.action, answer.status) for answer in self.load.answers}
         assert {("demoted", 403), ("revoked", 401)} <= seen, "nobody tried what they may not do"
         async with httpx.AsyncClient(base_url=self.load.api, timeout=30) as http:
