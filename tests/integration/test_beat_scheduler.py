@@ -290,10 +290,17 @@ def test_a_signal_waits_for_the_message_that_is_being_published(
 ) -> None:
     """The service of Celery runs as `celery beat` runs it; its handler closes the scheduler and raises."""
     published: list[str] = []
+    ticks, signals = list[None](), list[None]()
 
     class Interrupted(DatabaseScheduler):
+        def tick(self, *args: Any, **options: Any) -> float:
+            ticks.append(None)
+            return super().tick(*args, **options)
+
         def apply_async(self, entry: Any, producer: Any = None, *args: Any, **options: Any) -> Any:
-            if not published:
+            # Before the first tick the service is still being made, and has nothing to close.
+            if ticks and not signals:
+                signals.append(None)
                 os.kill(os.getpid(), signal.SIGTERM)
                 time.sleep(0.01)  # where an exception would come in the middle
             result = super().apply_async(entry, producer, *args, **options)
