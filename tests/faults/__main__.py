@@ -30,10 +30,10 @@ async def _all(directory: Path, servers: Sequence[str], seconds: float) -> list[
                 problems += [f"{server}, {fault}: {what}" for what in _wrong(outcome)]
         try:
             await running.check()
+            if running.open_files() > files + 20:
+                problems.append(f"{running.open_files()} open files, before: {files}")
         except AssertionError as lost:
             problems.append(str(lost))
-        if running.open_files() > files + 20:
-            problems.append(f"{running.open_files()} open files, before: {files}")
         if problems:
             problems += _errors(running)
     return problems
