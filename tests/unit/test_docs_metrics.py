@@ -29,8 +29,8 @@ SERIES = {
         else [metric.name]
     )
 }
-# That of the blackbox exporter.
-SERIES["probe_ssl_earliest_cert_expiry"] = set()
+# Those of Prometheus and the blackbox exporter.
+SERIES |= {"up": set(), "probe_http_status_code": set(), "probe_ssl_earliest_cert_expiry": set()}
 
 
 def table() -> str:
@@ -72,7 +72,7 @@ def test_names_follow_the_rules_of_prometheus() -> None:
 
 def test_every_query_is_about_metrics_and_labels_that_exist() -> None:
     for query in queries():
-        named = re.findall(r"\b(?:portico|probe)_\w+", query)
+        named = re.findall(r"\b(?:portico_\w+|probe_\w+|up\b)", query)
         assert named, query
         assert {*named} <= SERIES.keys(), query
         known = set().union(*(SERIES[name] for name in named)) | {"instance", "job"}
@@ -99,6 +99,18 @@ def test_every_alert_has_a_severity_a_summary_and_an_entry_in_the_run_book() -> 
     assert {alert["labels"]["severity"] for alert in alerts()} == {"page", "ticket"}
     assert all(alert["annotations"]["summary"].endswith(".") for alert in alerts())
     assert re.findall(r"^### (Portico\w+)$", text, re.MULTILINE) == names
+
+
+def test_of_every_alert_a_file_says_when_it_comes() -> None:
+    come = {
+        case["alertname"]
+        for file in (ROOT / "docs/monitoring").glob("alerts*.test.yml")
+        for test in yaml.safe_load(file.read_text())["tests"]
+        for case in test["alert_rule_test"]
+        if case["exp_alerts"]
+    }
+
+    assert come == {alert["alert"] for alert in alerts()}
 
 
 def test_every_periodic_task_of_portico_has_an_alert_when_it_stops() -> None:
