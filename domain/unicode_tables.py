@@ -63,7 +63,7 @@ Cpmn Cprt Linb: 10100-10101
 Cprt: 10800-10805 10808-10808 1080a-10835 10837-10838 1083c-1083c 1083f-1083f
 Cprt Lina Linb: 10107-10133
 Cprt Linb: 10102-10102 10137-1013f
-Cyrl: 400-482 488-52f 1c80-1c88 1d2b-1d2b 1d78-1d78 2de0-2dff a640-a66e a670-a69f fe2e-fe2f 1e030-1e06d
+Cyrl: 400-482 488-52f 1c80-1c8a 1d2b-1d2b 1d78-1d78 2de0-2dff a640-a66e a670-a69f fe2e-fe2f 1e030-1e06d
  1e08f-1e08f
 Cyrl Glag: 484-484 487-487 2e43-2e43 a66f-a66f
 Cyrl Latn: 485-486
@@ -147,7 +147,7 @@ Lana: 1a20-1a5e 1a60-1a7c 1a7f-1a89 1a90-1a99 1aa0-1aad
 Laoo: e81-e82 e84-e84 e86-e8a e8c-ea3 ea5-ea5 ea7-ebd ec0-ec4 ec6-ec6 ec8-ece ed0-ed9 edc-edf
 Latn: 41-5a 61-7a aa-aa ba-ba c0-d6 d8-f6 f8-2b8 2e0-2e4 363-36f 1d00-1d25 1d2c-1d5c 1d62-1d65 1d6b-1d77
  1d79-1dbe 1e00-1eff 2071-2071 207f-207f 2090-209c 212a-212b 2132-2132 214e-214e 2160-2188 2c60-2c7f a722-a787
- a78b-a7ca a7d0-a7d1 a7d3-a7d3 a7d5-a7d9 a7f2-a7ff ab30-ab5a ab5c-ab64 ab66-ab69 fb00-fb06 ff21-ff3a ff41-ff5a
+ a78b-a7cd a7d0-a7d1 a7d3-a7d3 a7d5-a7dc a7f2-a7ff ab30-ab5a ab5c-ab64 ab66-ab69 fb00-fb06 ff21-ff3a ff41-ff5a
  10780-10785 10787-107b0 107b2-107ba 1df00-1df1e 1df25-1df2a
 Latn Mong: 202f-202f
 Lepc: 1c00-1c37 1c3b-1c49 1c4d-1c4f

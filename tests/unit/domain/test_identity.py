@@ -168,6 +168,15 @@ def test_the_table_of_scripts_agrees_with_the_names_of_letters() -> None:
     assert checked > 2_000
 
 
+def test_letters_that_only_newer_versions_of_unicode_have_belong_to_their_script() -> None:
+    """Those of Unicode 16, which Python 3.14 has: it takes their names for letters."""
+    for letter in map(chr, (0x1C89, 0x1C8A)):
+        assert not is_of_one_script(f"{letter}a")
+    for letter in map(chr, (*range(0xA7CB, 0xA7CE), *range(0xA7DA, 0xA7DD))):
+        assert is_of_one_script(f"{letter}a")
+        assert not is_of_one_script(f"{letter}\u0430")
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
