@@ -103,18 +103,18 @@ class Product:
         began = time.monotonic()
         await FAULTS[fault](self.links[server], self.breakable.get(server), seconds)
         back = time.monotonic()
-        recovered = await self._recovered(back)
-        during = [answer for answer in self.load.since(began) if answer.at < back + recovered]
-        return Outcome(server, fault, before, during, recovered)
+        last = await self._last_failure(back)
+        during = [answer for answer in self.load.since(began) if answer.at <= last]
+        return Outcome(server, fault, before, during, last - back)
 
-    async def _recovered(self, back: float) -> float:
-        """Return after how many seconds nothing failed for `QUIET` seconds."""
+    async def _last_failure(self, back: float) -> float:
+        """Return when the last answer failed, or `back`, once nothing has failed for `QUIET` seconds."""
         limit = 30.0
         while True:
             failed = [a.at for a in self.load.since(back) if a.status == 503 or not a.is_expected]
             last = max(failed, default=back)
             if time.monotonic() - last > QUIET or time.monotonic() - back > limit:
-                return last - back
+                return last
             await asyncio.sleep(0.05)
 
     async def check(self) -> None:
@@ -124,6 +124,10 @@ class Product:
         assert not ended, f"{ended} ended"
         seen = {(answer.action, answer.status) for answer in self.load.answers}
         assert {("demoted", 403), ("revoked", 401)} <= seen, "nobody tried what they may not do"
+        allowed = {
+            (action, status) for action, status in seen if action in REFUSED and status < 300
+        }
+        assert not allowed, f"wrongly allowed: {allowed}"
         async with httpx.AsyncClient(base_url=self.load.api, timeout=30) as http:
             tokens = await self.load.tokens(http)
             http.headers["Authorization"] = f"Bearer {tokens['accessToken']}"
