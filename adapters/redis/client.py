@@ -248,6 +248,17 @@ _CLOSED = "the handler is closed"
 _SERIALIZER = HiredisRespSerializer()
 
 
+class _ConnectionPool(BlockingConnectionPool):
+    """The driver's pool, which sees only that a connection was closed, and not that it was reset."""
+
+    async def ensure_connection(self, connection: AbstractConnection) -> None:
+        """Connect, anew if the connection was closed or reset."""
+        reader = connection._reader  # noqa: SLF001 - no public name has it
+        if reader is not None and reader.exception() is not None:
+            await connection.disconnect(nowait=True)
+        await super().ensure_connection(connection)
+
+
 @contextmanager
 def unavailable_when_down() -> Iterator[None]:
     """Turn every error that means "not now" into `Unavailable`; leave those that mean a mistake of ours alone."""
@@ -279,7 +290,7 @@ def redis_client(settings: RedisSettings) -> RedisClient:
 
 def connection_pool(url: str, timeout: timedelta, **options: object) -> BlockingConnectionPool:
     """Return the pool of a client; `options` are further ones of the driver."""
-    return BlockingConnectionPool.from_url(
+    return _ConnectionPool.from_url(
         url,
         max_connections=_CONNECTIONS,
         socket_connect_timeout=timeout.total_seconds(),

@@ -31,6 +31,7 @@ from domain.log_in_throttle import Throttled
 from domain.sessions import Session
 from tests.support.builders import A_MOMENT
 from tests.support.clock import SECOND, MovableClock
+from tests.support.link import link_to
 from tests.support.redis_clock import ClockWithRedis, TimedRedis
 from tests.support.sessions import (
     ABSOLUTE,
@@ -648,6 +649,26 @@ def test_a_connection_that_was_reset_is_replaced_on_the_event_loop_of_production
             await client.aclose()
 
     uvloop.run(ask())
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_connections_that_were_reset_while_idle_fail_no_command(
+    redis_url: str, run: Callable[[Any], None]
+) -> None:
+    async def ask() -> None:
+        async with link_to(redis_url) as link:
+            client = redis_client(RedisSettings(url=link.url(redis_url)))
+
+            async def all_at_once() -> None:
+                await asyncio.gather(*(client.execute("PING") for _ in range(8)))
+
+            await all_at_once()
+            link.reset()
+            await asyncio.sleep(0.05)
+            await all_at_once()
+            await client.aclose()
+
+    run(ask())
 
 
 async def _abort(connection: Any) -> None:
