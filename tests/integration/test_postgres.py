@@ -30,6 +30,7 @@ from local_stack.stack import local_stack
 from tests.support.builders import A_MOMENT, a_role, a_user, an_audit_entry
 from tests.support.given import given
 from tests.support.link import Link, link_to
+from tests.support.readme import ROOT, blocks
 from tests.support.waiting import until
 
 IMPATIENT = timedelta(seconds=1.5)
@@ -649,3 +650,28 @@ async def test_a_stored_grant_that_is_invalid_today_gives_nothing(
     assert {grant.value for grant in found.grants} == {"GET:/a", "*:/c/**"}
     assert [grant.value for grant in access.grants.patterns] == ["*:/c/**"]
     assert not access.allows("GET:/x/b")
+
+
+async def test_a_role_takes_the_settings_of_the_documentation(
+    settings: PostgresSettings, engines: AsyncExitStack
+) -> None:
+    """Each is one that Portico sets for its connections. The role goes with the transaction that made it."""
+    [block] = blocks("sql", (ROOT / "docs" / "operations.md").read_text())
+    engine = postgres_engine(settings)
+    engines.push_async_callback(engine.dispose)
+
+    async with aclosing(await connect(engine)) as connection:
+        await connection.execute(text("CREATE ROLE documented"))
+        for statement in block.splitlines():
+            assert statement.startswith("ALTER ROLE portico ")
+            await connection.execute(text(statement.replace("portico", "documented")))
+        taken = await connection.scalar(
+            text("SELECT rolconfig FROM pg_roles WHERE rolname = 'documented'")
+        )
+        ours = {
+            name: await connection.scalar(text(f"SHOW {name}"))
+            for name in ("idle_in_transaction_session_timeout", "jit")
+        }
+        await connection.rollback()
+
+    assert dict(each.split("=") for each in taken) == {**ours, "statement_timeout": "1500ms"}

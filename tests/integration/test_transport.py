@@ -5,8 +5,10 @@ import hashlib
 import json
 import re
 import textwrap
+import time
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from adapters.security.password_transport import RsaPasswordTransport
 from adapters.security.pool import HashingPool
 from application.settings import KeyRing, PasswordSettings, RetiredKey
 from domain.password_transport import SealedPassword, parse_plaintext
+from entrypoints.http.sessions.log_in import LogInBody
 from tests.support.keys import a_pem, a_private_key, keys_with
 
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "clients.md"
@@ -195,10 +198,10 @@ async def test_no_damaged_ciphertext_is_decrypted(
 # --- other people's cryptography, as documented ---------------------------------------------------
 
 
-def documented(language: str) -> str:
-    """Return the first example in `language` of docs/clients.md."""
+def documented(language: str, number: int = 0) -> str:
+    """Return an example in `language` of docs/clients.md, the first one unless told."""
     blocks = re.findall(rf"```{language}\n(.*?)```", DOCUMENTED.read_text("utf-8"), re.DOTALL)
-    return str(blocks[0])
+    return str(blocks[number])
 
 
 def in_javascript(transport: RsaPasswordTransport) -> str:
@@ -239,6 +242,50 @@ async def test_the_documented_example_opens(
     assert unsealed is not None
     assert unsealed.password.value == PASSWORD
     assert unsealed.sealed_at_ms is not None
+
+
+async def test_the_documented_log_in_of_browsers_sends_what_opens(
+    transport: RsaPasswordTransport,
+) -> None:
+    """The server of this test is a function: what pages would send it is read as the route reads it."""
+    key = transport.public_key()
+    ahead = 3_600_000
+    server = """
+    const [data, username, password] = process.argv.slice(1);
+    globalThis.fetch = async (path, options) => {
+      if (path === "/api/v1/auth/keys/public") return Response.json({ data: JSON.parse(data) });
+      return Response.json({ data: { path, ...options, body: JSON.parse(options.body) } });
+    };
+    logIn(username, password).then((sent) => console.log(JSON.stringify(sent)));
+    """
+    time_ms = time.time_ns() // 1_000_000 + ahead
+    answer = {
+        "jwk": dict(key.jwk),
+        "kid": key.key_id,
+        "serverTime": datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(),
+    }
+    script = f"{documented('js')}\n{documented('js', 1)}\n{server}"
+    ran = await asyncio.to_thread(
+        node,
+        ["--eval", script, json.dumps(answer), "ada", PASSWORD],
+        return_completed_process=True,
+        capture_output=True,
+        check=True,
+        encoding="utf-8",
+        timeout=30,
+    )
+    sent = json.loads(str(ran.stdout))
+
+    assert (sent["method"], sent["path"]) == ("POST", "/api/v1/auth/login")
+    body = LogInBody.model_validate(sent["body"])
+    assert (body.username, body.kid) == ("ada", key.key_id)
+    opened = await transport.open(SealedPassword(body.password, key.key_id))
+    assert opened is not None
+    unsealed = parse_plaintext(opened.plaintext)
+    assert unsealed is not None
+    assert unsealed.password.value == PASSWORD
+    assert unsealed.sealed_at_ms is not None
+    assert abs(unsealed.sealed_at_ms - time_ms) < ahead / 2  # by the clock of the server
 
 
 async def test_the_documented_command_of_openssl_opens(
