@@ -5,11 +5,13 @@ import dataclasses
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapters.astronomy import sun
 from adapters.autowiring import UnresolvedFields, wire
+from adapters.celery.health import RabbitMQProbe
 from adapters.celery.publishing_options import CeleryPublishingOptionsPolicy
 from adapters.environment.load import load_settings
 from adapters.environment.readable_secrets import readable_secrets
@@ -56,12 +58,12 @@ from adapters.redis.client import RedisClient
 from adapters.redis.cluster import RedisClusterClient
 from adapters.redis.connections import RedisConnectionRegistry
 from adapters.redis.event_emitter import RedisEventEmitter
-from adapters.redis.health import RedisProbe
+from adapters.redis.health import JobRedisProbe, RedisProbe
 from adapters.redis.inspection import JobRedisInspection, RedisInspection
 from adapters.redis.log_in_throttle import RedisLogInThrottle
 from adapters.redis.rate_limiter import RedisRateLimiter
 from adapters.redis.seen_ciphertexts import RedisSeenCiphertexts
-from adapters.redis.servers import redis_servers, topology_of
+from adapters.redis.servers import job_redis_client, redis_servers, topology_of
 from adapters.redis.sessions import RedisSessionStore
 from adapters.s3.bucket_inspection import BucketInspection
 from adapters.s3.client import S3Client
@@ -245,6 +247,18 @@ def _redis_client(
     return client
 
 
+def _broker_probes(opened: AsyncExitStack, settings: Settings) -> list[Probe]:
+    """Return the probe of the broker, if its address is not that of Redis, which has one."""
+    url = settings.jobs.broker_url
+    if url is None:
+        return []
+    if url.startswith("amqp"):
+        return [RabbitMQProbe(url)]
+    client = job_redis_client(url, settings.redis.timeout)
+    opened.push_async_callback(client.aclose)
+    return [JobRedisProbe(client)]
+
+
 def _mongo_client(opened: AsyncExitStack, settings: MongoSettings) -> "MongoClient":
     from adapters.mongo.client import mongo_client  # noqa: PLC0415 - see `Later`
 
@@ -308,6 +322,7 @@ class Container(containers.DeclarativeContainer):
     mongo = providers.Singleton(_mongo_client, opened, settings.provided.mongo)
     s3 = providers.Singleton(_s3_client, opened, settings.provided.s3)
     s3_probe = providers.Singleton(S3Probe, settings.provided.s3, clock)
+    broker_probes = providers.Singleton(_broker_probes, opened, settings)
 
     # --- adapters ---
     publishing_options = providers.Singleton(CeleryPublishingOptionsPolicy)
@@ -429,14 +444,18 @@ class Container(containers.DeclarativeContainer):
     probes = providers.Selector(
         stores,
         memory=providers.List(),
-        servers=providers.List(
-            providers.Singleton(PostgresProbe, engine, settings.provided.postgres),
-            providers.Singleton(SchemaProbe, engine, schema),
-            providers.Singleton(RedisProbe, redis),
-            providers.Singleton(
-                Later(Probe, "adapters.mongo.health:MongoProbe"), mongo, settings.provided.mongo
+        servers=providers.Callable(
+            add,
+            providers.List(
+                providers.Singleton(PostgresProbe, engine, settings.provided.postgres),
+                providers.Singleton(SchemaProbe, engine, schema),
+                providers.Singleton(RedisProbe, redis),
+                providers.Singleton(
+                    Later(Probe, "adapters.mongo.health:MongoProbe"), mongo, settings.provided.mongo
+                ),
+                s3_probe,
             ),
-            s3_probe,
+            broker_probes,
         ),
     )
     gauges = providers.Selector(

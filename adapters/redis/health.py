@@ -16,6 +16,7 @@ class RedisProbe(Probe):
 
     name = "redis"
     required = True
+    in_cluster = "it is a node of a Redis Cluster, whose address begins with redis+cluster:// or rediss+cluster://"
 
     def __init__(self, client: RedisServers) -> None:
         self._client = client
@@ -32,11 +33,16 @@ class RedisProbe(Probe):
             raise
         if self._is_asked_for_its_cluster:
             if any([(await info(each, "cluster")).get("cluster_enabled") for each in servers]):
-                raise Unavailable("Redis", reason=_IN_CLUSTER)
+                raise Unavailable("Redis", reason=self.in_cluster)
             self._is_asked_for_its_cluster = False
 
 
-_IN_CLUSTER = "it is a node of a Redis Cluster, whose address begins with redis+cluster:// or rediss+cluster://"
+class JobRedisProbe(RedisProbe):
+    """The same for a broker that is another Redis, which only jobs need."""
+
+    name = "broker"
+    required = False
+    in_cluster = "it is a node of a Redis Cluster, and jobs need a Redis of their own"
 
 
 async def info(server: RedisClient, section: str) -> Mapping[str, object]:

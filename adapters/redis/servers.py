@@ -1,7 +1,8 @@
 """Which client an address of Redis is for: one server, a Redis Cluster, or the master that Sentinels name."""
 
+from datetime import timedelta
 from typing import Literal
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from adapters.redis.client import RedisClient, redis_client
 from adapters.redis.cluster import RedisClusterClient
@@ -23,6 +24,16 @@ def redis_servers(settings: RedisSettings) -> RedisClient | RedisClusterClient:
     if kind == "sentinel":
         return sentinel_client(_urls(settings.url or "", scheme), settings.timeout)
     return redis_client(settings)
+
+
+def job_redis_client(url: str, timeout: timedelta) -> RedisClient:
+    """Return a client of the Redis at an address for Celery, which may have options that the driver does not know."""
+    address = urlsplit(url)
+    options = {k: v for k, v in parse_qsl(address.query) if k.startswith("ssl_")}
+    if "ssl_cert_reqs" in options:  # `required` or `CERT_REQUIRED`
+        options["ssl_cert_reqs"] = options["ssl_cert_reqs"].lower().removeprefix("cert_")
+    known = urlunsplit(address._replace(query=urlencode(options)))
+    return redis_client(RedisSettings(url=known, timeout=timeout))
 
 
 def _urls(url: str, scheme: str) -> list[str]:

@@ -26,8 +26,11 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
 import bootstrap
+from application.metrics import DEPENDENCY_UP
+from application.ports.metrics import Reading
 from application.settings import (
     Environment,
+    JobSettings,
     MongoSettings,
     PasswordSettings,
     PostgresSettings,
@@ -898,6 +901,28 @@ async def test_every_dependency_is_asked_whether_it_is_up(client: httpx.AsyncCli
     response = await client.get("http://portico.test/readyz")
 
     assert (await data(response))["up"] == ["postgres", "schema", "redis", "mongo", "s3"]
+
+
+@pytest.mark.parametrize("scheme", ["amqp", "redis"])
+async def test_without_the_broker_the_api_is_degraded_and_a_metric_says_so(
+    settings: Settings, scheme: str
+) -> None:
+    """A broker with an address of its own; runs that are requested wait for it."""
+    container = bootstrap.build(
+        replace(settings, jobs=JobSettings(broker_url=f"{scheme}://127.0.0.1:1/0"))
+    )
+    async with (
+        bootstrap.running(container),
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(create_app(container=container)),
+            base_url="http://portico.test",
+        ) as client,
+    ):
+        readiness = await data(await client.get("/readyz"))
+        readings = await container.read_gauges()()
+
+    assert readiness["degraded"] == ["broker"]
+    assert Reading(DEPENDENCY_UP, 0, ("broker",)) in readings
 
 
 async def test_a_dependency_that_is_down_is_answered_503_within_two_seconds(

@@ -17,7 +17,8 @@ from adapters.mongo.health import MongoProbe
 from adapters.postgres.engine import postgres_engine
 from adapters.postgres.health import PostgresProbe
 from adapters.redis.client import redis_client
-from adapters.redis.health import RedisProbe
+from adapters.redis.health import JobRedisProbe, RedisProbe
+from adapters.redis.servers import job_redis_client
 from adapters.s3.client import S3Client
 from adapters.s3.health import S3Probe
 from adapters.system import SystemClock
@@ -28,7 +29,7 @@ from tests.support.link import Link, link_to
 
 PATIENT = timedelta(seconds=10)
 IMPATIENT = timedelta(seconds=1.5)
-KINDS = ["postgres", "redis", "mongo", "s3"]
+KINDS = ["postgres", "redis", "broker", "mongo", "s3"]
 
 
 class Probes:
@@ -51,6 +52,10 @@ class Probes:
                 redis = redis_client(RedisSettings(url=url, timeout=timeout))
                 self.opened.push_async_callback(redis.aclose)
                 return RedisProbe(redis)
+            case "broker":
+                broker = job_redis_client(f"{url}?heartbeat=10", timeout)  # an option of Celery's
+                self.opened.push_async_callback(broker.aclose)
+                return JobRedisProbe(broker)
             case "mongo":
                 settings = MongoSettings(url=url, timeout=timeout)
                 mongo = mongo_client(settings)
@@ -72,6 +77,7 @@ async def probes(
     urls = {
         "postgres": postgres_url,
         "redis": redis_url,
+        "broker": redis_url,
         "mongo": mongo_url,
         "s3": s3_settings.url or "",
     }
@@ -133,7 +139,7 @@ async def test_a_dependency_that_freezes_is_down_until_it_thaws(
     started = time.monotonic()
     answer = await ready()
     assert (*answer.down, *answer.degraded) == (kind,)
-    assert answer.is_ready == (kind in {"mongo", "s3"})
+    assert answer.is_ready == (kind in {"broker", "mongo", "s3"})
     assert time.monotonic() - started < 3
 
     link.thaw()
