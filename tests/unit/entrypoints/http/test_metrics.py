@@ -130,6 +130,14 @@ async def test_requests_in_progress_are_sampled(web: Web) -> None:
     assert measured(web, HTTP_IN_PROGRESS) == {(): 1}
 
 
+async def test_requests_in_progress_are_known_before_the_first_request(web: Web) -> None:
+    """PorticoNoApi relies on it."""
+    async with web.app.router.lifespan_context(web.app):
+        await asyncio.sleep(0)
+
+    assert measured(web, HTTP_IN_PROGRESS) == {(): 0}
+
+
 async def test_log_ins_and_refreshes_count_by_their_outcome(web: Web) -> None:
     ada = await web.world.given(a_user())
     data = await web.log_in(ada)
