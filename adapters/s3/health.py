@@ -11,7 +11,14 @@ from http.client import HTTPException
 from ssl import create_default_context
 from urllib.error import HTTPError
 from urllib.parse import SplitResult, quote, urlsplit
-from urllib.request import HTTPSHandler, OpenerDirector, ProxyHandler, Request, build_opener
+from urllib.request import (
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+    build_opener,
+)
 
 from adapters.reasons import network_reason
 from adapters.s3.client import is_this_machine
@@ -90,8 +97,15 @@ def address_of(settings: S3Settings) -> SplitResult:
 def opener_for(settings: S3Settings) -> OpenerDirector:
     """Return what opens URLs of the store, through the proxies of the environment unless it is on this machine."""
     if is_this_machine(settings.url):
-        return build_opener(ProxyHandler({}))
-    return build_opener(HTTPSHandler(context=create_default_context()))
+        return build_opener(_NoRedirects, ProxyHandler({}))
+    return build_opener(_NoRedirects, HTTPSHandler(context=create_default_context()))
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """Leaves a redirect as the answer: urllib would show the signed headers to the server that it names."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
 
 
 def signed_headers(settings: S3Settings, host: str, path: str, now: datetime) -> Mapping[str, str]:

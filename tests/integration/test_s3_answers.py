@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
+import pytest
+
 from adapters.s3.client import S3Client
 from adapters.s3.health import S3Probe
 from adapters.s3.object_store import S3ObjectStore
@@ -91,3 +93,23 @@ async def test_a_server_that_does_not_answer_like_a_store_is_unavailable() -> No
 
     assert len(outcomes) == len(CALLS) * len(ANSWERS)
     assert {call: said for call, said in outcomes.items() if said != Unavailable.__name__} == {}
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_the_probe_follows_no_redirect(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server that it names gets no signed request."""
+    heard: list[str] = []
+
+    async def hear(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append("a connection")
+        writer.close()
+
+    async with await asyncio.start_server(hear, "127.0.0.1") as elsewhere, a_server() as url:
+        location = f"Location: http://127.0.0.1:{elsewhere.sockets[0].getsockname()[1]}/"
+        monkeypatch.setitem(ANSWERS, "redirect", an_answer(status, b"", location))
+        settings = S3Settings(url=url, bucket="redirect", access_key="key", secret_key="secret")
+        with pytest.raises(Unavailable) as refused:
+            await S3Probe(settings, SystemClock()).check()
+
+    assert refused.value.reason == f"it answers {status}"
+    assert heard == []
