@@ -62,3 +62,10 @@ def test_all_linked_documents_and_sections_exist() -> None:
         assert (ROOT / "docs" / link).exists(), link
     for section in re.findall(r'below, "([^"]+)"', DOCUMENT):
         assert f"## {section}\n" in DOCUMENT, section
+
+
+def test_each_requirement_that_is_done_names_a_test_or_a_document() -> None:
+    shown = re.compile(r"`test_\w+`|\]\(|below, \"")
+    without = [row[0] for row in ROWS if row[3] == "done" and not shown.search(row[4])]
+
+    assert without == []
