@@ -48,3 +48,15 @@ def test_every_decision_is_listed_and_says_why_and_what_follows() -> None:
             "Decision",
             "Consequences",
         ]
+
+
+def test_ci_installs_every_program_without_which_tests_are_skipped() -> None:
+    """In both of its jobs that run all tests."""
+    ci = (ROOT / ".github/workflows/ci.yml").read_text()
+    tests = "".join(path.read_text() for path in ROOT.glob("tests/**/*.py"))
+    needed = set(re.findall(r"apt-get install ([a-z][a-z-]+)", tests))
+    [programs] = re.findall(r"^  PROGRAMS: (.+)$", ci, re.MULTILINE)
+
+    assert needed >= {"faketime", "pgbouncer", "rabbitmq-server"}
+    assert needed - set(programs.split()) == set()
+    assert len(re.findall(r"apt-get install .*\$PROGRAMS", ci)) == 2
