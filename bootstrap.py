@@ -208,6 +208,7 @@ __all__ = [
     "absent",
     "build",
     "build_without_keys",
+    "collector_probe",
     "configure_logging",
     "load_settings",
     "make_keys",
@@ -755,6 +756,15 @@ def traces(settings: Settings, role: str) -> "Traces | None":
     from adapters.observability.traces import Traces  # noqa: PLC0415 - see `Later`
 
     return Traces(settings.traces, role)
+
+
+def collector_probe(settings: Settings) -> Probe | None:
+    """Return the probe of the collector of traces; None if there are no traces."""
+    if settings.traces.url is None:
+        return None
+    from adapters.observability.collector import CollectorProbe  # noqa: PLC0415 - see `Later`
+
+    return CollectorProbe(settings.traces)
 
 
 def trace_headers() -> dict[str, str]:

@@ -29,6 +29,17 @@ class Kind:
 Word: TypeAlias = Annotated[str, Kind("one word of ASCII characters", pattern="[!-~]{1,100}")]
 Text: TypeAlias = Annotated[str, Kind("2 to 100 characters", pattern="(?s).{2,100}")]
 Secret: TypeAlias = Annotated[str, Kind("text", pattern="(?s).+", secret=True)]
+# A value that is no printable text once it is decoded would be refused at each request, not at the start.
+HttpHeaders: TypeAlias = Annotated[
+    str,
+    Kind(
+        "name=value, with commas between several and values percent-encoded, such as authorization=Bearer%20abc",
+        pattern=r"{0}(,{0})*".format(
+            r"[!#$%&'*+.^_`|~0-9A-Za-z-]+=([ -$&-+\--~]|%[2-7][0-9A-Fa-f])+"
+        ),
+        secret=True,
+    ),
+]
 Email: TypeAlias = Annotated[str, Kind("an email address", pattern=r"[^\s@]{1,64}@[^\s@]{1,189}")]
 Username: TypeAlias = Annotated[
     str, Kind("2 to 100 characters without white space or @", pattern=r"[^\s@]{2,100}")

@@ -14,6 +14,7 @@ from application.setting_types import (
     Count,
     DatabaseName,
     Email,
+    HttpHeaders,
     HttpUrl,
     Interval,
     Kind,
@@ -186,6 +187,8 @@ class TracesSettings:
 
     url: HttpUrl | None = None
     """OpenTelemetry collector (OTLP over HTTP) for traces. Needs the extra `tracing`. Default: there are no traces."""
+    headers: HttpHeaders | None = field(default=None, repr=False)
+    """Headers that spans are sent with, such as credentials of the collector."""
     sample: Percent = 5
     """Percentage of requests and tasks that are traced."""
 

@@ -18,6 +18,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from adapters.observability.collector import collector_headers, collector_url
 from application.settings import TracesSettings
 
 if TYPE_CHECKING:
@@ -176,5 +177,7 @@ def _exporting(settings: TracesSettings) -> "SpanProcessor":
 
     # It sends in a thread, gives up after the time-out, and drops spans when too many wait.
     return BatchSpanProcessor(
-        OTLPSpanExporter(f"{(settings.url or '').rstrip('/')}/v1/traces", timeout=5)
+        OTLPSpanExporter(
+            collector_url(settings), headers={**collector_headers(settings)}, timeout=5
+        )
     )

@@ -11,9 +11,10 @@ from http.client import HTTPConnection, HTTPException
 
 import bootstrap
 from application.ports.health import Concern
-from application.ports.system import MigrationsRefused
+from application.ports.system import Clock, MigrationsRefused
 from application.setting_problems import UnsafeSettings
 from application.settings import KeySettings, Settings, Stores
+from application.use_cases.health import CheckReadiness
 from bootstrap import Container
 from domain.errors import Unavailable
 from domain.scheduling.zones import zone_rules_version
@@ -88,9 +89,12 @@ async def _findings() -> AsyncIterator[Finding]:
     yield Finding(check="time zones", detail=f"of tzdata {zone_rules_version()}, in all processes")
     yield await asyncio.to_thread(_port, settings, container.keys_in_use()["access"])
     yield _disk(settings)
-    for finding in _secrets():
-        yield finding
-    for finding in ages(settings.keys, container.clock().now()):
+    now = container.clock().now()
+    for finding in (
+        *_secrets(),
+        *ages(settings.keys, now),
+        *await traces(settings, container.clock()),
+    ):
         yield finding
     if missing and not variables:
         names = ", ".join(sorted(missing))
@@ -169,6 +173,17 @@ def _disk(settings: Settings) -> Finding:
         detail=f"{free / (1 << 30):.1f} GiB free at {place}",
         warning=free < _LITTLE_DISK,
     )
+
+
+async def traces(settings: Settings, clock: Clock) -> list[Finding]:
+    """Return whether the collector takes spans, if there is to be one."""
+    probe = bootstrap.collector_probe(settings)
+    if probe is None:
+        return []
+    check = CheckReadiness([probe], clock, timeout=timedelta(seconds=_ANSWER_WITHIN))
+    problem = (await check()).reasons.get(probe.name)
+    detail = f"are lost, because of the collector: {problem}" if problem else "reach the collector"
+    return [Finding(check="traces", detail=detail, warning=problem is not None)]
 
 
 # --- servers ------------------------------------------------------------------------------------

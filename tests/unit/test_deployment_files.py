@@ -12,6 +12,7 @@ import yaml
 
 from adapters.environment.variables import SECRET_FILES, VARIABLES
 from adapters.security.secret_files import make_secrets
+from tests.support.readme import blocks
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -65,6 +66,20 @@ def test_only_portico_reaches_its_servers() -> None:
     assert neighbours("seaweedfs") == {*OURS}
     for server in ("postgres", "valkey", "mongo"):
         assert neighbours(server) <= {*OURS, "postgres", "valkey", "mongo"}
+
+
+def test_the_documented_collector_is_reached_by_every_process_and_reaches_out() -> None:
+    """Workers and beats reach no address outside, so it passes their spans on."""
+    [block] = blocks("yaml", (ROOT / "docs" / "operations.md").read_text())
+    [(name, collector)] = yaml.safe_load(block)["services"].items()
+    networks = {*collector["networks"]}
+
+    assert networks <= COMPOSE["networks"].keys()
+    assert not all(COMPOSE["networks"][network].get("internal") for network in networks)
+    for process in ("api", "worker", "beat"):
+        assert networks & {*SERVICES[process]["networks"]}
+        assert SERVICES[process]["environment"]["PORTICO_TRACES_URL"]
+    assert f"PORTICO_TRACES_URL=http://{name}:4318" in (ROOT / "docs" / "operations.md").read_text()
 
 
 def test_prometheus_scrapes_every_process_with_the_token_and_knows_the_alerts() -> None:

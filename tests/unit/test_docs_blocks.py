@@ -61,7 +61,10 @@ SHOWN_BY: dict[str, list[tuple[str, str]]] = {
         ("json", "test_the_task_of_the_page_runs_and_its_schedule_is_accepted"),
         ("text", A_PICTURE),
     ],
-    "docs/operations.md": [("sql", "test_a_role_takes_the_settings_of_the_documentation")],
+    "docs/operations.md": [
+        ("yaml", "test_the_documented_collector_is_reached_by_every_process_and_reaches_out"),
+        ("sql", "test_a_role_takes_the_settings_of_the_documentation"),
+    ],
     "docs/realtime.md": [
         ("python", BOTH_CLIENTS),
         ("js", BOTH_CLIENTS),

@@ -252,6 +252,36 @@ def test_an_api_drains_where_the_service_is_deployed(environment: Environment) -
     )
 
 
+@pytest.mark.parametrize(
+    ("headers", "is_taken"),
+    [
+        ("authorization=Bearer%20abc", True),
+        ("a=b,x-c=d==", True),
+        ("only-a-name", False),
+        ("a=b,", False),
+        ("a=b%0d%0ac: d", False),
+        ("a=100%", False),
+        ("a=é", False),
+    ],
+)
+def test_headers_of_traces_are_a_secret_that_is_checked_before_it_is_used(
+    here: Path, monkeypatch: pytest.MonkeyPatch, headers: str, *, is_taken: bool
+) -> None:
+    (here / "headers").write_text(f"{headers}\n")
+    monkeypatch.setenv("ENVIRONMENT", "testing")
+    monkeypatch.setenv("PORTICO_STORES", "memory")
+    monkeypatch.setenv("PORTICO_TRACES_HEADERS_FILE", str(here / "headers"))
+    if is_taken:
+        settings = load_settings()
+        assert settings.traces.headers == headers
+        assert headers not in repr(settings)
+        return
+
+    with pytest.raises(UnsafeSettings, match="PORTICO_TRACES_HEADERS") as refused:
+        load_settings()
+    assert headers not in str(refused.value)
+
+
 # --- what values mean ---------------------------------------------------------------------------
 
 
