@@ -1,4 +1,4 @@
-"""socket.io-client in Node.js: the client that browsers use."""
+"""Packages of npm for tests: socket.io-client, as browsers use it, and the schemas of AsyncAPI."""
 
 import hashlib
 import shutil
@@ -29,7 +29,7 @@ def packages(sources: Path, config: pytest.Config) -> Path:
             command, return_completed_process=True, cwd=folder, capture_output=True, timeout=100
         )
         if any(code in ran.stderr for code in _NO_REGISTRY):
-            pytest.skip("npm's registry cannot be reached, and socket.io-client is not there yet")
+            pytest.skip("npm's registry cannot be reached, and its packages are not there yet")
         assert ran.returncode == 0, ran.stderr
         (folder / "installed").touch()
     return folder
