@@ -49,23 +49,29 @@ async def test_a_handler_with_a_payload_and_a_dependency(sio: AsyncServer) -> No
     async def handle(message: ChatMessage, user: str = Depends(get_current_user)) -> None:
         await sio.emit("chat.receive", {"user": user, "text": message.text}, room=message.room)
 
-    @sio.event
-    async def connect(sid: SID, environ: Environ) -> None:
-        assert environ["REQUEST_METHOD"] == "GET"
-        await sio.enter_room(sid, "lobby")
-
     async with serving(sio) as url, connected(url) as client:
         received, errors = Received(client, "chat.receive"), Received(client, "error")
-        await client.emit("chat.send", {"text": "hi", "room": "lobby"})
+        await client.emit("chat.send", {"text": "hi", "room": client.get_sid()})
         assert await received.next() == {"user": "user 20", "text": "hi"}
 
-        await client.emit("chat.send", {"room": "lobby"})
+        await client.emit("chat.send", {"room": client.get_sid()})
         assert await errors.next() == {
             "code": 1007,
             "event": "chat.send",
             "message": "Data Validation Error.",
             "data": "text field required",
         }
+
+
+async def test_a_connect_handler_with_the_id_and_the_environment(sio: AsyncServer) -> None:
+    given: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+
+    @sio.event
+    async def connect(sid: SID, environ: Environ) -> None:
+        given.put_nowait((sid, environ["REQUEST_METHOD"]))
+
+    async with serving(sio) as url, connected(url) as client:
+        assert given.get_nowait() == (client.get_sid(), "GET")
 
 
 @pytest.mark.parametrize("transports", [["polling"], ["websocket"], ["polling", "websocket"]])
