@@ -71,7 +71,10 @@ SHOWN_BY: dict[str, list[tuple[str, str]]] = {
         ("python", HANDLER),
         ("diff", "test_the_change_of_a_file_that_the_page_shows_can_be_made"),
         ("python", HANDLER),
+        ("python", "test_handlers_are_given_what_the_page_says"),
+        ("python", "test_handlers_are_given_what_the_page_says"),
         ("python", "test_the_task_of_the_page_notifies_a_user"),
+        ("dotenv", "test_the_task_of_the_page_notifies_a_user"),
         ("nginx", NO_NGINX),
     ],
     "docs/scaling.md": [

@@ -1,6 +1,7 @@
 """docs/realtime.md keeps its word: its blocks are executed, those for clients in tests/e2e and tests/integration."""
 
 import importlib.util
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+from adapters.environment.load import load_settings
+from entrypoints.celery.configuration import OWN_TASKS, configuration
 from entrypoints.celery.typed import TypedCelery
 from tests.support.builders import a_user
 from tests.support.events import Events
@@ -52,6 +55,29 @@ async def test_the_handler_of_the_page_answers_as_its_test_says(
     await test.test_a_greeting_is_answered(world)
 
 
+@pytest.mark.parametrize(
+    "test",
+    [
+        "test_a_bid_that_is_refused_is_not_kept",
+        "test_a_namespace_has_handlers_of_its_own",
+        "test_dependencies_can_be_replaced",
+    ],
+)
+async def test_handlers_are_given_what_the_page_says(
+    modules: dict[str, ModuleType], test: str
+) -> None:
+    await getattr(modules["tests.unit.test_auctions"], test)()
+
+
+def test_every_test_of_the_page_runs(modules: dict[str, ModuleType]) -> None:
+    source = Path(__file__).read_text()
+    tests = {
+        name for module in modules.values() for name in vars(module) if name.startswith("test_")
+    }
+
+    assert tests - set(re.findall(r"\btest_\w+", source)) == set()
+
+
 def test_the_change_of_a_file_that_the_page_shows_can_be_made(tmp_path: Path) -> None:
     [block] = blocks("diff", PAGE)
     (tmp_path / place_of(block)).parent.mkdir(parents=True)
@@ -64,14 +90,23 @@ async def test_the_task_of_the_page_notifies_a_user(
     modules: dict[str, ModuleType], world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada, events = await world.given(a_user()), Events(world)
+    [name] = task_modules(monkeypatch)
 
     async def container() -> object:
         return world.container
 
-    monkeypatch.setattr(modules["entrypoints.celery.reports"], "container", container)
-    await modules["entrypoints.celery.reports"].make.acall(str(ada.id))
+    monkeypatch.setattr(modules[name], "container", container)
+    await modules[name].make.acall(str(ada.id))
 
     assert events.sent("notification") == [(f"user:{ada.id}", {"kind": "reports.made", "pages": 7})]
+
+
+def task_modules(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Return the modules that workers import besides Portico's own, with the setting of the page."""
+    [block] = blocks("dotenv", PAGE)
+    monkeypatch.setenv("ENVIRONMENT", "LOCAL")
+    monkeypatch.setenv(*block.strip().split("=", 1))
+    return set(configuration(load_settings())["include"]) - {OWN_TASKS}
 
 
 def test_every_block_of_the_page_is_executed() -> None:
@@ -80,10 +115,13 @@ def test_every_block_of_the_page_is_executed() -> None:
         "chat_client.mjs",
         "entrypoints/realtime/greetings.py",
         "entrypoints/realtime/server.py",
+        "auctions.py",
+        "tests/unit/test_auctions.py",
         "entrypoints/celery/reports.py",
         "tests/unit/entrypoints/realtime/test_greetings.py",
     }
     places = {place_of(block).removeprefix("// ") for block in blocks("(?:python|js|diff)", PAGE)}
 
     assert places == executed
-    assert len(blocks(r"\w+", PAGE)) == len(executed)  # the one for nginx stands in a list
+    # Besides them the setting; the one for nginx stands in a list.
+    assert len(blocks(r"\w+", PAGE)) == len(executed) + 1
