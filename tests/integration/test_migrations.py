@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -19,22 +19,29 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from adapters.postgres.engine import connect, postgres_engine
 from adapters.postgres.health import SchemaProbe
 from adapters.postgres.migrations import alembic_config
+from adapters.postgres.scheduling.leader_lease import PostgresLeaderLease
+from adapters.postgres.scheduling.run_claims import PostgresRunClaims
 from adapters.postgres.schema import PostgresSchema
 from adapters.postgres.tables import AdvisoryLock, all_tables
 from adapters.postgres.unit_of_work import PostgresUnitOfWork
 from application.paging import PageRequest
+from application.ports.run_claims import DueSlots
 from application.ports.system import MigrationsRefused
 from application.ports.users import UserFilter
 from application.settings import PostgresSettings
 from domain.errors import Unavailable
 from domain.identity import PersonName, Username, UsernameTaken
+from domain.scheduling.firing import no_sun
+from domain.scheduling.misfire import Misfire
+from domain.scheduling.periodic_tasks import PeriodicTask
 from local_stack.postgres import packaged_program
-from tests.support.builders import A_MOMENT, a_user
+from tests.support.beat_store_harness import FIRST_BEAT, LONG, REPORT
+from tests.support.builders import A_MOMENT, a_file, a_periodic_task, a_user
 from tests.support.servers import Servers
 
 _ROOT = Path(__file__).parents[2]
@@ -167,15 +174,24 @@ async def test_users_who_were_there_before_the_search_are_found_by_it(
 async def test_a_database_that_is_restored_from_a_dump_is_current_and_has_what_was_dumped(
     postgres_url: str, empty: PostgresSettings, tmp_path: Path
 ) -> None:
-    """As docs/operations.md describes it. What came later is gone."""
+    """As docs/operations.md describes it. What came later is gone, and what was undone later is back."""
     dump = tmp_path / "postgres.dump"
+    task, ada = a_periodic_task(misfire=Misfire.RUN_ALL), a_user(username="ada")
+    deleted, later = a_file(ada.id), a_file(ada.id)
     engine = postgres_engine(PostgresSettings(url=postgres_url))
     async with PostgresUnitOfWork(engine) as work:
-        await work.users.add(a_user(username="ada", email="ada@example.org"))
+        await work.users.add(ada)
+        await work.periodic_tasks.add(task)
+        await work.files.add(deleted)
         await work.commit()
+    first, *missed = (A_MOMENT + timedelta(hours=n) for n in range(1, 4))
+    await run_slots(engine, task, first)
     await run_program("pg_dump", "--format=custom", "--no-owner", f"--file={dump}", postgres_url)
+    await run_slots(engine, task, *missed)
     async with PostgresUnitOfWork(engine) as work:
-        await work.users.add(a_user(username="later", email="later@example.org"))
+        await work.users.add(a_user(username="later"))
+        await work.files.remove(deleted.id)
+        await work.files.add(later)
         await work.commit()
     await engine.dispose()
 
@@ -186,11 +202,28 @@ async def test_a_database_that_is_restored_from_a_dump_is_current_and_has_what_w
     assert await PostgresSchema(empty).is_current()
     engine = postgres_engine(empty)
     async with PostgresUnitOfWork(engine) as work:
-        page = await work.users.page(UserFilter(keyword="example.org"), PageRequest())
+        page = await work.users.page(UserFilter(), PageRequest())
+        assert [user.username.value for user in page.records] == ["ada"]
+        assert await work.files.find(deleted.id) == deleted
+        assert await work.files.find(later.id) is None
         with pytest.raises(UsernameTaken):
             await work.users.add(a_user(username="ada", email="other@example.org"))
+    state = (await PostgresRunClaims(engine).schedule_states([task.id]))[task.id]
+    due = task.due(state, now=missed[-1], up_since=missed[-1], sun=no_sun)
+    assert list(due.slots) == missed
+    await run_slots(engine, task, *missed)
+    async with PostgresUnitOfWork(engine) as work:
+        runs = await work.runs.slice(task.id, after=None, limit=10)
+    assert {run.scheduled_for for run in runs.records} == {first, *missed}
     await engine.dispose()
-    assert [user.username.value for user in page.records] == ["ada"]
+
+
+async def run_slots(engine: AsyncEngine, task: PeriodicTask, *slots: datetime) -> None:
+    """Claim slots of a task for a beat that leads."""
+    leadership = await PostgresLeaderLease(engine).lead(FIRST_BEAT, lease=LONG, report=REPORT)
+    assert leadership is not None
+    due = DueSlots(task_id=task.id, slots=slots, handled_until=slots[-1])
+    assert len(await PostgresRunClaims(engine).claim(leadership, [due])) == len(slots)
 
 
 async def run_program(name: str, *arguments: str) -> None:
