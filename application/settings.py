@@ -266,6 +266,8 @@ class JobSettings:
     """How a worker runs tasks: in processes, in threads, or in its own thread, one after the other."""
     worker_concurrency: Count | None = None
     """Number of tasks that a worker runs at once. Default: one per core."""
+    worker_stop: Interval | None = None
+    """Time after SIGTERM at which a worker (`prefork`) hands back what still runs. Default: it finishes everything."""
     beat_lease: Interval = timedelta(seconds=15)
     """Time for which a beat leads without renewing its lease. A standby beat takes over within this time."""
     beat_poll: Interval = timedelta(seconds=5)

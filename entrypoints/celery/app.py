@@ -16,7 +16,7 @@ import bootstrap
 from application.setting_problems import UnsafeSettings
 from application.settings import Settings
 from entrypoints import garbage_collection
-from entrypoints.celery import offers, rabbitmq
+from entrypoints.celery import offers, rabbitmq, stopping
 from entrypoints.celery.configuration import configuration
 from entrypoints.celery.heartbeat import WorkerHeartbeat
 from entrypoints.celery.process import process_settings
@@ -30,6 +30,7 @@ app = TypedCelery(
     task_cls="entrypoints.celery.recording:RecordedTask",
 )
 offers.use(app)
+stopping.hand_back(lambda: process_settings().jobs.worker_stop)
 app.steps["consumer"].add(WorkerHeartbeat)
 
 

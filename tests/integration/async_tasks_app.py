@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -19,6 +20,7 @@ from celery.signals import task_prerun
 from pydantic import BaseModel
 from redis.asyncio import Redis
 
+from entrypoints.celery import stopping
 from entrypoints.celery.asynchronous.resources import Resource
 from entrypoints.celery.asynchronous.results import aresult
 from entrypoints.celery.typed import TypedCelery
@@ -31,6 +33,10 @@ app.conf.update(
     worker_hijack_root_logger=False,
     worker_prefetch_multiplier=4,
 )
+
+
+if "STOP_WITHIN" in os.environ:  # noqa: TID251 - of the test that starts the worker
+    stopping.hand_back(lambda: timedelta(seconds=float(os.environ["STOP_WITHIN"])))  # noqa: TID251
 
 
 class GreenPool(TaskPool):
@@ -158,6 +164,16 @@ async def raise_oddly_later(name: str) -> None:
 async def _deep_inside(error: Exception) -> None:
     await asyncio.sleep(0)
     raise error
+
+
+@app.task(acks_late=True)
+async def take_long(key: str, *, seconds: float) -> str:
+    """Note its beginning under `key`; take `seconds` unless another worker has begun it before."""
+    redis = Redis.from_url(app.conf.broker_url)
+    has_begun = await redis.rpush(key, "begun") > 1
+    await redis.aclose()
+    await asyncio.sleep(0 if has_begun else seconds)
+    return "again" if has_begun else "at once"
 
 
 @app.task(acks_late=True)

@@ -447,3 +447,24 @@ def test_other_stacks_than_the_default_are_refused() -> None:
     )
 
     assert "remove USE_FAST_LOCALS from the environment" in imported.stderr
+
+
+def test_a_worker_that_stops_finishes_short_tasks_and_hands_back_long_ones(
+    url: str, redis: Redis, key: str
+) -> None:
+    """The next worker runs them, and the first one does not wait when nothing runs any more."""
+    long, short = (
+        tasks.take_long.options(queue="stops").delay(f"{key}:{seconds}", seconds=seconds)
+        for seconds in (60, 1)
+    )
+    options = ("-P", "prefork", "-c", "2")
+    with started(url, "stops", *options, STOP_WITHIN="2") as first:
+        for seconds in (60, 1):
+            assert redis.blmove(f"{key}:{seconds}", f"{key}:{seconds}", WITHIN)
+        assert first.stop() == 0
+    assert short.get(timeout=WITHIN) == "at once"
+    assert not long.ready()
+
+    with started(url, "stops", *options, STOP_WITHIN="60") as second:
+        assert long.get(timeout=WITHIN) == "again"
+        assert second.stop() == 0

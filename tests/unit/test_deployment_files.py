@@ -221,6 +221,12 @@ def test_the_api_stops_before_it_is_killed() -> None:
     assert int(SERVICES["api"]["stop_grace_period"].removesuffix("s")) >= 45
 
 
+def test_a_worker_hands_its_tasks_back_before_it_is_killed() -> None:
+    worker = SERVICES["worker"]
+    hands_back = int(worker["environment"]["PORTICO_WORKER_STOP"].removesuffix("s"))
+    assert int(worker["stop_grace_period"].removesuffix("s")) >= hands_back + 10
+
+
 def test_the_image_has_nothing_whose_hash_is_not_locked() -> None:
     """Not even what builds the wheel: pip would fetch that itself, unless it is there and not isolated."""
     text = (ROOT / "Containerfile").read_text().replace("\\\n", "")
