@@ -55,18 +55,20 @@ async def test_the_handler_of_the_page_answers_as_its_test_says(
     await test.test_a_greeting_is_answered(world)
 
 
-@pytest.mark.parametrize(
-    "test",
-    [
-        "test_a_bid_that_is_refused_is_not_kept",
-        "test_a_namespace_has_handlers_of_its_own",
-        "test_dependencies_can_be_replaced",
-    ],
-)
-async def test_handlers_are_given_what_the_page_says(
-    modules: dict[str, ModuleType], test: str
-) -> None:
-    await getattr(modules["tests.unit.test_auctions"], test)()
+async def test_handlers_are_given_what_the_page_says(modules: dict[str, ModuleType]) -> None:
+    """In either order: the tests of the page share its module."""
+    page = modules["tests.unit.test_auctions"]
+    tests = [
+        page.test_a_bid_that_is_refused_is_not_kept,
+        page.test_a_namespace_has_handlers_of_its_own,
+        page.test_dependencies_can_be_replaced,
+    ]
+
+    for test in tests:
+        await test()
+    modules["auctions"].bids.clear()
+    for test in reversed(tests):
+        await test()
 
 
 def test_every_test_of_the_page_runs(modules: dict[str, ModuleType]) -> None:
