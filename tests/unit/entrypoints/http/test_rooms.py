@@ -95,7 +95,9 @@ async def test_members_come_and_go(web: Web, ada: User, bob: User) -> None:
     assert (await answer(web, "GET", f"{room}/members"))["records"] == [person(ada)]
 
 
-async def test_a_user_is_present_with_a_connection_that_joined(web: Web, ada: User, bob: User) -> None:
+async def test_a_user_is_present_with_a_connection_that_joined(
+    web: Web, ada: User, bob: User
+) -> None:
     room, other = await given_room(web), await given_room(web)
     registry = web.world.container.connection_registry()
     connection = a_connection(Person(id=bob.id, name=bob.name.value))
