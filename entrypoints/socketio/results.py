@@ -1,10 +1,11 @@
 """Turns results of handlers, and emitted values, into values that a packet can carry."""
 
+from math import isfinite
 from typing import Any
 
-from pydantic_core import to_jsonable_python
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-_READY = frozenset({str, int, float, bool, type(None), bytes, bytearray})
+_READY = frozenset({str, int, bool, type(None), bytes, bytearray})
 
 
 def serialise(value: Any) -> Any:
@@ -12,10 +13,13 @@ def serialise(value: Any) -> Any:
 
     Tuples stay tuples (several arguments), and bytes in lists, tuples and dicts stay binary. Models, dataclasses,
     dates, UUIDs and all other types that Pydantic knows become JSON as Pydantic writes it, with aliases. Raise
-    `PydanticSerializationError` for the rest.
+    `PydanticSerializationError` for the rest, and for NaN and Infinity, which are no JSON.
     """
     kind = type(value)
     if kind in _READY:
+        return value
+    if kind is float:
+        _check_finite(value)
         return value
     if kind is dict:
         return {_key(key): serialise(item) for key, item in value.items()}
@@ -23,7 +27,21 @@ def serialise(value: Any) -> Any:
         return [serialise(item) for item in value]
     if kind is tuple:
         return tuple([serialise(item) for item in value])
-    return to_jsonable_python(value, by_alias=True)
+    ready = to_jsonable_python(value, by_alias=True)
+    _check_finite(ready)
+    return ready
+
+
+def _check_finite(value: Any) -> None:
+    if isinstance(value, float):
+        if not isfinite(value):
+            raise PydanticSerializationError(f"{value} is no JSON")
+    elif isinstance(value, dict):
+        for item in value.values():
+            _check_finite(item)
+    elif isinstance(value, list):
+        for item in value:
+            _check_finite(item)
 
 
 def _key(key: Any) -> Any:

@@ -5,6 +5,8 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from decimal import Decimal
+from math import inf, nan
 from typing import Annotated, Any
 
 import fastapi
@@ -349,12 +351,22 @@ async def test_a_generator_yields_once(sio: AsyncServer, times: int) -> None:
         assert (await client.call("b"))["error"]["code"] == 1011
 
 
-async def test_the_result_is_serialised_before_the_commit(sio: AsyncServer) -> None:
+@dataclass
+class Measured:
+    seconds: float
+
+
+@pytest.mark.parametrize(
+    "result",
+    [object(), nan, [{"a": inf}], {Decimal(1), -inf}, Measured(nan)],
+    ids=["object", "NaN", "Infinity", "in a set", "in a dataclass"],
+)
+async def test_the_result_is_serialised_before_the_commit(sio: AsyncServer, result: object) -> None:
     session = Session()
 
     @sio.event
     async def work(session: Annotated[str, Depends(session.__call__)]) -> object:
-        return object()
+        return result
 
     assert (await call(sio, "work"))["error"]["code"] == 1011
     assert session.log == ["open", "rollback PydanticSerializationError"]
