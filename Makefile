@@ -111,12 +111,14 @@ test-integration: .venv/ready ## Adapters and HTTP against real servers
 test-e2e: .venv/ready ## Real processes, real sockets
 	$(PYTEST) tests/e2e
 
-# HTTP uses private names of these; `test_internals` names them.
-OLDEST := $(shell sed -nE 's/^ *"(fastapi|starlette|uvicorn)(\[[a-z]+\])?>=([0-9.]+)".*/\1==\3/p' pyproject.toml)
+# HTTP and Socket.IO use private names of these; for HTTP, `test_internals` names them.
+OLDEST := $(shell sed -nE 's/^ *"(fastapi|starlette|uvicorn|python-engineio|python-socketio)(\[[a-z]+\])?>=([0-9.]+)".*/\1==\3/p' pyproject.toml)
+# About `max_concurrency`, which the oldest FastAPI lacks.
+NEWER := tests/unit/entrypoints/socketio/test_registration.py::test_a_limit_that_would_not_be_kept_is_refused
 
-test-oldest: .venv/ready ## HTTP with the oldest FastAPI, Starlette and uvicorn that pyproject.toml allows
+test-oldest: .venv/ready ## HTTP and Socket.IO with the oldest libraries below them that pyproject.toml allows
 	@eval "$$($(BIN)/python .ci/uv_environment.py)" && $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target .oldest $(OLDEST)
-	PYTHONPATH=.oldest $(PYTEST) tests/unit/entrypoints/http tests/integration/test_http_server.py
+	PYTHONPATH=.oldest $(PYTEST) --deselect $(NEWER) tests/unit/entrypoints/{http,socketio,realtime} tests/integration/test_http_server.py
 
 # So that pytest compiles the tests of a new clone once, and not each of its workers.
 collect: .venv/ready
