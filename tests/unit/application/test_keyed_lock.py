@@ -37,3 +37,23 @@ async def test_a_block_that_waits_too_long_is_refused_and_one_that_fails_lets_th
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             await fail()
+
+
+async def test_a_server_that_is_away_for_one_is_away_for_all_that_wait_and_not_for_later_ones() -> (
+    None
+):
+    locked, tried = KeyedLock(), list[int]()
+
+    async def block(number: int) -> None:
+        async with locked("a"):
+            tried.append(number)
+            await asyncio.sleep(0)
+            raise Unavailable("PostgreSQL")
+
+    results = await asyncio.gather(*(block(number) for number in range(3)), return_exceptions=True)
+
+    assert [str(result) for result in results] == ["PostgreSQL is not available right now"] * 3
+    assert tried == [0]
+    with pytest.raises(Unavailable):
+        await block(3)
+    assert tried == [0, 3]
