@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import psutil
 import pytest
@@ -98,8 +99,9 @@ def starting(
     *arguments: str, directory: Path, program: str = str(PORTICO), **variables: str
 ) -> Iterator[Started]:
     """Start a command; end all of its processes afterwards, in any state."""
-    stderr = directory / "stderr"
-    with stderr.open("w") as output:
+    # Others may run in the same directory.
+    with NamedTemporaryFile("w", prefix="stderr-", dir=directory, delete=False) as output:
+        stderr = Path(output.name)
         process = subprocess.Popen(  # noqa: S603 - ours
             [program, *arguments],
             cwd=directory,

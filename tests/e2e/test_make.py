@@ -107,6 +107,7 @@ def test_uv_gets_the_configuration_of_pip(tmp_path: Path) -> None:
 
 def ours_to(clone: Path) -> None:
     shutil.copy(ROOT / "Makefile", clone)
+    shutil.copy(ROOT / "requirements-build.lock", clone)
     shutil.copytree(ROOT / ".ci", clone / ".ci")
 
 

@@ -254,8 +254,10 @@ async def test_every_call_keeps_to_one_slot_of_a_cluster(tmp_path: Path) -> None
                 return "cluster_state:ok" in str(await client.execute_command("CLUSTER", "INFO"))
 
             await until(is_up)
-            for call in EVERYTHING.values():
-                await call(client)
+            for name, call in EVERYTHING.items():
+                # The probe asks for the address of a cluster; `PING` has no key.
+                if name != "check":
+                    await call(client)
             store = RedisSessionStore(client)
             for _ in range(3):
                 session = a_session()
