@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 run reset migrate migration: export ENVIRONMENT ?= LOCAL
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock run reset format lint types contracts test test-unit test-contract test-integration test-e2e test-oldest check migration migrate dead-code audit bench bench-docs soak chat crowd faults up down
+.PHONY: help setup lock run reset format lint types contracts test test-unit test-contract test-integration test-e2e test-oldest test-upstream check migration migrate dead-code audit bench bench-docs soak chat crowd faults up down
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -119,6 +119,9 @@ NEWER := tests/unit/entrypoints/socketio/test_registration.py::test_a_limit_that
 test-oldest: .venv/ready ## HTTP and Socket.IO with the oldest libraries below them that pyproject.toml allows
 	@eval "$$($(BIN)/python .ci/uv_environment.py)" && $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target .oldest $(OLDEST)
 	PYTHONPATH=.oldest $(PYTEST) --deselect $(NEWER) tests/unit/entrypoints/{http,socketio,realtime} tests/integration/test_http_server.py
+
+test-upstream: .venv/ready ## python-socketio's own tests, with our server in the place of theirs
+	$(BIN)/python -m tests.upstream
 
 # So that pytest compiles the tests of a new clone once, and not each of its workers.
 collect: .venv/ready
