@@ -4,6 +4,7 @@ import asyncio
 import gc
 import json
 import random
+import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Annotated
@@ -119,16 +120,24 @@ async def test_every_teardown_runs_even_if_handlers_and_connections_fail(
 ) -> None:
     chance = random.Random(11)  # noqa: S311 - the same each time
     async with serving(sio) as url:
+
+        async def settled(connections: int) -> None:
+            await until(lambda: ledger.disconnected == connections)
+            await until(lambda: ledger.closed == ledger.opened)
+
         await send(url, chance)
-        await until(lambda: ledger.disconnected == 1 and ledger.closed == ledger.opened)
+        await settled(1)
         before = held()
-        for _ in range(CONNECTIONS // 10):
+        blocks = list[int]()
+        for number in range(1, CONNECTIONS // 10 + 1):
             await asyncio.gather(*(send(url, chance) for _ in range(10)))
-        await until(lambda: ledger.disconnected == CONNECTIONS + 1)
-        await until(lambda: ledger.closed == ledger.opened)
-        await until(lambda: all(now <= then for now, then in zip(held(), before, strict=True)))
+            await settled(number * 10 + 1)
+            await until(lambda: all(now <= then for now, then in zip(held(), before, strict=True)))
+            blocks.append(sys.getallocatedblocks())
         assert sio.connection_count == 0
 
+    # An object that is kept for each event is a block of memory, or several, beside what fills caches.
+    assert blocks[-1] - blocks[0] < (CONNECTIONS - 10) * EVENTS
     assert ledger.opened > CONNECTIONS * EVENTS * 0.9  # what was sent before an end was cut off
     assert ledger.entered == ledger.left == ledger.opened
     assert ledger.committed > 0
