@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from importlib.util import find_spec
+from random import getrandbits, random
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -33,8 +34,10 @@ _KINDS: Mapping[str, SpanKind] = {
     "internal": SpanKind.INTERNAL,
 }
 
-
 _NOTHING = nullcontext()
+
+_IDS = 2**56
+"""Those of traces end with 56 random bits, by W3C's Trace Context level 2."""
 
 
 def can_trace() -> bool:
@@ -48,6 +51,7 @@ class Traces:
     def __init__(
         self, settings: TracesSettings, role: str, processor: "SpanProcessor | None" = None
     ) -> None:
+        self._share = settings.sample / 100
         self._provider = _provider(settings, role, processor)
         self._tracer = self._provider.get_tracer("portico", version("portico"))
 
@@ -59,7 +63,15 @@ class Traces:
     ) -> AbstractContextManager[Span]:
         """Be in a span while the block runs: a child of the one that `carrier` names, or of the current one."""
         parent: Context | None = _W3C.extract(carrier) if carrier else None
-        return _Entered(self._tracer.start_span(name, parent, _KINDS[kind]), parent)
+        began = trace.get_current_span(parent).get_span_context()
+        if not began.is_valid:
+            is_kept = random() < self._share  # noqa: S311 - no secret
+        else:
+            # A client must not decide that it is traced. Any other parent has decided.
+            is_kept = kind != "server" or began.trace_id % _IDS < self._share * _IDS
+        # Most are not kept; the SDK takes five times as long to say so.
+        span = self._tracer.start_span(name, parent, _KINDS[kind]) if is_kept else _not_kept(began)
+        return _Entered(span, parent)
 
     def fail(self, why: str) -> None:
         """Mark the current span as failed."""
@@ -93,6 +105,12 @@ class Traces:
     def close(self) -> None:
         """Export what was recorded."""
         self._provider.shutdown()
+
+
+def _not_kept(began: SpanContext) -> Span:
+    """Return a span that is not recorded; log lines have its id."""
+    trace_id = began.trace_id or getrandbits(128)
+    return NonRecordingSpan(SpanContext(trace_id, getrandbits(64), is_remote=False))
 
 
 class _Entered:
@@ -156,13 +174,11 @@ def _provider(
     # Only where traces are on: 8 MB, and a third of a second.
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-    from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased  # noqa: PLC0415
+    from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased  # noqa: PLC0415
 
-    sampled = TraceIdRatioBased(settings.sample / 100)
     provider = TracerProvider(
         resource=Resource.create({"service.name": f"portico-{role}"}),
-        # A client must not decide that it is traced; the same trace has the same fate everywhere.
-        sampler=ParentBased(sampled, remote_parent_sampled=sampled),
+        sampler=ParentBased(ALWAYS_ON),  # `span` has decided for those without a parent
         shutdown_on_exit=False,
     )
     provider.add_span_processor(processor or _exporting(settings))

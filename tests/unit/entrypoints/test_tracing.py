@@ -3,8 +3,10 @@
 import asyncio
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from secrets import token_hex
 from typing import Any
 
 import httpx
@@ -174,6 +176,23 @@ async def test_a_caller_cannot_have_itself_traced() -> None:
     await get(recorded, "/livez", traceparent=TRACEPARENT)
 
     assert recorded.spans() == []
+
+
+@pytest.mark.parametrize("has_caller", [False, True])
+def test_the_setting_says_how_many_are_traced_and_what_is_within_them_shares_it(
+    *, has_caller: bool
+) -> None:
+    recorded = Recorded(replace(ALWAYS, sample=50))
+    for _ in range(400):
+        given = {"traceparent": f"00-{token_hex(16)}-{'1' * 16}-01"} if has_caller else None
+        with recorded.traces.span("request", "server", given):
+            headers = trace_headers()
+        with recorded.traces.span("task", "consumer", headers):
+            pass
+
+    traced = Counter(span.name for span in recorded.spans())
+    assert 100 < traced["request"] < 300  # outside of it, once in 10 to the 23
+    assert traced["task"] == traced["request"]
 
 
 async def test_a_failure_says_what_it_is_but_not_what_it_says(recorded: Recorded) -> None:
