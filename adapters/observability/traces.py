@@ -36,9 +36,6 @@ _KINDS: Mapping[str, SpanKind] = {
 
 _NOTHING = nullcontext()
 
-_IDS = 2**56
-"""Those of traces end with 56 random bits, by W3C's Trace Context level 2."""
-
 
 def can_trace() -> bool:
     """Return whether the extra `tracing` is installed."""
@@ -64,11 +61,9 @@ class Traces:
         """Be in a span while the block runs: a child of the one that `carrier` names, or of the current one."""
         parent: Context | None = _W3C.extract(carrier) if carrier else None
         began = trace.get_current_span(parent).get_span_context()
-        if not began.is_valid:
-            is_kept = random() < self._share  # noqa: S311 - no secret
-        else:
-            # A client must not decide that it is traced. Any other parent has decided.
-            is_kept = kind != "server" or began.trace_id % _IDS < self._share * _IDS
+        # A client must not decide that it is traced, nor by the id that it chooses. Any other parent has decided.
+        has_decided = began.is_valid and kind != "server"
+        is_kept = has_decided or random() < self._share  # noqa: S311 - no secret
         # Most are not kept; the SDK takes five times as long to say so.
         span = self._tracer.start_span(name, parent, _KINDS[kind]) if is_kept else _not_kept(began)
         return _Entered(span, parent)
