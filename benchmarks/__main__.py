@@ -1,7 +1,7 @@
 """`make bench`: measure, and print one table. Progress goes to standard error.
 
-With `--record` the figures also replace those of the same rows in `docs/performance.json`, and the documents that show
-them are written anew. A part that fails keeps its old figures; the others are measured all the same.
+With `--record` the figures also replace those of the same parts and rows in `docs/performance.json`, and the documents
+that show them are written anew. A part that fails keeps its old figures; the others are measured all the same.
 """
 
 import argparse
@@ -9,6 +9,7 @@ import asyncio
 import sys
 import tempfile
 import time
+from itertools import chain
 from pathlib import Path
 
 from benchmarks import (
@@ -62,29 +63,38 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help="write docs/performance.*")
     given = parser.parse_args()
     parts = given.parts or [part for part in _PARTS if given.row in {None, *_ROWS[part]}]
-    figures, failed = asyncio.run(_measure(parts, given.rounds))
+    began = time.monotonic()
+    measured, failed = asyncio.run(_measure(parts, given.rounds))
     if given.row is not None:
-        figures = [figure for figure in figures if figure.row == given.row]
+        measured = {
+            part: [figure for figure in figures if figure.row == given.row]
+            for part, figures in measured.items()
+        }
+    figures = sorted(chain.from_iterable(measured.values()), key=lambda figure: figure.row)
+    _say(f"in all: {time.monotonic() - began:.0f} s")
     print(report.as_json(figures) if given.json else report.as_table(figures))  # noqa: T201 - the result
     if given.record:
-        document.record(figures)
+        document.record(measured)
     if failed:
         sys.exit(f"These could not be measured: {', '.join(failed)}.")
 
 
-async def _measure(parts: list[str], rounds: int) -> tuple[list[report.Figure], list[str]]:
-    figures: list[report.Figure] = []
+async def _measure(
+    parts: list[str], rounds: int
+) -> tuple[dict[str, list[report.Figure]], list[str]]:
+    """Return the figures of each part, and the parts that failed."""
+    measured: dict[str, list[report.Figure]] = {}
     failed = []
     for part in parts:
         began = time.monotonic()
         try:
             async with asyncio.timeout(_LONGEST):
-                figures += await _measure_alone(part, rounds)
+                measured[part] = await _measure_alone(part, rounds)
         except Exception as error:  # noqa: BLE001 - the others are measured all the same
             failed.append(part)
             _say(f"{part}: FAILED: {error!r}")
         _say(f"{part}: {time.monotonic() - began:.0f} s")
-    return sorted(figures, key=lambda figure: figure.row), failed
+    return measured, failed
 
 
 async def _measure_alone(part: str, rounds: int) -> list[report.Figure]:

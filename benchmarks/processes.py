@@ -95,10 +95,7 @@ async def environment_of_portico(servers: Servers, name: str, number: int) -> di
         "PORTICO_LOG_LEVEL": "WARNING",
         # It is hardly asked, but a process that cannot reach it tries again all the time.
         "PORTICO_MONGO_URL": servers.mongo,
-        # Never asked here.
-        "PORTICO_S3_URL": "http://127.0.0.1:9",
-        "PORTICO_S3_ACCESS_KEY": "unused",
-        "PORTICO_S3_SECRET_KEY": "unused-unused",
+        **servers.s3,
         # On a busy machine, too, a figure is of requests that succeed.
         "PORTICO_POSTGRES_TIMEOUT": "30s",
         "PORTICO_REDIS_TIMEOUT": "30s",

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
 from pydantic import BaseModel
+from starlette.types import ASGIApp
 
 USERS = 64
 
@@ -57,7 +57,7 @@ class _Server(uvicorn.Server):
 
 
 async def serve(
-    app: FastAPI, requests: Mapping[str, Sequence[str]], options: Mapping[str, Any] | None = None
+    app: ASGIApp, requests: Mapping[str, Sequence[str]], options: Mapping[str, Any] | None = None
 ) -> None:
     """Serve until a signal says stop; once ready, print the port and the requests as one line of JSON."""
     listening = socket.create_server(("127.0.0.1", 0), backlog=1024)

@@ -50,36 +50,43 @@ _GUARD_IN_ROUTE = "the guard in the route"
 router.get("/checked", response_model=Page, dependencies=[PublicRoute, Depends(_check)])(show_page)
 
 
+def _replace(owner: object, name: str, value: object) -> None:
+    """Replace what is there; raise `AttributeError` if it is not: without anything, nothing would be measured."""
+    getattr(owner, name)
+    setattr(owner, name, value)
+
+
 def _without_a_frozen_heap(app: FastAPI) -> None:
-    app.state.owns_process = False
+    _replace(app.state, "owns_process", False)  # noqa: FBT003 - the value
 
 
 def _without_the_route_table(_app: FastAPI) -> None:
-    RouteTable.find = lambda *_: None  # type: ignore[method-assign]
+    _replace(RouteTable, "find", lambda *_: None)
 
 
 def _without_joined_writes(_app: FastAPI) -> None:
-    JoiningTransport.write = lambda self, data: self._transport.write(data)  # type: ignore[method-assign]
+    _replace(JoiningTransport, "write", lambda self, data: self._transport.write(data))
 
 
 def _without_remembered_tokens(app: FastAPI) -> None:
-    app.state.container.tokens()._accepted = LruCache(0)  # noqa: SLF001 - nobody else needs a way to be without
+    _replace(app.state.container.tokens(), "_accepted", LruCache(0))
 
 
 def _without_a_kept_connection(app: FastAPI) -> None:
     container = app.state.container
-    container.access_versions()._fetch._execute = container.redis().execute  # noqa: SLF001 - likewise
+    fetch = container.access_versions()._fetch  # noqa: SLF001 - nobody else needs a way to be without
+    _replace(fetch, "_execute", container.redis().execute)
 
 
 def _without_the_compiled_packer(_app: FastAPI) -> None:
     encoder = Encoder("utf-8", "strict", decode_responses=True)  # type: ignore[no-untyped-call]  # the driver's own gap
-    client._SERIALIZER = PythonRespSerializer(6000, encoder.encode)  # type: ignore[assignment]  # noqa: SLF001 - likewise
+    _replace(client, "_SERIALIZER", PythonRespSerializer(6000, encoder.encode))
 
 
 def _without_layers_of_our_own_alone(app: FastAPI) -> None:
     router = app.router
     app.router = TabledRouter(router)  # type: ignore[assignment]  # it is only called
-    app.middleware_stack = FastAPI.build_middleware_stack(app)
+    _replace(app, "middleware_stack", FastAPI.build_middleware_stack(app))
     app.router = router
 
 
@@ -91,11 +98,11 @@ def _without_lines_written_together(_app: FastAPI) -> None:
         self._write()
 
     add_to_turn = RequestLog.add
-    RequestLog.add = add  # type: ignore[method-assign]
+    _replace(RequestLog, "add", add)
 
 
 def _without_remembered_access(app: FastAPI) -> None:
-    app.state.container.access_cache()._local = LruCache(0)  # noqa: SLF001 - likewise
+    _replace(app.state.container.access_cache(), "_local", LruCache(0))
 
 
 def _without_a_batch_of_misses(app: FastAPI) -> None:
@@ -105,7 +112,7 @@ def _without_a_batch_of_misses(app: FastAPI) -> None:
         return text
 
     shared = app.state.container.access_cache()._shared  # noqa: SLF001 - likewise
-    shared._stored = read_alone  # noqa: SLF001 - likewise
+    _replace(shared, "_stored", read_alone)
 
 
 WITHOUT: Mapping[str, Callable[[FastAPI], None]] = {

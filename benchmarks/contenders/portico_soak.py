@@ -12,8 +12,8 @@ import uvloop
 import bootstrap
 from application.settings import Environment
 from benchmarks.contenders.http import serve
+from entrypoints.api import create_api
 from entrypoints.cli.api import options
-from entrypoints.http.app import create_app
 
 
 def _answer(loop: asyncio.AbstractEventLoop) -> None:
@@ -34,11 +34,11 @@ async def _main() -> None:
     container = bootstrap.build(settings)
     await container.schema().upgrade()
     await container.create_first_administrator()(settings.first_administrator)
-    app = create_app(container=container)
-    app.state.owns_process = True
+    api = create_api(container=container)
+    api.http.state.owns_process = True
     loop = asyncio.get_running_loop()
     threading.Thread(target=_answer, args=(loop,), daemon=True).start()
-    await serve(app, {}, options(settings))
+    await serve(api, {}, options(settings))
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def test_the_documents_show_the_recorded_figures() -> None:
         assert (Path(__file__).parents[2] / name).read_text() == text
 
 
-def test_a_recorded_row_replaces_the_older_figures_of_that_row_alone(
+def test_a_recorded_row_replaces_the_older_figures_of_its_part_and_row_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("README.md", "README.zh-CN.md"):
@@ -71,10 +71,13 @@ def test_a_recorded_row_replaces_the_older_figures_of_that_row_alone(
     (tmp_path / "docs").mkdir()
     monkeypatch.setattr(document, "_ROOT", tmp_path)
     log_in = a_figure(row=2, what="log-in", unit="/s", ours=40, reference=80, more_is_better=True)
-    document.record([log_in, a_figure(row=8), a_figure(row=8, what="of another size", target=0.05)])
-    document.record([a_figure(row=8, target=0.1)])
+    of_another_size = a_figure(row=8, what="of another size", target=0.05)
+    document.record({"log-in": [log_in], "beat": [a_figure(row=8), of_another_size]})
+    document.record({"soak": [a_figure(row=8, what="of another part")]})
+    document.record({"beat": [a_figure(row=8, target=0.1)]})
 
     page = (tmp_path / "docs/performance.md").read_text()
+    assert "| 8 | of another part |" in page
     assert "| 8 | idle tick | 0.1 ms |  |  | ≤ 0.1 ms | holds |" in page
     assert "of another size" not in page
     assert "| 2 | log-in | 40 /s | 80 /s () | 0.5 x |" in page
@@ -98,9 +101,9 @@ async def test_a_part_that_fails_does_not_stop_the_others(monkeypatch: pytest.Mo
         return [a_figure(what=part)]
 
     monkeypatch.setattr(bench, "_measure_alone", measure)
-    figures, failed = await bench._measure(["guarded", "lists", "beat"], 1)
+    measured, failed = await bench._measure(["guarded", "lists", "beat"], 1)
 
-    assert [figure.what for figure in figures] == ["guarded", "beat"]
+    assert measured == {each: [a_figure(what=each)] for each in ("guarded", "beat")}
     assert failed == ["lists"]
 
 
