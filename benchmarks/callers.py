@@ -33,13 +33,13 @@ _REFRESHES = 2_000
 _SLICES = 5
 """A round is measured in so many parts."""
 _CALLERS = {64: None, 1_000: 0.95, 8_000: 0.85, 30_000: 0.6}
-"""How many call in a circle, and what the ratio to 64 of them is to be."""
+"""How many call one process in a circle, and what the ratio to 64 of them is to be."""
 _SMALL = (1_000, 1_000, 10, 64)
 _LARGE = (1_000_000, 100_000, 1_000, 30_000)
 """Users, sessions, roles, callers."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Server:
     """A server process, with what it has written for its callers."""
 
@@ -48,6 +48,11 @@ class Server:
     environment: dict[str, str]
     requests: Sequence[bytes] = ()
     refresh_tokens: list[str] = field(default_factory=list)
+    circle: Iterator[bytes] = field(init=False)
+    """The requests, again and again."""
+
+    def __post_init__(self) -> None:
+        self.circle = cycle(self.requests)
 
 
 async def measure(servers: Servers, rounds: int, say: Callable[[str], None]) -> list[Figure]:
@@ -58,16 +63,18 @@ async def measure(servers: Servers, rounds: int, say: Callable[[str], None]) -> 
             _portico(servers, stack, 12, _SMALL), _portico(servers, stack, 13, _LARGE)
         )
         by_hand = await _by_hand(servers, stack)
-        for server in (small, large):
+        # A process that has remembered others before answers more slowly than one that has not.
+        circles = {callers: await _beside(large, callers, stack) for callers in _CALLERS}
+        for server in (small, large, *circles.values()):
             await _warm_up(server)
         small_costs, costs = list[float](), {callers: list[float]() for callers in _CALLERS}
         refreshes, by_hands = list[float](), list[float]()
         rounds = min(rounds, 3)  # of so many requests that they agree
         for number in range(rounds + 1):
             say(f"callers: round {number} of {rounds}")
-            small_costs += await _guarded(small, 64)
-            for callers in _CALLERS:
-                costs[callers] += await _guarded(large, callers)
+            small_costs += await _guarded(small)
+            for callers, server in circles.items():
+                costs[callers] += await _guarded(server)
             refreshes += await _refresh(small)
             by_hands += await _refresh(by_hand)
         # Now and then the process asks something of its own accord, which only ever adds.
@@ -144,6 +151,15 @@ async def _portico(
     )
 
 
+async def _beside(server: Server, callers: int, stack: AsyncExitStack) -> Server:
+    """Start another process with the databases of `server`, for the first of its callers."""
+    started = await stack.enter_async_context(
+        process("benchmarks.contenders.portico_callers", server.environment, "serve")
+    )
+    served = await answer(started)
+    return Server(started.pid, served["port"], server.environment, server.requests[:callers])
+
+
 async def _by_hand(servers: Servers, stack: AsyncExitStack) -> Server:
     environment = {"PORTICO_REDIS_URL": servers.redis_database(14)}
     started = await stack.enter_async_context(
@@ -159,21 +175,19 @@ def _lines(file: Path) -> Iterator[str]:
 
 
 async def _warm_up(server: Server) -> None:
-    """Let every caller be known to the shared cache; a few at a time, for each costs a read of PostgreSQL."""
-    requests = iter(server.requests)
+    """Let every caller be known to the caches; a few at a time, for the first time costs a read of PostgreSQL."""
     async with Connections(server.port, 8) as connections:
-        await connections.share(len(server.requests), lambda _: next(requests))
+        await connections.share(len(server.requests), lambda _: next(server.circle))
 
 
-async def _guarded(server: Server, callers: int) -> list[float]:
-    """Return the microseconds of CPU per request, of each slice."""
-    requests = cycle(server.requests[:callers])
+async def _guarded(server: Server) -> list[float]:
+    """Return the microseconds of CPU per request, of each slice.
+
+    In a circle that is too large for the memory of the process each is of a caller who is not in it.
+    """
     async with Connections(server.port) as connections:
-        # Once around before: larger circles have pushed these callers out of the process's memory, and in a circle
-        # that is too large for it, each request from then on is of a caller who is not in it.
-        await connections.share(callers, lambda _: next(requests))
         return [
-            await _slice(server, _REQUESTS // _SLICES, connections, lambda _: next(requests))
+            await _slice(server, _REQUESTS // _SLICES, connections, lambda _: next(server.circle))
             for _ in range(_SLICES)
         ]
 
