@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from adapters.lru import LruCache
+from adapters.bounded_cache import BoundedCache
 from application.metrics import ACCESS_READS
 from application.ports.access_cache import AccessCache
 from application.ports.metrics import UNMEASURED, Metrics
@@ -42,7 +42,7 @@ class LocalAccessCache(AccessCache):
     def __init__(self, shared: AccessCache, limit: int, metrics: Metrics = UNMEASURED) -> None:
         self._shared = shared
         self._metrics = metrics
-        self._local = LruCache[UserId, tuple[str, Access]](limit)
+        self._local = BoundedCache[UserId, tuple[str, Access]](limit)
 
     async def get(self, user_id: UserId, version: str) -> Access | None:
         local = self._local.get(user_id)

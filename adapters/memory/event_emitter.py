@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from adapters.lru import LruCache
+from adapters.bounded_cache import BoundedCache
 from adapters.socketio_messages import (
     close_room_message,
     disconnect_message,
@@ -19,7 +19,7 @@ class MemoryEventEmitter(EventEmitter):
 
     def __init__(self) -> None:
         self._listeners: list[asyncio.Queue[str]] = []
-        self._numbers = LruCache[Audience, int](100_000)
+        self._numbers = BoundedCache[Audience, int](100_000)
 
     async def emit(self, event: str, data: Mapping[str, object], to: Audience) -> None:
         await self.publish(emit_message(event, data, to.name))

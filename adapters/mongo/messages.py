@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 from pymongo import IndexModel
 from pymongo.errors import DuplicateKeyError
 
-from adapters.lru import LruCache
+from adapters.bounded_cache import BoundedCache
 from adapters.mongo.client import Document, MongoClient
 from adapters.mongo.errors import unavailable_when_down
 from adapters.mongo.indexes import ensure_indexes
@@ -37,7 +37,7 @@ class MongoMessageHistory(MessageHistory):
         self._messages = client[settings.database]["messages"]
         self._indexed: asyncio.Task[None] | None = None
         # Where to look for the end of a room. It is never beyond it, and may be long before.
-        self._last_known = LruCache[RoomId, int](_KNOWN_ROOMS)
+        self._last_known = BoundedCache[RoomId, int](_KNOWN_ROOMS)
         # In this process only one at a time appends to a room: the others would only get in its way.
         self._locks = WeakValueDictionary[RoomId, asyncio.Lock]()
 

@@ -18,7 +18,7 @@ from uuid import UUID
 from jose import jws
 from jose.backends.cryptography_backend import CryptographyRSAKey
 
-from adapters.lru import LruCache
+from adapters.bounded_cache import BoundedCache
 from adapters.security.keys import RsaKey, RsaKeyRing
 from application.ports.system import Clock
 from application.ports.tokens import Tokens
@@ -51,7 +51,7 @@ class JoseTokens(Tokens):
         self._refresh = _Jws(refresh_ring, typ="rt+jwt")
         self._settings = settings
         self._clock = clock
-        self._accepted = LruCache[bytes, tuple[AccessClaims, RsaKey]](settings.cached_callers)
+        self._accepted = BoundedCache[bytes, tuple[AccessClaims, RsaKey]](settings.cached_callers)
         self._public_keys = [
             (key, key.public_jwk(use="sig", algorithm=_ALGORITHM)) for key in access_ring
         ]

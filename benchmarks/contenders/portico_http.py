@@ -18,7 +18,7 @@ from redis.connection import PythonRespSerializer
 from starlette.types import Scope
 
 import bootstrap
-from adapters.lru import LruCache
+from adapters.bounded_cache import BoundedCache
 from adapters.redis import client
 from adapters.redis.access_versions import RedisAccessVersions
 from application.settings import Environment
@@ -69,7 +69,7 @@ def _without_joined_writes(_app: FastAPI) -> None:
 
 
 def _without_remembered_tokens(app: FastAPI) -> None:
-    _replace(app.state.container.tokens(), "_accepted", LruCache(0))
+    _replace(app.state.container.tokens(), "_accepted", BoundedCache(1))
 
 
 def _without_a_kept_connection(app: FastAPI) -> None:
@@ -102,7 +102,7 @@ def _without_lines_written_together(_app: FastAPI) -> None:
 
 
 def _without_remembered_access(app: FastAPI) -> None:
-    _replace(app.state.container.access_cache(), "_local", LruCache(0))
+    _replace(app.state.container.access_cache(), "_local", BoundedCache(1))
 
 
 def _without_a_batch_of_misses(app: FastAPI) -> None:
