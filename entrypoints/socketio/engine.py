@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,7 @@ import structlog
 from engineio.async_drivers import asgi
 from engineio.async_socket import AsyncSocket
 from engineio.exceptions import EngineIOError
-from engineio.packet import CLOSE, MESSAGE, PING, PONG, Packet
+from engineio.packet import CLOSE, MESSAGE, NOOP, PING, PONG, UPGRADE, Packet
 
 from entrypoints.socketio.limits import Limits
 from entrypoints.socketio.metrics import Metrics
@@ -71,9 +72,11 @@ def _cost(packet: Any) -> int:
 class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio has no types
     """One connection."""
 
+    connected: bool
     last_ping: float | None
     """When the ping was sent that has no answer yet, in seconds; None if there is none."""
-    _ping_timer: asyncio.TimerHandle | None = None
+    _timer: asyncio.TimerHandle | None = None
+    """Sends the next ping, or ends the connection if the last one has no answer in time."""
 
     async def close(
         self,
@@ -87,20 +90,28 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio has no types
         """
         await super().close(wait=False, abort=abort, reason=reason)
         self.queue.end(discard=abort)
-        if self._ping_timer is not None:
-            self._ping_timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
 
     def schedule_ping(self) -> None:
         # python-engineio has a task for it, which keeps all of a closed connection until it ends.
         if self.last_ping:
             self.last_ping = None
-            loop = asyncio.get_running_loop()
-            self._ping_timer = loop.call_later(self.server.ping_interval, self._ping)
+            self._set_timer(self.server.ping_interval, self._ping)
 
     def _ping(self) -> None:
         if not self.closing and not self.closed:
             self.last_ping = time.time()
             self.queue.put_nowait(Packet(PING))
+            self._set_timer(self.server.ping_timeout, self._miss)
+
+    def _miss(self) -> None:
+        self.server.in_background(self.close(reason=self.server.reason.PING_TIMEOUT))
+
+    def _set_timer(self, seconds: float, call: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, call)
 
     def receive(self, pkt: Packet) -> Awaitable[None]:
         # python-engineio ignores or answers all others, however many a client sends.
@@ -117,25 +128,68 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio has no types
         except Exception as error:  # noqa: BLE001  a client can send any payload
             await self.server.drop_invalid(self.sid, error)
 
-    async def _websocket_handler(self, ws: Any) -> None:
-        ws.wait = partial(self._wait, ws.wait)
+    async def _websocket_handler(self, ws: "WebSocket") -> None:
+        # python-engineio's has two tasks and two timers more for each event and its ack.
         try:
-            await super()._websocket_handler(ws)
+            if not self.connected or await self._is_upgraded(ws):
+                self.connected = self.upgraded = True
+                await self._talk(ws)
         except Exception as error:  # noqa: BLE001  a client can send any packet
             await self.server.drop_invalid(self.sid, error)
             await ws.close()
+
+    async def _is_upgraded(self, ws: "WebSocket") -> bool:
+        """Let a client that polls go on by WebSocket; return whether it takes each step in time."""
+        self.upgrading = True
+        try:
+            probe = await self._step(ws)
+            if (probe.packet_type, probe.data) != (PING, "probe"):
+                return False
+            await ws.send(Packet(PONG, "probe").encode())
+            self.queue.put_nowait(Packet(NOOP))  # ends the poll
+            return (await self._step(ws)).packet_type == UPGRADE  # type: ignore[no-any-return]
+        except OSError:  # a TimeoutError is one
+            return False
         finally:
             self.upgrading = False
 
-    def _wait(self, wait: Callable[[], Awaitable[str | bytes]]) -> Awaitable[str | bytes]:
-        # Every message comes this way, so there is no coroutine about the one that waits for it.
-        return self._wait_briefly(wait()) if self.upgrading else wait()
+    async def _step(self, ws: "WebSocket") -> Packet:
+        async with asyncio.timeout(self.server.limits.upgrade_timeout):
+            return Packet(encoded_packet=await ws.wait())
 
-    async def _wait_briefly(self, message: Awaitable[str | bytes]) -> str | bytes:
-        async with asyncio.timeout(
-            self.server.limits.upgrade_timeout
-        ):  # a TimeoutError is an OSError
-            return await message
+    async def _talk(self, ws: "WebSocket") -> None:
+        """Read and write until the connection ends."""
+        # In tasks of their own, since what waits here is called from ten coroutines that would be resumed too.
+        reading = asyncio.create_task(self._read(ws))
+        writing = asyncio.create_task(self._write(ws))
+        try:
+            await asyncio.wait([reading])
+        except asyncio.CancelledError:
+            reading.cancel()  # the server stops
+        self.queue.end(discard=False)
+        await writing
+        await self.close(abort=True, reason=self.server.reason.TRANSPORT_CLOSE)
+
+    async def _read(self, ws: "WebSocket") -> None:
+        try:
+            while not self.closed:
+                message = await ws.wait()
+                if len(message) > self.server.max_http_buffer_size:
+                    break
+                await self.receive(Packet(encoded_packet=message))
+                # What it began runs before the next: a burst of short events is not too many at once.
+                await asyncio.sleep(0)
+        except OSError:
+            pass  # the connection has ended
+        except Exception as error:  # noqa: BLE001  a client can send any packet
+            await self.server.drop_invalid(self.sid, error)
+
+    async def _write(self, ws: "WebSocket") -> None:
+        # ASGI servers raise what they like when the connection has ended.
+        with suppress(Exception):
+            while (packet := await self.queue.get()) is not None:
+                await ws.send(packet.encode())
+        await ws.close()
 
 
 class WebSocket(asgi.WebSocket):  # type: ignore[misc]

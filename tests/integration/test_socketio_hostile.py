@@ -180,6 +180,19 @@ async def test_a_client_without_a_namespace_is_dropped_in_time() -> None:
             assert await client.next() == "431[1]"
 
 
+async def test_a_client_that_answers_no_ping_is_cut() -> None:
+    server = Server()
+    eio = server.sio.eio
+    eio.ping_interval = eio.ping_timeout = 0.1
+    eio.start_service_task = False  # the task that asks all connections in turn
+    async with serving(server.sio) as url, raw(url) as client:
+        assert await client.next() == "2"
+        await client.send("3")
+        assert await client.next() == "2"
+        await client.closed(2)
+    assert server.disconnects == ["ping timeout"]
+
+
 async def test_a_client_that_has_to_leave_is_dropped_if_it_stays() -> None:
     server = Server(Limits(connect_timeout=0.2))
     async with serving(server.sio) as url, raw(url) as client:
@@ -202,6 +215,15 @@ async def test_a_flood_is_refused_and_then_dropped() -> None:
             await client.closed()
         assert server.metrics.reasons == ["too fast"]
         await assert_unharmed(url)
+
+
+async def test_a_burst_of_short_events_is_handled() -> None:
+    """Each begins before the next is read, so that they are not too many at once."""
+    server = Server(Limits(max_in_flight=5))
+    async with serving(server.sio) as url, raw(url) as client:
+        await client.send(*[f'42{number}["echo",1]' for number in range(100)])
+        for number in range(100):
+            assert await client.next() == f"43{number}[1]"
 
 
 async def test_a_large_packet_counts_as_many_small_ones() -> None:

@@ -20,7 +20,7 @@ from entrypoints.socketio.limits import Limits
 from entrypoints.socketio.namespace import AsyncNamespace
 from entrypoints.socketio.parameters import SID, Depends, Environ, Reason
 from entrypoints.socketio.server import AsyncServer
-from tests.support.sockets import Received, connected, serving
+from tests.support.sockets import Received, connected, raw, serving
 
 
 class ChatMessage(BaseModel):
@@ -154,6 +154,27 @@ async def test_events_run_side_by_side_or_in_order(sio: AsyncServer) -> None:
             for _ in range(3):
                 await asyncio.wait_for(acks.get(), 5)
             assert done == expected
+
+
+async def test_an_event_is_one_task(sio: AsyncServer) -> None:
+    """python-engineio has two more, to wait for the packet and for its ack."""
+    sio.on("echo", lambda _sid, number: number)
+    loop = asyncio.get_running_loop()
+    async with serving(sio) as url, raw(url) as client:
+        created: list[str] = []
+
+        def create(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> Any:
+            created.append(work.__qualname__)
+            return asyncio.Task(work, loop=loop, **options)
+
+        loop.set_task_factory(create)
+        try:
+            for number in range(5):
+                await client.send(f'42{number}["echo",1]')
+                assert await client.next() == f"43{number}[1]"
+        finally:
+            loop.set_task_factory(None)
+    assert created == [created[0]] * 5
 
 
 async def test_handlers_see_the_handshake_and_the_application() -> None:
