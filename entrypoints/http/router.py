@@ -1,7 +1,8 @@
 """Routes that check their caller first: before a parameter is looked at, and before a byte of the body is read.
 
 Every route is made by a `Router` and declares in its `dependencies` who may call it: `PublicRoute`,
-`AuthenticatedRoute`, `GuardedRoute`, or `OneTimePasswordRoute` for the few that accept a one-time password.
+`AuthenticatedRoute`, `GuardedRoute`, `OneTimePasswordRoute` for the few that accept a one-time password, or
+`RefreshRoute` and `LogOutRoute`, which take tokens that others refuse.
 `check_declared` stops an application from starting if one does not, and such a route never answers.
 """
 
@@ -32,7 +33,8 @@ class UndeclaredRoute(RuntimeError):
     def __init__(self, routes: Sequence[str]) -> None:
         super().__init__(
             "These routes must be made by entrypoints.http.router.Router and have exactly one of PublicRoute, "
-            "AuthenticatedRoute, GuardedRoute and OneTimePasswordRoute in their `dependencies`: "
+            "AuthenticatedRoute, GuardedRoute, OneTimePasswordRoute, RefreshRoute and LogOutRoute in their "
+            "`dependencies`: "
             f"{', '.join(routes)}"
         )
         self.routes = routes

@@ -29,6 +29,8 @@ DEVICE_COOKIE = "portico_device"
 """The cookie that a log-in sets; its path limits it to the authentication routes."""
 
 _guard = provide(Container.guard)
+_refresh_session = provide(Container.refresh_session)
+_log_out = provide(Container.log_out)
 
 # --- credentials of the request, unverified -----------------------------------------------------
 
@@ -144,6 +146,20 @@ async def public(_request: Request) -> None:
     """Allow everybody."""
 
 
+async def public_refresh(request: Request) -> None:
+    """Allow everybody, except with an `X-Refresh-Token` that is not ours. One in the body is judged by the route."""
+    token = await refresh_token(request)
+    if token is not None:
+        _refresh_session.of(request).check(token)
+
+
+async def public_log_out(request: Request) -> None:
+    """Allow everybody, except with tokens in headers, none of which is ours."""
+    access, refresh = await access_token(request), await refresh_token(request)
+    if access is not None or refresh is not None:
+        _log_out.of(request).verify(access, refresh)
+
+
 async def debug_only(request: Request) -> None:
     """Raise 404, as if the route did not exist, outside of debug environments."""
     if not settings_of(request).environment.debug:
@@ -151,12 +167,16 @@ async def debug_only(request: Request) -> None:
 
 
 PublicRoute = Depends(public)
+RefreshRoute = Depends(public_refresh)
+LogOutRoute = Depends(public_log_out)
 AuthenticatedRoute = Depends(caller)
 GuardedRoute = Depends(verify_permission)
 OneTimePasswordRoute = Depends(caller_even_with_one_time_password)
 DebugOnlyDep = Annotated[None, Depends(debug_only)]
 
-DECLARATIONS = frozenset({public, caller, verify_permission, caller_even_with_one_time_password})
+OPEN = frozenset({public, public_refresh, public_log_out})
+"""Those that want no caller."""
+DECLARATIONS = OPEN | {caller, verify_permission, caller_even_with_one_time_password}
 
 
 class UnknownTemplate(RuntimeError):

@@ -95,7 +95,7 @@ class LogOut:
         self, client: ClientInfo, *, access_token: str | None, refresh_token: str | None
     ) -> None:
         """Take an access token, expired or not, or else a refresh token; raise `InvalidToken` if neither is ours."""
-        claims = self._claims(access_token, refresh_token)
+        claims = self.verify(access_token, refresh_token)
         await self.end.one(
             "sessions.logged_out",
             client,
@@ -104,9 +104,10 @@ class LogOut:
             session_id=claims.session_id,
         )
 
-    def _claims(
+    def verify(
         self, access_token: str | None, refresh_token: str | None
     ) -> AccessClaims | RefreshClaims:
+        """Return what the first token of ours says; raise `InvalidToken` if neither is ours. No server is asked."""
         if refresh_token is None:
             return self.tokens.verify_access(access_token or "", allow_expired=True)
         if access_token is not None:

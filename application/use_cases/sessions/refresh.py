@@ -40,6 +40,14 @@ class RefreshSession:
     settings: SessionSettings
     throttle: ThrottleSettings
 
+    def check(self, refresh_token: str) -> None:
+        """Raise `InvalidToken`, and count it, if a token is not ours or has expired. No server is asked."""
+        try:
+            self.tokens.verify_refresh(refresh_token)
+        except InvalidToken as refusal:
+            self.metrics.count(REFRESHES, refusal.code)
+            raise
+
     async def __call__(self, refresh_token: str, client: ClientInfo) -> TokenPair:
         """Raise `InvalidToken`, `SessionCompromised` after ending the session, or `Throttled`."""
         with counted(self.metrics, REFRESHES):

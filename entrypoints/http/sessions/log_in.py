@@ -25,10 +25,12 @@ from entrypoints.http.security import (
     DeviceTokenDep,
     HeaderAccessTokenDep,
     HeaderRefreshTokenDep,
+    LogOutRoute,
     NoRefreshToken,
     OneTimePasswordCallerDep,
     OneTimePasswordRoute,
     PublicRoute,
+    RefreshRoute,
 )
 from entrypoints.wiring import UseCase, settings_of
 
@@ -162,21 +164,24 @@ async def log_in(
     )
 
 
-@router.post("/token/refresh", dependencies=[PublicRoute])
+@router.post("/token/refresh", dependencies=[RefreshRoute])
 async def refresh_session(
     client: ClientInfoDep,
     refresh_session: UseCase[RefreshSession],
     header: HeaderRefreshTokenDep,
     body: RefreshTokenBody | None = None,
 ) -> Envelope[TokensBody]:
-    """Exchange a refresh token for a new pair. A repeat within the grace period returns the same refresh token."""
+    """Exchange a refresh token for a new pair. A repeat within the grace period returns the same refresh token.
+
+    A token in the header is judged before the body is read; one in the body cannot be.
+    """
     token = _one_refresh_token(header, body)
     if token is None:
         raise NoRefreshToken
     return Envelope(data=TokensBody.present(await refresh_session(token, client)))
 
 
-@router.post("/logout", dependencies=[PublicRoute])
+@router.post("/logout", dependencies=[LogOutRoute])
 async def log_out(
     client: ClientInfoDep,
     log_out: UseCase[LogOut],
@@ -184,7 +189,10 @@ async def log_out(
     header: HeaderRefreshTokenDep,
     body: RefreshTokenBody | None = None,
 ) -> Envelope[None]:
-    """End the session of an access token or a refresh token. The access token may have expired."""
+    """End the session of an access token or a refresh token. The access token may have expired.
+
+    Tokens in headers are judged before the body is read; one in the body cannot be.
+    """
     refresh_token = _one_refresh_token(header, body)
     if access_token is None and refresh_token is None:
         raise NotAuthenticated

@@ -20,6 +20,7 @@ from entrypoints.http.envelope import Envelope
 from entrypoints.http.permissions import guarded_routes
 from entrypoints.http.router import Router, UndeclaredRoute, declarations_of
 from entrypoints.http.security import (
+    OPEN,
     AuthenticatedRoute,
     CallerDep,
     DebugOnlyDep,
@@ -176,14 +177,17 @@ async def test_a_route_that_was_added_later_keeps_the_application_from_starting(
 
 
 def closed_routes() -> Iterator[tuple[str, str]]:
-    """Yield method and path of each route that wants a caller."""
+    """Yield method and template of each route that wants a caller."""
     for route in iter_route_contexts(described_app(HttpSettings(), debug=True).routes):
-        if public not in declarations_of(route):
+        if OPEN.isdisjoint(declarations_of(route)):
             for method in sorted(route.methods or ()):
-                yield method, re.sub(r"{\w+}", str(UUID(int=0)), str(route.path))
+                yield method, str(route.path)
 
 
-CLOSED_ROUTES = list(closed_routes())
+CLOSED_TEMPLATES = list(closed_routes())
+CLOSED_ROUTES = [
+    (method, re.sub(r"{\w+}", str(UUID(int=0)), path)) for method, path in CLOSED_TEMPLATES
+]
 
 
 GUARDED_ROUTES = [
@@ -194,6 +198,7 @@ GUARDED_ROUTES = [
     )
 ]
 JSON = {"Content-Type": "application/json"}
+OF_NOBODY = {"Authorization": "Bearer nonsense"}
 
 
 async def unread_body(web: Web, method: str, path: str, headers: dict[str, str]) -> int:
@@ -298,6 +303,56 @@ async def test_nothing_of_a_body_is_read_before_its_sender_is_known(
     web: Web, method: str, path: str, content_type: str
 ) -> None:
     assert await unread_body(web, method, path, {"Content-Type": content_type}) == 401
+
+
+@pytest.mark.parametrize(("method", "template"), CLOSED_TEMPLATES)
+async def test_a_stranger_learns_nothing_of_ids_and_queries(
+    web: Web, method: str, template: str
+) -> None:
+    for value, query in {
+        "no-uuid": "page=-1&pageSize=x",
+        "%00": "unknown=1",
+        "%ff": "%ff=%00",
+        "x" * 300: "ids=x&ids=",
+    }.items():
+        path = re.sub(r"{\w+}", value, template)
+        assert await unread_body(web, method, f"{path}?{query}", JSON | OF_NOBODY) == 401
+
+
+REFRESH = "/api/v1/auth/token/refresh"
+LOG_OUT = "/api/v1/auth/logout"
+NOT_REFRESHING = {"X-Refresh-Token": "nonsense"}
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        (REFRESH, NOT_REFRESHING),
+        (LOG_OUT, NOT_REFRESHING),
+        (LOG_OUT, OF_NOBODY),
+        (LOG_OUT, OF_NOBODY | NOT_REFRESHING),
+    ],
+)
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain"])
+async def test_a_token_in_a_header_is_judged_before_the_body_is_read(
+    web: Web, path: str, shown: dict[str, str], content_type: str
+) -> None:
+    assert await unread_body(web, "POST", path, shown | {"Content-Type": content_type}) == 401
+
+
+async def test_log_out_wants_only_one_of_two_tokens_in_headers(web: Web) -> None:
+    for good in ("accessToken", "refreshToken"):
+        tokens = await web.log_in(await web.world.given(a_user()))
+        values = {"accessToken": "x", "refreshToken": "x"} | {good: tokens[good]}
+        headers = {
+            "Authorization": f"Bearer {values['accessToken']}",
+            "X-Refresh-Token": values["refreshToken"],
+        }
+
+        malformed = await web.client.post(LOG_OUT, content=b"{", headers=headers | JSON)
+        response = await web.client.post(LOG_OUT, headers=headers)
+
+        assert (malformed.status_code, response.status_code) == (400, 200)
 
 
 @pytest.mark.parametrize(("method", "path"), GUARDED_ROUTES)
