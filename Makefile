@@ -140,8 +140,8 @@ bench: .venv/bench-ready ## Each figure beside its reference (ROW=1 for one row,
 bench-docs: .venv/bench-ready ## The same, recorded in docs/performance.json and shown in docs/performance.md and READMEs
 	@$(BIN)/python -m benchmarks --record $(if $(ROW),--row $(ROW)) $(ARGS)
 
-soak: .venv/ready ## An API under a load of everything; what it holds, each minute (MINUTES=60, PAUSE=0)
-	@$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),60) --pause $(or $(PAUSE),0)
+soak: .venv/ready ## An API under a load of everything; what it holds, each minute (MINUTES=60, PAUSE=0, ARGS=--record)
+	@$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),60) --pause $(or $(PAUSE),0) $(ARGS)
 
 chat: .venv/ready ## 10,000 messages over API processes that are killed in between (ARGS="--messages 500 --kills 2")
 	@$(BIN)/python -m tests.e2e.chat $(ARGS)

@@ -57,7 +57,8 @@ def main() -> None:
     """Measure what the arguments name; exit with 1 if a part failed."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*_PARTS, []], help="default: all")
-    parser.add_argument("--row", type=int, help="only this row of the table")
+    rows = sorted(set().union(*_ROWS.values()))
+    parser.add_argument("--row", type=int, choices=rows, help="only this row of the table")
     parser.add_argument("--rounds", type=int, default=5, help="medians are of so many rounds")
     parser.add_argument("--json", action="store_true", help="print JSON in place of a table")
     parser.add_argument("--record", action="store_true", help="write docs/performance.*")

@@ -22,8 +22,8 @@ from benchmarks.contenders.http import get, serve
 from benchmarks.contenders.portico_http import router, settle_access
 from domain.identity import UserId
 from domain.sessions import NewSession, Session, SessionId, TokenId, fingerprint
+from entrypoints.api import create_api
 from entrypoints.cli.api import options
-from entrypoints.http.app import create_app
 
 _AGENT = "bench/1"
 _AT_ONCE = 32
@@ -108,9 +108,9 @@ async def _write() -> None:
 
 async def _serve() -> None:
     container, settings = _container()
-    app = create_app(container=container, routers=[router])
-    app.state.owns_process = True
-    await serve(app, {}, options(settings))
+    api = create_api(container=container, routers=[router])
+    api.http.state.owns_process = True
+    await serve(api, {}, options(settings))
 
 
 def _container() -> tuple[bootstrap.Container, Settings]:

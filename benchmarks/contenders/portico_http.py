@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import cast
 from uuid import UUID
 
 import uvloop
@@ -21,14 +22,15 @@ import bootstrap
 from adapters.bounded_cache import BoundedCache
 from adapters.redis import client
 from adapters.redis.access_versions import RedisAccessVersions
+from application.ports.access_versions import AccessSnapshot
 from application.settings import Environment
 from benchmarks.contenders.http import USERS, Page, get, serve, show_page
 from domain.grants import Grant
 from domain.identity import Email, PersonName, User, UserId, Username
 from domain.roles import Role, RoleCode, RoleId
 from domain.sessions import NewSession, SessionId, TokenId
+from entrypoints.api import create_api
 from entrypoints.cli.api import options
-from entrypoints.http.app import create_app
 from entrypoints.http.protocol import JoiningTransport
 from entrypoints.http.request_context import RequestContext
 from entrypoints.http.request_log import RequestLog
@@ -78,6 +80,16 @@ def _without_a_kept_connection(app: FastAPI) -> None:
     _replace(fetch, "_execute", container.redis().execute)
 
 
+def _without_a_shared_question(app: FastAPI) -> None:
+    async def fetch_alone(question: tuple[UserId, SessionId]) -> AccessSnapshot:
+        (snapshot,) = await versions._snapshots([question])  # noqa: SLF001 - likewise
+        return cast("AccessSnapshot", snapshot)
+
+    versions = app.state.container.access_versions()
+    _without_a_kept_connection(app)  # one question at a time goes over it
+    _replace(versions, "_fetched", fetch_alone)
+
+
 def _without_the_compiled_packer(_app: FastAPI) -> None:
     encoder = Encoder("utf-8", "strict", decode_responses=True)  # type: ignore[no-untyped-call]  # the driver's own gap
     _replace(client, "_SERIALIZER", PythonRespSerializer(6000, encoder.encode))
@@ -121,6 +133,7 @@ WITHOUT: Mapping[str, Callable[[FastAPI], None]] = {
     "joined writes": _without_joined_writes,
     "remembered tokens": _without_remembered_tokens,
     "a kept connection": _without_a_kept_connection,
+    "a shared question": _without_a_shared_question,
     "the compiled packer": _without_the_compiled_packer,
     "layers of our own alone": _without_layers_of_our_own_alone,
     "lines written together": _without_lines_written_together,
@@ -204,12 +217,12 @@ async def _main() -> None:
     path = "/api/v1/bench/" + ("checked" if _GUARD_IN_ROUTE in sys.argv else "page")
     requests = await _requests(container, path)
     await settle_access(container)
-    app = create_app(container=container, routers=[router])
-    app.state.owns_process = True
+    api = create_api(container=container, routers=[router])
+    api.http.state.owns_process = True
     for name in sys.argv[1:]:
-        WITHOUT[name](app)
+        WITHOUT[name](api.http)
     public = [get("/api/v1/bench/public")]
-    await serve(app, {"page": requests, "public": public}, options(settings))
+    await serve(api, {"page": requests, "public": public}, options(settings))
 
 
 if __name__ == "__main__":

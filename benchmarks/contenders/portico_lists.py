@@ -26,8 +26,8 @@ from benchmarks.contenders.http import get, serve
 from benchmarks.contenders.portico_http import access_token, settle_access
 from domain.audit_log import AuditEntry, AuditId
 from domain.identity import Email, PersonName, User, UserId, Username
+from entrypoints.api import create_api
 from entrypoints.cli.api import options
-from entrypoints.http.app import create_app
 
 _AT_ONCE = 250
 
@@ -202,13 +202,13 @@ async def _main() -> None:
     }
     plans = json.dumps(await _plans(container))
     Path(sys.argv[3]).write_text(plans)  # noqa: ASYNC240 - nobody is served yet
-    app = create_app(container=container)
-    app.state.owns_process = True
+    api = create_api(container=container)
+    api.http.state.owns_process = True
     requests = {
         what: [get(f"/api/v1{path}", Authorization=f"Bearer {token}")]
         for what, path in paths.items()
     }
-    await serve(app, requests, options(settings))
+    await serve(api, requests, options(settings))
 
 
 if __name__ == "__main__":
