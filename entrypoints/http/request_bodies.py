@@ -57,6 +57,12 @@ class BoundedReceive:
         return message
 
 
+def has_body(scope: Scope) -> bool:
+    """Tell whether the head of a request announces a body (RFC 9112 §6)."""
+    length = header(scope, b"content-length")
+    return length not in {None, "0"} or header(scope, b"transfer-encoding") is not None
+
+
 async def read_body(request: Request) -> None:
     """Read the whole body and check it; FastAPI then parses what is in memory. Raise 400 or 413."""
     try:

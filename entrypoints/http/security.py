@@ -22,6 +22,7 @@ from domain.grants import PermissionCode
 from domain.identity import PasswordChangeRequired, User, UserId
 from domain.sessions import AccessClaims, NotAuthenticated, RefreshClaims
 from entrypoints.http.internals import route_of
+from entrypoints.http.request_bodies import has_body
 from entrypoints.http.request_context import RequestContext, header, request_context
 from entrypoints.wiring import UseCase, provide, settings_of
 
@@ -147,9 +148,9 @@ async def public(_request: Request) -> None:
 
 
 async def public_refresh(request: Request) -> None:
-    """Allow everybody, except with an `X-Refresh-Token` that is not ours. One in the body is judged by the route."""
+    """Allow everybody, except with a body and an `X-Refresh-Token` that is not ours. The route judges all others."""
     token = await refresh_token(request)
-    if token is not None:
+    if token is not None and has_body(request.scope):
         _refresh_session.of(request).check(token)
 
 
