@@ -3,13 +3,13 @@
 The index on n-grams finds all users with a keyword, unordered: it has to fetch and sort every match. Reading
 the users in order finds common keywords quickly and rare ones late. The planner cannot tell common from rare,
 because it takes the n-grams of a word for independent. So a sample of users decides; the length of a keyword
-does not matter.
+does not matter. A sample of a thousand tells the number of rare ones roughly: neither way goes on for long
+when it is mistaken.
 
 What stays slow: a keyword of one in twenty, all of whose users come late in the order, because their usernames
 begin with it. Then every match is fetched.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +22,7 @@ from sqlalchemy import (
     cast,
     column,
     func,
+    literal,
     select,
     table,
 )
@@ -38,15 +39,20 @@ _ALL = 2**62
 
 _pg_class = table("pg_class", column("oid"), column("reltuples"))
 
-# What ways of searching cost, in users read in order from the table.
-_READ_INDEX = 0.25
+# What ways of searching cost, in microseconds.
+_READ = 0.3
+"""To read a user from the table, in no order."""
+_READ_INDEX = 0.2
 """To read one in order from an index that has all that is searched, for it is in one place."""
-_FIND = 0.7
-"""To find a match in the index."""
+_FIND = 0.2
+"""To find a match in the index on n-grams."""
 _FETCH = 1.3
-"""To fetch it: matches are all over the table."""
-_FETCHED_PER_COUNTED = 10
-"""So many times what is counted is fetched before a keyword that the sample showed as rare is taken for common."""
+"""To fetch a user: they are all over the table. 0.6 from the server's memory, 5 from elsewhere."""
+
+_FEW = 4
+"""So many times what is counted may yet be fewer: the sample tells their number roughly."""
+_PATIENCE = 3
+"""So many times the users whom the sample lets expect are read in order before all matches are sorted."""
 
 
 class UserSearch:
@@ -72,34 +78,38 @@ class UserSearch:
         self._order_by = order_by
         self._limit = limit
         is_in_index = not conditions and [*order_by.columns] == [users.c.username_key]
-        self._reading = _READ_INDEX if is_in_index else 1
+        self._reading = _READ_INDEX if is_in_index else _FETCH
         self._found = (*conditions, contains(SEARCHED, needle))
         self._by_index = (*self._found, ngrams_of_user.contains(_ngrams(needle)))
 
     async def page(self, page: PageRequest) -> Page[User]:
-        """Return one page in order; two statements if the keyword is rare."""
+        """Return one page in order: two statements, or up to four where the sample misleads."""
         share, everybody = await self._sample()
         matches = share * everybody
+        counting = _READ * min(everybody, self._limit / share)
         counting_by_index = _FIND * matches + _FETCH * min(matches, self._limit)
-        # So many users are expected to be read until all are counted, and until the page is full.
-        counting = min(everybody, self._limit / share) if share else math.inf
-        reading = (page.offset + page.size) / share * self._reading if share else math.inf
-        most = self._limit * _FETCHED_PER_COUNTED
-        in_order = min(counting, counting_by_index) + reading
-        if (_FIND + _FETCH) * matches <= in_order and matches < most:
-            records, total = await self._sort(page, limit=most)
-            if total < most:
-                return Page(records, min(total, self._limit))
-        found = self._found if counting < counting_by_index else self._by_index
-        # As many rows as the index would fetch: users whose names start with the keyword are neighbours in order.
-        records, total = await self._scan(page, max(self._limit, round(matches)), count=found)
+        is_rare = counting_by_index <= counting
+        if is_rare and matches <= self._limit * _FEW:
+            records, total = await self._sort(page, limit=self._limit)
+            if total < self._limit:
+                return Page(records, total)
+            counted: ColumnElement[int] = literal(total)
+        else:
+            found = self._by_index if is_rare else self._found
+            counted = self._gateway.counting(*found, limit=self._limit).scalar_subquery()
+        # So many users are expected to be read in order until the page is full. Users whose names start with the
+        # keyword are neighbours in order, and may all be late in it: then all matches are sorted.
+        needed = (page.offset + page.size) / share
+        sorting = (_FIND + _FETCH) * matches
+        scanned = max(self._limit, matches, min(_PATIENCE * needed, sorting / self._reading))
+        records, total = await self._scan(page, round(scanned), counted)
         is_complete = total < self._limit and page.offset + len(records) >= total
         if len(records) < page.size and not is_complete:
             records, _ = await self._sort(page)
         return Page(records, total)
 
     async def _sample(self) -> tuple[float, float]:
-        """Return the share of sampled users with the keyword, and the estimated number of all users."""
+        """Return the estimated share of users with the keyword, which is never 0, and number of all users."""
         row = (await self._transaction.read(_SAMPLE, needle=self._needle)).one()
         return row.share, row.everybody
 
@@ -126,9 +136,9 @@ class UserSearch:
         return [], await self._gateway.count(*self._by_index, limit=limit) if page.offset else 0
 
     async def _scan(
-        self, page: PageRequest, scanned: int, *, count: Sequence[ColumnElement[bool]]
+        self, page: PageRequest, scanned: int, total: ColumnElement[int]
     ) -> tuple[Sequence[User], int]:
-        """Return the part of a page that is among the first `scanned` users in order, and count what meets `count`."""
+        """Return the part of a page that is among the first `scanned` users in order, and the value of `total`."""
         columns = {users.c.id, *self._order_by.columns, *SEARCHED}
         near = (
             select(*columns)
@@ -145,7 +155,6 @@ class UserSearch:
             .offset(page.offset)
             .subquery()
         )
-        total = self._gateway.counting(*count, limit=self._limit).scalar_subquery()
         rows = (
             await self._transaction.read(
                 select(*users.c, total.label("total"))
@@ -155,7 +164,7 @@ class UserSearch:
         ).all()
         if rows:
             return [self._gateway.of_row(row) for row in rows], rows[0].total
-        return [], await self._gateway.count(*count, limit=self._limit)
+        return [], (await self._transaction.read(select(total))).scalar_one()
 
 
 def _sample(users_in_it: int = 1_000) -> Select[Any]:
@@ -170,7 +179,8 @@ def _sample(users_in_it: int = 1_000) -> Select[Any]:
     # A table that was never analyzed has no estimate, and all its pages are asked for.
     found = select(*(pages.c[each.name] for each in SEARCHED)).limit(2 * users_in_it).subquery()
     matches = func.count().filter(contains(list(found.c), bindparam("needle", type_=Text)))
-    share = func.coalesce(cast(matches, Double) / func.nullif(func.count(), 0), 0.0)
+    # As if one more had been asked, who has it: of none among a thousand, some may be among a million.
+    share = cast(matches + 1, Double) / (func.count() + 1)
     return select(
         share.label("share"), func.greatest(everybody, func.count()).label("everybody")
     ).select_from(found)

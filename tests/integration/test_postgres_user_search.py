@@ -1,12 +1,13 @@
 """Finding users by a keyword in PostgreSQL: whichever way it takes, what it finds is the same."""
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import event, text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from adapters.postgres.engine import connect, postgres_engine
 from adapters.postgres.transaction import Transaction
@@ -70,7 +71,7 @@ async def engine(postgres_url: str) -> AsyncIterator[AsyncEngine]:
 class SearchForRare(UserSearch):
     """Its sample says that no user has the keyword."""
 
-    share = 0.0
+    share = 1 / 1_001
 
     async def _sample(self) -> tuple[float, float]:
         return self.share, 2_000.0
@@ -89,10 +90,11 @@ async def search(
     *,
     only_active: bool,
     by: type[UserSearch] = UserSearch,
+    limit: int = MOST,
 ) -> Page[User]:
     conditions = [users.c.status == "active"] if only_active else []
     records, order_by = user_gateway(transaction), order_of_users(page)
-    found = by(transaction, records, keyword, conditions, order_by=order_by, limit=MOST)
+    found = by(transaction, records, keyword, conditions, order_by=order_by, limit=limit)
     return await found.page(page)
 
 
@@ -134,6 +136,47 @@ async def test_a_sample_that_misleads_changes_no_page(
                 right = await search(transaction, keyword, page, only_active=False)
                 misled = await search(transaction, keyword, page, only_active=False, by=by)
                 assert misled == right, f"{case}, page {number} of {size}"
+
+
+async def test_a_keyword_that_is_taken_for_rare_is_fetched_no_more_often_than_counted(
+    engine: AsyncEngine,
+) -> None:
+    """The sample shows a thousand among a million as one or two, or as none: they may be many."""
+    async with aclosing(await connect(engine)) as connection:
+        (statement, given), *_ = await statements_of_a_search(
+            connection, "half", by=SearchForRare, limit=MOST
+        )
+        await connection.execute(text("SET enable_seqscan = off"))  # as if the table were large
+        plan = await connection.exec_driver_sql(
+            f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {statement}", tuple(given)
+        )
+
+    (fetched,) = re.findall(r"Bitmap Heap Scan .*rows=(\d+)", "\n".join(plan.scalars()))
+    assert int(fetched) == MOST
+
+
+async def test_a_page_of_a_keyword_that_is_all_over_the_order_is_read_in_order(
+    engine: AsyncEngine,
+) -> None:
+    """Its ten users are among 200 in order; to fetch and sort all hundred who have it costs more."""
+    async with aclosing(await connect(engine)) as connection:
+        sent = await statements_of_a_search(connection, "spread", by=UserSearch, limit=5)
+
+    assert len(sent) == len(["the sample", "the page"])
+
+
+async def statements_of_a_search(
+    connection: AsyncConnection, keyword: str, *, by: type[UserSearch], limit: int
+) -> Sequence[tuple[str, Sequence[object]]]:
+    sent: list[tuple[str, Sequence[object]]] = []
+    event.listen(
+        connection.sync_connection,
+        "before_cursor_execute",
+        lambda _c, _cursor, statement, given, *_: sent.append((statement, given)),
+    )
+    page = PageRequest(size=10)
+    await search(Transaction(connection), keyword, page, only_active=False, by=by, limit=limit)
+    return list(sent)
 
 
 async def test_users_who_are_not_shown_are_read_from_an_index_alone(engine: AsyncEngine) -> None:
