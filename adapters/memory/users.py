@@ -6,7 +6,7 @@ from datetime import datetime
 from adapters.memory.roles import roles_of, sorted_users
 from adapters.memory.store import MemoryTable, MemoryTransaction, page_of
 from application.paging import Page, PageRequest
-from application.ports.users import UserFilter, UserRepository
+from application.ports.users import FoundAccount, UserFilter, UserRepository
 from domain.audit_log import AuditEntry, AuditId
 from domain.identity import (
     Email,
@@ -60,9 +60,9 @@ class MemoryUserRepository(UserRepository):
             case None:
                 return None
 
-    async def id_of_login(self, name: str) -> UserId | None:
+    async def find_account(self, name: str) -> FoundAccount:
         user = await self.find_by_login(name)
-        return user.id if user else None
+        return FoundAccount(user.id if user else None, lambda: user)
 
     async def record_login(
         self, verified: User, *, rehashed: str | None, at: datetime, entry: AuditEntry

@@ -6,15 +6,20 @@ from typing import Any
 
 from sqlalchemy import (
     BindParameter,
+    Boolean,
     Column,
     ColumnElement,
+    DateTime,
     Row,
     Uuid,
     bindparam,
     case,
     exists,
+    false,
+    func,
     insert,
     literal,
+    literal_column,
     not_,
     or_,
     select,
@@ -28,7 +33,7 @@ from adapters.postgres.transaction import Transaction
 from adapters.postgres.user_search import UserSearch
 from adapters.postgres.user_tables import is_active_administrator, roles, user_roles, users
 from application.paging import Page, PageRequest, Sort
-from application.ports.users import UserFilter, UserRepository
+from application.ports.users import FoundAccount, UserFilter, UserRepository
 from domain.audit_log import AuditEntry
 from domain.errors import PorticoError
 from domain.identity import (
@@ -89,10 +94,12 @@ class PostgresUserRepository(UserRepository):
         row = (await self._transaction.read(_USER_BY[column], key=key)).one_or_none()
         return None if row is None else to_user(row)
 
-    async def id_of_login(self, name: str) -> UserId | None:
+    async def find_account(self, name: str) -> FoundAccount:
         column, key = _login_of(name)
-        user_id = (await self._transaction.read(_ID_BY[column], key=key)).scalar_one()
-        return None if user_id is None else UserId(user_id)
+        row = (await self._transaction.read(_ACCOUNT_BY[column], key=key)).one()
+        if row.id is None:
+            return FoundAccount(None, lambda: None)
+        return FoundAccount(UserId(row.id), lambda: to_user(row))
 
     async def record_login(
         self, verified: User, *, rehashed: str | None, at: datetime, entry: AuditEntry
@@ -230,9 +237,21 @@ _USER_BY = {
     column: select(*users.c).where(column == _KEY)
     for column in (users.c.id, users.c.username_key, users.c.email_key)
 }
-# Always one row, and nothing to parse: every name takes the same time.
-_ID_BY = {
-    column: select(select(users.c.id).where(column == _KEY).scalar_subquery())
+
+
+def _or_filler(column: Column[Any]) -> ColumnElement[Any]:
+    """Return a column with a value for unknown names too, if it has one for every user."""
+    if column.nullable or column is users.c.id:
+        return column
+    filler: Mapping[type, ColumnElement[Any]] = {DateTime: func.now(), Boolean: false()}
+    value = filler.get(type(column.type), literal_column("'unknown'"))
+    return func.coalesce(column, value).label(column.name)
+
+
+_one_row = select(literal_column("1")).subquery()
+# Always one row of values, and nothing is made of them yet: every name takes the same time.
+_ACCOUNT_BY = {
+    column: select(*map(_or_filler, users.c)).select_from(_one_row.outerjoin(users, column == _KEY))
     for column in (users.c.username_key, users.c.email_key)
 }
 _recorded = (

@@ -1,5 +1,6 @@
 """Users of one unit of work."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -17,6 +18,16 @@ class UserFilter:
     keyword: str | None = None
     status: UserStatus | None = None
     role: RoleCode | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundAccount:
+    """What the name in a log-in stands for: a user, or an unknown name, which takes the same time to find."""
+
+    user_id: UserId | None
+    """None if no user has this name."""
+    user: Callable[[], User | None]
+    """Makes the user of the row. Only known names take this time, so wait until the throttle has answered."""
 
 
 class UserRepository(Protocol):
@@ -42,8 +53,8 @@ class UserRepository(Protocol):
         """Return the user whose username, or else whose email, is `name` (case is ignored), or None."""
         ...
 
-    async def id_of_login(self, name: str) -> UserId | None:
-        """Return the id of the user that `find_by_login` returns; equally fast for unknown names."""
+    async def find_account(self, name: str) -> FoundAccount:
+        """Return what `find_by_login` finds, equally fast for unknown names."""
         ...
 
     async def record_login(

@@ -361,7 +361,8 @@ async def test_a_user_is_found_by_username_or_email_however_it_is_written(
 
     async with uow() as work:
         assert await work.users.find_by_login(name) == user
-        assert await work.users.id_of_login(name) == user.id
+        found = await work.users.find_account(name)
+        assert (found.user_id, found.user()) == (user.id, user)
 
 
 @pytest.mark.parametrize(
@@ -401,7 +402,8 @@ async def test_an_unknown_name_finds_no_user(uow: UnitOfWorkFactory, name: str) 
 
     async with uow() as work:
         assert await work.users.find_by_login(name) is None
-        assert await work.users.id_of_login(name) is None
+        found = await work.users.find_account(name)
+        assert (found.user_id, found.user()) == (None, None)
 
 
 async def test_the_longest_names_are_found(uow: UnitOfWorkFactory) -> None:

@@ -95,6 +95,7 @@ class ChangePassword:
         try:
             checked = await self.check(
                 reservation,
+                user,
                 opened_old,
                 caller.client,
                 failure_action="users.password_change_failed",

@@ -78,12 +78,12 @@ class LogIn:
         device: str | None,
     ) -> LoggedIn:
         async with self.uow() as uow:
-            user_id = await uow.users.id_of_login(name)
+            found = await uow.users.find_account(name)
         reservation = await self.throttle.reserve(
-            LogInAttempt(name=name, user_id=user_id, address=client.address, device=device)
+            LogInAttempt(name=name, user_id=found.user_id, address=client.address, device=device)
         )
         opened = await self.unseal(password) if isinstance(password, SealedPassword) else password
-        user = await self.check(reservation, opened, client)
+        user = await self.check(reservation, found.user(), opened, client)
         rehashed = None
         if opened is not None and self.hasher.needs_rehash(user.password_hash):
             rehashed = await self.hasher.hash(opened)

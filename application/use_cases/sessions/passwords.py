@@ -48,7 +48,7 @@ class UnsealPassword:
 
 @dataclass(frozen=True, slots=True)
 class CheckPassword:
-    """Find the user with this name and password, within the limits on guessing.
+    """Check the password of a user, within the limits on guessing.
 
     Unknown names, wrong passwords, disabled and locked users take the same path: one verification, count and error.
     """
@@ -62,6 +62,7 @@ class CheckPassword:
     async def __call__(
         self,
         reservation: Reservation,
+        user: User | None,
         password: Password | None,
         client: ClientInfo,
         *,
@@ -69,12 +70,12 @@ class CheckPassword:
         actor: UserId | None = None,
         accepts_one_time_password: bool = False,
     ) -> User:
-        """Return the active user; raise `InvalidCredentials` after the failure is counted and recorded.
+        """Return `user`, who is active; raise `InvalidCredentials` after the failure is counted and recorded.
 
-        A one-time password that was used or has expired is a wrong one, unless it `accepts_one_time_password`.
+        `user` is the one for whom the attempt was reserved, None for an unknown name. The caller finds out whether
+        they changed since they were read, in the transaction that follows. A one-time password that was used or has
+        expired is a wrong one, unless it `accepts_one_time_password`.
         """
-        async with self.uow() as uow:
-            user = await uow.users.find_by_login(reservation.attempt.name)
         believable = user is not None and password is not None and not reservation.locked
         # Verify even if no user has this name, and even if the password could not be decrypted:
         # otherwise the response time tells an attacker which it was.
