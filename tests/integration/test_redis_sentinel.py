@@ -13,15 +13,16 @@ from adapters.redis.client import RedisClient
 from adapters.redis.event_emitter import RedisEventEmitter
 from adapters.redis.inspection import RedisInspection
 from adapters.redis.servers import redis_servers
-from adapters.redis.sessions import RedisSessionStore
+from adapters.redis.sessions import RedisSessionStore, session_key
 from adapters.system import SystemClock
 from application.ports.health import Concern
 from application.settings import RedisSettings
 from domain.errors import Unavailable
+from domain.identity import UserId
 from domain.sessions import Session
 from tests.support.redis_cluster import ask
 from tests.support.redis_sentinel import WatchedValkeys
-from tests.support.sessions import ABSOLUTE, ADA, IDLE, a_session
+from tests.support.sessions import ABSOLUTE, ADA, GRACE_HOPPER, IDLE, a_session
 from tests.support.valkey import free_port
 from tests.support.waiting import until
 
@@ -48,18 +49,19 @@ async def client(watched: WatchedValkeys) -> AsyncIterator[RedisClient]:
     await client.aclose()
 
 
-async def is_believed(client: RedisClient) -> bool:
+async def is_believed(client: RedisClient, *, of: UserId = ADA) -> bool:
     """Return whether the master may write: it counts its replicas once a second."""
     try:
-        await opened(client)
+        await opened(client, of)
     except Unavailable:
         return False
     return True
 
 
-async def opened(client: RedisClient) -> Session:
+async def opened(client: RedisClient, user_id: UserId = ADA) -> Session:
     store = RedisSessionStore(client)
-    return (await store.open(a_session(), idle=IDLE, absolute=ABSOLUTE, cap=20)).session
+    session = a_session(user_id=user_id)
+    return (await store.open(session, idle=IDLE, absolute=ABSOLUTE, cap=20)).session
 
 
 async def test_a_fail_over_under_load_logs_out_and_believes_nothing_from_before(
@@ -140,6 +142,36 @@ async def test_a_master_that_sees_no_replica_any_more_is_not_believed(
         server.resume()
     await until(watched.is_whole)
     await until(lambda: is_believed(client))
+
+
+async def test_a_master_that_lost_a_log_out_while_it_was_a_replica_is_not_believed(
+    watched: WatchedValkeys, client: RedisClient
+) -> None:
+    """Its run is the same, but a successor, which did not hear of the log-out, gave it the session back."""
+    sessions, versions = RedisSessionStore(client), RedisAccessVersions(client)
+    session = await opened(client)
+    key = session_key(ADA, session.id)
+    master = await watched.master()
+    successor = next(server for server in watched.servers if server is not master)
+
+    async def has_the_session() -> bool:
+        return bool(await ask(master, "EXISTS", key))
+
+    await until(lambda: ask(successor, "EXISTS", key))
+    # By hand, faster than the Sentinels notice.
+    await ask(successor, "REPLICAOF", "NO", "ONE")
+    assert await sessions.end(ADA, session.id)
+    assert not await has_the_session()
+    await ask(master, "REPLICAOF", "127.0.0.1", successor.port)
+    await until(has_the_session)
+    await ask(master, "REPLICAOF", "NO", "ONE")
+    await ask(successor, "REPLICAOF", "127.0.0.1", master.port)
+    await until(watched.is_whole)
+    await until(lambda: is_believed(client, of=GRACE_HOPPER))
+
+    assert await has_the_session()
+    assert not (await versions.fetch(ADA, session.id)).session_alive
+    assert await sessions.find(ADA, session.id) is None
 
 
 async def test_a_master_that_needs_no_replica_to_write_is_reported(
