@@ -2,16 +2,16 @@
 
 import hashlib
 import json
+import os
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from adapters.key_files import read_key_dir
@@ -21,6 +21,7 @@ from application.settings import Environment, KeyRing, KeySettings
 
 _LEAST_BITS = 2048  # NIST SP 800-131A
 _LEAST_EXPONENT = 65537  # NIST SP 800-56B §6.2
+_NOT_INTACT = "is no intact private key, or one of less than 1024 bits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +171,13 @@ def _load(pem: str, until: int | None) -> RsaKey:
     if "-----BEGIN " not in pem:
         raise _Unfit("is no PEM text; was a placeholder left in?")
     try:
-        private = _private_key(pem)
+        private = load_pem_private_key(
+            pem.encode(), password=None, unsafe_skip_rsa_key_validation=True
+        )
     except TypeError:
         raise _Unfit("is encrypted; give the key without a pass phrase") from None
     except (ValueError, UnsupportedAlgorithm):
-        raise _Unfit("is no intact private key, or one of less than 1024 bits") from None
+        raise _Unfit(_NOT_INTACT) from None
     if not isinstance(private, rsa.RSAPrivateKey):
         raise _Unfit("must be an RSA key")
     if private.key_size < _LEAST_BITS:
@@ -182,13 +185,35 @@ def _load(pem: str, until: int | None) -> RsaKey:
     public = private.public_key().public_numbers()
     if public.e < _LEAST_EXPONENT:
         raise _Unfit(f"has the public exponent {public.e}; make one with {_LEAST_EXPONENT}")
+    if not _is_intact(private):
+        raise _Unfit(_NOT_INTACT)
     return RsaKey(thumbprint(public), private, until)
 
 
-# `portico api` reads the keys before it serves, and what it serves again: to see that one is intact takes 60 ms.
-@lru_cache(maxsize=16)
-def _private_key(pem: str) -> PrivateKeyTypes:
-    return load_pem_private_key(pem.encode(), password=None)
+def _is_intact(key: rsa.RSAPrivateKey) -> bool:
+    """Return whether the numbers of a key belong together (RFC 8017 §3.2), and it verifies what it signs.
+
+    OpenSSL also proves that the factors are prime. That takes 60 ms for each key, a tenth of a start, and finds nothing
+    that a signature does not: with a factor that is no prime, what is signed does not verify.
+    """
+    numbers = key.private_numbers()
+    p, q, d = numbers.p, numbers.q, numbers.d
+    public = numbers.public_numbers
+    if not (
+        min(p, q) > 1
+        and p * q == public.n
+        and public.e * d % (p - 1) == public.e * d % (q - 1) == 1
+        and (numbers.dmp1, numbers.dmq1) == (d % (p - 1), d % (q - 1))
+        and numbers.iqmp * q % p == 1
+    ):
+        return False
+    message = os.urandom(32)
+    try:
+        signature = key.sign(message, padding.PKCS1v15(), hashes.SHA256())
+        key.public_key().verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
+    except (InvalidSignature, ValueError):
+        return False
+    return True
 
 
 def _keys_of_two_purposes(rings: Mapping[str, RsaKeyRing | None]) -> Iterator[Problem]:

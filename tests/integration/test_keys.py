@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from math import gcd, lcm
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,35 @@ def ids_of(ring: RsaKeyRing) -> list[str]:
 # --- what is refused ----------------------------------------------------------------------------
 
 
+def keys_of_wrong_numbers(
+    good: rsa.RSAPrivateNumbers,
+) -> Iterator[tuple[str, rsa.RSAPrivateKey]]:
+    p, q = a_composite(1024), good.q
+    d = pow(65537, -1, lcm(p - 1, q - 1))
+    numbers = {"p": p, "q": q, "d": d, "dmp1": d % (p - 1), "dmq1": d % (q - 1)}
+    composite = rsa.RSAPrivateNumbers(
+        **numbers, iqmp=pow(q, -1, p), public_numbers=rsa.RSAPublicNumbers(65537, p * q)
+    )
+    yield "a factor that is no prime", composite.private_key(unsafe_skip_rsa_key_validation=True)
+    for name in ("d", "dmp1", "dmq1", "iqmp"):
+        parts = {each: getattr(good, each) for each in ("p", "q", "d", "dmp1", "dmq1", "iqmp")}
+        parts[name] += 2
+        altered = rsa.RSAPrivateNumbers(**parts, public_numbers=good.public_numbers)
+        yield f"another {name}", altered.private_key(unsafe_skip_rsa_key_validation=True)
+
+
+def a_composite(bits: int) -> int:
+    """Return a number without small factors that is no prime, and has an exponent to decrypt what 65537 encrypts."""
+    number = (3 << (bits - 2)) + 1
+    while (
+        gcd(number, 2 * 3 * 5 * 7) > 1
+        or gcd(number - 1, 65537) > 1
+        or pow(2, number - 1, number) == 1
+    ):
+        number += 2
+    return number
+
+
 def unfit_keys() -> Iterator[tuple[str, str]]:
     good = a_private_key("access")
     pem = pem_of(good)
@@ -78,6 +108,8 @@ def unfit_keys() -> Iterator[tuple[str, str]]:
         "a key with the public exponent 3",
         pem_of(rsa.generate_private_key(public_exponent=3, key_size=2048)),
     )
+    for name, key in keys_of_wrong_numbers(good.private_numbers()):
+        yield name, pem_of(key)
     for other in (ec.generate_private_key(ec.SECP256R1()), ed25519.Ed25519PrivateKey.generate()):
         text = other.private_bytes(serialization.Encoding.PEM, pkcs8, no_encryption).decode()
         yield type(other).__name__, text
