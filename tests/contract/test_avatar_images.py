@@ -132,3 +132,14 @@ async def test_a_decompression_bomb_is_refused_unopened(
 ) -> None:
     with pytest.raises(NotAnImage):
         await pillow.encode(a_png(*size))
+
+
+async def test_a_large_image_is_in_memory_once(pillow: PillowAvatarImages) -> None:
+    """What Pillow gives back stays with the process: two more copies of a photo left it with 190 MB."""
+    photo = an_image("PNG", (4096, 2048))
+    Image.core.reset_stats()  # type: ignore[attr-defined]  # Pillow's documentation, "Block Allocator"
+
+    await pillow.encode(photo)
+
+    blocks = Image.core.get_stats()["allocated_blocks"]  # type: ignore[attr-defined]
+    assert blocks <= 3 + 3  # of 16 MiB for the photo, and one for each of three small images
