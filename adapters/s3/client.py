@@ -25,6 +25,7 @@ class S3Client:
         """Returns what is around each call to the store, such as a span, by the name of the method."""
         self._opened = AsyncExitStack()
         self._opening: dict[str | None, asyncio.Task[BotoClient]] = {}
+        self._preparing: asyncio.Task[tuple[Session, AioConfig]] | None = None
 
     async def get(self) -> "BotoClient":
         """Return the client. Of many first callers one makes it, and finishes even if it is cancelled."""
@@ -49,7 +50,10 @@ class S3Client:
         return await asyncio.shield(self._opening[url])
 
     async def _open(self, url: str | None) -> "BotoClient":
-        session, config = await asyncio.to_thread(_prepare, self._settings)
+        # One session: each reads the description of all services for itself, which takes 13 MB.
+        if self._preparing is None:
+            self._preparing = asyncio.create_task(asyncio.to_thread(_prepare, self._settings))
+        session, config = await self._preparing
         return await self._opened.enter_async_context(
             session.client("s3", endpoint_url=url, config=config)
         )

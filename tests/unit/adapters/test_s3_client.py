@@ -1,0 +1,25 @@
+"""The client of S3, as far as it needs no store."""
+
+import asyncio
+
+from adapters.s3.client import S3Client
+from application.settings import S3Settings
+
+ADDRESSES = S3Settings(
+    url="http://store.internal",
+    public_url="https://store.example.org",
+    access_key="a",
+    secret_key="b",
+)
+
+
+async def test_two_addresses_share_the_description_of_s3() -> None:
+    """It takes 13 MB."""
+    client = S3Client(ADDRESSES)
+    try:
+        inside, outside = await asyncio.gather(client.get(), client.signer())
+
+        assert inside.meta.endpoint_url != outside.meta.endpoint_url
+        assert inside.meta.service_model.metadata is outside.meta.service_model.metadata
+    finally:
+        await client.aclose()
