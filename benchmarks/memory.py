@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import httpx
 from benchmarks.processes import environment_of_portico, with_descendants
 from benchmarks.report import Figure
 from benchmarks.servers import Servers
+from entrypoints.heartbeat import heartbeats
 from local_stack.servers import choose_ports
 
 _PORTICO = ("-m", "entrypoints.cli.app")
@@ -31,7 +33,17 @@ SELECT 'task ' || n, 'bench.noop', 'interval', jsonb_build_object('every', 86400
 
 async def measure(servers: Servers, _rounds: int, say: Callable[[str], None]) -> list[Figure]:
     """Return the figures, in MB of 2²⁰ bytes; a forked child counts with what it does not share (PSS)."""
-    environment = await environment_of_portico(servers, "bench_memory", 14)
+    with tempfile.TemporaryDirectory(prefix="portico-memory-") as directory:
+        environment = {
+            **await environment_of_portico(servers, "bench_memory", 14),
+            "PORTICO_DATA_DIR": directory,
+        }
+        return await _measure(environment, Path(directory), say)
+
+
+async def _measure(
+    environment: Mapping[str, str], data_dir: Path, say: Callable[[str], None]
+) -> list[Figure]:
     async with _started((*_PORTICO, "migrate"), environment) as migrating:
         if await migrating.wait():
             raise RuntimeError("the database cannot be migrated")
@@ -55,7 +67,8 @@ async def measure(servers: Servers, _rounds: int, say: Callable[[str], None]) ->
         parent, child = _resident(worker.pid), max(map(_proportional, pids[1:]))
     say(f"memory: idle beat with {_TASKS:,} tasks")
     async with _started((*_PORTICO, "beat"), environment) as beat:
-        await asyncio.sleep(_IDLE + 5)
+        await _until_leading(beat.pid, data_dir)
+        await asyncio.sleep(_IDLE)
         beating = _resident(beat.pid)
     return [
         _figure("API, idle", idle, target=130),
@@ -105,6 +118,13 @@ async def _until_answered(port: int) -> None:
                     await asyncio.sleep(0.05)
                 else:
                     return
+
+
+async def _until_leading(pid: int, data_dir: Path) -> None:
+    """Wait for what `portico beat --check` looks at."""
+    async with asyncio.timeout(60):
+        while (pid, True) not in [(p, said["leads"]) for p, said in heartbeats(data_dir, "beat")]:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.1)
 
 
 async def _work(port: int) -> None:
