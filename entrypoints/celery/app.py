@@ -16,7 +16,7 @@ import bootstrap
 from application.setting_problems import UnsafeSettings
 from application.settings import Settings
 from entrypoints import garbage_collection
-from entrypoints.celery import offers, rabbitmq, stopping
+from entrypoints.celery import offers, rabbitmq, redis_broker, stopping
 from entrypoints.celery.configuration import configuration
 from entrypoints.celery.heartbeat import WorkerHeartbeat
 from entrypoints.celery.process import process_settings
@@ -24,6 +24,7 @@ from entrypoints.celery.typed import TypedCelery
 from local_stack.errors import LocalStackError
 
 rabbitmq.use()
+redis_broker.use()
 app = TypedCelery(
     "portico",
     events="entrypoints.celery.events:WorkerEvents",

@@ -24,7 +24,7 @@ from celery.utils.serialization import get_pickleable_exception
 from celery.utils.threads import _LocalStack
 from celery.worker.request import Request
 from kombu.common import ignore_errors
-from kombu.transport import TRANSPORT_ALIASES, pyamqp
+from kombu.transport import TRANSPORT_ALIASES, pyamqp, redis
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
@@ -187,7 +187,7 @@ def crontab_fields(given: crontab) -> dict[str, Any]:
     }
 
 
-# --- RabbitMQ -----------------------------------------------------------------------------------
+# --- brokers ------------------------------------------------------------------------------------
 
 
 def use_transport(scheme: str, path: str) -> None:
@@ -215,3 +215,11 @@ def close_inherited_socket(connection: pyamqp.Connection) -> None:
     if transport is not None and transport.sock is not None:
         transport.sock.close()
         transport.sock = None
+
+
+class RedisChannelHooks(redis.Channel):
+    """A channel to Redis that makes its clients."""
+
+    def new_client(self) -> Any:
+        """Return another client for the connections of this channel."""
+        return self._create_client()  # type: ignore[attr-defined]

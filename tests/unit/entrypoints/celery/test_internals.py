@@ -74,6 +74,7 @@ METHODS = [
         "celery.worker.request:Request._announce_revoked", "self reason terminated signum expired"
     ),
     Private("celery.worker.request:Request._retry_worker_lost", "self exc exc_info"),
+    Private("kombu.transport.redis:Channel._create_client", "self"),
 ]
 
 
