@@ -90,10 +90,12 @@ class UserSearch:
         counting_by_index = _FIND * matches + _FETCH * min(matches, self._limit)
         is_rare = counting_by_index <= counting
         if is_rare and matches <= self._limit * _FEW:
-            records, total = await self._sort(page, limit=self._limit)
-            if total < self._limit:
-                return Page(records, total)
-            counted: ColumnElement[int] = literal(total)
+            # The more it costs to read in order, the more are sorted before it is tried.
+            most = round(self._limit * self._reading / _READ_INDEX)
+            records, total = await self._sort(page, limit=most)
+            if total < most:
+                return Page(records, min(total, self._limit))
+            counted: ColumnElement[int] = literal(self._limit)
         else:
             found = self._by_index if is_rare else self._found
             counted = self._gateway.counting(*found, limit=self._limit).scalar_subquery()
