@@ -108,7 +108,7 @@ class Dispatcher(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio
     def _check_namespace(self, eio_sid: str, client: Client) -> None:
         client.timer = None
         if not self._has_namespace(eio_sid):
-            self.eio.in_background(self.eio.drop(eio_sid, "no namespace"))
+            self.start_background_task(self.eio.drop, eio_sid, "no namespace")
 
     def _has_namespace(self, eio_sid: str) -> bool:
         return any(
@@ -204,11 +204,12 @@ class Dispatcher(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio
         data: list[Any],
     ) -> None:
         namespace = namespace or "/"
+        sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
+        self.logger.info('received event "%s" from %s [%s]', data[0], sid, namespace)
+        if not self.manager.is_connected(sid, namespace):
+            return  # its last events were on the way when it had to leave
         client = self._clients.get(eio_sid)
         if client is not None:
-            sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
-            if not self.manager.is_connected(sid, namespace):
-                return  # its last events were on the way when it had to leave
             error = client.refusal()
             if data[0] in RESERVED:
                 error = SocketError(Code.UNSUPPORTED, "The name is reserved")
@@ -217,9 +218,13 @@ class Dispatcher(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio
                 await self._send_error(eio_sid, namespace, ack_id, envelope(data[0], error))
                 return
             client.in_flight += 1
-        await super()._handle_event(eio_sid, namespace, ack_id, data)
+        facts = (self, sid, eio_sid, data, namespace, ack_id)
+        if self.async_handlers:
+            self.start_background_task(self._handle_event_internal, *facts)
+        else:
+            await self._handle_event_internal(*facts)
 
-    async def _handle_event_internal(  # noqa: PLR0917  python-socketio calls it
+    async def _handle_event_internal(  # noqa: PLR0917  python-socketio's tests ask for it
         self,
         server: Any,  # noqa: ARG002
         sid: str,
@@ -250,47 +255,35 @@ class Dispatcher(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio
         ack_id: int | None,
     ) -> None:
         """Run a handler, then complete the ack; after a failure with the error, which is an event of its own too."""
-        name: str = data[0] if planned is None else planned.registration.event
-        if planned is None and not self._is_registered(name, namespace):
+        event: str = data[0]
+        name = event if planned is None else planned.registration.event
+        if planned is None and not self._is_registered(event, namespace):
             name = "*"  # clients choose the name; only declared names are counted
         with self.metrics.handling(namespace, name):
             started = perf_counter()
-            code = await self._complete(planned, sid, eio_sid, data, namespace, ack_id)
+            code: int | None = None
+            try:
+                if planned is not None:
+                    arguments = (Arguments if type(data) is BinaryData else tuple)(data[1:])
+                    result = await planned.run(sid, event, namespace, arguments)
+                else:
+                    result = await super()._trigger_event(event, namespace, sid, *data[1:])
+                    if result is self.not_handled:
+                        raise SocketError(Code.UNSUPPORTED, "Unknown event")  # noqa: TRY301
+                    result = serialise(result)
+                if ack_id is not None:
+                    await self._send_ack(eio_sid, namespace, ack_id, result)
+            except Exception as error:  # noqa: BLE001  it is logged unless an exception handler expects it
+                failure = self._failure(error, event, sid, namespace)
+                await self._send_error(eio_sid, namespace, ack_id, envelope(event, failure))
+                code = failure.code
             self.metrics.handled(namespace, name, perf_counter() - started, code)
 
-    async def _complete(  # noqa: PLR0917  as above
-        self,
-        planned: PlannedHandler | None,
-        sid: str,
-        eio_sid: str,
-        data: list[Any],
-        namespace: str,
-        ack_id: int | None,
-    ) -> int | None:
-        """Return the code of a failure, or None."""
-        event: str = data[0]
-        try:
-            if planned is not None:
-                arguments = (Arguments if type(data) is BinaryData else tuple)(data[1:])
-                result = await planned.run(sid, event, namespace, arguments)
-            else:
-                result = await self._trigger_event(event, namespace, sid, *data[1:])
-                if result is self.not_handled:
-                    raise SocketError(Code.UNSUPPORTED, "Unknown event")  # noqa: TRY301
-                result = serialise(result)
-            if ack_id is not None:
-                await self._send_ack(eio_sid, namespace, ack_id, result)
-        except Exception as error:  # noqa: BLE001  it is logged unless an exception handler expects it
-            failure = self._failure(error, event, sid, namespace)
-            await self._send_error(eio_sid, namespace, ack_id, envelope(event, failure))
-            return failure.code
-        return None
-
     def _is_registered(self, event: str, namespace: str) -> bool:
+        if event in self.handlers.get(namespace, ()) or event in self.handlers.get("*", ()):
+            return True
         class_, _ = self._get_namespace_handler(namespace, ())
-        return any(event in self.handlers.get(name, ()) for name in (namespace, "*")) or hasattr(
-            class_, PREFIX + event
-        )
+        return hasattr(class_, PREFIX + event)
 
     def _planned(self, event: str, namespace: str) -> PlannedHandler | None:
         handler, _ = self._get_event_handler(event, namespace, ())

@@ -106,7 +106,7 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio has no types
             self._set_timer(self.server.ping_timeout, self._miss)
 
     def _miss(self) -> None:
-        self.server.in_background(self.close(reason=self.server.reason.PING_TIMEOUT))
+        self.server.start_background_task(self.close, reason=self.server.reason.PING_TIMEOUT)
 
     def _set_timer(self, seconds: float, call: Callable[[], None]) -> None:
         if self._timer is not None:
@@ -222,6 +222,15 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
     def async_modes(self) -> list[str]:
         return ["asgi"]  # the first that could be imported would be taken, and that is aiohttp
 
+    def start_background_task(
+        self, target: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **kwargs: Any
+    ) -> Any:
+        """Run a coroutine in a task, which is returned, and kept while it runs."""
+        task = asyncio.get_running_loop().create_task(target(*args, **kwargs))
+        _running.add(task)
+        task.add_done_callback(_running.discard)
+        return task
+
     def create_queue(self, *_: Any, **__: Any) -> UnsentQueue:
         return UnsentQueue(self.limits.max_unsent_bytes)
 
@@ -260,12 +269,6 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
         _log.info("invalid packet", eio_sid=sid, reason=str(error)[:200])
         await self.drop(sid, "invalid packet", discard=True)
 
-    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work` in a task without waiting for it."""
-        task = asyncio.ensure_future(work)
-        _running.add(task)
-        task.add_done_callback(_running.discard)
-
     async def _trigger_event(self, event: str, *args: Any, **kwargs: Any) -> Any:
         if event == "message":
             socket = self.sockets.get(args[0])
@@ -283,8 +286,8 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
         return await super()._trigger_event(event, *args, **kwargs)
 
     def _on_full(self, sid: str) -> None:
-        self.in_background(self.drop(sid, "slow reader", discard=True))
+        self.start_background_task(self.drop, sid, "slow reader", discard=True)
 
 
-_running: set[asyncio.Future[None]] = set()
+_running: set[asyncio.Task[Any]] = set()
 """Event loops keep only weak references to tasks."""

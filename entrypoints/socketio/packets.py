@@ -13,6 +13,15 @@ class BinaryData(list[Any]):
     """The data of a packet that came with attachments."""
 
 
+def has_binary(value: Any) -> bool:
+    """Return whether a value has bytes in it, however deep."""
+    if isinstance(value, dict):
+        return any(map(has_binary, value.values()))
+    if isinstance(value, list):
+        return any(map(has_binary, value))
+    return isinstance(value, bytes | bytearray)
+
+
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
 
@@ -36,6 +45,7 @@ class StrictPacket(packet.Packet):  # type: ignore[misc]  # python-socketio has 
     """A packet whose parts are what its type says."""
 
     json = StrictJson
+    data_is_binary = staticmethod(has_binary)
 
     def decode(self, encoded_packet: str | bytes) -> int:
         if not isinstance(encoded_packet, str):

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.requests import HTTPConnection
 
 from entrypoints.socketio.errors import PayloadError
+from entrypoints.socketio.packets import has_binary
 from entrypoints.socketio.parameters import Special
 from entrypoints.socketio.results import serialise
 
@@ -76,7 +77,7 @@ class Argument:
 
     def _validated(self, value: Any, arguments: tuple[Any, ...]) -> Any:
         # Pydantic takes bytes for text.
-        if type(arguments) is Arguments and not self.takes_binary and _has_binary(value):
+        if type(arguments) is Arguments and not self.takes_binary and has_binary(value):
             raise PayloadError(f"{self.name} should not be binary")
         try:
             return self.validate(value)
@@ -174,14 +175,6 @@ class Plan:
             if opened:
                 await _close(opened, None)
         return result
-
-
-def _has_binary(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any(map(_has_binary, value.values()))
-    if isinstance(value, list):
-        return any(map(_has_binary, value))
-    return isinstance(value, bytes | bytearray)
 
 
 async def _in_thread(call: Callable[[], T], limiter: CapacityLimiter | None = None) -> T:

@@ -22,9 +22,14 @@ def serialise(value: Any) -> Any:
         _check_finite(value)
         return value
     if kind is dict:
-        return {_key(key): serialise(item) for key, item in value.items()}
+        return {
+            key if type(key) is str else _text_of(key): item
+            if type(item) in _READY
+            else serialise(item)
+            for key, item in value.items()
+        }
     if kind is list:
-        return [serialise(item) for item in value]
+        return [item if type(item) in _READY else serialise(item) for item in value]
     if kind is tuple:
         return tuple([serialise(item) for item in value])
     ready = to_jsonable_python(value, by_alias=True)
@@ -44,5 +49,5 @@ def _check_finite(value: Any) -> None:
             _check_finite(item)
 
 
-def _key(key: Any) -> Any:
-    return key if type(key) is str else to_jsonable_python({key: None}).popitem()[0]
+def _text_of(key: Any) -> Any:
+    return to_jsonable_python({key: None}).popitem()[0]
