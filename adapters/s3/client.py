@@ -45,18 +45,24 @@ class S3Client:
         await self._opened.aclose()
 
     async def _get(self, url: str | None) -> "BotoClient":
-        if url not in self._opening:
-            self._opening[url] = asyncio.create_task(self._open(url))
-        return await asyncio.shield(self._opening[url])
+        opening = self._opening.get(url)
+        if opening is None or _has_failed(opening):
+            opening = self._opening[url] = asyncio.create_task(self._open(url))
+        return await asyncio.shield(opening)
 
     async def _open(self, url: str | None) -> "BotoClient":
         # One session: each reads the description of all services for itself, which takes 13 MB.
-        if self._preparing is None:
+        if self._preparing is None or _has_failed(self._preparing):
             self._preparing = asyncio.create_task(asyncio.to_thread(_prepare, self._settings))
         session, config = await self._preparing
         return await self._opened.enter_async_context(
             session.client("s3", endpoint_url=url, config=config)
         )
+
+
+def _has_failed(task: "asyncio.Task[Any]") -> bool:
+    """Tell whether a task is to be begun again: it may have found no file or memory left."""
+    return task.done() and (task.cancelled() or task.exception() is not None)
 
 
 class _Spanned:
