@@ -1,6 +1,6 @@
 """Users in memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from adapters.memory.roles import roles_of, sorted_users
@@ -18,6 +18,7 @@ from domain.identity import (
     UserNotFound,
     login_name,
 )
+from domain.roles import Role
 from domain.text import search_key
 
 
@@ -66,7 +67,7 @@ class MemoryUserRepository(UserRepository):
 
     async def record_login(
         self, verified: User, *, rehashed: str | None, at: datetime, entry: AuditEntry
-    ) -> bool:
+    ) -> Sequence[Role] | None:
         await self._transaction.lock(("user", verified.id))
         user = self._users.find(verified.id)
         if (
@@ -76,13 +77,13 @@ class MemoryUserRepository(UserRepository):
             or user.sessions_ended_at != verified.sessions_ended_at
             or not user.password_logs_in(at=at)
         ):
-            return False
+            return None
         user.last_login_at = at
         user.password_hash = rehashed or user.password_hash
         user.one_time_until = None
         self._users.write(user.id, user)
         self._entries.write(entry.id, entry)
-        return True
+        return roles_of(self._transaction, user.id)
 
     async def has_active_administrator(self, *, other_than: UserId | None = None) -> bool:
         found = self._first(lambda u: u.is_admin and u.is_active and u.id != other_than)

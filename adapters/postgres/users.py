@@ -28,6 +28,7 @@ from sqlalchemy import (
 
 from adapters.postgres.outbox import audit_outbox
 from adapters.postgres.outbox import to_row as to_outbox_row
+from adapters.postgres.role_rows import to_role
 from adapters.postgres.table_gateway import OrderBy, TableGateway
 from adapters.postgres.transaction import Transaction
 from adapters.postgres.user_search import UserSearch
@@ -48,7 +49,7 @@ from domain.identity import (
     UserStatus,
     login_name,
 )
-from domain.roles import RoleId
+from domain.roles import Role, RoleId
 from domain.text import search_key
 
 
@@ -103,7 +104,7 @@ class PostgresUserRepository(UserRepository):
 
     async def record_login(
         self, verified: User, *, rehashed: str | None, at: datetime, entry: AuditEntry
-    ) -> bool:
+    ) -> Sequence[Role] | None:
         result = await self._transaction.write(
             _RECORD_LOGIN,
             [
@@ -117,7 +118,8 @@ class PostgresUserRepository(UserRepository):
                 }
             ],
         )
-        return result.rowcount == 1
+        rows = result.all()
+        return [to_role(row) for row in rows if row.id is not None] if rows else None
 
     async def has_active_administrator(self, *, other_than: UserId | None = None) -> bool:
         found = exists().where(is_active_administrator)
@@ -271,12 +273,27 @@ _recorded = (
     .returning(users.c.id)
     .cte("recorded")
 )
-# The entry is added if there is a row for it, which is what `rowcount` says.
-_RECORD_LOGIN = insert(audit_outbox).from_select(
-    audit_outbox.c.keys(),
-    select(*(bindparam(f"entry_{c.name}", type_=c.type) for c in audit_outbox.c)).select_from(
-        _recorded
-    ),
+_entry = (
+    insert(audit_outbox)
+    .from_select(
+        audit_outbox.c.keys(),
+        select(*(bindparam(f"entry_{c.name}", type_=c.type) for c in audit_outbox.c)).select_from(
+            _recorded
+        ),
+    )
+    .cte("entry")
+)
+# No row if the log-in is not recorded; one for each role, or one without a role.
+_RECORD_LOGIN = (
+    select(*roles.c)
+    .select_from(
+        _recorded.outerjoin(
+            user_roles.join(roles, roles.c.id == user_roles.c.role_id),
+            user_roles.c.user_id == _recorded.c.id,
+        )
+    )
+    .order_by(roles.c.code_key)
+    .add_cte(_entry)
 )
 
 

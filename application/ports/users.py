@@ -1,6 +1,6 @@
 """Users of one unit of work."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -8,7 +8,7 @@ from typing import Protocol
 from application.paging import Page, PageRequest
 from domain.audit_log import AuditEntry
 from domain.identity import User, UserId, UserStatus
-from domain.roles import RoleCode
+from domain.roles import Role, RoleCode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +59,12 @@ class UserRepository(Protocol):
 
     async def record_login(
         self, verified: User, *, rehashed: str | None, at: datetime, entry: AuditEntry
-    ) -> bool:
+    ) -> Sequence[Role] | None:
         """Record a log-in at `at` with its audit entry, store `rehashed` if given, and use up a one-time password.
 
-        Return False and change nothing if the user was deleted or disabled meanwhile, or if since `verified` was
-        read the password was changed, all sessions were ended, or a one-time password was used or expired.
+        Return the user's roles, ordered by code. Return None and change nothing if the user was deleted or disabled
+        meanwhile, or if since `verified` was read the password was changed, all sessions were ended, or a one-time
+        password was used or expired.
         """
         ...
 

@@ -22,7 +22,8 @@ from domain.identity import (
     UserNotFound,
     UserStatus,
 )
-from tests.support.builders import A_MOMENT, UserChanges, a_user, an_audit_entry
+from domain.roles import RoleStatus
+from tests.support.builders import A_MOMENT, UserChanges, a_role, a_user, an_audit_entry
 from tests.support.given import given
 from tests.support.waiting import waits
 
@@ -538,11 +539,32 @@ async def test_a_login_is_recorded_and_changes_nothing_else(uow: UnitOfWorkFacto
     await given(uow, user, other)
 
     async with uow() as work:
-        assert await work.users.record_login(user, rehashed=None, at=LATER, entry=an_audit_entry())
+        assert await record_login(work, user) == []
         await work.commit()
 
     assert await stored(uow, user.id) == replace(user, last_login_at=LATER)
     assert await stored(uow, other.id) == other
+
+
+async def test_a_login_returns_the_roles_of_the_user_ordered_by_code(
+    uow: UnitOfWorkFactory,
+) -> None:
+    user, other = a_user(), a_user()
+    second, first = (
+        a_role("GET:/b", code="second"),
+        a_role(code="first", status=RoleStatus.DISABLED),
+    )
+    await given(uow, user, other)
+    async with uow() as work:
+        for role in (second, first):
+            await work.roles.add(role)
+        await work.roles.assign(user.id, [second.id, first.id])
+        await work.roles.assign(other.id, [second.id])
+        await work.commit()
+
+    async with uow() as work:
+        assert await record_login(work, user) == [first, second]
+        assert len(await work.outbox.take(10)) == 1
 
 
 async def test_a_login_may_renew_the_hash(uow: UnitOfWorkFactory) -> None:
@@ -550,9 +572,10 @@ async def test_a_login_may_renew_the_hash(uow: UnitOfWorkFactory) -> None:
     await given(uow, user)
 
     async with uow() as work:
-        assert await work.users.record_login(
+        roles = await work.users.record_login(
             user, rehashed="$argon2id$new", at=LATER, entry=an_audit_entry()
         )
+        assert roles == []
         await work.commit()
 
     assert await stored(uow, user.id) == replace(
@@ -587,9 +610,10 @@ async def test_a_login_with_what_is_no_longer_true_changes_nothing(
     await given(uow, user)
 
     async with uow() as work:
-        assert not await work.users.record_login(
+        roles = await work.users.record_login(
             verified, rehashed="$argon2id$new", at=LATER, entry=an_audit_entry()
         )
+        assert roles is None
         await work.commit()
 
     assert await stored(uow, user.id) == user
@@ -603,11 +627,11 @@ async def test_a_one_time_password_is_used_up_by_the_first_login(uow: UnitOfWork
     async def log_in(seconds: int) -> bool:
         async with uow() as work:
             at = A_MOMENT + timedelta(seconds=seconds)
-            recorded = await work.users.record_login(
+            roles = await work.users.record_login(
                 user, rehashed=None, at=at, entry=an_audit_entry()
             )
             await work.commit()
-            return recorded
+            return roles is not None
 
     answers = await asyncio.gather(*(log_in(20 * n) for n in range(-4, 4)))
 
@@ -637,7 +661,7 @@ async def test_a_login_and_its_audit_entry_are_recorded_together_or_not_at_all(
         assert await entries(uow) == []
 
     async with uow() as work:
-        assert await work.users.record_login(user, rehashed=None, at=LATER, entry=entry)
+        assert await work.users.record_login(user, rehashed=None, at=LATER, entry=entry) == []
         await work.commit()
 
     assert await entries(uow) == [entry]
@@ -645,9 +669,7 @@ async def test_a_login_and_its_audit_entry_are_recorded_together_or_not_at_all(
 
 async def test_a_deleted_user_cannot_log_in(uow: UnitOfWorkFactory) -> None:
     async with uow() as work:
-        assert not await work.users.record_login(
-            a_user(), rehashed=None, at=LATER, entry=an_audit_entry()
-        )
+        assert await record_login(work, a_user()) is None
 
 
 async def test_a_login_that_is_not_committed_is_not_recorded(uow: UnitOfWorkFactory) -> None:
@@ -668,11 +690,11 @@ async def test_a_login_loses_against_a_change_of_password_in_the_same_moment(
 
     async def log_in() -> bool:
         async with uow() as work:
-            recorded = await work.users.record_login(
+            roles = await work.users.record_login(
                 user, rehashed="$argon2id$rehashed", at=LATER, entry=an_audit_entry()
             )
             await work.commit()
-            return recorded
+            return roles is not None
 
     async with uow() as work:
         changing = await work.users.lock(user.id)
@@ -693,11 +715,11 @@ async def test_of_two_logins_that_renew_the_same_hash_one_does(uow: UnitOfWorkFa
 
     async def log_in(number: int) -> bool:
         async with uow() as work:
-            recorded = await work.users.record_login(
+            roles = await work.users.record_login(
                 user, rehashed=f"$argon2id${number}", at=LATER, entry=an_audit_entry()
             )
             await work.commit()
-            return recorded
+            return roles is not None
 
     assert sorted(await asyncio.gather(log_in(1), log_in(2))) == [False, True]
 

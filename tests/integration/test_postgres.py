@@ -219,9 +219,10 @@ async def test_writing_costs_one_round_trip_more_at_the_start_and_at_the_end(
     for _ in range(3):
         before = link.questions
         async with PostgresUnitOfWork(linked) as work:
-            assert await work.users.record_login(
+            roles = await work.users.record_login(
                 user, rehashed=None, at=A_MOMENT, entry=an_audit_entry()
             )
+            assert roles == []
             await work.commit()
         spent.append(link.questions - before)
 

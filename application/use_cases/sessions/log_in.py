@@ -155,16 +155,15 @@ class LogIn:
             target=target,
             details={"session": str(session.id), **ended},
         )
-        roles: Sequence[Role] | None = None
         try:
             async with self.uow() as uow:
                 user.last_login_at = self.clock.now()
-                if await uow.users.record_login(
+                roles = await uow.users.record_login(
                     user, rehashed=rehashed, at=user.last_login_at, entry=entry
-                ):
+                )
+                if roles is not None:
                     for each in more:
                         await uow.outbox.add(each)
-                    roles = (await uow.roles.of_users([user.id])).get(user.id, ())
                 else:
                     await self.audit(
                         uow,
