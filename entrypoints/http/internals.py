@@ -1,15 +1,42 @@
-"""The private parts of FastAPI that we use; `test_internals` fails by name when an upgrade moves one."""
+"""The parts of FastAPI and Starlette that we use, and that they do not document.
+
+`test_internals` fails by name when an upgrade moves one.
+"""
 
 from typing import Any
 
+from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
-from fastapi.routing import RouteContext
+from fastapi.routing import APIRoute, RouteContext
 from starlette.types import ASGIApp, Scope
 
 
 def with_exit_stack(app: ASGIApp) -> ASGIApp:
     """Return `app` in the layer that closes the files of forms; FastAPI's routes insist on it."""
     return AsyncExitStackMiddleware(app)
+
+
+def in_layers_of(app: FastAPI, routes: ASGIApp) -> ASGIApp:
+    """Return `routes` in the layers that were added to `app`, the last one outside, and not in FastAPI's own."""
+    layered = with_exit_stack(routes)
+    for layer, arguments, options in reversed(app.user_middleware):
+        layered = layer(layered, *arguments, **options)
+    return layered
+
+
+def takes_body(route: APIRoute) -> bool:
+    """Tell whether FastAPI reads the body of the requests of a route."""
+    return route.body_field is not None
+
+
+def takes_query(route: APIRoute) -> bool:
+    """Tell whether a route or one of its dependencies has parameters in the query."""
+    return _takes_query(route.dependant)
+
+
+def _takes_query(dependant: Dependant) -> bool:
+    return bool(dependant.query_params) or any(map(_takes_query, dependant.dependencies))
 
 
 def app_of(route: RouteContext) -> ASGIApp:

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from domain.grants import PermissionCode
 from entrypoints.http import health, security
 from entrypoints.http.errors import PROBLEM_JSON, SLUG_OF_STATUS, Problem, title_of
-from entrypoints.http.internals import with_exit_stack
+from entrypoints.http.internals import in_layers_of
 from entrypoints.http.preconditions import conditional_change, versioned_change
 from entrypoints.http.route_table import RouteTable, TabledRouter
 from entrypoints.http.router import DeclaredRoute, declarations_of
@@ -121,10 +121,7 @@ class DescribedAPI(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """Return our layers around the routes, without FastAPI's own: ours answer every error and bound every body."""
-        app = with_exit_stack(TabledRouter(self.router))
-        for layer, arguments, options in reversed(self.user_middleware):
-            app = layer(app, *arguments, **options)
-        return app
+        return in_layers_of(self, TabledRouter(self.router))
 
     def openapi(self) -> Schema:
         if self.openapi_schema is None:

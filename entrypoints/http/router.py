@@ -11,7 +11,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from fastapi import APIRouter
-from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.params import Depends
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
@@ -19,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from entrypoints.http.internals import takes_body, takes_query
 from entrypoints.http.request_bodies import read_body
 from entrypoints.http.request_context import request_context
 from entrypoints.http.security import DECLARATIONS, public
@@ -61,16 +61,16 @@ class DeclaredRoute(APIRoute):
         check, *more = self.declarations or [_undeclared]
         if more:
             check = _undeclared
-        takes_body = self.body_field is not None
-        if check is public and not takes_body:
+        has_body = takes_body(self)
+        if check is public and not has_body:
             return handle
-        takes_query = _takes_query(self.dependant)
+        has_query = takes_query(self)
 
         async def check_and_handle(request: Request) -> Response:
             await check(request)
-            if not takes_query and request.scope["query_string"] and request.query_params:
+            if not has_query and request.scope["query_string"] and request.query_params:
                 raise _unknown_fields(request)
-            if takes_body:
+            if has_body:
                 started = time.monotonic()
                 await read_body(request)
                 if time.monotonic() - started > _SLOW_BODY:
@@ -86,10 +86,6 @@ class Router(APIRouter):
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - FastAPI's own
         super().__init__(route_class=DeclaredRoute, **options)
-
-
-def _takes_query(dependant: Dependant) -> bool:
-    return bool(dependant.query_params) or any(map(_takes_query, dependant.dependencies))
 
 
 def _unknown_fields(request: Request) -> RequestValidationError:

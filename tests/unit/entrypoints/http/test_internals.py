@@ -1,11 +1,12 @@
 """What `internals` relies on: each case fails by its name when an upgrade of FastAPI or Starlette moves it."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
 import pytest
-from fastapi import APIRouter, FastAPI, Request, UploadFile
+from fastapi import APIRouter, Depends, FastAPI, Request, UploadFile
 from fastapi.routing import APIRoute, iter_route_contexts
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from entrypoints.http import internals
 
@@ -62,6 +63,54 @@ async def test_a_form_has_the_layer_that_closes_its_files(app: FastAPI) -> None:
     response = await answer(stack, "POST", "/outer/inner/files", files={"file": b"content"})
 
     assert response.json() == "content"
+
+
+async def test_an_application_is_asked_for_its_layers_and_has_no_others(app: FastAPI) -> None:
+    entered = list[str]()
+
+    class Layer:
+        def __init__(self, inner: ASGIApp, name: str) -> None:
+            self.inner, self.name = inner, name
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            entered.append(self.name)
+            await self.inner(scope, receive, send)
+
+    class Layered(FastAPI):
+        def build_middleware_stack(self) -> ASGIApp:
+            return internals.in_layers_of(self, app.router)
+
+    layered = Layered()
+    layered.add_middleware(Layer, name="inner")
+    layered.add_middleware(Layer, name="outer")
+
+    response = await answer(layered, "GET", "/outer/inner/ada")
+
+    assert response.json()["name"] == "ada"
+    assert entered == ["outer", "inner"]
+
+
+def test_a_route_says_whether_it_takes_a_body_and_a_query() -> None:
+    router = APIRouter()
+
+    async def page(number: int) -> int:
+        return number
+
+    @router.get("/none/{name}")
+    async def none(name: str) -> None: ...
+
+    @router.get("/query")
+    async def query(number: Annotated[int, Depends(page)]) -> None: ...
+
+    @router.post("/body")
+    async def body(names: list[str]) -> None: ...
+
+    taken = {
+        route.name: (internals.takes_body(route), internals.takes_query(route))
+        for route in router.routes
+        if isinstance(route, APIRoute)
+    }
+    assert taken == {"none": (False, False), "query": (False, True), "body": (True, False)}
 
 
 def test_a_context_of_a_route_has_what_the_table_reads(app: FastAPI) -> None:
