@@ -111,14 +111,17 @@ test-integration: .venv/ready ## Adapters and HTTP against real servers
 test-e2e: .venv/ready ## Real processes, real sockets
 	$(PYTEST) tests/e2e
 
-# HTTP and Socket.IO use private names of these; for HTTP, `test_internals` names them.
-OLDEST := $(shell sed -nE 's/^ *"(fastapi|starlette|uvicorn|python-engineio|python-socketio)(\[[a-z]+\])?>=([0-9.]+)".*/\1==\3/p' pyproject.toml)
+# Private names of these are used; for HTTP, `test_internals` names them.
+OLDEST := $(shell sed -nE 's/^ *"(fastapi|starlette|uvicorn|python-engineio|python-socketio|redis)(\[[a-z]+\])?>=([0-9.]+)".*/\1==\3/p' pyproject.toml)
 # About `max_concurrency`, which the oldest FastAPI lacks.
 NEWER := tests/unit/entrypoints/socketio/test_registration.py::test_a_limit_that_would_not_be_kept_is_refused
 
-test-oldest: .venv/ready ## HTTP and Socket.IO with the oldest libraries below them that pyproject.toml allows
+# The processes that some tests start have working directories of their own, so the path is a whole one.
+test-oldest: .venv/ready ## HTTP, Socket.IO, Redis and the API's processes with the oldest libraries that pyproject.toml allows
 	@eval "$$($(BIN)/python .ci/uv_environment.py)" && $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target .oldest $(OLDEST)
-	PYTHONPATH=.oldest $(PYTEST) --deselect $(NEWER) tests/unit/entrypoints/{http,socketio,realtime} tests/integration/test_http_server.py
+	PYTHONPATH=$(CURDIR)/.oldest $(PYTEST) --deselect $(NEWER) tests/unit/entrypoints/{cli,http,socketio,realtime} \
+	  tests/integration/test_{http_server,realtime_server,redis,redis_cluster,redis_events,redis_sentinel,redis_tls}.py \
+	  tests/e2e/test_{rolling_restart,run}.py
 
 test-upstream: .venv/ready ## python-socketio's own tests, with our server in the place of theirs
 	$(BIN)/python -m tests.upstream

@@ -34,7 +34,8 @@ class RedisSentinelClient(RedisClient):
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001 - the driver's own
         await super().aclose(close_connection_pool)
-        await self._sentinel.aclose()
+        for sentinel in self._sentinel.sentinels:
+            await sentinel.aclose()
 
 
 class _Master:
