@@ -71,6 +71,9 @@ medians of the same servers gave 0.66 of bare FastAPI one night and 0.81 the nex
 row.
 """
 _NOTES: Mapping[str, str] = {
+    "Socket.IO": """An event costs less than in python-socketio because it is one task, where python-engineio has three;
+packets are checked and counted all the same, and what waits to be sent is bounded.
+""",
     "Lists": """Two figures have no target. All usernames that begin with a keyword of 5 % are late in the order: their
 50,000 users are fetched and sorted (115 ms), for to read up to them, past 800,000 others, takes longer (170 ms). And
 the audit log of this run is on the local stack's document store, which uses the same index as MongoDB but reads all
@@ -95,14 +98,6 @@ entry, and less the others.
     (3, "refresh"): """
 0.50 to 0.52 from run to run. Besides its two signatures and the script a refresh verifies a signature and reads its
 user from PostgreSQL.
-""",
-    (5, "CPU of an event, untouched"): """
-What the server adds to every event shows most where the handler does nothing: packets are checked and counted, and what
-waits to be sent is bounded.
-""",
-    (5, "events a second, injected, 100 clients"): """
-This target contradicts that of CPU: 1.15 times the CPU of a handler that does nothing is allowed, and 0.87 of its rate
-on a core that is busy.
 """,
     (6, "async no-op tasks, threads pool"): """
 The coroutine runs on the event loop of another thread. To go there and back is two switches between threads, which take
