@@ -83,7 +83,7 @@ class UserSearch:
         self._by_index = (*self._found, ngrams_of_user.contains(_ngrams(needle)))
 
     async def page(self, page: PageRequest) -> Page[User]:
-        """Return one page in order: two statements, or up to four where the sample misleads."""
+        """Return one page in order: two statements, or more where the sample misleads or the page is beyond the end."""
         share, everybody = await self._sample()
         matches = share * everybody
         counting = _READ * min(everybody, self._limit / share)
@@ -116,7 +116,10 @@ class UserSearch:
         return row.share, row.everybody
 
     async def _sort(self, page: PageRequest, *, limit: int = _ALL) -> tuple[Sequence[User], int]:
-        """Return a page of the first `limit` matches of the index, and the number of these matches."""
+        """Return a page of the first `limit` matches of the index, and the number of these matches.
+
+        Without a limit they are not counted for a page beyond the end, for that would be to read all of them again.
+        """
         columns = {users.c.id, *self._order_by.columns}
         found = select(*columns).where(*self._by_index).limit(limit).subquery()
         ids = (
@@ -135,7 +138,9 @@ class UserSearch:
         ).all()
         if rows:
             return [self._gateway.of_row(row) for row in rows], rows[0].total
-        return [], await self._gateway.count(*self._by_index, limit=limit) if page.offset else 0
+        if page.offset == 0 or limit == _ALL:
+            return [], 0
+        return [], await self._gateway.count(*self._by_index, limit=limit)
 
     async def _scan(
         self, page: PageRequest, scanned: int, total: ColumnElement[int]

@@ -193,8 +193,8 @@ def _load(pem: str, until: int | None) -> RsaKey:
 def _is_intact(key: rsa.RSAPrivateKey) -> bool:
     """Return whether the numbers of a key belong together (RFC 8017 §3.2), and it verifies what it signs.
 
-    OpenSSL also proves that the factors are prime. That takes 60 ms for each key, a tenth of a start, and finds nothing
-    that a signature does not: with a factor that is no prime, what is signed does not verify.
+    OpenSSL also proves that the factors are prime. That takes 60 ms for each key, a tenth of a start, and finds only
+    what was made to deceive: with any other factor that is no prime, what is signed does not verify.
     """
     numbers = key.private_numbers()
     p, q, d = numbers.p, numbers.q, numbers.d

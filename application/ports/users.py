@@ -62,9 +62,9 @@ class UserRepository(Protocol):
     ) -> Sequence[Role] | None:
         """Record a log-in at `at` with its audit entry, store `rehashed` if given, and use up a one-time password.
 
-        Return the user's roles, ordered by code. Return None and change nothing if the user was deleted or disabled
-        meanwhile, or if since `verified` was read the password was changed, all sessions were ended, or a one-time
-        password was used or expired.
+        Return the user's roles, ordered by code, as they were when it began. Return None and change nothing if the user
+        was deleted or disabled meanwhile, or if since `verified` was read the password was changed, all sessions were
+        ended, or a one-time password was used or expired.
         """
         ...
 

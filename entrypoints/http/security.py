@@ -148,9 +148,12 @@ async def public(_request: Request) -> None:
 
 
 async def public_refresh(request: Request) -> None:
-    """Allow everybody, except with a body and an `X-Refresh-Token` that is not ours. The route judges all others."""
+    """Allow everybody, except with an `X-Refresh-Token` that is not ours and a body or query.
+
+    The route judges all other tokens.
+    """
     token = await refresh_token(request)
-    if token is not None and has_body(request.scope):
+    if token is not None and (has_body(request.scope) or request.scope["query_string"]):
         _refresh_session.of(request).check(token)
 
 

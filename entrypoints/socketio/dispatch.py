@@ -127,6 +127,7 @@ class Dispatcher(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio
         if error is not None:
             await self._refuse_connection(eio_sid, namespace, envelope("connect", error))
             return
+        environ = self.environ.get(eio_sid)
         try:
             await super()._handle_connect(eio_sid, namespace, data)
         except BaseException as raised:
@@ -141,8 +142,13 @@ class Dispatcher(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio
         if sid is None or not self.manager.is_connected(sid, namespace):
             self.metrics.connection_refused(namespace, Code.NOT_ALLOWED)
         elif eio_sid not in self.environ:
-            # It left while its connect handler ran; python-socketio would keep it for ever.
-            await self._handle_disconnect(eio_sid, namespace, self.reason.TRANSPORT_CLOSE)
+            # It left while its connect handler ran; python-socketio would keep it for ever. Its disconnect handler may
+            # ask for the handshake.
+            self.environ[eio_sid] = environ
+            try:
+                await self._handle_disconnect(eio_sid, namespace, self.reason.TRANSPORT_CLOSE)
+            finally:
+                self.environ.pop(eio_sid, None)
         else:
             self.metrics.connected(namespace)
             if client is not None:

@@ -155,7 +155,10 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio has no types
 
     async def _step(self, ws: "WebSocket") -> Packet:
         async with asyncio.timeout(self.server.limits.upgrade_timeout):
-            return Packet(encoded_packet=await ws.wait())
+            message = await ws.wait()
+        if len(message) > self.server.max_http_buffer_size:
+            raise ValueError("too large")
+        return Packet(encoded_packet=message)
 
     async def _talk(self, ws: "WebSocket") -> None:
         """Read and write until the connection ends."""
@@ -167,6 +170,9 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio has no types
         except asyncio.CancelledError:
             reading.cancel()  # the server stops
         self.queue.end(discard=False)
+        self.queue.put_nowait(
+            None
+        )  # again: a poll may have taken the end of a session that was closed
         await writing
         await self.close(abort=True, reason=self.server.reason.TRANSPORT_CLOSE)
 

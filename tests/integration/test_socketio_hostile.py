@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 from pydantic import BaseModel
+from starlette.requests import HTTPConnection
 from websockets.exceptions import ConnectionClosedError
 
 from entrypoints.socketio.limits import Limits
@@ -452,7 +453,8 @@ async def test_a_client_that_leaves_while_it_is_let_in_is_not_kept() -> None:
         await go_on.wait()
 
     @sio.event
-    async def disconnect(sid: SID) -> None:
+    async def disconnect(sid: SID, handshake: HTTPConnection) -> None:
+        assert handshake.url.path == "/socket.io/"
         disconnects.append(sid)
 
     async with serving(sio) as url, aiohttp.ClientSession() as http:
@@ -467,6 +469,31 @@ async def test_a_client_that_leaves_while_it_is_let_in_is_not_kept() -> None:
         assert sio.manager.rooms == {}
         assert len(disconnects) == 1
         assert sio.connection_count == 0
+        assert sio.environ == {}
+
+
+async def test_an_upgrade_of_a_session_that_was_closed_meanwhile_ends() -> None:
+    server = Server()
+    async with serving(server.sio) as url, aiohttp.ClientSession() as http:
+        client = Polling(http, url)
+        await client.open()
+        await client.post("40")
+        await client.get()
+        address = f"{url}/socket.io/?{client.query.replace('polling', 'websocket')}"
+        async with http.ws_connect(address) as upgrade:
+            polling = asyncio.create_task(client.get())
+            await upgrade.send_str("2probe")
+            assert (await upgrade.receive(timeout=2)).data == "3probe"
+            await polling
+            polling = asyncio.create_task(client.get())
+            await asyncio.sleep(0.1)  # it waits for a packet, and takes the end of the session
+            await client.post("1")
+            await polling
+            await upgrade.send_str("5")
+            assert (await upgrade.receive(timeout=2)).type in {
+                aiohttp.WSMsgType.CLOSE,
+                aiohttp.WSMsgType.CLOSED,
+            }
 
 
 async def test_an_upgrade_that_does_not_go_on_is_given_up() -> None:

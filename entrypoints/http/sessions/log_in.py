@@ -191,7 +191,7 @@ async def log_out(
 ) -> Envelope[None]:
     """End the session of an access token or a refresh token. The access token may have expired.
 
-    Tokens in headers are judged before the body is read; one in the body cannot be.
+    Tokens in headers are judged before the body is read. If none of them is ours, one in the body is not looked at.
     """
     refresh_token = _one_refresh_token(header, body)
     if access_token is None and refresh_token is None:

@@ -340,6 +340,11 @@ async def test_a_token_in_a_header_is_judged_before_the_body_is_read(
     assert await unread_body(web, "POST", path, shown | {"Content-Type": content_type}) == 401
 
 
+@pytest.mark.parametrize("path", [REFRESH, LOG_OUT])
+async def test_a_token_in_a_header_is_judged_before_the_query(web: Web, path: str) -> None:
+    assert (await web.client.post(f"{path}?x=1", headers=NOT_REFRESHING)).status_code == 401
+
+
 async def test_log_out_wants_only_one_of_two_tokens_in_headers(web: Web) -> None:
     for good in ("accessToken", "refreshToken"):
         tokens = await web.log_in(await web.world.given(a_user()))
