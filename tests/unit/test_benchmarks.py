@@ -94,6 +94,10 @@ def test_the_reason_for_a_miss_is_shown_as_long_as_it_is_one() -> None:
     assert document._limits([replace(solo, ratio_target=0.8)]) == []
 
 
+def test_each_recorded_miss_has_its_reason() -> None:
+    assert document.unexplained() == []
+
+
 async def test_a_part_that_fails_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     async def measure(part: str, _rounds: int) -> list[Figure]:
         if part == "lists":
