@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import random
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
 
@@ -248,14 +247,14 @@ async def test_every_teardown_runs_however_clients_disconnect() -> None:
         gc.collect()
         tasks, files = len(asyncio.all_tasks()), process.num_fds()
 
-        async def use() -> None:
+        async def use(*, waits: bool) -> None:
             async with connected(url) as client:
                 for number in range(50):
                     await client.emit("work", number)
-                if random.random() < 0.5:  # noqa: S311
+                if waits:
                     await client.call("work", 1, timeout=5)
 
-        await asyncio.gather(*(use() for _ in range(20)))
+        await asyncio.gather(*(use(waits=number % 2 == 0) for number in range(20)))
         async with asyncio.timeout(5):
             while opened != closed or left != joined or len(asyncio.all_tasks()) > tasks:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
