@@ -57,7 +57,7 @@ class BoundedReceive:
         return message
 
 
-def has_body(scope: Scope) -> bool:
+def announces_body(scope: Scope) -> bool:
     """Tell whether the head of a request announces a body (RFC 9112 §6)."""
     length = header(scope, b"content-length")
     return length not in {None, "0"} or header(scope, b"transfer-encoding") is not None

@@ -22,7 +22,7 @@ from domain.grants import PermissionCode
 from domain.identity import PasswordChangeRequired, User, UserId
 from domain.sessions import AccessClaims, NotAuthenticated, RefreshClaims
 from entrypoints.http.internals import route_of
-from entrypoints.http.request_bodies import has_body
+from entrypoints.http.request_bodies import announces_body
 from entrypoints.http.request_context import RequestContext, header, request_context
 from entrypoints.wiring import UseCase, provide, settings_of
 
@@ -148,20 +148,22 @@ async def public(_request: Request) -> None:
 
 
 async def public_refresh(request: Request) -> None:
-    """Allow everybody, except with an `X-Refresh-Token` that is not ours and a body or query.
-
-    The route judges all other tokens.
-    """
+    """Refuse an `X-Refresh-Token` that is not ours; the route refuses requests without a token in a header."""
     token = await refresh_token(request)
-    if token is not None and (has_body(request.scope) or request.scope["query_string"]):
-        _refresh_session.of(request).check(token)
+    if token is not None and _has_more_than_tokens(request):
+        _refresh_session.of(request).verify(token)
 
 
 async def public_log_out(request: Request) -> None:
-    """Allow everybody, except with tokens in headers, none of which is ours."""
+    """Refuse tokens in headers of which none is ours; the route refuses requests without one."""
     access, refresh = await access_token(request), await refresh_token(request)
-    if access is not None or refresh is not None:
+    if (access is not None or refresh is not None) and _has_more_than_tokens(request):
         _log_out.of(request).verify(access, refresh)
+
+
+def _has_more_than_tokens(request: Request) -> bool:
+    """Tell whether there are errors that strangers must not learn; otherwise the route alone verifies a token."""
+    return announces_body(request.scope) or bool(request.scope["query_string"])
 
 
 async def debug_only(request: Request) -> None:

@@ -40,7 +40,7 @@ class RefreshSession:
     settings: SessionSettings
     throttle: ThrottleSettings
 
-    def check(self, refresh_token: str) -> None:
+    def verify(self, refresh_token: str) -> None:
         """Raise `InvalidToken`, and count it, if a token is not ours or has expired. No server is asked."""
         try:
             self.tokens.verify_refresh(refresh_token)
