@@ -222,4 +222,4 @@ class RedisChannelHooks(redis.Channel):
 
     def new_client(self) -> Any:
         """Return another client for the connections of this channel."""
-        return self._create_client()  # type: ignore[attr-defined]
+        return self._create_client()  # type: ignore[attr-defined]  # missing in the stubs

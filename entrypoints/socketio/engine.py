@@ -170,9 +170,8 @@ class Socket(AsyncSocket):  # type: ignore[misc]  # python-engineio has no types
         except asyncio.CancelledError:
             reading.cancel()  # the server stops
         self.queue.end(discard=False)
-        self.queue.put_nowait(
-            None
-        )  # again: a poll may have taken the end of a session that was closed
+        # Once more: of a session that was closed meanwhile, a poll may have taken the end.
+        self.queue.put_nowait(None)
         await writing
         await self.close(abort=True, reason=self.server.reason.TRANSPORT_CLOSE)
 

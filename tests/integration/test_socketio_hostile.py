@@ -5,6 +5,7 @@ import json
 import logging
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -421,6 +422,24 @@ class Polling:
             return answer.status
 
 
+@asynccontextmanager
+async def upgrading(url: str) -> AsyncIterator[tuple[Polling, aiohttp.ClientWebSocketResponse]]:
+    """Yield a client that polls, and the WebSocket by which it is going to go on."""
+    async with aiohttp.ClientSession() as http:
+        client = Polling(http, url)
+        await client.open()
+        await client.post("40")
+        await client.get()
+        address = f"{url}/socket.io/?{client.query.replace('polling', 'websocket')}"
+        async with http.ws_connect(address) as socket:
+            yield client, socket
+
+
+async def is_ended(socket: aiohttp.ClientWebSocketResponse) -> bool:
+    received = await socket.receive(timeout=2)
+    return received.type in {aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED}
+
+
 async def test_an_invalid_payload_of_a_poll_ends_the_session(
     server: Server, url: str, subtests: pytest.Subtests
 ) -> None:
@@ -474,41 +493,23 @@ async def test_a_client_that_leaves_while_it_is_let_in_is_not_kept() -> None:
 
 async def test_an_upgrade_of_a_session_that_was_closed_meanwhile_ends() -> None:
     server = Server()
-    async with serving(server.sio) as url, aiohttp.ClientSession() as http:
-        client = Polling(http, url)
-        await client.open()
-        await client.post("40")
-        await client.get()
-        address = f"{url}/socket.io/?{client.query.replace('polling', 'websocket')}"
-        async with http.ws_connect(address) as upgrade:
-            polling = asyncio.create_task(client.get())
-            await upgrade.send_str("2probe")
-            assert (await upgrade.receive(timeout=2)).data == "3probe"
-            await polling
-            polling = asyncio.create_task(client.get())
-            await asyncio.sleep(0.1)  # it waits for a packet, and takes the end of the session
-            await client.post("1")
-            await polling
-            await upgrade.send_str("5")
-            assert (await upgrade.receive(timeout=2)).type in {
-                aiohttp.WSMsgType.CLOSE,
-                aiohttp.WSMsgType.CLOSED,
-            }
+    async with serving(server.sio) as url, upgrading(url) as (client, socket):
+        polling = asyncio.create_task(client.get())
+        await socket.send_str("2probe")
+        assert (await socket.receive(timeout=2)).data == "3probe"
+        await polling
+        polling = asyncio.create_task(client.get())
+        await asyncio.sleep(0.1)  # it waits for a packet, and takes the end of the session
+        await client.post("1")
+        await polling
+        await socket.send_str("5")
+        assert await is_ended(socket)
 
 
 async def test_an_upgrade_that_does_not_go_on_is_given_up() -> None:
     server = Server(Limits(upgrade_timeout=0.2))
-    async with serving(server.sio) as url, aiohttp.ClientSession() as http:
-        client = Polling(http, url)
-        await client.open()
-        await client.post("40")
-        await client.get()
-        address = f"{url}/socket.io/?{client.query.replace('polling', 'websocket')}"
-        async with http.ws_connect(address) as silent:
-            assert (await silent.receive(timeout=2)).type in {
-                aiohttp.WSMsgType.CLOSE,
-                aiohttp.WSMsgType.CLOSED,
-            }
+    async with serving(server.sio) as url, upgrading(url) as (client, silent):
+        assert await is_ended(silent)
         assert await client.post('421["echo",5]') == 200
         assert await client.get() == "431[5]"
 
