@@ -38,6 +38,8 @@ from benchmarks.report import Figure
 from benchmarks.servers import Servers, servers
 
 _CLIENTS = 8
+_LEAST_LINES = 4
+"""One for each quarter."""
 _IDLE = 5.0
 """Seconds that the API has before its first request."""
 _USERNAME, _PASSWORD = "soaked", "only to be measured with 7"
@@ -250,7 +252,7 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help="write docs/performance.*")
     given = parser.parse_args()
     idle, lines, faults = asyncio.run(_soak(given.minutes * 60, given.every, given.pause))
-    if given.record and len(lines) >= 4:  # noqa: PLR2004 - quarters
+    if given.record and len(lines) >= _LEAST_LINES:
         document.record({"soak": _figures(idle, lines, given.minutes)})
     print("\n".join(faults) or "No line rises.")  # noqa: T201 - the result
     sys.exit(1 if faults else 0)
@@ -362,7 +364,7 @@ async def _clients(url: str) -> float:
 
 def rising(lines: Sequence[Mapping[str, float]]) -> list[str]:
     """Return what the last quarter holds more of than the second quarter did; the first warms up."""
-    if len(lines) < 4:  # noqa: PLR2004 - quarters
+    if len(lines) < _LEAST_LINES:
         return ["Too short to say: there are fewer than four lines."]
     faults = []
     for name, most in _MOST.items():
